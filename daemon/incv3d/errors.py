@@ -1,0 +1,11 @@
+"""The one ancestor of every room's exception family."""
+
+
+class Incv3dError(Exception):
+    """A failure whose message is made for the person who reads it: what, where, what to do.
+
+    Each room derives its own family from this class. The command line prints the message as one line
+    and ends with :attr:`exit_status`.
+    """
+
+    exit_status = 1

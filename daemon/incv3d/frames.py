@@ -1,0 +1,117 @@
+"""What crosses the walls between rooms: a :class:`Frame` goes in, a :class:`Result` comes out.
+
+Both are plain data: no sockets, no configuration. Times without a unit suffix are seconds of
+:func:`time.monotonic`; durations carry their unit (``run_ms``, ``age_ms``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal
+
+Encoding = Literal["jpeg", "png", "webp", "bmp", "rgb24", "bgr24", "gray8"]
+"""How the bytes of a frame are to be read; the last three are raw pixels, row by row, 8 bits a channel."""
+
+FrameId = str | int | None
+"""What the sender calls its frame; handed back to it untouched."""
+
+
+class Refusal(str, Enum):
+    """Why a frame got no predictions; the values are the ``code`` of an answer on the wire."""
+
+    BUSY = "busy"
+    """The waiting room is full: send again later."""
+    EXPIRED = "expired"
+    """The frame was older than its ``ttl_ms`` when its turn came."""
+    BAD_IMAGE = "bad_image"
+    """The bytes are not a picture that can be decoded."""
+    BAD_REQUEST = "bad_request"
+    """The message is not of the wire format."""
+    TOO_LARGE = "too_large"
+    """More bytes or pixels than the configuration admits."""
+    SHUTTING_DOWN = "shutting_down"
+    """The daemon is stopping."""
+    INTERNAL = "internal"
+    """The daemon failed at it; its own log says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture on its way to the Session.
+
+    ``captured`` and ``received`` are monotonic: capture is when the picture was taken (for a remote
+    sender its own word, translated), receipt is when this process got it. ``deadline``, where there is
+    one, is the moment after which nobody wants the result any more.
+    """
+
+    source: str
+    """Who it came from: ``zmq`` or the name of a camera; the topic of its result."""
+    data: bytes | memoryview
+    encoding: Encoding | None
+    """None: an encoded picture whose format its first bytes tell."""
+    received: float
+    captured: float
+    width: int = 0
+    """Pixels a row; raw encodings only."""
+    height: int = 0
+    """Rows; raw encodings only."""
+    deadline: float | None = None
+    top_k: int | None = None
+    """How many predictions are wanted; None: as many as the configuration says."""
+    id: FrameId = None
+    ticket: int | None = None
+    """The number under which the intake keeps the sender's address; None for a camera's frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One class that the model sees, and how sure it is."""
+
+    index: int
+    """The output of the network, counted from 0."""
+    synset: str
+    """The WordNet id (``n02510455``), empty for a model without one."""
+    label: str
+    """The first of the class's names (``giant panda``)."""
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where the milliseconds of one frame went."""
+
+    queue_ms: float = 0.0
+    """Waiting: for the decoder, and decoded for the Session."""
+    decode_ms: float = 0.0
+    """Decoding and resizing to the model's input."""
+    run_ms: float = 0.0
+    """``Session.run`` alone."""
+    total_ms: float = 0.0
+    """From receipt to result."""
+    age_ms: float = 0.0
+    """From capture to result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one frame: its predictions, or the reason why it has none."""
+
+    source: str
+    id: FrameId = None
+    ticket: int | None = None
+    predictions: tuple[Prediction, ...] = ()
+    timings: Timings = field(default_factory=Timings)
+    refusal: Refusal | None = None
+    detail: str = ""
+    """For a refusal: what is wrong, in one line."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the frame was classified."""
+        return self.refusal is None
+
+    @classmethod
+    def refused(cls, frame: Frame, refusal: Refusal, detail: str) -> Result:
+        """The result of a frame that is not classified."""
+        return cls(frame.source, frame.id, frame.ticket, refusal=refusal, detail=detail)

@@ -1,0 +1,1 @@
+"""Known models, the store on disk, and making a model ready to run."""

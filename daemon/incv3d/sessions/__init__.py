@@ -1,0 +1,1 @@
+"""Warmed Sessions: one module an engine behind one protocol."""

