@@ -15,7 +15,7 @@ WHEELS = 'platform_machine == "x86_64" or platform_machine == "aarch64"'
 setup(
     name="incv3d",
     version=VERSION.group(1),
-    description="A warmed Inception-v3 Session as a daemon: frames in over ZeroMQ, labels out, latency in a log",
+    description="A warmed Inception-v3 Session as a daemon: frames in, labels out, latency in a log",
     long_description=(HERE / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

@@ -10,8 +10,15 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal
 
+PictureFormat = Literal["jpeg", "png", "webp", "bmp"]
 Encoding = Literal["jpeg", "png", "webp", "bmp", "rgb24", "bgr24", "gray8"]
 """How the bytes of a frame are to be read; the last three are raw pixels, row by row, 8 bits a channel."""
+
+MAGIC: tuple[tuple[bytes, PictureFormat], ...] = (
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"BM", "bmp"),
+)
 
 FrameId = str | int | None
 """What the sender calls its frame; handed back to it untouched."""
@@ -115,3 +122,11 @@ class Result:
     def refused(cls, frame: Frame, refusal: Refusal, detail: str) -> Result:
         """The result of a frame that is not classified."""
         return cls(frame.source, frame.id, frame.ticket, refusal=refusal, detail=detail)
+
+
+def picture_format(data: bytes | memoryview) -> PictureFormat | None:
+    """The format of an encoded picture as its first bytes tell; None when it is none of ours."""
+    head = bytes(data[:12])
+    if head[:4] == b"RIFF" and head[8:] == b"WEBP":
+        return "webp"
+    return next((name for magic, name in MAGIC if head.startswith(magic)), None)

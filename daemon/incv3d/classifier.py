@@ -1,0 +1,79 @@
+"""A frame to its labels: the preprocessing, the Session, the labels and the clock put together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from incv3d.frames import Frame, Prediction, Result, Timings
+from incv3d.preprocess import Preprocessor
+from incv3d.sessions.base import Pixels, Scores, Session
+
+
+class Ranking(Protocol):
+    """Turns scores into the best predictions; :class:`incv3d.models.labels.Labels` does."""
+
+    def top_k(self, scores: Scores, k: int) -> tuple[Prediction, ...]:
+        """The `k` best, best first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A frame that is decoded and waits for the Session."""
+
+    frame: Frame
+    pixels: Pixels
+    decode_ms: float
+
+
+class Classifier:
+    """A frame to its labels, in two steps that two threads can take: :meth:`prepare` and :meth:`classify`.
+
+    :param top_k: how many predictions a result has when its frame does not say.
+    """
+
+    def __init__(
+        self,
+        preprocessor: Preprocessor,
+        session: Session,
+        labels: Ranking,
+        top_k: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.session = session
+        self._preprocessor = preprocessor
+        self._labels = labels
+        self._top_k = top_k
+        self._clock = clock
+
+    def prepare(self, frame: Frame) -> Prepared:
+        """Decode `frame` and bring it to the model's input.
+
+        :raises PictureError: when it cannot be decoded.
+        """
+        started = self._clock()
+        pixels = self._preprocessor(frame)
+        return Prepared(frame, pixels, (self._clock() - started) * 1000)
+
+    def classify(self, prepared: Prepared) -> Result:
+        """Run the Session on a prepared frame and name what it saw.
+
+        :raises SessionError: when the run fails.
+        """
+        frame = prepared.frame
+        started = self._clock()
+        scores = self.session.run(prepared.pixels)
+        ended = self._clock()
+        predictions = self._labels.top_k(scores, frame.top_k or self._top_k)
+        run_ms = (ended - started) * 1000
+        total_ms = (ended - frame.received) * 1000
+        timings = Timings(
+            queue_ms=max(0.0, total_ms - prepared.decode_ms - run_ms),
+            decode_ms=prepared.decode_ms,
+            run_ms=run_ms,
+            total_ms=total_ms,
+            age_ms=(ended - frame.captured) * 1000,
+        )
+        return Result(frame.source, frame.id, frame.ticket, predictions, timings)

@@ -1,0 +1,47 @@
+"""The command line. Thin: each command parses its words and hands over to a room.
+
+What is heavy (NumPy, the engines, ZeroMQ) is imported inside the commands that use it, so that
+``incv3d --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from incv3d import __version__
+from incv3d.cli.check_config import check_config
+from incv3d.cli.classify import classify
+from incv3d.cli.model import model
+from incv3d.cli.run import run
+from incv3d.cli.send import send
+from incv3d.errors import Incv3dError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="incv3d")
+def cli() -> None:
+    """A warmed Inception-v3 Session that stays warm: frames in, labels out, latency in a log."""
+
+
+for command in (run, classify, send, model, check_config):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """The command ``incv3d``: run, and turn this project's errors into one line and an exit status."""
+    try:
+        cli.main(prog_name="incv3d", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except Incv3dError as error:
+        click.echo(f"incv3d: {error}", err=True)
+        sys.exit(error.exit_status)
+    except BrokenPipeError:
+        # The reader of our output went away (`incv3d classify … | head -1`); nobody is left to tell.
+        sys.stderr.close()
+        sys.exit(1)

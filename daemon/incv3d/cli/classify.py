@@ -1,0 +1,120 @@
+"""``incv3d classify``: what is in these pictures?"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+import click
+
+from incv3d.cli.options import config_option, json_option, session_options
+
+if TYPE_CHECKING:
+    from incv3d.frames import Prediction
+
+    Classify = Callable[[bytes], tuple[Prediction, ...]]
+
+
+@click.command()
+@click.argument("pictures", metavar="PICTURE...", nargs=-1, required=True)
+@config_option
+@session_options
+@click.option("--top-k", type=click.IntRange(1, 1000), help="Predictions a picture.")
+@click.option("--connect", metavar="ADDRESS", help="Ask a running daemon instead of opening a Session here.")
+@click.option(
+    "--timeout", "timeout_s", type=float, default=30.0, show_default=True, help="Seconds; with --connect."
+)
+@json_option
+def classify(
+    pictures: tuple[str, ...],
+    config_path: str | None,
+    model_name: str | None,
+    threads: int | None,
+    top_k: int | None,
+    connect: str | None,
+    timeout_s: float,
+    as_json: bool,
+) -> None:
+    """Name what is in each PICTURE: files, folders, patterns, or - for standard input."""
+    from incv3d.errors import Incv3dError
+
+    overrides = {"model.name": model_name, "session.threads": threads, "model.top_k": top_k}
+    named = list(_read(pictures))
+    ask = _remote(connect, timeout_s, top_k) if connect else _local(config_path, overrides)
+    failed = False
+    for name, read in named:
+        try:
+            predictions = ask(read())
+        except Incv3dError as error:
+            failed = True
+            _show_error(name, str(error), as_json)
+        else:
+            _show(name, predictions, as_json)
+    if failed:
+        sys.exit(1)
+
+
+def _read(pictures: tuple[str, ...]) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    from incv3d.sources.images import find_pictures, read_picture
+
+    for picture in pictures:
+        if picture == "-":
+            yield picture, sys.stdin.buffer.read
+        else:
+            for path in find_pictures(picture):
+                yield str(path), partial(read_picture, path)
+
+
+def _remote(address: str, timeout_s: float, top_k: int | None) -> Classify:
+    from incv3d.client import Client
+
+    client = Client(address, timeout_s)
+    return lambda data: tuple(client.classify(data, top_k=top_k).predictions or ())
+
+
+def _local(config_path: str | None, overrides: Mapping[str, object]) -> Classify:
+    import time
+
+    from incv3d.config import load_config
+    from incv3d.frames import Frame
+    from incv3d.loading import load_classifier, open_store
+    from incv3d.paths import state_directory
+
+    config = load_config(config_path, overrides=overrides).config
+    store = open_store(config, state_directory(os.environ))
+    classifier = load_classifier(config, store, warmup_runs=0, progress=_to_stderr).classifier
+
+    def ask(data: bytes) -> tuple[Prediction, ...]:
+        now = time.monotonic()
+        frame = Frame("command line", data, None, received=now, captured=now)
+        return classifier.classify(classifier.prepare(frame)).predictions
+
+    return ask
+
+
+def _to_stderr(line: str) -> None:
+    if sys.stderr.isatty():
+        click.echo(line, err=True)
+
+
+def _show(name: str, predictions: tuple[Prediction, ...], as_json: bool) -> None:
+    if as_json:
+        import msgspec
+
+        click.echo(msgspec.json.encode({"picture": name, "predictions": predictions}))
+        return
+    click.echo(name)
+    for prediction in predictions:
+        click.echo(f"  {prediction.score:8.5f}  {prediction.label}  {prediction.synset}".rstrip())
+
+
+def _show_error(name: str, error: str, as_json: bool) -> None:
+    if as_json:
+        import msgspec
+
+        click.echo(msgspec.json.encode({"picture": name, "error": error}))
+    else:
+        click.echo(f"{name}: {error}", err=True)

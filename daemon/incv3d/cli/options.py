@@ -1,0 +1,27 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+config_option = click.option(
+    "--config",
+    "config_path",
+    metavar="FILE",
+    help="Configuration (else $INCV3D_CONFIG, else /etc/incv3d/incv3d.yaml).",
+)
+connect_option_help = "Address of the daemon's door."
+json_option = click.option("--json", "as_json", is_flag=True, help="JSON for programs instead of a table.")
+
+
+def session_options(command: Command) -> Command:
+    """``--model`` and ``--threads``, which every command that opens a Session takes."""
+    command = click.option("--threads", type=int, help="Cores that one run may use; 0: all of them.")(command)
+    return click.option("--model", "model_name", metavar="NAME", help="Which model; `auto` picks one.")(
+        command
+    )

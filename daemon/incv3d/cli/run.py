@@ -1,0 +1,84 @@
+"""``incv3d run``: the daemon in the foreground."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+
+import click
+
+from incv3d.cli.options import config_option, session_options
+
+
+@click.command()
+@config_option
+@session_options
+@click.option("--warmup-runs", type=int, help="At most so many runs before the daemon is ready.")
+@click.option("--bind", metavar="ADDRESS", help="Where requests arrive.")
+@click.option("--publish", metavar="ADDRESS", help="Where results are published; '' for nowhere.")
+@click.option("--latency-log", metavar="FILE", help="The latency log.")
+@click.option(
+    "--source", "source_path", metavar="PATH", help="Replay pictures: a file, a folder or a pattern."
+)
+@click.option("--demo", is_flag=True, help="With no source configured, replay a few bundled photographs.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]))
+def run(
+    config_path: str | None,
+    model_name: str | None,
+    threads: int | None,
+    warmup_runs: int | None,
+    bind: str | None,
+    publish: str | None,
+    latency_log: str | None,
+    source_path: str | None,
+    demo: bool,
+    log_level: str | None,
+) -> None:
+    """Warm the Session and serve: frames from ZeroMQ and the configured source.
+
+    Ctrl-C or SIGTERM ends it cleanly, a second Ctrl-C at once; SIGHUP reopens the latency log.
+    """
+    from incv3d.config import load_config
+
+    overrides = {
+        "model.name": model_name,
+        "session.threads": threads,
+        "session.warmup_runs": warmup_runs,
+        "intake.bind": bind,
+        "intake.publish": publish,
+        "latency.log": latency_log,
+        "source.type": "images" if source_path else None,
+        "source.path": source_path,
+        "daemon.log_level": log_level,
+    }
+    loaded = load_config(config_path, overrides=overrides)
+    if demo and loaded.config.source.type == "none":
+        from incv3d.sources.images import demo_folder
+
+        demo_source = {"source.type": "images", "source.path": str(demo_folder()), "source.name": "demo"}
+        loaded = load_config(config_path, overrides=overrides | demo_source)
+    config = loaded.config
+    _set_up_logging(config.daemon.log_level)
+    logging.getLogger("incv3d").info("configuration: %s", loaded.origin)
+
+    from incv3d.daemon import Daemon
+    from incv3d.loading import open_store
+    from incv3d.paths import latency_log_path, state_directory
+
+    state = state_directory(os.environ)
+    log_path = latency_log_path(config.latency.log, os.environ)
+    status = Daemon(config, open_store(config, state), log_path).run()
+    logging.shutdown()
+    sys.stdout.flush()
+    if threading.active_count() > 1:
+        # A thread still sits inside a library call; waiting for it could take for ever.
+        os._exit(status)
+    sys.exit(status)
+
+
+def _set_up_logging(level: str) -> None:
+    # The journal stamps lines itself.
+    stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
+    logging.basicConfig(level=level.upper(), format=f"{stamp}%(levelname)s %(message)s", datefmt="%H:%M:%S")

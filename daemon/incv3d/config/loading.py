@@ -1,0 +1,175 @@
+"""From a YAML file, the environment and the command line to one checked :class:`Config`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from incv3d.config.schema import Config
+from incv3d.errors import Incv3dError
+
+SYSTEM_FILE = Path("/etc/incv3d/incv3d.yaml")
+LARGEST_FILE = 1024 * 1024
+
+ENVIRONMENT = {
+    "INCV3D_MODEL": "model.name",
+    "INCV3D_THREADS": "session.threads",
+    "INCV3D_WARMUP_RUNS": "session.warmup_runs",
+    "INCV3D_BIND": "intake.bind",
+    "INCV3D_PUBLISH": "intake.publish",
+    "INCV3D_LATENCY_LOG": "latency.log",
+    "INCV3D_LOG_LEVEL": "daemon.log_level",
+}
+"""The variables that override a key of the file, and the key that each overrides."""
+
+
+class ConfigError(Incv3dError):
+    """The configuration cannot be used; the message names file, line and key."""
+
+    exit_status = 2
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedConfig:
+    """A configuration and where it came from."""
+
+    config: Config
+    path: Path | None
+    """None: there was no file, the built-in defaults are in force."""
+
+    @property
+    def origin(self) -> str:
+        """The file's path, or words that say that there was none."""
+        return str(self.path) if self.path else "built-in defaults"
+
+
+def find_config_file(given: str | None, environ: Mapping[str, str]) -> Path | None:
+    """The first of: `given` (``--config``), ``$INCV3D_CONFIG``, ``/etc/incv3d/incv3d.yaml``, none.
+
+    :raises ConfigError: when a file that was named is not there.
+    """
+    for named, origin in ((given, "--config"), (environ.get("INCV3D_CONFIG"), "$INCV3D_CONFIG")):
+        if named:
+            path = Path(named)
+            if not path.is_file():
+                raise ConfigError(f"{path}: no such file (named by {origin})")
+            return path
+    return SYSTEM_FILE if SYSTEM_FILE.is_file() else None
+
+
+def load_config(
+    given: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> LoadedConfig:
+    """Read the configuration: the file, then the environment, then the command line, each over the last.
+
+    :param given: the value of ``--config``.
+    :param overrides: command-line values by dotted key, ``{"model.name": "inception-v3"}``; None values
+        were not given.
+    :raises ConfigError: one line with file, line number and key.
+    """
+    environ = os.environ if environ is None else environ
+    path = find_config_file(given, environ)
+    document, lines = read_yaml(path) if path else ({}, {})
+    origins: dict[str, str] = {}
+    for variable, key in ENVIRONMENT.items():
+        if environ.get(variable):
+            _set(document, key, _lenient(environ[variable]), f"${variable}", origins)
+    for key, value in (overrides or {}).items():
+        if value is not None:
+            _set(document, key, value, f"the command line ({key})", origins)
+    try:
+        config = msgspec.convert(document, Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_explain(str(error), path, lines, origins)) from None
+    return LoadedConfig(config, path)
+
+
+def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    """Parse `path`, and remember on which line each dotted key stands.
+
+    :returns: the document, and ``{"intake.bind": 12, ...}``; lines count from 1.
+    :raises ConfigError: unreadable, not UTF-8, not YAML, a key given twice, or not a mapping.
+    """
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise ConfigError(f"{path}: larger than {LARGEST_FILE} bytes, not a configuration of incv3d")
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text (byte {error.start})") from None
+    lines: dict[str, int] = {}
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        if root is None:
+            return {}, {}
+        if not isinstance(root, yaml.MappingNode):
+            raise ConfigError(f"{path}:{root.start_mark.line + 1}: expected `key: value` lines")
+        _note_lines(root, "", lines, path)
+        document = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError(f"{path}:{line}: not valid YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deeply") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    # A section whose keys are all commented out reads as null; it means the defaults.
+    return {key: value for key, value in document.items() if value is not None}, lines
+
+
+def _note_lines(node: yaml.MappingNode, prefix: str, lines: dict[str, int], path: Path) -> None:
+    for key_node, value_node in node.value:
+        line = key_node.start_mark.line + 1
+        if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != "tag:yaml.org,2002:str":
+            raise ConfigError(f"{path}:{line}: a key must be a plain word")
+        key = f"{prefix}{key_node.value}"
+        if key in lines:
+            raise ConfigError(f"{path}:{line}: `{key}` is given twice (first in line {lines[key]})")
+        lines[key] = line
+        if isinstance(value_node, yaml.MappingNode):
+            _note_lines(value_node, f"{key}.", lines, path)
+
+
+def _lenient(value: str) -> str | int:
+    return int(value) if re.fullmatch(r"-?\d{1,18}", value) else value
+
+
+def _set(document: dict[str, Any], key: str, value: Any, origin: str, origins: dict[str, str]) -> None:
+    section, name = key.split(".")
+    if section in document and not isinstance(document[section], dict):
+        return  # the file's own mistake is what the person must hear of
+    document.setdefault(section, {})[name] = value
+    origins[key] = origin
+
+
+def _explain(message: str, path: Path | None, lines: Mapping[str, int], origins: Mapping[str, str]) -> str:
+    """Turn msgspec's ``... - at `$.intake.bind``` into ``FILE:LINE: intake.bind: ...``."""
+    text, _, at = message.partition(" - at `$")
+    key = at.rstrip("`").lstrip(".").split("[")[0]
+    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", text)
+    if unknown:
+        key = f"{key}.{unknown[1]}".lstrip(".")
+        text = "unknown key (`incv3d check-config --show` lists them all)"
+    text = re.sub(r"\bExpected\b", "expected", text)
+    if key in origins:
+        return f"{origins[key]}: {text}"
+    line = next((lines[k] for k in _ancestors(key) if k in lines), None)
+    where = f"{path}:{line}" if line else str(path or "configuration")
+    return f"{where}: {key}: {text}" if key else f"{where}: {text}"
+
+
+def _ancestors(key: str) -> list[str]:
+    parts = key.split(".")
+    return [".".join(parts[:n]) for n in range(len(parts), 0, -1)]

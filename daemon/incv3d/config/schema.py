@@ -1,0 +1,114 @@
+"""Every key of the configuration, its type, its range and its default.
+
+The file ``config/incv3d.yaml`` spells the same keys out for people; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+MIB = 1024 * 1024
+LARGEST_PICTURE = 89_000_000
+"""Pixels; just under the size at which Pillow itself begins to warn of decompression bombs."""
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A part of the configuration file. Unknown keys are errors: a typing mistake is never a default."""
+
+
+class ModelSection(Section, frozen=True, kw_only=True):
+    """Which network classifies."""
+
+    name: str = "auto"
+    store: str = ""
+    top_k: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5
+
+
+class SessionSection(Section, frozen=True, kw_only=True):
+    """How the network is run."""
+
+    engine: Literal["tensorflow"] = "tensorflow"
+    threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
+    warmup_runs: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 10
+
+
+class SourceSection(Section, frozen=True, kw_only=True):
+    """Where the daemon itself takes frames from, besides those that arrive over ZeroMQ."""
+
+    type: Literal["none", "images"] = "none"
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")] = "camera"
+    path: str = ""
+    fps: Annotated[float, msgspec.Meta(gt=0, le=1000)] = 1.0
+    loop: bool = True
+
+    def __post_init__(self) -> None:
+        if self.name == "zmq":
+            raise ValueError("the name `zmq` belongs to frames that arrive over ZeroMQ")
+        if self.type == "images" and not self.path:
+            raise ValueError("type `images` needs `path`: a picture, a folder or a pattern")
+
+
+class IntakeSection(Section, frozen=True, kw_only=True):
+    """The ZeroMQ door."""
+
+    bind: str = "tcp://127.0.0.1:5555"
+    publish: str = "tcp://127.0.0.1:5556"
+    queue_limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 8
+    queue_bytes: Annotated[int, msgspec.Meta(ge=MIB)] = 64 * MIB
+    ttl_ms: Annotated[int, msgspec.Meta(ge=0)] = 0
+    max_message_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1024 * MIB)] = 32 * MIB
+    max_pixels: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_PICTURE)] = 50_000_000
+
+    def __post_init__(self) -> None:
+        check_address(self.bind)
+        if self.publish:
+            check_address(self.publish)
+        if self.bind == self.publish:
+            raise ValueError("`bind` and `publish` must not be the same address")
+
+
+class LatencySection(Section, frozen=True, kw_only=True):
+    """The rolling latency and its log file."""
+
+    log: str = ""
+    interval_s: Annotated[float, msgspec.Meta(ge=0.1, le=86_400)] = 10.0
+    window_s: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 60.0
+    window_frames: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
+    max_bytes: Annotated[int, msgspec.Meta(ge=4096)] = 1 * MIB
+    keep: Annotated[int, msgspec.Meta(ge=0, le=100)] = 3
+
+
+class DaemonSection(Section, frozen=True, kw_only=True):
+    """The process itself."""
+
+    grace_s: Annotated[float, msgspec.Meta(ge=0, le=600)] = 10.0
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """The whole configuration of one daemon; ``Config()`` is the built-in default."""
+
+    model: ModelSection = ModelSection()
+    session: SessionSection = SessionSection()
+    source: SourceSection = SourceSection()
+    intake: IntakeSection = IntakeSection()
+    latency: LatencySection = LatencySection()
+    daemon: DaemonSection = DaemonSection()
+
+
+def check_address(address: str) -> None:
+    """Raise ValueError unless `address` is one that ZeroMQ can bind to over TCP or IPC."""
+    if address.startswith("ipc://") and len(address) > len("ipc://"):
+        return
+    try:
+        parts = urlsplit(address)
+        usable = parts.scheme == "tcp" and parts.hostname and parts.port and not parts.path
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError(
+            f"`{address}` is not an address such as tcp://127.0.0.1:5555 or ipc:///run/incv3d.sock"
+        )

@@ -1,0 +1,270 @@
+"""The daemon: puts the rooms together; start, warm, ready, drain, stop."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import signal
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from incv3d import __version__, wire
+from incv3d.classifier import Classifier
+from incv3d.config import Config
+from incv3d.errors import Incv3dError
+from incv3d.frames import Refusal, Result
+from incv3d.intake import Intake
+from incv3d.latency import DROPPED, RollingLatency
+from incv3d.loading import Loaded, load_classifier
+from incv3d.machine import read_machine
+from incv3d.mailbox import Mailbox
+from incv3d.models.store import ModelStore
+from incv3d.pipeline import Pipeline
+from incv3d.sinks.latency_log import LatencyLog, start_line, summary_line
+from incv3d.sources import Capture, open_source
+
+LOG = logging.getLogger(__name__)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+@dataclass(frozen=True, slots=True)
+class Signalled:
+    """A signal came."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The Session is warm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """The mailbox is closed and every frame taken from it has its result."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceEnded:
+    """A source has no more frames."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """A thread cannot go on."""
+
+    thread: str
+    error: Exception
+
+
+Event = Signalled | Ready | Drained | SourceEnded | Died
+
+
+class Daemon:
+    """One daemon: :meth:`run` is its whole life.
+
+    Every other thread, and the signal handlers, speak to it through one queue of events; it alone decides.
+
+    :param log_path: the latency log.
+    """
+
+    def __init__(self, config: Config, store: ModelStore, log_path: Path) -> None:
+        self._config = config
+        self._store = store
+        self._started = time.monotonic()
+        # SimpleQueue.put is reentrant: the one way of telling that is safe inside a signal handler.
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._loaded: Loaded | None = None
+        self._state = "starting"
+        section = config.latency
+        self._latency = RollingLatency(section.window_s, section.window_frames, self._started)
+        self._latency_log = LatencyLog(log_path, section.max_bytes, section.keep)
+        self._mailbox = Mailbox(config.intake.queue_limit, config.intake.queue_bytes)
+        self._intake = Intake(
+            config.intake, self._mailbox, self._describe, self._identity, self._count, self._died
+        )
+        self._pipeline = Pipeline(
+            self._mailbox,
+            self._load,
+            self._deliver,
+            on_ready=lambda: self._events.put(Ready()),
+            on_drained=lambda: self._events.put(Drained()),
+            on_death=self._died,
+        )
+        self._captures: list[Capture] = []
+
+    def run(self) -> int:
+        """Start, serve until a signal or a death, stop; returns the exit status.
+
+        Signals are handled until the return, so call it from the main thread. Threads that hang in a
+        library may still be there afterwards: leave with ``os._exit``.
+
+        :raises Incv3dError: when something that the daemon needs cannot be had.
+        """
+        previous = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+        try:
+            self._start()
+            status = self._main_loop()
+            return self._stop(status)
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _start(self) -> None:
+        source = open_source(self._config.source)
+        self._intake.open()
+        self._intake.start()
+        if source:
+            end = lambda name: self._events.put(SourceEnded(name))  # noqa: E731
+            capture = Capture(source, self._mailbox, lambda: self._count(DROPPED), end, self._died)
+            self._captures.append(capture)
+        self._pipeline.start()
+
+    def _main_loop(self) -> int:
+        next_line = time.monotonic() + self._config.latency.interval_s
+        while True:
+            try:
+                event = self._events.get(timeout=max(0.0, next_line - time.monotonic()))
+            except queue.Empty:
+                next_line = max(next_line + self._config.latency.interval_s, time.monotonic())
+                self._write_line()
+                continue
+            match event:
+                case Signalled(signal.SIGHUP):
+                    self._latency_log.reopen()
+                case Signalled(number):
+                    LOG.info("%s: stopping", signal.Signals(number).name)
+                    return 0
+                case Ready():
+                    self._be_ready()
+                case SourceEnded(name):
+                    LOG.info("source %s has no more frames; the ZeroMQ door stays open", name)
+                case Died(thread, error):
+                    self._report_death(thread, error)
+                    return 1
+
+    def _be_ready(self) -> None:
+        assert self._loaded
+        self._state = "ready"
+        facts, warmup = self._loaded.facts, self._loaded.warmup
+        self._latency_log.write(
+            start_line(
+                time.time(),
+                {
+                    "version": __version__,
+                    "model": self._loaded.model,
+                    "engine": facts.engine,
+                    "engine_version": facts.version,
+                    "threads": facts.threads,
+                    "import_ms": f"{facts.import_ms:.0f}",
+                    "build_ms": f"{facts.build_ms:.0f}",
+                    "warmup_runs": len(warmup.runs_ms),
+                    "warmup_ms": f"{sum(warmup.runs_ms):.0f}",
+                },
+            )
+        )
+        for capture in self._captures:
+            capture.start()
+        LOG.info(
+            "READY: %s on %s %s, %d threads; requests at %s, results at %s, latency in %s",
+            self._loaded.model,
+            facts.engine,
+            facts.version,
+            facts.threads,
+            self._config.intake.bind,
+            self._config.intake.publish or "no address",
+            self._latency_log.path,
+        )
+
+    def _stop(self, status: int) -> int:
+        """Take no more frames, answer what is in flight, refuse what waits, write the last line."""
+        was_ready = self._state == "ready"
+        self._state = "stopping"
+        deadline = time.monotonic() + self._config.daemon.grace_s
+        for capture in self._captures:
+            capture.close()
+        for frame in self._mailbox.close():
+            self._deliver(Result.refused(frame, Refusal.SHUTTING_DOWN, "the daemon is stopping"))
+        # A Session that is still loading has nothing in flight, and one that died has nothing to wait for.
+        if was_ready and status == 0 and not self._wait_until_drained(deadline):
+            LOG.warning("not everything in flight could be answered within %g s", self._config.daemon.grace_s)
+        if not self._intake.close(timeout_s=max(1.0, deadline - time.monotonic())):
+            LOG.warning("the intake did not close in time")
+        if was_ready:
+            self._write_line()
+        self._latency_log.close()
+        return status
+
+    def _wait_until_drained(self, deadline: float) -> bool:
+        while True:
+            try:
+                event = self._events.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                return False
+            match event:
+                case Drained():
+                    return True
+                case Died(thread, error):
+                    self._report_death(thread, error)
+                    return False
+                case Signalled(signal.SIGINT):
+                    LOG.info("SIGINT again: leaving at once")
+                    return False
+
+    def _load(self) -> Classifier:
+        runs = self._config.session.warmup_runs
+        self._loaded = load_classifier(self._config, self._store, runs)
+        return self._loaded.classifier
+
+    def _deliver(self, result: Result) -> None:
+        if result.refusal:
+            self._count(result.refusal)
+        else:
+            self._latency.record(time.monotonic(), result.timings)
+        self._intake.deliver(result)
+
+    def _count(self, outcome: Refusal | str) -> None:
+        self._latency.count(time.monotonic(), outcome)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._events.put(Signalled(number))
+
+    def _died(self, thread: str, error: Exception) -> None:
+        self._events.put(Died(thread, error))
+
+    def _report_death(self, thread: str, error: Exception) -> None:
+        if isinstance(error, Incv3dError):
+            LOG.error("%s", error)
+        else:
+            LOG.error("the %s thread died: %r", thread, error, exc_info=error)
+
+    def _write_line(self) -> None:
+        now = time.monotonic()
+        self._latency_log.write(summary_line(time.time(), self._latency.summary(now), read_machine()))
+
+    def _identity(self) -> tuple[str, str]:
+        return (self._loaded.model, self._loaded.facts.engine) if self._loaded else ("", "")
+
+    def _describe(self, operation: wire.Operation) -> dict[str, Any]:
+        """What ``ping``, ``stats`` and ``info`` answer."""
+        model, engine = self._identity()
+        facts: dict[str, Any] = {"state": self._state}
+        if operation == "info":
+            facts |= {"version": __version__, "model": model, "engine": engine}
+            if self._loaded:
+                facts |= {"session": asdict(self._loaded.facts)}
+        elif operation == "stats":
+            now = time.monotonic()
+            facts |= {
+                "uptime_s": round(now - self._started, 3),
+                "queue_depth": len(self._mailbox),
+                "totals": self._latency.totals(),
+                "window": asdict(self._latency.summary(now)),
+                "machine": asdict(read_machine()),
+            }
+        return facts

@@ -1,0 +1,34 @@
+"""Where models and logs live on this machine."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def state_directory(environ: Mapping[str, str], prefix: str = sys.prefix) -> Path:
+    """The folder for models.
+
+    The first of: ``$STATE_DIRECTORY`` (systemd sets it), ``.incv3d/`` of the checkout that the running
+    environment `prefix` belongs to, the user's data directory.
+    """
+    if environ.get("STATE_DIRECTORY"):
+        # systemd separates several directories with colons; the first is the service's own.
+        return Path(environ["STATE_DIRECTORY"].split(":")[0])
+    checkout = Path(prefix).parent
+    if (checkout / "daemon" / "run").is_file() and (checkout / "setup.py").is_file():
+        return checkout / ".incv3d"
+    data_home = environ.get("XDG_DATA_HOME") or str(
+        Path(environ.get("HOME", "~")).expanduser() / ".local/share"
+    )
+    return Path(data_home) / "incv3d"
+
+
+def latency_log_path(configured: str, environ: Mapping[str, str], prefix: str = sys.prefix) -> Path:
+    """The latency log: as configured, else in ``$LOGS_DIRECTORY``, else beside the models."""
+    if configured:
+        return Path(configured)
+    if environ.get("LOGS_DIRECTORY"):
+        return Path(environ["LOGS_DIRECTORY"].split(":")[0]) / "latency.log"
+    return state_directory(environ, prefix) / "latency.log"

@@ -1,0 +1,101 @@
+"""Pictures from files, replayed at a rate: the demonstration, and a camera for tests."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import threading
+import time
+from pathlib import Path
+
+from incv3d.frames import Frame
+from incv3d.sources.base import SourceError
+
+LOG = logging.getLogger(__name__)
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+
+
+def demo_folder() -> Path:
+    """The folder of the bundled photographs (their sources: ``demo/SOURCES.md``)."""
+    return Path(__file__).parent / "demo"
+
+
+def find_pictures(path: str) -> list[Path]:
+    """The pictures that `path` names: a file, a folder or a glob pattern; sorted by name.
+
+    :raises SourceError: when it names none.
+    """
+    named = Path(path)
+    if named.is_file():
+        return [named]
+    try:
+        # Path.glob takes no absolute patterns.
+        found = named.iterdir() if named.is_dir() else map(Path, glob.glob(path, recursive=True))  # noqa: PTH207
+        pictures = sorted(each for each in found if _is_picture(each))
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror}") from None
+    if not pictures:
+        raise SourceError(f"{path}: no pictures there ({', '.join(sorted(SUFFIXES))})")
+    return pictures
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and path.is_file()
+
+
+def read_picture(path: Path) -> bytes:
+    """The bytes of the file at `path`.
+
+    :raises SourceError: when it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+class ImagesSource:
+    """Replays pictures, `fps` of them a second.
+
+    :param path: a file, a folder or a glob pattern.
+    :param loop: begin again after the last picture, else end there.
+    :raises SourceError: when there are no pictures at `path`.
+    """
+
+    def __init__(self, name: str, path: str, fps: float, loop: bool) -> None:
+        self.name = name
+        self._pictures = find_pictures(path)
+        self._interval_s = 1 / fps
+        self._loop = loop
+        self._next = 0
+        self._due = time.monotonic()
+        self._closed = threading.Event()
+
+    def capture(self) -> Frame | None:
+        """The next picture, when it is due; None after the last one or after :meth:`close`.
+
+        :raises SourceError: when no picture can be read any more.
+        """
+        for _ in range(len(self._pictures)):
+            if self._next == len(self._pictures):
+                if not self._loop:
+                    return None
+                self._next = 0
+            if self._closed.wait(max(0.0, self._due - time.monotonic())):
+                return None
+            picture = self._pictures[self._next]
+            self._next += 1
+            now = time.monotonic()
+            # A replay that fell behind goes on from now instead of catching up in a burst.
+            self._due = max(self._due + self._interval_s, now)
+            try:
+                data = read_picture(picture)
+            except SourceError as error:
+                LOG.warning("%s", error)
+            else:
+                return Frame(self.name, data, None, received=now, captured=now, id=picture.name)
+        raise SourceError("none of the pictures can be read any more")
+
+    def close(self) -> None:
+        """End the replay."""
+        self._closed.set()

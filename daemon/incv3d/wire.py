@@ -1,0 +1,266 @@
+"""The ZeroMQ wire format, version 1: message parts to requests, results to answers. No sockets.
+
+A request is one of
+
+1. one part: an encoded picture (JPEG, PNG, WebP, BMP);
+2. two parts as imagezmq's ``ImageSender`` sends them: ``{"msg", "dtype", "shape"}`` and raw BGR or grey
+   pixels, or ``{"msg"}`` and a JPEG;
+3. two parts, native: :class:`Header` as JSON, and the bytes;
+4. one part of JSON, ``{"v": 1, "op": "ping" | "stats" | "info"}``.
+
+The answer is one part of JSON.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from incv3d.frames import Encoding, Frame, FrameId, Prediction, Refusal, Result
+
+VERSION = 1
+LARGEST_HEADER = 64 * 1024
+LONGEST_DETAIL = 300
+SOURCE = "zmq"
+"""The source of every frame that arrives over ZeroMQ."""
+
+Bytes = bytes | memoryview
+Operation = Literal["ping", "stats", "info"]
+Side = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
+
+
+class BadRequest(Exception):
+    """A message that is not of the wire format; answered with `refusal` and the message as detail."""
+
+    def __init__(self, detail: str, id: FrameId = None, refusal: Refusal = Refusal.BAD_REQUEST) -> None:
+        super().__init__(detail)
+        self.id = id
+        self.refusal = refusal
+
+
+class Header(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """The first part of a native request; the second part is the bytes of the picture."""
+
+    v: Literal[1]
+    encoding: Literal["jpeg", "png", "webp", "bmp", "rgb24", "bgr24", "gray8"]
+    id: Annotated[str, msgspec.Meta(max_length=200)] | int | None = None
+    """Handed back in the answer."""
+    width: Side | None = None
+    """Pixels a row; raw encodings need it."""
+    height: Side | None = None
+    captured_at: float | None = None
+    """When the picture was taken, by the sender's clock: seconds since 1970."""
+    ttl_ms: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """The answer is of no use so long after `captured_at` (without it: after receipt)."""
+    top_k: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = None
+
+
+class ImagezmqHeader(msgspec.Struct, kw_only=True):
+    """The first part as imagezmq sends it; without a shape the second part is a JPEG."""
+
+    msg: Any
+    dtype: str | None = None
+    shape: list[int] | None = None
+
+
+class OperationRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A question about the daemon itself."""
+
+    v: Literal[1]
+    op: Operation
+    id: Annotated[str, msgspec.Meta(max_length=200)] | int | None = None
+
+
+class _OnlyId(msgspec.Struct):
+    id: Annotated[str, msgspec.Meta(max_length=200)] | int | None = None
+
+
+class AnswerTimings(msgspec.Struct, kw_only=True):
+    """The milliseconds of one frame."""
+
+    queue: float
+    decode: float
+    run: float
+    total: float
+
+
+class Answer(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """The answer to a frame: predictions (``status`` is ``ok``) or a refusal (``status`` is ``error``)."""
+
+    v: int
+    id: FrameId
+    status: Literal["ok", "error"]
+    model: str | None = None
+    engine: str | None = None
+    predictions: list[Prediction] | None = None
+    timing_ms: AnswerTimings | None = None
+    age_ms: float | None = None
+    code: Refusal | None = None
+    detail: str | None = None
+    queue_depth: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """One moment on both clocks: monotonic, and seconds since 1970."""
+
+    monotonic: float
+    unix: float
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What a message asks for: a frame to classify, or an answer about the daemon."""
+
+    frame: Frame | None = None
+    operation: Operation | None = None
+    id: FrameId = None
+
+
+def parse(parts: list[Bytes], now: Clocks, default_ttl_ms: float, max_bytes: int) -> Intent:
+    """Read one request.
+
+    :param parts: the message without its envelope.
+    :param now: when it was received.
+    :param default_ttl_ms: for requests that name none; 0: for ever.
+    :param max_bytes: a longer picture is refused.
+    :raises BadRequest: with what is wrong, for the sender.
+    """
+    if len(parts) == 1:
+        if bytes(parts[0][:1]) == b"{":
+            return _operation(parts[0])
+        return Intent(_frame(parts[0], None, now, default_ttl_ms, max_bytes))
+    if len(parts) == 2:
+        return _two_parts(parts[0], parts[1], now, default_ttl_ms, max_bytes)
+    raise BadRequest(f"a request has one part or two, this has {len(parts)}")
+
+
+def answer(result: Result, model: str, engine: str, queue_depth: int) -> bytes:
+    """The JSON for `result`."""
+    if result.refusal:
+        return refuse(result.refusal, result.detail, result.id, queue_depth)
+    timings = result.timings
+    return msgspec.json.encode(
+        Answer(
+            v=VERSION,
+            id=result.id,
+            status="ok",
+            model=model,
+            engine=engine,
+            predictions=list(result.predictions),
+            timing_ms=AnswerTimings(
+                queue=round(timings.queue_ms, 3),
+                decode=round(timings.decode_ms, 3),
+                run=round(timings.run_ms, 3),
+                total=round(timings.total_ms, 3),
+            ),
+            age_ms=round(timings.age_ms, 3),
+        )
+    )
+
+
+def refuse(refusal: Refusal, detail: str, id: FrameId, queue_depth: int) -> bytes:
+    """The JSON of an error answer."""
+    if len(detail) > LONGEST_DETAIL:
+        detail = detail[: LONGEST_DETAIL - 1] + "…"
+    return msgspec.json.encode(
+        Answer(v=VERSION, id=id, status="error", code=refusal, detail=detail, queue_depth=queue_depth)
+    )
+
+
+def report(operation: Operation, id: FrameId, facts: dict[str, Any]) -> bytes:
+    """The JSON that answers `operation`."""
+    return msgspec.json.encode({"v": VERSION, "id": id, "status": "ok", "op": operation, **facts})
+
+
+def topic(source: str) -> bytes:
+    """The topic under which results of `source` are published."""
+    return f"result.{source}".encode()
+
+
+def _operation(part: Bytes) -> Intent:
+    _check_header_size(part)
+    try:
+        request = msgspec.json.decode(part, type=OperationRequest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest(f"not an operation: {_plain(error)}", _id_of(part)) from None
+    return Intent(operation=request.op, id=request.id)
+
+
+def _two_parts(first: Bytes, data: Bytes, now: Clocks, default_ttl_ms: float, max_bytes: int) -> Intent:
+    _check_header_size(first)
+    try:
+        keys = msgspec.json.decode(first, type=dict[str, msgspec.Raw])
+        if "msg" in keys and "v" not in keys:
+            sent = msgspec.json.decode(first, type=ImagezmqHeader)
+            header = _from_imagezmq(sent)
+        else:
+            header = msgspec.json.decode(first, type=Header)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest(f"bad header: {_plain(error)}", _id_of(first)) from None
+    if header.encoding in ("rgb24", "bgr24", "gray8") and not (header.width and header.height):
+        raise BadRequest(f"{header.encoding} needs width and height", header.id)
+    return Intent(_frame(data, header, now, default_ttl_ms, max_bytes), id=header.id)
+
+
+def _from_imagezmq(sent: ImagezmqHeader) -> Header:
+    name = sent.msg[:200] if isinstance(sent.msg, str) else str(sent.msg)[:200]
+    if sent.shape is None:
+        return Header(v=1, id=name, encoding="jpeg")
+    channels = sent.shape[2] if len(sent.shape) == 3 else 1
+    if sent.dtype != "uint8" or len(sent.shape) not in (2, 3) or channels not in (1, 3):
+        raise BadRequest(f"pixels must be uint8, grey or BGR; these are {sent.dtype} {sent.shape[:4]}", name)
+    height, width = sent.shape[:2]
+    if not (1 <= height <= 65_535 and 1 <= width <= 65_535):
+        raise BadRequest(f"a picture of {width}x{height} pixels", name)
+    return Header(v=1, id=name, encoding="bgr24" if channels == 3 else "gray8", width=width, height=height)
+
+
+def _frame(data: Bytes, header: Header | None, now: Clocks, default_ttl_ms: float, max_bytes: int) -> Frame:
+    id = header.id if header else None
+    if len(data) > max_bytes:
+        raise BadRequest(f"{len(data)} bytes, at most {max_bytes} are admitted", id, Refusal.TOO_LARGE)
+    if not len(data):
+        raise BadRequest("an empty picture", id)
+    captured = now.monotonic
+    if header and header.captured_at is not None:
+        # A sender whose clock is ahead of ours took its picture just now, not in the future.
+        captured -= max(0.0, now.unix - header.captured_at)
+    ttl_ms = (header and header.ttl_ms) or default_ttl_ms
+    encoding: Encoding | None = header.encoding if header else None
+    return Frame(
+        source=SOURCE,
+        data=data,
+        encoding=encoding,
+        received=now.monotonic,
+        captured=captured,
+        width=(header and header.width) or 0,
+        height=(header and header.height) or 0,
+        deadline=captured + ttl_ms / 1000 if ttl_ms else None,
+        top_k=header.top_k if header else None,
+        id=id,
+    )
+
+
+def _check_header_size(part: Bytes) -> None:
+    if len(part) > LARGEST_HEADER:
+        raise BadRequest(f"a header of {len(part)} bytes, at most {LARGEST_HEADER} are admitted")
+
+
+def _id_of(part: Bytes) -> FrameId:
+    """The id of a header that is otherwise wrong, so that its sender can tell which frame it was."""
+
+    try:
+        return msgspec.json.decode(part, type=_OnlyId).id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _plain(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8"
+    return str(error).replace(" - at `$.", " at `").replace("Object contains unknown field", "unknown key")
