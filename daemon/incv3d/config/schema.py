@@ -15,6 +15,21 @@ LARGEST_PICTURE = 89_000_000
 """Pixels; just under the size at which Pillow itself begins to warn of decompression bombs."""
 
 
+def check_address(address: str) -> None:
+    """Raise ValueError unless `address` is one that ZeroMQ can bind to over TCP or IPC."""
+    if address.startswith("ipc://") and len(address) > len("ipc://"):
+        return
+    try:
+        parts = urlsplit(address)
+        usable = parts.scheme == "tcp" and parts.hostname and parts.port and not parts.path
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError(
+            f"`{address}` is not an address such as tcp://127.0.0.1:5555 or ipc:///run/incv3d.sock"
+        )
+
+
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A part of the configuration file. Unknown keys are errors: a typing mistake is never a default."""
 
@@ -97,18 +112,3 @@ class Config(Section, frozen=True, kw_only=True):
     intake: IntakeSection = IntakeSection()
     latency: LatencySection = LatencySection()
     daemon: DaemonSection = DaemonSection()
-
-
-def check_address(address: str) -> None:
-    """Raise ValueError unless `address` is one that ZeroMQ can bind to over TCP or IPC."""
-    if address.startswith("ipc://") and len(address) > len("ipc://"):
-        return
-    try:
-        parts = urlsplit(address)
-        usable = parts.scheme == "tcp" and parts.hostname and parts.port and not parts.path
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ValueError(
-            f"`{address}` is not an address such as tcp://127.0.0.1:5555 or ipc:///run/incv3d.sock"
-        )

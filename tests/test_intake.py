@@ -1,0 +1,319 @@
+"""The door and the pipeline behind it, over real sockets, with a Session that the test holds in its hand."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zmq
+from doubles import ScriptedSession, TwoLabels, jpeg
+
+from incv3d.classifier import Classifier
+from incv3d.config import IntakeSection
+from incv3d.frames import Refusal, Result
+from incv3d.intake import Intake, IntakeError
+from incv3d.mailbox import Mailbox
+from incv3d.pipeline import FAILURES_IN_A_ROW, Pipeline
+from incv3d.preprocess import InputSpec, Preprocessor
+from incv3d.sessions.base import SessionError
+
+SPEC = InputSpec(8, 8, 128.0, 128.0, "stretch", 1.0, "bilinear")
+SOON_MS = 10_000
+
+
+@dataclass
+class Door:
+    """An intake and a pipeline at work, and what they reported."""
+
+    section: IntakeSection
+    mailbox: Mailbox
+    session: ScriptedSession
+    intake: Intake
+    pipeline: Pipeline
+    refused: list[Refusal] = field(default_factory=list)
+    deaths: queue.SimpleQueue[tuple[str, Exception]] = field(default_factory=queue.SimpleQueue)
+    drained: threading.Event = field(default_factory=threading.Event)
+
+
+@pytest.fixture
+def open_door(tmp_path: Path) -> Iterator[Callable[..., Door]]:
+    doors: list[Door] = []
+
+    def make(session: ScriptedSession | None = None, **settings: Any) -> Door:
+        session = session or ScriptedSession()
+        folder = tmp_path / str(len(doors))
+        folder.mkdir()
+        section = IntakeSection(
+            **{"bind": f"ipc://{folder}/door", "publish": f"ipc://{folder}/results", **settings}
+        )
+        mailbox = Mailbox(section.queue_limit, section.queue_bytes)
+        refused: list[Refusal] = []
+        deaths: queue.SimpleQueue[tuple[str, Exception]] = queue.SimpleQueue()
+        drained = threading.Event()
+
+        def died(thread: str, error: Exception) -> None:
+            deaths.put((thread, error))
+
+        def describe(operation: str) -> dict[str, Any]:
+            return {"state": "ready"}
+
+        intake = Intake(section, mailbox, describe, lambda: ("m", "e"), refused.append, died)
+
+        def deliver(result: Result) -> None:
+            intake.deliver(result)
+
+        classifier = Classifier(Preprocessor(SPEC, section.max_pixels), session, TwoLabels(), top_k=5)
+        pipeline = Pipeline(mailbox, lambda: classifier, deliver, lambda: None, drained.set, died)
+        door = Door(section, mailbox, session, intake, pipeline, refused, deaths, drained)
+        intake.open()
+        intake.start()
+        pipeline.start()
+        doors.append(door)
+        return door
+
+    yield make
+    for door in doors:
+        door.session.release(1000)
+        door.mailbox.close()
+        assert door.intake.close(10), "the intake did not close"
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., zmq.Socket[bytes]]]:
+    context = zmq.Context()
+    sockets: list[zmq.Socket[bytes]] = []
+
+    def make(kind: int, address: str) -> zmq.Socket[bytes]:
+        socket = context.socket(kind)
+        socket.set(zmq.LINGER, 0)
+        socket.set(zmq.RCVTIMEO, SOON_MS)
+        if kind == zmq.SUB:
+            socket.set(zmq.SUBSCRIBE, b"")
+        socket.connect(address)
+        sockets.append(socket)
+        return socket
+
+    yield make
+    for socket in sockets:
+        socket.close()
+    context.term()
+
+
+def ask(socket: zmq.Socket[bytes], *parts: bytes) -> dict[str, Any]:
+    socket.send_multipart(list(parts))
+    return json.loads(socket.recv())
+
+
+def header(**fields: Any) -> bytes:
+    return json.dumps({"v": 1, "encoding": "jpeg", **fields}).encode()
+
+
+def test_a_bare_picture_from_a_req_socket_gets_its_label(open_door, connect) -> None:
+    answer = ask(connect(zmq.REQ, open_door().section.bind), jpeg())
+    assert answer["status"] == "ok"
+    assert answer["predictions"][0] == {"index": 1, "synset": "n1", "label": "label 1", "score": 0.75}
+    assert answer["model"] == "m" and answer["engine"] == "e"
+    assert set(answer["timing_ms"]) == {"queue", "decode", "run", "total"}
+
+
+def test_dealers_with_and_without_a_delimiter_are_answered_in_their_own_form(open_door, connect) -> None:
+    dealer = connect(zmq.DEALER, open_door().section.bind)
+    dealer.send_multipart([jpeg()])
+    assert len(dealer.recv_multipart()) == 1
+    dealer.send_multipart([b"", jpeg()])
+    empty, answer = dealer.recv_multipart()
+    assert empty == b"" and json.loads(answer)["status"] == "ok"
+
+
+def test_a_native_request_gets_its_id_and_its_top_k_back(open_door, connect) -> None:
+    answer = ask(connect(zmq.REQ, open_door().section.bind), header(id="x-1", top_k=1), jpeg())
+    assert answer["id"] == "x-1" and len(answer["predictions"]) == 1
+
+
+def test_raw_pixels_are_classified(open_door, connect) -> None:
+    door = connect(zmq.REQ, open_door().section.bind)
+    for encoding, channels in (("rgb24", 3), ("bgr24", 3), ("gray8", 1)):
+        pixels = np.zeros((6, 4, channels), np.uint8).tobytes()
+        assert ask(door, header(encoding=encoding, width=4, height=6), pixels)["status"] == "ok"
+
+
+def test_operations_are_answered(open_door, connect) -> None:
+    door = connect(zmq.REQ, open_door().section.bind)
+    for operation in ("ping", "stats", "info"):
+        answer = ask(door, json.dumps({"v": 1, "op": operation, "id": 7}).encode())
+        assert answer == {"v": 1, "id": 7, "status": "ok", "op": operation, "state": "ready"}
+
+
+def test_results_are_published_under_their_source(open_door, connect) -> None:
+    section = open_door().section
+    subscriber = connect(zmq.SUB, section.publish)
+    door = connect(zmq.REQ, section.bind)
+    subscriber.set(zmq.RCVTIMEO, 50)
+    for _ in range(200):  # a subscription takes a moment to arrive: ask until it has
+        answer = ask(door, jpeg())
+        try:
+            topic, published = subscriber.recv_multipart()
+        except zmq.Again:
+            continue
+        assert topic == b"result.zmq" and json.loads(published)["predictions"] == answer["predictions"]
+        return
+    pytest.fail("nothing was published")
+
+
+@pytest.mark.parametrize(
+    ("parts", "code"),
+    [
+        ([b""], "bad_request"),
+        ([b"", b""], "bad_request"),
+        ([b"{"], "bad_request"),
+        ([b'{"v":1,"op":"dance"}'], "bad_request"),
+        ([b"[" * 60_000, b"x"], "bad_request"),
+        ([b"\xff\xfe{}", b"x"], "bad_request"),
+        ([header(ttl=5), jpeg()], "bad_request"),
+        ([header(captured_at=float("nan")), jpeg()], "bad_request"),
+        ([header(width=1e300), jpeg()], "bad_request"),
+        ([header(encoding="gray8", width=0, height=0), b"x"], "bad_request"),
+        ([header(encoding="gray8", width=9, height=9), b"x"], "bad_image"),
+        ([header(encoding="png"), jpeg()], "bad_image"),
+        ([b"no picture at all"], "bad_image"),
+        ([jpeg()[:200]], "bad_image"),
+        ([b"a", b"b", b"c"], "bad_request"),
+        ([b"a"] * 7, "bad_request"),
+    ],
+)
+def test_what_is_wrong_is_answered_and_the_door_stays_open(open_door, connect, parts, code) -> None:
+    door = connect(zmq.REQ, open_door().section.bind)
+    answer = ask(door, *parts)
+    assert (answer["status"], answer["code"]) == ("error", code), answer
+    assert answer["detail"]
+    assert ask(door, jpeg())["status"] == "ok"
+
+
+def test_the_id_of_a_bad_header_comes_back(open_door, connect) -> None:
+    answer = ask(connect(zmq.REQ, open_door().section.bind), header(id=5, colour="red"), jpeg())
+    assert answer["id"] == 5 and "colour" in answer["detail"]
+
+
+def test_a_message_over_the_limit_is_too_large_and_one_far_over_it_is_cut_off(open_door, connect) -> None:
+    section = open_door(max_message_bytes=100_000).section
+    assert ask(connect(zmq.REQ, section.bind), bytes(150_000))["code"] == "too_large"
+    flooder = connect(zmq.DEALER, section.bind)
+    flooder.send(bytes(300_000))
+    assert ask(connect(zmq.REQ, section.bind), jpeg())["status"] == "ok"
+
+
+def test_beyond_the_queue_limit_the_answer_is_busy_at_once(open_door, connect) -> None:
+    session = ScriptedSession(held=True)
+    door = open_door(session, queue_limit=2)
+    dealer = connect(zmq.DEALER, door.section.bind)
+    dealer.send_multipart([header(id=0), jpeg()])
+    assert session.running.wait(10)
+    # One runs, one is decoded and waits, one waits for its place behind it, two are in line: the sixth is over.
+    for number in range(1, 12):
+        dealer.send_multipart([header(id=number), jpeg()])
+    answers = [json.loads(dealer.recv()) for _ in range(7)]
+    assert {answer["code"] for answer in answers} == {"busy"}
+    assert all(answer["queue_depth"] == 2 for answer in answers)
+    session.release(5)
+    done = [json.loads(dealer.recv())["id"] for _ in range(5)]
+    assert sorted(done + [answer["id"] for answer in answers]) == list(range(12))
+    assert done == sorted(done), "first in, first out"
+    assert door.refused == [Refusal.BUSY] * 7
+
+
+def test_a_frame_past_its_ttl_is_expired_on_arrival_and_at_its_turn(open_door, connect) -> None:
+    session = ScriptedSession(held=True)
+    door = open_door(session)
+    dealer = connect(zmq.DEALER, door.section.bind)
+    dealer.send_multipart([header(id="old", captured_at=1.0, ttl_ms=5), jpeg()])
+    answer = json.loads(dealer.recv())
+    assert (answer["id"], answer["code"]) == ("old", "expired")
+    dealer.send_multipart([header(id="first"), jpeg()])
+    assert session.running.wait(10)
+    dealer.send_multipart([header(id="late", ttl_ms=1), jpeg()])
+    session.release(2)
+    by_id = {answer["id"]: answer for answer in (json.loads(dealer.recv()) for _ in range(2))}
+    assert by_id["first"]["status"] == "ok"
+    # It may have been let through within its millisecond; then it was classified in time.
+    assert by_id["late"].get("code") == "expired" or by_id["late"]["timing_ms"]["queue"] < 1
+
+
+def test_the_next_frame_is_decoded_while_one_runs(open_door, connect) -> None:
+    session = ScriptedSession(held=True)
+    door = open_door(session)
+    dealer = connect(zmq.DEALER, door.section.bind)
+    dealer.send_multipart([header(id="good"), jpeg()])
+    assert session.running.wait(10)
+    dealer.send_multipart([header(id="bad"), jpeg()[:100]])
+    assert json.loads(dealer.recv())["id"] == "bad", "the decoder did not work while the Session ran"
+    session.release()
+    assert json.loads(dealer.recv())["id"] == "good"
+
+
+def test_a_failing_run_answers_internal_and_the_next_frame_is_served(open_door, connect) -> None:
+    def fail_once(number: int) -> None:
+        if number == 1:
+            raise SessionError("out of luck")
+
+    door = connect(zmq.REQ, open_door(ScriptedSession(script=fail_once)).section.bind)
+    assert ask(door, jpeg())["code"] == "internal"
+    assert ask(door, jpeg())["status"] == "ok"
+
+
+def test_a_session_that_keeps_failing_is_reported_after_answering(open_door, connect) -> None:
+    def fail(number: int) -> None:
+        raise SessionError("broken")
+
+    door = open_door(ScriptedSession(script=fail))
+    req = connect(zmq.REQ, door.section.bind)
+    for _ in range(FAILURES_IN_A_ROW):
+        assert ask(req, jpeg())["code"] == "internal"
+    thread, error = door.deaths.get(timeout=10)
+    assert thread == "session" and "times in a row" in str(error)
+    assert door.session.closed
+
+
+def test_closing_answers_those_in_flight_and_refuses_those_who_come_later(open_door, connect) -> None:
+    session = ScriptedSession(held=True)
+    door = open_door(session)
+    dealer = connect(zmq.DEALER, door.section.bind)
+    dealer.send_multipart([header(id="running"), jpeg()])
+    assert session.running.wait(10)
+    for frame in door.mailbox.close():
+        door.intake.deliver(Result.refused(frame, Refusal.SHUTTING_DOWN, "stopping"))
+    dealer.send_multipart([header(id="late"), jpeg()])
+    late = json.loads(dealer.recv())
+    assert (late["id"], late["code"]) == ("late", "shutting_down")
+    session.release()
+    assert json.loads(dealer.recv())["id"] == "running"
+    assert door.drained.wait(10) and session.closed
+
+
+def test_a_peer_that_left_before_its_answer_costs_nothing(open_door, connect) -> None:
+    session = ScriptedSession(held=True)
+    door = open_door(session)
+    leaver = connect(zmq.DEALER, door.section.bind)
+    leaver.send(jpeg())
+    assert session.running.wait(10)
+    leaver.close()
+    session.release(2)
+    assert ask(connect(zmq.REQ, door.section.bind), jpeg())["status"] == "ok"
+    assert door.deaths.empty()
+
+
+def test_an_address_in_use_is_said_in_one_line(open_door, tmp_path) -> None:
+    taken = zmq.Context.instance().socket(zmq.ROUTER)
+    port = taken.bind_to_random_port("tcp://127.0.0.1")
+    section = IntakeSection(bind=f"tcp://127.0.0.1:{port}", publish="")
+    second = Intake(section, Mailbox(1, 1), lambda op: {}, lambda: ("", ""), lambda r: None, lambda t, e: None)
+    with pytest.raises(IntakeError, match=r"intake\.bind: cannot listen on .*in use.*running already"):
+        second.open()
+    second.close(1)
+    taken.close()
