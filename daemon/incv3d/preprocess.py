@@ -106,6 +106,8 @@ class Preprocessor:
             height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data, strict=False)
         except ValueError as error:
             raise PictureError(f"damaged JPEG: {error}") from None
+        except KeyError:  # how simplejpeg says that it found no subsampling
+            raise PictureError("damaged JPEG: its header is incomplete") from None
         self._check_size(width, height)
         if colorspace in ("CMYK", "YCCK"):
             return self._pillow(data, "jpeg")
