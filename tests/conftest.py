@@ -6,6 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
+from processes import run_incv3d
+
+from incv3d.sources.images import demo_folder
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -16,4 +19,23 @@ def shared() -> Path:
     folder = Path(os.environ.get("INCV3D_SHARED", CHECKOUT.parent / "shared"))
     if not folder.is_dir():
         pytest.skip(f"needs the test data in {folder} (or $INCV3D_SHARED)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state directory with the embedded model in its store, built once for all tests."""
+    folder = tmp_path_factory.mktemp("state")
+    done = run_incv3d(folder, "classify", str(demo_folder() / "cat.jpg"))
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def standin(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state directory with the stand-in for Google's Inception-v3 in its store, as `standin`."""
+    folder = tmp_path_factory.mktemp("standin")
+    archive = shared / "models/inception-2015-12-05-standin.tgz"
+    done = run_incv3d(folder, "model", "import", str(archive), "--name", "standin", "--like", "inception-v3")
+    assert done.returncode == 0, done.stderr
     return folder

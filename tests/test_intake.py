@@ -312,7 +312,9 @@ def test_an_address_in_use_is_said_in_one_line(open_door, tmp_path) -> None:
     taken = zmq.Context.instance().socket(zmq.ROUTER)
     port = taken.bind_to_random_port("tcp://127.0.0.1")
     section = IntakeSection(bind=f"tcp://127.0.0.1:{port}", publish="")
-    second = Intake(section, Mailbox(1, 1), lambda op: {}, lambda: ("", ""), lambda r: None, lambda t, e: None)
+    second = Intake(
+        section, Mailbox(1, 1), lambda op: {}, lambda: ("", ""), lambda r: None, lambda t, e: None
+    )
     with pytest.raises(IntakeError, match=r"intake\.bind: cannot listen on .*in use.*running already"):
         second.open()
     second.close(1)

@@ -1,0 +1,134 @@
+"""The command line, as a person types it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from processes import DaemonProcess, run_incv3d
+
+from incv3d.sources.images import demo_folder
+
+CAT = demo_folder() / "cat.jpg"
+CATS = {"tabby", "tiger cat", "Egyptian cat"}
+
+
+@pytest.fixture(scope="module")
+def daemon(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
+    process = DaemonProcess(state, tmp_path_factory.mktemp("daemon"))
+    yield process.ready()
+    process.stop()
+
+
+def test_help_imports_neither_tensorflow_nor_numpy() -> None:
+    code = (
+        "import sys\n"
+        "from incv3d.cli import main\n"
+        "sys.argv = ['incv3d', '--help']\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'tensorflow', 'numpy', 'zmq', 'PIL'} & set(sys.modules)), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "run" in done.stdout and "classify" in done.stdout
+    assert done.stderr.strip() == "[]"
+
+
+def test_classify_names_pictures_in_process(state: Path) -> None:
+    done = run_incv3d(state, "classify", str(CAT), str(demo_folder() / "coffee.jpg"))
+    assert done.returncode == 0, done.stderr
+    assert "espresso" in done.stdout and any(cat in done.stdout for cat in CATS)
+
+
+def test_classify_gives_json_to_programs_and_takes_standard_input(state: Path) -> None:
+    done = run_incv3d(state, "classify", "-", "--json", "--top-k", "2", stdin=CAT.read_bytes())
+    answer = json.loads(done.stdout)
+    assert len(answer["predictions"]) == 2 and answer["predictions"][0]["label"] in CATS
+
+
+def test_classify_asks_a_running_daemon(state: Path, daemon: DaemonProcess) -> None:
+    done = run_incv3d(state, "classify", str(CAT), "--connect", daemon.door, "--json")
+    assert json.loads(done.stdout)["predictions"][0]["label"] in CATS
+
+
+def test_classify_goes_on_after_a_bad_picture_and_ends_with_status_1(state: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(CAT.read_bytes()[:2000])
+    done = run_incv3d(state, "classify", str(bad), str(CAT))
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{bad}: damaged JPEG")
+    assert any(cat in done.stdout for cat in CATS)
+
+
+def test_send_prints_labels_and_a_summary(state: Path, daemon: DaemonProcess) -> None:
+    done = run_incv3d(
+        state, "send", str(demo_folder()), "--connect", daemon.door, "--repeat", "2", "--concurrency", "3"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("coffee.jpg: espresso") == 2
+    assert "8 pictures in" in done.stdout and "ok: 8; round trip best" in done.stdout
+
+
+def test_send_counts_what_went_wrong(state: Path, daemon: DaemonProcess, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"no picture")
+    (tmp_path / "b.jpg").write_bytes(b"")
+    (tmp_path / "c.jpg").write_bytes(CAT.read_bytes())
+    done = run_incv3d(state, "send", str(tmp_path), "--connect", daemon.door, "--json")
+    assert done.returncode == 1
+    outcomes = json.loads(done.stdout)["outcomes"]
+    assert {kind: outcome["count"] for kind, outcome in outcomes.items()} == {
+        "bad_image": 1,
+        "bad_request": 1,
+        "ok": 1,
+    }
+
+
+def test_send_to_nobody_says_so_and_does_not_hang(state: Path, tmp_path: Path) -> None:
+    done = run_incv3d(state, "send", str(CAT), "--connect", f"ipc://{tmp_path}/nobody", "--timeout", "0.3")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("incv3d: no answer from ipc://")
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["send", "/no/such/picture.jpg"], "/no/such/picture.jpg: no pictures there"),
+        (["classify", "/no/such/picture.jpg"], "/no/such/picture.jpg: no pictures there"),
+        (["classify", "x.jpg", "--connect", "nonsense"], "nonsense"),
+        (["model", "import", "/no/such/file.tgz"], "/no/such/file.tgz"),
+        (["model", "remove", "nothing"], "nothing"),
+    ],
+)
+def test_mistakes_get_one_line_and_a_status(tmp_path: Path, words: list[str], complaint: str) -> None:
+    if words[1] == "x.jpg":
+        words = [words[0], str(CAT), *words[2:]]
+    done = run_incv3d(tmp_path, *words)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1 and complaint in done.stderr, done.stderr
+
+
+def test_check_config_says_what_is_wrong_with_line_and_key(tmp_path: Path) -> None:
+    config = tmp_path / "incv3d.yaml"
+    config.write_text("model:\n  name: auto\nintake:\n  queue_limit: 0\n")
+    done = run_incv3d(tmp_path, "check-config", str(config))
+    assert done.returncode == 2
+    assert done.stderr == f"incv3d: {config}:4: intake.queue_limit: expected `int` >= 1\n"
+
+
+def test_check_config_shows_every_key(tmp_path: Path) -> None:
+    done = run_incv3d(tmp_path, "check-config", "--show")
+    assert done.returncode == 0 and "warmup_runs: 10" in done.stdout
+
+
+def test_the_stand_in_is_listed_and_gives_its_known_labels(standin: Path, shared: Path) -> None:
+    assert "standin" in run_incv3d(standin, "model", "list").stdout
+    expected = json.loads((shared / "models/expected.json").read_text())
+    pictures = [str(shared / "images" / name) for name in list(expected)[:5]]
+    done = run_incv3d(standin, "classify", "--model", "standin", "--json", *pictures)
+    assert done.returncode == 0, done.stderr
+    for line, top_five in zip(done.stdout.splitlines(), expected.values(), strict=False):
+        assert [p["index"] for p in json.loads(line)["predictions"]] == [index for index, _, _ in top_five]
