@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
-from processes import run_incv3d
 
 from incv3d.sources.images import demo_folder
+from processes import run_incv3d
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import DaemonProcess, run_incv3d
 
 from incv3d.sources.images import demo_folder
+from processes import DaemonProcess, run_incv3d
 
 CAT = demo_folder() / "cat.jpg"
 CATS = {"tabby", "tiger cat", "Egyptian cat"}

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import zmq
-from doubles import ScriptedSession, TwoLabels, jpeg
 
+from doubles import ScriptedSession, TwoLabels, jpeg
 from incv3d.classifier import Classifier
 from incv3d.config import IntakeSection
 from incv3d.frames import Refusal, Result
