@@ -215,7 +215,7 @@ def test_beyond_the_queue_limit_the_answer_is_busy_at_once(open_door, connect) -
     dealer = connect(zmq.DEALER, door.section.bind)
     dealer.send_multipart([header(id=0), jpeg()])
     assert session.running.wait(10)
-    # One runs, one is decoded and waits, one waits for its place behind it, two are in line: the sixth is over.
+    # One runs, one is decoded, one waits decoded for that place, two are in line: the sixth is over.
     for number in range(1, 12):
         dealer.send_multipart([header(id=number), jpeg()])
     answers = [json.loads(dealer.recv()) for _ in range(7)]
