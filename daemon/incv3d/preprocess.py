@@ -25,7 +25,7 @@ Picture = npt.NDArray[np.uint8]
 
 EXIF_ORIENTATION = 0x0112
 SCALED_DECODING_FROM = 2
-"""A JPEG is decoded at a fraction of its size as long as it stays this many times the model's input."""
+"""A JPEG is decoded at half its size or less as long as it stays this many times the model's input."""
 
 
 class PictureError(Incv3dError):
@@ -217,7 +217,13 @@ def _lerp(
 
 
 def _decode_jpeg(data: bytes | memoryview, min_height: int, min_width: int) -> Picture:
-    settings = {"fastdct": True, "fastupsample": False, "min_height": min_height, "min_width": min_width}
+    settings = {
+        "fastdct": True,
+        "fastupsample": False,
+        "min_height": min_height,
+        "min_width": min_width,
+        "min_factor": 2,
+    }
     try:
         pixels: Picture = simplejpeg.decode_jpeg(data, **settings)
     except ValueError as error:

@@ -35,9 +35,10 @@ class PythonSession:
             )
             self._session = tf.compat.v1.Session(graph=graph, config=config)
             try:
-                self._run = self._session.make_callable(spec.output, [spec.input])
+                fed, fetched = (graph.get_tensor_by_name(name) for name in (spec.input, spec.output))
             except (KeyError, ValueError) as error:
                 raise SessionError(f"{spec.graph}: {_one_line(error)}") from None
+            self._run = self._session.make_callable(fetched, [fed])
         self._errors = (tf.errors.OpError, ValueError, TypeError)
         built = time.perf_counter()
         self._facts = SessionFacts(
