@@ -35,7 +35,7 @@ def list_models(config_path: str | None) -> None:
     for name, entry in sorted(load_catalog().items() | {(n, m.entry) for n, m in stored.items()}):
         found = stored.get(name)
         size = f"{found.size_bytes / 1e6:.1f} MB" if found else ""
-        state = f"imported {found.imported_at}" if found else _how_to_get(name)
+        state = f"since {found.manifest.imported_at}" if found else _how_to_get(name)
         table.add_row(name, f"{entry.width}x{entry.height}", str(entry.outputs), size, state)
     console = Console(soft_wrap=True)
     console.print(table)

@@ -35,6 +35,8 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     ``bicubic``: with anti-aliasing, as Pillow does it."""
     outputs: Positive
     """Length of the score vector."""
+    archive_bytes: Positive | None = None
+    """Size of the file that the model is imported from; None for one that incv3d builds itself."""
     licence: str = ""
     source: str = ""
     """Where the model comes from."""

@@ -1,0 +1,91 @@
+"""A look into a serialized GraphDef without TensorFlow: is it one, and which nodes has it?
+
+The protobuf wire format is a sequence of fields, each a varint key (field number and wire type) and its
+value; a GraphDef holds its nodes in field 1, a node its name in field 1 and its operation in field 2
+(tensorflow/core/framework/graph.proto, node_def.proto).
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from incv3d.models.entry import ModelError
+
+VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
+Buffer = bytes | mmap.mmap
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node of a graph."""
+
+    name: str
+    op: str
+
+
+def read_nodes(path: Path) -> list[Node]:
+    """The nodes of the GraphDef in the file at `path`.
+
+    :raises ModelError: when it cannot be read, or is not a GraphDef.
+    """
+    try:
+        with path.open("rb") as file:
+            if not path.stat().st_size:
+                raise ModelError(f"{path}: is empty")
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                return parse_nodes(data)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ModelError(f"{path}: not a frozen GraphDef: {error}") from None
+
+
+def parse_nodes(data: Buffer) -> list[Node]:
+    """The nodes of a serialized GraphDef.
+
+    :raises ValueError: when it is none.
+    """
+    nodes = []
+    for field, kind, start, end in _fields(data, 0, len(data)):
+        if field == 1 and kind == LENGTH:
+            texts = {f: data[s:e] for f, k, s, e in _fields(data, start, end) if f in (1, 2) and k == LENGTH}
+            nodes.append(Node(texts.get(1, b"").decode("utf-8"), texts.get(2, b"").decode("utf-8")))
+    if not any(node.op for node in nodes):
+        raise ValueError("no nodes in it")
+    return nodes
+
+
+def _fields(data: Buffer, position: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """Every field of one message: number, wire type, first byte and end of its value."""
+    while position < end:
+        key, position = _varint(data, position, end)
+        field, kind = key >> 3, key & 7
+        start = position
+        if kind == VARINT:
+            _, position = _varint(data, position, end)
+        elif kind == LENGTH:
+            length, start = _varint(data, position, end)
+            position = start + length
+        elif kind in (FIXED64, FIXED32):
+            position += 8 if kind == FIXED64 else 4
+        else:
+            raise ValueError(f"unexpected byte at {start - 1}")
+        if not field or position > end:
+            raise ValueError(f"it is cut off or damaged at byte {start}")
+        yield field, kind, start, position
+
+
+def _varint(data: Buffer, position: int, end: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if position >= end:
+            raise ValueError("it is cut off")
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+    raise ValueError(f"unexpected byte at {position - 1}")

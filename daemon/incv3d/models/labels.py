@@ -1,0 +1,98 @@
+"""What the outputs of a network mean: index, synset, names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from incv3d.frames import Prediction
+from incv3d.models.entry import ModelError
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One class."""
+
+    index: int
+    """The output of the network, counted from 0."""
+    synset: str
+    """Its WordNet id, ``n02510455``; empty where there is none."""
+    names: str
+    """All its names, separated by commas, the usual one first."""
+
+    @property
+    def name(self) -> str:
+        """The first name."""
+        return self.names.split(",")[0]
+
+
+class Labels:
+    """The labels of all outputs.
+
+    :param labels: in any order; an output without one is called ``class N``.
+    :param outputs: how many outputs the network has.
+    """
+
+    def __init__(self, labels: Iterable[Label], outputs: int) -> None:
+        known = {label.index: label for label in labels}
+        self._labels = [known.get(index) or Label(index, "", f"class {index}") for index in range(outputs)]
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> Label:
+        return self._labels[index]
+
+    def top_k(self, scores: npt.NDArray[np.float32], k: int) -> tuple[Prediction, ...]:
+        """The `k` best classes, best first, among equals the lower index first.
+
+        :param scores: ``(outputs,) float32``.
+        :raises ModelError: when the scores are not as many as the labels, or not numbers.
+        """
+        if len(scores) != len(self._labels):
+            raise ModelError(f"the network gave {len(scores)} scores, there are {len(self._labels)} labels")
+        if not np.isfinite(scores).all():
+            raise ModelError("the network gave scores that are not numbers: its weights are damaged")
+        best = np.argsort(-scores, kind="stable")[:k]
+        # Seven digits are what a float32 holds; more would only make answers long.
+        return tuple(
+            Prediction(int(i), self._labels[i].synset, self._labels[i].name, float(f"{scores[i]:.7g}"))
+            for i in best
+        )
+
+
+def read_labels(path: Path, outputs: int) -> Labels:
+    """Read lines of ``index<TAB>synset<TAB>names``; a line that begins with ``#`` is a comment.
+
+    :raises ModelError: with file and line, when the file is not that, or has an index beyond `outputs`.
+    """
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ModelError(f"{path}: not UTF-8 text") from None
+    labels: dict[int, Label] = {}
+    for number, line in enumerate(lines, 1):
+        if not line or line.startswith("#"):
+            continue
+        fields = line.split("\t")
+        if len(fields) != 3 or not fields[0].isdecimal():
+            raise ModelError(f"{path}:{number}: expected index, synset and names between tabs")
+        index = int(fields[0])
+        if index >= outputs or index in labels:
+            why = "given twice" if index in labels else f"the network has {outputs} outputs"
+            raise ModelError(f"{path}:{number}: index {index}: {why}")
+        labels[index] = Label(index, fields[1], fields[2])
+    if not labels:
+        raise ModelError(f"{path}: no labels in it")
+    return Labels(labels.values(), outputs)
+
+
+def format_labels(labels: Sequence[Label]) -> str:
+    """The text that :func:`read_labels` reads."""
+    return "".join(f"{label.index}\t{label.synset}\t{label.names}\n" for label in labels)

@@ -1,0 +1,232 @@
+"""The model store: one folder a model, written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import msgspec
+
+from incv3d.models.entry import ModelEntry, ModelError
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+MANIFEST = "manifest.json"
+GRAPH = "graph.pb"
+LABELS = "labels.tsv"
+UNFINISHED = ".unfinished-"
+CHUNK_BYTES = 1 << 20
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is written beside a model; its presence says that the model is whole."""
+
+    manifest: int
+    entry: ModelEntry
+    sha256: str
+    size_bytes: int
+    imported_at: str
+    made_by: str = ""
+    """For a model that incv3d built itself: the builder and its version."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """A model in the store."""
+
+    name: str
+    directory: Path
+    manifest: Manifest
+
+    @property
+    def entry(self) -> ModelEntry:
+        """Its tensors, input and outputs."""
+        return self.manifest.entry
+
+    @property
+    def graph(self) -> Path:
+        """The frozen GraphDef."""
+        return self.directory / GRAPH
+
+    @property
+    def labels(self) -> Path:
+        """The names of its outputs."""
+        return self.directory / LABELS
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the graph."""
+        return self.manifest.size_bytes
+
+
+class ModelStore:
+    """The models under ``ROOT/models``.
+
+    A model is made in a folder of its own and moved to its name when it is whole: whatever happens
+    meanwhile, a later start finds the old one, the new one, or none.
+
+    :param root: made when the first model is added.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._models = root / "models"
+
+    def models(self) -> list[StoredModel]:
+        """Every whole model, by name."""
+        try:
+            folders = sorted(path for path in self._models.iterdir() if NAME.fullmatch(path.name))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise ModelError(f"{self._models}: cannot be read: {error.strerror}") from None
+        return [self._read(path) for path in folders if (path / MANIFEST).exists()]
+
+    def get(self, name: str) -> StoredModel:
+        """The model called `name`.
+
+        :raises ModelError: when it is not there, or damaged.
+        """
+        folder = self._models / check_name(name)
+        if not (folder / MANIFEST).exists():
+            there = ", ".join(model.name for model in self.models()) or "none"
+            raise ModelError(
+                f"no model `{name}` in {self.root} (there: {there}); "
+                f"import it: incv3d model import FILE --name {name}"
+            )
+        model = self._read(folder)
+        size_bytes = model.graph.stat().st_size if model.graph.exists() else 0
+        if size_bytes != model.size_bytes:
+            raise ModelError(
+                f"{model.graph}: {size_bytes} bytes, it had {model.size_bytes} when it was imported; "
+                f"import it again: incv3d model import FILE --name {name} --replace"
+            )
+        return model
+
+    @contextlib.contextmanager
+    def adding(
+        self, name: str, entry: ModelEntry, replace: bool = False, made_by: str = ""
+    ) -> Iterator[Path]:
+        """Add a model: write ``graph.pb`` and ``labels.tsv`` into the folder that is handed out.
+
+        When the block ends well, the model is in the store; when it does not, nothing is.
+
+        :param replace: whether a model of this name may be there already.
+        :raises ModelError: when it is there, or the store cannot be written.
+        """
+        target = self._models / check_name(name)
+        with self._errors_explained(), self._locked():
+            if (target / MANIFEST).exists() and not replace:
+                raise ModelError(f"there is a model `{name}` already; replace it with --replace")
+            self._sweep()
+            folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self._models))
+            try:
+                yield folder
+                self._finish(folder, target, entry, made_by)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def remove(self, name: str) -> None:
+        """Remove the model called `name`.
+
+        :raises ModelError: when it is not there, or the store cannot be written.
+        """
+        target = self._models / check_name(name)
+        if not target.is_dir():
+            raise ModelError(f"no model `{name}` in {self.root}")
+        with self._errors_explained(), self._locked():
+            self._discard(target)
+
+    def _finish(self, folder: Path, target: Path, entry: ModelEntry, made_by: str) -> None:
+        graph = folder / GRAPH
+        manifest = Manifest(
+            manifest=1,
+            entry=entry,
+            sha256=sha256_of(graph),
+            size_bytes=graph.stat().st_size,
+            imported_at=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            made_by=made_by,
+        )
+        (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
+        folder.chmod(0o755)
+        for path in (graph, folder / LABELS, folder / MANIFEST, folder):
+            _sync(path)
+        if target.exists():
+            self._discard(target)
+        folder.rename(target)
+        _sync(self._models)
+
+    def _discard(self, target: Path) -> None:
+        # Moved away in one step, so that no start ever sees half of it.
+        grave = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self._models))
+        target.rename(grave / "model")
+        shutil.rmtree(grave)
+
+    def _sweep(self) -> None:
+        """Remove what killed attempts left behind; the lock says that none is alive."""
+        for path in self._models.glob(f"{UNFINISHED}*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._models.mkdir(parents=True, exist_ok=True)
+        with (self._models / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    @contextlib.contextmanager
+    def _errors_explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            where = error.filename or self._models
+            raise ModelError(f"{where}: cannot be written: {error.strerror}") from None
+
+    def _read(self, folder: Path) -> StoredModel:
+        path = folder / MANIFEST
+        try:
+            manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        except OSError as error:
+            raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ModelError(
+                f"{path}: damaged ({error}); remove it: incv3d model remove {folder.name}"
+            ) from None
+        return StoredModel(folder.name, folder, manifest)
+
+
+def check_name(name: str) -> str:
+    """`name`, if a model can be called that.
+
+    :raises ModelError: when it cannot.
+    """
+    if not NAME.fullmatch(name):
+        raise ModelError(
+            f"`{name}` is no name for a model: small letters, digits, '.', '_' and '-', at most 64"
+        )
+    return name
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of the file at `path`, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
