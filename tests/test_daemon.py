@@ -187,7 +187,7 @@ def test_bundled_photographs_are_replayed_as_a_demonstration(start) -> None:
 
 def test_a_stop_signal_while_it_starts_ends_it_at_once(start) -> None:
     daemon = start("--warmup-runs", "1000")
-    daemon.wait_for("configuration:")
+    daemon.wait_for("model efficientnet-lite0")
     daemon.signal(signal.SIGTERM)
     assert daemon.wait() == 0
     assert not any("READY" in line for line in daemon.said)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-import queue
 import signal
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from incv3d import __version__, wire
 from incv3d.classifier import Classifier
 from incv3d.config import Config
 from incv3d.errors import Incv3dError
+from incv3d.events import EventQueue
 from incv3d.frames import Refusal, Result
 from incv3d.intake import Intake
 from incv3d.latency import DROPPED, RollingLatency
@@ -28,13 +27,6 @@ from incv3d.sources import Capture, open_source
 
 LOG = logging.getLogger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-
-@dataclass(frozen=True, slots=True)
-class Signalled:
-    """A signal came."""
-
-    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +54,7 @@ class Died:
     error: Exception
 
 
-Event = Signalled | Ready | Drained | SourceEnded | Died
+Event = Ready | Drained | SourceEnded | Died
 
 
 class Daemon:
@@ -77,8 +69,7 @@ class Daemon:
         self._config = config
         self._store = store
         self._started = time.monotonic()
-        # SimpleQueue.put is reentrant: the one way of telling that is safe inside a signal handler.
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._events: EventQueue[Event] = EventQueue()
         self._loaded: Loaded | None = None
         self._state = "starting"
         section = config.latency
@@ -106,14 +97,9 @@ class Daemon:
 
         :raises Incv3dError: when something that the daemon needs cannot be had.
         """
-        previous = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
-        try:
+        with self._events.signals(*SIGNALS):
             self._start()
-            status = self._main_loop()
-            return self._stop(status)
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+            return self._stop(self._main_loop())
 
     def _start(self) -> None:
         source = open_source(self._config.source)
@@ -128,17 +114,16 @@ class Daemon:
     def _main_loop(self) -> int:
         next_line = time.monotonic() + self._config.latency.interval_s
         while True:
-            try:
-                event = self._events.get(timeout=max(0.0, next_line - time.monotonic()))
-            except queue.Empty:
-                next_line = max(next_line + self._config.latency.interval_s, time.monotonic())
-                self._write_line()
-                continue
+            event = self._events.get(next_line - time.monotonic())
             match event:
-                case Signalled(signal.SIGHUP):
+                case None:
+                    next_line = max(next_line + self._config.latency.interval_s, time.monotonic())
+                    if self._state == "ready":
+                        self._write_line()
+                case signal.SIGHUP:
                     self._latency_log.reopen()
-                case Signalled(number):
-                    LOG.info("%s: stopping", signal.Signals(number).name)
+                case signal.Signals():
+                    LOG.info("%s: stopping", event.name)
                     return 0
                 case Ready():
                     self._be_ready()
@@ -202,17 +187,15 @@ class Daemon:
 
     def _wait_until_drained(self, deadline: float) -> bool:
         while True:
-            try:
-                event = self._events.get(timeout=max(0.0, deadline - time.monotonic()))
-            except queue.Empty:
-                return False
-            match event:
+            match self._events.get(deadline - time.monotonic()):
+                case None:
+                    return False
                 case Drained():
                     return True
                 case Died(thread, error):
                     self._report_death(thread, error)
                     return False
-                case Signalled(signal.SIGINT):
+                case signal.SIGINT:
                     LOG.info("SIGINT again: leaving at once")
                     return False
 
@@ -230,9 +213,6 @@ class Daemon:
 
     def _count(self, outcome: Refusal | str) -> None:
         self._latency.count(time.monotonic(), outcome)
-
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        self._events.put(Signalled(number))
 
     def _died(self, thread: str, error: Exception) -> None:
         self._events.put(Died(thread, error))

@@ -36,7 +36,7 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except Incv3dError as error:
         click.echo(f"incv3d: {error}", err=True)

@@ -1,0 +1,73 @@
+"""What the main thread waits on: events from other threads, and signals."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Iterator
+from types import FrameType
+from typing import Generic, TypeVar
+
+Event = TypeVar("Event")
+
+
+class EventQueue(Generic[Event]):
+    """Events in the order in which they came; any thread may put, one thread gets.
+
+    Waiting is for a socket, not for a lock: the kernel may hand a signal to any thread, and a main thread
+    that waits for a lock would then sleep on. The interpreter's wake-up descriptor writes the number of
+    every signal into the same socket, whichever thread was interrupted.
+    """
+
+    def __init__(self) -> None:
+        self._events: deque[Event] = deque()
+        self._signals: deque[int] = deque()
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+
+    def put(self, event: Event) -> None:
+        """Add an event."""
+        self._events.append(event)
+        # A socket full of earlier wake-ups wakes the reader all the same.
+        with contextlib.suppress(BlockingIOError):
+            self._writer.send(b"\0")
+
+    def get(self, timeout_s: float) -> Event | signal.Signals | None:
+        """The next signal or event; None when none came in time."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            if self._signals:
+                return signal.Signals(self._signals.popleft())
+            if self._events:
+                return self._events.popleft()
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                return None
+            if select.select([self._reader], [], [], left_s)[0]:
+                self._signals.extend(number for number in self._reader.recv(4096) if number)
+
+    @contextlib.contextmanager
+    def signals(self, *numbers: signal.Signals) -> Iterator[None]:
+        """Let these signals come out of :meth:`get` while the block runs. Main thread only."""
+        previous = {number: signal.signal(number, _nothing) for number in numbers}
+        descriptor = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(descriptor)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._reader.close()
+        self._writer.close()
+
+
+def _nothing(number: int, frame: FrameType | None) -> None:
+    """A handler must be there for the wake-up descriptor to be written to."""
