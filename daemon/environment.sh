@@ -15,7 +15,9 @@ prepare_environment() {
     mkdir -p "$checkout/.incv3d" 2>/dev/null || fail "$checkout cannot be written; is it yours?"
 
     # What the environment was made from: the same again means there is nothing to do.
-    wanted=$(cd "$checkout" && { "$system_python" --version; cat setup.py pyproject.toml daemon/incv3d/__init__.py; pwd; } | sha256sum)
+    made_by=$checkout/.venv/bin/python
+    if [ -z "${PYTHON:-}" ] && [ -x "$made_by" ]; then runs_on=$made_by; else runs_on=$system_python; fi
+    wanted=$(cd "$checkout" && { "$runs_on" --version; cat setup.py pyproject.toml daemon/incv3d/__init__.py; pwd; } | sha256sum)
     stamp=$checkout/.venv/incv3d-stamp${extra:+-$extra}
     [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
 
@@ -45,7 +47,6 @@ install_venv_module() {
 }
 
 make_venv() {
-    made_by=$checkout/.venv/bin/python
     version='import sys; print(sys.version_info[:2])'
     if ! "$made_by" -m pip --version >/dev/null 2>&1 ||
         [ "$("$made_by" -c "$version")" != "$("$system_python" -c "$version")" ]; then
