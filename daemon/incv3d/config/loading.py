@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 import yaml
@@ -162,12 +162,23 @@ def _explain(message: str, path: Path | None, lines: Mapping[str, int], origins:
     if unknown:
         key = f"{key}.{unknown[1]}".lstrip(".")
         text = "unknown key (`incv3d check-config --show` lists them all)"
+    checked = re.fullmatch(r"(\w+): (.*)", text)
+    if checked and not unknown:
+        key, text = f"{key}.{checked[1]}", checked[2]
+    if text.startswith("Invalid enum value"):
+        text = f"{text[0].lower()}{text[1:]}; possible are {', '.join(_choices(key))}"
     text = re.sub(r"\bExpected\b", "expected", text)
     if key in origins:
         return f"{origins[key]}: {text}"
     line = next((lines[k] for k in _ancestors(key) if k in lines), None)
     where = f"{path}:{line}" if line else str(path or "configuration")
     return f"{where}: {key}: {text}" if key else f"{where}: {text}"
+
+
+def _choices(key: str) -> tuple[str, ...]:
+    section, name = key.split(".")
+    choices: tuple[str, ...] = get_args(get_type_hints(get_type_hints(Config)[section])[name])
+    return choices
 
 
 def _ancestors(key: str) -> list[str]:

@@ -15,7 +15,7 @@ LARGEST_PICTURE = 89_000_000
 """Pixels; just under the size at which Pillow itself begins to warn of decompression bombs."""
 
 
-def check_address(address: str) -> None:
+def check_address(key: str, address: str) -> None:
     """Raise ValueError unless `address` is one that ZeroMQ can bind to over TCP or IPC."""
     if address.startswith("ipc://") and len(address) > len("ipc://"):
         return
@@ -25,13 +25,14 @@ def check_address(address: str) -> None:
     except ValueError:
         usable = False
     if not usable:
-        raise ValueError(
-            f"`{address}` is not an address such as tcp://127.0.0.1:5555 or ipc:///run/incv3d.sock"
-        )
+        raise ValueError(f"{key}: `{address}` is not like tcp://127.0.0.1:5555 or ipc:///run/incv3d.sock")
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A part of the configuration file. Unknown keys are errors: a typing mistake is never a default."""
+    """A part of the configuration file. Unknown keys are errors: a typing mistake is never a default.
+
+    A check in ``__post_init__`` raises ValueError with ``KEY: what is wrong``.
+    """
 
 
 class ModelSection(Section, frozen=True, kw_only=True):
@@ -61,9 +62,9 @@ class SourceSection(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.name == "zmq":
-            raise ValueError("the name `zmq` belongs to frames that arrive over ZeroMQ")
+            raise ValueError("name: `zmq` belongs to frames that arrive over ZeroMQ")
         if self.type == "images" and not self.path:
-            raise ValueError("type `images` needs `path`: a picture, a folder or a pattern")
+            raise ValueError("path: type `images` needs a picture, a folder or a pattern")
 
 
 class IntakeSection(Section, frozen=True, kw_only=True):
@@ -78,11 +79,11 @@ class IntakeSection(Section, frozen=True, kw_only=True):
     max_pixels: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_PICTURE)] = 50_000_000
 
     def __post_init__(self) -> None:
-        check_address(self.bind)
+        check_address("bind", self.bind)
         if self.publish:
-            check_address(self.publish)
+            check_address("publish", self.publish)
         if self.bind == self.publish:
-            raise ValueError("`bind` and `publish` must not be the same address")
+            raise ValueError("publish: must not be the same address as `bind`")
 
 
 class LatencySection(Section, frozen=True, kw_only=True):

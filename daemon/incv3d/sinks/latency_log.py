@@ -106,9 +106,7 @@ class LatencyLog:
         except OSError as error:
             self.close()
             if not self._failing:
-                LOG.warning(
-                    "%s: cannot be written (%s); classification goes on without it", self.path, error.strerror
-                )
+                LOG.warning("%s: cannot be written (%s); going on without it", self.path, error.strerror)
             self._failing = True
             return
         if self._failing:

@@ -1,0 +1,127 @@
+"""Reading the configuration: every mistake is one line with file, line and key."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+import yaml
+
+from incv3d.config import Config, ConfigError, load_config
+from incv3d.config.loading import ENVIRONMENT
+
+COMMENTED = Path(__file__).resolve().parents[2] / "config" / "incv3d.yaml"
+
+
+def written(folder: Path, text: str | bytes) -> str:
+    path = folder / "incv3d.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return str(path)
+
+
+def test_without_a_file_the_defaults_are_in_force(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("incv3d.config.loading.SYSTEM_FILE", tmp_path / "none.yaml")
+    loaded = load_config(environ={})
+    assert loaded.config == Config() and loaded.origin == "built-in defaults"
+
+
+def test_the_search_order_is_option_then_environment_then_system(monkeypatch, tmp_path) -> None:
+    for name in ("option", "environment", "system"):
+        (tmp_path / name).write_text(f"model: {{name: {name}}}\n")
+    monkeypatch.setattr("incv3d.config.loading.SYSTEM_FILE", tmp_path / "system")
+    environ = {"INCV3D_CONFIG": str(tmp_path / "environment")}
+    assert load_config(str(tmp_path / "option"), environ).config.model.name == "option"
+    assert load_config(None, environ).config.model.name == "environment"
+    assert load_config(None, {}).config.model.name == "system"
+
+
+def test_the_environment_goes_over_the_file_and_options_over_both(tmp_path) -> None:
+    path = written(tmp_path, "session: {threads: 1, warmup_runs: 1}\nmodel: {name: file}\n")
+    environ = {"INCV3D_THREADS": "2", "INCV3D_MODEL": "environment"}
+    config = load_config(path, environ, {"model.name": "option", "intake.bind": None}).config
+    assert (config.session.threads, config.session.warmup_runs, config.model.name) == (2, 1, "option")
+
+
+def test_the_commented_file_holds_every_key_with_its_default() -> None:
+    config = load_config(str(COMMENTED), {}).config
+    assert config == Config()
+    text = COMMENTED.read_text()
+    assert msgspec.to_builtins(config) == yaml.safe_load(text), "a key is missing from config/incv3d.yaml"
+    for line in text.splitlines():
+        if re.match(r"  \w+:", line):
+            assert "#" in line, f"no comment: {line}"
+
+
+def test_sections_whose_keys_are_all_commented_out_mean_their_defaults(tmp_path) -> None:
+    assert load_config(written(tmp_path, "model:\n  # name: x\nintake:\n"), {}).config == Config()
+    assert load_config(written(tmp_path, "# nothing\n"), {}).config == Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("intake:\n  bnid: x\n", r":2: intake\.bnid: unknown key"),
+        ("camera:\n  x: 1\n", r":1: camera: unknown key"),
+        ("session:\n  threads: many\n", r":2: session\.threads: expected `int`, got `str`"),
+        ("session:\n  threads: -1\n", r":2: session\.threads: expected `int` >= 0"),
+        (
+            "session:\n\n  engine: caffe\n",
+            r":3: session\.engine: invalid enum value 'caffe'; possible are tensorflow",
+        ),
+        ("latency: {interval_s: .nan}\n", r":1: latency\.interval_s: "),
+        ("intake: 5\n", r":1: intake: expected `object`, got `int`"),
+        ("intake:\n  bind: nonsense\n", r":2: intake\.bind: `nonsense` is not like tcp://"),
+        ("intake:\n  bind: tcp://127.0.0.1\n", r":2: intake\.bind: `tcp://127.0.0.1` is not like"),
+        (
+            "intake: {bind: 'tcp://127.0.0.1:5556'}\n",
+            r":1: intake\.publish: must not be the same address as `bind`",
+        ),
+        ("source: {type: images}\n", r":1: source\.path: type `images` needs a picture"),
+        ("source: {name: zmq}\n", r":1: source\.name: `zmq` belongs to"),
+        ("source: {name: 'a b'}\n", r":1: source\.name: "),
+        ("model: {name: x}\nmodel: {name: y}\n", r":2: `model` is given twice \(first in line 1\)"),
+        ("model:\n  name: x\n  name: y\n", r":3: `model\.name` is given twice \(first in line 2\)"),
+        ("model:\n\tname: x\n", r":2: not valid YAML: "),
+        ("model: [\n", r":2: not valid YAML: "),
+        ("- a\n- b\n", r":1: expected `key: value` lines"),
+        ("5: x\n", r":1: a key must be a plain word"),
+        ("model: !!python/object/apply:os.system [ls]\n", r":1: not valid YAML: could not determine"),
+        ("a: &x [1]\nb: *y\n", r":2: not valid YAML: found undefined alias"),
+        ("a: " + "[" * 3000, r": nested too deeply"),
+        (b"model: {name: \xff}\n", r": not UTF-8 text \(byte 14\)"),
+        (b"model: {name: a\x00b}\n", r": not valid YAML: "),
+        ("# " + "x" * 1024 * 1024, r": larger than \d+ bytes"),
+    ],
+)
+def test_a_mistake_is_one_line_with_file_line_and_key(tmp_path, text, message) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, {})
+    assert re.match(re.escape(path) + message, str(caught.value)), str(caught.value)
+    assert "\n" not in str(caught.value) and caught.value.exit_status == 2
+
+
+def test_a_file_that_is_not_there_is_said_to_be_named_by_whom(tmp_path) -> None:
+    with pytest.raises(ConfigError, match=r"gone\.yaml: no such file \(named by --config\)"):
+        load_config(str(tmp_path / "gone.yaml"), {})
+    with pytest.raises(ConfigError, match=r"gone\.yaml: no such file \(named by \$INCV3D_CONFIG\)"):
+        load_config(None, {"INCV3D_CONFIG": str(tmp_path / "gone.yaml")})
+
+
+@pytest.mark.parametrize("variable", sorted(set(ENVIRONMENT) - {"INCV3D_MODEL", "INCV3D_LATENCY_LOG"}))
+def test_a_wrong_value_in_the_environment_names_its_variable(variable, tmp_path) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"${variable}")):
+        load_config(written(tmp_path, ""), {variable: "no such thing"})
+
+
+def test_a_wrong_option_names_its_key(tmp_path) -> None:
+    with pytest.raises(ConfigError, match=r"the command line \(session\.threads\): expected `int` >= 0"):
+        load_config(written(tmp_path, ""), {}, {"session.threads": -5})
+
+
+def test_many_aliases_do_not_fill_the_memory(tmp_path) -> None:
+    lines = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]
+    with pytest.raises(ConfigError, match=r":1: a0: unknown key"):
+        load_config(written(tmp_path, "\n".join(lines)), {})

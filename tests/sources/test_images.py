@@ -1,0 +1,75 @@
+"""Replaying pictures from files."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from doubles import jpeg
+from incv3d.sources import SourceError
+from incv3d.sources.images import ImagesSource, demo_folder, find_pictures
+
+FAST = 1000.0
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("b.jpg", "a.PNG", "c.jpeg", "notes.txt"):
+        (tmp_path / name).write_bytes(jpeg())
+    return tmp_path
+
+
+def test_a_file_a_folder_and_a_pattern_name_pictures(folder: Path) -> None:
+    assert find_pictures(str(folder / "b.jpg")) == [folder / "b.jpg"]
+    assert [path.name for path in find_pictures(str(folder))] == ["a.PNG", "b.jpg", "c.jpeg"]
+    assert [path.name for path in find_pictures(str(folder / "*.jp*g"))] == ["b.jpg", "c.jpeg"]
+
+
+def test_the_bundled_photographs_are_there() -> None:
+    assert len(find_pictures(str(demo_folder()))) == 4
+
+
+@pytest.mark.parametrize("path", ["", "gone.jpg", "*.gif"])
+def test_no_pictures_are_an_error_that_names_the_place(folder: Path, path: str) -> None:
+    empty = folder / "empty"
+    empty.mkdir()
+    with pytest.raises(SourceError, match="no pictures there"):
+        find_pictures(str(empty / path))
+
+
+def test_pictures_come_in_order_and_end_or_begin_again(folder: Path) -> None:
+    once = ImagesSource("camera", str(folder), FAST, loop=False)
+    assert [frame.id for frame in iter(once.capture, None)] == ["a.PNG", "b.jpg", "c.jpeg"]
+    again = ImagesSource("camera", str(folder), FAST, loop=True)
+    frames = [again.capture() for _ in range(4)]
+    assert [frame and frame.id for frame in frames] == ["a.PNG", "b.jpg", "c.jpeg", "a.PNG"]
+    assert all(frame and frame.source == "camera" and frame.captured > 0 for frame in frames)
+
+
+def test_a_picture_that_is_gone_is_passed_over(folder: Path, caplog) -> None:
+    source = ImagesSource("camera", str(folder), FAST, loop=True)
+    (folder / "a.PNG").unlink()
+    frame = source.capture()
+    assert frame and frame.id == "b.jpg"
+    assert "a.PNG: cannot be read: No such file" in caplog.text
+
+
+def test_when_all_pictures_are_gone_capturing_fails(folder: Path) -> None:
+    source = ImagesSource("camera", str(folder), FAST, loop=True)
+    for path in find_pictures(str(folder)):
+        path.unlink()
+    with pytest.raises(SourceError, match="none of the pictures"):
+        source.capture()
+
+
+def test_closing_wakes_a_capture_that_waits(folder: Path) -> None:
+    source = ImagesSource("camera", str(folder), fps=0.001, loop=True)
+    assert source.capture()
+    got: list[object] = []
+    waiter = threading.Thread(target=lambda: got.append(source.capture()))
+    waiter.start()
+    source.close()
+    waiter.join(10)
+    assert got == [None]

@@ -1,0 +1,63 @@
+"""Events and signals reach the one thread that waits for them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+from incv3d.events import EventQueue
+
+
+def test_events_come_in_their_order_and_nothing_comes_in_time() -> None:
+    events: EventQueue[str] = EventQueue()
+    events.put("a")
+    events.put("b")
+    assert [events.get(0), events.get(0), events.get(0.01)] == ["a", "b", None]
+    events.close()
+
+
+def test_an_event_from_another_thread_wakes_the_one_that_waits() -> None:
+    events: EventQueue[str] = EventQueue()
+    putter = threading.Timer(0, events.put, ["from afar"])
+    putter.start()
+    assert events.get(10) == "from afar"
+    putter.join()
+    events.close()
+
+
+def test_two_signals_at_once_both_come_out_even_when_other_threads_are_interrupted() -> None:
+    events: EventQueue[str] = EventQueue()
+    release = threading.Event()
+    bystanders = [threading.Thread(target=release.wait) for _ in range(4)]
+    for thread in bystanders:
+        thread.start()
+    with events.signals(signal.SIGUSR1, signal.SIGUSR2):
+        for _ in range(200):
+            sender = threading.Thread(
+                target=lambda: [os.kill(os.getpid(), n) for n in (signal.SIGUSR1, signal.SIGUSR2)]
+            )
+            sender.start()
+            assert {events.get(10), events.get(10)} == {signal.SIGUSR1, signal.SIGUSR2}
+            sender.join()
+    release.set()
+    for thread in bystanders:
+        thread.join()
+    events.close()
+
+
+def test_more_events_than_the_socket_holds_all_come_out() -> None:
+    events: EventQueue[int] = EventQueue()
+    for number in range(100_000):
+        events.put(number)
+    assert all(events.get(0) == number for number in range(100_000))
+    events.close()
+
+
+def test_handlers_are_as_before_afterwards() -> None:
+    before = signal.getsignal(signal.SIGUSR1)
+    events: EventQueue[str] = EventQueue()
+    with events.signals(signal.SIGUSR1):
+        assert signal.getsignal(signal.SIGUSR1) is not before
+    assert signal.getsignal(signal.SIGUSR1) is before
+    events.close()
