@@ -111,9 +111,20 @@ class Preprocessor:
         self._check_size(width, height)
         if colorspace in ("CMYK", "YCCK"):
             return self._pillow(data, "jpeg")
-        pixels = _decode_jpeg(
-            data, *(SCALED_DECODING_FROM * side for side in (self._spec.height, self._spec.width))
-        )
+        least = {
+            "min_height": SCALED_DECODING_FROM * self._spec.height,
+            "min_width": SCALED_DECODING_FROM * self._spec.width,
+            "min_factor": 2,
+        }
+        try:
+            pixels: Picture = simplejpeg.decode_jpeg(data, fastdct=True, fastupsample=False, **least)
+        except ValueError as error:
+            if "extraneous bytes" in str(error):
+                # Cheap cameras pad between segments; the picture is whole, and Pillow reads it.
+                return self._pillow(data, "jpeg")
+            raise PictureError(f"damaged JPEG: {error}") from None
+        except MemoryError:
+            raise PictureTooLarge(f"{width}x{height} pixels: not enough memory to decode it") from None
         return upright(pixels, _jpeg_orientation(data))
 
     def _pillow(self, data: bytes | memoryview, format_: PictureFormat) -> Picture:
@@ -214,26 +225,6 @@ def _lerp(
     high *= weight
     low += high
     return low
-
-
-def _decode_jpeg(data: bytes | memoryview, min_height: int, min_width: int) -> Picture:
-    settings = {
-        "fastdct": True,
-        "fastupsample": False,
-        "min_height": min_height,
-        "min_width": min_width,
-        "min_factor": 2,
-    }
-    try:
-        pixels: Picture = simplejpeg.decode_jpeg(data, **settings)
-    except ValueError as error:
-        if "extraneous bytes" not in str(error):
-            raise PictureError(f"damaged JPEG: {error}") from None
-        # Cheap cameras pad between segments; the picture itself is whole.
-        pixels = simplejpeg.decode_jpeg(data, strict=False, **settings)
-    except MemoryError:
-        raise PictureTooLarge("not enough memory to decode it") from None
-    return pixels
 
 
 def _jpeg_orientation(data: bytes | memoryview) -> int:

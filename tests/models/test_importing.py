@@ -1,0 +1,160 @@
+"""Importing: what is right gets in, what is wrong leaves the store as it was."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from incv3d.models.entry import ModelError
+from incv3d.models.importing import CLASSES_MEMBER, GRAPH_MEMBER, MEMBERS, NAMES_MEMBER, import_model
+from incv3d.models.labels import read_labels
+from incv3d.models.store import ModelStore
+
+
+def field(number: int, value: bytes) -> bytes:
+    return bytes([number << 3 | 2, len(value)]) + value
+
+
+def graph(*names: str) -> bytes:
+    return b"".join(field(1, field(1, name.encode()) + field(2, b"Softmax")) for name in names)
+
+
+GOOD = {
+    GRAPH_MEMBER: graph("Mul", "softmax"),
+    CLASSES_MEMBER: b'entry {\n  target_class: 449\n  target_class_string: "n01440764"\n}\n',
+    NAMES_MEMBER: b"n01440764\ttench, Tinca tinca\n",
+}
+
+
+def archive(path: Path, members: dict[str, bytes], prefix: str = "") -> Path:
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(prefix + name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    return ModelStore(tmp_path / "store")
+
+
+@pytest.mark.parametrize("prefix", ["", "./", "inception/", "../../../", "/etc/"])
+def test_an_archive_is_imported_by_its_members_base_names_alone(store, tmp_path, prefix) -> None:
+    model = import_model(store, archive(tmp_path / "a.tgz", GOOD, prefix), "mine", "inception-v3")
+    assert sorted(path.name for path in model.directory.iterdir()) == [
+        "graph.pb",
+        "labels.tsv",
+        "manifest.json",
+    ]
+    assert read_labels(model.labels, 1008)[449].name == "tench"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tgz", "store"]
+
+
+def test_a_frozen_graph_with_its_label_files_beside_it_is_imported(store, tmp_path) -> None:
+    for name, content in GOOD.items():
+        (tmp_path / name).write_bytes(content)
+    model = import_model(store, tmp_path / GRAPH_MEMBER, "mine")
+    assert model.graph.read_bytes() == GOOD[GRAPH_MEMBER]
+
+
+def test_what_is_called_inception_v3_must_have_googles_size(store, tmp_path) -> None:
+    path = archive(tmp_path / "a.tgz", GOOD)
+    for name in (None, "inception-v3"):
+        with pytest.raises(ModelError, match=r"has 88931400; .*--name NAME --like inception-v3"):
+            import_model(store, path, name)
+    with pytest.raises(ModelError, match="comes with incv3d"):
+        import_model(store, path, "efficientnet-lite0")
+    assert store.models() == []
+
+
+def test_an_unknown_like_names_the_known(store, tmp_path) -> None:
+    with pytest.raises(ModelError, match="known are efficientnet-lite0, inception-v3"):
+        import_model(store, archive(tmp_path / "a.tgz", GOOD), "mine", "alexnet")
+
+
+def without(member: str) -> dict[str, bytes]:
+    return {name: content for name, content in GOOD.items() if name != member}
+
+
+@pytest.mark.parametrize(
+    ("members", "complaint"),
+    [
+        (without(GRAPH_MEMBER), f"there is no {GRAPH_MEMBER} in it"),
+        (without(CLASSES_MEMBER), f"there is no {CLASSES_MEMBER} in it"),
+        (without(NAMES_MEMBER), f"there is no {NAMES_MEMBER} in it"),
+        (GOOD | {GRAPH_MEMBER: graph("Mul", "scores")}, "no output `softmax:0`; .* probably: Mul, scores"),
+        (GOOD | {GRAPH_MEMBER: graph("input", "softmax")}, "no input `Mul:0`"),
+        (GOOD | {GRAPH_MEMBER: b"text"}, "not a frozen GraphDef"),
+        (GOOD | {GRAPH_MEMBER: b""}, "is empty"),
+        (GOOD | {CLASSES_MEMBER: b"nothing"}, "no `target_class` entries"),
+        (GOOD | {CLASSES_MEMBER: GOOD[CLASSES_MEMBER].replace(b"449", b"1008")}, "a label for output 1008"),
+        (GOOD | {NAMES_MEMBER: b"n1\tx\n"}, "no name for n01440764"),
+        (GOOD | {NAMES_MEMBER: b"\xff\xfe"}, "not UTF-8"),
+        (GOOD | {NAMES_MEMBER: bytes(MEMBERS[NAMES_MEMBER] + 1)}, "more than a model can have"),
+    ],
+)
+def test_an_archive_with_a_fault_leaves_the_store_as_it_was(store, tmp_path, members, complaint) -> None:
+    with pytest.raises(ModelError, match=complaint):
+        import_model(store, archive(tmp_path / "a.tgz", members), "mine")
+    assert store.models() == []
+    assert not [path for path in (store.root / "models").iterdir() if path.name.startswith(".unfinished")]
+
+
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.95])
+def test_an_archive_that_is_cut_off_is_refused(store, tmp_path, part) -> None:
+    big = GOOD | {GRAPH_MEMBER: GOOD[GRAPH_MEMBER] + field(15, os.urandom(100)) * 5000}
+    whole = archive(tmp_path / "a.tgz", big).read_bytes()
+    cut = tmp_path / "cut.tgz"
+    cut.write_bytes(whole[: int(len(whole) * part)])
+    with pytest.raises(ModelError, match=r"cut\.tgz: "):
+        import_model(store, cut, "mine")
+    assert store.models() == []
+
+
+def test_links_in_an_archive_are_not_followed(store, tmp_path) -> None:
+    path = tmp_path / "a.tgz"
+    with tarfile.open(path, "w:gz") as tar:
+        link = tarfile.TarInfo(GRAPH_MEMBER)
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    with pytest.raises(ModelError, match=f"there is no {GRAPH_MEMBER} in it"):
+        import_model(store, path, "mine")
+
+
+def test_a_gzip_bomb_is_refused_before_it_is_unpacked(store, tmp_path) -> None:
+    path = tmp_path / "bomb.tgz"
+    with tarfile.open(path, "w:gz", compresslevel=1) as tar:
+        info = tarfile.TarInfo("zeros")
+        info.size = 3 << 30
+        tar.fileobj.write(info.tobuf(tarfile.USTAR_FORMAT))  # the header alone says enough
+    with pytest.raises(ModelError, match="more than a model can be"):
+        import_model(store, path, "mine")
+
+
+def test_files_that_are_no_models_are_named(store, tmp_path) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("hello")
+    for path, complaint in (
+        (tmp_path / "gone", "no such file"),
+        (tmp_path, "no such file"),
+        (text, "not a frozen GraphDef"),
+    ):
+        with pytest.raises(ModelError, match=complaint):
+            import_model(store, path, "mine")
+    (tmp_path / "graph.pb").write_bytes(GOOD[GRAPH_MEMBER])
+    with pytest.raises(ModelError, match=f"its labels are missing: put {CLASSES_MEMBER} beside it"):
+        import_model(store, tmp_path / "graph.pb", "mine")
+
+
+def test_the_stand_in_is_refused_as_inception_v3_and_imported_under_another_name(shared, standin) -> None:
+    path = shared / "models/inception-2015-12-05-standin.tgz"
+    with pytest.raises(ModelError, match="20708603 bytes"):
+        import_model(ModelStore(standin), path, "inception-v3")
+    labels = read_labels(ModelStore(standin).get("standin").labels, 1008)
+    assert (labels[169].name, labels[0].name, labels[1007].name) == ("giant panda", "class 0", "class 1007")

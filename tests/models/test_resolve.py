@@ -1,0 +1,50 @@
+"""The model that the configuration names is that model or an error; `auto` says what it took."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from incv3d.models.catalog import load_catalog
+from incv3d.models.entry import ModelError
+from incv3d.models.resolve import resolve
+from incv3d.models.store import ModelStore
+
+
+def add(store: ModelStore, name: str) -> None:
+    with store.adding(name, load_catalog()["inception-v3"]) as folder:
+        (folder / "graph.pb").write_bytes(b"graph")
+        (folder / "labels.tsv").write_text("0\tn0\tzero\n")
+
+
+def silent(line: str) -> None:
+    raise AssertionError(f"nothing should take a while, but: {line}")
+
+
+def test_a_named_model_is_that_model_or_an_error(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    add(store, "mine")
+    assert resolve("mine", store, silent).model.name == "mine"
+    with pytest.raises(ModelError, match=r"no model `inception-v3` .*\(there: mine\)"):
+        resolve("inception-v3", store, silent)
+
+
+def test_auto_takes_inception_when_it_is_there_and_says_so(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    add(store, "inception-v3")
+    resolution = resolve("auto", store, silent)
+    assert resolution.model.name == "inception-v3" and "because it is in the store" in resolution.why
+
+
+def test_auto_takes_the_embedded_model_otherwise_and_builds_it_only_once(state: Path) -> None:
+    resolution = resolve("auto", ModelStore(state), silent)
+    assert resolution.model.name == "efficientnet-lite0"
+    assert "inception-v3 is not in the store" in resolution.why
+
+
+def test_a_build_that_fails_says_why_and_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("incv3d.models.resolve.BUILDER", "incv3d.no_such_module")
+    with pytest.raises(ModelError, match=r"efficientnet-lite0 could not be built: .*no_such_module"):
+        resolve("efficientnet-lite0", ModelStore(tmp_path), lambda line: None)
+    assert ModelStore(tmp_path).models() == []

@@ -1,0 +1,150 @@
+"""The model store: whole models or none."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from incv3d.models.catalog import load_catalog
+from incv3d.models.entry import ModelError
+from incv3d.models.store import ModelStore, sha256_of
+
+ENTRY = load_catalog()["inception-v3"]
+
+
+def add(store: ModelStore, name: str, content: bytes = b"graph", replace: bool = False) -> None:
+    with store.adding(name, ENTRY, replace) as folder:
+        (folder / "graph.pb").write_bytes(content)
+        (folder / "labels.tsv").write_text("0\tn0\tzero\n")
+
+
+def leftovers(store: ModelStore) -> list[str]:
+    return [path.name for path in (store.root / "models").iterdir() if path.name.startswith(".unfinished")]
+
+
+def test_a_model_that_was_added_is_there_whole(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    add(store, "mine")
+    model = store.get("mine")
+    assert (model.name, model.entry, model.size_bytes) == ("mine", ENTRY, 5)
+    assert model.graph.read_bytes() == b"graph" and model.labels.read_text() == "0\tn0\tzero\n"
+    assert model.manifest.sha256 == sha256_of(model.graph)
+    assert [each.name for each in store.models()] == ["mine"] and not leftovers(store)
+
+
+def test_an_empty_store_has_no_models_and_is_not_made_by_looking(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path / "new")
+    assert store.models() == [] and not (tmp_path / "new").exists()
+    with pytest.raises(
+        ModelError, match=r"no model `x` in .*\(there: none\); import it: incv3d model import"
+    ):
+        store.get("x")
+
+
+def test_a_model_is_replaced_only_when_asked(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    add(store, "mine", b"old")
+    with pytest.raises(ModelError, match="already; replace it with --replace"):
+        add(store, "mine", b"new")
+    assert store.get("mine").graph.read_bytes() == b"old"
+    add(store, "mine", b"new", replace=True)
+    assert store.get("mine").graph.read_bytes() == b"new" and not leftovers(store)
+
+
+def test_a_failure_while_adding_leaves_nothing(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    with pytest.raises(ZeroDivisionError), store.adding("mine", ENTRY) as folder:
+        (folder / "graph.pb").write_bytes(b"half")
+        raise ZeroDivisionError
+    assert store.models() == [] and not leftovers(store)
+
+
+def kill_while_adding(root: Path) -> None:
+    with ModelStore(root).adding("mine", ENTRY, replace=True) as folder:
+        (folder / "graph.pb").write_bytes(b"half")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_being_killed_while_adding_leaves_the_old_model_and_the_next_attempt_cleans_up(
+    tmp_path: Path,
+) -> None:
+    store = ModelStore(tmp_path)
+    add(store, "mine", b"old")
+    process = multiprocessing.get_context("spawn").Process(target=kill_while_adding, args=(tmp_path,))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert store.get("mine").graph.read_bytes() == b"old" and len(leftovers(store)) == 1
+    assert [model.name for model in store.models()] == ["mine"]
+    add(store, "other")
+    assert not leftovers(store)
+
+
+def add_many(root: Path, content: bytes) -> None:
+    for _ in range(20):
+        add(ModelStore(root), "mine", content, replace=True)
+
+
+def test_two_at_once_do_not_harm_each_other(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    contents = (b"a" * 1000, b"b" * 2000)
+    adders = [context.Process(target=add_many, args=(tmp_path, content)) for content in contents]
+    for adder in adders:
+        adder.start()
+    for adder in adders:
+        adder.join(60)
+    assert [adder.exitcode for adder in adders] == [0, 0]
+    assert ModelStore(tmp_path).get("mine").graph.read_bytes() in contents
+
+
+def test_a_graph_that_shrank_is_found_out(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    add(store, "mine", b"12345678")
+    store.get("mine").graph.write_bytes(b"1234")
+    with pytest.raises(ModelError, match="4 bytes, it had 8 when it was imported; import it again"):
+        store.get("mine")
+    (tmp_path / "models/mine/graph.pb").unlink()
+    with pytest.raises(ModelError, match="0 bytes"):
+        store.get("mine")
+
+
+def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    add(store, "mine")
+    (tmp_path / "models/mine/manifest.json").write_text('{"manifest": 1')
+    with pytest.raises(ModelError, match=r"manifest\.json: damaged .*incv3d model remove mine"):
+        store.get("mine")
+    store.remove("mine")
+    assert store.models() == []
+
+
+def test_foreign_files_in_the_store_are_passed_over(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    add(store, "mine")
+    (tmp_path / "models/notes.txt").write_text("x")
+    (tmp_path / "models/empty").mkdir()
+    (tmp_path / "models/UPPER").mkdir()
+    assert [model.name for model in store.models()] == ["mine"]
+
+
+@pytest.mark.parametrize("name", ["", "A", "../x", "a/b", ".hidden", "x" * 65, "a b", "-x"])
+def test_names_that_are_none_are_refused(tmp_path: Path, name: str) -> None:
+    store = ModelStore(tmp_path)
+    for attempt in (lambda: store.get(name), lambda: add(store, name), lambda: store.remove(name)):
+        with pytest.raises(ModelError, match="is no name for a model"):
+            attempt()
+
+
+def test_removing_what_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no model `x`"):
+        ModelStore(tmp_path).remove("x")
+
+
+def test_a_store_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelError, match="cannot be written: Not a directory"):
+        add(ModelStore(tmp_path / "file"), "mine")

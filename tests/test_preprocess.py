@@ -1,0 +1,209 @@
+"""From bytes to the model's input: exact where TensorFlow is the measure, unharmed by what is damaged."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from incv3d.frames import Encoding, Frame
+from incv3d.preprocess import InputSpec, PictureError, PictureTooLarge, Preprocessor, resize_bilinear
+
+INCEPTION = InputSpec(299, 299, 128.0, 128.0, "stretch", 1.0, "bilinear")
+LITE0 = InputSpec(224, 224, 127.0, 128.0, "crop", 0.875, "bicubic")
+PREPARE = Preprocessor(INCEPTION, max_pixels=4_000_000)
+
+TENSORFLOW = """
+import sys
+import numpy as np, tensorflow as tf
+out = {}
+for name in sys.argv[2:]:
+    pixels = tf.raw_ops.DecodeJpeg(contents=open(name, "rb").read(), channels=3)
+    resized = tf.raw_ops.ResizeBilinear(images=tf.cast(pixels[None], tf.float32), size=[299, 299])
+    out[name + ":pixels"], out[name + ":input"] = pixels.numpy(), ((resized - 128) / 128).numpy()
+np.savez(sys.argv[1], **out)
+"""
+
+
+def frame(data: bytes, encoding: Encoding | None = None, width: int = 0, height: int = 0) -> Frame:
+    return Frame("zmq", data, encoding, received=0.0, captured=0.0, width=width, height=height)
+
+
+def smooth(width: int, height: int) -> Image.Image:
+    """A picture with slopes and edges, not noise: noise hides an error of sampling."""
+    y, x = np.mgrid[0:height, 0:width]
+    channels = (x * 255 // width, y * 255 // height, ((x // 16 + y // 16) % 2) * 200)
+    return Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8))
+
+
+def encoded(image: Image.Image, format_: str, **options: object) -> bytes:
+    out = io.BytesIO()
+    image.save(out, format_, **options)
+    return out.getvalue()
+
+
+def test_jpegs_become_tensorflows_own_pixels_and_input_to_the_bit(tmp_path: Path) -> None:
+    names = []
+    for number, (width, height) in enumerate(((100, 100), (640, 480), (299, 299), (411, 1023), (1000, 40))):
+        names.append(str(tmp_path / f"{number}.jpg"))
+        Path(names[-1]).write_bytes(encoded(smooth(width, height), "JPEG", quality=80))
+    out = tmp_path / "tensorflow.npz"
+    subprocess.run(
+        [sys.executable, "-c", TENSORFLOW, str(out), *names], check=True, capture_output=True, timeout=120
+    )
+    with np.load(out) as tensorflow:
+        for name in names:
+            sent = frame(Path(name).read_bytes())
+            np.testing.assert_array_equal(PREPARE.decode(sent), tensorflow[f"{name}:pixels"])
+            np.testing.assert_array_equal(PREPARE(sent), tensorflow[f"{name}:input"])
+
+
+def test_the_input_has_the_models_shape_range_and_type() -> None:
+    for spec in (INCEPTION, LITE0):
+        for size in ((1, 1), (3, 500), (640, 480)):
+            got = Preprocessor(spec, 10**6)(frame(encoded(smooth(*size), "PNG")))
+            assert got.shape == (1, spec.height, spec.width, 3) and got.dtype == np.float32
+            assert got.min() >= -1 and got.max() <= 1.01
+
+
+def test_a_centre_crop_is_what_pillow_makes_of_it() -> None:
+    image = smooth(400, 300)
+    side = round(300 * 0.875)
+    left, top = (400 - side) // 2, (300 - side) // 2
+    box = (left, top, left + side, top + side)
+    want = np.asarray(image.crop(box).resize((224, 224), Image.Resampling.BICUBIC), np.float32)
+    got = Preprocessor(LITE0, 10**6)(frame(encoded(image, "PNG")))
+    np.testing.assert_allclose(got[0], (want - 127) / 128, atol=1e-6)
+
+
+def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same() -> None:
+    image = smooth(2000, 1600)
+    sent = frame(encoded(image, "JPEG", quality=95))
+    assert PREPARE.decode(sent).shape == (600, 750, 3)
+    full = resize_bilinear(np.asarray(image), 299, 299)
+    # The slopes; the chequered channel is what no two ways of making smaller agree on.
+    assert np.abs((PREPARE(sent)[0] * 128 + 128) - full)[:, :, :2].mean() < 1
+
+
+@pytest.mark.parametrize("format_", ["PNG", "JPEG"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_are_turned_upright_as_their_exif_says(format_: str, orientation: int) -> None:
+    image = smooth(48, 32)
+    exif = image.getexif()
+    exif[0x0112] = orientation
+    data = encoded(image, format_, exif=exif)
+    want = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))), int)
+    assert np.abs(PREPARE.decode(frame(data)) - want).max() <= (0 if format_ == "PNG" else 30)
+
+
+def test_every_format_and_colour_model_becomes_rgb() -> None:
+    image = smooth(32, 24)
+    want = np.asarray(image)
+    for format_, options in (("PNG", {}), ("BMP", {}), ("WEBP", {"lossless": True})):
+        np.testing.assert_array_equal(PREPARE.decode(frame(encoded(image, format_, **options))), want)
+    grey = np.asarray(image.convert("L"))
+    for format_ in ("PNG", "BMP"):
+        got = PREPARE.decode(frame(encoded(image.convert("L"), format_)))
+        np.testing.assert_array_equal(got, np.repeat(grey[:, :, None], 3, axis=2))
+    for mode, format_ in (("L", "JPEG"), ("CMYK", "JPEG"), ("P", "PNG"), ("1", "PNG"), ("LA", "PNG")):
+        assert PREPARE.decode(frame(encoded(image.convert(mode), format_))).shape == (24, 32, 3), mode
+
+
+def test_what_is_transparent_is_white() -> None:
+    image = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
+    assert (PREPARE.decode(frame(encoded(image, "PNG"))) == 255).all()
+    half = Image.new("RGBA", (4, 4), (0, 0, 0, 128))
+    assert (PREPARE.decode(frame(encoded(half, "WEBP", lossless=True))) == 127).all()
+
+
+def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
+    ramp = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    got = PREPARE.decode(frame(encoded(Image.fromarray(ramp), "PNG")))
+    np.testing.assert_array_equal(got[:, :, 0], ramp >> 8)
+
+
+def test_raw_pixels_are_read_in_their_order() -> None:
+    pixels = np.asarray(smooth(5, 3))
+    rgb = frame(pixels.tobytes(), "rgb24", 5, 3)
+    bgr = frame(np.ascontiguousarray(pixels[:, :, ::-1]).tobytes(), "bgr24", 5, 3)
+    for sent in (rgb, bgr):
+        np.testing.assert_array_equal(PREPARE.decode(sent), pixels)
+        assert PREPARE(sent).shape == (1, 299, 299, 3)
+    grey = frame(pixels[:, :, 0].tobytes(), "gray8", 5, 3)
+    np.testing.assert_array_equal(PREPARE.decode(grey)[:, :, 2], pixels[:, :, 0])
+
+
+def test_raw_pixels_of_the_wrong_size_are_refused() -> None:
+    for data, width, height in ((b"x" * 44, 5, 3), (b"x" * 46, 5, 3), (b"", 0, 0), (b"x", 1, -1)):
+        with pytest.raises(PictureError, match=r"pixels|is 45 bytes"):
+            PREPARE.decode(frame(data, "rgb24", width, height))
+    with pytest.raises(PictureTooLarge):
+        PREPARE.decode(frame(b"x", "gray8", 65_535, 65_535))
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "BMP"])
+def test_a_picture_cut_off_anywhere_is_refused(format_: str) -> None:
+    data = encoded(smooth(64, 48), format_)
+    for length in {1, 2, 3, 10, 12, 20, 40, len(data) // 4, len(data) // 2, len(data) * 3 // 4}:
+        with pytest.raises(PictureError):
+            PREPARE.decode(frame(data[:length]))
+
+
+def test_a_jpeg_with_padding_between_its_segments_is_read() -> None:
+    data = encoded(smooth(64, 48), "JPEG")
+    middle = data.index(b"\xff\xdb")
+    padded = data[:middle] + b"\0" * 20 + data[middle:]
+    difference = PREPARE.decode(frame(padded)).astype(int) - PREPARE.decode(frame(data))
+    assert np.abs(difference).mean() < 2
+
+
+def test_a_header_that_disagrees_with_the_bytes_is_refused() -> None:
+    with pytest.raises(PictureError, match="said to be png, but it is a jpeg picture"):
+        PREPARE.decode(frame(encoded(smooth(8, 8), "JPEG"), "png"))
+
+
+def test_decompression_bombs_are_refused_before_they_are_decoded() -> None:
+    def png(width: int, height: int) -> bytes:
+        body = b"IHDR" + width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x08\x02\0\0\0"
+        header = (13).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+        return b"\x89PNG\r\n\x1a\n" + header + b"\0\0\0\0IDAT" + zlib.crc32(b"IDAT").to_bytes(4, "big")
+
+    for width, height in ((60_000, 60_000), (10_000, 9_000), (2001, 2000)):
+        with pytest.raises(PictureTooLarge):
+            PREPARE.decode(frame(png(width, height)))
+    jpeg = bytearray(encoded(smooth(16, 16), "JPEG"))
+    start = jpeg.index(b"\xff\xc0")
+    jpeg[start + 5 : start + 9] = (60_000).to_bytes(2, "big") * 2
+    with pytest.raises(PictureTooLarge, match="60000x60000 pixels, at most 4000000"):
+        PREPARE.decode(frame(bytes(jpeg)))
+
+
+HEADS = [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF\0\0\0\0WEBP"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(HEADS), st.binary(max_size=200))
+def test_garbage_is_a_picture_error_and_nothing_else(head: bytes, tail: bytes) -> None:
+    try:
+        PREPARE.decode(frame(head + tail))
+    except PictureError as error:
+        assert str(error)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(["JPEG", "PNG", "WEBP", "BMP"]), st.integers(0, 10_000), st.integers(0, 255))
+def test_one_wrong_byte_is_a_picture_or_a_picture_error(format_: str, at: int, value: int) -> None:
+    data = bytearray(encoded(smooth(24, 24), format_))
+    data[at % len(data)] = value
+    try:
+        assert PREPARE(frame(bytes(data))).shape == (1, 299, 299, 3)
+    except PictureError as error:
+        assert str(error)
