@@ -30,7 +30,7 @@ class ScriptedSession:
 
     @property
     def facts(self) -> SessionFacts:
-        return SessionFacts("scripted", "1", 1, 0.0, 0.0)
+        return SessionFacts("scripted", "double", "1", 1, 0.0, 0.0)
 
     def release(self, runs: int = 1) -> None:
         """Let so many runs end."""

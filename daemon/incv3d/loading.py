@@ -12,6 +12,7 @@ from incv3d.classifier import Classifier
 from incv3d.config import Config
 from incv3d.models.entry import ModelEntry
 from incv3d.models.labels import read_labels
+from incv3d.models.preparation import ensure_prepared
 from incv3d.models.resolve import resolve
 from incv3d.models.store import ModelStore
 from incv3d.preprocess import InputSpec, Preprocessor
@@ -54,7 +55,7 @@ def load_classifier(
         width=model.entry.width,
         threads=config.session.threads or available_cores(),
     )
-    session = open_session(spec)
+    session = open_session(spec, ensure_prepared(model, progress))
     warmup = warm_up(session, spec.height, spec.width, warmup_runs)
     preprocessor = Preprocessor(input_spec(model.entry), config.intake.max_pixels)
     classifier = Classifier(preprocessor, session, labels, config.model.top_k)

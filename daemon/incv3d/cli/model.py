@@ -55,8 +55,10 @@ def import_file(
     from pathlib import Path
 
     from incv3d.models.importing import import_model
+    from incv3d.models.preparation import ensure_prepared
 
     stored = import_model(_store(config_path), Path(file), name=name, like=like, replace=replace)
+    ensure_prepared(stored, progress=lambda line: click.echo(line, err=True))
     click.echo(f"imported {stored.name}: {stored.entry.outputs} outputs, {stored.size_bytes / 1e6:.1f} MB")
 
 

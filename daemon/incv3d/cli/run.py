@@ -81,4 +81,8 @@ def run(
 def _set_up_logging(level: str) -> None:
     # The journal stamps lines itself.
     stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
-    logging.basicConfig(level=level.upper(), format=f"{stamp}%(levelname)s %(message)s", datefmt="%H:%M:%S")
+    # A descriptor of its own: file descriptor 2 itself is silenced while a library loads.
+    stream = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace")
+    logging.basicConfig(
+        level=level.upper(), format=f"{stamp}%(levelname)s %(message)s", datefmt="%H:%M:%S", stream=stream
+    )

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 
 from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelError
-from incv3d.models.store import LABELS, ModelStore, StoredModel
+from incv3d.models.preparation import run_child
+from incv3d.models.store import GRAPH, LABELS, ModelStore, StoredModel
 
 AUTO = "auto"
 PREFERRED = "inception-v3"
@@ -19,8 +17,6 @@ EMBEDDED = "efficientnet-lite0"
 BUILDER = "incv3d.models.efficientnet"
 BUILDER_VERSION = 1
 """Raised when the graph that the builder makes changes; a model built by an older one is built again."""
-BUILD_TIMEOUT_S = 1800
-"""A Raspberry Pi 3 needs minutes to import TensorFlow from a slow card."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,32 +52,10 @@ def _embedded(store: ModelStore, progress: Callable[[str], None]) -> StoredModel
         return store.get(EMBEDDED)
     progress(f"building {EMBEDDED} (once; this imports TensorFlow, and takes minutes on a Raspberry Pi)")
     with store.adding(EMBEDDED, load_catalog()[EMBEDDED], replace=True, made_by=made_by) as folder:
-        _build(str(folder / "graph.pb"))
+        try:
+            run_child(BUILDER, [str(folder / GRAPH)])
+        except ModelError as error:
+            raise ModelError(f"{EMBEDDED} could not be built: {error}") from None
         labels = resources.files("incv3d.models").joinpath("data/imagenet-1k.tsv").read_bytes()
         (folder / LABELS).write_bytes(labels)
     return store.get(EMBEDDED)
-
-
-def _build(out: str) -> None:
-    """Build in a process of its own: TensorFlow's import must not stay in the daemon's memory."""
-    environ = {
-        **os.environ,
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-    }
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", BUILDER, out],
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=BUILD_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise ModelError(f"building {EMBEDDED} took more than {BUILD_TIMEOUT_S} s") from None
-    if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        last = said[-1] if said else f"exit status {done.returncode}"
-        raise ModelError(f"{EMBEDDED} could not be built: {last}")

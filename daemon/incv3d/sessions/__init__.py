@@ -1,15 +1,34 @@
 """Warmed Sessions: one module an engine behind one protocol."""
 
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
 from incv3d.sessions.base import Session, SessionError, SessionFacts, SessionSpec
+from incv3d.sessions.quiet import quiet_stderr
 
 __all__ = ["Session", "SessionError", "SessionFacts", "SessionSpec", "open_session"]
 
+LOG = logging.getLogger(__name__)
 
-def open_session(spec: SessionSpec) -> Session:
-    """The Session that `spec` describes, loaded but cold.
 
+def open_session(spec: SessionSpec, prepared: Path | None) -> Session:
+    """The Session that `spec` describes, loaded but not warm.
+
+    :param prepared: the folder of the model prepared for the C API; None: it could not be prepared.
     :raises SessionError: when it cannot be opened.
     """
+    if prepared:
+        from incv3d.sessions.capi import LibraryMissing, TensorFlowError
+        from incv3d.sessions.tensorflow import TensorFlowSession
+
+        try:
+            with quiet_stderr():
+                return TensorFlowSession(prepared, spec.threads)
+        except (LibraryMissing, TensorFlowError) as error:
+            LOG.warning("TensorFlow's C API will not do (%s); importing its Python package instead", error)
     from incv3d.sessions.tensorflow_python import PythonSession
 
-    return PythonSession(spec)
+    with quiet_stderr():
+        return PythonSession(spec)

@@ -43,6 +43,8 @@ class SessionFacts:
 
     engine: str
     """The engine's name as the configuration spells it, ``tensorflow``."""
+    binding: str
+    """How the library is called: its ``C API``, or its ``Python`` package."""
     version: str
     """The version that the library itself reports."""
     threads: int

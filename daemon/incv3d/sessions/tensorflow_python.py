@@ -6,11 +6,7 @@ The only module of the daemon that imports ``tensorflow``, and only when a Sessi
 from __future__ import annotations
 
 import os
-import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -26,23 +22,23 @@ class PythonSession:
 
     def __init__(self, spec: SessionSpec) -> None:
         started = time.perf_counter()
-        with quiet_stderr():
-            tf = _import_tensorflow()
-            imported = time.perf_counter()
-            graph = _import_graph(tf, spec)
-            config = tf.compat.v1.ConfigProto(
-                intra_op_parallelism_threads=spec.threads, inter_op_parallelism_threads=1
-            )
-            self._session = tf.compat.v1.Session(graph=graph, config=config)
-            try:
-                fed, fetched = (graph.get_tensor_by_name(name) for name in (spec.input, spec.output))
-            except (KeyError, ValueError) as error:
-                raise SessionError(f"{spec.graph}: {_one_line(error)}") from None
-            self._run = self._session.make_callable(fetched, [fed])
+        tf = _import_tensorflow()
+        imported = time.perf_counter()
+        graph = _import_graph(tf, spec)
+        config = tf.compat.v1.ConfigProto(
+            intra_op_parallelism_threads=spec.threads, inter_op_parallelism_threads=1
+        )
+        self._session = tf.compat.v1.Session(graph=graph, config=config)
+        try:
+            fed, fetched = (graph.get_tensor_by_name(name) for name in (spec.input, spec.output))
+        except (KeyError, ValueError) as error:
+            raise SessionError(f"{spec.graph}: {_one_line(error)}") from None
+        self._run = self._session.make_callable(fetched, [fed])
         self._errors = (tf.errors.OpError, ValueError, TypeError)
         built = time.perf_counter()
         self._facts = SessionFacts(
             engine="tensorflow",
+            binding="Python",
             version=tf.version.VERSION,
             threads=spec.threads,
             import_ms=(imported - started) * 1000,
@@ -68,29 +64,6 @@ class PythonSession:
     def close(self) -> None:
         """Give TensorFlow's memory back."""
         self._session.close()
-
-
-@contextmanager
-def quiet_stderr() -> Iterator[None]:
-    """Keep what libraries write to file descriptor 2 out of the log; on an error, let it through.
-
-    TensorFlow says a dozen lines while it loads, some before any setting of its own is in force.
-    """
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as said:
-        kept = os.dup(2)
-        os.dup2(said.fileno(), 2)
-        failed = True
-        try:
-            yield
-            failed = False
-        finally:
-            sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
-            if failed:
-                said.seek(0)
-                sys.stderr.write(said.read().decode("utf-8", "replace"))
 
 
 def _import_tensorflow() -> Any:

@@ -1,0 +1,97 @@
+"""See to it that a model in the store is prepared for the lean Session."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import msgspec
+
+from incv3d.models.entry import ModelError
+from incv3d.models.store import StoredModel
+from incv3d.sessions.base import SessionError
+from incv3d.sessions.prepared import Job, open_prepared, preparer_id
+
+LOG = logging.getLogger(__name__)
+PREPARED = "prepared"
+PREPARER = "incv3d.models.prepare"
+CHILD_TIMEOUT_S = 3600
+"""A Raspberry Pi 3 needs minutes to import TensorFlow from a slow card, and more when it swaps."""
+
+
+def prepared_folder(model: StoredModel) -> Path:
+    """Where a model's prepared form lies."""
+    return model.directory / PREPARED
+
+
+def is_prepared(model: StoredModel) -> bool:
+    """Whether the prepared form is there, whole, of this graph, and of the installed TensorFlow."""
+    try:
+        index = open_prepared(prepared_folder(model)).index
+        return (index.source_sha256, index.preparer) == (
+            model.manifest.sha256,
+            preparer_id(version("tensorflow")),
+        )
+    except (SessionError, PackageNotFoundError):
+        return False
+
+
+def ensure_prepared(model: StoredModel, progress: Callable[[str], None]) -> Path | None:
+    """The folder of `model`'s prepared form, made now if it is not there or no longer current.
+
+    :param progress: told, in one line, when it has to be made.
+    :returns: None when it cannot be made; the log says why, and the plain Session has to do.
+    """
+    folder = prepared_folder(model)
+    if is_prepared(model):
+        return folder
+    progress(f"preparing {model.name} (once; this imports TensorFlow, and takes minutes on a Raspberry Pi)")
+    job = Job(
+        graph=str(model.graph),
+        source_sha256=model.manifest.sha256,
+        input=model.entry.input,
+        output=model.entry.output,
+        height=model.entry.height,
+        width=model.entry.width,
+        out=str(folder),
+    )
+    try:
+        run_child(PREPARER, [msgspec.json.encode(job).decode()])
+    except ModelError as error:
+        LOG.warning("%s could not be prepared: %s", model.name, error)
+        return None
+    return folder
+
+
+def run_child(module: str, arguments: Sequence[str]) -> None:
+    """Run ``python -m MODULE`` to its end: TensorFlow's import must not stay in the daemon's memory.
+
+    :raises ModelError: with the last line that it said, when it fails or takes too long.
+    """
+    environ = {
+        **os.environ,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    }
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=CHILD_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ModelError(f"{module} took more than {CHILD_TIMEOUT_S} s") from None
+    if done.returncode < 0:
+        raise ModelError(f"{module} was killed by signal {-done.returncode}; was there too little memory?")
+    if done.returncode:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise ModelError(said[-1] if said else f"{module} ended with status {done.returncode}")

@@ -1,0 +1,137 @@
+"""TensorFlow's Session through its C API: the same library and the same numbers, without the import.
+
+Importing the Python package takes half a gigabyte and, on a Raspberry Pi 3, minutes; loading its shared
+libraries takes a second. The weights are mapped from their file and fed without a copy, so that they stay in
+the page cache, which the kernel may drop and read again.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from incv3d.sessions.base import Pixels, Scores, SessionError, SessionFacts
+from incv3d.sessions.capi import Graph, GraphSession, Library, Tensor
+from incv3d.sessions.capi.tensor import aligned_empty
+from incv3d.sessions.prepared import PreparedModel, open_prepared
+
+CALLER_THREAD = -1
+"""For ``inter_op_parallelism_threads``: operations run one after another in the thread that calls.
+Inception's branches gain nothing from running side by side when each operation already uses every core."""
+
+
+class TensorFlowSession:
+    """A prepared model in a Session of the C API, its weights in place.
+
+    :param directory: what :mod:`incv3d.models.prepare` wrote.
+    :param threads: cores that one run may use.
+    :raises LibraryMissing: when the C API cannot be had here.
+    :raises SessionError: when the prepared model is damaged or does not fit this TensorFlow.
+    """
+
+    def __init__(self, directory: Path, threads: int) -> None:
+        started = time.perf_counter()
+        prepared = open_prepared(directory)
+        library = Library()
+        loaded = time.perf_counter()
+        index = prepared.index
+        self._library = library
+        self._graph = Graph(library, prepared.graph)
+        self._session = GraphSession(library, self._graph, session_config(threads))
+        self._input = self._graph.output(index.input)
+        self._output = self._graph.output(index.output)
+        self._outputs = index.outputs
+        self._assign(prepared)
+        # One buffer for every run, aligned, so that TensorFlow reads it where it is.
+        self._pixels = aligned_empty((1, index.height, index.width, 3), np.float32)
+        self._fed = Tensor.lend(library, self._pixels)
+        # The first run makes executors and compiles kernels: loading rather than running.
+        self._pixels[:] = 0
+        self.run(self._pixels)
+        self._facts = SessionFacts(
+            engine="tensorflow",
+            binding="C API",
+            version=library.version,
+            threads=threads,
+            import_ms=(loaded - started) * 1000,
+            build_ms=(time.perf_counter() - loaded) * 1000,
+        )
+
+    @property
+    def facts(self) -> SessionFacts:
+        """What was opened."""
+        return self._facts
+
+    def devices(self) -> list[tuple[str, str]]:
+        """The name and type of every device that TensorFlow sees."""
+        return self._session.devices()
+
+    def run(self, pixels: Pixels) -> Scores:
+        """Classify ``(1, height, width, 3) float32``; ``(outputs,) float32``.
+
+        :raises SessionError: when the shape does not fit, or TensorFlow reports a failure.
+        """
+        if pixels.shape != self._pixels.shape or pixels.dtype != np.float32:
+            raise SessionError(
+                f"the model takes float32 of shape {self._pixels.shape}, "
+                f"it was given {pixels.dtype} of shape {pixels.shape}"
+            )
+        np.copyto(self._pixels, pixels)
+        (scores,), _ = self._session.run([(self._input, self._fed)], [self._output])
+        got: Scores = scores.array().reshape(-1)
+        return got
+
+    def close(self) -> None:
+        """Give TensorFlow's memory back."""
+        self._fed.close()
+        self._session.close()
+        self._graph.close()
+
+    def _assign(self, prepared: PreparedModel) -> None:
+        weights = prepared.map_weights()
+        feeds, targets = [], []
+        for weight in prepared.index.weights:
+            value = weights[weight.offset : weight.offset + weight.size_bytes].view(np.float32)
+            feeds.append(
+                (self._graph.output(weight.feed), Tensor.lend(self._library, value.reshape(weight.shape)))
+            )
+            targets.append(self._graph.operation(weight.assign))
+        if feeds:
+            self._session.run(feeds, [], targets)
+        for _, tensor in feeds:
+            tensor.close()
+
+
+def session_config(threads: int) -> bytes:
+    """A serialized ``ConfigProto``: threads of this Session alone, and no optimiser, whose work is done.
+
+    Written by hand, because its Python class comes with the whole package. A field is its number and wire
+    type as one varint, and its value (tensorflow/core/protobuf/config.proto):
+    intra_op_parallelism_threads = 2, inter_op_parallelism_threads = 5, use_per_session_threads = 9,
+    graph_options = 10 with optimizer_options = 3 (opt_level = 3, L0 = -1) and rewrite_options = 10
+    (disable_meta_optimizer = 19; tensorflow/core/protobuf/rewriter_config.proto).
+    """
+    optimizer_options = _field(3, -1)
+    rewrite_options = _field(19, 1)
+    graph_options = _message(3, optimizer_options) + _message(10, rewrite_options)
+    return _field(2, threads) + _field(5, CALLER_THREAD) + _field(9, 1) + _message(10, graph_options)
+
+
+def _field(number: int, value: int) -> bytes:
+    return _varint(number << 3) + _varint(value)
+
+
+def _message(number: int, content: bytes) -> bytes:
+    return _varint(number << 3 | 2) + _varint(len(content)) + content
+
+
+def _varint(value: int) -> bytes:
+    value &= (1 << 64) - 1  # negative numbers are written as their two's complement of 64 bits
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
