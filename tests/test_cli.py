@@ -96,8 +96,8 @@ def test_send_to_nobody_says_so_and_does_not_hang(state: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["send", "/no/such/picture.jpg"], "/no/such/picture.jpg: no pictures there"),
-        (["classify", "/no/such/picture.jpg"], "/no/such/picture.jpg: no pictures there"),
+        (["send", "/no/such/picture.jpg"], "/no/such/picture.jpg: no such file or folder"),
+        (["classify", "/no/such/picture.jpg"], "/no/such/picture.jpg: no such file or folder"),
         (["classify", "x.jpg", "--connect", "nonsense"], "nonsense"),
         (["model", "import", "/no/such/file.tgz"], "/no/such/file.tgz"),
         (["model", "remove", "nothing"], "nothing"),

@@ -49,9 +49,10 @@ def prepare(job: Job) -> Index:
     """
     import tensorflow as tf
 
-    folder = _read(tf, Path(job.graph), job.input, (1, job.height, job.width, 3))
+    folder, versions = _read(tf, Path(job.graph), job.input, (1, job.height, job.width, 3))
     folder.fold(node_name(job.output))
     graph, weights = _lean_graph(tf, folder)
+    graph.versions.CopyFrom(versions)  # old operations are there only for graphs of their time
     graph, outputs = _complete(tf, graph, job)
     graph = _optimise(tf, graph, [node_name(job.output), *(weight.assign for weight in weights)])
     out = Path(job.out)
@@ -80,8 +81,8 @@ def prepare(job: Job) -> Index:
     return index
 
 
-def _read(tf: Any, path: Path, fed: str, shape: tuple[int, ...]) -> Folder:
-    """The graph's nodes, the one that is fed made a placeholder, and the constants' values beside them."""
+def _read(tf: Any, path: Path, fed: str, shape: tuple[int, ...]) -> tuple[Folder, Any]:
+    """The graph's nodes, the one that is fed made a placeholder, the constants' values, and its versions."""
     graph_def = tf.compat.v1.GraphDef()
     try:
         graph_def.ParseFromString(path.read_bytes())
@@ -108,13 +109,12 @@ def _read(tf: Any, path: Path, fed: str, shape: tuple[int, ...]) -> Folder:
         nodes[node.name] = node
     if node_name(fed) not in nodes:
         raise ModelError(f"{path}: the graph has no node `{node_name(fed)}`")
-    return Folder(nodes, weights, new_node)
+    return Folder(nodes, weights, new_node), graph_def.versions
 
 
 def _lean_graph(tf: Any, folder: Folder) -> tuple[Any, list[Weight]]:
     """The graph with its large constants as variables, and where each goes."""
     graph = tf.compat.v1.GraphDef()
-    graph.versions.producer = tf.version.GRAPH_DEF_VERSION
     weights: list[Weight] = []
     offset = 0
     for name, node in folder.nodes.items():

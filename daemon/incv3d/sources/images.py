@@ -34,6 +34,8 @@ def find_pictures(path: str) -> list[Path]:
         pictures = sorted(each for each in found if _is_picture(each))
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from None
+    if not pictures and not named.exists() and not glob.has_magic(path):
+        raise SourceError(f"{path}: no such file or folder")
     if not pictures:
         raise SourceError(f"{path}: no pictures there ({', '.join(sorted(SUFFIXES))})")
     return pictures

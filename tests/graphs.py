@@ -1,0 +1,46 @@
+"""Small GraphDefs made by hand, as bytes: no TensorFlow is needed to make them."""
+
+from __future__ import annotations
+
+FLOAT, STRING = 1, 7
+
+
+def varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def field(number: int, value: bytes | int) -> bytes:
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def attribute(key: str, value: bytes) -> bytes:
+    return field(5, field(1, key.encode()) + field(2, value))
+
+
+def dtype(key: str, code: int = FLOAT) -> bytes:
+    return attribute(key, field(6, code))
+
+
+def shape(*sides: int) -> bytes:
+    return attribute("shape", field(7, b"".join(field(2, field(1, side)) for side in sides)))
+
+
+def node(name: str, op: str, *inputs: str, attributes: bytes = b"") -> bytes:
+    body = (
+        field(1, name.encode()) + field(2, op.encode()) + b"".join(field(3, each.encode()) for each in inputs)
+    )
+    return field(1, body + attributes)
+
+
+def placeholder(name: str, *sides: int, code: int = FLOAT) -> bytes:
+    return node(name, "Placeholder", attributes=dtype("dtype", code) + shape(*sides))
+
+
+def relu(name: str, source: str) -> bytes:
+    return node(name, "Relu", source, attributes=dtype("T"))

@@ -1,0 +1,254 @@
+"""Preparing changes what a graph is made of, and nothing of what it computes."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from graphs import node, placeholder, relu
+from incv3d.frames import Frame
+from incv3d.models.entry import ModelEntry
+from incv3d.models.graphdef import read_nodes
+from incv3d.models.importing import import_model
+from incv3d.models.preparation import PREPARER, ensure_prepared, is_prepared, prepared_folder, run_child
+from incv3d.models.store import ModelStore
+from incv3d.preprocess import InputSpec, Preprocessor
+from incv3d.sessions import SessionError, SessionSpec, open_session
+from incv3d.sessions.prepared import Job, open_prepared
+from incv3d.sessions.tensorflow import TensorFlowSession
+
+STYLES = (
+    "slim",
+    "spelled-out",
+    "chained",
+    "depthwise",
+    "not-to-be-folded",
+    "global-norm",
+    "global-norm-scaled",
+    "keras-inception",
+)
+FOLDED_AWAY = {
+    "BatchNormWithGlobalNormalization",
+    "FusedBatchNorm",
+    "FusedBatchNormV3",
+    "CheckNumerics",
+    "Identity",
+}
+
+
+def job_for(graph: Path, out: Path, fed: str, fetched: str, side: int) -> Job:
+    return Job(
+        graph=str(graph),
+        source_sha256="0",
+        input=fed,
+        output=fetched,
+        height=side,
+        width=side,
+        out=str(out),
+    )
+
+
+def script(name: str, *arguments: str) -> str:
+    """What a script beside this file prints."""
+    command = [sys.executable, str(Path(__file__).with_name(name)), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def prepare_many(jobs: list[Job], folder: Path) -> list[str]:
+    """Prepare each in one process; returns each one's error, or an empty string."""
+    (folder / "jobs.json").write_bytes(msgspec.json.encode(jobs))
+    errors: list[str] = msgspec.json.decode(script("prepare_many.py", str(folder / "jobs.json")))
+    return errors
+
+
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Frozen graphs of every style, each prepared, and with the scores of TensorFlow's plain Session."""
+    folder = tmp_path_factory.mktemp("graphs")
+    script("make_graphs.py", str(folder))
+    jobs = []
+    for style in STYLES:
+        with np.load(folder / f"{style}.npz") as plain:
+            names, side = (str(plain["fed"]), str(plain["fetched"])), plain["pixels"].shape[1]
+            jobs.append(job_for(folder / f"{style}.pb", folder / f"{style}-prepared", *names, side))
+    assert prepare_many(jobs, folder) == [""] * len(jobs)
+    return folder
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_prepared_graph_gives_the_plain_sessions_scores(graphs: Path, style: str) -> None:
+    with np.load(graphs / f"{style}.npz") as plain:
+        pixels, want, fetched = plain["pixels"], plain["scores"], str(plain["fetched"])
+    folder = graphs / f"{style}-prepared"
+    session = TensorFlowSession(folder, threads=2)
+    np.testing.assert_allclose(session.run(pixels), want, atol=1e-5)
+    session.close()
+    # An output that only names another node keeps its name, and so its node.
+    ops = {each.op for each in read_nodes(folder / "graph.pb") if each.name != fetched.split(":")[0]}
+    assert not ops & FOLDED_AWAY, "batch normalisation was left in the graph"
+
+
+@pytest.mark.parametrize("archive", ["standin", "standin-gamma"])
+def test_the_stand_ins_give_the_plain_sessions_scores(shared: Path, tmp_path: Path, archive: str) -> None:
+    store = ModelStore(tmp_path)
+    model = import_model(store, shared / f"models/inception-2015-12-05-{archive}.tgz", "standin")
+    prepared = ensure_prepared(model, lambda line: None)
+    assert prepared
+    spec = SessionSpec(model.graph, "Mul:0", "softmax:0", 299, 299, threads=2)
+    plain, lean = open_session(spec, None), open_session(spec, prepared)
+    assert (plain.facts.binding, lean.facts.binding) == ("Python", "C API")
+    preprocess = Preprocessor(InputSpec(299, 299, 128.0, 128.0, "stretch", 1.0, "bilinear"), 10**8)
+    inputs = [np.random.default_rng(1).uniform(-1, 1, (1, 299, 299, 3)).astype(np.float32)]
+    for picture in sorted((shared / "images").glob("n*.JPEG"))[:50]:
+        inputs.append(preprocess(Frame("test", picture.read_bytes(), None, received=0.0, captured=0.0)))
+    worst = max(float(np.abs(lean.run(pixels) - plain.run(pixels)).max()) for pixels in inputs)
+    assert worst <= 1e-5, worst
+    lean.close()
+    plain.close()
+
+
+def test_a_model_is_prepared_once_and_again_when_it_changed(state: Path, tmp_path: Path, monkeypatch) -> None:
+    model = ModelStore(state).get("efficientnet-lite0")
+    said: list[str] = []
+    assert is_prepared(model) and ensure_prepared(model, said.append) == prepared_folder(model) and not said
+    monkeypatch.setattr("incv3d.models.preparation.version", lambda name: "2.999.0")
+    assert not is_prepared(model)
+
+
+def test_a_damaged_prepared_form_is_made_again(state: Path, tmp_path: Path) -> None:
+    shutil.copytree(state, tmp_path / "state")
+    model = ModelStore(tmp_path / "state").get("efficientnet-lite0")
+    weights = prepared_folder(model) / "weights.bin"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    said: list[str] = []
+    assert ensure_prepared(model, said.append)
+    assert len(said) == 1 and said[0].startswith("preparing efficientnet-lite0") and is_prepared(model)
+    assert sorted(path.name for path in model.directory.iterdir()) == [
+        "graph.pb",
+        "labels.tsv",
+        "manifest.json",
+        "prepared",
+    ]
+
+
+GOOD = placeholder("x", 1, 2, 2, 3) + relu("y", "x")
+
+
+X = placeholder("x", 1, 2, 2, 3)
+BAD = {
+    "text": (b"nothing of the kind", "not a GraphDef"),
+    "cut-off": (GOOD + b"\x0a\xff", "not a GraphDef"),
+    "no-input": (placeholder("z", 1, 2, 2, 3), "no node `x`"),
+    "no-output": (X, "uses `y`, which is not in it"),
+    "dangling": (X + relu("y", "gone"), "uses `gone`, which is not in it"),
+    "unknown-operation": (X + node("y", "NoSuchOp", "x"), "NoSuchOp"),
+    "own-tail": (X + node("y", "Identity", "y"), "cycle"),
+    "circle": (
+        X + node("y", "Relu", "a") + node("a", "Identity", "b") + node("b", "Identity", "a"),
+        "circles",
+    ),
+}
+
+
+def test_what_cannot_be_prepared_says_why_and_leaves_nothing(tmp_path: Path) -> None:
+    jobs = []
+    for name, (graph_def, _) in BAD.items():
+        (tmp_path / name).write_bytes(graph_def)
+        jobs.append(job_for(tmp_path / name, tmp_path / f"{name}-out", "x:0", "y:0", 2))
+    for error, (_, complaint) in zip(prepare_many(jobs, tmp_path), BAD.values(), strict=True):
+        assert complaint in error and "\n" not in error, error
+    assert {path.name for path in tmp_path.iterdir()} == {*BAD, "jobs.json"}
+
+
+def test_a_model_that_cannot_be_prepared_is_said_so_and_the_plain_session_has_to_do(tmp_path, caplog) -> None:
+    store = ModelStore(tmp_path)
+    entry = ModelEntry(
+        input="x:0", output="y:0", height=2, width=2, mean=0, scale=1, fit="stretch",
+        interpolation="bilinear", outputs=12,
+    )  # fmt: skip
+    with store.adding("odd", entry) as folder:
+        (folder / "graph.pb").write_bytes(placeholder("x", 1, 2, 2, 3) + node("y", "NoSuchOp", "x"))
+        (folder / "labels.tsv").write_text("0\t\tzero\n")
+    assert ensure_prepared(store.get("odd"), lambda line: None) is None
+    assert "odd could not be prepared" in caplog.text and "NoSuchOp" in caplog.text
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("small")
+    (folder / "graph").write_bytes(GOOD)
+    run_child(
+        PREPARER, [msgspec.json.encode(job_for(folder / "graph", folder / "out", "x:0", "y:0", 2)).decode()]
+    )
+    return folder / "out"
+
+
+@pytest.fixture
+def small(made: Path, tmp_path: Path) -> Path:
+    """A prepared graph of one operation, to be spoiled."""
+    return Path(shutil.copytree(made, tmp_path / "small"))
+
+
+def test_a_graph_without_weights_is_prepared_too(small: Path) -> None:
+    session = TensorFlowSession(small, threads=1)
+    pixels = np.full((1, 2, 2, 3), -1, np.float32)
+    pixels[0, 1, 1, 1] = 5
+    np.testing.assert_array_equal(session.run(pixels), np.maximum(pixels, 0).ravel())
+    for wrong in (np.zeros((1, 2, 2, 1), np.float32), np.zeros((1, 2, 2, 3), np.float64)):
+        with pytest.raises(SessionError, match="the model takes float32 of shape"):
+            session.run(wrong)
+    session.close()
+
+
+def spoil(folder: Path, name: str, content: bytes | None) -> None:
+    (folder / name).unlink() if content is None else (folder / name).write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("index.json", None, r"index\.json: cannot be read"),
+        ("index.json", b"{}", r"index\.json: damaged"),
+        ("index.json", b"\xff", r"index\.json: damaged"),
+        ("graph.pb", None, r"graph\.pb: cannot be read"),
+        ("graph.pb", b"short", r"graph\.pb: 5 bytes, it had \d+"),
+        ("weights.bin", b"x" * 64, r"weights\.bin: 64 bytes, it had 0"),
+    ],
+)
+def test_damaged_files_are_named(small: Path, name, content, complaint) -> None:
+    spoil(small, name, content)
+    with pytest.raises(SessionError, match=complaint):
+        open_prepared(small)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"format": 99}, "of format 99"),
+        ({"input": "gone:0"}, "no operation `gone`"),
+        ({"output": "gone:0"}, "no operation `gone`"),
+        ({"height": 3}, "takes shape"),
+        ({"weights": [{"name": "w", "offset": 0, "shape": [4], "feed": "x", "assign": "y"}]}, "does not fit"),
+        (
+            {"weights": [{"name": "w", "offset": -64, "shape": [0], "feed": "x", "assign": "y"}]},
+            "does not fit",
+        ),
+        ({"weights": [{"name": "w", "offset": 0, "shape": [0], "feed": "q", "assign": "y"}]}, "no operation"),
+        ({"weights": [{"name": "w", "offset": 0, "shape": [0], "feed": "x", "assign": "y"}]}, "takes shape"),
+    ],
+)
+def test_an_index_that_does_not_fit_its_graph_is_an_error_and_no_crash(
+    small: Path, change, complaint
+) -> None:
+    index = msgspec.json.decode((small / "index.json").read_bytes())
+    (small / "index.json").write_bytes(msgspec.json.encode(index | change))
+    with pytest.raises(SessionError, match=complaint):
+        TensorFlowSession(small, threads=1)
