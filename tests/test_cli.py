@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from incv3d.sources.images import demo_folder
-from processes import DaemonProcess, run_incv3d
+from processes import DaemonProcess, environment, run_incv3d
 
 CAT = demo_folder() / "cat.jpg"
 CATS = {"tabby", "tiger cat", "Egyptian cat"}
@@ -132,3 +132,29 @@ def test_the_stand_in_is_listed_and_gives_its_known_labels(standin: Path, shared
     assert done.returncode == 0, done.stderr
     for line, top_five in zip(done.stdout.splitlines(), expected.values(), strict=False):
         assert [p["index"] for p in json.loads(line)["predictions"]] == [index for index, _, _ in top_five]
+
+
+def test_info_names_tensorflow_as_the_library_itself_does(state: Path, daemon: DaemonProcess) -> None:
+    facts = json.loads(run_incv3d(state, "info", "--json").stdout)
+    assert facts["tensorflow"].startswith("2.") and any("CPU" in device for device in facts["devices"])
+    running = json.loads(run_incv3d(state, "info", "--json", "--connect", daemon.door).stdout)
+    assert running["session"]["version"] == facts["tensorflow"]
+    assert running["session"]["binding"] == "C API" and running["model"] == "efficientnet-lite0"
+
+
+def test_neither_the_daemon_nor_classify_imports_tensorflow(state: Path, daemon: DaemonProcess) -> None:
+    maps = Path(f"/proc/{daemon.process.pid}/maps").read_text()
+    assert "libtensorflow_cc.so.2" in maps
+    assert "/tensorflow/python/" not in maps, "the Python package's own extensions are loaded"
+    code = (
+        "import sys\n"
+        "from incv3d.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted(name for name in sys.modules if name.split('.')[0] == 'tensorflow'))\n"
+    )
+    command = [sys.executable, "-c", code, "classify", str(CAT), "--json"]
+    done = subprocess.run(
+        command, env=environment(state), capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def model() -> None:
-    """The models on this machine: list, import, remove."""
+    """The models on this machine: list, import, export, remove."""
 
 
 @model.command("list")
@@ -51,15 +52,27 @@ def list_models(config_path: str | None) -> None:
 def import_file(
     file: str, config_path: str | None, name: str | None, like: str | None, replace: bool
 ) -> None:
-    """Import FILE: Google's archive inception-2015-12-05.tgz, or a frozen GraphDef (.pb)."""
-    from pathlib import Path
-
+    """Import FILE: Google's inception-2015-12-05.tgz, a frozen GraphDef (.pb), or an exported model."""
     from incv3d.models.importing import import_model
     from incv3d.models.preparation import ensure_prepared
 
     stored = import_model(_store(config_path), Path(file), name=name, like=like, replace=replace)
-    ensure_prepared(stored, progress=lambda line: click.echo(line, err=True))
+    ensure_prepared(stored, _say)
     click.echo(f"imported {stored.name}: {stored.entry.outputs} outputs, {stored.size_bytes / 1e6:.1f} MB")
+
+
+@model.command("export")
+@click.argument("name")
+@click.argument("file")
+@config_option
+def export(name: str, file: str, config_path: str | None) -> None:
+    """Write the model NAME, prepared, to FILE, for `incv3d model import` on a smaller machine."""
+    from incv3d.models.resolve import resolve
+    from incv3d.models.transfer import export_model
+
+    found = resolve(name, _store(config_path), _say).model
+    export_model(found, Path(file), _say)
+    click.echo(f"exported {found.name} to {file}, {Path(file).stat().st_size / 1e6:.1f} MB")
 
 
 @model.command("remove")
@@ -77,6 +90,10 @@ def _store(config_path: str | None) -> ModelStore:
     from incv3d.paths import state_directory
 
     return open_store(load_config(config_path).config, state_directory(os.environ))
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def _how_to_get(name: str) -> str:

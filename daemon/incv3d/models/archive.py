@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -11,8 +12,12 @@ from typing import IO
 
 from incv3d.models.entry import ModelError
 
+DAMAGE = (tarfile.TarError, EOFError, zlib.error, ValueError)
+"""What :mod:`tarfile` raises of an archive that is damaged or none."""
+
 LARGEST_ARCHIVE = 2 << 30
 MOST_MEMBERS = 1000
+CHUNK_BYTES = 1 << 20
 
 
 class Archive:
@@ -53,7 +58,18 @@ class Archive:
     def _errors_explained(self) -> Iterator[None]:
         try:
             yield
-        except (tarfile.TarError, EOFError, zlib.error, ValueError) as error:
+        except DAMAGE as error:
             raise ModelError(f"{self._path}: not an archive, or damaged: {error}") from None
         except OSError as error:
             raise ModelError(f"{self._path}: cannot be read: {error.strerror or error}") from None
+
+    def save(self, stream: IO[bytes], target: Path) -> None:
+        """Write a member to the file `target`.
+
+        :raises ModelError: when the archive is damaged there.
+        """
+        with target.open("wb") as out:
+            try:
+                shutil.copyfileobj(stream, out, CHUNK_BYTES)
+            except DAMAGE as error:
+                raise ModelError(f"{self._path}: damaged: {error}") from None

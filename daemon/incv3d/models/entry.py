@@ -37,6 +37,8 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Length of the score vector."""
     archive_bytes: Positive | None = None
     """Size of the file that the model is imported from; None for one that incv3d builds itself."""
+    graph_bytes: Positive | None = None
+    """Size of the frozen graph in it."""
     licence: str = ""
     source: str = ""
     """Where the model comes from."""

@@ -1,12 +1,10 @@
-"""Take a model from a file into the store: Google's archive of 2015, or a frozen GraphDef."""
+"""Take a model from a file into the store: Google's archive of 2015, a frozen GraphDef, an exported model."""
 
 from __future__ import annotations
 
 import re
 import shutil
 import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from incv3d.models.archive import Archive
@@ -15,6 +13,7 @@ from incv3d.models.entry import ModelEntry, ModelError
 from incv3d.models.graphdef import Node, read_nodes
 from incv3d.models.labels import Label, format_labels
 from incv3d.models.store import GRAPH, LABELS, ModelStore, StoredModel
+from incv3d.models.transfer import import_exported, is_exported
 
 GRAPH_MEMBER = "classify_image_graph_def.pb"
 CLASSES_MEMBER = "imagenet_2012_challenge_label_map_proto.pbtxt"
@@ -31,19 +30,23 @@ def import_model(
 ) -> StoredModel:
     """Take the model in `file` into `store`.
 
-    :param file: an archive with the members of Google's ``inception-2015-12-05.tgz``, or a frozen GraphDef
-        with that archive's two label files beside it.
+    :param file: what ``incv3d model export`` wrote; or an archive with the members of Google's
+        ``inception-2015-12-05.tgz``; or a frozen GraphDef with that archive's two label files beside it.
     :param name: what to call it; None: its own name, if it is one that is known.
     :param like: the known model whose tensors and input it has; None: `name`, else Inception-v3 of 2015.
     :raises ModelError: whatever is wrong with it; the store is then as before.
     """
+    if not file.is_file():
+        raise ModelError(f"{file}: no such file")
+    if is_exported(file):
+        if like:
+            raise ModelError(f"{file}: an exported model knows its tensors; leave out --like")
+        return import_exported(store, file, name, replace)
     catalog = load_catalog()
     like = like or (name if name in catalog else LIKE_DEFAULT)
     if like not in catalog:
         raise ModelError(f"no known model `{like}`; known are {', '.join(sorted(catalog))}")
     entry = catalog[like]
-    if not file.is_file():
-        raise ModelError(f"{file}: no such file")
     name = name or LIKE_DEFAULT
     if name in catalog:
         _check_is_original(file, name, catalog[name])
@@ -117,10 +120,9 @@ def _is_archive(file: Path) -> bool:
 
 def _unpack(file: Path, folder: Path) -> None:
     found = set()
-    for member, stream in Archive(file, MEMBERS).members():
-        target = folder / (GRAPH if member == GRAPH_MEMBER else member)
-        with target.open("wb") as out, _damage_explained(file):
-            shutil.copyfileobj(stream, out, 1 << 20)
+    archive = Archive(file, MEMBERS)
+    for member, stream in archive.members():
+        archive.save(stream, folder / (GRAPH if member == GRAPH_MEMBER else member))
         found.add(member)
     missing = sorted(set(MEMBERS) - found)
     if missing:
@@ -141,11 +143,3 @@ def _check_labels(labels: list[Label], entry: ModelEntry, file: Path) -> None:
     beyond = max(label.index for label in labels)
     if beyond >= entry.outputs:
         raise ModelError(f"{file}: a label for output {beyond}, the network has {entry.outputs} outputs")
-
-
-@contextmanager
-def _damage_explained(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except (EOFError, tarfile.TarError) as error:
-        raise ModelError(f"{file}: damaged: {error}") from None

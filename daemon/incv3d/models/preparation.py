@@ -6,9 +6,10 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -51,6 +52,21 @@ def ensure_prepared(model: StoredModel, progress: Callable[[str], None]) -> Path
     if is_prepared(model):
         return folder
     progress(f"preparing {model.name} (once; this imports TensorFlow, and takes minutes on a Raspberry Pi)")
+    try:
+        prepare_model(model, folder)
+    except ModelError as error:
+        LOG.warning("%s could not be prepared: %s", model.name, error)
+        return None
+    return folder
+
+
+def prepare_model(model: StoredModel, out: Path, portable: bool = False) -> None:
+    """Prepare `model` into the folder `out`, in a process of its own.
+
+    :param portable: only with operations that TensorFlow has on every processor; oneDNN, which is on
+        where the processor is new enough, knows some more.
+    :raises ModelError: when it cannot be prepared.
+    """
     job = Job(
         graph=str(model.graph),
         source_sha256=model.manifest.sha256,
@@ -58,19 +74,18 @@ def ensure_prepared(model: StoredModel, progress: Callable[[str], None]) -> Path
         output=model.entry.output,
         height=model.entry.height,
         width=model.entry.width,
-        out=str(folder),
+        out=str(out),
     )
-    try:
-        run_child(PREPARER, [msgspec.json.encode(job).decode()])
-    except ModelError as error:
-        LOG.warning("%s could not be prepared: %s", model.name, error)
-        return None
-    return folder
+    settings = {"TF_ENABLE_ONEDNN_OPTS": "0"} if portable else {}
+    run_child(PREPARER, [msgspec.json.encode(job).decode()], settings)
 
 
-def run_child(module: str, arguments: Sequence[str]) -> None:
+def run_child(
+    module: str, arguments: Sequence[str], settings: Mapping[str, str] = MappingProxyType({})
+) -> None:
     """Run ``python -m MODULE`` to its end: TensorFlow's import must not stay in the daemon's memory.
 
+    :param settings: environment variables, besides this process's own.
     :raises ModelError: with the last line that it said, when it fails or takes too long.
     """
     environ = {

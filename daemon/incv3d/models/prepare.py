@@ -25,6 +25,7 @@ import numpy as np
 from incv3d.errors import Incv3dError
 from incv3d.models.entry import ModelError
 from incv3d.models.folding import Array, Folder, node_name
+from incv3d.models.store import sha256_of
 from incv3d.sessions.prepared import (
     ALIGNMENT,
     FORMAT,
@@ -72,6 +73,7 @@ def prepare(job: Job) -> Index:
             outputs=outputs,
             graph_bytes=len(serialized),
             weights_bytes=size_bytes,
+            weights_sha256=sha256_of(scratch / WEIGHTS),
             weights=tuple(weights),
         )
         (scratch / INDEX).write_bytes(msgspec.json.encode(index))

@@ -157,7 +157,7 @@ class ModelStore:
         )
         (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
         folder.chmod(0o755)
-        for path in (graph, folder / LABELS, folder / MANIFEST, folder):
+        for path in (*folder.rglob("*"), folder):
             _sync(path)
         if target.exists():
             self._discard(target)

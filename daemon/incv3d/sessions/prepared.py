@@ -70,6 +70,8 @@ class Index(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     outputs: int
     graph_bytes: int
     weights_bytes: int
+    weights_sha256: str
+    """Checked when a prepared model is imported; at every start it would cost a Raspberry Pi seconds."""
     weights: tuple[Weight, ...]
 
 

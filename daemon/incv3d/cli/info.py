@@ -1,0 +1,59 @@
+"""``incv3d info``: versions, as the libraries themselves say them."""
+
+from __future__ import annotations
+
+import platform
+
+import click
+
+from incv3d import __version__
+from incv3d.cli.options import json_option
+
+
+@click.command()
+@click.option("--connect", metavar="ADDRESS", help="Ask a running daemon instead of looking at this machine.")
+@click.option(
+    "--timeout", "timeout_s", type=float, default=10.0, show_default=True, help="Seconds; with --connect."
+)
+@json_option
+def info(connect: str | None, timeout_s: float, as_json: bool) -> None:
+    """Versions of incv3d and of what it runs on, and the devices that TensorFlow sees."""
+    import msgspec
+
+    facts = _ask(connect, timeout_s) if connect else _look()
+    if as_json:
+        click.echo(msgspec.json.encode(facts))
+    else:
+        click.echo(msgspec.yaml.encode(facts).decode().rstrip())
+
+
+def _ask(address: str, timeout_s: float) -> dict[str, object]:
+    from incv3d.client import Client
+
+    with Client(address, timeout_s) as client:
+        return client.ask("info")
+
+
+def _look() -> dict[str, object]:
+    import numpy
+    import zmq
+
+    from incv3d.sessions.capi import Graph, GraphSession, Library, LibraryMissing
+    from incv3d.sessions.quiet import quiet_stderr
+
+    facts: dict[str, object] = {
+        "incv3d": __version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "numpy": numpy.__version__,
+        "zeromq": zmq.zmq_version(),
+    }
+    try:
+        with quiet_stderr():
+            library = Library()
+            with Graph(library, b"") as graph, GraphSession(library, graph) as session:
+                facts["tensorflow"] = library.version
+                facts["devices"] = [name for name, _ in session.devices()]
+    except LibraryMissing as error:
+        facts["tensorflow"] = f"no C API: {error}"
+    return facts

@@ -1,0 +1,99 @@
+"""A model goes from one machine to another, prepared, and arrives as it was or not at all."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from incv3d.models.entry import ModelError
+from incv3d.models.importing import import_model
+from incv3d.models.preparation import is_prepared, prepared_folder
+from incv3d.models.store import ModelStore
+from incv3d.models.transfer import MARK, export_model
+from incv3d.sessions.tensorflow import TensorFlowSession
+
+NAME = "efficientnet-lite0"
+
+
+@pytest.fixture(scope="module")
+def exported(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported")
+    export_model(ModelStore(state).get(NAME), folder / "model.tar", lambda line: None)
+    assert [path.name for path in folder.iterdir()] == ["model.tar"]
+    return folder / "model.tar"
+
+
+def test_it_arrives_prepared_and_gives_the_same_scores(state: Path, exported: Path, tmp_path: Path) -> None:
+    here, there = ModelStore(state).get(NAME), import_model(ModelStore(tmp_path), exported, "moved")
+    assert is_prepared(there) and there.entry == here.entry and there.name == "moved"
+    pixels = np.random.default_rng(3).uniform(-1, 1, (1, 224, 224, 3)).astype(np.float32)
+    got = [TensorFlowSession(prepared_folder(model), threads=2).run(pixels) for model in (here, there)]
+    np.testing.assert_allclose(got[0], got[1], atol=1e-5)
+
+
+def test_it_keeps_its_name_unless_it_is_given_another(exported: Path, tmp_path: Path) -> None:
+    assert import_model(ModelStore(tmp_path), exported).name == NAME
+
+
+def test_a_known_name_is_not_given_to_another_network(exported: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="that of inception-v3 has 95673916; give it another name"):
+        import_model(ModelStore(tmp_path), exported, "inception-v3")
+    with pytest.raises(ModelError, match="leave out --like"):
+        import_model(ModelStore(tmp_path), exported, "x", like="inception-v3")
+
+
+def changed(exported: Path, out: Path, member: str, content: bytes | None) -> Path:
+    """A copy of the archive in which one member is another, or missing."""
+    with tarfile.open(exported) as source, tarfile.open(out, "w") as target:
+        for info in source:
+            stream = source.extractfile(info)
+            assert stream
+            data = stream.read()
+            if info.name == member:
+                if content is None:
+                    continue
+                data = content or bytes([data[0] ^ 1]) + data[1:]
+                info.size = len(data)
+            target.addfile(info, io.BytesIO(data))
+    return out
+
+
+@pytest.mark.parametrize(
+    ("member", "content", "complaint"),
+    [
+        (MARK, b"{}", "damaged"),
+        ("graph.pb", b"", "its graph is not the one that was exported"),
+        ("graph.pb", None, r"there is no graph\.pb in it"),
+        ("labels.tsv", None, r"there is no labels\.tsv in it"),
+        ("prepared-weights.bin", b"", "its weights are not the ones that were exported"),
+        ("prepared-weights.bin", b"short", "5 bytes, it had"),
+        ("prepared-graph.pb", b"short", "5 bytes, it had"),
+        ("prepared-index.json", b"{}", "damaged"),
+        ("prepared-index.json", None, r"there is no prepared-index\.json in it"),
+    ],
+)
+def test_a_damaged_archive_is_refused_and_the_store_is_as_before(
+    exported: Path, tmp_path: Path, member: str, content: bytes | None, complaint: str
+) -> None:
+    store = ModelStore(tmp_path / "store")
+    with pytest.raises(ModelError, match=complaint):
+        import_model(store, changed(exported, tmp_path / "bad.tar", member, content), "moved")
+    assert store.models() == []
+
+
+@pytest.mark.parametrize("part", [0.2, 0.6, 0.99])
+def test_an_archive_that_is_cut_off_is_refused(exported: Path, tmp_path: Path, part: float) -> None:
+    whole = exported.read_bytes()
+    (tmp_path / "cut.tar").write_bytes(whole[: int(len(whole) * part)])
+    with pytest.raises(ModelError, match=r"cut\.tar: "):
+        import_model(ModelStore(tmp_path / "store"), tmp_path / "cut.tar", "moved")
+    assert ModelStore(tmp_path / "store").models() == []
+
+
+def test_a_place_that_cannot_be_written_is_said_so(state: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="cannot be written"):
+        export_model(ModelStore(state).get(NAME), tmp_path / "no/such/folder.tar", lambda line: None)
