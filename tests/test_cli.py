@@ -44,6 +44,18 @@ def test_classify_names_pictures_in_process(state: Path) -> None:
     assert "espresso" in done.stdout and any(cat in done.stdout for cat in CATS)
 
 
+def test_two_first_calls_at_once_both_get_their_model(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "incv3d", "classify", str(CAT), "--json"]
+    both = [
+        subprocess.Popen(command, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    for process in both:
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        assert json.loads(out)["predictions"][0]["label"] in CATS
+
+
 def test_classify_gives_json_to_programs_and_takes_standard_input(state: Path) -> None:
     done = run_incv3d(state, "classify", "-", "--json", "--top-k", "2", stdin=CAT.read_bytes())
     answer = json.loads(done.stdout)

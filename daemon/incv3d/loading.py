@@ -55,7 +55,7 @@ def load_classifier(
         width=model.entry.width,
         threads=config.session.threads or available_cores(),
     )
-    session = open_session(spec, ensure_prepared(model, progress))
+    session = open_session(spec, ensure_prepared(model, store, progress))
     warmup = warm_up(session, spec.height, spec.width, warmup_runs)
     preprocessor = Preprocessor(input_spec(model.entry), config.intake.max_pixels)
     classifier = Classifier(preprocessor, session, labels, config.model.top_k)

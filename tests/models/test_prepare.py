@@ -100,7 +100,7 @@ def test_a_prepared_graph_gives_the_plain_sessions_scores(graphs: Path, style: s
 def test_the_stand_ins_give_the_plain_sessions_scores(shared: Path, tmp_path: Path, archive: str) -> None:
     store = ModelStore(tmp_path)
     model = import_model(store, shared / f"models/inception-2015-12-05-{archive}.tgz", "standin")
-    prepared = ensure_prepared(model, lambda line: None)
+    prepared = ensure_prepared(model, store, lambda line: None)
     assert prepared
     spec = SessionSpec(model.graph, "Mul:0", "softmax:0", 299, 299, threads=2)
     plain, lean = open_session(spec, None), open_session(spec, prepared)
@@ -116,20 +116,25 @@ def test_the_stand_ins_give_the_plain_sessions_scores(shared: Path, tmp_path: Pa
 
 
 def test_a_model_is_prepared_once_and_again_when_it_changed(state: Path, tmp_path: Path, monkeypatch) -> None:
-    model = ModelStore(state).get("efficientnet-lite0")
-    said: list[str] = []
-    assert is_prepared(model) and ensure_prepared(model, said.append) == prepared_folder(model) and not said
+    store, said = ModelStore(state), []
+    model = store.get("efficientnet-lite0")
+    assert (
+        is_prepared(model)
+        and ensure_prepared(model, store, said.append) == prepared_folder(model)
+        and not said
+    )
     monkeypatch.setattr("incv3d.models.preparation.version", lambda name: "2.999.0")
     assert not is_prepared(model)
 
 
 def test_a_damaged_prepared_form_is_made_again(state: Path, tmp_path: Path) -> None:
     shutil.copytree(state, tmp_path / "state")
-    model = ModelStore(tmp_path / "state").get("efficientnet-lite0")
+    store = ModelStore(tmp_path / "state")
+    model = store.get("efficientnet-lite0")
     weights = prepared_folder(model) / "weights.bin"
     weights.write_bytes(weights.read_bytes()[:-1])
     said: list[str] = []
-    assert ensure_prepared(model, said.append)
+    assert ensure_prepared(model, store, said.append)
     assert len(said) == 1 and said[0].startswith("preparing efficientnet-lite0") and is_prepared(model)
     assert sorted(path.name for path in model.directory.iterdir()) == [
         "graph.pb",
@@ -177,7 +182,7 @@ def test_a_model_that_cannot_be_prepared_is_said_so_and_the_plain_session_has_to
     with store.adding("odd", entry) as folder:
         (folder / "graph.pb").write_bytes(placeholder("x", 1, 2, 2, 3) + node("y", "NoSuchOp", "x"))
         (folder / "labels.tsv").write_text("0\t\tzero\n")
-    assert ensure_prepared(store.get("odd"), lambda line: None) is None
+    assert ensure_prepared(store.get("odd"), store, lambda line: None) is None
     assert "odd could not be prepared" in caplog.text and "NoSuchOp" in caplog.text
 
 

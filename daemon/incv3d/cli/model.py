@@ -56,8 +56,9 @@ def import_file(
     from incv3d.models.importing import import_model
     from incv3d.models.preparation import ensure_prepared
 
-    stored = import_model(_store(config_path), Path(file), name=name, like=like, replace=replace)
-    ensure_prepared(stored, _say)
+    store = _store(config_path)
+    stored = import_model(store, Path(file), name=name, like=like, replace=replace)
+    ensure_prepared(stored, store, _say)
     click.echo(f"imported {stored.name}: {stored.entry.outputs} outputs, {stored.size_bytes / 1e6:.1f} MB")
 
 

@@ -137,3 +137,5 @@ if __name__ == "__main__":
         main(sys.argv[1])
     except Incv3dError as failure:
         sys.exit(str(failure))
+    except OSError as failure:
+        sys.exit(f"the store cannot be written: {failure.strerror}")

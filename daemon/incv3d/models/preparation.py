@@ -14,7 +14,7 @@ from types import MappingProxyType
 import msgspec
 
 from incv3d.models.entry import ModelError
-from incv3d.models.store import StoredModel
+from incv3d.models.store import ModelStore, StoredModel
 from incv3d.sessions.base import SessionError
 from incv3d.sessions.prepared import Job, open_prepared, preparer_id
 
@@ -42,7 +42,7 @@ def is_prepared(model: StoredModel) -> bool:
         return False
 
 
-def ensure_prepared(model: StoredModel, progress: Callable[[str], None]) -> Path | None:
+def ensure_prepared(model: StoredModel, store: ModelStore, progress: Callable[[str], None]) -> Path | None:
     """The folder of `model`'s prepared form, made now if it is not there or no longer current.
 
     :param progress: told, in one line, when it has to be made.
@@ -53,7 +53,9 @@ def ensure_prepared(model: StoredModel, progress: Callable[[str], None]) -> Path
         return folder
     progress(f"preparing {model.name} (once; this imports TensorFlow, and takes minutes on a Raspberry Pi)")
     try:
-        prepare_model(model, folder)
+        with store.exclusively():
+            if not is_prepared(model):
+                prepare_model(model, folder)
     except ModelError as error:
         LOG.warning("%s could not be prepared: %s", model.name, error)
         return None
@@ -105,7 +107,7 @@ def run_child(
         )
     except subprocess.TimeoutExpired:
         raise ModelError(f"{module} took more than {CHILD_TIMEOUT_S} s") from None
-    if done.returncode < 0:
+    if done.returncode < 0:  # the kernel's killer of processes, most likely
         raise ModelError(f"{module} was killed by signal {-done.returncode}; was there too little memory?")
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()

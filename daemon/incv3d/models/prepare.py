@@ -224,4 +224,4 @@ if __name__ == "__main__":
     except Incv3dError as failure:
         sys.exit(str(failure))
     except OSError as failure:
-        sys.exit(f"{failure.filename}: cannot be written: {failure.strerror}")
+        sys.exit(f"the store cannot be written: {failure.strerror}")

@@ -48,9 +48,19 @@ def resolve(name: str, store: ModelStore, progress: Callable[[str], None]) -> Re
 
 def _embedded(store: ModelStore, progress: Callable[[str], None]) -> StoredModel:
     made_by = f"{BUILDER} {BUILDER_VERSION}"
-    if any(model.name == EMBEDDED and model.manifest.made_by == made_by for model in store.models()):
-        return store.get(EMBEDDED)
-    progress(f"building {EMBEDDED} (once; this imports TensorFlow, and takes minutes on a Raspberry Pi)")
+    if not _is_there(store, made_by):
+        progress(f"building {EMBEDDED} (once; this imports TensorFlow, and takes minutes on a Raspberry Pi)")
+        with store.exclusively():
+            if not _is_there(store, made_by):
+                _build(store, made_by)
+    return store.get(EMBEDDED)
+
+
+def _is_there(store: ModelStore, made_by: str) -> bool:
+    return any(model.name == EMBEDDED and model.manifest.made_by == made_by for model in store.models())
+
+
+def _build(store: ModelStore, made_by: str) -> None:
     with store.adding(EMBEDDED, load_catalog()[EMBEDDED], replace=True, made_by=made_by) as folder:
         try:
             run_child(BUILDER, [str(folder / GRAPH)])
@@ -58,4 +68,3 @@ def _embedded(store: ModelStore, progress: Callable[[str], None]) -> StoredModel
             raise ModelError(f"{EMBEDDED} could not be built: {error}") from None
         labels = resources.files("incv3d.models").joinpath("data/imagenet-1k.tsv").read_bytes()
         (folder / LABELS).write_bytes(labels)
-    return store.get(EMBEDDED)

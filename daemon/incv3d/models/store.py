@@ -134,6 +134,17 @@ class ModelStore:
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
 
+    @contextlib.contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """Let one process at a time make something that belongs into the store.
+
+        Whoever had to wait looks again first: another has probably made it meanwhile.
+
+        :raises ModelError: when the store cannot be written.
+        """
+        with self._errors_explained(), self._locked(".making"):
+            yield
+
     def remove(self, name: str) -> None:
         """Remove the model called `name`.
 
@@ -176,9 +187,9 @@ class ModelStore:
             shutil.rmtree(path, ignore_errors=True)
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self, name: str = ".lock") -> Iterator[None]:
         self._models.mkdir(parents=True, exist_ok=True)
-        with (self._models / ".lock").open("w") as lock:
+        with (self._models / name).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
