@@ -6,11 +6,16 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from incv3d.sources.images import demo_folder
 from processes import run_incv3d
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+
+# How long an example takes is the machine's affair; only what comes out of it is tested.
+settings.register_profile("incv3d", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("incv3d")
 
 
 @pytest.fixture(scope="session")

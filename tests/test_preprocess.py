@@ -189,7 +189,7 @@ def test_decompression_bombs_are_refused_before_they_are_decoded() -> None:
 HEADS = [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF\0\0\0\0WEBP"]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(HEADS), st.binary(max_size=200))
 def test_garbage_is_a_picture_error_and_nothing_else(head: bytes, tail: bytes) -> None:
     try:
@@ -198,7 +198,7 @@ def test_garbage_is_a_picture_error_and_nothing_else(head: bytes, tail: bytes) -
         assert str(error)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(["JPEG", "PNG", "WEBP", "BMP"]), st.integers(0, 10_000), st.integers(0, 255))
 def test_one_wrong_byte_is_a_picture_or_a_picture_error(format_: str, at: int, value: int) -> None:
     data = bytearray(encoded(smooth(24, 24), format_))
