@@ -17,7 +17,7 @@ from incv3d.models.resolve import resolve
 from incv3d.models.store import ModelStore
 from incv3d.preprocess import InputSpec, Preprocessor
 from incv3d.sessions import open_session
-from incv3d.sessions.base import SessionFacts, SessionSpec
+from incv3d.sessions.base import SessionFacts
 from incv3d.sessions.warmup import WarmUp, warm_up
 
 LOG = logging.getLogger(__name__)
@@ -47,14 +47,7 @@ def load_classifier(
     model = resolution.model
     progress(f"model {model.name}: {resolution.why}")
     labels = read_labels(model.labels, model.entry.outputs)
-    spec = SessionSpec(
-        graph=model.graph,
-        input=model.entry.input,
-        output=model.entry.output,
-        height=model.entry.height,
-        width=model.entry.width,
-        threads=config.session.threads or available_cores(),
-    )
+    spec = model.session_spec(config.session.threads or available_cores())
     session = open_session(spec, ensure_prepared(model, store, progress))
     warmup = warm_up(session, spec.height, spec.width, warmup_runs)
     preprocessor = Preprocessor(input_spec(model.entry), config.intake.max_pixels)
@@ -72,6 +65,8 @@ def input_spec(entry: ModelEntry) -> InputSpec:
         entry.fit,
         entry.crop_fraction,
         entry.interpolation,
+        entry.channel_order,
+        entry.layout,
     )
 
 

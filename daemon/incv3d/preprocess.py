@@ -51,6 +51,8 @@ class InputSpec:
     fit: Literal["stretch", "crop"]
     crop_fraction: float
     interpolation: Literal["bilinear", "bicubic"]
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    layout: Literal["nhwc", "nchw"] = "nhwc"
 
 
 class Preprocessor:
@@ -149,13 +151,21 @@ class Preprocessor:
 
 
 def fit(picture: Picture, spec: InputSpec) -> npt.NDArray[np.float32]:
-    """Crop or stretch `picture` to ``(1, height, width, 3) float32``, ``(pixel - mean) / scale``."""
+    """Crop or stretch `picture` to the model's input, ``(pixel - mean) / scale`` as float32.
+
+    :returns: ``(1, height, width, 3)``, or ``(1, 3, height, width)`` for a network of that layout; may be a
+        view.
+    """
     if spec.fit == "crop":
         picture = crop(picture, spec.crop_fraction)
     resize = resize_bilinear if spec.interpolation == "bilinear" else resize_bicubic
     resized = resize(picture, spec.height, spec.width)
     resized -= spec.mean
     resized *= 1 / spec.scale
+    if spec.channel_order == "bgr":
+        resized = resized[:, :, ::-1]
+    if spec.layout == "nchw":
+        resized = resized.transpose(2, 0, 1)
     return resized[np.newaxis]
 
 

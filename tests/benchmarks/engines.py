@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ KINDS = ("plain", "lean")
 def child(spec: dict[str, Any]) -> None:
     """Open one Session, run it, and print the figures: what a process of its own does."""
     prepared = spec.pop("prepared")
-    spec["graph"] = Path(spec["graph"])
+    spec["file"] = Path(spec["file"])
     session = open_session(SessionSpec(**spec), Path(prepared) if prepared else None)
     shape = (1, spec["height"], spec["width"], 3)
     pixels = np.random.default_rng(1).uniform(-1, 1, shape).astype(np.float32)
@@ -78,15 +79,7 @@ def main(name: str = "auto", rounds: str = "5") -> None:
     """Print the table for one model."""
     store = open_store(Config(), state_directory(os.environ))
     model = resolve(name, store, print).model
-    entry = model.entry
-    spec = {
-        "graph": str(model.graph),
-        "input": entry.input,
-        "output": entry.output,
-        "height": entry.height,
-        "width": entry.width,
-        "threads": available_cores(),
-    }
+    spec = {**asdict(model.session_spec(available_cores())), "file": str(model.network)}
     prepared = {"plain": None, "lean": str(ensure_prepared(model, store, print))}
     figures: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
     for _ in range(int(rounds)):

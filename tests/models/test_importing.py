@@ -60,7 +60,7 @@ def test_a_frozen_graph_with_its_label_files_beside_it_is_imported(store, tmp_pa
     for name, content in GOOD.items():
         (tmp_path / name).write_bytes(content)
     model = import_model(store, tmp_path / GRAPH_MEMBER, "mine")
-    assert model.graph.read_bytes() == GOOD[GRAPH_MEMBER]
+    assert model.network.read_bytes() == GOOD[GRAPH_MEMBER]
 
 
 def test_what_is_called_inception_v3_must_have_googles_size(store, tmp_path) -> None:

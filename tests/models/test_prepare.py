@@ -47,9 +47,8 @@ def job_for(graph: Path, out: Path, fed: str, fetched: str, side: int) -> Job:
         graph=str(graph),
         source_sha256="0",
         input=fed,
+        input_shape=(1, side, side, 3),
         output=fetched,
-        height=side,
-        width=side,
         out=str(out),
     )
 
@@ -102,7 +101,7 @@ def test_the_stand_ins_give_the_plain_sessions_scores(shared: Path, tmp_path: Pa
     model = import_model(store, shared / f"models/inception-2015-12-05-{archive}.tgz", "standin")
     prepared = ensure_prepared(model, store, lambda line: None)
     assert prepared
-    spec = SessionSpec(model.graph, "Mul:0", "softmax:0", 299, 299, threads=2)
+    spec = SessionSpec(model.network, "graphdef", "Mul:0", "softmax:0", 299, 299, threads=2)
     plain, lean = open_session(spec, None), open_session(spec, prepared)
     assert (plain.facts.binding, lean.facts.binding) == ("Python", "C API")
     preprocess = Preprocessor(InputSpec(299, 299, 128.0, 128.0, "stretch", 1.0, "bilinear"), 10**8)
@@ -240,7 +239,7 @@ def test_damaged_files_are_named(small: Path, name, content, complaint) -> None:
         ({"format": 99}, "of format 99"),
         ({"input": "gone:0"}, "no operation `gone`"),
         ({"output": "gone:0"}, "no operation `gone`"),
-        ({"height": 3}, "takes shape"),
+        ({"input_shape": [1, 3, 2, 3]}, "takes shape"),
         ({"weights": [{"name": "w", "offset": 0, "shape": [4], "feed": "x", "assign": "y"}]}, "does not fit"),
         (
             {"weights": [{"name": "w", "offset": -64, "shape": [0], "feed": "x", "assign": "y"}]},

@@ -31,8 +31,8 @@ def test_a_model_that_was_added_is_there_whole(tmp_path: Path) -> None:
     add(store, "mine")
     model = store.get("mine")
     assert (model.name, model.entry, model.size_bytes) == ("mine", ENTRY, 5)
-    assert model.graph.read_bytes() == b"graph" and model.labels.read_text() == "0\tn0\tzero\n"
-    assert model.manifest.sha256 == sha256_of(model.graph)
+    assert model.network.read_bytes() == b"graph" and model.labels.read_text() == "0\tn0\tzero\n"
+    assert model.manifest.sha256 == sha256_of(model.network)
     assert [each.name for each in store.models()] == ["mine"] and not leftovers(store)
 
 
@@ -50,9 +50,9 @@ def test_a_model_is_replaced_only_when_asked(tmp_path: Path) -> None:
     add(store, "mine", b"old")
     with pytest.raises(ModelError, match="already; replace it with --replace"):
         add(store, "mine", b"new")
-    assert store.get("mine").graph.read_bytes() == b"old"
+    assert store.get("mine").network.read_bytes() == b"old"
     add(store, "mine", b"new", replace=True)
-    assert store.get("mine").graph.read_bytes() == b"new" and not leftovers(store)
+    assert store.get("mine").network.read_bytes() == b"new" and not leftovers(store)
 
 
 def test_a_failure_while_adding_leaves_nothing(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_being_killed_while_adding_leaves_the_old_model_and_the_next_attempt_cle
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
-    assert store.get("mine").graph.read_bytes() == b"old" and len(leftovers(store)) == 1
+    assert store.get("mine").network.read_bytes() == b"old" and len(leftovers(store)) == 1
     assert [model.name for model in store.models()] == ["mine"]
     add(store, "other")
     assert not leftovers(store)
@@ -98,13 +98,13 @@ def test_two_at_once_do_not_harm_each_other(tmp_path: Path) -> None:
     for adder in adders:
         adder.join(60)
     assert [adder.exitcode for adder in adders] == [0, 0]
-    assert ModelStore(tmp_path).get("mine").graph.read_bytes() in contents
+    assert ModelStore(tmp_path).get("mine").network.read_bytes() in contents
 
 
 def test_a_graph_that_shrank_is_found_out(tmp_path: Path) -> None:
     store = ModelStore(tmp_path)
     add(store, "mine", b"12345678")
-    store.get("mine").graph.write_bytes(b"1234")
+    store.get("mine").network.write_bytes(b"1234")
     with pytest.raises(ModelError, match="4 bytes, it had 8 when it was imported; import it again"):
         store.get("mine")
     (tmp_path / "models/mine/graph.pb").unlink()

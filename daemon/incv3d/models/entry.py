@@ -15,17 +15,44 @@ class ModelError(Incv3dError):
     """A model is missing, damaged, or not what it is said to be."""
 
 
-class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The facts of one model. Pixels reach the network as ``(pixel - mean) / scale``, RGB."""
+class InGraph(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A graph that decodes and resizes by itself, as Google's of 2015 does: where it is fed then."""
 
+    jpeg: str
+    """The tensor that takes a JPEG's bytes, ``DecodeJpeg/contents:0``."""
+    picture: str
+    """The tensor that takes ``(height, width, 3) uint8`` RGB of any size, ``DecodeJpeg:0``."""
+
+
+class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A picture whose answer is known: a model that gives another one is not the model it should be."""
+
+    picture: str
+    """A file beside the model's graph in the store."""
+    label: str
+    """The label, or the synset, that must come first."""
+    score: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    """None: whatever its score."""
+    tolerance: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.02
+    """How far the score may be off."""
+
+
+class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The facts of one model. Pixels reach the network as ``(pixel - mean) / scale``."""
+
+    format: Literal["graphdef", "tflite"] = "graphdef"
+    """What the store keeps: a frozen GraphDef, or a LiteRT flatbuffer."""
     input: str
     """The tensor that takes ``(1, height, width, 3) float32``, ``Mul:0``."""
     output: str
-    """The tensor that gives the probabilities, ``softmax:0``."""
+    """The tensor that gives one score a class, ``softmax:0``."""
     height: Positive
     width: Positive
     mean: float
     scale: float
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    layout: Literal["nhwc", "nchw"] = "nhwc"
+    """``nchw``: the input is ``(1, 3, height, width)``."""
     fit: Literal["stretch", "crop"]
     """``stretch``: the whole picture, whatever its shape; ``crop``: its central square."""
     crop_fraction: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
@@ -35,10 +62,19 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     ``bicubic``: with anti-aliasing, as Pillow does it."""
     outputs: Positive
     """Length of the score vector."""
+    scores: Literal["probabilities", "logits"] = "probabilities"
+    """What the network gives; logits become probabilities by a softmax."""
+    in_graph: InGraph | None = None
+    """None: the graph takes pixels only."""
+    golden: Golden | None = None
+    url: str = ""
+    """Where the archive is fetched from; empty for a model that is not fetched."""
     archive_bytes: Positive | None = None
     """Size of the file that the model is imported from; None for one that incv3d builds itself."""
+    archive_sha256: str = ""
+    """Of that file; empty where none was published: then the first fetch records it."""
     graph_bytes: Positive | None = None
     """Size of the frozen graph in it."""
     licence: str = ""
     source: str = ""
-    """Where the model comes from."""
+    """Where the model comes from, for people."""

@@ -7,7 +7,7 @@ weights as NumPy arrays; nothing here needs a running TensorFlow.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -60,9 +60,12 @@ class Folder:
         self.weights = weights
         self._new_node = new_node
 
-    def fold(self, output: str) -> None:
-        """Keep what the node `output` needs, and fold batch normalisation into the convolutions."""
-        self._bypass(output)
+    def fold(self, output: str, kept: Collection[str] = ()) -> None:
+        """Keep what the node `output` needs, and fold batch normalisation into the convolutions.
+
+        :param kept: nodes that stay even if they change nothing: what will be fed.
+        """
+        self._bypass({output, *kept})
         self._prune(output)
         self._compute_constants()
         for name in list(self.nodes):
@@ -73,20 +76,20 @@ class Folder:
                 self._spell_out(name)
         self._prune(output)
 
-    def _bypass(self, output: str) -> None:
+    def _bypass(self, kept: Collection[str]) -> None:
         """Drop control edges, whose only purpose is to order checks, and nodes that change nothing."""
         for node in self.nodes.values():
-            kept = [each for each in node.input if not each.startswith("^")]
+            data = [each for each in node.input if not each.startswith("^")]
             del node.input[:]
-            node.input.extend(kept)
+            node.input.extend(data)
         for node in self.nodes.values():
             for position, source in enumerate(node.input):
-                node.input[position] = self._origin(source, output)
+                node.input[position] = self._origin(source, kept)
 
-    def _origin(self, tensor: str, output: str) -> str:
+    def _origin(self, tensor: str, kept: Collection[str]) -> str:
         for _ in range(len(self.nodes)):
             node = self._node(tensor)
-            if node.op not in PASS_THROUGH or node.name == output:
+            if node.op not in PASS_THROUGH or node.name in kept:
                 return tensor
             tensor = node.input[0]
         raise ModelError(f"the graph goes in circles at `{tensor}`")

@@ -69,14 +69,16 @@ def prepare_model(model: StoredModel, out: Path, portable: bool = False) -> None
         where the processor is new enough, knows some more.
     :raises ModelError: when it cannot be prepared.
     """
+    spec = model.session_spec(threads=1)
     job = Job(
-        graph=str(model.graph),
+        graph=str(spec.file),
         source_sha256=model.manifest.sha256,
-        input=model.entry.input,
-        output=model.entry.output,
-        height=model.entry.height,
-        width=model.entry.width,
+        input=spec.input,
+        input_shape=spec.input_shape,
+        output=spec.output,
         out=str(out),
+        jpeg_input=spec.jpeg_input,
+        picture_input=spec.picture_input,
     )
     settings = {"TF_ENABLE_ONEDNN_OPTS": "0"} if portable else {}
     run_child(PREPARER, [msgspec.json.encode(job).decode()], settings)

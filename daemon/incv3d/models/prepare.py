@@ -50,12 +50,13 @@ def prepare(job: Job) -> Index:
     """
     import tensorflow as tf
 
-    folder, versions = _read(tf, Path(job.graph), job.input, (1, job.height, job.width, 3))
-    folder.fold(node_name(job.output))
+    folder, versions = _read(tf, job)
+    kept = [node_name(each) for each in (job.input, job.picture_input, job.output) if each]
+    folder.fold(node_name(job.output), kept)
     graph, weights = _lean_graph(tf, folder)
     graph.versions.CopyFrom(versions)  # old operations are there only for graphs of their time
     graph, outputs = _complete(tf, graph, job)
-    graph = _optimise(tf, graph, [node_name(job.output), *(weight.assign for weight in weights)])
+    graph = _optimise(tf, graph, [*kept, *(weight.assign for weight in weights)])
     out = Path(job.out)
     scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
@@ -68,9 +69,10 @@ def prepare(job: Job) -> Index:
             preparer=preparer_id(tf.version.VERSION),
             input=job.input,
             output=job.output,
-            height=job.height,
-            width=job.width,
+            input_shape=job.input_shape,
             outputs=outputs,
+            jpeg_input=job.jpeg_input,
+            picture_input=job.picture_input,
             graph_bytes=len(serialized),
             weights_bytes=size_bytes,
             weights_sha256=sha256_of(scratch / WEIGHTS),
@@ -83,8 +85,13 @@ def prepare(job: Job) -> Index:
     return index
 
 
-def _read(tf: Any, path: Path, fed: str, shape: tuple[int, ...]) -> tuple[Folder, Any]:
-    """The graph's nodes, the one that is fed made a placeholder, the constants' values, and its versions."""
+def _read(tf: Any, job: Job) -> tuple[Folder, Any]:
+    """The graph's nodes, the first one fed made a placeholder, the constants' values, and its versions."""
+    path = Path(job.graph)
+    if job.jpeg_input:
+        fed, dtype, shape = node_name(job.jpeg_input), tf.string, tf.TensorShape(())
+    else:
+        fed, dtype, shape = node_name(job.input), tf.float32, tf.TensorShape(job.input_shape)
     graph_def = tf.compat.v1.GraphDef()
     try:
         graph_def.ParseFromString(path.read_bytes())
@@ -97,10 +104,10 @@ def _read(tf: Any, path: Path, fed: str, shape: tuple[int, ...]) -> tuple[Folder
     weights: dict[str, Array] = {}
     for original in graph_def.node:
         node = new_node()
-        if original.name == node_name(fed):
+        if original.name == fed:
             node.name, node.op = original.name, "Placeholder"
-            node.attr["dtype"].type = tf.float32.as_datatype_enum
-            node.attr["shape"].shape.CopyFrom(tf.TensorShape(shape).as_proto())
+            node.attr["dtype"].type = dtype.as_datatype_enum
+            node.attr["shape"].shape.CopyFrom(shape.as_proto())
         elif original.op == "Const":
             # The value is left behind in the original: a copy in every node would double the memory.
             node.name, node.op = original.name, "Const"
@@ -109,8 +116,8 @@ def _read(tf: Any, path: Path, fed: str, shape: tuple[int, ...]) -> tuple[Folder
         else:
             node.CopyFrom(original)
         nodes[node.name] = node
-    if node_name(fed) not in nodes:
-        raise ModelError(f"{path}: the graph has no node `{node_name(fed)}`")
+    if fed not in nodes:
+        raise ModelError(f"{path}: the graph has no node `{fed}`")
     return Folder(nodes, weights, new_node), graph_def.versions
 
 

@@ -17,10 +17,14 @@ from pathlib import Path
 import msgspec
 
 from incv3d.models.entry import ModelEntry, ModelError
+from incv3d.sessions.base import SessionSpec
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 MANIFEST = "manifest.json"
 GRAPH = "graph.pb"
+FLATBUFFER = "model.tflite"
+NETWORKS = {"graphdef": GRAPH, "tflite": FLATBUFFER}
+"""The file that holds the network, by the format that a model's entry says."""
 LABELS = "labels.tsv"
 UNFINISHED = ".unfinished-"
 CHUNK_BYTES = 1 << 20
@@ -52,9 +56,9 @@ class StoredModel:
         return self.manifest.entry
 
     @property
-    def graph(self) -> Path:
-        """The frozen GraphDef."""
-        return self.directory / GRAPH
+    def network(self) -> Path:
+        """The frozen GraphDef, or the LiteRT flatbuffer."""
+        return self.directory / NETWORKS[self.entry.format]
 
     @property
     def labels(self) -> Path:
@@ -63,8 +67,24 @@ class StoredModel:
 
     @property
     def size_bytes(self) -> int:
-        """Size of the graph."""
+        """Size of the network's file."""
         return self.manifest.size_bytes
+
+    def session_spec(self, threads: int) -> SessionSpec:
+        """What a Session of this model is opened with."""
+        entry = self.entry
+        return SessionSpec(
+            file=self.network,
+            format=entry.format,
+            input=entry.input,
+            output=entry.output,
+            height=entry.height,
+            width=entry.width,
+            threads=threads,
+            layout=entry.layout,
+            jpeg_input=entry.in_graph.jpeg if entry.in_graph else "",
+            picture_input=entry.in_graph.picture if entry.in_graph else "",
+        )
 
 
 class ModelStore:
@@ -103,10 +123,10 @@ class ModelStore:
                 f"import it: incv3d model import FILE --name {name}"
             )
         model = self._read(folder)
-        size_bytes = model.graph.stat().st_size if model.graph.exists() else 0
+        size_bytes = model.network.stat().st_size if model.network.exists() else 0
         if size_bytes != model.size_bytes:
             raise ModelError(
-                f"{model.graph}: {size_bytes} bytes, it had {model.size_bytes} when it was imported; "
+                f"{model.network}: {size_bytes} bytes, it had {model.size_bytes} when it was imported; "
                 f"import it again: incv3d model import FILE --name {name} --replace"
             )
         return model
@@ -115,7 +135,7 @@ class ModelStore:
     def adding(
         self, name: str, entry: ModelEntry, replace: bool = False, made_by: str = ""
     ) -> Iterator[Path]:
-        """Add a model: write ``graph.pb`` and ``labels.tsv`` into the folder that is handed out.
+        """Add a model: write the network's file and ``labels.tsv`` into the folder that is handed out.
 
         When the block ends well, the model is in the store; when it does not, nothing is.
 
@@ -157,12 +177,12 @@ class ModelStore:
             self._discard(target)
 
     def _finish(self, folder: Path, target: Path, entry: ModelEntry, made_by: str) -> None:
-        graph = folder / GRAPH
+        network = folder / NETWORKS[entry.format]
         manifest = Manifest(
             manifest=1,
             entry=entry,
-            sha256=sha256_of(graph),
-            size_bytes=graph.stat().st_size,
+            sha256=sha256_of(network),
+            size_bytes=network.stat().st_size,
             imported_at=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
             made_by=made_by,
         )

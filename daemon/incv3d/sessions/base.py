@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,12 @@ import numpy.typing as npt
 from incv3d.errors import Incv3dError
 
 Pixels = npt.NDArray[np.float32]
-"""``(1, height, width, 3) float32``, in the range that the model was trained with."""
+"""``(1, height, width, 3) float32``, or ``(1, 3, height, width)`` for a network of that layout, in the range
+that the model was trained with."""
+Picture = npt.NDArray[np.uint8]
+"""``(height, width, 3) uint8`` RGB of any size; may be a view."""
+Feed = Pixels | Picture | bytes
+"""What a run takes: pixels; or, where the graph decodes and resizes by itself, a picture or a JPEG."""
 Scores = npt.NDArray[np.float32]
 """``(outputs,) float32``."""
 
@@ -21,12 +26,17 @@ class SessionError(Incv3dError):
     """A Session could not be opened, or a run failed."""
 
 
+class BadFeed(SessionError):
+    """What was fed cannot be run: a damaged JPEG, say. The Session itself is well."""
+
+
 @dataclass(frozen=True, slots=True)
 class SessionSpec:
-    """Which graph to open, where to feed and fetch it, and with how many threads."""
+    """Which network to open, where to feed and fetch it, and with how many threads."""
 
-    graph: Path
-    """A frozen GraphDef."""
+    file: Path
+    """A frozen GraphDef or a LiteRT flatbuffer."""
+    format: Literal["graphdef", "tflite"]
     input: str
     """The tensor that takes the pixels, ``Mul:0``."""
     output: str
@@ -35,6 +45,18 @@ class SessionSpec:
     width: int
     threads: int
     """Cores that one run may use; at least 1."""
+    layout: Literal["nhwc", "nchw"] = "nhwc"
+    jpeg_input: str = ""
+    """The tensor that takes a JPEG's bytes; empty: the graph has none."""
+    picture_input: str = ""
+    """The tensor that takes a picture of any size; empty: the graph has none."""
+
+    @property
+    def input_shape(self) -> tuple[int, int, int, int]:
+        """Of the pixels."""
+        if self.layout == "nchw":
+            return (1, 3, self.height, self.width)
+        return (1, self.height, self.width, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +86,13 @@ class Session(Protocol):
     def facts(self) -> SessionFacts:
         """What was opened."""
 
-    def run(self, pixels: Pixels) -> Scores:
+    def run(self, feed: Feed) -> Scores:
         """Classify one picture.
 
-        :param pixels: ``(1, height, width, 3) float32``.
+        :param feed: pixels of the model's shape; an engine whose graph decodes and resizes by itself also
+            takes a picture or a JPEG.
         :returns: ``(outputs,) float32``, one score a class.
+        :raises BadFeed: when what is fed cannot be run.
         :raises SessionError: when the library reports a failure.
         """
 

@@ -18,8 +18,8 @@ from incv3d.sessions.base import SessionError
 GRAPH = "graph.pb"
 WEIGHTS = "weights.bin"
 INDEX = "index.json"
-FORMAT = 1
-PREPARER_VERSION = 1
+FORMAT = 2
+PREPARER_VERSION = 2
 """Raised when what is written changes; a model prepared by an older one is prepared again."""
 ALIGNMENT = 64
 """Bytes. TensorFlow takes a buffer that is aligned like this as it is, and copies any other."""
@@ -31,10 +31,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     graph: str
     source_sha256: str
     input: str
+    input_shape: tuple[int, int, int, int]
     output: str
-    height: int
-    width: int
     out: str
+    jpeg_input: str = ""
+    picture_input: str = ""
+    """Tensors ahead of the input that stay in the graph, so that they can be fed; empty: there are none."""
 
 
 class Weight(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,10 +66,11 @@ class Index(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     preparer: str
     """Version of the preparer and of the TensorFlow that it used; another one means preparing again."""
     input: str
+    input_shape: tuple[int, int, int, int]
     output: str
-    height: int
-    width: int
     outputs: int
+    jpeg_input: str = ""
+    picture_input: str = ""
     graph_bytes: int
     weights_bytes: int
     weights_sha256: str

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from incv3d.sessions.base import Pixels, Scores, SessionError, SessionFacts
-from incv3d.sessions.capi import Graph, GraphSession, Library, Tensor
+from incv3d.sessions.base import BadFeed, Feed, Scores, SessionFacts
+from incv3d.sessions.capi import Graph, GraphSession, Library, Output, Tensor, TensorFlowError
 from incv3d.sessions.capi.tensor import aligned_empty
 from incv3d.sessions.prepared import PreparedModel, open_prepared
 
+INVALID_ARGUMENT = 3
+"""``TF_INVALID_ARGUMENT`` (tensorflow/c/tf_status.h): what DecodeJpeg reports of bytes it cannot decode."""
 CALLER_THREAD = -1
 """For ``inter_op_parallelism_threads``: operations run one after another in the thread that calls.
 Inception's branches gain nothing from running side by side when each operation already uses every core."""
@@ -44,8 +46,10 @@ class TensorFlowSession:
         self._output = self._graph.output(index.output)
         self._outputs = index.outputs
         self._assign(prepared)
+        self._jpeg = self._graph.output(index.jpeg_input) if index.jpeg_input else None
+        self._picture = self._graph.output(index.picture_input) if index.picture_input else None
         # One buffer for every run, aligned, so that TensorFlow reads it where it is.
-        self._pixels = aligned_empty((1, index.height, index.width, 3), np.float32)
+        self._pixels = aligned_empty(index.input_shape, np.float32)
         self._fed = Tensor.lend(library, self._pixels)
         # The first run makes executors and compiles kernels: loading rather than running.
         self._pixels[:] = 0
@@ -68,20 +72,40 @@ class TensorFlowSession:
         """The name and type of every device that TensorFlow sees."""
         return self._session.devices()
 
-    def run(self, pixels: Pixels) -> Scores:
-        """Classify ``(1, height, width, 3) float32``; ``(outputs,) float32``.
+    def run(self, feed: Feed) -> Scores:
+        """Classify pixels, or a picture or JPEG that the graph itself decodes; ``(outputs,) float32``.
 
-        :raises SessionError: when the shape does not fit, or TensorFlow reports a failure.
+        :raises BadFeed: when the feed does not fit, or the graph cannot decode it.
+        :raises SessionError: when TensorFlow reports a failure.
         """
-        if pixels.shape != self._pixels.shape or pixels.dtype != np.float32:
-            raise SessionError(
-                f"the model takes float32 of shape {self._pixels.shape}, "
-                f"it was given {pixels.dtype} of shape {pixels.shape}"
-            )
-        np.copyto(self._pixels, pixels)
-        (scores,), _ = self._session.run([(self._input, self._fed)], [self._output])
+        place, tensor = self._place(feed)
+        try:
+            (scores,), _ = self._session.run([(place, tensor)], [self._output])
+        except TensorFlowError as error:
+            if error.code == INVALID_ARGUMENT and place is self._jpeg:
+                raise BadFeed(f"damaged JPEG: {error}") from None
+            raise
+        finally:
+            if tensor is not self._fed:
+                tensor.close()
         got: Scores = scores.array().reshape(-1)
         return got
+
+    def _place(self, feed: Feed) -> tuple[Output, Tensor]:
+        """Where `feed` goes, and as what."""
+        if isinstance(feed, bytes):
+            if self._jpeg is None:
+                raise BadFeed("this graph does not decode JPEGs")
+            return self._jpeg, Tensor.string(self._library, feed)
+        if feed.dtype == np.uint8 and self._picture is not None:
+            return self._picture, Tensor.lend(self._library, np.ascontiguousarray(feed))
+        if feed.shape != self._pixels.shape or feed.dtype != np.float32:
+            raise BadFeed(
+                f"the model takes float32 of shape {self._pixels.shape}, "
+                f"it was given {feed.dtype} of shape {feed.shape}"
+            )
+        np.copyto(self._pixels, feed)
+        return self._input, self._fed
 
     def close(self) -> None:
         """Give TensorFlow's memory back."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from incv3d.sessions.base import Pixels, Scores, SessionError, SessionFacts, SessionSpec
+from incv3d.sessions.base import BadFeed, Feed, Scores, SessionError, SessionFacts, SessionSpec
 
 
 class PythonSession:
@@ -30,11 +30,18 @@ class PythonSession:
         )
         self._session = tf.compat.v1.Session(graph=graph, config=config)
         try:
-            fed, fetched = (graph.get_tensor_by_name(name) for name in (spec.input, spec.output))
+            fetched = graph.get_tensor_by_name(spec.output)
+            self._runs = {
+                kind: self._session.make_callable(fetched, [graph.get_tensor_by_name(name)])
+                for kind, name in (
+                    ("float32", spec.input), ("uint8", spec.picture_input), ("jpeg", spec.jpeg_input)
+                )
+                if name
+            }  # fmt: skip
         except (KeyError, ValueError) as error:
-            raise SessionError(f"{spec.graph}: {_one_line(error)}") from None
-        self._run = self._session.make_callable(fetched, [fed])
-        self._errors = (tf.errors.OpError, ValueError, TypeError)
+            raise SessionError(f"{spec.file}: {_one_line(error)}") from None
+        self._bad_feed = (tf.errors.InvalidArgumentError, ValueError, TypeError)
+        self._failure = tf.errors.OpError
         built = time.perf_counter()
         self._facts = SessionFacts(
             engine="tensorflow",
@@ -50,14 +57,20 @@ class PythonSession:
         """What was opened."""
         return self._facts
 
-    def run(self, pixels: Pixels) -> Scores:
-        """Classify ``(1, height, width, 3) float32``; ``(outputs,) float32``.
+    def run(self, feed: Feed) -> Scores:
+        """Classify pixels, or a picture or JPEG that the graph itself decodes; ``(outputs,) float32``.
 
+        :raises BadFeed: when the feed does not fit, or the graph cannot decode it.
         :raises SessionError: when TensorFlow reports a failure.
         """
+        kind = "jpeg" if isinstance(feed, bytes) else str(feed.dtype)
+        if kind not in self._runs:
+            raise BadFeed(f"the model takes {' or '.join(self._runs)}, it was given {kind}")
         try:
-            scores: Scores = np.ravel(self._run(pixels))
-        except self._errors as error:
+            scores: Scores = np.ravel(self._runs[kind](feed))
+        except self._bad_feed as error:
+            raise BadFeed(_one_line(error)) from None
+        except self._failure as error:
             raise SessionError(_one_line(error)) from None
         return scores
 
@@ -78,17 +91,17 @@ def _import_tensorflow() -> Any:
 def _import_graph(tf: Any, spec: SessionSpec) -> Any:
     graph_def = tf.compat.v1.GraphDef()
     try:
-        graph_def.ParseFromString(spec.graph.read_bytes())
+        graph_def.ParseFromString(spec.file.read_bytes())
     except OSError as error:
-        raise SessionError(f"{spec.graph}: cannot be read: {error.strerror}") from None
+        raise SessionError(f"{spec.file}: cannot be read: {error.strerror}") from None
     except Exception as error:  # noqa: BLE001 - protobuf's DecodeError, whose module moves between versions
-        raise SessionError(f"{spec.graph}: not a GraphDef: {_one_line(error)}") from None
+        raise SessionError(f"{spec.file}: not a GraphDef: {_one_line(error)}") from None
     graph = tf.Graph()
     with graph.as_default():
         try:
             tf.import_graph_def(graph_def, name="")
         except (ValueError, tf.errors.OpError) as error:
-            raise SessionError(f"{spec.graph}: cannot be imported: {_one_line(error)}") from None
+            raise SessionError(f"{spec.file}: cannot be imported: {_one_line(error)}") from None
     graph.finalize()
     return graph
 
