@@ -3,6 +3,7 @@
 from incv3d.config.loading import ConfigError, LoadedConfig, load_config
 from incv3d.config.schema import (
     Config,
+    CustomSection,
     DaemonSection,
     IntakeSection,
     LatencySection,
@@ -14,6 +15,7 @@ from incv3d.config.schema import (
 __all__ = [
     "Config",
     "ConfigError",
+    "CustomSection",
     "DaemonSection",
     "IntakeSection",
     "LatencySection",

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 MIB = 1024 * 1024
+Side = Annotated[int, msgspec.Meta(ge=0, le=8192)]
+"""Pixels; 0: as the network itself says."""
 LARGEST_PICTURE = 89_000_000
 """Pixels; just under the size at which Pillow itself begins to warn of decompression bombs."""
 
@@ -41,6 +43,36 @@ class ModelSection(Section, frozen=True, kw_only=True):
     name: str = "auto"
     store: str = ""
     top_k: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5
+
+
+class CustomSection(Section, frozen=True, kw_only=True):
+    """A network of one's own; in force when ``file`` is named."""
+
+    file: str = ""
+    labels: str = ""
+    input: str = ""
+    output: str = ""
+    width: Side = 0
+    height: Side = 0
+    layout: Literal["auto", "nhwc", "nchw"] = "auto"
+    pixel_range: tuple[float, float] | None = None
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    fit: Literal["stretch", "crop"] = "stretch"
+    crop_fraction: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    scores: Literal["auto", "probabilities", "logits"] = "auto"
+    golden_picture: str = ""
+    golden_label: str = ""
+    golden_score: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    golden_tolerance: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.02
+
+    def __post_init__(self) -> None:
+        if self.pixel_range and self.pixel_range[0] == self.pixel_range[1]:
+            raise ValueError("pixel_range: needs two different numbers, what 0 and 255 become")
+        if bool(self.golden_picture) != bool(self.golden_label):
+            raise ValueError("golden_picture: a picture and its golden_label go together")
+        if bool(self.width) != bool(self.height):
+            raise ValueError("width: width and height go together")
 
 
 class SessionSection(Section, frozen=True, kw_only=True):
@@ -108,6 +140,7 @@ class Config(Section, frozen=True, kw_only=True):
     """The whole configuration of one daemon; ``Config()`` is the built-in default."""
 
     model: ModelSection = ModelSection()
+    custom: CustomSection = CustomSection()
     session: SessionSection = SessionSection()
     source: SourceSection = SourceSection()
     intake: IntakeSection = IntakeSection()
