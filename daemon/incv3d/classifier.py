@@ -48,6 +48,10 @@ class Classifier:
         self._top_k = top_k
         self._clock = clock
 
+    def close(self) -> None:
+        """Close its Session."""
+        self.session.close()
+
     def prepare(self, frame: Frame) -> Prepared:
         """Decode `frame` and bring it to the model's input.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable
@@ -10,11 +11,14 @@ from pathlib import Path
 
 from incv3d.classifier import Classifier
 from incv3d.config import Config
+from incv3d.golden import check_golden
+from incv3d.models.catalog import load_catalog
+from incv3d.models.custom import DEFAULT_NAME, ensure_custom
 from incv3d.models.entry import ModelEntry
 from incv3d.models.labels import read_labels
-from incv3d.models.preparation import ensure_prepared
-from incv3d.models.resolve import resolve
-from incv3d.models.store import ModelStore
+from incv3d.models.preparation import ensure_prepared, prepare_model, prepared_folder
+from incv3d.models.resolve import AUTO, Resolution, resolve
+from incv3d.models.store import ModelStore, StoredModel
 from incv3d.preprocess import InputSpec, Preprocessor
 from incv3d.sessions import open_session
 from incv3d.sessions.base import SessionFacts
@@ -43,16 +47,48 @@ def load_classifier(
     :raises ModelError: the model is not there, or damaged.
     :raises SessionError: the Session cannot be opened.
     """
-    resolution = resolve(config.model.name, store, progress)
+    resolution = find_model(config, store, progress)
     model = resolution.model
     progress(f"model {model.name}: {resolution.why}")
+    classifier = open_classifier(config, model, ensure_prepared(model, store, progress))
+    warmup = warm_up(classifier.session, model.session_spec(1).input_shape, warmup_runs)
+    check_golden(classifier, model)
+    return Loaded(classifier, model.name, classifier.session.facts, warmup)
+
+
+def find_model(config: Config, store: ModelStore, progress: Callable[[str], None]) -> Resolution:
+    """The model that the configuration means: the network of one's own that it describes, or a known one.
+
+    :raises ModelError: it is not there, or damaged.
+    """
+    name = config.model.name
+    if not config.custom.file or name in load_catalog():
+        return resolve(name, store, progress)
+
+    def check(model: StoredModel) -> None:
+        if model.entry.golden:
+            prepared = prepared_folder(model)
+            if model.entry.format == "graphdef":
+                prepare_model(model, prepared)
+            with contextlib.closing(open_classifier(config, model, prepared)) as classifier:
+                check_golden(classifier, model)
+
+    name = DEFAULT_NAME if name == AUTO else name
+    model = ensure_custom(config.custom, name, store, progress, check)
+    return Resolution(model, "described in the configuration (custom.file)")
+
+
+def open_classifier(config: Config, model: StoredModel, prepared: Path | None) -> Classifier:
+    """A classifier over a cold Session of `model`.
+
+    :param prepared: the folder of its prepared form; None: it could not be prepared.
+    :raises ModelError: its labels are damaged.
+    :raises SessionError: the Session cannot be opened.
+    """
     labels = read_labels(model.labels, model.entry.outputs)
-    spec = model.session_spec(config.session.threads or available_cores())
-    session = open_session(spec, ensure_prepared(model, store, progress))
-    warmup = warm_up(session, spec.height, spec.width, warmup_runs)
+    session = open_session(model.session_spec(config.session.threads or available_cores()), prepared)
     preprocessor = Preprocessor(input_spec(model.entry), config.intake.max_pixels)
-    classifier = Classifier(preprocessor, session, labels, config.model.top_k)
-    return Loaded(classifier, model.name, session.facts, warmup)
+    return Classifier(preprocessor, session, labels, config.model.top_k)
 
 
 def input_spec(entry: ModelEntry) -> InputSpec:

@@ -46,8 +46,11 @@ def ensure_prepared(model: StoredModel, store: ModelStore, progress: Callable[[s
     """The folder of `model`'s prepared form, made now if it is not there or no longer current.
 
     :param progress: told, in one line, when it has to be made.
-    :returns: None when it cannot be made; the log says why, and the plain Session has to do.
+    :returns: None when it cannot be made; the log says why, and the plain Session has to do. None, too, for
+        a flatbuffer, which needs no preparation.
     """
+    if model.entry.format != "graphdef":
+        return None
     folder = prepared_folder(model)
     if is_prepared(model):
         return folder

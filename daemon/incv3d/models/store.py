@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -39,7 +39,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     size_bytes: int
     imported_at: str
     made_by: str = ""
-    """For a model that incv3d built itself: the builder and its version."""
+    """For a model that incv3d made itself: the maker and its version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +133,20 @@ class ModelStore:
 
     @contextlib.contextmanager
     def adding(
-        self, name: str, entry: ModelEntry, replace: bool = False, made_by: str = ""
+        self,
+        name: str,
+        entry: ModelEntry,
+        replace: bool = False,
+        made_by: str = "",
+        check: Callable[[StoredModel], None] = lambda model: None,
     ) -> Iterator[Path]:
         """Add a model: write the network's file and ``labels.tsv`` into the folder that is handed out.
 
         When the block ends well, the model is in the store; when it does not, nothing is.
 
         :param replace: whether a model of this name may be there already.
+        :param made_by: what made the model, for one that incv3d made itself.
+        :param check: told of the model before it gets its name; what it raises keeps it out of the store.
         :raises ModelError: when it is there, or the store cannot be written.
         """
         target = self._models / check_name(name)
@@ -150,7 +157,7 @@ class ModelStore:
             folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self._models))
             try:
                 yield folder
-                self._finish(folder, target, entry, made_by)
+                self._finish(folder, target, entry, made_by, check)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
 
@@ -176,7 +183,14 @@ class ModelStore:
         with self._errors_explained(), self._locked():
             self._discard(target)
 
-    def _finish(self, folder: Path, target: Path, entry: ModelEntry, made_by: str) -> None:
+    def _finish(
+        self,
+        folder: Path,
+        target: Path,
+        entry: ModelEntry,
+        made_by: str,
+        check: Callable[[StoredModel], None],
+    ) -> None:
         network = folder / NETWORKS[entry.format]
         manifest = Manifest(
             manifest=1,
@@ -188,6 +202,7 @@ class ModelStore:
         )
         (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
         folder.chmod(0o755)
+        check(StoredModel(target.name, folder, manifest))
         for path in (*folder.rglob("*"), folder):
             _sync(path)
         if target.exists():

@@ -34,13 +34,14 @@ def has_settled(runs_ms: list[float]) -> bool:
 
 
 def warm_up(
-    session: Session, height: int, width: int, runs: int, clock: Callable[[], float] = time.perf_counter
+    session: Session, shape: tuple[int, ...], runs: int, clock: Callable[[], float] = time.perf_counter
 ) -> WarmUp:
     """Run `session` on a grey picture, at most `runs` times; fewer when the runs have settled.
 
+    :param shape: of the pixels, ``(1, height, width, 3)``.
     :raises SessionError: when a run fails.
     """
-    pixels = np.zeros((1, height, width, 3), np.float32)
+    pixels = np.zeros(shape, np.float32)
     runs_ms: list[float] = []
     while len(runs_ms) < runs:
         started = clock()

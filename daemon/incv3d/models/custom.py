@@ -1,0 +1,167 @@
+"""A network of one's own, by configuration alone: taken into the store when it is new or has changed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from incv3d.config import CustomSection
+from incv3d.models.entry import Golden, ModelEntry, ModelError
+from incv3d.models.freezing import FreezeJob, NetworkFacts
+from incv3d.models.kinds import Kind, kind_of
+from incv3d.models.label_files import read_label_file
+from incv3d.models.labels import Label, format_labels
+from incv3d.models.preparation import run_child
+from incv3d.models.store import LABELS, NETWORKS, ModelStore, StoredModel
+
+FREEZER = "incv3d.models.freezing"
+MAKER = "custom"
+MAKER_VERSION = 1
+"""Raised when what is made of the same file changes; what an older one made is made again."""
+DEFAULT_RANGE = (-1.0, 1.0)
+"""What 0 and 255 become for every Inception."""
+DEFAULT_NAME = "custom"
+
+
+def ensure_custom(
+    section: CustomSection,
+    name: str,
+    store: ModelStore,
+    progress: Callable[[str], None],
+    check: Callable[[StoredModel], None],
+) -> StoredModel:
+    """The network that `section` describes, from the store; taken into it now if it is new or has changed.
+
+    :param name: what it is called there.
+    :param progress: told, in one line, when it has to be taken in.
+    :param check: what it must pass before it gets its name.
+    :raises ModelError: whatever is wrong with it; the store is then as before.
+    """
+    made_by = _fingerprint(section)
+    if _is_there(store, name, made_by):
+        return store.get(name)
+    kind = kind_of(Path(section.file))
+    progress(f"importing {section.file} as {name} (once; takes minutes on a Raspberry Pi)")
+    with store.exclusively():
+        if not _is_there(store, name, made_by):
+            _take_in(section, kind, name, made_by, store, check)
+    return store.get(name)
+
+
+def _is_there(store: ModelStore, name: str, made_by: str) -> bool:
+    there = next((model for model in store.models() if model.name == name), None)
+    if there and not there.manifest.made_by.startswith(f"{MAKER} "):
+        raise ModelError(
+            f"custom.file: there is a model `{name}` in the store that was imported by hand; "
+            f"give this one another name (model.name), or remove that: incv3d model remove {name}"
+        )
+    return there is not None and there.manifest.made_by == made_by
+
+
+def _take_in(
+    section: CustomSection,
+    kind: Kind,
+    name: str,
+    made_by: str,
+    store: ModelStore,
+    check: Callable[[StoredModel], None],
+) -> None:
+    with _scratch(store) as scratch:
+        format_ = "tflite" if kind == "tflite" else "graphdef"
+        network = scratch / NETWORKS[format_]
+        facts = _freeze(section, kind, network, scratch / "facts.json")
+        entry = _entry(section, kind, facts)
+        labels = _labels(section, facts.outputs)
+        with store.adding(name, entry, replace=True, made_by=made_by, check=check) as folder:
+            network.rename(folder / network.name)
+            (folder / LABELS).write_text(format_labels(labels), "utf-8")
+            if entry.golden:
+                shutil.copyfile(section.golden_picture, folder / entry.golden.picture)
+
+
+def _freeze(section: CustomSection, kind: Kind, network: Path, facts: Path) -> NetworkFacts:
+    job = FreezeJob(
+        file=section.file,
+        kind=kind,
+        input=section.input,
+        output=section.output,
+        width=section.width,
+        height=section.height,
+        layout=section.layout,
+        network=str(network),
+        facts=str(facts),
+    )
+    run_child(FREEZER, [msgspec.json.encode(job).decode()])
+    return msgspec.json.decode(facts.read_bytes(), type=NetworkFacts)
+
+
+def _entry(section: CustomSection, kind: Kind, facts: NetworkFacts) -> ModelEntry:
+    low, high = section.pixel_range or facts.pixel_range or DEFAULT_RANGE
+    golden = None
+    if section.golden_picture:
+        golden = Golden(
+            picture=f"golden{Path(section.golden_picture).suffix}",
+            label=section.golden_label,
+            score=section.golden_score,
+            tolerance=section.golden_tolerance,
+        )
+    return ModelEntry(
+        format="tflite" if kind == "tflite" else "graphdef",
+        input=facts.input,
+        output=facts.output,
+        height=facts.height,
+        width=facts.width,
+        # pixel / 255 * (high - low) + low, as (pixel - mean) / scale
+        mean=-low * 255 / (high - low),
+        scale=255 / (high - low),
+        channel_order=section.channel_order,
+        layout=facts.layout,
+        fit=section.fit,
+        crop_fraction=section.crop_fraction,
+        interpolation=section.interpolation,
+        outputs=facts.outputs,
+        scores=facts.scores if section.scores == "auto" else section.scores,
+        golden=golden,
+        source=section.file,
+    )
+
+
+def _labels(section: CustomSection, outputs: int) -> list[Label]:
+    if section.labels:
+        return read_label_file(Path(section.labels), outputs)
+    return [Label(index, "", f"class {index}") for index in range(outputs)]
+
+
+def _fingerprint(section: CustomSection) -> str:
+    """What the stored model was made from: the settings, and size and time of every file named in them.
+
+    As ``make`` does it: hashing a hundred megabytes at every start would cost a Raspberry Pi seconds.
+    """
+    digest = hashlib.sha256(msgspec.json.encode(section))
+    for name in filter(None, (section.file, section.labels, section.golden_picture)):
+        for path in sorted(_files(Path(name))):
+            try:
+                status = path.stat()
+            except OSError as error:
+                raise ModelError(f"{path}: {(error.strerror or '').lower()}") from None
+            digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    return f"{MAKER} {MAKER_VERSION} {digest.hexdigest()}"
+
+
+def _files(path: Path) -> list[Path]:
+    return [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
+
+
+@contextlib.contextmanager
+def _scratch(store: ModelStore) -> Iterator[Path]:
+    """A folder on the store's own disk; what killed attempts left is swept, the lock says none is alive."""
+    for left in store.root.glob(f".{MAKER}-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f".{MAKER}-", dir=store.root) as scratch:
+        yield Path(scratch)
