@@ -1,0 +1,77 @@
+"""The golden check: the known answer, or no start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from doubles import ScriptedSession, TwoLabels, jpeg
+from incv3d.classifier import Classifier
+from incv3d.golden import GoldenMismatch, check_golden
+from incv3d.models.entry import Golden, ModelEntry, ModelError
+from incv3d.models.store import Manifest, StoredModel
+from incv3d.preprocess import InputSpec, Preprocessor
+from incv3d.sessions import SessionError
+
+
+def model(folder: Path, golden: Golden | None) -> StoredModel:
+    entry = ModelEntry(
+        input="x:0", output="y:0", height=8, width=8, mean=0, scale=1, fit="stretch",
+        interpolation="bilinear", outputs=2, golden=golden,
+    )  # fmt: skip
+    manifest = Manifest(manifest=1, entry=entry, sha256="", size_bytes=0, imported_at="")
+    return StoredModel("mine", folder, manifest)
+
+
+def classifier(session: ScriptedSession | None = None) -> Classifier:
+    """One that sees `label 1` (synset n1) with 0.75 in every picture."""
+    preprocessor = Preprocessor(InputSpec(8, 8, 0, 1, "stretch", 1.0, "bilinear"), 10_000)
+    return Classifier(preprocessor, session or ScriptedSession(), TwoLabels(), top_k=1)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "golden.jpg").write_bytes(jpeg())
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "golden",
+    [
+        None,
+        Golden(picture="golden.jpg", label="label 1"),
+        Golden(picture="golden.jpg", label="n1", score=0.75, tolerance=0),
+        Golden(picture="golden.jpg", label="label 1", score=0.76),
+    ],
+)
+def test_the_known_answer_passes(folder: Path, golden: Golden | None) -> None:
+    check_golden(classifier(), model(folder, golden))
+
+
+def test_another_label_or_score_says_what_was_expected_and_what_came(folder: Path) -> None:
+    with pytest.raises(GoldenMismatch, match=r"golden\.jpg must be `label 0`, it is `label 1` 0\.75000"):
+        check_golden(classifier(), model(folder, Golden(picture="golden.jpg", label="label 0")))
+    wrong = Golden(picture="golden.jpg", label="label 1", score=0.9, tolerance=0.1)
+    with pytest.raises(GoldenMismatch, match=r"`label 1` 0\.90000 \(within 0\.1\), it is `label 1` 0\.75000"):
+        check_golden(classifier(), model(folder, wrong))
+
+
+def test_a_picture_that_is_gone_or_damaged_is_named(folder: Path) -> None:
+    golden = Golden(picture="golden.jpg", label="label 1")
+    (folder / "golden.jpg").write_bytes(b"nothing")
+    with pytest.raises(ModelError, match=r"golden\.jpg: cannot be classified: not a JPEG"):
+        check_golden(classifier(), model(folder, golden))
+    (folder / "golden.jpg").unlink()
+    with pytest.raises(ModelError, match=r"golden\.jpg: cannot be read: No such file"):
+        check_golden(classifier(), model(folder, golden))
+
+
+def test_a_session_that_fails_at_it_is_named(folder: Path) -> None:
+    def fail(number: int) -> None:
+        raise SessionError("out of paper")
+
+    with pytest.raises(ModelError, match="cannot be classified: out of paper"):
+        check_golden(
+            classifier(ScriptedSession(script=fail)), model(folder, Golden(picture="golden.jpg", label="x"))
+        )
