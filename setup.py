@@ -9,7 +9,7 @@ HERE = Path(__file__).resolve().parent
 VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "daemon/incv3d/__init__.py").read_text("utf-8"))
 assert VERSION, "daemon/incv3d/__init__.py names no version"
 
-# TensorFlow has wheels for these two and no others that a daemon would meet.
+# TensorFlow and LiteRT have wheels for these two and no others that a daemon would meet.
 WHEELS = 'platform_machine == "x86_64" or platform_machine == "aarch64"'
 
 setup(
@@ -29,6 +29,7 @@ setup(
     python_requires=">=3.10,<3.14",
     install_requires=[
         f"tensorflow>=2.18,<3; {WHEELS}",
+        f"ai-edge-litert>=2.1,<3; {WHEELS}",  # .tflite models
         "numpy>=1.26",
         "pyzmq>=26",
         "pyyaml>=6",

@@ -11,7 +11,8 @@ from incv3d.classifier import Classifier
 from incv3d.golden import GoldenMismatch, check_golden
 from incv3d.models.entry import Golden, ModelEntry, ModelError
 from incv3d.models.store import Manifest, StoredModel
-from incv3d.preprocess import InputSpec, Preprocessor
+from incv3d.preprocess import Preprocessor
+from incv3d.resizing import InputSpec
 from incv3d.sessions import SessionError
 
 

@@ -21,7 +21,8 @@ from incv3d.frames import Refusal, Result
 from incv3d.intake import Intake, IntakeError
 from incv3d.mailbox import Mailbox
 from incv3d.pipeline import FAILURES_IN_A_ROW, Pipeline
-from incv3d.preprocess import InputSpec, Preprocessor
+from incv3d.preprocess import Preprocessor
+from incv3d.resizing import InputSpec
 from incv3d.sessions.base import SessionError
 
 SPEC = InputSpec(8, 8, 128.0, 128.0, "stretch", 1.0, "bilinear")

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from incv3d.frames import Encoding, Frame
-from incv3d.preprocess import InputSpec, PictureError, PictureTooLarge, Preprocessor, resize_bilinear
+from incv3d.preprocess import PictureError, PictureTooLarge, Preprocessor
+from incv3d.resizing import InputSpec, resize_bilinear
 
 INCEPTION = InputSpec(299, 299, 128.0, 128.0, "stretch", 1.0, "bilinear")
 LITE0 = InputSpec(224, 224, 127.0, 128.0, "crop", 0.875, "bicubic")

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from incv3d.frames import Frame, Prediction, Result, Timings
 from incv3d.preprocess import Preprocessor
-from incv3d.sessions.base import Pixels, Scores, Session
+from incv3d.sessions.base import Feed, Scores, Session
 
 
 class Ranking(Protocol):
@@ -24,7 +26,7 @@ class Prepared:
     """A frame that is decoded and waits for the Session."""
 
     frame: Frame
-    pixels: Pixels
+    feed: Feed
     decode_ms: float
 
 
@@ -32,6 +34,7 @@ class Classifier:
     """A frame to its labels, in two steps that two threads can take: :meth:`prepare` and :meth:`classify`.
 
     :param top_k: how many predictions a result has when its frame does not say.
+    :param logits: whether the network gives logits, which become probabilities by a softmax.
     """
 
     def __init__(
@@ -40,12 +43,14 @@ class Classifier:
         session: Session,
         labels: Ranking,
         top_k: int,
+        logits: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.session = session
         self._preprocessor = preprocessor
         self._labels = labels
         self._top_k = top_k
+        self._logits = logits
         self._clock = clock
 
     def close(self) -> None:
@@ -53,23 +58,26 @@ class Classifier:
         self.session.close()
 
     def prepare(self, frame: Frame) -> Prepared:
-        """Decode `frame` and bring it to the model's input.
+        """Decode `frame` and bring it to the model's input, or to what its graph itself takes.
 
         :raises PictureError: when it cannot be decoded.
         """
         started = self._clock()
-        pixels = self._preprocessor(frame)
-        return Prepared(frame, pixels, (self._clock() - started) * 1000)
+        feed = self._preprocessor(frame)
+        return Prepared(frame, feed, (self._clock() - started) * 1000)
 
     def classify(self, prepared: Prepared) -> Result:
         """Run the Session on a prepared frame and name what it saw.
 
+        :raises BadFeed: when the graph itself decodes the frame, and cannot.
         :raises SessionError: when the run fails.
         """
         frame = prepared.frame
         started = self._clock()
-        scores = self.session.run(prepared.pixels)
+        scores = self.session.run(prepared.feed)
         ended = self._clock()
+        if self._logits:
+            scores = softmax(scores)
         predictions = self._labels.top_k(scores, frame.top_k or self._top_k)
         run_ms = (ended - started) * 1000
         total_ms = (ended - frame.received) * 1000
@@ -81,3 +89,14 @@ class Classifier:
             age_ms=(ended - frame.captured) * 1000,
         )
         return Result(frame.source, frame.id, frame.ticket, predictions, timings)
+
+
+def softmax(logits: Scores) -> Scores:
+    """Probabilities of `logits`: ``(outputs,) float32``, whose sum is 1.
+
+    The largest is subtracted first, so that no exponential overflows; what is not a number stays none.
+    """
+    with np.errstate(invalid="ignore"):
+        exponentials: Scores = np.exp(logits - logits.max())
+        exponentials /= exponentials.sum()
+    return exponentials

@@ -8,9 +8,10 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from incv3d.classifier import Classifier
-from incv3d.config import Config
+from incv3d.config import Config, ConfigError
 from incv3d.golden import check_golden
 from incv3d.models.catalog import load_catalog
 from incv3d.models.custom import DEFAULT_NAME, ensure_custom
@@ -19,8 +20,9 @@ from incv3d.models.labels import read_labels
 from incv3d.models.preparation import ensure_prepared, prepare_model, prepared_folder
 from incv3d.models.resolve import AUTO, Resolution, resolve
 from incv3d.models.store import ModelStore, StoredModel
-from incv3d.preprocess import InputSpec, Preprocessor
-from incv3d.sessions import open_session
+from incv3d.preprocess import Mode, Preprocessor
+from incv3d.resizing import InputSpec
+from incv3d.sessions import ENGINES, SessionSpec, open_session
 from incv3d.sessions.base import SessionFacts
 from incv3d.sessions.warmup import WarmUp, warm_up
 
@@ -45,11 +47,13 @@ def load_classifier(
     :param warmup_runs: at most so many runs; 0 for a cold Session.
     :param progress: told what is going on, in one line a step.
     :raises ModelError: the model is not there, or damaged.
+    :raises ConfigError: the engine that the configuration names cannot run it.
     :raises SessionError: the Session cannot be opened.
     """
     resolution = find_model(config, store, progress)
     model = resolution.model
     progress(f"model {model.name}: {resolution.why}")
+    check_engine(config.session.engine, model)
     classifier = open_classifier(config, model, ensure_prepared(model, store, progress))
     warmup = warm_up(classifier.session, model.session_spec(1).input_shape, warmup_runs)
     check_golden(classifier, model)
@@ -66,6 +70,7 @@ def find_model(config: Config, store: ModelStore, progress: Callable[[str], None
         return resolve(name, store, progress)
 
     def check(model: StoredModel) -> None:
+        check_engine(config.session.engine, model)
         if model.entry.golden:
             prepared = prepared_folder(model)
             if model.entry.format == "graphdef":
@@ -86,9 +91,27 @@ def open_classifier(config: Config, model: StoredModel, prepared: Path | None) -
     :raises SessionError: the Session cannot be opened.
     """
     labels = read_labels(model.labels, model.entry.outputs)
-    session = open_session(model.session_spec(config.session.threads or available_cores()), prepared)
-    preprocessor = Preprocessor(input_spec(model.entry), config.intake.max_pixels)
-    return Classifier(preprocessor, session, labels, config.model.top_k)
+    spec = model.session_spec(config.session.threads or available_cores())
+    mode = preprocessing(config.session.preprocess, spec)
+    preprocessor = Preprocessor(input_spec(model.entry), config.intake.max_pixels, mode)
+    session = open_session(spec, prepared)
+    return Classifier(preprocessor, session, labels, config.model.top_k, model.entry.scores == "logits")
+
+
+def check_engine(asked: str, model: StoredModel) -> None:
+    """Raise ConfigError if `asked`, the engine that the configuration names, cannot run `model`."""
+    engine = ENGINES[model.entry.format]
+    if asked not in ("auto", engine):
+        runs = {"tensorflow": "frozen graphs", "litert": ".tflite models"}
+        raise ConfigError(
+            f"session.engine: {asked} runs {runs[asked]}, `{model.name}` needs {engine} (`auto` takes it)"
+        )
+
+
+def preprocessing(asked: Literal["fast", "exact"], spec: SessionSpec) -> Mode:
+    """How frames are brought to the model: `exact` leaves it to the graph, where that can do it by itself."""
+    in_graph = spec.format == "graphdef" and spec.jpeg_input
+    return "graph" if asked == "exact" and in_graph else asked
 
 
 def input_spec(entry: ModelEntry) -> InputSpec:

@@ -12,7 +12,7 @@ from incv3d.classifier import Classifier, Prepared
 from incv3d.frames import Frame, Refusal, Result
 from incv3d.mailbox import Mailbox
 from incv3d.preprocess import PictureError
-from incv3d.sessions.base import SessionError
+from incv3d.sessions.base import BadFeed, SessionError
 
 LOG = logging.getLogger(__name__)
 FAILURES_IN_A_ROW = 5
@@ -83,6 +83,9 @@ class Pipeline:
     def _run(self, classifier: Classifier, prepared: Prepared, failures: int) -> tuple[Result, int]:
         try:
             return classifier.classify(prepared), 0
+        except BadFeed as error:
+            # The picture's fault, found by the graph's own decoder: it says nothing of the Session.
+            return Result.refused(prepared.frame, Refusal.BAD_IMAGE, str(error)), failures
         except Exception as error:
             # One frame's failure must not cost the others their answers; a broken Session ends the daemon.
             LOG.error("the Session failed: %s", error, exc_info=not isinstance(error, SessionError))

@@ -68,7 +68,7 @@ def test_sections_whose_keys_are_all_commented_out_mean_their_defaults(tmp_path)
         ("session:\n  threads: -1\n", r":2: session\.threads: expected `int` >= 0"),
         (
             "session:\n\n  engine: caffe\n",
-            r":3: session\.engine: invalid enum value 'caffe'; possible are tensorflow",
+            r":3: session\.engine: invalid enum value 'caffe'; possible are auto, tensorflow, litert",
         ),
         ("latency: {interval_s: .nan}\n", r":1: latency\.interval_s: "),
         ("intake: 5\n", r":1: intake: expected `object`, got `int`"),

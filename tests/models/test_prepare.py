@@ -18,7 +18,8 @@ from incv3d.models.graphdef import read_nodes
 from incv3d.models.importing import import_model
 from incv3d.models.preparation import PREPARER, ensure_prepared, is_prepared, prepared_folder, run_child
 from incv3d.models.store import ModelStore
-from incv3d.preprocess import InputSpec, Preprocessor
+from incv3d.preprocess import Preprocessor
+from incv3d.resizing import InputSpec
 from incv3d.sessions import SessionError, SessionSpec, open_session
 from incv3d.sessions.prepared import Job, open_prepared
 from incv3d.sessions.tensorflow import TensorFlowSession

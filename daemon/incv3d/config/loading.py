@@ -21,6 +21,7 @@ LARGEST_FILE = 1024 * 1024
 ENVIRONMENT = {
     "INCV3D_MODEL": "model.name",
     "INCV3D_THREADS": "session.threads",
+    "INCV3D_PREPROCESS": "session.preprocess",
     "INCV3D_WARMUP_RUNS": "session.warmup_runs",
     "INCV3D_BIND": "intake.bind",
     "INCV3D_PUBLISH": "intake.publish",

@@ -78,7 +78,8 @@ class CustomSection(Section, frozen=True, kw_only=True):
 class SessionSection(Section, frozen=True, kw_only=True):
     """How the network is run."""
 
-    engine: Literal["tensorflow"] = "tensorflow"
+    engine: Literal["auto", "tensorflow", "litert"] = "auto"
+    preprocess: Literal["fast", "exact"] = "fast"
     threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
     warmup_runs: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 10
 

@@ -38,9 +38,9 @@ class SessionSpec:
     """A frozen GraphDef or a LiteRT flatbuffer."""
     format: Literal["graphdef", "tflite"]
     input: str
-    """The tensor that takes the pixels, ``Mul:0``."""
+    """The tensor that takes the pixels, ``Mul:0``; empty, for a flatbuffer: the only one."""
     output: str
-    """The tensor that gives the scores, ``softmax:0``."""
+    """The tensor that gives the scores, ``softmax:0``; empty, for a flatbuffer: the only one."""
     height: int
     width: int
     threads: int

@@ -1,0 +1,149 @@
+"""Decoded pixels to the model's input: cropped or stretched, resized, in its range and layout."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from incv3d.sessions.base import Picture
+
+Float = npt.NDArray[np.float32]
+REDUCING_GAP = 2.0
+"""A picture twice this many times too large is averaged over blocks first, unless it is to be exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """What the model wants to see; the fields mean what they mean in a model's entry."""
+
+    height: int
+    width: int
+    mean: float
+    scale: float
+    fit: Literal["stretch", "crop"]
+    crop_fraction: float
+    interpolation: Literal["bilinear", "bicubic"]
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    layout: Literal["nhwc", "nchw"] = "nhwc"
+
+    @property
+    def least_side(self) -> int:
+        """A picture of fewer pixels a side would have to be made larger."""
+        side = max(self.height, self.width)
+        return math.ceil(side / self.crop_fraction) if self.fit == "crop" else side
+
+
+def fit(picture: Picture, spec: InputSpec, exact: bool = True) -> Float:
+    """Crop or stretch `picture` to the model's input, ``(pixel - mean) / scale`` as float32.
+
+    :param exact: False: a picture that is far too large may be made smaller in two steps.
+    :returns: ``(1, height, width, 3)``, or ``(1, 3, height, width)`` for a network of that layout; may be a
+        view.
+    """
+    if spec.fit == "crop":
+        picture = crop(picture, spec.crop_fraction)
+    resized = resize(picture, spec, exact)
+    resized -= spec.mean
+    resized *= 1 / spec.scale
+    if spec.channel_order == "bgr":
+        resized = resized[:, :, ::-1]
+    if spec.layout == "nchw":
+        resized = resized.transpose(2, 0, 1)
+    return resized[np.newaxis]
+
+
+def resize(picture: Picture, spec: InputSpec, exact: bool) -> Float:
+    """`picture` in the model's size, its channels resized as they lie in memory and put in order afterwards.
+
+    To reorder, or to repeat, the channels of a large frame first would take several times as long.
+
+    :returns: ``(height, width, 3) float32`` in [0, 255]; may be a view.
+    """
+    step = picture.strides[2]
+    if step < 0:
+        return resize(picture[:, :, ::-1], spec, exact)[:, :, ::-1]
+    if step == 0 and picture.shape[2] > 1:
+        return np.repeat(resize(picture[:, :, :1], spec, exact), 3, axis=2)
+    if spec.interpolation == "bilinear":
+        return resize_bilinear(picture, spec.height, spec.width)
+    return resize_bicubic(picture, spec.height, spec.width, None if exact else REDUCING_GAP)
+
+
+def crop(picture: Picture, fraction: float) -> Picture:
+    """The central square of `picture` whose side is `fraction` of the shorter side; a view."""
+    height, width = picture.shape[:2]
+    side = max(1, round(min(height, width) * fraction))
+    top, left = (height - side) // 2, (width - side) // 2
+    return picture[top : top + side, left : left + side]
+
+
+def resize_bilinear(picture: Picture, height: int, width: int) -> Float:
+    """As TensorFlow's ``ResizeBilinear(align_corners=False, half_pixel_centers=False)``, to the digit.
+
+    Output pixel ``i`` is sampled at ``i * source / target`` between its two neighbours, without
+    anti-aliasing: what the graph of 2015 does, so that its scores come out. Only the rows that are sampled
+    are read.
+
+    :param picture: ``(height, width, channels)``, the channels of a pixel beside each other in memory.
+    :returns: ``(height, width, channels) float32`` in [0, 255].
+    """
+    top, bottom, down = _sampling(picture.shape[0], height)
+    left, right, across = _sampling(picture.shape[1], width)
+    channels = picture.shape[2]
+    # A pixel is gathered as one item: four times faster than as separate bytes.
+    pixels = picture.view(f"V{channels}")[:, :, 0]
+    across = np.repeat(across, channels)
+
+    def sample(rows: npt.NDArray[np.intp]) -> Float:
+        taken = pixels[rows]
+
+        def gather(columns: npt.NDArray[np.intp]) -> Float:
+            return taken.take(columns, axis=1).view(np.uint8).astype(np.float32)
+
+        return _lerp(gather(left), gather(right), across)
+
+    return _lerp(sample(top), sample(bottom), down[:, np.newaxis]).reshape(height, width, channels)
+
+
+def resize_bicubic(picture: Picture, height: int, width: int, reducing_gap: float | None = None) -> Float:
+    """Bicubic with anti-aliasing, as Pillow (and so torchvision) does it.
+
+    :param picture: ``(height, width, 3)``, or 1 channel.
+    :param reducing_gap: Pillow's: how many times too large the picture may be for one step.
+    :returns: ``(height, width, channels) float32`` in [0, 255].
+    """
+    channels = picture.shape[2]
+    image = Image.fromarray(np.ascontiguousarray(picture if channels == 3 else picture[:, :, 0]))
+    resized = image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=reducing_gap)
+    return np.asarray(resized, dtype=np.float32).reshape(height, width, channels)
+
+
+def upright(picture: Picture, orientation: int) -> Picture:
+    """Turn and mirror `picture` as its EXIF `orientation` (1 to 8) asks; a view."""
+    if orientation in (5, 6, 7, 8):
+        picture = picture.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        picture = picture[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        picture = picture[::-1]
+    return picture
+
+
+def _sampling(
+    source: int, target: int
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float32]]:
+    at = np.arange(target, dtype=np.float32) * np.float32(source / target)
+    low = at.astype(np.intp)
+    return low, np.minimum(low + 1, source - 1), at - low.astype(np.float32)
+
+
+def _lerp(low: Float, high: Float, weight: Float) -> Float:
+    high -= low
+    high *= weight
+    low += high
+    return low

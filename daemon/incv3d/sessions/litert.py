@@ -1,0 +1,223 @@
+"""LiteRT: a ``.tflite`` flatbuffer in ai-edge-litert's Interpreter, its convolutions by XNNPACK.
+
+The whole library takes 9 MB and loads within milliseconds. The model's file is mapped; XNNPACK packs the
+weights into memory of its own, once, while the tensors are allocated.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from incv3d.sessions.base import BadFeed, Feed, Scores, SessionError, SessionFacts, SessionSpec
+
+PACKAGE = "ai-edge-litert"
+IDENTIFIER = b"TFL3"
+"""Bytes 4 to 8 of a flatbuffer of this kind (``file_identifier`` in tensorflow/lite/schema/schema.fbs)."""
+TYPES = (np.float32, np.int8, np.uint8, np.int16)
+"""What an input or output may be; the integers are quantised."""
+FAILED_NODE = re.compile(r"Node number \d+ \((\w+)\) failed to prepare")
+
+Details = dict[str, Any]
+"""What the Interpreter says of one tensor: ``name``, ``index``, ``shape``, ``dtype``, ``quantization``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quantisation:
+    """How real numbers are kept as integers: ``real = (integer - zero_point) * scale``."""
+
+    dtype: np.dtype[Any]
+    scale: float
+    zero_point: int
+
+    def quantise(self, real: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The integers nearest to `real`, still as floats; beyond the type's range, its ends."""
+        limits = np.iinfo(self.dtype)
+        integers = real / np.float32(self.scale)
+        # Halves go to the even neighbour, as XNNPACK's own quantising does it.
+        np.rint(integers, out=integers)
+        integers += self.zero_point
+        return np.clip(integers, limits.min, limits.max, out=integers)
+
+    def dequantise(self, integers: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """The real numbers that `integers` stand for."""
+        real = integers.astype(np.float32)
+        real -= self.zero_point
+        real *= self.scale
+        return real
+
+
+class LiteRTSession:
+    """A flatbuffer in an Interpreter, until :meth:`close`.
+
+    :param spec: its ``input`` and ``output`` name tensors, as the flatbuffer or its signature calls them;
+        empty: the only ones there are.
+    :raises SessionError: when LiteRT is not installed, the file is no model that it can run, or the model's
+        input is not what `spec` says.
+    """
+
+    def __init__(self, spec: SessionSpec) -> None:
+        started = time.perf_counter()
+        make_interpreter = _import_interpreter()
+        loaded = time.perf_counter()
+        self._file = spec.file
+        self._shape = spec.input_shape
+        self._interpreter = _open(make_interpreter, spec)
+        try:
+            fed = self._find("input", spec.input)
+            self._resize(fed)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError, MemoryError) as error:
+            raise SessionError(f"{spec.file}: {_reason(error)}") from None
+        fetched = self._find("output", spec.output)
+        self._in = _quantisation(fed, f"{spec.file}: the input `{fed['name']}`")
+        self._out = _quantisation(fetched, f"{spec.file}: the output `{fetched['name']}`")
+        # Called anew for every use: the Interpreter refuses to run while an array over its memory exists.
+        self._input = self._interpreter.tensor(fed["index"])
+        self._output = self._interpreter.tensor(fetched["index"])
+        # The first run touches all memory for the first time: loading rather than running.
+        scores = self.run(np.zeros(self._shape, np.float32))
+        shape = self._output().shape
+        if not scores.size or scores.size != max(shape):
+            raise SessionError(
+                f"{spec.file}: `{fetched['name']}` is no vector of scores: its shape is {shape}"
+            )
+        self._facts = SessionFacts(
+            engine="litert",
+            binding="Python",
+            version=version(PACKAGE),
+            threads=spec.threads,
+            import_ms=(loaded - started) * 1000,
+            build_ms=(time.perf_counter() - loaded) * 1000,
+        )
+
+    @property
+    def facts(self) -> SessionFacts:
+        """What was opened."""
+        return self._facts
+
+    def run(self, feed: Feed) -> Scores:
+        """Classify pixels; ``(outputs,) float32``, dequantised.
+
+        :raises BadFeed: when the feed is not float32 of the model's shape.
+        :raises SessionError: when LiteRT reports a failure.
+        """
+        if self._interpreter is None:
+            raise SessionError("the Session is closed")
+        if isinstance(feed, bytes) or feed.dtype != np.float32 or feed.shape != self._shape:
+            given = "bytes" if isinstance(feed, bytes) else f"{feed.dtype} of shape {feed.shape}"
+            raise BadFeed(f"the model takes float32 of shape {self._shape}, it was given {given}")
+        pixels = feed.astype(np.float32, copy=False)
+        np.copyto(self._input(), self._in.quantise(pixels) if self._in else pixels, casting="unsafe")
+        try:
+            self._interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise SessionError(f"LiteRT: {_one_line(error)}") from None
+        found = self._output()
+        return self._out.dequantise(found).reshape(-1) if self._out else found.flatten()
+
+    def close(self) -> None:
+        """Give the Interpreter's memory back."""
+        self._interpreter = self._input = self._output = None
+
+    def _find(self, what: str, name: str) -> Details:
+        """The input or output called `name`, or the only one."""
+        interpreter = self._interpreter
+        found = interpreter.get_input_details() if what == "input" else interpreter.get_output_details()
+        by_name: dict[str, Details] = {each["name"]: each for each in found}
+        if what == "input" and len(found) != 1:
+            names = _listed(by_name)
+            raise SessionError(f"{self._file}: the model has {len(found)} inputs ({names}), one can be fed")
+        if not name:
+            if len(found) != 1:
+                raise SessionError(
+                    f"{self._file}: the model has {len(found)} outputs ({_listed(by_name)}); name one"
+                )
+            return by_name.popitem()[1]
+        for key in interpreter.get_signature_list():
+            runner = interpreter.get_signature_runner(key)
+            signature = runner.get_input_details() if what == "input" else runner.get_output_details()
+            for called, each in signature.items():
+                if each["name"] in by_name:
+                    by_name.setdefault(called, by_name[each["name"]])
+        for candidate in (name, f"{name}:0", name.removesuffix(":0")):
+            if candidate in by_name:
+                return by_name[candidate]
+        raise SessionError(f"{self._file}: no {what} `{name}`; there is {_listed(by_name)}")
+
+    def _resize(self, fed: Details) -> None:
+        """Settle what the model leaves open, -1, by the wanted shape; all the rest must be equal."""
+        signature = tuple(int(side) for side in fed["shape_signature"])
+        fits = len(signature) == len(self._shape) and all(
+            side in (-1, wanted) for side, wanted in zip(signature, self._shape, strict=True)
+        )
+        if not fits:
+            raise SessionError(
+                f"{self._file}: the input `{fed['name']}` has the shape {signature}, not {self._shape}"
+            )
+        if tuple(fed["shape"]) != self._shape:
+            self._interpreter.resize_tensor_input(fed["index"], self._shape, strict=True)
+
+
+def _import_interpreter() -> Any:
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise SessionError(
+            f"LiteRT cannot be imported ({_one_line(error)}); install it: pip install {PACKAGE}"
+        ) from None
+    return Interpreter
+
+
+def _open(make_interpreter: Any, spec: SessionSpec) -> Any:
+    try:
+        with spec.file.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise SessionError(f"{spec.file}: cannot be read: {error.strerror}") from None
+    if head[4:] != IDENTIFIER:
+        raise SessionError(f"{spec.file}: not a LiteRT model (.tflite)")
+    try:
+        # The library verifies the whole flatbuffer before it uses any of it.
+        return make_interpreter(model_path=str(spec.file), num_threads=spec.threads)
+    except (ValueError, RuntimeError, MemoryError) as error:
+        raise SessionError(f"{spec.file}: damaged or cut short: {_one_line(error)}") from None
+
+
+def _quantisation(tensor: Details, what: str) -> Quantisation | None:
+    """How a tensor's elements are to be read; None: as float32."""
+    dtype = np.dtype(tensor["dtype"])
+    if dtype not in TYPES:
+        names = ", ".join(np.dtype(each).name for each in TYPES)
+        raise SessionError(f"{what} is {dtype.name}; possible are {names}")
+    if dtype == np.float32:
+        return None
+    if len(tensor["quantization_parameters"]["scales"]) > 1:
+        raise SessionError(f"{what} is quantised with a scale for each channel; one for all is possible")
+    scale, zero_point = tensor["quantization"]
+    # Integers without a scale are the numbers that they look like: a network that takes pixels from 0 to 255.
+    return Quantisation(dtype, float(scale) or 1.0, int(zero_point))
+
+
+def _listed(names: Mapping[str, Details]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _reason(error: Exception) -> str:
+    said = _one_line(error)
+    node = FAILED_NODE.search(said)
+    if node and node[1].startswith("Flex"):
+        operation = node[1].removeprefix("Flex")
+        return f"LiteRT has no {operation}, an operation of TensorFlow; convert it with built-in ones only"
+    return f"LiteRT cannot run it: {said}"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:400]
