@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -129,6 +130,89 @@ def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
     ramp = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
     got = PREPARE.decode(frame(encoded(Image.fromarray(ramp), "PNG")))
     np.testing.assert_array_equal(got[:, :, 0], ramp >> 8)
+
+
+@pytest.mark.parametrize("spec", [INCEPTION, LITE0])
+def test_raw_frames_become_the_same_input_whatever_the_order_of_their_bytes(spec: InputSpec) -> None:
+    prepare = Preprocessor(spec, 10**6)
+    for width, height in ((640, 480), (97, 301)):
+        pixels = np.asarray(smooth(width, height))
+        rgb = prepare(frame(pixels.tobytes(), "rgb24", width, height))
+        bgr = prepare(frame(pixels[:, :, ::-1].tobytes(), "bgr24", width, height))
+        np.testing.assert_array_equal(bgr, rgb)
+        grey = pixels[:, :, 2]
+        as_rgb = np.repeat(grey[:, :, np.newaxis], 3, axis=2).tobytes()
+        want = prepare(frame(as_rgb, "rgb24", width, height))
+        np.testing.assert_array_equal(prepare(frame(grey.tobytes(), "gray8", width, height)), want)
+
+
+def test_a_large_raw_frame_is_not_copied_whole() -> None:
+    width, height = 4000, 3000
+    data = bytes(width * height * 3)
+    prepare = Preprocessor(INCEPTION, width * height)
+    for encoding, size_bytes in (("bgr24", len(data)), ("rgb24", len(data)), ("gray8", len(data) // 3)):
+        sent = frame(data[:size_bytes], encoding, width, height)
+        tracemalloc.start()
+        prepare(sent)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < len(data) / 3, encoding
+
+
+@pytest.mark.parametrize("layout", ["nhwc", "nchw"])
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+def test_layout_and_channel_order_are_the_models(layout: str, order: str) -> None:
+    sent = frame(encoded(smooth(64, 48), "PNG"))
+    plain = PREPARE(sent)
+    other = InputSpec(299, 299, 128.0, 128.0, "stretch", 1.0, "bilinear", order, layout)
+    got = Preprocessor(other, 10**6)(sent)
+    want = plain if order == "rgb" else plain[..., ::-1]
+    np.testing.assert_array_equal(got, want if layout == "nhwc" else want.transpose(0, 3, 1, 2))
+
+
+def test_exact_decodes_at_full_size() -> None:
+    image = smooth(2000, 1600)
+    sent = frame(encoded(image, "JPEG", quality=95))
+    exact = Preprocessor(INCEPTION, 4_000_000, "exact")
+    assert exact.decode(sent).shape == (1600, 2000, 3)
+    full = np.asarray(Image.open(io.BytesIO(sent.data)).convert("RGB"))
+    assert np.abs(exact(sent)[0] * 128 + 128 - resize_bilinear(full, 299, 299)).mean() < 1
+
+
+def test_a_graph_that_decodes_by_itself_gets_the_jpeg_and_else_a_picture() -> None:
+    prepare = Preprocessor(INCEPTION, 4_000_000, "graph")
+    image = smooth(48, 32)
+    pixels = np.asarray(image)
+    plain = encoded(image, "JPEG")
+    assert prepare(frame(plain)) == plain
+    assert prepare(frame(memoryview(plain))) == plain
+    turned = image.getexif()
+    turned[0x0112] = 6
+    for data, size in (
+        (encoded(image, "JPEG", exif=turned), (48, 32, 3)),
+        (encoded(image.convert("CMYK"), "JPEG"), (32, 48, 3)),
+        (encoded(image, "PNG"), (32, 48, 3)),
+    ):
+        got = prepare(frame(data))
+        assert isinstance(got, np.ndarray) and got.dtype == np.uint8 and got.shape == size
+    bgr = prepare(frame(pixels[:, :, ::-1].tobytes(), "bgr24", 48, 32))
+    np.testing.assert_array_equal(bgr, pixels)
+
+
+def test_a_damaged_or_too_large_jpeg_is_not_left_to_the_graph() -> None:
+    prepare = Preprocessor(INCEPTION, 4_000_000, "graph")
+    data = encoded(smooth(640, 480), "JPEG")
+    half = len(data) // 2
+    for damaged in (
+        data[:half],
+        data[:half] + b"\xff\xd9",
+        data[:half] + b"\xff\xd0" * 20 + data[half + 40 :],
+        data[:200] + b"\xff\xd9",
+    ):
+        with pytest.raises(PictureError, match="damaged JPEG"):
+            prepare(frame(damaged))
+    with pytest.raises(PictureTooLarge):
+        Preprocessor(INCEPTION, 640 * 480 - 1, "graph")(frame(data))
 
 
 def test_raw_pixels_are_read_in_their_order() -> None:

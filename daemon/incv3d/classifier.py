@@ -96,7 +96,7 @@ def softmax(logits: Scores) -> Scores:
 
     The largest is subtracted first, so that no exponential overflows; what is not a number stays none.
     """
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         exponentials: Scores = np.exp(logits - logits.max())
         exponentials /= exponentials.sum()
     return exponentials

@@ -26,7 +26,6 @@ Mode = Literal["fast", "exact", "graph"]
 ``graph``: the graph decodes and resizes."""
 
 EXIF_ORIENTATION = 0x0112
-END_OF_IMAGE = b"\xff\xd9"
 SCALED_DECODING_FROM = 2
 """``fast``: a JPEG is decoded at half its size or less while it stays this many times the model's input."""
 
@@ -59,8 +58,8 @@ class Preprocessor:
     def __call__(self, frame: Frame) -> Feed:
         """The model's input for `frame`: ``(1, height, width, 3) float32``.
 
-        With the mode ``graph``, a JPEG that TensorFlow decodes as it is meant, else ``(height, width, 3)
-        uint8``: a JPEG that has to be turned, is in CMYK or does not end as it should is decoded here.
+        With the mode ``graph``, the bytes of a JPEG that TensorFlow decodes as it is meant, else ``(height,
+        width, 3) uint8``: what has to be turned, is in CMYK or is no JPEG is decoded here.
 
         :raises PictureError: not a picture, damaged, or of another format than the frame says.
         :raises PictureTooLarge: more than ``max_pixels``.
@@ -99,13 +98,16 @@ class Preprocessor:
     def _is_plain(self, data: bytes | memoryview) -> bool:
         """Whether a JPEG needs nothing that TensorFlow's decoder does not do.
 
-        Of one that was cut off TensorFlow would say so twice on standard error, which is the daemon's log.
+        It is decoded on trial, at the smallest size: of a damaged one TensorFlow's decoder makes grey areas
+        where it can, and writes about it to standard error, which is the daemon's log.
         """
-        return (
-            self._check_jpeg(data) not in ("CMYK", "YCCK")
-            and bytes(data[-2:]) == END_OF_IMAGE
-            and _jpeg_orientation(data) == 1
-        )
+        if self._check_jpeg(data) in ("CMYK", "YCCK") or _jpeg_orientation(data) != 1:
+            return False
+        try:
+            simplejpeg.decode_jpeg(data, fastdct=True, min_height=1, min_width=1, min_factor=8)
+        except (ValueError, MemoryError):
+            return False
+        return True
 
     def _check_jpeg(self, data: bytes | memoryview) -> str:
         """The colour model of a JPEG, read with its size from its header alone."""

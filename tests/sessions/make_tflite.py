@@ -7,7 +7,7 @@ usage: make_tflite.py convert GRAPH INPUT OUTPUT SIDE OUT     a frozen graph, ba
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -81,15 +81,22 @@ def small(folder: str) -> None:
     flat = lambda x: network(tf.reshape(x, (1, SIDE, SIDE, 3)))  # noqa: E731
     write("flat", _converter(network, flat, shape=(1, SIDE * SIDE * 3)))
     write("double", _converter(network, lambda x: network(tf.cast(x, tf.float32)), dtype=tf.float64))
+    write("nchw", _converter(network, _channels_first(network), shape=(1, 3, SIDE, SIDE)))
+    write("bytes", _converter(network, _from_bytes(network), dtype=tf.uint8))
+    write("map", _converter(network, lambda x: tf.nn.conv2d(x, network.kernel, 2, "SAME")))
     write("two-inputs", _two_inputs(network))
     flex = _converter(network, lambda x: network(tf.raw_ops.Roll(input=x, shift=[1], axis=[1])))
     flex.target_spec.supported_ops = [tf.lite.OpsSet.SELECT_TF_OPS]
     write("flex", flex)
-    custom = _converter(network, lambda x: network(tf.raw_ops.Roll(input=x, shift=[1], axis=[1])))
+    custom = _converter(network, lambda x: network(tf.raw_ops.AdjustSaturation(images=x, scale=1.5)))
     custom.allow_custom_ops = True
     write("custom", custom)
+    # From -1 to 127/128 exactly, which makes the scale of the input 1/128.
     calibration = np.random.default_rng(7).uniform(-1, 1, (64, 1, SIDE, SIDE, 3)).astype(np.float32)
+    calibration = calibration.clip(-1, 127 / 128)
+    calibration[:, 0, 0, 0, 0], calibration[:, 0, 0, 0, 1] = -1, 127 / 128
     for name, dtype, ops in (
+        ("int8-inside", tf.float32, tf.lite.OpsSet.TFLITE_BUILTINS_INT8),
         ("int8", tf.int8, tf.lite.OpsSet.TFLITE_BUILTINS_INT8),
         ("uint8", tf.uint8, tf.lite.OpsSet.TFLITE_BUILTINS_INT8),
         (
@@ -115,6 +122,14 @@ def _converter(network, function, batch=1, shape=None, dtype=tf.float32) -> tf.l
     spec = tf.TensorSpec(shape or (batch, SIDE, SIDE, 3), dtype, name="pixels")
     concrete = tf.function(lambda pixels: {"scores": function(pixels)}).get_concrete_function(spec)
     return tf.lite.TFLiteConverter.from_concrete_functions([concrete], network)
+
+
+def _channels_first(network: Network) -> Callable[[tf.Tensor], tf.Tensor]:
+    return lambda x: network(tf.transpose(x, (0, 2, 3, 1)))
+
+
+def _from_bytes(network: Network) -> Callable[[tf.Tensor], tf.Tensor]:
+    return lambda x: network((tf.cast(x, tf.float32) - 128) / 128)
 
 
 def _two_inputs(network: Network) -> tf.lite.TFLiteConverter:

@@ -70,25 +70,13 @@ class LiteRTSession:
         self._file = spec.file
         self._shape = spec.input_shape
         self._interpreter = _open(make_interpreter, spec)
+        self._input: Any = None
+        self._output: Any = None
         try:
-            fed = self._find("input", spec.input)
-            self._resize(fed)
-            self._interpreter.allocate_tensors()
+            self._connect(spec)
         except (ValueError, RuntimeError, MemoryError) as error:
+            # Names that are not UTF-8, in a damaged file, are a ValueError too.
             raise SessionError(f"{spec.file}: {_reason(error)}") from None
-        fetched = self._find("output", spec.output)
-        self._in = _quantisation(fed, f"{spec.file}: the input `{fed['name']}`")
-        self._out = _quantisation(fetched, f"{spec.file}: the output `{fetched['name']}`")
-        # Called anew for every use: the Interpreter refuses to run while an array over its memory exists.
-        self._input = self._interpreter.tensor(fed["index"])
-        self._output = self._interpreter.tensor(fetched["index"])
-        # The first run touches all memory for the first time: loading rather than running.
-        scores = self.run(np.zeros(self._shape, np.float32))
-        shape = self._output().shape
-        if not scores.size or scores.size != max(shape):
-            raise SessionError(
-                f"{spec.file}: `{fetched['name']}` is no vector of scores: its shape is {shape}"
-            )
         self._facts = SessionFacts(
             engine="litert",
             binding="Python",
@@ -126,6 +114,24 @@ class LiteRTSession:
     def close(self) -> None:
         """Give the Interpreter's memory back."""
         self._interpreter = self._input = self._output = None
+
+    def _connect(self, spec: SessionSpec) -> None:
+        """Find the input and the output, settle their shapes, and run once."""
+        fed, fetched = self._find("input", spec.input), self._find("output", spec.output)
+        self._in = _quantisation(fed, f"{spec.file}: the input `{fed['name']}`")
+        self._out = _quantisation(fetched, f"{spec.file}: the output `{fetched['name']}`")
+        self._resize(fed)
+        self._interpreter.allocate_tensors()
+        # Called anew for every use: the Interpreter refuses to run while an array over its memory exists.
+        self._input = self._interpreter.tensor(fed["index"])
+        self._output = self._interpreter.tensor(fetched["index"])
+        # The first run touches all memory for the first time: loading rather than running.
+        scores = self.run(np.zeros(self._shape, np.float32))
+        shape = self._output().shape
+        if not scores.size or scores.size != max(shape):
+            raise SessionError(
+                f"{spec.file}: the output `{fetched['name']}` is no vector: its shape is {shape}"
+            )
 
     def _find(self, what: str, name: str) -> Details:
         """The input or output called `name`, or the only one."""
