@@ -3,8 +3,8 @@
 usage: .venv/bin/python tests/benchmarks/decode.py [PHOTOGRAPH] [ROUNDS]
 
 The pictures are made from PHOTOGRAPH. Times are medians over the rounds; in each round every way is taken
-once, in an order that changes, so that neither a noisy machine nor a filled cache favours one. Memory is what a process of its own took at
-its peak (VmHWM) for one picture, above what it had before (VmRSS).
+once, in an order that changes, so that neither a noisy machine nor a filled cache favours one. Memory is what
+a process of its own took at its peak (VmHWM) for one picture, above what it had before (VmRSS).
 """
 
 from __future__ import annotations
