@@ -11,6 +11,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from incv3d.models.entry import ModelError
+from incv3d.models.kinds import kind_of
 from processes import DaemonProcess, run_incv3d
 
 HERE = Path(__file__).resolve().parent
@@ -49,14 +51,10 @@ def classify(state: Path, path: Path, *pictures: Path) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("file", "custom"),
     [
-        ("ordinary.pb", {"pixel_range": [0, 1]}),
         ("odd.pb", {"channel_order": "bgr"}),
         ("any_size.pb", {"pixel_range": [0, 1], "width": 40, "height": 24}),
-        ("two_answers.pb", {"pixel_range": [0, 1], "output": "first"}),
         ("saved", {}),
-        ("colours.keras", {"pixel_range": [0, 1]}),
-        ("colours.h5", {"pixel_range": [0, 1], "fit": "crop", "interpolation": "bicubic"}),
-        ("float.tflite", {"pixel_range": [0, 1]}),
+        ("colours.keras", {"pixel_range": [0, 1], "fit": "crop", "interpolation": "bicubic"}),
         ("quantised.tflite", {}),
     ],
 )
@@ -116,53 +114,102 @@ def test_a_golden_picture_that_comes_out_wrong_keeps_the_network_out(made: Path,
     assert classify(tmp_path / "state", right, made / "green.png") == {"green": "green"}
 
 
-BAD = {
-    "not there": ("gone.pb", {}, "gone.pb: no such file"),
-    "empty": ("empty.pb", {}, "empty.pb: is empty"),
-    "text": ("names.txt", {}, "not a frozen GraphDef"),
-    "picture": ("red.png", {}, "not a frozen GraphDef"),
-    "folder": (".", {}, "no SavedModel"),
-    "cut off graph": ("cut-ordinary.pb", {}, "cut-ordinary.pb: not a"),
-    "cut off keras": ("cut-colours.keras", {}, "a damaged zip archive"),
-    "cut off h5": ("cut-colours.h5", {}, "Keras cannot load it"),
-    "cut off flatbuffer": ("cut-quantised.tflite", {}, "cut-quantised.tflite: "),
-    "bomb": ("bomb.keras", {}, "unpacks to more than a model can be"),
-    "other zip": ("other.zip", {}, "no Keras model"),
-    "code": ("lambda.keras", {}, "Keras cannot load it"),
-    "two outputs": ("two_answers.pb", {}, "Say custom.output; there are: first:0, second:0"),
-    "wrong output": ("ordinary.pb", {"output": "softmax"}, "no output `softmax`"),
-    "wrong input": ("ordinary.pb", {"input": "Mul:0"}, "no input `Mul:0`"),
-    "any size": ("any_size.pb", {}, "say custom.width and custom.height"),
-    "another size": ("ordinary.pb", {"width": 64, "height": 64}, "custom.width is 64, but"),
-    "needs more": ("needs_more.pb", {}, "needs `keep_prob` too"),
-    "not frozen": ("not_frozen.pb", {}, "not frozen, `weights` is a variable"),
-    "no classifier": ("no_classifier.pb", {}, "its output has shape 1x32x32x3, not one score a class"),
-    "four channels": ("four_channels.pb", {}, "it must take three channels"),
-    "labels gone": ("ordinary.pb", {"labels": "/nowhere/labels.txt"}, "labels.txt: no such file"),
-    "few labels": ("ordinary.pb", {"labels": "few.txt"}, "few.txt: 2 labels, the network has 5 outputs"),
-    "golden gone": (
-        "ordinary.pb",
-        {"golden_picture": "/nowhere/x.jpg", "golden_label": "red"},
-        "x.jpg: no such file",
-    ),
+def facts(made: Path, cases: dict[str, dict[str, object]]) -> list[dict[str, object] | str]:
+    """What freezing finds in each file of `made`, or its error; in a process of its own."""
+    nothing = {"input": "", "output": "", "width": 0, "height": 0, "layout": "auto"}
+    jobs = []
+    for number, (file, settings) in enumerate(cases.items()):
+        path = made / file.split("?")[0]
+        out = {"network": str(made / f"{number}.frozen"), "facts": str(made / f"{number}.json")}
+        jobs.append({"file": str(path), "kind": kind_of(path), **nothing, **settings, **out})
+    (made / "jobs.json").write_text(json.dumps(jobs))
+    command = [sys.executable, str(HERE / "freeze_many.py"), str(made / "jobs.json")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+FOUND = {
+    "ordinary.pb": {"scores": "probabilities", "width": 32, "height": 32, "layout": "nhwc"},
+    "odd.pb": {"scores": "logits", "layout": "nchw", "pixel_range": None},
+    "colours.h5": {"scores": "probabilities", "pixel_range": None},
+    "saved": {"scores": "logits", "pixel_range": [0, 255]},
+    "float.tflite": {"scores": "probabilities", "pixel_range": None},
 }
 
 
-@pytest.mark.parametrize("case", BAD)
-def test_what_is_wrong_is_one_clear_line_and_the_store_is_untouched(made, tmp_path, case) -> None:
+def test_what_a_file_says_of_itself_need_not_be_configured(made: Path) -> None:
+    for (file, wanted), found in zip(FOUND.items(), facts(made, {file: {} for file in FOUND}), strict=True):
+        assert isinstance(found, dict), found
+        assert found["outputs"] == 5 and wanted.items() <= found.items(), (file, found)
+
+
+BAD_NETWORKS: dict[str, tuple[dict[str, object], str]] = {
+    "cut-colours.h5": ({}, "Keras cannot load it"),
+    "cut-quantised.tflite": ({}, "cut-quantised.tflite: LiteRT cannot take it"),
+    "lambda.keras": ({}, "Keras cannot load it"),
+    "two_answers.pb": ({}, "Say custom.output; there are: first:0, second:0"),
+    "ordinary.pb": ({"output": "softmax"}, "no output `softmax`"),
+    "ordinary.pb?input": ({"input": "Mul:0"}, "no input `Mul:0`"),
+    "ordinary.pb?size": ({"width": 64, "height": 64}, "custom.width is 64, but"),
+    "any_size.pb": ({}, "say custom.width and custom.height"),
+    "needs_more.pb": ({}, "needs `keep_prob` too"),
+    "not_frozen.pb": ({}, "not frozen, `weights` is a variable"),
+    "no_classifier.pb": ({}, "its output has shape 1x32x32x3, not one score a class"),
+    "four_channels.pb": ({}, "it must take three channels"),
+}
+
+
+def test_a_network_that_will_not_do_says_why_in_one_line(made: Path) -> None:
+    found = facts(made, {file: settings for file, (settings, _) in BAD_NETWORKS.items()})
+    for (file, (_, complaint)), error in zip(BAD_NETWORKS.items(), found, strict=True):
+        assert isinstance(error, str) and complaint in error and "\n" not in error, (file, error)
+
+
+BAD_FILES = {
+    "gone.pb": "gone.pb: no such file",
+    "empty.pb": "empty.pb: is empty",
+    "names.txt": "not a frozen GraphDef",
+    "red.png": "not a frozen GraphDef",
+    ".": "no SavedModel",
+    "cut-ordinary.pb": "it is cut off or damaged at byte",
+    "saved/saved_model.pb": "part of a SavedModel; name its folder",
+    "cut-colours.keras": "a damaged zip archive",
+    "bomb.keras": "unpacks to more than a model can be",
+    "other.zip": "no Keras model",
+}
+
+
+@pytest.mark.parametrize("file", BAD_FILES)
+def test_a_file_that_is_no_network_says_why(made: Path, file: str) -> None:
     (made / "empty.pb").write_bytes(b"")
+    with pytest.raises(ModelError, match=BAD_FILES[file]):
+        kind_of(made / file)
+
+
+@pytest.mark.parametrize(
+    ("file", "custom", "complaint"),
+    [
+        ("two_answers.pb", {}, "which output is meant? Say custom.output"),
+        ("ordinary.pb", {"labels": "few.txt"}, "few.txt: 2 labels, the network has 5 outputs"),
+        ("ordinary.pb", {"labels": "/nowhere/names.txt"}, "/nowhere/names.txt: no such file"),
+        ("gone.pb", {}, "gone.pb: no such file"),
+        ("bomb.keras", {}, "unpacks to more than a model can be"),
+        (
+            "ordinary.pb",
+            {"golden_picture": "/nowhere/x.jpg", "golden_label": "red"},
+            "/nowhere/x.jpg: no such file",
+        ),
+    ],
+)
+def test_the_command_says_it_in_one_line_and_the_store_is_untouched(
+    made, tmp_path, file, custom, complaint
+) -> None:
     (made / "few.txt").write_text("red\ngreen\n")
-    file, custom, complaint = BAD[case]
     if "labels" in custom:
         custom = {**custom, "labels": str(made / custom["labels"])}
-    done = run_incv3d(
-        tmp_path / "state",
-        "classify",
-        "--config",
-        str(config(tmp_path, made, file, **custom)),
-        "-",
-        stdin=b"",
-    )
+    path = config(tmp_path, made, file, **custom)
+    done = run_incv3d(tmp_path / "state", "classify", "--config", str(path), "-", stdin=b"")
     assert done.returncode == 1
     assert complaint in done.stderr and done.stderr.startswith("incv3d: "), done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from incv3d.errors import Incv3dError
 from incv3d.models.entry import ModelError
 from incv3d.models.kinds import Kind
+from incv3d.sessions.base import SessionSpec
 
 FACTS = "facts.json"
 PIXELS, SCORES = "incv3d/pixels", "incv3d/scores"
@@ -175,26 +176,27 @@ def _frozen(job: FreezeJob) -> NetworkFacts:
 def _flatbuffer(job: FreezeJob) -> NetworkFacts:
     from ai_edge_litert.interpreter import Interpreter
 
+    from incv3d.sessions.litert import LiteRTSession
+
     try:
         interpreter = Interpreter(job.file)
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         fed = _detail(inputs, choose(job, "input", [each["name"] for each in inputs]))
         fetched = _detail(outputs, choose(job, "output", [each["name"] for each in outputs]))
         shape = input_shape(job, fed["name"], [int(side) for side in fed["shape_signature"]])
-        interpreter.resize_tensor_input(fed["index"], shape.dimensions)
-        interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"{job.file}: LiteRT cannot take it: {one_line(error)}") from None
-
-    def run(pixels: Array) -> Array:
-        interpreter.set_tensor(fed["index"], _quantised(pixels, fed))
-        try:
-            interpreter.invoke()
-        except RuntimeError as error:
-            raise ModelError(f"{job.file}: LiteRT cannot run it: {one_line(error)}") from None
-        return _dequantised(interpreter.get_tensor(fetched["index"]), fetched)
-
-    count, scores = try_out(job, run, shape)
+    spec = SessionSpec(
+        file=Path(job.file),
+        format="tflite",
+        input=fed["name"],
+        output=fetched["name"],
+        height=shape.height,
+        width=shape.width,
+        threads=1,
+        layout=shape.layout,
+    )
+    count, scores = try_out(job, LiteRTSession(spec).run, shape)
     shutil.copyfile(job.file, job.network)
     return NetworkFacts(
         input=fed["name"],
@@ -210,22 +212,6 @@ def _flatbuffer(job: FreezeJob) -> NetworkFacts:
 
 def _detail(details: list[dict[str, Any]], name: str) -> dict[str, Any]:
     return next(each for each in details if each["name"] == name)
-
-
-def _quantised(values: Array, detail: dict[str, Any]) -> Array:
-    dtype = np.dtype(detail["dtype"])
-    if dtype.kind == "f":
-        return values.astype(dtype)
-    scale, zero_point = detail["quantization"]
-    limits = np.iinfo(dtype)
-    steps: Array = np.clip(np.round(values / (scale or 1) + zero_point), limits.min, limits.max)
-    return steps.astype(dtype)
-
-
-def _dequantised(values: Array, detail: dict[str, Any]) -> Array:
-    scale, zero_point = detail["quantization"]
-    scores: Array = values.astype(np.float32)
-    return (scores - zero_point) * scale if scale else scores
 
 
 def _byte_range(detail: dict[str, Any]) -> tuple[float, float] | None:
