@@ -1,66 +1,71 @@
-"""Take a model from a file into the store: Google's archive of 2015, a frozen GraphDef, an exported model."""
+"""Take a model from a file into the store: one of the known ones, one of one's own, an exported one."""
 
 from __future__ import annotations
 
-import re
-import shutil
-import tarfile
 from pathlib import Path
 
-from incv3d.models.archive import Archive
+import msgspec
+
+from incv3d.models.bundled import golden_picture
 from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelEntry, ModelError
 from incv3d.models.graphdef import Node, read_nodes
-from incv3d.models.labels import Label, format_labels
-from incv3d.models.store import GRAPH, LABELS, ModelStore, StoredModel
+from incv3d.models.keras_inception import is_hdf5
+from incv3d.models.originals import unpack_2015, unpack_2016, unpack_keras
+from incv3d.models.store import GRAPH, ModelStore, StoredModel, sha256_of
 from incv3d.models.transfer import import_exported, is_exported
 
-GRAPH_MEMBER = "classify_image_graph_def.pb"
-CLASSES_MEMBER = "imagenet_2012_challenge_label_map_proto.pbtxt"
-NAMES_MEMBER = "imagenet_synset_to_human_label_map.txt"
-MEMBERS = {GRAPH_MEMBER: 1 << 30, CLASSES_MEMBER: 1 << 20, NAMES_MEMBER: 4 << 20}
-"""What Google's archive holds besides a picture, and how large each may be."""
-
 LIKE_DEFAULT = "inception-v3"
-CLASS = re.compile(r'target_class:\s*(\d+)\s+target_class_string:\s*"([^"]*)"')
+SLIM = "inception-v3-2016"
+KERAS = "inception-v3-keras"
 
 
 def import_model(
-    store: ModelStore, file: Path, name: str | None = None, like: str | None = None, replace: bool = False
+    store: ModelStore,
+    file: Path,
+    name: str | None = None,
+    like: str | None = None,
+    replace: bool = False,
+    source: str = "",
 ) -> StoredModel:
     """Take the model in `file` into `store`.
 
-    :param file: what ``incv3d model export`` wrote; or an archive with the members of Google's
-        ``inception-2015-12-05.tgz``; or a frozen GraphDef with that archive's two label files beside it.
+    What `file` is, its content says: what ``incv3d model export`` wrote; an archive with the members of
+    Google's ``inception-2015-12-05.tgz``, or of TF-Slim's of 2016; a frozen GraphDef (with the label maps of
+    2015 beside it, if it is like that one); the weights of Keras' Inception-v3 as HDF5.
+
     :param name: what to call it; None: its own name, if it is one that is known.
-    :param like: the known model whose tensors and input it has; None: `name`, else Inception-v3 of 2015.
+    :param like: the known model whose tensors, input and labels it has; None: `name`, if that is a known
+        model, else what the file looks like.
+    :param source: where a network of one's own comes from, for people; empty: the file's name.
     :raises ModelError: whatever is wrong with it; the store is then as before.
     """
-    if not file.is_file():
-        raise ModelError(f"{file}: no such file")
+    _check_readable(file)
     if is_exported(file):
         if like:
             raise ModelError(f"{file}: an exported model knows its tensors; leave out --like")
         return import_exported(store, file, name, replace)
     catalog = load_catalog()
-    like = like or (name if name in catalog else LIKE_DEFAULT)
+    like = like or (name if name in catalog else _looks_like(file, catalog))
     if like not in catalog:
         raise ModelError(f"no known model `{like}`; known are {', '.join(sorted(catalog))}")
-    entry = catalog[like]
-    name = name or LIKE_DEFAULT
+    name = name or like
     if name in catalog:
-        _check_is_original(file, name, catalog[name])
+        _check_is_original(file, name, catalog[name], like)
+        entry = catalog[name]
+    else:
+        entry = _of_ones_own(catalog[like], source or file.name)
     with store.adding(name, entry, replace) as folder:
-        if _is_archive(file):
-            _unpack(file, folder)
+        if like == KERAS:
+            unpack_keras(file, folder)
+        elif like == SLIM:
+            unpack_2016(file, folder)
         else:
-            _copy(file, folder)
+            unpack_2015(file, folder, entry)
+        if entry.graph_bytes not in (None, (folder / GRAPH).stat().st_size):
+            raise ModelError(f"{file}: its graph does not have the {entry.graph_bytes} bytes of {name}")
         check_graph(read_nodes(folder / GRAPH), entry, file)
-        labels = read_label_maps(folder / CLASSES_MEMBER, folder / NAMES_MEMBER)
-        _check_labels(labels, entry, file)
-        (folder / LABELS).write_text(format_labels(labels), "utf-8")
-        for used in (CLASSES_MEMBER, NAMES_MEMBER):
-            (folder / used).unlink()
+        add_golden_picture(entry, folder)
     return store.get(name)
 
 
@@ -76,70 +81,65 @@ def check_graph(nodes: list[Node], entry: ModelEntry, file: Path) -> None:
             )
 
 
-def read_label_maps(classes: Path, names: Path) -> list[Label]:
-    """Google's two label maps put together.
+def add_golden_picture(entry: ModelEntry, folder: Path) -> None:
+    """Put the bundled picture that `entry` names into the model's folder, unless one is there."""
+    if entry.golden and not (folder / entry.golden.picture).exists():
+        picture = golden_picture(entry.golden.picture)
+        if picture is None:
+            raise ModelError(f"there is no picture {entry.golden.picture} to check the model by")
+        (folder / entry.golden.picture).write_bytes(picture)
 
-    :param classes: a text protobuf, ``entry { target_class: 449 target_class_string: "n01440764" }``: output
-        to synset.
-    :param names: lines of ``synset<TAB>names``.
-    :raises ModelError: when they are not that.
-    """
+
+def _check_readable(file: Path) -> None:
+    if file.is_dir():
+        raise ModelError(f"{file}: is a folder; a model is imported from a file")
+    if not file.is_file():
+        raise ModelError(f"{file}: no such file")
     try:
-        pairs = CLASS.findall(classes.read_text("utf-8"))
-        lines = (line.split("\t", 1) for line in names.read_text("utf-8").splitlines())
-        named = {fields[0]: fields[1] for fields in lines if len(fields) == 2}
-    except UnicodeDecodeError as error:
-        raise ModelError(f"the label maps are not UTF-8 text: {error}") from None
-    if not pairs:
-        raise ModelError(f"{classes.name}: no `target_class` entries in it")
-    missing = next((synset for _, synset in pairs if synset not in named), None)
-    if missing:
-        raise ModelError(f"{names.name}: no name for {missing}")
-    return [Label(int(index), synset, named[synset]) for index, synset in pairs]
+        with file.open("rb") as opened:
+            empty = not opened.read(1)
+    except OSError as error:
+        raise ModelError(f"{file}: cannot be read: {error.strerror}") from None
+    if empty:
+        raise ModelError(f"{file}: is empty")
 
 
-def _check_is_original(file: Path, name: str, entry: ModelEntry) -> None:
+def _looks_like(file: Path, catalog: dict[str, ModelEntry]) -> str:
+    if is_hdf5(file):
+        return KERAS
     size_bytes = file.stat().st_size
-    if entry.archive_bytes is None:
+    return next((name for name, each in catalog.items() if each.archive_bytes == size_bytes), LIKE_DEFAULT)
+
+
+def _check_is_original(file: Path, name: str, entry: ModelEntry, like: str) -> None:
+    own = f"if it is a network of your own, give it another name: --name NAME --like {like}"
+    if like != name:
+        raise ModelError(f"`{name}` is a known model, and not like {like}; {own}")
+    if not entry.url:
         raise ModelError(
             f"`{name}` comes with incv3d and is not imported; give this file another name: --name NAME"
         )
-    if size_bytes != entry.archive_bytes:
+    size_bytes = file.stat().st_size
+    if entry.archive_bytes not in (None, size_bytes):
         raise ModelError(
-            f"{file}: {size_bytes} bytes, Google's archive of {name} has {entry.archive_bytes}; if it is a "
-            f"network of your own, give it another name: --name NAME --like {name}"
+            f"{file}: {size_bytes} bytes, the published file of {name} has {entry.archive_bytes}; {own}"
+        )
+    if entry.archive_sha256 and (found := sha256_of(file)) != entry.archive_sha256:
+        raise ModelError(
+            f"{file}: its SHA-256 is {found}, that of the published file of {name} is "
+            f"{entry.archive_sha256}: it is damaged; {own}"
         )
 
 
-def _is_archive(file: Path) -> bool:
-    try:
-        return tarfile.is_tarfile(file)
-    except OSError as error:
-        raise ModelError(f"{file}: cannot be read: {error.strerror}") from None
-
-
-def _unpack(file: Path, folder: Path) -> None:
-    found = set()
-    archive = Archive(file, MEMBERS)
-    for member, stream in archive.members():
-        archive.save(stream, folder / (GRAPH if member == GRAPH_MEMBER else member))
-        found.add(member)
-    missing = sorted(set(MEMBERS) - found)
-    if missing:
-        raise ModelError(f"{file}: there is no {missing[0]} in it")
-
-
-def _copy(file: Path, folder: Path) -> None:
-    beside = {member: file.parent / member for member in (CLASSES_MEMBER, NAMES_MEMBER)}
-    read_nodes(file)
-    for path in beside.values():
-        if not path.is_file():
-            raise ModelError(f"{file}: its labels are missing: put {path.name} beside it")
-    for source, target in ((file, GRAPH), *((path, member) for member, path in beside.items())):
-        shutil.copyfile(source, folder / target)
-
-
-def _check_labels(labels: list[Label], entry: ModelEntry, file: Path) -> None:
-    beyond = max(label.index for label in labels)
-    if beyond >= entry.outputs:
-        raise ModelError(f"{file}: a label for output {beyond}, the network has {entry.outputs} outputs")
+def _of_ones_own(entry: ModelEntry, source: str) -> ModelEntry:
+    """`entry` without what is true of the published network only."""
+    return msgspec.structs.replace(
+        entry,
+        golden=None,
+        url="",
+        archive_bytes=None,
+        archive_sha256="",
+        graph_bytes=None,
+        licence="",
+        source=source,
+    )

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import msgspec
 
-from incv3d.models.archive import Archive
+from incv3d.models.archive import DAMAGE, Archive, open_archive
 from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelError
 from incv3d.models.preparation import PREPARED, prepare_model
-from incv3d.models.store import GRAPH, LABELS, Manifest, ModelStore, StoredModel, sha256_of
+from incv3d.models.store import GRAPH, LABELS, MANIFEST, Manifest, ModelStore, StoredModel, sha256_of
 from incv3d.sessions import prepared
 from incv3d.sessions.base import SessionError
 from incv3d.sessions.prepared import open_prepared
@@ -30,7 +30,10 @@ MEMBERS = {
 }
 """The other members, and where each lies in a model's folder."""
 
-LARGEST = {MARK: 1 << 20, LABELS: 64 << 20, f"{PREPARED}-{prepared.INDEX}": 16 << 20}
+GOLDEN = "golden-picture"
+"""The picture that the model is checked by; only where its entry names one."""
+
+LARGEST = {MARK: 1 << 20, LABELS: 64 << 20, f"{PREPARED}-{prepared.INDEX}": 16 << 20, GOLDEN: 16 << 20}
 LARGEST_MODEL = 1 << 30
 
 
@@ -53,13 +56,14 @@ def export_model(model: StoredModel, file: Path, progress: Callable[[str], None]
     try:
         with tempfile.TemporaryDirectory(prefix=".export-", dir=file.absolute().parent) as scratch:
             folder = Path(scratch)
-            for name in (GRAPH, LABELS):
+            members = _members(file, model.manifest)
+            for name in (path for path in members.values() if "/" not in path):
                 (folder / name).symlink_to((model.directory / name).absolute())
             prepare_model(model, folder / PREPARED, portable=True)
             described = Exported(name=model.name, manifest=model.manifest)
             (folder / MARK).write_bytes(msgspec.json.encode(described))
             with tarfile.open(folder / "archive", "w", dereference=True) as archive:
-                for member, path in {MARK: MARK, **MEMBERS}.items():
+                for member, path in {MARK: MARK, **members}.items():
                     archive.add(folder / path, member, filter=_anonymous)
             (folder / "archive").replace(file)
     except OSError as error:
@@ -69,9 +73,9 @@ def export_model(model: StoredModel, file: Path, progress: Callable[[str], None]
 def is_exported(file: Path) -> bool:
     """Whether `file` is what :func:`export_model` writes."""
     try:
-        with tarfile.open(file, "r|*") as archive:
+        with open_archive(file) as archive:
             first = archive.next()
-    except (tarfile.TarError, OSError, EOFError):
+    except (*DAMAGE, OSError):
         return False
     return first is not None and first.name == MARK
 
@@ -82,7 +86,7 @@ def import_exported(store: ModelStore, file: Path, name: str | None, replace: bo
     :param name: what to call it; None: what it was called.
     :raises ModelError: when it is damaged, or is not what it says; the store is then as before.
     """
-    wanted = {member: LARGEST.get(member, LARGEST_MODEL) for member in (MARK, *MEMBERS)}
+    wanted = {member: LARGEST.get(member, LARGEST_MODEL) for member in (MARK, *MEMBERS, GOLDEN)}
     archive = Archive(file, wanted)
     members = archive.members()
     _, stream = next(members)
@@ -97,16 +101,29 @@ def import_exported(store: ModelStore, file: Path, name: str | None, replace: bo
             f"{file}: its graph has {manifest.size_bytes} bytes, that of {name} has {known.graph_bytes}; "
             f"give it another name: --name NAME"
         )
+    targets = _members(file, manifest)
     with store.adding(name, manifest.entry, replace, manifest.made_by) as folder:
         (folder / PREPARED).mkdir()
         for member, stream in members:
-            archive.save(stream, folder / MEMBERS[member])
+            if member in targets:
+                archive.save(stream, folder / targets[member])
         _check(file, folder, manifest)
     return store.get(name)
 
 
+def _members(file: Path, manifest: Manifest) -> dict[str, str]:
+    """The members of this model's archive besides its mark, and where each lies in the model's folder."""
+    if manifest.entry.golden is None:
+        return MEMBERS
+    picture = manifest.entry.golden.picture
+    if Path(picture).name != picture or picture in (*MEMBERS.values(), MANIFEST, PREPARED):
+        raise ModelError(f"{file}: damaged: `{picture}` is no name for a picture")
+    return MEMBERS | {GOLDEN: picture}
+
+
 def _check(file: Path, folder: Path, manifest: Manifest) -> None:
-    missing = next((member for member, path in MEMBERS.items() if not (folder / path).exists()), None)
+    members = _members(file, manifest)
+    missing = next((member for member, path in members.items() if not (folder / path).exists()), None)
     if missing:
         raise ModelError(f"{file}: there is no {missing} in it")
     try:

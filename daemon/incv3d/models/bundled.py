@@ -1,0 +1,31 @@
+"""Files of models that come with incv3d: the names of ImageNet's classes, pictures whose answer is known."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+IMAGENET = "data/imagenet-1k.tsv"
+PICTURES = {
+    "coffee.jpg": ("incv3d.sources", "demo/coffee.jpg"),
+    "grace_hopper.jpg": ("incv3d.models", "data/grace_hopper.jpg"),
+}
+
+
+def imagenet_labels(background: bool = False) -> str:
+    """The 1000 classes of ILSVRC-2012 by their synsets' order, as lines of a labels file.
+
+    :param background: with a class `background` before them, as TF-Slim's networks have it.
+    """
+    text = resources.files("incv3d.models").joinpath(IMAGENET).read_text("utf-8")
+    if not background:
+        return text
+    rows = (line.split("\t", 1) for line in text.splitlines() if not line.startswith("#"))
+    return "0\t\tbackground\n" + "".join(f"{int(index) + 1}\t{names}\n" for index, names in rows)
+
+
+def golden_picture(name: str) -> bytes | None:
+    """The bundled picture that a model's entry names; None if there is none of that name."""
+    if name not in PICTURES:
+        return None
+    package, path = PICTURES[name]
+    return resources.files(package).joinpath(path).read_bytes()
