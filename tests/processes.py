@@ -15,9 +15,10 @@ PATIENCE_S = 120
 
 
 def environment(state: Path, **extra: str) -> dict[str, str]:
-    """The environment of an ``incv3d`` that keeps everything in `state`."""
+    """The environment of an ``incv3d`` that keeps everything in `state`, and fetches nothing by itself."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("INCV3D_", "LOGS_"))}
-    return {**clean, "STATE_DIRECTORY": str(state), "INCV3D_CONFIG": "", **extra}
+    own = {"STATE_DIRECTORY": str(state), "INCV3D_CONFIG": "", "INCV3D_FETCH_WAIT_S": "0"}
+    return {**clean, **own, **extra}
 
 
 def run_incv3d(

@@ -201,8 +201,15 @@ class Daemon:
 
     def _load(self) -> Classifier:
         runs = self._config.session.warmup_runs
-        self._loaded = load_classifier(self._config, self._store, runs)
+        fetch = self._fetch if self._config.model.fetch_wait_s else None
+        self._loaded = load_classifier(self._config, self._store, runs, fetch=fetch)
         return self._loaded.classifier
+
+    def _fetch(self, name: str) -> None:
+        # Only here, because it imports an HTTP client, whose memory a daemon that has its model saves.
+        from incv3d.models.fetching import fetch_in_time
+
+        fetch_in_time(self._store, name, self._config.model.fetch_wait_s, LOG.info)
 
     def _deliver(self, result: Result) -> None:
         if result.refusal:

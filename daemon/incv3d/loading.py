@@ -40,17 +40,22 @@ class Loaded:
 
 
 def load_classifier(
-    config: Config, store: ModelStore, warmup_runs: int, progress: Callable[[str], None] = LOG.info
+    config: Config,
+    store: ModelStore,
+    warmup_runs: int,
+    progress: Callable[[str], None] = LOG.info,
+    fetch: Callable[[str], None] | None = None,
 ) -> Loaded:
     """Find the model, open its Session and warm it.
 
     :param warmup_runs: at most so many runs; 0 for a cold Session.
     :param progress: told what is going on, in one line a step.
+    :param fetch: called by ``auto`` to fetch a model; None: nothing is fetched.
     :raises ModelError: the model is not there, or damaged.
     :raises ConfigError: the engine that the configuration names cannot run it.
     :raises SessionError: the Session cannot be opened.
     """
-    resolution = find_model(config, store, progress)
+    resolution = find_model(config, store, progress, fetch)
     model = resolution.model
     progress(f"model {model.name}: {resolution.why}")
     check_engine(config.session.engine, model)
@@ -60,14 +65,20 @@ def load_classifier(
     return Loaded(classifier, model.name, classifier.session.facts, warmup)
 
 
-def find_model(config: Config, store: ModelStore, progress: Callable[[str], None]) -> Resolution:
+def find_model(
+    config: Config,
+    store: ModelStore,
+    progress: Callable[[str], None],
+    fetch: Callable[[str], None] | None = None,
+) -> Resolution:
     """The model that the configuration means: the network of one's own that it describes, or a known one.
 
+    :param fetch: called by ``auto`` to fetch a model; None: nothing is fetched.
     :raises ModelError: it is not there, or damaged.
     """
     name = config.model.name
     if not config.custom.file or name in load_catalog():
-        return resolve(name, store, progress)
+        return resolve(name, store, progress, fetch)
 
     def check(model: StoredModel) -> None:
         check_engine(config.session.engine, model)

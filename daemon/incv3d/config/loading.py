@@ -20,6 +20,7 @@ LARGEST_FILE = 1024 * 1024
 
 ENVIRONMENT = {
     "INCV3D_MODEL": "model.name",
+    "INCV3D_FETCH_WAIT_S": "model.fetch_wait_s",
     "INCV3D_THREADS": "session.threads",
     "INCV3D_PREPROCESS": "session.preprocess",
     "INCV3D_WARMUP_RUNS": "session.warmup_runs",

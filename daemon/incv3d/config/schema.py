@@ -42,6 +42,7 @@ class ModelSection(Section, frozen=True, kw_only=True):
 
     name: str = "auto"
     store: str = ""
+    fetch_wait_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 600.0
     top_k: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5
 
 

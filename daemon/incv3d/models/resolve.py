@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import resources
 
+from incv3d.models.bundled import imagenet_labels
 from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelError
+from incv3d.models.importing import add_golden_picture
 from incv3d.models.preparation import run_child
 from incv3d.models.store import GRAPH, LABELS, ModelStore, StoredModel
 
@@ -15,7 +16,7 @@ AUTO = "auto"
 PREFERRED = "inception-v3"
 EMBEDDED = "efficientnet-lite0"
 BUILDER = "incv3d.models.efficientnet"
-BUILDER_VERSION = 1
+BUILDER_VERSION = 2
 """Raised when the graph that the builder makes changes; a model built by an older one is built again."""
 
 
@@ -27,23 +28,44 @@ class Resolution:
     why: str
 
 
-def resolve(name: str, store: ModelStore, progress: Callable[[str], None]) -> Resolution:
+def resolve(
+    name: str,
+    store: ModelStore,
+    progress: Callable[[str], None],
+    fetch: Callable[[str], None] | None = None,
+) -> Resolution:
     """Find the model that the configuration names, or choose one for ``auto``.
 
     A model that is named is that model or an error, never another. The embedded one is built into the
     store when it is first asked for.
 
     :param progress: told, in one line, of anything that takes a while.
+    :param fetch: has a known model in the store when it returns, and raises ModelError when that cannot be;
+        None: nothing is fetched. Only ``auto`` calls it, and can do without.
     :raises ModelError: when it is not there, or damaged.
     """
     if name == EMBEDDED:
         return Resolution(_embedded(store, progress), "named in the configuration")
     if name != AUTO:
-        return Resolution(store.get(name), "named in the configuration")
-    if any(model.name == PREFERRED for model in store.models()):
+        return Resolution(_named(name, store), "named in the configuration")
+    if PREFERRED in store.names():
         return Resolution(store.get(PREFERRED), f"taken by `{AUTO}`, because it is in the store")
-    why = f"taken by `{AUTO}`, because {PREFERRED} is not in the store (incv3d model import FILE)"
-    return Resolution(_embedded(store, progress), why)
+    why = f"{PREFERRED} is not in the store (incv3d model fetch {PREFERRED})"
+    if fetch:
+        try:
+            fetch(PREFERRED)
+        except ModelError as error:
+            why = f"{PREFERRED} could not be fetched: {error}"
+        else:
+            return Resolution(store.get(PREFERRED), f"taken by `{AUTO}`, because it could be fetched")
+    return Resolution(_embedded(store, progress), f"taken by `{AUTO}`, because {why}")
+
+
+def _named(name: str, store: ModelStore) -> StoredModel:
+    entry = load_catalog().get(name)
+    if entry and entry.url and name not in store.names():
+        raise ModelError(f"{name} is not in {store.root} yet; fetch it: incv3d model fetch {name}")
+    return store.get(name)
 
 
 def _embedded(store: ModelStore, progress: Callable[[str], None]) -> StoredModel:
@@ -61,10 +83,11 @@ def _is_there(store: ModelStore, made_by: str) -> bool:
 
 
 def _build(store: ModelStore, made_by: str) -> None:
-    with store.adding(EMBEDDED, load_catalog()[EMBEDDED], replace=True, made_by=made_by) as folder:
+    entry = load_catalog()[EMBEDDED]
+    with store.adding(EMBEDDED, entry, replace=True, made_by=made_by) as folder:
         try:
             run_child(BUILDER, [str(folder / GRAPH)])
         except ModelError as error:
             raise ModelError(f"{EMBEDDED} could not be built: {error}") from None
-        labels = resources.files("incv3d.models").joinpath("data/imagenet-1k.tsv").read_bytes()
-        (folder / LABELS).write_bytes(labels)
+        (folder / LABELS).write_text(imagenet_labels(), "utf-8")
+        add_golden_picture(entry, folder)
