@@ -1,0 +1,154 @@
+"""``incv3d model show`` and ``verify``: what a model is, and whether it is still that."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from incv3d.cli.options import config_option, json_option
+from incv3d.cli.store import configured_store, how_to_get
+
+if TYPE_CHECKING:
+    from incv3d.models.entry import ModelEntry
+    from incv3d.models.labels import Labels
+    from incv3d.models.store import ModelStore, StoredModel
+
+
+@click.command()
+@click.argument("name")
+@config_option
+@click.option("--labels", "with_labels", is_flag=True, help="Every output: index, synset and all names.")
+@json_option
+def show(name: str, config_path: str | None, with_labels: bool, as_json: bool) -> None:
+    """Show what is known of the model NAME, in the store or not."""
+    store = configured_store(config_path)
+    stored, entry = _find(store, name)
+    if with_labels:
+        _show_labels(_labels(name, stored), as_json)
+    elif as_json:
+        import msgspec
+
+        click.echo(msgspec.json.encode({"name": name, "entry": entry, "stored": _stored_facts(stored)}))
+    else:
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_column(no_wrap=True)
+        table.add_column()
+        for fact, value in _facts(name, entry, stored).items():
+            table.add_row(fact, value)
+        Console(soft_wrap=True, highlight=False, markup=False).print(table)
+
+
+@click.command()
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@config_option
+def verify(names: tuple[str, ...], config_path: str | None) -> None:
+    """Check the files of the models NAME..., or of all models, against what was noted when they came."""
+    from incv3d.models.verifying import verify_model
+
+    store = configured_store(config_path)
+    damaged = False
+    for name in names or store.names():
+        findings = verify_model(store, name)
+        damaged = damaged or bool(findings)
+        for finding in findings:
+            click.echo(f"{name}: {finding}", err=True)
+        if not findings:
+            click.echo(f"{name}: whole")
+    if damaged:
+        sys.exit(1)
+
+
+def _find(store: ModelStore, name: str) -> tuple[StoredModel | None, ModelEntry]:
+    from incv3d.models.catalog import load_catalog
+
+    known = load_catalog().get(name)
+    if known and name not in store.names():
+        return None, known
+    stored = store.get(name)
+    return stored, stored.entry
+
+
+def _facts(name: str, entry: ModelEntry, stored: StoredModel | None) -> dict[str, str]:
+    low, high = ((value - entry.mean) / entry.scale for value in (0, 255))
+    fit = (
+        f"central square, {entry.crop_fraction:g} of the shorter side" if entry.fit == "crop" else "stretched"
+    )
+    facts = {
+        "name": name,
+        "network": {"graphdef": "frozen GraphDef", "tflite": "LiteRT flatbuffer"}[entry.format],
+        "input": f"{entry.input}, {entry.width}x{entry.height}, {entry.channel_order}, {entry.layout}",
+        "pixels": f"0 to 255 become {low:.5g} to {high:.5g}",
+        "picture": f"{fit}, {entry.interpolation}",
+        "output": f"{entry.output}, {entry.outputs} {entry.scores}",
+        "golden": _golden(entry),
+        "source": entry.source,
+        "URL": entry.url,
+        "file": _file(entry),
+        "licence": entry.licence,
+    }
+    if stored:
+        told = _stored_facts(stored)
+        facts |= {
+            "stored": f"{told['directory']}, since {told['imported_at']}",
+            "size": f"{told['size_bytes']} bytes",
+            "SHA-256": told["sha256"],
+            "prepared": "yes" if told["prepared"] else "no; when first needed",
+        }
+    else:
+        facts |= {"stored": how_to_get(name)}
+    return {fact: value for fact, value in facts.items() if value}
+
+
+def _golden(entry: ModelEntry) -> str:
+    golden = entry.golden
+    if golden is None:
+        return ""
+    score = "" if golden.score is None else f" {golden.score:g} (within {golden.tolerance:g})"
+    return f"{golden.picture} is `{golden.label}`{score}"
+
+
+def _file(entry: ModelEntry) -> str:
+    """The published file's size and checksum."""
+    size = f"{entry.archive_bytes} bytes" if entry.archive_bytes else ""
+    return ", ".join(filter(None, (size, entry.archive_sha256 and f"SHA-256 {entry.archive_sha256}")))
+
+
+def _stored_facts(stored: StoredModel | None) -> dict[str, Any]:
+    from incv3d.models.preparation import is_prepared
+
+    if stored is None:
+        return {}
+    manifest = stored.manifest
+    return {
+        "directory": str(stored.directory),
+        "imported_at": manifest.imported_at,
+        "size_bytes": manifest.size_bytes,
+        "sha256": manifest.sha256,
+        "labels_sha256": manifest.labels_sha256,
+        "prepared": is_prepared(stored),
+    }
+
+
+def _labels(name: str, stored: StoredModel | None) -> Labels:
+    from incv3d.models.entry import ModelError
+    from incv3d.models.labels import read_labels
+
+    if stored is None:
+        raise ModelError(f"{name} is not in the store; its labels come with it")
+    return read_labels(stored.labels, stored.entry.outputs)
+
+
+def _show_labels(labels: Labels, as_json: bool) -> None:
+    rows = [labels[index] for index in range(len(labels))]
+    if as_json:
+        import msgspec
+
+        click.echo(msgspec.json.encode(rows))
+        return
+    for label in rows:
+        click.echo(f"{label.index}\t{label.synset}\t{label.names}")

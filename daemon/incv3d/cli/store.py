@@ -1,0 +1,37 @@
+"""The model store that the configuration means, for the commands about models."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from incv3d.models.store import ModelStore
+
+
+def configured_store(config_path: str | None) -> ModelStore:
+    """The model store of the configuration at `config_path`.
+
+    :raises ConfigError: when the configuration cannot be used.
+    """
+    from incv3d.config import load_config
+    from incv3d.loading import open_store
+    from incv3d.paths import state_directory
+
+    return open_store(load_config(config_path).config, state_directory(os.environ))
+
+
+def say(line: str) -> None:
+    """A line for the person who waits; results go elsewhere."""
+    click.echo(line, err=True)
+
+
+def how_to_get(name: str) -> str:
+    """What to do to have the known model `name`, in a few words."""
+    from incv3d.models.resolve import EMBEDDED
+
+    if name == EMBEDDED:
+        return "comes with incv3d; built when first used"
+    return f"not here: incv3d model fetch {name}"
