@@ -22,18 +22,24 @@ def silent(line: str) -> None:
     raise AssertionError(f"nothing should take a while, but: {line}")
 
 
+def unwanted(name: str) -> None:
+    raise AssertionError(f"{name} should not be fetched")
+
+
 def test_a_named_model_is_that_model_or_an_error(tmp_path: Path) -> None:
     store = ModelStore(tmp_path)
     add(store, "mine")
-    assert resolve("mine", store, silent).model.name == "mine"
-    with pytest.raises(ModelError, match=r"no model `inception-v3` .*\(there: mine\)"):
-        resolve("inception-v3", store, silent)
+    assert resolve("mine", store, silent, unwanted).model.name == "mine"
+    with pytest.raises(ModelError, match=r"no model `other` .*\(there: mine\)"):
+        resolve("other", store, silent, unwanted)
+    with pytest.raises(ModelError, match=r"not in .* yet; fetch it: incv3d model fetch inception-v3"):
+        resolve("inception-v3", store, silent, unwanted)
 
 
 def test_auto_takes_inception_when_it_is_there_and_says_so(tmp_path: Path) -> None:
     store = ModelStore(tmp_path)
     add(store, "inception-v3")
-    resolution = resolve("auto", store, silent)
+    resolution = resolve("auto", store, silent, unwanted)
     assert resolution.model.name == "inception-v3" and "because it is in the store" in resolution.why
 
 
@@ -41,6 +47,22 @@ def test_auto_takes_the_embedded_model_otherwise_and_builds_it_only_once(state: 
     resolution = resolve("auto", ModelStore(state), silent)
     assert resolution.model.name == "efficientnet-lite0"
     assert "inception-v3 is not in the store" in resolution.why
+    assert (resolution.model.directory / "coffee.jpg").is_file()
+
+
+def test_auto_takes_inception_when_it_can_be_fetched(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    resolution = resolve("auto", store, silent, lambda name: add(store, name))
+    assert resolution.model.name == "inception-v3" and "because it could be fetched" in resolution.why
+
+
+def test_auto_does_without_when_it_cannot_be_fetched_and_says_why(state: Path) -> None:
+    def refused(name: str) -> None:
+        raise ModelError("no network")
+
+    resolution = resolve("auto", ModelStore(state), silent, refused)
+    assert resolution.model.name == "efficientnet-lite0"
+    assert resolution.why.endswith("because inception-v3 could not be fetched: no network")
 
 
 def test_a_build_that_fails_says_why_and_leaves_nothing(tmp_path: Path, monkeypatch) -> None:

@@ -35,6 +35,24 @@ def test_it_arrives_prepared_and_gives_the_same_scores(state: Path, exported: Pa
     np.testing.assert_allclose(got[0], got[1], atol=1e-5)
 
 
+def test_its_golden_picture_comes_along(state: Path, exported: Path, tmp_path: Path) -> None:
+    there = import_model(ModelStore(tmp_path), exported)
+    picture = (ModelStore(state).get(NAME).directory / "coffee.jpg").read_bytes()
+    assert (there.directory / "coffee.jpg").read_bytes() == picture
+
+
+@pytest.mark.parametrize("name", ["../climbed.jpg", "/tmp/climbed.jpg", "graph.pb", "manifest.json", ".."])
+def test_a_golden_picture_is_not_written_anywhere_else(exported: Path, tmp_path: Path, name: str) -> None:
+    with tarfile.open(exported) as archive:
+        mark = archive.extractfile(MARK)
+        assert mark
+        content = mark.read().replace(b"coffee.jpg", name.encode())
+    path = changed(exported, tmp_path / "changed.tar", MARK, content)
+    with pytest.raises(ModelError, match="is no name for a picture"):
+        import_model(ModelStore(tmp_path / "store"), path)
+    assert not list(tmp_path.rglob("climbed.jpg")) and not Path("/tmp/climbed.jpg").exists()
+
+
 def test_it_keeps_its_name_unless_it_is_given_another(exported: Path, tmp_path: Path) -> None:
     assert import_model(ModelStore(tmp_path), exported).name == NAME
 

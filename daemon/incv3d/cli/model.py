@@ -9,7 +9,7 @@ import click
 from incv3d.cli.model_fetch import fetch
 from incv3d.cli.model_show import show, verify
 from incv3d.cli.options import config_option
-from incv3d.cli.store import configured_store, how_to_get, say
+from incv3d.cli.store import configured_store, how_to_get, print_table, say
 
 
 @click.group()
@@ -25,15 +25,15 @@ for command in (show, fetch, verify):
 @config_option
 def list_models(config_path: str | None) -> None:
     """List the models in the store, and those that are known but not there."""
-    from rich.console import Console
     from rich.table import Table
 
     from incv3d.models.catalog import load_catalog
 
     store = configured_store(config_path)
     table = Table(box=None, pad_edge=False)
-    for heading in ("NAME", "INPUT", "OUTPUTS", "SIZE", "STATE"):
+    for heading in ("NAME", "INPUT", "OUTPUTS", "SIZE"):
         table.add_column(heading, no_wrap=True)
+    table.add_column("STATE")
     stored = {found.name: found for found in store.models()}
     entries = load_catalog() | {name: found.entry for name, found in stored.items()}
     for name, entry in sorted(entries.items()):
@@ -41,9 +41,8 @@ def list_models(config_path: str | None) -> None:
         size = f"{found.size_bytes / 1e6:.1f} MB" if found else ""
         state = f"since {found.manifest.imported_at}" if found else how_to_get(name)
         table.add_row(name, f"{entry.width}x{entry.height}", str(entry.outputs), size, state)
-    console = Console(soft_wrap=True)
-    console.print(table)
-    console.print(f"store: {store.root}", highlight=False)
+    print_table(table)
+    click.echo(f"store: {store.root}")
 
 
 @model.command("import")

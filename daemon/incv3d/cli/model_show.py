@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from incv3d.cli.options import config_option, json_option
-from incv3d.cli.store import configured_store, how_to_get
+from incv3d.cli.store import configured_store, how_to_get, print_table
 
 if TYPE_CHECKING:
     from incv3d.models.entry import ModelEntry
@@ -32,7 +32,6 @@ def show(name: str, config_path: str | None, with_labels: bool, as_json: bool) -
 
         click.echo(msgspec.json.encode({"name": name, "entry": entry, "stored": _stored_facts(stored)}))
     else:
-        from rich.console import Console
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False, show_header=False)
@@ -40,7 +39,7 @@ def show(name: str, config_path: str | None, with_labels: bool, as_json: bool) -
         table.add_column()
         for fact, value in _facts(name, entry, stored).items():
             table.add_row(fact, value)
-        Console(soft_wrap=True, highlight=False, markup=False).print(table)
+        print_table(table)
 
 
 @click.command()

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import click
 
+UNCUT_COLUMNS = 1000
+
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from incv3d.models.store import ModelStore
 
 
@@ -35,3 +40,11 @@ def how_to_get(name: str) -> str:
     if name == EMBEDDED:
         return "comes with incv3d; built when first used"
     return f"not here: incv3d model fetch {name}"
+
+
+def print_table(table: Table) -> None:
+    """Print `table`: as wide as the terminal, and uncut for whoever reads it through a pipe."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else UNCUT_COLUMNS
+    Console(width=width, highlight=False, markup=False).print(table)

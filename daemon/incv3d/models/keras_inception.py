@@ -33,13 +33,14 @@ def build(weights: Path) -> bytes:
 
     :raises ModelError: when the file does not hold the weights of Keras' Inception-v3.
     """
+    suffix = _suffix(weights)
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     model = tf.keras.applications.InceptionV3(weights=None)
     with tempfile.TemporaryDirectory() as scratch:
         # Keras tells the two layouts that it has had from each other by the file's name alone.
-        named = Path(scratch) / f"weights{_suffix(weights)}"
+        named = Path(scratch) / f"weights{suffix}"
         named.symlink_to(weights.absolute())
         try:
             model.load_weights(named)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tarfile
 import tempfile
 from collections.abc import Callable
@@ -32,6 +33,8 @@ MEMBERS = {
 
 GOLDEN = "golden-picture"
 """The picture that the model is checked by; only where its entry names one."""
+
+PICTURE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 LARGEST = {MARK: 1 << 20, LABELS: 64 << 20, f"{PREPARED}-{prepared.INDEX}": 16 << 20, GOLDEN: 16 << 20}
 LARGEST_MODEL = 1 << 30
@@ -116,7 +119,7 @@ def _members(file: Path, manifest: Manifest) -> dict[str, str]:
     if manifest.entry.golden is None:
         return MEMBERS
     picture = manifest.entry.golden.picture
-    if Path(picture).name != picture or picture in (*MEMBERS.values(), MANIFEST, PREPARED):
+    if not PICTURE_NAME.fullmatch(picture) or picture in (*MEMBERS.values(), MANIFEST, PREPARED):
         raise ModelError(f"{file}: damaged: `{picture}` is no name for a picture")
     return MEMBERS | {GOLDEN: picture}
 
@@ -133,6 +136,8 @@ def _check(file: Path, folder: Path, manifest: Manifest) -> None:
     found = sha256_of(folder / GRAPH)
     if found != manifest.sha256 or model.index.source_sha256 != manifest.sha256:
         raise ModelError(f"{file}: damaged: its graph is not the one that was exported")
+    if manifest.labels_sha256 not in ("", sha256_of(folder / LABELS)):
+        raise ModelError(f"{file}: damaged: its labels are not the ones that were exported")
     if sha256_of(folder / PREPARED / prepared.WEIGHTS) != model.index.weights_sha256:
         raise ModelError(f"{file}: damaged: its weights are not the ones that were exported")
 
