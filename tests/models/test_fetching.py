@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from archives import packed
 
+from archives import packed
 from incv3d.models import fetching
 from incv3d.models.catalog import load_catalog
 from incv3d.models.downloading import Patience

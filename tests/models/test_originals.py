@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from archives import GOOD, archive, graph
 
+from archives import GOOD, archive, graph
 from incv3d.models.bundled import golden_picture, imagenet_labels
 from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelEntry, ModelError

@@ -92,11 +92,12 @@ def _facts(name: str, entry: ModelEntry, stored: StoredModel | None) -> dict[str
     }
     if stored:
         told = _stored_facts(stored)
+        prepared = "yes" if told["prepared"] else "no; when first needed"
         facts |= {
             "stored": f"{told['directory']}, since {told['imported_at']}",
             "size": f"{told['size_bytes']} bytes",
             "SHA-256": told["sha256"],
-            "prepared": "yes" if told["prepared"] else "no; when first needed",
+            "prepared": prepared if entry.format == "graphdef" else "",
         }
     else:
         facts |= {"stored": how_to_get(name)}

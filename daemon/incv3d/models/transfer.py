@@ -55,6 +55,8 @@ def export_model(model: StoredModel, file: Path, progress: Callable[[str], None]
 
     :raises ModelError: when it cannot be prepared or written.
     """
+    if model.entry.format != "graphdef":
+        raise ModelError(f"{model.name} is a .tflite model, which needs no preparing: copy the file itself")
     progress(f"preparing {model.name} for any machine")
     try:
         with tempfile.TemporaryDirectory(prefix=".export-", dir=file.absolute().parent) as scratch:
