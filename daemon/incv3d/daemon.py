@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
+import platform
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import numpy
+import zmq
 
 from incv3d import __version__, wire
 from incv3d.classifier import Classifier
@@ -15,17 +21,24 @@ from incv3d.config import Config
 from incv3d.errors import Incv3dError
 from incv3d.events import EventQueue
 from incv3d.frames import Refusal, Result
+from incv3d.headers import is_large
 from incv3d.intake import Intake
 from incv3d.latency import DROPPED, RollingLatency
 from incv3d.loading import Loaded, load_classifier
-from incv3d.machine import read_machine
+from incv3d.machine import has_descriptors, read_machine
 from incv3d.mailbox import Mailbox
 from incv3d.models.store import ModelStore
 from incv3d.pipeline import Pipeline
 from incv3d.sinks.latency_log import LatencyLog, start_line, summary_line
 from incv3d.sources import Capture, open_source
+from incv3d.watch import Stall, StallWatch
 
 LOG = logging.getLogger(__name__)
+FAILED = 1
+"""The exit status when a thread has died."""
+HUNG = os.EX_SOFTWARE
+"""The exit status when a thread hangs: 70."""
+STOPPING = "the daemon is stopping"
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -51,10 +64,19 @@ class Died:
     """A thread cannot go on."""
 
     thread: str
-    error: Exception
+    error: BaseException
 
 
 Event = Ready | Drained | SourceEnded | Died
+
+
+class Loader(Protocol):
+    """Makes the classifier; :func:`incv3d.loading.load_classifier` does."""
+
+    def __call__(
+        self, config: Config, store: ModelStore, warmup_runs: int, *, fetch: Callable[[str], None] | None
+    ) -> Loaded:
+        """From the configuration to a warm classifier, with a model that `fetch` may have to get."""
 
 
 class Daemon:
@@ -63,21 +85,27 @@ class Daemon:
     Every other thread, and the signal handlers, speak to it through one queue of events; it alone decides.
 
     :param log_path: the latency log.
+    :param load: makes the classifier, in the thread that will run it.
     """
 
-    def __init__(self, config: Config, store: ModelStore, log_path: Path) -> None:
+    def __init__(
+        self, config: Config, store: ModelStore, log_path: Path, load: Loader = load_classifier
+    ) -> None:
         self._config = config
         self._store = store
+        self._load_classifier = load
         self._started = time.monotonic()
         self._events: EventQueue[Event] = EventQueue()
         self._loaded: Loaded | None = None
         self._state = "starting"
+        self._ailment = ""  # what is wrong, for as long as something is
         section = config.latency
         self._latency = RollingLatency(section.window_s, section.window_frames, self._started)
         self._latency_log = LatencyLog(log_path, section.max_bytes, section.keep)
-        self._mailbox = Mailbox(config.intake.queue_limit, config.intake.queue_bytes)
+        door = config.intake
+        self._mailbox = Mailbox(door.queue_limit, door.queue_bytes, door.peer_limit, is_large)
         self._intake = Intake(
-            config.intake, self._mailbox, self._describe, self._identity, self._count, self._died
+            door, self._mailbox, self._describe, self._identity, self._run_ms, self._count, self._died
         )
         self._pipeline = Pipeline(
             self._mailbox,
@@ -87,6 +115,7 @@ class Daemon:
             on_drained=lambda: self._events.put(Drained()),
             on_death=self._died,
         )
+        self._watch = StallWatch([self._intake.work, *self._pipeline.works], config.session.run_limit_s)
         self._captures: list[Capture] = []
 
     def run(self) -> int:
@@ -113,13 +142,22 @@ class Daemon:
 
     def _main_loop(self) -> int:
         next_line = time.monotonic() + self._config.latency.interval_s
+        next_look = time.monotonic()
         while True:
-            event = self._events.get(next_line - time.monotonic())
+            event = self._events.get(min(next_line, next_look) - time.monotonic())
             match event:
                 case None:
-                    next_line = max(next_line + self._config.latency.interval_s, time.monotonic())
-                    if self._state == "ready":
-                        self._write_line()
+                    now = time.monotonic()
+                    if now >= next_look:
+                        next_look = now + self._watch.interval_s
+                        if stall := self._watch.look():
+                            self._report_stall(stall)
+                            return HUNG
+                        self._look_at_descriptors()
+                    if now >= next_line:
+                        next_line = max(next_line + self._config.latency.interval_s, now)
+                        if self._state == "ready":
+                            self._write_line()
                 case signal.SIGHUP:
                     self._latency_log.reopen()
                 case signal.Signals():
@@ -131,7 +169,7 @@ class Daemon:
                     LOG.info("source %s has no more frames; the ZeroMQ door stays open", name)
                 case Died(thread, error):
                     self._report_death(thread, error)
-                    return 1
+                    return FAILED
 
     def _be_ready(self) -> None:
         assert self._loaded
@@ -174,11 +212,12 @@ class Daemon:
         for capture in self._captures:
             capture.close()
         for frame in self._mailbox.close():
-            self._deliver(Result.refused(frame, Refusal.SHUTTING_DOWN, "the daemon is stopping"))
+            self._deliver(Result.refused(frame, Refusal.SHUTTING_DOWN, STOPPING))
         # A Session that is still loading has nothing in flight, and one that died has nothing to wait for.
         if was_ready and status == 0 and not self._wait_until_drained(deadline):
             LOG.warning("not everything in flight could be answered within %g s", self._config.daemon.grace_s)
-        if not self._intake.close(timeout_s=max(1.0, deadline - time.monotonic())):
+        last_words = (Refusal.INTERNAL, self._ailment) if status else (Refusal.SHUTTING_DOWN, STOPPING)
+        if not self._intake.close(max(1.0, deadline - time.monotonic()), *last_words):
             LOG.warning("the intake did not close in time")
         if was_ready:
             self._write_line()
@@ -202,7 +241,7 @@ class Daemon:
     def _load(self) -> Classifier:
         runs = self._config.session.warmup_runs
         fetch = self._fetch if self._config.model.fetch_wait_s else None
-        self._loaded = load_classifier(self._config, self._store, runs, fetch=fetch)
+        self._loaded = self._load_classifier(self._config, self._store, runs, fetch=fetch)
         return self._loaded.classifier
 
     def _fetch(self, name: str) -> None:
@@ -221,10 +260,27 @@ class Daemon:
     def _count(self, outcome: Refusal | str) -> None:
         self._latency.count(time.monotonic(), outcome)
 
-    def _died(self, thread: str, error: Exception) -> None:
+    def _died(self, thread: str, error: BaseException) -> None:
         self._events.put(Died(thread, error))
 
-    def _report_death(self, thread: str, error: Exception) -> None:
+    def _report_stall(self, stall: Stall) -> None:
+        self._ailment = f"{stall.work.what} has taken {stall.for_s:.1f} s, and may not take longer"
+        LOG.error(
+            "%s (session.run_limit_s): the %s thread hangs; ending with status %d",
+            self._ailment,
+            stall.work.name,
+            HUNG,
+        )
+
+    def _look_at_descriptors(self) -> None:
+        if has_descriptors():
+            self._ailment = ""
+        elif not self._ailment:
+            self._ailment = "all file descriptors are in use: nobody can connect (LimitNOFILE, ulimit -n)"
+            LOG.error("%s", self._ailment)
+
+    def _report_death(self, thread: str, error: BaseException) -> None:
+        self._ailment = f"the {thread} thread died: {error}"
         if isinstance(error, Incv3dError):
             LOG.error("%s", error)
         else:
@@ -237,21 +293,51 @@ class Daemon:
     def _identity(self) -> tuple[str, str]:
         return (self._loaded.model, self._loaded.facts.engine) if self._loaded else ("", "")
 
+    def _run_ms(self) -> float | None:
+        """How long a run takes at the moment."""
+        latest = self._latency.latest_run_ms()
+        if latest is None and self._loaded and self._loaded.warmup.runs_ms:
+            return self._loaded.warmup.runs_ms[-1]
+        return latest
+
+    def _health(self) -> str:
+        failures = self._pipeline.failures_in_a_row
+        return self._ailment or (f"the Session failed {failures} times in a row" if failures else "ok")
+
     def _describe(self, operation: wire.Operation) -> dict[str, Any]:
         """What ``ping``, ``stats`` and ``info`` answer."""
+        match operation:
+            case "ping":
+                return {"state": self._state}
+            case "info":
+                return {"state": self._state, **self._info()}
+            case "stats":
+                return {"state": self._state, "health": self._health(), **self._stats()}
+
+    def _info(self) -> dict[str, Any]:
         model, engine = self._identity()
-        facts: dict[str, Any] = {"state": self._state}
-        if operation == "info":
-            facts |= {"version": __version__, "model": model, "engine": engine}
-            if self._loaded:
-                facts |= {"session": asdict(self._loaded.facts)}
-        elif operation == "stats":
-            now = time.monotonic()
-            facts |= {
-                "uptime_s": round(now - self._started, 3),
-                "queue_depth": len(self._mailbox),
-                "totals": self._latency.totals(),
-                "window": asdict(self._latency.summary(now)),
-                "machine": asdict(read_machine()),
-            }
+        versions = {
+            "incv3d": __version__,
+            "python": platform.python_version(),
+            "numpy": numpy.__version__,
+            "pyzmq": zmq.__version__,
+            "zmq": zmq.zmq_version(),
+        }
+        facts = {"version": __version__, "model": model, "engine": engine, "versions": versions}
+        if self._loaded:
+            versions[engine] = self._loaded.facts.version
+            facts["session"] = asdict(self._loaded.facts)
         return facts
+
+    def _stats(self) -> dict[str, Any]:
+        now = time.monotonic()
+        model, engine = self._identity()
+        return {
+            "uptime_s": round(now - self._started, 3),
+            "model": model,
+            "engine": engine,
+            **self._intake.status(),
+            "outcomes": self._latency.totals(),
+            "window": asdict(self._latency.summary(now)),
+            "machine": asdict(read_machine()),
+        }

@@ -69,6 +69,12 @@ class Frame:
     id: FrameId = None
     ticket: int | None = None
     """The number under which the intake keeps the sender's address; None for a camera's frame."""
+    peer: bytes = b""
+    """The connection that it came over, for fairness between them; empty for a camera's frame."""
+
+    def has_expired(self, now: float) -> bool:
+        """Whether nobody wants its result any more at `now` (monotonic)."""
+        return self.deadline is not None and self.deadline <= now
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import math
 import os
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import zmq
@@ -20,18 +21,45 @@ from incv3d.config import IntakeSection
 from incv3d.errors import Incv3dError
 from incv3d.frames import Frame, FrameId, Refusal, Result
 from incv3d.mailbox import Mailbox
+from incv3d.watch import Work
 
 LOG = logging.getLogger(__name__)
 RECEIVE_BURST = 64
-"""Messages read between two looks at the outbox, so that a flood of requests cannot hold up answers."""
+"""Messages read between two looks at whether the door is closing."""
 LAST_BURST = 1000
 """Messages read at the end, each answered `shutting_down`; a flood must not keep the daemon from stopping."""
+MOST_PARTS = 5
+"""Parts of one message that are kept: address, delimiter, header, picture, and one that shows that it is too
+long. ZeroMQ itself has no limit, and hands over whole messages only."""
 RECEIVE_HIGH_WATER_MARK = 4
-"""Messages that ZeroMQ may hold for one peer before TCP pushes back; requests wait in the mailbox instead."""
+"""Messages that ZeroMQ may hold for one peer before TCP pushes back; the mailbox is where requests wait."""
 SEND_HIGH_WATER_MARK = 1000
-"""Answers and results that ZeroMQ may hold for one peer that does not read; further ones are dropped."""
+"""Answers and results that ZeroMQ may hold for one peer that does not read, beyond what the kernel holds: about
+700 kB. Further ones are dropped, for that peer alone."""
+LARGEST_SUBSCRIPTION = 1024
+"""Bytes of what a subscriber may send; topics are shorter."""
+HEARTBEAT_MS = 10_000
+HEARTBEAT_TIMEOUT_MS = 30_000
+"""A peer that says nothing for so long, not even to the heartbeat, has vanished or was stopped: its connection
+is closed and what is held for it let go. One that was only stopped connects again by itself."""
+HANDSHAKE_MS = 10_000
+"""A connection that has not introduced itself by then is closed; it takes one of the descriptors."""
 LINGER_MS = 1000
 """How long closing waits for the last answers to leave the machine."""
+RETRY_MS = 1000
+"""When to try again, as long as no run has shown how long one takes."""
+PEERS_REMEMBERED = 1024
+LATELY_S = 60.0
+"""`stats` counts the peers that were heard of within so many seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A request that has no answer yet."""
+
+    envelope: list[bytes]
+    """The parts under which its answer is sent."""
+    id: FrameId = None
 
 
 class IntakeError(Incv3dError):
@@ -41,8 +69,11 @@ class IntakeError(Incv3dError):
 class Intake:
     """A ROUTER socket for requests and a PUB socket for results, served by one thread.
 
+    Every request has a ticket until it is answered, and whoever answers a ticket first does so alone.
+
     :param describe: answers ``ping``, ``stats`` and ``info`` with a dictionary.
     :param identity: model and engine, for the answers; asked for each.
+    :param run_ms: how long a run takes at the moment, if that is known; for those told to come again.
     :param on_refused: told of every request that never reached the pipeline.
     :param on_death: told the thread's name and the error when the thread cannot go on.
     """
@@ -53,24 +84,29 @@ class Intake:
         mailbox: Mailbox,
         describe: Callable[[wire.Operation], dict[str, Any]],
         identity: Callable[[], tuple[str, str]],
+        run_ms: Callable[[], float | None],
         on_refused: Callable[[Refusal], None],
-        on_death: Callable[[str, Exception], None],
+        on_death: Callable[[str, BaseException], None],
     ) -> None:
         self._section = section
         self._mailbox = mailbox
         self._describe = describe
         self._identity = identity
+        self._run_ms = run_ms
         self._on_refused = on_refused
         self._on_death = on_death
-        self._waiting: dict[int, list[bytes]] = {}  # the envelope under which each answer is sent
+        self.work = Work("intake", "receiving and answering")
+        self._open: dict[int, _Open] = {}
         self._tickets = itertools.count(1)
+        self._undelivered = 0
+        self._peers: OrderedDict[bytes, float] = OrderedDict()  # when each was heard of, the latest last
         self._outbox: deque[Result] = deque()
         self._closing = threading.Event()
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._context = zmq.Context()
         self._router = self._context.socket(zmq.ROUTER)
         self._publisher = self._context.socket(zmq.PUB) if section.publish else None
-        self._thread = threading.Thread(target=self._guard, name="intake", daemon=True)
+        self._thread = threading.Thread(target=self._guard, name=self.work.name, daemon=True)
 
     def open(self) -> None:
         """Bind both addresses.
@@ -79,38 +115,53 @@ class Intake:
         """
         router = self._router
         router.set(zmq.RCVHWM, RECEIVE_HIGH_WATER_MARK)
-        router.set(zmq.SNDHWM, SEND_HIGH_WATER_MARK)
-        router.set(zmq.LINGER, LINGER_MS)
         # Cut off before the whole message is in memory; up to half of this it is answered politely.
         router.set(zmq.MAXMSGSIZE, 2 * self._section.max_message_bytes)
         # A peer that reconnects under its own name takes that name over, instead of being ignored.
         router.set(zmq.ROUTER_HANDOVER, 1)
-        # A peer that vanished without a word is noticed, and what is held for it let go.
-        router.set(zmq.HEARTBEAT_IVL, 10_000)
-        router.set(zmq.HEARTBEAT_TIMEOUT, 30_000)
-        self._bind(router, self._section.bind, "intake.bind")
+        # An answer that cannot be sent is known, and counted, instead of being dropped unseen.
+        router.set(zmq.ROUTER_MANDATORY, 1)
+        self._bind(router, self._section.bind, "intake.bind", LINGER_MS)
         if self._publisher:
-            self._publisher.set(zmq.SNDHWM, SEND_HIGH_WATER_MARK)
-            self._publisher.set(zmq.LINGER, 0)
-            self._bind(self._publisher, self._section.publish, "intake.publish")
+            self._publisher.set(zmq.MAXMSGSIZE, LARGEST_SUBSCRIPTION)
+            self._bind(self._publisher, self._section.publish, "intake.publish", 0)
 
     def start(self) -> None:
         """Begin to receive."""
         self._thread.start()
+
+    def status(self) -> dict[str, Any]:
+        """For ``stats``: what is unanswered, what could not be answered, who was there lately."""
+        since = time.monotonic() - LATELY_S
+        lately = sum(1 for heard in list(self._peers.values()) if heard >= since)
+        return {
+            "queue_depth": len(self._mailbox),
+            "queue_limit": self._section.queue_limit,
+            "unanswered": len(self._open) - 1,  # this question is the one
+            "undelivered": self._undelivered,
+            "peers": {"seen": lately, "waiting": self._mailbox.peers},
+        }
 
     def deliver(self, result: Result) -> None:
         """Answer and publish `result`; callable from any thread."""
         self._outbox.append(result)
         self._wake()
 
-    def close(self, timeout_s: float) -> bool:
-        """Send what is in the outbox, refuse what still waits, and close; False if that took too long."""
+    def close(self, timeout_s: float, refusal: Refusal, detail: str) -> bool:
+        """Send what is in the outbox, answer what is still open with `refusal`, and close.
+
+        :returns: False when the thread did not end in time; then nothing is closed.
+        """
         self._closing.set()
         self._wake()
         if self._thread.ident:
             self._thread.join(timeout_s)
             if self._thread.is_alive():
                 return False
+            # The thread has ended, in peace or not: its sockets are now this thread's.
+            self._send_outbox()
+            for ticket, request in list(self._open.items()):
+                self._refuse(ticket, refusal, detail, request.id)
         for socket in (self._router, self._publisher):
             if socket:
                 socket.close()
@@ -119,7 +170,12 @@ class Intake:
         os.close(self._wake_writer)
         return True
 
-    def _bind(self, socket: zmq.Socket[bytes], address: str, key: str) -> None:
+    def _bind(self, socket: zmq.Socket[bytes], address: str, key: str, linger_ms: int) -> None:
+        socket.set(zmq.SNDHWM, SEND_HIGH_WATER_MARK)
+        socket.set(zmq.LINGER, linger_ms)
+        socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+        socket.set(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+        socket.set(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
         try:
             socket.bind(address)
         except zmq.ZMQError as error:
@@ -134,8 +190,8 @@ class Intake:
     def _guard(self) -> None:
         try:
             self._serve()
-        except Exception as error:  # noqa: BLE001 - a thread's last words: the daemon decides what follows
-            self._on_death("intake", error)
+        except BaseException as error:  # noqa: BLE001 - a thread's last words: the daemon decides what follows
+            self._on_death(self.work.name, error)
 
     def _serve(self) -> None:
         poller = zmq.Poller()
@@ -143,57 +199,103 @@ class Intake:
         poller.register(self._wake_reader, zmq.POLLIN)
         while not self._closing.is_set():
             ready = dict(poller.poll())
-            if self._wake_reader in ready:
-                os.read(self._wake_reader, 4096)
-            self._send_outbox()
-            if self._router in ready:
-                self._receive_burst()
+            with self.work.piece():
+                if self._wake_reader in ready:
+                    os.read(self._wake_reader, 4096)
+                self._send_outbox()
+                if self._router in ready:
+                    self._receive_burst(RECEIVE_BURST)
         self._receive_burst(LAST_BURST)
-        self._send_outbox()
-        for ticket in list(self._waiting):
-            self._reply(ticket, wire.refuse(Refusal.SHUTTING_DOWN, "the daemon is stopping", None, 0))
 
-    def _receive_burst(self, most: int = RECEIVE_BURST) -> None:
+    def _receive_burst(self, most: int) -> None:
         for _ in range(most):
             try:
-                parts = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
+                parts, count = self._next_message()
             except zmq.Again:
                 return
-            self._receive(parts)
+            self._receive(parts, count)
+            if self._outbox:  # a flood of requests must not hold up answers
+                self._send_outbox()
 
-    def _receive(self, parts: list[zmq.Frame]) -> None:
+    def _next_message(self) -> tuple[list[zmq.Frame], int]:
+        """The first parts of the next message, and how many it had."""
+        parts: list[zmq.Frame] = []
+        count = 0
+        more = True
+        while more:
+            part = self._router.recv(zmq.NOBLOCK, copy=False)
+            more = part.more
+            count += 1
+            if count <= MOST_PARTS:
+                parts.append(part)
+        return parts, count
+
+    def _receive(self, parts: list[zmq.Frame], count: int) -> None:
         now = wire.Clocks(time.monotonic(), time.time())
-        envelope_length = 2 if len(parts) > 2 and not len(parts[1]) else 1
+        envelope_length = 2 if count > 2 and not len(parts[1]) else 1
+        envelope = [part.bytes for part in parts[:envelope_length]]
         ticket = next(self._tickets)
-        self._waiting[ticket] = [part.bytes for part in parts[:envelope_length]]
+        self._open[ticket] = _Open(envelope)
+        self._remember(envelope[0], now.monotonic)
         body: list[wire.Bytes] = [part.buffer for part in parts[envelope_length:]]
         try:
-            if not body:
-                raise wire.BadRequest("an empty message")
-            intent = wire.parse(body, now, self._section.ttl_ms, self._section.max_message_bytes)
+            if count > MOST_PARTS:
+                raise wire.BadRequest(wire.too_many_parts(count - envelope_length))
+            self._do(
+                ticket, envelope, wire.parse(body, now, self._section.ttl_ms, self._section.max_message_bytes)
+            )
         except wire.BadRequest as error:
             self._refuse(ticket, error.refusal, str(error), error.id)
-            return
+        except Exception:
+            # Whatever somebody sent must cost that request, not the daemon.
+            LOG.exception("a request of %d parts could not be handled", count - envelope_length)
+            self._refuse(ticket, Refusal.INTERNAL, "the daemon failed at it; see its log", None)
+
+    def _remember(self, peer: bytes, now: float) -> None:
+        self._peers[peer] = now
+        self._peers.move_to_end(peer)
+        if len(self._peers) > PEERS_REMEMBERED:
+            self._peers.popitem(last=False)
+
+    def _do(self, ticket: int, envelope: list[bytes], intent: wire.Intent) -> None:
         if intent.operation:
             self._reply(ticket, wire.report(intent.operation, intent.id, self._describe(intent.operation)))
         elif intent.frame:
-            self._admit(replace(intent.frame, ticket=ticket), ticket)
+            self._open[ticket] = _Open(envelope, intent.id)
+            self._admit(replace(intent.frame, ticket=ticket, peer=envelope[0]), ticket)
 
     def _admit(self, frame: Frame, ticket: int) -> None:
-        if frame.deadline is not None and frame.deadline <= frame.received:
+        if frame.has_expired(frame.received):
             self._refuse(ticket, Refusal.EXPIRED, "its time to live had ended when it arrived", frame.id)
             return
         refusal = self._mailbox.offer(frame)
+        if refusal is Refusal.BUSY and self._purge(frame.received):
+            refusal = self._mailbox.offer(frame)
         if refusal is Refusal.BUSY:
-            self._refuse(
-                ticket, refusal, f"{len(self._mailbox)} frames wait already; send it again later", frame.id
-            )
+            waiting = len(self._mailbox)
+            detail = f"{waiting} frames wait already; send it again later"
+            self._refuse(ticket, refusal, detail, frame.id, self._retry_ms(waiting))
         elif refusal:
             self._refuse(ticket, refusal, "the daemon is stopping", frame.id)
 
-    def _refuse(self, ticket: int, refusal: Refusal, detail: str, id: FrameId) -> None:
+    def _purge(self, now: float) -> bool:
+        """Whether frames that nobody wants any more could be let go to make room."""
+        expired = self._mailbox.purge(now)
+        for frame in expired:
+            if frame.ticket is not None:
+                detail = "its time to live ended before its turn"
+                self._refuse(frame.ticket, Refusal.EXPIRED, detail, frame.id)
+        return bool(expired)
+
+    def _retry_ms(self, waiting: int) -> int:
+        run_ms = self._run_ms()
+        return RETRY_MS if run_ms is None else math.ceil(run_ms * max(1, waiting))
+
+    def _refuse(
+        self, ticket: int, refusal: Refusal, detail: str, id: FrameId, retry_ms: int | None = None
+    ) -> None:
         self._on_refused(refusal)
-        self._reply(ticket, wire.refuse(refusal, detail, id, len(self._mailbox)))
+        self._reply(ticket, wire.refuse(refusal, detail, id, len(self._mailbox), retry_ms))
 
     def _send_outbox(self) -> None:
         while self._outbox:
@@ -205,9 +307,12 @@ class Intake:
                 self._publisher.send_multipart([wire.topic(result.source), data], zmq.NOBLOCK)
 
     def _reply(self, ticket: int, data: bytes) -> None:
-        envelope = self._waiting.pop(ticket)
+        request = self._open.pop(ticket, None)
+        if request is None:  # answered already, when the thread that now comes with a result was given up
+            return
         try:
-            self._router.send_multipart([*envelope, data], zmq.NOBLOCK)
+            self._router.send_multipart([*request.envelope, data], zmq.NOBLOCK)
         except zmq.ZMQError as error:
             # The peer is gone, or does not read: its answer has nowhere to go.
+            self._undelivered += 1
             LOG.debug("an answer could not be sent: %s", error.strerror)

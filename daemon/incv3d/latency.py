@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from collections import Counter, deque
@@ -10,9 +11,13 @@ from dataclasses import dataclass
 
 from incv3d.frames import Refusal, Timings
 
+LATEST_RUNS = 15
+"""Runs that an estimate of the next one is made from."""
 DROPPED = "dropped"
 """The outcome of a camera's frame that a newer one replaced before it was taken."""
 
+OUTCOMES = ("ok", *(refusal.value for refusal in Refusal), DROPPED)
+"""Everything that can become of a frame."""
 BAD = (Refusal.BAD_IMAGE, Refusal.BAD_REQUEST, Refusal.TOO_LARGE, Refusal.INTERNAL)
 """The refusals that count as errors: something is wrong with the frame or with the daemon."""
 
@@ -110,14 +115,15 @@ class RollingLatency:
             self._totals[outcome] += 1
 
     def totals(self) -> dict[str, int]:
-        """Frames since the start by outcome: ``ok``, the refusals, ``dropped``."""
+        """Frames since the start by outcome: ``ok``, every refusal, ``dropped``."""
         with self._lock:
-            return dict(self._totals)
+            return {outcome: self._totals[outcome] for outcome in OUTCOMES}
 
-    def median_run_ms(self) -> float | None:
-        """The window's median run; None while nothing has run."""
+    def latest_run_ms(self) -> float | None:
+        """The median of the latest few runs, whatever the window; None while nothing has run."""
         with self._lock:
-            runs = sorted(timings.run_ms for _, timings in self._frames)
+            latest = itertools.islice(reversed(self._frames), LATEST_RUNS)
+            runs = sorted(timings.run_ms for _, timings in latest)
         return percentile(runs, 50) if runs else None
 
     def summary(self, now: float) -> Summary:

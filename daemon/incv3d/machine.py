@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,15 @@ def read_machine(sys_root: Path = Path("/sys"), proc_root: Path = Path("/proc"))
         throttled=_number(sys_root / THROTTLED, 16),
         rss_mb=_rss_mb(proc_root / "self" / "status"),
     )
+
+
+def has_descriptors() -> bool:
+    """Whether this process may open one more file or connection."""
+    try:
+        os.close(os.open("/", os.O_PATH | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 def _number(path: Path, base: int) -> int | None:

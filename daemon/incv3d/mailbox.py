@@ -4,81 +4,176 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from incv3d.frames import Frame, Refusal
+
+
+@dataclass(slots=True)
+class _Share:
+    """What one peer has waiting."""
+
+    frames: int = 0
+    size_bytes: int = 0
+
+
+class _Line:
+    """The frames that one decoder takes: peers in turn, cameras and peers in turn."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self.changed = threading.Condition(lock)
+        self.requests: dict[bytes, deque[Frame]] = {}  # by peer, in the order of their turns
+        self.slots: dict[str, Frame] = {}  # by camera
+        self._camera_turn = False
+
+    @property
+    def camera_is_next(self) -> bool:
+        return bool(self.slots) and (self._camera_turn or not self.requests)
+
+    def take_from_camera(self) -> Frame:
+        self._camera_turn = False
+        return self.slots.pop(next(iter(self.slots)))
+
+    def take_from_peer(self) -> Frame:
+        self._camera_turn = True
+        peer = next(iter(self.requests))
+        waiting = self.requests.pop(peer)
+        frame = waiting.popleft()
+        if waiting:  # to the back of the line
+            self.requests[peer] = waiting
+        return frame
 
 
 class Mailbox:
     """Bounded in frames and in bytes: requests wait in line, a camera's frame replaces its older one.
 
-    A request is either admitted or refused at once. A camera has one slot: the newest frame wins, so that
-    nobody is handed a stale one. When both wait, they are taken in turn: neither starves the other.
+    A request is either admitted or refused at once; what is admitted is never turned out for another. A
+    peer's frame is admitted if what the peer then has waiting, in frames and in bytes, is no more than what
+    was free: one peer alone fills half the room, and the more have filled it, the less each may have, so
+    that there is a place for the next (the dynamic thresholds of Choudhury and Hahne, 1998, with a factor of
+    1). Peers are served in turn. A peer is a connection: who floods over many connections is many peers.
 
-    :param limit: requests that may wait.
+    A camera has one slot: the newest frame wins, so that nobody is handed a stale one. When cameras and peers
+    wait, they are taken in turn: neither starves the other.
+
+    There are two lines, so that frames that take long to decode hold up each other alone.
+
+    :param limit: requests that may wait, in both lines together.
     :param limit_bytes: bytes that waiting requests may hold together; a single larger one is admitted
         when nothing else waits.
+    :param peer_limit: requests of one peer that may wait.
+    :param is_large: whether a frame belongs into the line of those that take long.
     """
 
-    def __init__(self, limit: int, limit_bytes: int) -> None:
+    def __init__(
+        self, limit: int, limit_bytes: int, peer_limit: int, is_large: Callable[[Frame], bool]
+    ) -> None:
         self._limit = limit
         self._limit_bytes = limit_bytes
-        self._requests: deque[Frame] = deque()
-        self._requests_bytes = 0
-        self._slots: dict[str, Frame] = {}
-        self._camera_turn = False
+        self._peer_limit = peer_limit
+        self._is_large = is_large
+        self._lock = threading.Lock()
+        self._lines = (_Line(self._lock), _Line(self._lock))
+        self._shares: dict[bytes, _Share] = {}
+        self._total = _Share()
         self._closed = False
-        self._changed = threading.Condition()
 
     def __len__(self) -> int:
         """Requests that wait."""
-        return len(self._requests)
+        return self._total.frames
+
+    @property
+    def peers(self) -> int:
+        """Peers that have requests waiting."""
+        return len(self._shares)
 
     def offer(self, frame: Frame) -> Refusal | None:
         """Put a request in line; returns why it was refused, or None."""
-        size_bytes = len(frame.data)
-        with self._changed:
+        line = self._lines[self._is_large(frame)]
+        with self._lock:
             if self._closed:
                 return Refusal.SHUTTING_DOWN
-            too_heavy = self._requests and self._requests_bytes + size_bytes > self._limit_bytes
-            if len(self._requests) >= self._limit or too_heavy:
+            if not self._has_room_for(frame):
                 return Refusal.BUSY
-            self._requests.append(frame)
-            self._requests_bytes += size_bytes
-            self._changed.notify()
+            line.requests.setdefault(frame.peer, deque()).append(frame)
+            self._count(frame, 1)
+            line.changed.notify()
         return None
 
     def replace(self, frame: Frame) -> Frame | None:
         """Put a camera's newest frame in its slot; returns the one that it replaced, now dropped."""
-        with self._changed:
+        large = self._is_large(frame)
+        line, other = self._lines[large], self._lines[not large]
+        with self._lock:
             if self._closed:
                 return frame
-            dropped = self._slots.get(frame.source)
-            self._slots[frame.source] = frame
-            self._changed.notify()
+            dropped = other.slots.pop(frame.source, None) or line.slots.get(frame.source)
+            line.slots[frame.source] = frame
+            line.changed.notify()
         return dropped
 
-    def take(self) -> Frame | None:
-        """Wait for the next frame; None once the mailbox is closed."""
-        with self._changed:
-            while not (self._closed or self._requests or self._slots):
-                self._changed.wait()
-            if self._closed:
-                return None
-            if self._slots and (self._camera_turn or not self._requests):
-                self._camera_turn = False
-                return self._slots.pop(next(iter(self._slots)))
-            self._camera_turn = True
-            frame = self._requests.popleft()
-            self._requests_bytes -= len(frame.data)
-            return frame
+    def take(self, large: bool) -> Frame | None:
+        """Wait for the next frame of one line; None once the mailbox is closed."""
+        line = self._lines[large]
+        with self._lock:
+            while not self._closed:
+                if line.camera_is_next:
+                    return line.take_from_camera()
+                if line.requests:
+                    frame = line.take_from_peer()
+                    self._count(frame, -1)
+                    return frame
+                line.changed.wait()
+        return None
+
+    def purge(self, now: float) -> list[Frame]:
+        """Take out the requests whose time to live has ended, and return them."""
+        with self._lock:
+            return self._remove(lambda frame: frame.has_expired(now))
 
     def close(self) -> list[Frame]:
         """Admit nothing more; returns the requests that waited and will not be taken."""
-        with self._changed:
+        with self._lock:
             self._closed = True
-            waiting = list(self._requests)
-            self._requests.clear()
-            self._requests_bytes = 0
-            self._slots.clear()
-            self._changed.notify_all()
+            waiting = self._remove(lambda frame: True)
+            for line in self._lines:
+                line.slots.clear()
+                line.changed.notify_all()
         return waiting
+
+    def _has_room_for(self, frame: Frame) -> bool:
+        if not self._total.frames:
+            return True
+        share = self._shares.get(frame.peer, _Share())
+        free = self._limit - self._total.frames
+        free_bytes = self._limit_bytes - self._total.size_bytes
+        return (
+            share.frames < self._peer_limit
+            and share.frames + 1 <= free
+            and share.size_bytes + len(frame.data) <= free_bytes
+        )
+
+    def _remove(self, unwanted: Callable[[Frame], bool]) -> list[Frame]:
+        removed: list[Frame] = []
+        for line in self._lines:
+            for peer, waiting in list(line.requests.items()):
+                gone = [frame for frame in waiting if unwanted(frame)]
+                if gone:
+                    removed += gone
+                    kept = deque(frame for frame in waiting if not unwanted(frame))
+                    if kept:
+                        line.requests[peer] = kept
+                    else:
+                        del line.requests[peer]
+        for frame in removed:
+            self._count(frame, -1)
+        return removed
+
+    def _count(self, frame: Frame, sign: int) -> None:
+        share = self._shares.setdefault(frame.peer, _Share())
+        for each in (share, self._total):
+            each.frames += sign
+            each.size_bytes += sign * len(frame.data)
+        if not share.frames:
+            del self._shares[frame.peer]

@@ -1,4 +1,4 @@
-"""The two worker threads: one decodes the next frame while the other runs the Session on this one."""
+"""The worker threads: two decode the next frames while a third runs the Session on this one."""
 
 from __future__ import annotations
 
@@ -7,24 +7,41 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from incv3d.classifier import Classifier, Prepared
 from incv3d.frames import Frame, Refusal, Result
 from incv3d.mailbox import Mailbox
 from incv3d.preprocess import PictureError
 from incv3d.sessions.base import BadFeed, SessionError
+from incv3d.watch import Work
 
 LOG = logging.getLogger(__name__)
 FAILURES_IN_A_ROW = 5
 """A Session that fails so often without one good run is broken; restarting is the supervisor's business."""
 
 
+class _Lane:
+    """One decoder: the line of the mailbox that it serves, and the one place that its decoded frame has."""
+
+    def __init__(self, name: str, large: bool) -> None:
+        self.work = Work(name, "decoding a frame")
+        self.large = large
+        # Taken before a frame is, so that nothing grows old decoded: the Session gives it back.
+        self.place = threading.Lock()
+
+
 class Pipeline:
     """Takes frames from the mailbox and delivers one result for each.
 
+    Ordinary frames and large ones are decoded by a thread each, and the Session takes what is ready first:
+    a picture of 64 million pixels, which takes as long to decode as many runs, holds up nobody but the next
+    such picture. Three frames at most are out of the mailbox: one that runs, and for each decoder one that
+    is being decoded or waits decoded.
+
     :param load: opens and warms the Session; called in the thread that will run it, so that the main
         thread stays free to answer signals meanwhile.
-    :param deliver: takes every result; called from both threads.
+    :param deliver: takes every result; called from all threads.
     :param on_ready: told once, when `load` has returned.
     :param on_drained: told when the mailbox was closed and every frame taken from it has its result.
     :param on_death: told the thread's name and the error when a thread cannot go on.
@@ -37,7 +54,7 @@ class Pipeline:
         deliver: Callable[[Result], None],
         on_ready: Callable[[], None],
         on_drained: Callable[[], None],
-        on_death: Callable[[str, Exception], None],
+        on_death: Callable[[str, BaseException], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._mailbox = mailbox
@@ -47,18 +64,26 @@ class Pipeline:
         self._on_drained = on_drained
         self._on_death = on_death
         self._clock = clock
-        # One place: a decoded frame waits while another runs, and no more than that grows old.
-        self._prepared: queue.Queue[Prepared | None] = queue.Queue(maxsize=1)
+        self._lanes = (_Lane("decode", large=False), _Lane("decode-large", large=True))
+        self._running = Work("session", "running the Session")
+        self._ready: queue.SimpleQueue[tuple[_Lane, Prepared | None]] = queue.SimpleQueue()
+        self.failures_in_a_row = 0
+        """Runs that failed since the last good one."""
+
+    @property
+    def works(self) -> tuple[Work, ...]:
+        """What each thread is at."""
+        return (self._running, *(lane.work for lane in self._lanes))
 
     def start(self) -> None:
         """Begin: load, warm, and serve the mailbox until it is closed."""
-        self._spawn("session", self._load_and_run)
+        self._spawn(self._running.name, self._load_and_run)
 
     def _spawn(self, name: str, work: Callable[[], None]) -> None:
         def guarded() -> None:
             try:
                 work()
-            except Exception as error:  # noqa: BLE001 - a thread's last words: the daemon decides what follows
+            except BaseException as error:  # noqa: BLE001 - a thread's last words: the daemon decides what follows
                 self._on_death(name, error)
 
         threading.Thread(target=guarded, name=name, daemon=True).start()
@@ -66,40 +91,52 @@ class Pipeline:
     def _load_and_run(self) -> None:
         classifier = self._load()
         self._on_ready()
-        self._spawn("decode", lambda: self._decode_frames(classifier))
-        failures = 0
+        for lane in self._lanes:
+            self._spawn(lane.work.name, partial(self._decode_frames, classifier, lane))
         try:
-            while (prepared := self._prepared.get()) is not None:
-                if self._has_expired(prepared.frame):
-                    continue
-                result, failures = self._run(classifier, prepared, failures)
-                self._deliver(result)
-                if failures >= FAILURES_IN_A_ROW:
-                    raise SessionError(f"the Session failed {failures} times in a row")
+            self._run_frames(classifier)
         finally:
             classifier.session.close()
         self._on_drained()
 
-    def _run(self, classifier: Classifier, prepared: Prepared, failures: int) -> tuple[Result, int]:
+    def _run_frames(self, classifier: Classifier) -> None:
+        open_lanes = len(self._lanes)
+        while open_lanes:
+            lane, prepared = self._ready.get()
+            if prepared is None:
+                open_lanes -= 1
+                continue
+            lane.place.release()
+            with self._running.piece():
+                if not self._has_expired(prepared.frame):
+                    self._deliver(self._run(classifier, prepared))
+            if self.failures_in_a_row >= FAILURES_IN_A_ROW:
+                raise SessionError(f"the Session failed {self.failures_in_a_row} times in a row")
+
+    def _run(self, classifier: Classifier, prepared: Prepared) -> Result:
         try:
-            return classifier.classify(prepared), 0
+            result = classifier.classify(prepared)
         except BadFeed as error:
             # The picture's fault, found by the graph's own decoder: it says nothing of the Session.
-            return Result.refused(prepared.frame, Refusal.BAD_IMAGE, str(error)), failures
+            return Result.refused(prepared.frame, Refusal.BAD_IMAGE, str(error))
         except Exception as error:
             # One frame's failure must not cost the others their answers; a broken Session ends the daemon.
             LOG.error("the Session failed: %s", error, exc_info=not isinstance(error, SessionError))
+            self.failures_in_a_row += 1
             detail = "the Session failed; see the daemon's log"
-            return Result.refused(prepared.frame, Refusal.INTERNAL, detail), failures + 1
+            return Result.refused(prepared.frame, Refusal.INTERNAL, detail)
+        self.failures_in_a_row = 0
+        return result
 
-    def _decode_frames(self, classifier: Classifier) -> None:
-        while (frame := self._mailbox.take()) is not None:
-            if self._has_expired(frame):
-                continue
-            prepared = self._prepare(classifier, frame)
+    def _decode_frames(self, classifier: Classifier, lane: _Lane) -> None:
+        lane.place.acquire()
+        while (frame := self._mailbox.take(lane.large)) is not None:
+            with lane.work.piece():
+                prepared = None if self._has_expired(frame) else self._prepare(classifier, frame)
             if prepared:
-                self._prepared.put(prepared)
-        self._prepared.put(None)
+                self._ready.put((lane, prepared))
+                lane.place.acquire()
+        self._ready.put((lane, None))
 
     def _prepare(self, classifier: Classifier, frame: Frame) -> Prepared | None:
         try:
@@ -113,8 +150,9 @@ class Pipeline:
         return None
 
     def _has_expired(self, frame: Frame) -> bool:
-        late_s = self._clock() - frame.deadline if frame.deadline is not None else 0.0
-        if late_s > 0:
-            detail = f"its time to live ended {late_s * 1000:.0f} ms before its turn"
-            self._deliver(Result.refused(frame, Refusal.EXPIRED, detail))
-        return late_s > 0
+        now = self._clock()
+        if frame.deadline is None or not frame.has_expired(now):
+            return False
+        detail = f"its time to live ended {(now - frame.deadline) * 1000:.0f} ms before its turn"
+        self._deliver(Result.refused(frame, Refusal.EXPIRED, detail))
+        return True

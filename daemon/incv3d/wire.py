@@ -26,6 +26,10 @@ LONGEST_DETAIL = 300
 SOURCE = "zmq"
 """The source of every frame that arrives over ZeroMQ."""
 
+UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
+"""What reading somebody else's JSON can raise; UnicodeDecodeError is a ValueError, as is what Python says of a
+number of too many digits."""
+
 Bytes = bytes | memoryview
 Operation = Literal["ping", "stats", "info"]
 Side = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
@@ -50,8 +54,8 @@ class Header(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_
     width: Side | None = None
     """Pixels a row; raw encodings need it."""
     height: Side | None = None
-    captured_at: float | None = None
-    """When the picture was taken, by the sender's clock: seconds since 1970."""
+    captured_at: Annotated[float, msgspec.Meta(ge=0, le=1e11)] | None = None
+    """When the picture was taken, by the sender's clock: seconds since 1970 (milliseconds are too many)."""
     ttl_ms: Annotated[float, msgspec.Meta(gt=0)] | None = None
     """The answer is of no use so long after `captured_at` (without it: after receipt)."""
     top_k: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = None
@@ -100,6 +104,9 @@ class Answer(msgspec.Struct, omit_defaults=True, kw_only=True):
     code: Refusal | None = None
     detail: str | None = None
     queue_depth: int | None = None
+    """Frames that wait in the daemon."""
+    retry_ms: int | None = None
+    """With the code ``busy``: when there will be room again, as far as the daemon can tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +139,16 @@ def parse(parts: list[Bytes], now: Clocks, default_ttl_ms: float, max_bytes: int
         if bytes(parts[0][:1]) == b"{":
             return _operation(parts[0])
         return Intent(_frame(parts[0], None, now, default_ttl_ms, max_bytes))
+    if not parts:
+        raise BadRequest("an empty message")
     if len(parts) == 2:
         return _two_parts(parts[0], parts[1], now, default_ttl_ms, max_bytes)
-    raise BadRequest(f"a request has one part or two, this has {len(parts)}")
+    raise BadRequest(too_many_parts(len(parts)))
+
+
+def too_many_parts(count: int) -> str:
+    """What is wrong with a request of `count` parts."""
+    return f"a request has one part or two, this has {count}"
 
 
 def answer(result: Result, model: str, engine: str, queue_depth: int) -> bytes:
@@ -161,12 +175,22 @@ def answer(result: Result, model: str, engine: str, queue_depth: int) -> bytes:
     )
 
 
-def refuse(refusal: Refusal, detail: str, id: FrameId, queue_depth: int) -> bytes:
+def refuse(
+    refusal: Refusal, detail: str, id: FrameId, queue_depth: int, retry_ms: int | None = None
+) -> bytes:
     """The JSON of an error answer."""
     if len(detail) > LONGEST_DETAIL:
         detail = detail[: LONGEST_DETAIL - 1] + "…"
     return msgspec.json.encode(
-        Answer(v=VERSION, id=id, status="error", code=refusal, detail=detail, queue_depth=queue_depth)
+        Answer(
+            v=VERSION,
+            id=id,
+            status="error",
+            code=refusal,
+            detail=detail,
+            queue_depth=queue_depth,
+            retry_ms=retry_ms,
+        )
     )
 
 
@@ -184,7 +208,7 @@ def _operation(part: Bytes) -> Intent:
     _check_header_size(part)
     try:
         request = msgspec.json.decode(part, type=OperationRequest)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BadRequest(f"not an operation: {_plain(error)}", _id_of(part)) from None
     return Intent(operation=request.op, id=request.id)
 
@@ -198,7 +222,7 @@ def _two_parts(first: Bytes, data: Bytes, now: Clocks, default_ttl_ms: float, ma
             header = _from_imagezmq(sent)
         else:
             header = msgspec.json.decode(first, type=Header)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BadRequest(f"bad header: {_plain(error)}", _id_of(first)) from None
     if header.encoding in ("rgb24", "bgr24", "gray8") and not (header.width and header.height):
         raise BadRequest(f"{header.encoding} needs width and height", header.id)
@@ -254,7 +278,7 @@ def _id_of(part: Bytes) -> FrameId:
 
     try:
         return msgspec.json.decode(part, type=_OnlyId).id
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
 
 

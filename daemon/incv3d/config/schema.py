@@ -83,6 +83,7 @@ class SessionSection(Section, frozen=True, kw_only=True):
     preprocess: Literal["fast", "exact"] = "fast"
     threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
     warmup_runs: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 10
+    run_limit_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 60.0
 
 
 class SourceSection(Section, frozen=True, kw_only=True):
@@ -107,6 +108,7 @@ class IntakeSection(Section, frozen=True, kw_only=True):
     bind: str = "tcp://127.0.0.1:5555"
     publish: str = "tcp://127.0.0.1:5556"
     queue_limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 8
+    peer_limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 4
     queue_bytes: Annotated[int, msgspec.Meta(ge=MIB)] = 64 * MIB
     ttl_ms: Annotated[int, msgspec.Meta(ge=0)] = 0
     max_message_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1024 * MIB)] = 32 * MIB

@@ -1,0 +1,89 @@
+"""What the header of a picture tells before anything is decoded: its size, and how dear decoding will be."""
+
+from __future__ import annotations
+
+from incv3d.frames import Frame, PictureFormat, picture_format
+
+LARGE = 4_000_000
+"""A frame that costs more is decoded aside. 13 times a picture of 640x480, 2 times one of 1920x1080."""
+DEARNESS: dict[PictureFormat, int] = {"jpeg": 1, "bmp": 1, "png": 4, "webp": 4}
+"""What a pixel costs to decode, in pixels of a JPEG: PNG and WebP cannot be decoded at half their size, and
+inflating is slower. Measured with pictures of 12 million pixels, to the nearest whole number or above."""
+PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
+"""The JPEG start-of-frame markers of pictures in many scans, each of which costs a pass over all pixels."""
+STANDALONE = (0x01, *range(0xD0, 0xD9))
+"""JPEG markers that have no length (ITU-T T.81, table B.1)."""
+MOST_SEGMENTS = 64
+"""A JPEG with more segments before its first scan is not one that a camera made."""
+
+
+def is_large(frame: Frame) -> bool:
+    """Whether `frame` takes so long to decode that others should not wait for it.
+
+    Reads a few bytes of the header and believes them: what they hide is for the decoder to find. A picture
+    whose header says nothing, or tries to take long, is large.
+    """
+    if frame.width:
+        return frame.width * frame.height > LARGE
+    format_ = picture_format(frame.data)
+    if format_ is None:
+        return False
+    size = picture_size(frame.data, format_)
+    return size is None or size[0] * size[1] * DEARNESS[format_] > LARGE
+
+
+def picture_size(data: bytes | memoryview, format_: PictureFormat) -> tuple[int, int] | None:
+    """Width and height as the header has them; None: it does not say, or the picture is progressive."""
+    head = bytes(data[:32])
+    match format_:
+        case "jpeg":
+            return _jpeg_size(data)
+        case "png":  # the chunk IHDR comes first
+            return _big(head[16:20]), _big(head[20:24])
+        case "bmp":  # a height below zero means rows from the top
+            return abs(_signed(head[18:22])), abs(_signed(head[22:26]))
+        case "webp":
+            return _webp_size(head)
+
+
+def _jpeg_size(data: bytes | memoryview) -> tuple[int, int] | None:
+    at = 2
+    for _ in range(MOST_SEGMENTS):
+        head = bytes(data[at : at + 9])
+        if len(head) < 9 or head[0] != 0xFF:
+            return None
+        marker = head[1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # those are tables
+            return None if marker in PROGRESSIVE else (_big(head[7:9]), _big(head[5:7]))
+        if marker == 0xFF:  # padding
+            at += 1
+        elif marker in STANDALONE:
+            at += 2
+        else:
+            at += 2 + _big(head[2:4])
+    return None
+
+
+def _webp_size(head: bytes) -> tuple[int, int] | None:
+    """Of the three kinds of first chunk (RFC 9649)."""
+    match head[12:16]:
+        case b"VP8 ":
+            return _little(head[26:28]) & 0x3FFF, _little(head[28:30]) & 0x3FFF
+        case b"VP8L":
+            bits = _little(head[21:25])
+            return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        case b"VP8X":
+            return _little(head[24:27]) + 1, _little(head[27:30]) + 1
+    return None
+
+
+def _big(data: bytes) -> int:
+    return int.from_bytes(data, "big")
+
+
+def _little(data: bytes) -> int:
+    return int.from_bytes(data, "little")
+
+
+def _signed(data: bytes) -> int:
+    return int.from_bytes(data, "little", signed=True)
