@@ -34,14 +34,14 @@ long. ZeroMQ itself has no limit, and hands over whole messages only."""
 RECEIVE_HIGH_WATER_MARK = 4
 """Messages that ZeroMQ may hold for one peer before TCP pushes back; the mailbox is where requests wait."""
 SEND_HIGH_WATER_MARK = 1000
-"""Answers and results that ZeroMQ may hold for one peer that does not read, beyond what the kernel holds: about
-700 kB. Further ones are dropped, for that peer alone."""
+"""Answers and results that ZeroMQ may hold for one peer that does not read, beyond what the kernel holds:
+about 700 kB. Further ones are dropped, for that peer alone."""
 LARGEST_SUBSCRIPTION = 1024
 """Bytes of what a subscriber may send; topics are shorter."""
 HEARTBEAT_MS = 10_000
 HEARTBEAT_TIMEOUT_MS = 30_000
-"""A peer that says nothing for so long, not even to the heartbeat, has vanished or was stopped: its connection
-is closed and what is held for it let go. One that was only stopped connects again by itself."""
+"""A peer that says nothing for so long, not even to the heartbeat, has vanished or was stopped: its
+connection is closed and what is held for it let go. One that was only stopped connects again by itself."""
 HANDSHAKE_MS = 10_000
 """A connection that has not introduced itself by then is closed; it takes one of the descriptors."""
 LINGER_MS = 1000

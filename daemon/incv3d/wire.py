@@ -27,8 +27,8 @@ SOURCE = "zmq"
 """The source of every frame that arrives over ZeroMQ."""
 
 UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
-"""What reading somebody else's JSON can raise; UnicodeDecodeError is a ValueError, as is what Python says of a
-number of too many digits."""
+"""What reading somebody else's JSON can raise; UnicodeDecodeError is a ValueError, as is what Python says of
+a number of too many digits."""
 
 Bytes = bytes | memoryview
 Operation = Literal["ping", "stats", "info"]
