@@ -80,8 +80,12 @@ def test_the_client_gets_typed_answers_and_refusals(daemon: DaemonProcess) -> No
         assert client.ask("ping")["state"] == "ready"
         info = client.ask("info")
         assert info["session"]["version"].startswith("2.")
+        assert set(info["versions"]) == {"incv3d", "python", "numpy", "pyzmq", "zmq", "tensorflow"}
         stats = client.ask("stats")
-        assert stats["totals"]["ok"] >= 1 and stats["totals"]["bad_image"] >= 1
+        assert stats["outcomes"]["ok"] >= 1 and stats["outcomes"]["bad_image"] >= 1
+        assert stats["health"] == "ok" and stats["unanswered"] == 0 and stats["queue_limit"] == 8
+        assert stats["peers"]["seen"] >= 1 and stats["peers"]["waiting"] == 0
+        assert stats["model"] == "efficientnet-lite0" and stats["uptime_s"] > 0
         assert stats["window"]["run"]["p50_ms"] > 0
 
 

@@ -17,7 +17,8 @@ import zmq
 from doubles import ScriptedSession, TwoLabels, jpeg
 from incv3d.classifier import Classifier
 from incv3d.config import IntakeSection
-from incv3d.frames import Refusal, Result
+from incv3d.frames import Frame, Refusal, Result
+from incv3d.headers import is_large
 from incv3d.intake import Intake, IntakeError
 from incv3d.mailbox import Mailbox
 from incv3d.pipeline import FAILURES_IN_A_ROW, Pipeline
@@ -39,7 +40,7 @@ class Door:
     intake: Intake
     pipeline: Pipeline
     refused: list[Refusal] = field(default_factory=list)
-    deaths: queue.SimpleQueue[tuple[str, Exception]] = field(default_factory=queue.SimpleQueue)
+    deaths: queue.SimpleQueue[tuple[str, BaseException]] = field(default_factory=queue.SimpleQueue)
     drained: threading.Event = field(default_factory=threading.Event)
 
 
@@ -54,18 +55,18 @@ def open_door(tmp_path: Path) -> Iterator[Callable[..., Door]]:
         section = IntakeSection(
             **{"bind": f"ipc://{folder}/door", "publish": f"ipc://{folder}/results", **settings}
         )
-        mailbox = Mailbox(section.queue_limit, section.queue_bytes)
+        mailbox = Mailbox(section.queue_limit, section.queue_bytes, section.peer_limit, is_large)
         refused: list[Refusal] = []
-        deaths: queue.SimpleQueue[tuple[str, Exception]] = queue.SimpleQueue()
+        deaths: queue.SimpleQueue[tuple[str, BaseException]] = queue.SimpleQueue()
         drained = threading.Event()
 
-        def died(thread: str, error: Exception) -> None:
+        def died(thread: str, error: BaseException) -> None:
             deaths.put((thread, error))
 
         def describe(operation: str) -> dict[str, Any]:
             return {"state": "ready"}
 
-        intake = Intake(section, mailbox, describe, lambda: ("m", "e"), refused.append, died)
+        intake = Intake(section, mailbox, describe, lambda: ("m", "e"), lambda: 7.0, refused.append, died)
 
         def deliver(result: Result) -> None:
             intake.deliver(result)
@@ -83,7 +84,7 @@ def open_door(tmp_path: Path) -> Iterator[Callable[..., Door]]:
     for door in doors:
         door.session.release(1000)
         door.mailbox.close()
-        assert door.intake.close(10), "the intake did not close"
+        assert door.intake.close(10, Refusal.SHUTTING_DOWN, "the test is over"), "the intake did not close"
 
 
 @pytest.fixture
@@ -110,6 +111,14 @@ def connect() -> Iterator[Callable[..., zmq.Socket[bytes]]]:
 def ask(socket: zmq.Socket[bytes], *parts: bytes) -> dict[str, Any]:
     socket.send_multipart(list(parts))
     return json.loads(socket.recv())
+
+
+def settle(door: Door, dealer: zmq.Socket[bytes]) -> None:
+    """Wait until what `dealer` sent has left the waiting room."""
+    dealer.send(json.dumps({"v": 1, "op": "ping"}).encode())
+    assert json.loads(dealer.recv())["op"] == "ping"
+    while len(door.mailbox):
+        threading.Event().wait(0.001)
 
 
 def header(**fields: Any) -> bytes:
@@ -210,23 +219,65 @@ def test_a_message_over_the_limit_is_too_large_and_one_far_over_it_is_cut_off(op
     assert ask(connect(zmq.REQ, section.bind), jpeg())["status"] == "ok"
 
 
-def test_beyond_the_queue_limit_the_answer_is_busy_at_once(open_door, connect) -> None:
+def test_beyond_the_queue_limit_the_answer_is_busy_at_once_and_says_when_to_come_again(
+    open_door, connect
+) -> None:
     session = ScriptedSession(held=True)
-    door = open_door(session, queue_limit=2)
+    door = open_door(session, queue_limit=4)
     dealer = connect(zmq.DEALER, door.section.bind)
     dealer.send_multipart([header(id=0), jpeg()])
     assert session.running.wait(10)
-    # One runs, one is decoded, one waits decoded for that place, two are in line: the sixth is over.
+    # One runs, one is decoded, and one peer may fill half of the four places: the fifth is over.
     for number in range(1, 12):
         dealer.send_multipart([header(id=number), jpeg()])
-    answers = [json.loads(dealer.recv()) for _ in range(7)]
+    answers = [json.loads(dealer.recv()) for _ in range(8)]
     assert {answer["code"] for answer in answers} == {"busy"}
-    assert all(answer["queue_depth"] == 2 for answer in answers)
-    session.release(5)
-    done = [json.loads(dealer.recv())["id"] for _ in range(5)]
+    assert all(answer["queue_depth"] == 2 and answer["retry_ms"] == 2 * 7 for answer in answers[1:])
+    session.release(4)
+    done = [json.loads(dealer.recv())["id"] for _ in range(4)]
     assert sorted(done + [answer["id"] for answer in answers]) == list(range(12))
     assert done == sorted(done), "first in, first out"
-    assert door.refused == [Refusal.BUSY] * 7
+    assert door.refused == [Refusal.BUSY] * 8
+
+
+def test_one_that_floods_does_not_starve_another(open_door, connect) -> None:
+    session = ScriptedSession(held=True)
+    door = open_door(session)
+    flood = connect(zmq.DEALER, door.section.bind)
+    flood.send_multipart([header(id=0), jpeg()])
+    assert session.running.wait(10)
+    for number in range(1, 100):
+        flood.send_multipart([header(id=number), jpeg()])
+    refused = [json.loads(flood.recv()) for _ in range(94)]
+    assert {answer["code"] for answer in refused} == {"busy"}
+    honest = connect(zmq.REQ, door.section.bind)
+    honest.send(jpeg())
+    while door.mailbox.peers < 2:
+        threading.Event().wait(0.001)
+    # Before it: the one that runs, the one that is decoded, and the flood's next one.
+    session.release(4)
+    assert json.loads(honest.recv())["status"] == "ok"
+    session.release(3)
+    answers = [json.loads(flood.recv()) for _ in range(6)]
+    assert {answer["status"] for answer in answers} == {"ok"}
+
+
+def test_frames_whose_time_is_over_make_room_for_fresh_ones(open_door, connect) -> None:
+    session = ScriptedSession(held=True)
+    door = open_door(session, queue_limit=2)
+    dealer = connect(zmq.DEALER, door.section.bind)
+    dealer.send_multipart([header(id="runs"), jpeg()])
+    assert session.running.wait(10)
+    dealer.send_multipart([header(id="decoded"), jpeg()])
+    settle(door, dealer)
+    dealer.send_multipart([header(id="old", ttl_ms=1), jpeg()])
+    dealer.send_multipart([header(id="fresh"), jpeg()])
+    while (answer := json.loads(dealer.recv()))["id"] == "fresh":
+        assert answer["code"] == "busy", "it came within the millisecond"
+        dealer.send_multipart([header(id="fresh"), jpeg()])
+    assert (answer["id"], answer["code"]) == ("old", "expired")
+    session.release(3)
+    assert {json.loads(dealer.recv())["id"] for _ in range(3)} == {"runs", "decoded", "fresh"}
 
 
 def test_a_frame_past_its_ttl_is_expired_on_arrival_and_at_its_turn(open_door, connect) -> None:
@@ -313,10 +364,10 @@ def test_an_address_in_use_is_said_in_one_line(open_door, tmp_path) -> None:
     taken = zmq.Context.instance().socket(zmq.ROUTER)
     port = taken.bind_to_random_port("tcp://127.0.0.1")
     section = IntakeSection(bind=f"tcp://127.0.0.1:{port}", publish="")
-    second = Intake(
-        section, Mailbox(1, 1), lambda op: {}, lambda: ("", ""), lambda r: None, lambda t, e: None
-    )
+    nothing: Any = lambda *said: None  # noqa: E731
+    room = Mailbox(1, 1, 1, is_large)
+    second = Intake(section, room, nothing, nothing, nothing, nothing, nothing)
     with pytest.raises(IntakeError, match=r"intake\.bind: cannot listen on .*in use.*running already"):
         second.open()
-    second.close(1)
+    second.close(1, Refusal.SHUTTING_DOWN, "")
     taken.close()

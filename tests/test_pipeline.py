@@ -1,50 +1,221 @@
-"""What the pipeline makes of a frame whose damage only the graph's own decoder finds."""
+"""The worker threads, with a Session and a decoder that the test holds in its hand."""
 
 from __future__ import annotations
 
 import queue
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
-from doubles import ScriptedSession, TwoLabels, jpeg
+import numpy as np
+import pytest
+
+from doubles import ScriptedSession, TwoLabels
 from incv3d.classifier import Classifier
 from incv3d.frames import Frame, Refusal, Result
 from incv3d.mailbox import Mailbox
 from incv3d.pipeline import FAILURES_IN_A_ROW, Pipeline
-from incv3d.preprocess import Preprocessor
-from incv3d.resizing import InputSpec
-from incv3d.sessions.base import BadFeed, SessionError
+from incv3d.preprocess import InputSpec, PictureError, Preprocessor
+from incv3d.sessions.base import BadFeed, Pixels, SessionError
 
 SPEC = InputSpec(8, 8, 128.0, 128.0, "stretch", 1.0, "bilinear")
+SOON_S = 10
 
 
-def test_a_bad_feed_is_a_bad_image_and_no_failure_of_the_session() -> None:
-    bad = FAILURES_IN_A_ROW * 2
+class ScriptedPreprocessor(Preprocessor):
+    """Decodes nothing; frames named `large …` wait until the test lets them go."""
 
-    def script(number: int) -> None:
-        if number <= bad:
-            raise BadFeed("damaged JPEG: as the graph says")
-        if number > bad + 1:
-            raise SessionError("broken")
+    def __init__(self) -> None:
+        super().__init__(SPEC, max_pixels=1)
+        self.let_go = threading.Semaphore(0)
+        self.script: Callable[[Frame], None] = lambda frame: None
 
-    session = ScriptedSession(script=script)
-    mailbox = Mailbox(100, 10**6)
-    results: queue.SimpleQueue[Result] = queue.SimpleQueue()
-    deaths: queue.SimpleQueue[tuple[str, Exception]] = queue.SimpleQueue()
-    classifier = Classifier(Preprocessor(SPEC, 10**6), session, TwoLabels(), top_k=5)
-    pipeline = Pipeline(
-        mailbox,
-        lambda: classifier,
-        results.put,
-        on_ready=lambda: None,
-        on_drained=lambda: None,
-        on_death=lambda thread, error: deaths.put((thread, error)),
-    )
-    for _ in range(bad + 1 + FAILURES_IN_A_ROW):
-        mailbox.offer(Frame("zmq", jpeg(), None, received=0.0, captured=0.0))
-    pipeline.start()
-    got = [results.get(timeout=20) for _ in range(bad + 1 + FAILURES_IN_A_ROW)]
-    assert [each.refusal for each in got] == (
-        [Refusal.BAD_IMAGE] * bad + [None] + [Refusal.INTERNAL] * FAILURES_IN_A_ROW
-    )
-    assert got[0].detail == "damaged JPEG: as the graph says"
-    thread, error = deaths.get(timeout=20)
-    assert thread == "session" and "times in a row" in str(error)
+    def __call__(self, frame: Frame) -> Pixels:
+        if is_large(frame):
+            assert self.let_go.acquire(timeout=SOON_S), "nobody let the large frame go"
+        self.script(frame)
+        return np.zeros((1, 8, 8, 3), np.float32)
+
+
+def is_large(frame: Frame) -> bool:
+    return str(frame.id).startswith("large")
+
+
+@dataclass
+class Line:
+    """A pipeline at work, and what came out of it."""
+
+    session: ScriptedSession
+    decoder: ScriptedPreprocessor = field(default_factory=ScriptedPreprocessor)
+    mailbox: Mailbox = field(default_factory=lambda: Mailbox(100, 10_000, 100, is_large))
+    results: queue.Queue[Result] = field(default_factory=queue.Queue)
+    deaths: queue.Queue[tuple[str, BaseException]] = field(default_factory=queue.Queue)
+    drained: threading.Event = field(default_factory=threading.Event)
+    now: float = 0.0
+
+    def start(self) -> Line:
+        classifier = Classifier(self.decoder, self.session, TwoLabels(), top_k=2)
+        self.pipeline = Pipeline(
+            self.mailbox,
+            lambda: classifier,
+            self.results.put,
+            lambda: None,
+            self.drained.set,
+            lambda thread, error: self.deaths.put((thread, error)),
+            clock=lambda: self.now,
+        )
+        self.pipeline.start()
+        return self
+
+    def send(self, name: str, deadline: float | None = None) -> None:
+        assert self.mailbox.offer(Frame("zmq", b"x", None, 0.0, 0.0, id=name, deadline=deadline)) is None
+
+    def next(self) -> Result:
+        return self.results.get(timeout=SOON_S)
+
+
+@pytest.fixture
+def line() -> Iterator[Callable[..., Line]]:
+    lines: list[Line] = []
+
+    def make(held: bool = False, script: Callable[[int], None] = lambda number: None) -> Line:
+        lines.append(Line(ScriptedSession(held, script)))
+        return lines[-1].start()
+
+    yield make
+    for each in lines:
+        each.mailbox.close()
+        each.session.release(1000)
+        each.decoder.let_go.release(1000)
+
+
+def test_a_frame_that_takes_long_to_decode_holds_up_no_other(line) -> None:
+    works = line()
+    works.send("large")
+    for number in range(20):
+        works.send(f"small {number}")
+    assert [works.next().id for _ in range(20)] == [f"small {number}" for number in range(20)]
+    works.decoder.let_go.release()
+    assert works.next().id == "large"
+
+
+def test_a_large_frame_that_is_decoded_runs_before_what_comes_later(line) -> None:
+    works = line(held=True)
+    works.send("first")
+    assert works.session.running.wait(SOON_S)
+    works.send("large")
+    works.decoder.let_go.release()
+    while len(works.mailbox):
+        threading.Event().wait(0.001)
+    for number in range(5):
+        works.send(f"later {number}")
+    works.session.release(7)
+    order = [works.next().id for _ in range(7)]
+    assert order.index("large") <= 2, order
+
+
+def test_only_one_frame_is_taken_ahead_so_that_none_grows_old_decoded(line) -> None:
+    works = line(held=True)
+    works.send("runs")
+    assert works.session.running.wait(SOON_S)
+    for number in range(5):
+        works.send(f"next {number}")
+    while len(works.mailbox) > 4:
+        threading.Event().wait(0.001)
+    assert not threading.Event().wait(0.05) and len(works.mailbox) == 4
+    works.session.release(6)
+    assert [works.next().id for _ in range(6)] == ["runs", *(f"next {number}" for number in range(5))]
+
+
+def test_a_frame_that_expires_while_it_waits_decoded_is_not_run(line) -> None:
+    works = line(held=True)
+    works.send("runs")
+    assert works.session.running.wait(SOON_S)
+    works.send("late", deadline=5.0)
+    while len(works.mailbox):
+        threading.Event().wait(0.001)
+    works.now = 6.0
+    works.session.release(2)
+    assert works.next().id == "runs"
+    late = works.next()
+    assert (late.id, late.refusal) == ("late", Refusal.EXPIRED) and "1000 ms before its turn" in late.detail
+    assert works.session.runs == 1
+
+
+def test_an_exception_while_decoding_costs_that_frame_alone(line) -> None:
+    def script(frame: Frame) -> None:
+        if frame.id == "damaged":
+            raise PictureError("no picture")
+        if frame.id == "odd":
+            raise ZeroDivisionError
+
+    works = line()
+    works.decoder.script = script
+    for name in ("damaged", "odd", "good"):
+        works.send(name)
+    results = [works.next() for _ in range(3)]
+    assert [each.refusal for each in results] == [Refusal.BAD_IMAGE, Refusal.INTERNAL, None]
+    assert works.deaths.empty()
+
+
+def test_a_feed_that_the_graph_refuses_is_a_bad_image_and_no_failure_of_the_session(line) -> None:
+    def refuse(number: int) -> None:
+        raise BadFeed("damaged JPEG")
+
+    works = line(script=refuse)
+    for number in range(FAILURES_IN_A_ROW + 1):
+        works.send(str(number))
+        assert works.next().refusal is Refusal.BAD_IMAGE
+    assert works.pipeline.failures_in_a_row == 0 and works.deaths.empty()
+
+
+def test_a_session_that_keeps_failing_is_reported_once_all_have_their_answer(line) -> None:
+    def fail(number: int) -> None:
+        raise SessionError("broken")
+
+    works = line(script=fail)
+    for number in range(FAILURES_IN_A_ROW):
+        works.send(str(number))
+        assert works.next().refusal is Refusal.INTERNAL
+    thread, error = works.deaths.get(timeout=SOON_S)
+    assert thread == "session" and f"failed {FAILURES_IN_A_ROW} times in a row" in str(error)
+    assert works.session.closed
+
+
+def test_a_thread_that_ends_in_any_way_reports_its_death(line) -> None:
+    def leave(frame: Frame) -> None:
+        raise SystemExit  # what threading itself would pass over in silence
+
+    works = line()
+    works.decoder.script = leave
+    works.send("last")
+    thread, error = works.deaths.get(timeout=SOON_S)
+    assert thread == "decode" and isinstance(error, SystemExit)
+
+
+def test_what_each_thread_is_at_can_be_seen_from_outside(line) -> None:
+    works = line(held=True)
+    running, decoding, decoding_large = works.pipeline.works
+    works.send("runs")
+    works.send("large")
+    assert works.session.running.wait(SOON_S)
+    while not decoding_large.busy:
+        threading.Event().wait(0.001)
+    assert running.busy and not decoding.busy
+    works.decoder.let_go.release()
+    works.session.release(2)
+    assert {works.next().id, works.next().id} == {"runs", "large"}
+
+
+def test_closing_drains_what_was_taken_and_closes_the_session(line) -> None:
+    works = line(held=True)
+    works.send("runs")
+    assert works.session.running.wait(SOON_S)
+    works.send("decoded")
+    while len(works.mailbox):
+        threading.Event().wait(0.001)
+    works.mailbox.close()
+    assert not works.drained.is_set()
+    works.session.release(2)
+    assert [works.next().id for _ in range(2)] == ["runs", "decoded"]
+    assert works.drained.wait(SOON_S) and works.session.closed

@@ -74,7 +74,7 @@ def test_imagezmq_messages_need_not_be_strings() -> None:
 @pytest.mark.parametrize(
     ("parts", "words", "id"),
     [
-        ((), "one part or two, this has 0", None),
+        ((), "an empty message", None),
         ((b"a", b"b", b"c"), "one part or two, this has 3", None),
         ((b"",), "an empty picture", None),
         ((header(id=3), b""), "an empty picture", 3),
@@ -90,6 +90,9 @@ def test_imagezmq_messages_need_not_be_strings() -> None:
         ((header(id="x" * 201), JPEG), "bad header", None),
         ((header(id={"a": 1}), JPEG), "bad header", None),
         ((header(captured_at=float("inf")), JPEG), "bad header", None),
+        ((header(captured_at=1e308), JPEG), "bad header", None),
+        ((header(captured_at=-1e308), JPEG), "bad header", None),
+        ((header(captured_at=1.7e12), JPEG), "bad header", None),
         ((header(ttl_ms=-1), JPEG), "bad header", None),
         ((header(top_k=0), JPEG), "bad header", None),
         ((b"[" * 5000, JPEG), "bad header", None),
