@@ -38,6 +38,8 @@ def run_incv3d(
 class DaemonProcess:
     """``incv3d run`` as a process of its own, its door and results on sockets in `folder`."""
 
+    program = ("-m", "incv3d", "run")
+
     def __init__(self, state: Path, folder: Path, *words: str, **extra: str) -> None:
         self.door = f"ipc://{folder}/door"
         self.results = f"ipc://{folder}/results"
@@ -48,7 +50,7 @@ class DaemonProcess:
             "INCV3D_LATENCY_LOG": str(self.log),
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "incv3d", "run", *words],
+            [sys.executable, *self.program, *words],
             env=environment(state, **{**addresses, **extra}),
             stderr=subprocess.PIPE,
             text=True,
@@ -102,3 +104,14 @@ class DaemonProcess:
         self._reader.join(PATIENCE_S)
         if self.process.stderr:
             self.process.stderr.close()
+
+    def facts(self, name: str) -> str:
+        """A line of its ``/proc/PID/status``: ``VmRSS``, ``Threads``."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text("ascii")
+        return next(line.split(":")[1].strip() for line in status.splitlines() if line.startswith(name))
+
+
+class ScriptedDaemon(DaemonProcess):
+    """The real daemon with a Session that behaves as `script` says: see ``scripted_daemon.py``."""
+
+    program = (str(Path(__file__).with_name("scripted_daemon.py")),)

@@ -43,7 +43,13 @@ def test_the_size_is_what_the_encoder_wrote(format_: PictureFormat, options: dic
 
 @pytest.mark.parametrize(
     ("format_", "side", "large"),
-    [("jpeg", 640, False), ("jpeg", 2100, True), ("png", 640, False), ("png", 1100, True), ("webp", 1100, True)],
+    [
+        ("jpeg", 640, False),
+        ("jpeg", 2100, True),
+        ("png", 640, False),
+        ("png", 1100, True),
+        ("webp", 1100, True),
+    ],
 )
 def test_pictures_that_take_long_are_large(format_: PictureFormat, side: int, large: bool) -> None:
     assert is_large(frame(encoded(format_, side, side))) is large
@@ -62,6 +68,8 @@ def test_a_jpeg_of_endless_segments_is_large_and_not_searched() -> None:
     assert is_large(frame(b"\xff\xd8" + b"\xff\xfe\x00\x02" * 100_000))
 
 
-@given(st.sampled_from([b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF1234WEBP"]), st.binary(max_size=80))
+@given(
+    st.sampled_from([b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF1234WEBP"]), st.binary(max_size=80)
+)
 def test_garbage_behind_a_good_beginning_is_judged_too(magic: bytes, rest: bytes) -> None:
     assert is_large(frame(magic + rest)) in (True, False)

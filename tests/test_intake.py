@@ -17,7 +17,7 @@ import zmq
 from doubles import ScriptedSession, TwoLabels, jpeg
 from incv3d.classifier import Classifier
 from incv3d.config import IntakeSection
-from incv3d.frames import Frame, Refusal, Result
+from incv3d.frames import Refusal, Result
 from incv3d.headers import is_large
 from incv3d.intake import Intake, IntakeError
 from incv3d.mailbox import Mailbox

@@ -1,4 +1,4 @@
-"""The waiting room: bounded, fair between peers, newest-wins for cameras, a line of its own for what is large."""
+"""The waiting room: bounded, fair between peers, newest-wins for cameras, a line apart for large frames."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_jpegs_become_tensorflows_own_pixels_and_input_to_the_bit(tmp_path: Path
 def test_the_input_has_the_models_shape_range_and_type() -> None:
     for spec in (INCEPTION, LITE0):
         for size in ((1, 1), (3, 500), (640, 480)):
-            got = Preprocessor(spec, 10**6)(frame(encoded(smooth(*size), "PNG")))
+            got = Preprocessor(spec, 10**7)(frame(encoded(smooth(*size), "PNG")))
             assert got.shape == (1, spec.height, spec.width, 3) and got.dtype == np.float32
             assert got.min() >= -1 and got.max() <= 1.01
 
@@ -292,3 +292,30 @@ def test_one_wrong_byte_is_a_picture_or_a_picture_error(format_: str, at: int, v
         assert PREPARE(frame(bytes(data))).shape == (1, 299, 299, 3)
     except PictureError as error:
         assert str(error)
+
+
+def test_a_pixel_counts_four_times_where_a_picture_cannot_be_decoded_small() -> None:
+    image = smooth(300, 200)
+    admitting = Preprocessor(INCEPTION, max_pixels=4 * 300 * 200 - 1)
+    for format_ in ("PNG", "WEBP", "BMP"):
+        with pytest.raises(
+            PictureTooLarge, match="300x200 pixels, at most 59999 are admitted of this format"
+        ):
+            admitting.decode(frame(encoded(image, format_)))
+    assert admitting.decode(frame(encoded(image, "JPEG"))).shape == (200, 300, 3)
+
+
+def test_a_jpeg_of_more_scans_than_encoders_write_is_refused_before_it_is_decoded() -> None:
+    data = encoded(smooth(64, 64), "JPEG", progressive=True)
+    first = data.index(b"\xff\xda")
+    scan = data[first : data.index(b"\xff", first + 2)]
+    assert PREPARE.decode(frame(data)).shape == (64, 64, 3)
+    with pytest.raises(PictureError, match="more scans than any encoder writes"):
+        PREPARE.decode(frame(data[:first] + scan * 1000 + data[first:]))
+
+
+def test_transparent_pixels_are_shown_on_white() -> None:
+    image = Image.new("RGBA", (2, 1))
+    image.putpixel((0, 0), (200, 0, 0, 255))
+    image.putpixel((1, 0), (200, 0, 0, 0))
+    assert PREPARE.decode(frame(encoded(image, "PNG"))).tolist() == [[[200, 0, 0], [255, 255, 255]]]

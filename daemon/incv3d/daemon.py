@@ -264,7 +264,8 @@ class Daemon:
         self._events.put(Died(thread, error))
 
     def _report_stall(self, stall: Stall) -> None:
-        self._ailment = f"{stall.work.what} has taken {stall.for_s:.1f} s, and may not take longer"
+        limit_s = self._config.session.run_limit_s
+        self._ailment = f"{stall.work.what} takes longer than {limit_s:g} s"
         LOG.error(
             "%s (session.run_limit_s): the %s thread hangs; ending with status %d",
             self._ailment,
@@ -280,11 +281,9 @@ class Daemon:
             LOG.error("%s", self._ailment)
 
     def _report_death(self, thread: str, error: BaseException) -> None:
-        self._ailment = f"the {thread} thread died: {error}"
-        if isinstance(error, Incv3dError):
-            LOG.error("%s", error)
-        else:
-            LOG.error("the %s thread died: %r", thread, error, exc_info=error)
+        known = isinstance(error, Incv3dError)
+        self._ailment = str(error) if known else f"the {thread} thread died: {error!r}"
+        LOG.error("%s", self._ailment, exc_info=None if known else error)
 
     def _write_line(self) -> None:
         now = time.monotonic()
@@ -301,8 +300,12 @@ class Daemon:
         return latest
 
     def _health(self) -> str:
+        if self._ailment:
+            return self._ailment
+        if worry := self._watch.worry:
+            return f"{worry.work.what} has taken {worry.for_s:.1f} s so far"
         failures = self._pipeline.failures_in_a_row
-        return self._ailment or (f"the Session failed {failures} times in a row" if failures else "ok")
+        return f"the Session failed {failures} times in a row" if failures else "ok"
 
     def _describe(self, operation: wire.Operation) -> dict[str, Any]:
         """What ``ping``, ``stats`` and ``info`` answer."""

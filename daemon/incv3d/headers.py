@@ -6,11 +6,16 @@ from incv3d.frames import Frame, PictureFormat, picture_format
 
 LARGE = 4_000_000
 """A frame that costs more is decoded aside. 13 times a picture of 640x480, 2 times one of 1920x1080."""
-DEARNESS: dict[PictureFormat, int] = {"jpeg": 1, "bmp": 1, "png": 4, "webp": 4}
-"""What a pixel costs to decode, in pixels of a JPEG: PNG and WebP cannot be decoded at half their size, and
-inflating is slower. Measured with pictures of 12 million pixels, to the nearest whole number or above."""
+DEARNESS: dict[PictureFormat, int] = {"jpeg": 1, "png": 4, "webp": 4, "bmp": 4}
+"""What a pixel costs in time and memory, in pixels of a JPEG: the others cannot be decoded at half their
+size, and are copied more often. A WebP of 38 bytes can have 64 million pixels, and took 22 bytes for each."""
+GRAPH_DEARNESS = 4
+"""The same where the graph itself decodes and resizes: of every pixel it makes three floats."""
+MOST_SCANS = 100
+"""Each scan of a JPEG costs a pass over all its pixels, and a few bytes; encoders write about ten."""
 PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 """The JPEG start-of-frame markers of pictures in many scans, each of which costs a pass over all pixels."""
+START_OF_SCAN = b"\xff\xda"
 STANDALONE = (0x01, *range(0xD0, 0xD9))
 """JPEG markers that have no length (ITU-T T.81, table B.1)."""
 MOST_SEGMENTS = 64
@@ -29,7 +34,17 @@ def is_large(frame: Frame) -> bool:
     if format_ is None:
         return False
     size = picture_size(frame.data, format_)
-    return size is None or size[0] * size[1] * DEARNESS[format_] > LARGE
+    return size is None or cost(*size, format_) > LARGE
+
+
+def cost(width: int, height: int, format_: PictureFormat) -> int:
+    """What decoding costs, in pixels of a JPEG."""
+    return width * height * DEARNESS[format_]
+
+
+def has_too_many_scans(jpeg: bytes | memoryview) -> bool:
+    """Whether decoding `jpeg` would go over its pixels more often than any encoder has use for."""
+    return bytes(jpeg).count(START_OF_SCAN) > MOST_SCANS
 
 
 def picture_size(data: bytes | memoryview, format_: PictureFormat) -> tuple[int, int] | None:

@@ -18,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from incv3d.errors import Incv3dError
 from incv3d.frames import Frame, PictureFormat, Refusal, picture_format
+from incv3d.headers import DEARNESS, GRAPH_DEARNESS, has_too_many_scans
 from incv3d.resizing import InputSpec, fit, upright
 from incv3d.sessions.base import Feed, Picture
 
@@ -47,7 +48,9 @@ class Preprocessor:
 
     :param spec: the model's input.
     :param max_pixels: a picture of more pixels is refused before it is decoded. Memory is bounded by it: a
-        progressive JPEG takes 3 bytes a pixel while it is decoded, however small it comes out.
+        progressive JPEG takes 3 bytes a pixel while it is decoded, however small it comes out. Where a picture
+        cannot be decoded small and is copied, a pixel counts as often as
+        :data:`incv3d.headers.DEARNESS` says.
     """
 
     def __init__(self, spec: InputSpec, max_pixels: int, mode: Mode = "fast") -> None:
@@ -85,7 +88,7 @@ class Preprocessor:
         expected = frame.width * frame.height * channels
         if frame.width < 1 or frame.height < 1:
             raise PictureError(f"a raw frame of {frame.width}x{frame.height} pixels")
-        self._check_size(frame.width, frame.height)
+        self._check_size(frame.width, frame.height, "jpeg")
         if len(frame.data) != expected:
             raise PictureError(
                 f"{frame.width}x{frame.height} {frame.encoding} is {expected} bytes, {len(frame.data)} came"
@@ -117,7 +120,9 @@ class Preprocessor:
             raise PictureError(f"damaged JPEG: {error}") from None
         except KeyError:  # how simplejpeg says that it found no subsampling
             raise PictureError("damaged JPEG: its header is incomplete") from None
-        self._check_size(width, height)
+        self._check_size(width, height, "jpeg")
+        if has_too_many_scans(data):
+            raise PictureError("damaged JPEG: it has more scans than any encoder writes")
         return str(colorspace)
 
     def _jpeg(self, data: bytes | memoryview) -> Picture:
@@ -141,7 +146,7 @@ class Preprocessor:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
                 image = Image.open(io.BytesIO(data), formats=[format_.upper()])
-            self._check_size(*image.size)
+            self._check_size(*image.size, format_)
             orientation = image.getexif().get(EXIF_ORIENTATION, 1)
             return upright(np.asarray(_to_rgb(image)), orientation)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -152,9 +157,12 @@ class Preprocessor:
             # Pillow's decoders raise all of these on damaged files.
             raise PictureError(f"damaged {format_}: {error}") from None
 
-    def _check_size(self, width: int, height: int) -> None:
-        if width * height > self._max_pixels:
-            raise PictureTooLarge(f"{width}x{height} pixels, at most {self._max_pixels} are admitted")
+    def _check_size(self, width: int, height: int, format_: PictureFormat) -> None:
+        # TensorFlow decodes a JPEG whole, and makes floats of every pixel.
+        times = GRAPH_DEARNESS if self._mode == "graph" else DEARNESS[format_]
+        if width * height * times > self._max_pixels:
+            admitted = self._max_pixels // times
+            raise PictureTooLarge(f"{width}x{height} pixels, at most {admitted} are admitted of this format")
 
 
 def encoded_format(frame: Frame) -> PictureFormat | None:
@@ -188,7 +196,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         wide = np.asarray(image).astype(np.uint32)
         return Image.fromarray((wide >> 8).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
+        # Pasting lets other threads work meanwhile and takes half the memory of Image.alpha_composite.
         image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
+        white = Image.new("RGB", image.size, "white")
+        white.paste(image, mask=image)
+        return white
     return image.convert("RGB")

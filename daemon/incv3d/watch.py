@@ -63,6 +63,8 @@ class StallWatch:
         self._limit_s = limit_s
         self._clock = clock
         self._looked = clock()
+        self.worry: Stall | None = None
+        """A thread that has been at one piece of work for half as long as it may."""
         self.interval_s = min(1.0, limit_s / 4) if limit_s else 1.0
         """How often to look."""
 
@@ -71,11 +73,14 @@ class StallWatch:
         now = self._clock()
         passed_s = min(now - self._looked, 2 * self.interval_s)
         self._looked = now
+        self.worry = None
         for work, seen in self._seen:
             if not work.busy or work.begun != seen.begun:
                 seen.begun, seen.for_s = work.begun, 0.0
                 continue
             seen.for_s += passed_s
-            if self._limit_s and seen.for_s >= self._limit_s:
-                return Stall(work, seen.for_s)
+            if self._limit_s and seen.for_s >= self._limit_s / 2:
+                self.worry = Stall(work, seen.for_s)
+                if seen.for_s >= self._limit_s:
+                    return self.worry
         return None

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+from typing import NoReturn
 
 import click
 
@@ -60,7 +61,7 @@ def run(
         demo_source = {"source.type": "images", "source.path": str(demo_folder()), "source.name": "demo"}
         loaded = load_config(config_path, overrides=overrides | demo_source)
     config = loaded.config
-    _set_up_logging(config.daemon.log_level)
+    set_up_logging(config.daemon.log_level)
     logging.getLogger("incv3d").info("configuration: %s", loaded.origin)
 
     from incv3d.daemon import Daemon
@@ -69,7 +70,11 @@ def run(
 
     state = state_directory(os.environ)
     log_path = latency_log_path(config.latency.log, os.environ)
-    status = Daemon(config, open_store(config, state), log_path).run()
+    leave(Daemon(config, open_store(config, state), log_path).run())
+
+
+def leave(status: int) -> NoReturn:
+    """End the process with `status`, whatever its threads are at."""
     logging.shutdown()
     sys.stdout.flush()
     if threading.active_count() > 1:
@@ -78,7 +83,8 @@ def run(
     sys.exit(status)
 
 
-def _set_up_logging(level: str) -> None:
+def set_up_logging(level: str) -> None:
+    """Log to standard error, one line an entry."""
     # The journal stamps lines itself.
     stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
     # A descriptor of its own: file descriptor 2 itself is silenced while a library loads.

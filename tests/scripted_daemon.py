@@ -1,0 +1,97 @@
+"""A real daemon whose Session and decoder misbehave on demand: ``scripted_daemon.py CONFIG [RUN_MS]``.
+
+A frame says by its id what is to happen to it: ``hang-run`` and ``hang-decode`` never return, as if they hung
+in a library; ``fail-run`` and ``fail-decode`` raise; ``die-decode`` ends the thread; every other id is
+classified, in RUN_MS milliseconds.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from doubles import TwoLabels
+from incv3d.classifier import Classifier
+from incv3d.cli.run import leave, set_up_logging
+from incv3d.config import Config, load_config
+from incv3d.daemon import Daemon
+from incv3d.frames import Frame
+from incv3d.loading import Loaded
+from incv3d.models.store import ModelStore
+from incv3d.paths import latency_log_path
+from incv3d.preprocess import InputSpec, Preprocessor
+from incv3d.sessions.base import Feed, Pixels, Scores, SessionError, SessionFacts
+from incv3d.sessions.warmup import WarmUp
+
+SPEC = InputSpec(299, 299, 128.0, 128.0, "stretch", 1.0, "bilinear")
+
+
+def hang() -> None:
+    threading.Event().wait()
+
+
+class Script:
+    """The Session, and the preprocessor that tells it what its next runs are to do."""
+
+    facts = SessionFacts("scripted", "double", "1", 1, 0.0, 0.0)
+
+    def __init__(self, config: Config, run_s: float) -> None:
+        self._decoder = Preprocessor(SPEC, config.intake.max_pixels)
+        self._run_s = run_s
+
+    def decode(self, frame: Frame) -> Pixels:
+        match frame.id:
+            case "hang-decode":
+                hang()
+            case "fail-decode":
+                raise ZeroDivisionError("scripted")
+            case "die-decode":
+                raise SystemExit
+        pixels = self._decoder(frame)
+        pixels[0, 0, 0, 0] = {"hang-run": 1000.0, "fail-run": 2000.0}.get(str(frame.id), 0.0)
+        return pixels
+
+    def run(self, feed: Feed) -> Scores:
+        assert isinstance(feed, np.ndarray)
+        match feed[0, 0, 0, 0]:
+            case 1000.0:
+                hang()
+            case 2000.0:
+                raise SessionError("scripted")
+        time.sleep(self._run_s)
+        return np.array([0.25, 0.75], np.float32)
+
+    def close(self) -> None:
+        pass
+
+
+class ScriptedPreprocessor(Preprocessor):
+    def __init__(self, script: Script, config: Config) -> None:
+        super().__init__(SPEC, config.intake.max_pixels)
+        self._script = script
+
+    def __call__(self, frame: Frame) -> Pixels:
+        return self._script.decode(frame)
+
+
+def main() -> None:
+    config = load_config(sys.argv[1]).config
+    set_up_logging(config.daemon.log_level)
+    run_s = float(sys.argv[2]) / 1000 if len(sys.argv) > 2 else 0.0
+
+    def load(config: Config, store: ModelStore, warmup_runs: int) -> Loaded:
+        script = Script(config, run_s)
+        classifier = Classifier(ScriptedPreprocessor(script, config), script, TwoLabels(), top_k=2)
+        return Loaded(classifier, "scripted", script.facts, WarmUp((run_s * 1000,), settled=True))
+
+    log_path = latency_log_path(config.latency.log, os.environ)
+    leave(Daemon(config, ModelStore(Path(os.environ["STATE_DIRECTORY"])), log_path, load).run())
+
+
+if __name__ == "__main__":
+    main()
