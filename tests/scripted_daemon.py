@@ -28,7 +28,7 @@ from incv3d.preprocess import InputSpec, Preprocessor
 from incv3d.sessions.base import Feed, Pixels, Scores, SessionError, SessionFacts
 from incv3d.sessions.warmup import WarmUp
 
-SPEC = InputSpec(299, 299, 128.0, 128.0, "stretch", 1.0, "bilinear")
+SPEC = InputSpec(8, 8, 128.0, 128.0, "stretch", 1.0, "bilinear")
 
 
 def hang() -> None:
