@@ -26,7 +26,7 @@ def looks(watch: StallWatch, clock: Clock, times: int, every_s: float = 1.0) -> 
 def test_a_piece_of_work_over_the_limit_is_a_stall() -> None:
     clock, work = Clock(), Work("session", "running the Session")
     watch = StallWatch([Work("decode", "decoding"), work], 5.0, clock)
-    with work.piece():
+    with work:
         assert looks(watch, clock, 5) == []
         assert looks(watch, clock, 1) == ["session"]
 
@@ -35,7 +35,7 @@ def test_many_pieces_one_after_another_and_waiting_are_none() -> None:
     clock, work = Clock(), Work("session", "running the Session")
     watch = StallWatch([work], 5.0, clock)
     for _ in range(20):
-        with work.piece():
+        with work:
             assert looks(watch, clock, 1) == []
     assert looks(watch, clock, 20) == []
 
@@ -43,7 +43,7 @@ def test_many_pieces_one_after_another_and_waiting_are_none() -> None:
 def test_a_process_that_was_stopped_has_no_stall_when_it_goes_on() -> None:
     clock, work = Clock(), Work("session", "running the Session")
     watch = StallWatch([work], 5.0, clock)
-    with work.piece():
+    with work:
         looks(watch, clock, 1)
         assert looks(watch, clock, 1, every_s=3600) == []
 
@@ -51,7 +51,7 @@ def test_a_process_that_was_stopped_has_no_stall_when_it_goes_on() -> None:
 def test_without_a_limit_nothing_is_a_stall() -> None:
     clock, work = Clock(), Work("session", "running the Session")
     watch = StallWatch([work], 0.0, clock)
-    with work.piece():
+    with work:
         assert looks(watch, clock, 1000) == []
 
 
@@ -59,7 +59,7 @@ def test_an_exception_ends_the_piece_of_work() -> None:
     clock, work = Clock(), Work("session", "running the Session")
     watch = StallWatch([work], 5.0, clock)
     try:
-        with work.piece():
+        with work:
             raise ValueError
     except ValueError:
         assert looks(watch, clock, 20) == []

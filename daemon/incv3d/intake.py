@@ -199,7 +199,7 @@ class Intake:
         poller.register(self._wake_reader, zmq.POLLIN)
         while not self._closing.is_set():
             ready = dict(poller.poll())
-            with self.work.piece():
+            with self.work:
                 if self._wake_reader in ready:
                     os.read(self._wake_reader, 4096)
                 self._send_outbox()

@@ -107,7 +107,7 @@ class Pipeline:
                 open_lanes -= 1
                 continue
             lane.place.release()
-            with self._running.piece():
+            with self._running:
                 if not self._has_expired(prepared.frame):
                     self._deliver(self._run(classifier, prepared))
             if self.failures_in_a_row >= FAILURES_IN_A_ROW:
@@ -131,7 +131,7 @@ class Pipeline:
     def _decode_frames(self, classifier: Classifier, lane: _Lane) -> None:
         lane.place.acquire()
         while (frame := self._mailbox.take(lane.large)) is not None:
-            with lane.work.piece():
+            with lane.work:
                 prepared = None if self._has_expired(frame) else self._prepare(classifier, frame)
             if prepared:
                 self._ready.put((lane, prepared))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
 class Work:
-    """One thread's piece of work; the thread itself says when it begins and ends, others look.
+    """One thread's work, piece by piece: ``with work:`` is one, and others can see that it lasts.
 
     :param name: the thread's name.
     :param what: what it does, for people: ``running the Session``.
@@ -22,15 +21,12 @@ class Work:
         """Pieces of work begun so far; which one it is, while there is one."""
         self.busy = False
 
-    @contextmanager
-    def piece(self) -> Iterator[None]:
-        """The thread is at one piece of work while the block runs."""
+    def __enter__(self) -> None:
         self.begun += 1
         self.busy = True
-        try:
-            yield
-        finally:
-            self.busy = False
+
+    def __exit__(self, *error: object) -> None:
+        self.busy = False
 
 
 @dataclass(frozen=True, slots=True)
