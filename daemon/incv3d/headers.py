@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 from incv3d.frames import Frame, PictureFormat, picture_format
 
 LARGE = 4_000_000
@@ -15,6 +17,10 @@ MOST_SCANS = 100
 """Each scan of a JPEG costs a pass over all its pixels, and a few bytes; encoders write about ten."""
 PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 """The JPEG start-of-frame markers of pictures in many scans, each of which costs a pass over all pixels."""
+TABLES = (0xC4, 0xC8, 0xCC)
+"""The JPEG markers among those of start of frame that are none."""
+SEGMENT = struct.Struct(">BBHBHH")
+"""A marker, the length of its segment and, in a start of frame, precision, height and width."""
 START_OF_SCAN = b"\xff\xda"
 STANDALONE = (0x01, *range(0xD0, 0xD9))
 """JPEG markers that have no length (ITU-T T.81, table B.1)."""
@@ -64,18 +70,19 @@ def picture_size(data: bytes | memoryview, format_: PictureFormat) -> tuple[int,
 def _jpeg_size(data: bytes | memoryview) -> tuple[int, int] | None:
     at = 2
     for _ in range(MOST_SEGMENTS):
-        head = bytes(data[at : at + 9])
-        if len(head) < 9 or head[0] != 0xFF:
+        if at + SEGMENT.size > len(data):
             return None
-        marker = head[1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # those are tables
-            return None if marker in PROGRESSIVE else (_big(head[7:9]), _big(head[5:7]))
+        prefix, marker, length, _, height, width = SEGMENT.unpack_from(data, at)
+        if prefix != 0xFF:
+            return None
+        if 0xC0 <= marker <= 0xCF and marker not in TABLES:
+            return None if marker in PROGRESSIVE else (width, height)
         if marker == 0xFF:  # padding
             at += 1
         elif marker in STANDALONE:
             at += 2
         else:
-            at += 2 + _big(head[2:4])
+            at += 2 + length
     return None
 
 

@@ -53,13 +53,18 @@ LATELY_S = 60.0
 """`stats` counts the peers that were heard of within so many seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Open:
+@dataclass(slots=True)
+class _Request:
     """A request that has no answer yet."""
 
     envelope: list[bytes]
     """The parts under which its answer is sent."""
     id: FrameId = None
+
+    @property
+    def peer(self) -> bytes:
+        """The connection that it came over."""
+        return self.envelope[0]
 
 
 class IntakeError(Incv3dError):
@@ -96,7 +101,7 @@ class Intake:
         self._on_refused = on_refused
         self._on_death = on_death
         self.work = Work("intake", "receiving and answering")
-        self._open: dict[int, _Open] = {}
+        self._open: dict[int, _Request] = {}
         self._tickets = itertools.count(1)
         self._undelivered = 0
         self._peers: OrderedDict[bytes, float] = OrderedDict()  # when each was heard of, the latest last
@@ -233,36 +238,34 @@ class Intake:
     def _receive(self, parts: list[zmq.Frame], count: int) -> None:
         now = wire.Clocks(time.monotonic(), time.time())
         envelope_length = 2 if count > 2 and not len(parts[1]) else 1
-        envelope = [part.bytes for part in parts[:envelope_length]]
+        request = _Request([part.bytes for part in parts[:envelope_length]])
         ticket = next(self._tickets)
-        self._open[ticket] = _Open(envelope)
-        self._remember(envelope[0], now.monotonic)
+        self._open[ticket] = request
+        self._remember(request.peer, now.monotonic)
         body: list[wire.Bytes] = [part.buffer for part in parts[envelope_length:]]
+        section = self._section
         try:
             if count > MOST_PARTS:
                 raise wire.BadRequest(wire.too_many_parts(count - envelope_length))
-            self._do(
-                ticket, envelope, wire.parse(body, now, self._section.ttl_ms, self._section.max_message_bytes)
-            )
+            intent = wire.parse(body, now, section.ttl_ms, section.max_message_bytes)
+            request.id = intent.id
+            if intent.operation:
+                facts = self._describe(intent.operation)
+                self._reply(ticket, wire.report(intent.operation, intent.id, facts))
+            elif intent.frame:
+                self._admit(replace(intent.frame, ticket=ticket, peer=request.peer), ticket)
         except wire.BadRequest as error:
             self._refuse(ticket, error.refusal, str(error), error.id)
         except Exception:
             # Whatever somebody sent must cost that request, not the daemon.
             LOG.exception("a request of %d parts could not be handled", count - envelope_length)
-            self._refuse(ticket, Refusal.INTERNAL, "the daemon failed at it; see its log", None)
+            self._refuse(ticket, Refusal.INTERNAL, "the daemon failed at it; see its log", request.id)
 
     def _remember(self, peer: bytes, now: float) -> None:
         self._peers[peer] = now
         self._peers.move_to_end(peer)
         if len(self._peers) > PEERS_REMEMBERED:
             self._peers.popitem(last=False)
-
-    def _do(self, ticket: int, envelope: list[bytes], intent: wire.Intent) -> None:
-        if intent.operation:
-            self._reply(ticket, wire.report(intent.operation, intent.id, self._describe(intent.operation)))
-        elif intent.frame:
-            self._open[ticket] = _Open(envelope, intent.id)
-            self._admit(replace(intent.frame, ticket=ticket, peer=envelope[0]), ticket)
 
     def _admit(self, frame: Frame, ticket: int) -> None:
         if frame.has_expired(frame.received):
