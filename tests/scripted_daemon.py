@@ -24,8 +24,9 @@ from incv3d.frames import Frame
 from incv3d.loading import Loaded
 from incv3d.models.store import ModelStore
 from incv3d.paths import latency_log_path
-from incv3d.preprocess import InputSpec, Preprocessor
-from incv3d.sessions.base import Feed, Pixels, Scores, SessionError, SessionFacts
+from incv3d.preprocess import Preprocessor
+from incv3d.resizing import InputSpec
+from incv3d.sessions.base import Feed, Scores, SessionError, SessionFacts
 from incv3d.sessions.warmup import WarmUp
 
 SPEC = InputSpec(8, 8, 128.0, 128.0, "stretch", 1.0, "bilinear")
@@ -44,7 +45,7 @@ class Script:
         self._decoder = Preprocessor(SPEC, config.intake.max_pixels)
         self._run_s = run_s
 
-    def decode(self, frame: Frame) -> Pixels:
+    def decode(self, frame: Frame) -> Feed:
         match frame.id:
             case "hang-decode":
                 hang()
@@ -53,6 +54,7 @@ class Script:
             case "die-decode":
                 raise SystemExit
         pixels = self._decoder(frame)
+        assert isinstance(pixels, np.ndarray)
         pixels[0, 0, 0, 0] = {"hang-run": 1000.0, "fail-run": 2000.0}.get(str(frame.id), 0.0)
         return pixels
 
@@ -75,7 +77,7 @@ class ScriptedPreprocessor(Preprocessor):
         super().__init__(SPEC, config.intake.max_pixels)
         self._script = script
 
-    def __call__(self, frame: Frame) -> Pixels:
+    def __call__(self, frame: Frame) -> Feed:
         return self._script.decode(frame)
 
 

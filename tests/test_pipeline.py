@@ -15,7 +15,8 @@ from incv3d.classifier import Classifier
 from incv3d.frames import Frame, Refusal, Result
 from incv3d.mailbox import Mailbox
 from incv3d.pipeline import FAILURES_IN_A_ROW, Pipeline
-from incv3d.preprocess import InputSpec, PictureError, Preprocessor
+from incv3d.preprocess import PictureError, Preprocessor
+from incv3d.resizing import InputSpec
 from incv3d.sessions.base import BadFeed, Pixels, SessionError
 
 SPEC = InputSpec(8, 8, 128.0, 128.0, "stretch", 1.0, "bilinear")

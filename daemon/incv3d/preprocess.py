@@ -48,9 +48,8 @@ class Preprocessor:
 
     :param spec: the model's input.
     :param max_pixels: a picture of more pixels is refused before it is decoded. Memory is bounded by it: a
-        progressive JPEG takes 3 bytes a pixel while it is decoded, however small it comes out. Where a picture
-        cannot be decoded small and is copied, a pixel counts as often as
-        :data:`incv3d.headers.DEARNESS` says.
+        progressive JPEG takes 3 bytes a pixel while it is decoded, however small it comes out. Where a
+        pixel takes more, it counts as often as :data:`incv3d.headers.DEARNESS` says.
     """
 
     def __init__(self, spec: InputSpec, max_pixels: int, mode: Mode = "fast") -> None:
