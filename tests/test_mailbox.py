@@ -42,13 +42,48 @@ def test_one_peers_requests_are_taken_in_the_order_in_which_they_came() -> None:
 
 def test_peers_are_served_in_turn_however_many_requests_one_has() -> None:
     mailbox = room()
-    for name in ("f1", "f2", "f3", "f4"):
+    for name in ("f1", "f2", "f3", "f4", "f5"):
         mailbox.offer(frame(name, "flood"))
-    mailbox.offer(frame("a1", "a"))
-    mailbox.offer(frame("b1", "b"))
-    assert taken(mailbox, 3) == ["f1", "a1", "b1"]
-    mailbox.offer(frame("a2", "a"))
-    assert taken(mailbox, 4) == ["f2", "a2", "f3", "f4"]
+    for peer in "ab":
+        mailbox.offer(frame(f"{peer}1", peer))
+        mailbox.offer(frame(f"{peer}2", peer))
+    assert taken(mailbox, 9) == ["f1", "f2", "a1", "f3", "b1", "a2", "f4", "b2", "f5"]
+
+
+def test_who_had_nothing_waiting_comes_before_the_round() -> None:
+    mailbox = room()
+    for number in range(6):
+        mailbox.offer(frame(f"f{number}", "flood"))
+        mailbox.offer(frame(f"g{number}", "other flood"))
+    taken(mailbox, 5)
+    mailbox.offer(frame("a", "now and then"))
+    assert "a" in taken(mailbox, 2)
+
+
+def test_coming_back_at_once_gives_nobody_more_than_a_share() -> None:
+    mailbox = room()
+    served: Counter[str] = Counter()
+    for _ in range(30):
+        for peer in ("flood", "a", "b"):
+            mailbox.offer(frame(peer, peer))
+        served.update(map(str, taken(mailbox, 1)))
+    assert max(served.values()) - min(served.values()) <= 2, served
+
+
+def test_a_stream_of_newcomers_starves_nobody_and_leaves_nothing_behind() -> None:
+    mailbox = room()
+    for _ in range(20):
+        mailbox.offer(frame("steady", "steady"))
+    names: list[object] = []
+    for number in range(20):
+        mailbox.offer(frame("new", f"newcomer {number}"))
+        names += taken(mailbox, 1)
+    assert 9 <= names.count("steady") <= 11
+    taken(mailbox, len(mailbox))
+    for number in range(1000):
+        mailbox.offer(frame("new", f"short-lived {number}"))
+        taken(mailbox, 1)
+    assert all(len(line._round) + len(line._newcomers) <= 12 for line in mailbox._lines)
 
 
 def test_one_peer_fills_half_the_room_and_is_admitted_again_when_one_was_taken() -> None:

@@ -19,30 +19,64 @@ class _Share:
 
 
 class _Line:
-    """The frames that one decoder takes: peers in turn, cameras and peers in turn."""
+    """The frames that one decoder takes: peers in turn, cameras and peers in turn.
+
+    A peer that had nothing waiting is a newcomer and comes before the turn of those who always have, at most
+    every other time: who sends now and then need not wait for a round. Served, it stays in the round until
+    its turn has come, even with nothing waiting, so that coming back is no way to be a newcomer again (as
+    new flows are in RFC 8290).
+    """
 
     def __init__(self, lock: threading.Lock) -> None:
         self.changed = threading.Condition(lock)
-        self.requests: dict[bytes, deque[Frame]] = {}  # by peer, in the order of their turns
         self.slots: dict[str, Frame] = {}  # by camera
+        self.waiting = 0
+        self._round: dict[bytes, deque[Frame]] = {}  # by peer, in the order of their turns
+        self._newcomers: dict[bytes, deque[Frame]] = {}
         self._camera_turn = False
+        self._newcomer_turn = True
 
     @property
     def camera_is_next(self) -> bool:
-        return bool(self.slots) and (self._camera_turn or not self.requests)
+        return bool(self.slots) and (self._camera_turn or not self.waiting)
 
     def take_from_camera(self) -> Frame:
         self._camera_turn = False
         return self.slots.pop(next(iter(self.slots)))
 
+    def add(self, frame: Frame) -> None:
+        queue = self._round.get(frame.peer)
+        if queue is None:
+            queue = self._newcomers.setdefault(frame.peer, deque())
+        queue.append(frame)
+        self.waiting += 1
+
     def take_from_peer(self) -> Frame:
         self._camera_turn = True
-        peer = next(iter(self.requests))
-        waiting = self.requests.pop(peer)
-        frame = waiting.popleft()
-        if waiting:  # to the back of the line
-            self.requests[peer] = waiting
-        return frame
+        self._drop_absent()
+        from_newcomer = bool(self._newcomers) and (self._newcomer_turn or not self._round)
+        self._newcomer_turn = not from_newcomer
+        line = self._newcomers if from_newcomer else self._round
+        peer = next(iter(line))
+        self._round[peer] = queue = line.pop(peer)  # to the back
+        self.waiting -= 1
+        return queue.popleft()
+
+    def remove(self, unwanted: Callable[[Frame], bool]) -> list[Frame]:
+        removed: list[Frame] = []
+        for queue in (*self._round.values(), *self._newcomers.values()):
+            removed += [frame for frame in queue if unwanted(frame)]
+            kept = [frame for frame in queue if not unwanted(frame)]
+            queue.clear()
+            queue.extend(kept)
+        self._newcomers = {peer: queue for peer, queue in self._newcomers.items() if queue}
+        self.waiting -= len(removed)
+        return removed
+
+    def _drop_absent(self) -> None:
+        """Let the turns of those pass who have nothing waiting."""
+        while self._round and not next(iter(self._round.values())):
+            del self._round[next(iter(self._round))]
 
 
 class Mailbox:
@@ -96,7 +130,7 @@ class Mailbox:
                 return Refusal.SHUTTING_DOWN
             if not self._has_room_for(frame):
                 return Refusal.BUSY
-            line.requests.setdefault(frame.peer, deque()).append(frame)
+            line.add(frame)
             self._count(frame, 1)
             line.changed.notify()
         return None
@@ -120,7 +154,7 @@ class Mailbox:
             while not self._closed:
                 if line.camera_is_next:
                     return line.take_from_camera()
-                if line.requests:
+                if line.waiting:
                     frame = line.take_from_peer()
                     self._count(frame, -1)
                     return frame
@@ -155,17 +189,7 @@ class Mailbox:
         )
 
     def _remove(self, unwanted: Callable[[Frame], bool]) -> list[Frame]:
-        removed: list[Frame] = []
-        for line in self._lines:
-            for peer, waiting in list(line.requests.items()):
-                gone = [frame for frame in waiting if unwanted(frame)]
-                if gone:
-                    removed += gone
-                    kept = deque(frame for frame in waiting if not unwanted(frame))
-                    if kept:
-                        line.requests[peer] = kept
-                    else:
-                        del line.requests[peer]
+        removed = [frame for line in self._lines for frame in line.remove(unwanted)]
         for frame in removed:
             self._count(frame, -1)
         return removed
