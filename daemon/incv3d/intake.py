@@ -38,10 +38,13 @@ SEND_HIGH_WATER_MARK = 1000
 about 700 kB. Further ones are dropped, for that peer alone."""
 LARGEST_SUBSCRIPTION = 1024
 """Bytes of what a subscriber may send; topics are shorter."""
-HEARTBEAT_MS = 10_000
-HEARTBEAT_TIMEOUT_MS = 30_000
-"""A peer that says nothing for so long, not even to the heartbeat, has vanished or was stopped: its
-connection is closed and what is held for it let go. One that was only stopped connects again by itself."""
+KEEPALIVE_IDLE_S = 30
+KEEPALIVE_INTERVAL_S = 10
+KEEPALIVE_PROBES = 3
+UNACKNOWLEDGED_MS = 60_000
+"""A machine that vanished is noticed by TCP within a minute, and what is held for it let go. ZeroMQ's own
+heartbeats would also notice a process that was merely stopped, but libzmq 4.3.5 aborts when one falls due on
+a connection that was lost while it waited at its high-water mark (libzmq issues 3937 and 4767)."""
 HANDSHAKE_MS = 10_000
 """A connection that has not introduced itself by then is closed; it takes one of the descriptors."""
 LINGER_MS = 1000
@@ -122,7 +125,8 @@ class Intake:
         router.set(zmq.RCVHWM, RECEIVE_HIGH_WATER_MARK)
         # Cut off before the whole message is in memory; up to half of this it is answered politely.
         router.set(zmq.MAXMSGSIZE, 2 * self._section.max_message_bytes)
-        # A peer that reconnects under its own name takes that name over, instead of being ignored.
+        # A peer that reconnects under its own name takes that name over, instead of being ignored. (Of two
+        # that share a name for good, libzmq forgets the first, and its descriptor if it goes on sending.)
         router.set(zmq.ROUTER_HANDOVER, 1)
         # An answer that cannot be sent is known, and counted, instead of being dropped unseen.
         router.set(zmq.ROUTER_MANDATORY, 1)
@@ -179,8 +183,11 @@ class Intake:
         socket.set(zmq.SNDHWM, SEND_HIGH_WATER_MARK)
         socket.set(zmq.LINGER, linger_ms)
         socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
-        socket.set(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-        socket.set(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+        socket.set(zmq.TCP_KEEPALIVE, 1)
+        socket.set(zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S)
+        socket.set(zmq.TCP_KEEPALIVE_INTVL, KEEPALIVE_INTERVAL_S)
+        socket.set(zmq.TCP_KEEPALIVE_CNT, KEEPALIVE_PROBES)
+        socket.set(zmq.TCP_MAXRT, UNACKNOWLEDGED_MS)
         try:
             socket.bind(address)
         except zmq.ZMQError as error:
