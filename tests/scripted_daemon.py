@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,9 @@ def main() -> None:
     set_up_logging(config.daemon.log_level)
     run_s = float(sys.argv[2]) / 1000 if len(sys.argv) > 2 else 0.0
 
-    def load(config: Config, store: ModelStore, warmup_runs: int) -> Loaded:
+    def load(
+        config: Config, store: ModelStore, warmup_runs: int, *, fetch: Callable[[str], None] | None
+    ) -> Loaded:
         script = Script(config, run_s)
         classifier = Classifier(ScriptedPreprocessor(script, config), script, TwoLabels(), top_k=2)
         return Loaded(classifier, "scripted", script.facts, WarmUp((run_s * 1000,), settled=True))
