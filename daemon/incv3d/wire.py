@@ -100,6 +100,7 @@ class Answer(msgspec.Struct, omit_defaults=True, kw_only=True):
     code: Refusal | None = None
     detail: str | None = None
     queue_depth: int | None = None
+    retry_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
