@@ -90,7 +90,7 @@ class Client:
         self._retries = retries
         self._wait_if_busy = wait_if_busy
         self._ids = itertools.count(1)
-        self._in_use = threading.Lock()
+        self._in_use = threading.RLock()
         self._context = zmq.Context()
         try:
             self._connection = Connection(self._context, address)

@@ -24,6 +24,8 @@ RECONNECT_MAX_MS = 1000
 HEARTBEAT_MS = 10_000
 HEARTBEAT_TIMEOUT_MS = 30_000
 """A machine that vanished without a word counts as disconnected after so long."""
+LONGEST_POLL_MS = 500
+"""Ctrl-C interrupts a poll, but not when it comes just before; then it is noticed after so long."""
 
 
 class ClientError(Incv3dError):
@@ -86,8 +88,8 @@ class Connection:
                 self.foreign = True
 
     def wait(self, deadline: float) -> None:
-        """Return when there is something to read, when the connection came or went, or at `deadline`."""
-        if self._poller.poll(_left_ms(deadline)):
+        """Return when there may be something to read, when the connection came or went, or at `deadline`."""
+        if self._poller.poll(wait_ms(deadline)):
             self.look()
 
     def wait_connected(self, deadline: float) -> bool:
@@ -95,7 +97,7 @@ class Connection:
         self.look()
         while not self.connected and time.monotonic() < deadline:
             # Late answers of earlier requests would wake the poller again and again.
-            if self.monitor.poll(_left_ms(deadline)):
+            if self.monitor.poll(wait_ms(deadline)):
                 self.look()
         return self.connected
 
@@ -121,6 +123,10 @@ class Connection:
         self.socket.close()
 
 
-def _left_ms(deadline: float) -> int:
-    # Rounded up: a poller that is asked to wait 0 ms would spin through the last one.
-    return max(0, math.ceil((deadline - time.monotonic()) * 1000))
+def wait_ms(deadline: float) -> int:
+    """How long to poll, at most :data:`LONGEST_POLL_MS`: a wait is a loop over such polls.
+
+    Rounded up, as a poller that is asked to wait 0 ms would spin through the last one.
+    """
+    left_ms = (deadline - time.monotonic()) * 1000
+    return max(0, math.ceil(min(left_ms, LONGEST_POLL_MS)))

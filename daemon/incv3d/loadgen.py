@@ -24,7 +24,7 @@ import zmq
 
 from incv3d import wire
 from incv3d.client import back_off_s
-from incv3d.connection import ClientError, Connection, NoAnswer
+from incv3d.connection import LONGEST_POLL_MS, ClientError, Connection, NoAnswer
 from incv3d.frames import Encoding, Refusal, picture_format
 
 NAP_S = 0.0002
@@ -271,12 +271,10 @@ class LoadGenerator:
         left_s = until - time.monotonic()
         if 0 < left_s <= 0.001:
             time.sleep(min(left_s, NAP_S))
-        wait_ms = 0 if left_s <= 0.001 else None if left_s == math.inf else int(left_s * 1000)
-        for line in {id(line): line for line in self._ready(wait_ms)}.values():
+        # Rounded down, for what is left to be slept through.
+        ready = self._poller.poll(0 if left_s <= 0.001 else int(min(left_s * 1000, LONGEST_POLL_MS)))
+        for line in dict.fromkeys(self._line_of[socket] for socket, _ in ready):
             yield from self._read_line(line)
-
-    def _ready(self, wait_ms: int | None) -> Iterator[_Line]:
-        return (self._line_of[socket] for socket, _ in self._poller.poll(wait_ms))
 
     def _read_line(self, line: _Line) -> Iterator[Outcome]:
         losses = line.connection.losses

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import time
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import msgspec
 import zmq
 
 from incv3d import wire
-from incv3d.connection import ClientError, NoAnswer
+from incv3d.connection import ClientError, NoAnswer, wait_ms
 
 DEFAULT_RESULTS = "tcp://127.0.0.1:5556"
 HIGH_WATER_MARK = 100
@@ -27,7 +29,7 @@ class Published:
 
 def results(
     address: str = DEFAULT_RESULTS, source: str | None = None, timeout_s: float | None = None
-) -> Iterator[Published]:
+) -> Generator[Published, None, None]:
     """Every result that the daemon publishes from the first ``next()`` on, until the loop is left.
 
     :param address: as in the daemon's ``intake.publish``.
@@ -45,10 +47,16 @@ def results(
             subscriber.connect(address)
         except zmq.ZMQError as error:
             raise ClientError(f"{address}: cannot connect: {error.strerror}") from None
-        while subscriber.poll(None if timeout_s is None else round(timeout_s * 1000)):
+        while _arrives(subscriber, math.inf if timeout_s is None else time.monotonic() + timeout_s):
             topic, data = subscriber.recv_multipart()
             found = topic.decode().removeprefix(wire.topic("").decode())
             # ZeroMQ compares the beginnings of topics alone: `door` would bring `door2` with it.
             if source in (None, found):
                 yield Published(found, msgspec.json.decode(data, type=wire.Answer))
         raise NoAnswer(f"nothing was published at {address} within {timeout_s:g} s")
+
+
+def _arrives(subscriber: zmq.Socket[bytes], deadline: float) -> bool:
+    while not (arrived := subscriber.poll(wait_ms(deadline))) and time.monotonic() < deadline:
+        pass
+    return bool(arrived)
