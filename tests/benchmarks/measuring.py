@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -105,6 +106,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
+            start_new_session=True,
         )
         assert self._answer() == "ready"
 
@@ -127,7 +129,8 @@ class Child:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.process.kill()
+        # With what it has started itself, such as LitServe's worker.
+        os.killpg(self.process.pid, signal.SIGKILL)
         self.process.communicate()
 
 

@@ -4,9 +4,9 @@ usage: .venv/bin/python tests/benchmarks/peers.py [MODEL] [ROUNDS] [SECONDS]    
 
 All three are processes of their own with the warm Session that incv3d opens. The hub decodes and resizes
 with libjpeg-turbo and Pillow, as its author would. LitServe, an HTTP server with one worker, takes JSON
-with the JPEG in base64, as in its documentation. Each round measures a bare Session, then each server with
-one client in a closed loop and with eight; each client is a thread with a connection of its own. Figures
-are medians over the rounds, ratios those of one round.
+with the JPEG in base64, as in its documentation. Each round measures each server with one client in a
+closed loop and with eight, and a bare Session before, between and after; each client is a thread with a
+connection of its own. Figures are medians over the rounds, ratios those of one round.
 """
 
 from __future__ import annotations
@@ -22,68 +22,17 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-
-import numpy as np
-import simplejpeg
-from PIL import Image
+from pathlib import Path
 
 from incv3d.client import Client
-from incv3d.frames import Prediction
 from incv3d.latency import percentile
-from measuring import Child, Opened, bare, daemon, free_port, jpegs, median, open_model
+from measuring import Child, bare, daemon, free_port, jpegs, median
 
 CLIENTS = 8
+SERVERS = Path(__file__).with_name("peer_servers.py")
 Classify = Callable[[bytes], object]
 Connect = Callable[[], "contextlib.AbstractContextManager[Classify]"]
 """A new client: what it gives takes a JPEG and returns when the answer is there."""
-
-
-def classify_plainly(opened: Opened, jpeg: bytes) -> tuple[Prediction, ...]:
-    """Decode, resize, run, name: what a loop of one's own does."""
-    spec = opened.spec
-    picture = Image.fromarray(simplejpeg.decode_jpeg(jpeg)).resize((spec.width, spec.height))
-    pixels = (np.asarray(picture, np.float32) - np.float32(spec.mean)) / np.float32(spec.scale)
-    return opened.labels.top_k(opened.session.run(pixels[np.newaxis]), 5)
-
-
-def as_json(predictions: tuple[Prediction, ...]) -> str:
-    """The labels and scores."""
-    return json.dumps([(each.label, each.score) for each in predictions])
-
-
-def hub_child(model: str, port: str) -> None:
-    """An imagezmq hub and the loop that its documentation shows."""
-    import imagezmq
-
-    opened = open_model(model)
-    hub = imagezmq.ImageHub(open_port=f"tcp://127.0.0.1:{port}")
-    print('"ready"', flush=True)
-    while True:
-        _, jpeg = hub.recv_jpg()
-        hub.send_reply(as_json(classify_plainly(opened, jpeg)).encode())
-
-
-def litserve_child(model: str, port: str) -> None:
-    """LitServe with the model in its one worker."""
-    import litserve
-
-    class Api(litserve.LitAPI):
-        def setup(self, device: str) -> None:
-            self.opened = open_model(model)
-
-        def decode_request(self, request: dict[str, str]) -> bytes:
-            return base64.b64decode(request["jpeg"])
-
-        def predict(self, jpeg: bytes) -> tuple[Prediction, ...]:
-            return classify_plainly(self.opened, jpeg)
-
-        def encode_response(self, output: tuple[Prediction, ...]) -> dict[str, str]:
-            return {"predictions": as_json(output)}
-
-    server = litserve.LitServer(Api(), accelerator="cpu")
-    # Said before it is: it speaks HTTP when its worker is warm, and is asked until then.
-    print('"ready"', flush=True)
-    server.run(host="127.0.0.1", port=int(port), generate_client_file=False, log_level="error")
 
 
 def wait_for_http(port: int) -> None:
@@ -179,15 +128,15 @@ def load(connect: Connect, clients: int, seconds: float) -> tuple[float, list[fl
     return len(round_trips) / (time.perf_counter() - began[0]), sorted(round_trips)
 
 
-def main(model: str = "auto", rounds: str = "5", seconds: str = "6") -> None:
+def main(model: str = "auto", rounds: str = "7", seconds: str = "4") -> None:
     """Print the table."""
     figures: dict[str, defaultdict[str, list[float]]] = {}
     with ExitStack() as stack:
         session = stack.enter_context(bare(model))
         hub_port, http_port = free_port(), free_port()
         served = stack.enter_context(daemon(model))
-        stack.enter_context(Child(__file__, "hub", model, str(hub_port)))
-        stack.enter_context(Child(__file__, "litserve", model, str(http_port)))
+        stack.enter_context(Child(str(SERVERS), "hub", model, str(hub_port)))
+        stack.enter_context(Child(str(SERVERS), "litserve", model, str(http_port)))
         wait_for_http(http_port)
         servers = {
             "incv3d": incv3d_client(served.door),
@@ -198,18 +147,21 @@ def main(model: str = "auto", rounds: str = "5", seconds: str = "6") -> None:
             figures[name] = defaultdict(list)
             load(connect, CLIENTS, 2)
         for _ in range(int(rounds)):
-            runs_per_s, run_ms = session.ask(seconds)
             for name, connect in servers.items():
                 found = figures[name]
+                # A noisy machine changes within seconds: each is compared with the Session's runs around it.
+                before = session.ask(seconds)
                 _, alone = load(connect, 1, float(seconds))
-                found["one client: p50, ms"].append(percentile(alone, 50))
-                found["one client: p50 over a bare run, ms"].append(percentile(alone, 50) - run_ms)
+                between = session.ask(seconds)
                 per_s, together = load(connect, CLIENTS, float(seconds))
+                after = session.ask(seconds)
+                p50_ms = percentile(alone, 50)
+                found["one client: p50, ms"].append(p50_ms)
+                found["one client: p50 beyond a bare run, ms"].append(p50_ms - (before[1] + between[1]) / 2)
                 found["eight clients, labels a second"].append(per_s)
-                found["eight clients over bare runs"].append(per_s / runs_per_s)
-                found["eight clients: p99 over p50"].append(
-                    percentile(together, 99) / percentile(together, 50)
-                )
+                found["eight clients over bare runs"].append(2 * per_s / (between[0] + after[0]))
+                tail = percentile(together, 99) / percentile(together, 50)
+                found["eight clients: p99 over p50"].append(tail)
     print(f"\n| {model}, medians of {rounds} rounds | {' | '.join(figures)} |")
     print(f"| --- |{' --- |' * len(figures)}")
     for row in figures["incv3d"]:
@@ -217,7 +169,4 @@ def main(model: str = "auto", rounds: str = "5", seconds: str = "6") -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--child"]:
-        {"hub": hub_child, "litserve": litserve_child}[sys.argv[2]](*sys.argv[3:])
-    else:
-        main(*sys.argv[1:])
+    main(*sys.argv[1:])
