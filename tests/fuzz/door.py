@@ -19,12 +19,14 @@ import socket
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
 from pathlib import Path
 
 import zmq
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from hypothesis.errors import HypothesisWarning
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -202,6 +204,8 @@ def fuzz(fuzzer: Fuzzer, first_seed: int, seconds: float) -> int:
 
 def main(seconds: str, seed_word: str = "") -> int:
     """Start the daemon, fuzz it, say what came out."""
+    # It does not like how long the examples are that it would print.
+    warnings.simplefilter("ignore", HypothesisWarning)
     first_seed = int(seed_word) if seed_word else random.SystemRandom().randrange(2**32)
     print(f"fuzz: {seconds} s, seed {first_seed}", flush=True)
     with tempfile.TemporaryDirectory() as name:
