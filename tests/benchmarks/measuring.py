@@ -58,7 +58,7 @@ def open_model(name: str) -> Opened:
     model = resolve(name, store, lambda line: None).model
     spec = model.session_spec(available_cores())
     session = open_session(spec, ensure_prepared(model, store, lambda line: None))
-    warm_up(session, spec.height, spec.width, WARMUP_RUNS)
+    warm_up(session, spec.input_shape, WARMUP_RUNS)
     return Opened(session, input_spec(model.entry), read_labels(model.labels, model.entry.outputs))
 
 
