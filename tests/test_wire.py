@@ -84,6 +84,8 @@ def test_imagezmq_messages_need_not_be_strings() -> None:
         ((b'{"v":1,"op":"dance"}',), "not an operation", None),
         ((b'{"v":1,"op":"ping","extra":1}',), "unknown key `extra`", None),
         ((header(id=5, ttl=5), JPEG), "unknown key `ttl`", 5),
+        ((header(**{"a\n\x1b[2Jb": 5}), JPEG), "unknown key `a??[2Jb`", None),
+        ((b'{"msg":"a","dtype":"x\\ny","shape":[2,2]}', bytes(4)), "these are x?y [2, 2]", "a"),
         ((header(id=6, v=2), JPEG), "bad header", 6),
         ((header(id="a", encoding="gif"), JPEG), "bad header", "a"),
         ((header(id="a", encoding="rgb24"), JPEG), "needs width and height", "a"),
