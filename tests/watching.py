@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+LEAST_SAMPLES = 10
 BLOCKS = 20
 """Neighbouring samples of memory are alike: they are averaged into so many blocks before a line is drawn."""
 
@@ -59,7 +60,7 @@ def slope(at_s: Sequence[float], values: Sequence[float]) -> Slope:
     The interval is Student's t for the means of :data:`BLOCKS` blocks; 1.96 + 2.5 / dof is within 2 % of its
     97.5th percentile from 8 degrees of freedom on.
     """
-    if len(values) < 10:
+    if len(values) < LEAST_SAMPLES:
         raise ValueError(f"{len(values)} samples are too few for a slope")
     blocks = min(BLOCKS, len(values))
     x = np.array([block.mean() for block in np.array_split(np.array(at_s) / 3600, blocks)])

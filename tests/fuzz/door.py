@@ -35,7 +35,7 @@ from incv3d.frames import Refusal
 from incv3d.paths import state_directory
 from incv3d.sources.images import demo_folder
 from processes import DaemonProcess
-from watching import Sample, sample
+from watching import LEAST_SAMPLES, Sample, sample, slope
 from wire_strategies import MESSAGES, Parts, encoded, mutated
 
 MAX_MESSAGE_BYTES = 200_000
@@ -175,13 +175,14 @@ class Fuzzer:
         return "\n".join(self.daemon.said[-20:])
 
 
-def fuzz(fuzzer: Fuzzer, first_seed: int, seconds: float) -> int:
-    """Batches until the time is over; returns how many seeds were used up."""
-    deadline = time.monotonic() + seconds
-    rounds = 0
+def fuzz(fuzzer: Fuzzer, first_seed: int, seconds: float) -> list[Sample]:
+    """Batches until the time is over; returns a look at the daemon after each seed."""
+    started = time.monotonic()
+    deadline = started + seconds
+    samples: list[Sample] = []
     while time.monotonic() < deadline:
 
-        @seed(first_seed + rounds)
+        @seed(first_seed + len(samples))
         @settings(
             max_examples=10,
             database=None,
@@ -197,9 +198,9 @@ def fuzz(fuzzer: Fuzzer, first_seed: int, seconds: float) -> int:
             one_round()
         except AssertionError as error:
             # Without Hypothesis's own account: a batch is thousands of bytes, and its seed makes it again.
-            raise Failed(f"FAILED, seed {first_seed + rounds}: {error}") from None
-        rounds += 1
-    return rounds
+            raise Failed(f"FAILED, seed {first_seed + len(samples)}: {error}") from None
+        samples.append(sample(fuzzer.daemon.process.pid, time.monotonic() - started))
+    return samples
 
 
 def main(seconds: str, seed_word: str = "") -> int:
@@ -219,7 +220,7 @@ def main(seconds: str, seed_word: str = "") -> int:
             fuzzer = Fuzzer(daemon, demo_folder() / "cat.jpg")
             fuzz(fuzzer, first_seed, 0.1)
             before, started = sample(daemon.process.pid, 0.0), time.monotonic()
-            rounds = fuzz(fuzzer, first_seed + 1, float(seconds))
+            samples = fuzz(fuzzer, first_seed + 1, float(seconds))
             elapsed_s = time.monotonic() - started
             fuzzer.close()
             with Client(daemon.door) as client:
@@ -228,19 +229,25 @@ def main(seconds: str, seed_word: str = "") -> int:
             assert daemon.stop() == 0, daemon.said[-20:]
         finally:
             daemon.kill()
-    report(fuzzer, rounds, before, after)
+    report(fuzzer, samples, before, after)
     grown = after.threads > before.threads or after.descriptors > before.descriptors + SLACK_DESCRIPTORS
     return 1 if grown else 0
 
 
-def report(fuzzer: Fuzzer, rounds: int, before: Sample, after: Sample) -> None:
+def report(fuzzer: Fuzzer, samples: list[Sample], before: Sample, after: Sample) -> None:
     """The sums, for a person."""
     sent, answered = sum(fuzzer.sent.values()), sum(fuzzer.answers.values())
-    print(f"{sent} messages in {after.at_s:.0f} s ({rounds} seeds): {dict(sorted(fuzzer.sent.items()))}")
+    print(
+        f"{sent} messages in {after.at_s:.0f} s ({len(samples)} seeds): {dict(sorted(fuzzer.sent.items()))}"
+    )
     print(f"{answered} answers, {sent - answered} unanswered: {dict(fuzzer.answers.most_common())}")
     print(f"{fuzzer.uncounted} times something over the limit, no ZeroMQ, or a peer that left")
     for name, unit in (("memory_mb", "MB"), ("descriptors", "descriptors"), ("threads", "threads")):
         print(f"{unit}: {getattr(before, name):.4g} before, {getattr(after, name):.4g} after")
+    settled = samples[len(samples) // 2 :]
+    if len(settled) >= LEAST_SAMPLES:
+        found = slope([each.at_s for each in settled], [each.memory_mb for each in settled])
+        print(f"memory in the second half: {found} MB")
 
 
 if __name__ == "__main__":
