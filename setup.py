@@ -53,6 +53,8 @@ setup(
             "types-PyYAML",
             "types-requests",
         ],
+        # What tests/benchmarks/peers.py compares with; heavy, and for that alone.
+        "peers": ["imagezmq>=1.1.1", "litserve>=0.2.5"],
     },
     entry_points={"console_scripts": ["incv3d=incv3d.cli:main"]},
 )

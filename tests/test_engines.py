@@ -169,7 +169,7 @@ def test_exact_is_the_graphs_own_decoding_in_the_daemon(standin: Path, shared: P
                     with pytest.raises(Refused, match="bad_image: damaged JPEG"):
                         client.classify(damaged)
             assert client.classify(CAT).status == "ok"
-            totals = client.ask("stats")["totals"]
+            totals = client.ask("stats")["outcomes"]
             assert totals["bad_image"] == 12 and not totals.get("internal")
         assert process.stop() == 0
         assert not any("JPEG" in line for line in process.said), process.said

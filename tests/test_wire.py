@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from random import Random
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from incv3d import wire
 from incv3d.frames import Frame, Prediction, Refusal, Result, Timings
+from wire_strategies import MESSAGES, VALID, mutated
 
 NOW = wire.Clocks(monotonic=1000.0, unix=1_700_000_000.0)
 JPEG = b"\xff\xd8\xff" + bytes(10)
@@ -82,6 +84,8 @@ def test_imagezmq_messages_need_not_be_strings() -> None:
         ((b'{"v":1,"op":"dance"}',), "not an operation", None),
         ((b'{"v":1,"op":"ping","extra":1}',), "unknown key `extra`", None),
         ((header(id=5, ttl=5), JPEG), "unknown key `ttl`", 5),
+        ((header(**{"a\n\x1b[2Jb": 5}), JPEG), "unknown key `a??[2Jb`", None),
+        ((b'{"msg":"a","dtype":"x\\ny","shape":[2,2]}', bytes(4)), "these are x?y [2, 2]", "a"),
         ((header(id=6, v=2), JPEG), "bad header", 6),
         ((header(id="a", encoding="gif"), JPEG), "bad header", "a"),
         ((header(id="a", encoding="rgb24"), JPEG), "needs width and height", "a"),
@@ -119,28 +123,26 @@ def test_too_many_bytes_are_too_large() -> None:
     assert caught.value.refusal is Refusal.TOO_LARGE and caught.value.id == 1
 
 
-@given(st.lists(st.binary(max_size=60), max_size=4))
-def test_garbage_is_a_request_or_a_bad_request(parts: list[bytes]) -> None:
+@given(MESSAGES)
+def test_any_message_is_a_request_or_a_bad_request(parts: list[bytes]) -> None:
     try:
-        parse(*parts)
+        intent = parse(*parts)
     except wire.BadRequest as error:
-        assert str(error)
+        assert str(error) and "\n" not in str(error)
+    else:
+        assert bool(intent.frame) != bool(intent.operation)
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=8,
-)
-FIELDS = ("v", "op", "id", "encoding", "width", "height", "captured_at", "ttl_ms", "top_k")
-KEYS = st.sampled_from((*FIELDS, "msg", "dtype", "shape"))
+@given(VALID)
+def test_what_is_of_the_format_is_a_request(parts: list[bytes]) -> None:
+    intent = parse(*parts, max_bytes=10**6)
+    assert bool(intent.frame) != bool(intent.operation)
 
 
-@given(st.dictionaries(KEYS, JSON | st.sampled_from([1, "jpeg", "uint8", "ping"]), max_size=6), st.booleans())
-def test_any_json_is_a_request_or_a_bad_request(document: dict[str, Any], with_data: bool) -> None:
-    parts = [json.dumps(document).encode(), *([JPEG] if with_data else [])]
+@given(VALID, st.randoms(use_true_random=False))
+def test_a_damaged_request_is_a_request_or_a_bad_request(parts: list[bytes], rng: Random) -> None:
     try:
-        parse(*parts)
+        parse(*mutated(parts, rng))
     except wire.BadRequest as error:
         assert str(error)
 

@@ -4,115 +4,181 @@
 >>> with Client("tcp://127.0.0.1:5555") as client:            # doctest: +SKIP
 ...     print(client.classify("cat.jpg").predictions[0].label)
 tabby
+
+A camera that gets its pictures as arrays, and goes on when the daemon is restarted or busy:
+
+>>> with Client(retries=3, wait_if_busy=True) as client:      # doctest: +SKIP
+...     answer = client.classify_pixels(frame, order="bgr", ttl_ms=500)
+
+What everybody's frames turn out to be:
+
+>>> for result in results("tcp://127.0.0.1:5556"):            # doctest: +SKIP
+...     print(result.source, result.answer.predictions[0].label)
+
+Neither NumPy nor a picture library is imported here: a sender needs pyzmq and msgspec alone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import random
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import zmq
 
 from incv3d import wire
-from incv3d.errors import Incv3dError
-from incv3d.frames import picture_format
+from incv3d.connection import ClientError, Connection, NoAnswer
+from incv3d.frames import Encoding, Refusal, picture_format
+from incv3d.subscription import Published, results
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["Client", "ClientError", "NoAnswer", "Published", "Refused", "results"]
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
-
-
-class ClientError(Incv3dError):
-    """The daemon could not be asked."""
-
-
-class NoAnswer(ClientError):
-    """The daemon did not answer in time."""
+BACK_OFF_S = 0.1
+BACK_OFF_MAX_S = 2.0
+SUSPICIOUS_BYTES = 16 * 1024 * 1024
+"""A connection that breaks under a request of so many bytes was probably cut off for its size."""
 
 
 class Refused(ClientError):
     """The daemon answered that it did not classify the frame.
 
-    :ivar answer: the whole answer; ``answer.code`` says why.
+    :ivar answer: the whole answer.
+    :ivar code: why, as a :class:`~incv3d.frames.Refusal`; a string compares with it (``code == "busy"``).
     """
 
     def __init__(self, answer: wire.Answer) -> None:
         super().__init__(f"{answer.code.value if answer.code else 'error'}: {answer.detail}")
         self.answer = answer
+        self.code = answer.code
 
 
 class Client:
-    """One connection to a daemon; it reconnects by itself. Not to be shared between threads.
+    """One connection to a daemon; it reconnects by itself.
+
+    Not to be shared between threads: give each its own (a second thread that comes in is told so).
 
     :param address: where the daemon's door is, as in its ``intake.bind``.
-    :param timeout_s: how long an answer may take.
+    :param timeout_s: how long a connection and the answer may take together.
+    :param retries: so many times a request without an answer (too late, or the daemon was restarted) is sent
+        again, under the same id and with another ``timeout_s``, before it ends in :class:`NoAnswer`.
+    :param wait_if_busy: ask again as long as the answer is ``busy`` and ``timeout_s`` lasts.
+    :raises ClientError: the address is none that ZeroMQ can connect to.
     """
 
-    def __init__(self, address: str = DEFAULT_ADDRESS, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        timeout_s: float = 30.0,
+        *,
+        retries: int = 0,
+        wait_if_busy: bool = False,
+    ) -> None:
         self.address = address
         self.timeout_s = timeout_s
+        self._retries = retries
+        self._wait_if_busy = wait_if_busy
         self._ids = itertools.count(1)
+        self._in_use = threading.RLock()
         self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.DEALER)
-        self._socket.set(zmq.LINGER, 0)
         try:
-            self._socket.connect(address)
-        except zmq.ZMQError as error:
-            self.close()
-            raise ClientError(f"{address}: cannot connect: {error.strerror}") from None
+            self._connection = Connection(self._context, address)
+        except ClientError:
+            self._context.term()
+            raise
 
     def classify(
         self,
-        picture: bytes | str | os.PathLike[str],
+        picture: str | os.PathLike[str] | Buffer,
         *,
         top_k: int | None = None,
         ttl_ms: float | None = None,
+        captured_at: float | None = None,
     ) -> wire.Answer:
-        """Send one encoded picture, bytes or a file's path, and wait for its labels.
+        """Send one encoded picture, its bytes or its file's path, and wait for its labels.
 
-        :param ttl_ms: the answer is of no use after so many milliseconds; the daemon drops the frame then.
+        :param top_k: how many predictions; None: as many as the daemon's configuration says.
+        :param ttl_ms: the answer is of no use so long after `captured_at`; the daemon drops the frame then.
+        :param captured_at: when the picture was taken, seconds since 1970; None: now.
         :raises Refused: the daemon would not, or could not, classify it.
-        :raises NoAnswer: nothing came within ``timeout_s``.
+        :raises NoAnswer: nothing came within ``timeout_s``, nor for any of the retries.
+        :raises OSError: the file cannot be read.
         """
-        data = picture if isinstance(picture, bytes) else Path(picture).read_bytes()
-        number = self.send(data, top_k=top_k, ttl_ms=ttl_ms)
-        answer = msgspec.convert(self._await(number), wire.Answer)
-        if answer.status != "ok":
-            raise Refused(answer)
-        return answer
+        if isinstance(picture, (str, os.PathLike)):
+            picture = Path(picture).read_bytes()
+        data = memoryview(picture)
+        # What is no picture at all is for the daemon to say: its answer then names the reason.
+        encoding = picture_format(data) or "jpeg"
+        header = wire.Header(v=1, encoding=encoding, top_k=top_k, ttl_ms=ttl_ms, captured_at=captured_at)
+        return self._classify(header, data)
+
+    def classify_pixels(
+        self,
+        pixels: Buffer,
+        *,
+        order: Literal["bgr", "rgb"] = "bgr",
+        top_k: int | None = None,
+        ttl_ms: float | None = None,
+        captured_at: float | None = None,
+    ) -> wire.Answer:
+        """Send one picture that is not encoded, and wait for its labels.
+
+        :param pixels: ``(height, width, 3)`` or, grey, ``(height, width)`` of unsigned bytes: a NumPy array,
+            a frame of picamera2 or OpenCV, anything with the buffer protocol. A view with gaps is copied.
+        :param order: of the three channels; OpenCV's is ``bgr``.
+        :raises ClientError: `pixels` has another shape or type.
+        :raises Refused: as for :meth:`classify`, like the other errors and parameters.
+        """
+        view = memoryview(pixels)
+        height, width, *channels = (*(view.shape or ()), 0, 0)[: max(2, view.ndim)]
+        if view.format != "B" or channels not in ([], [3]) or not (height and width):
+            raise ClientError(
+                "pixels must be unsigned bytes of shape (height, width, 3) or (height, width); "
+                f"these are {view.format!r} of shape {view.shape}"
+            )
+        encoding: Encoding = "gray8" if not channels else "bgr24" if order == "bgr" else "rgb24"
+        header = wire.Header(
+            v=1,
+            encoding=encoding,
+            width=width,
+            height=height,
+            top_k=top_k,
+            ttl_ms=ttl_ms,
+            captured_at=captured_at,
+        )
+        return self._classify(header, view.cast("B") if view.c_contiguous else view.tobytes())
 
     def ask(self, operation: wire.Operation) -> dict[str, Any]:
         """``ping``, ``stats`` or ``info``: the daemon's answer as a dictionary.
 
-        :raises NoAnswer: nothing came within ``timeout_s``.
+        :raises Refused: the daemon does not know the question.
+        :raises NoAnswer: nothing came within ``timeout_s``, nor for any of the retries.
         """
         number = next(self._ids)
-        self._socket.send(msgspec.json.encode({"v": wire.VERSION, "op": operation, "id": number}))
-        return self._await(number)
-
-    def send(self, data: bytes, *, top_k: int | None = None, ttl_ms: float | None = None) -> int:
-        """Send one encoded picture without waiting; returns the id that its answer will have."""
-        number = next(self._ids)
-        # What is no picture at all is for the daemon to say: its answer then names the reason.
-        encoding = picture_format(data) or "jpeg"
-        header = wire.Header(
-            v=1, id=number, encoding=encoding, captured_at=time.time(), top_k=top_k, ttl_ms=ttl_ms
+        document = self._exchange(
+            number, [msgspec.json.encode({"v": wire.VERSION, "op": operation, "id": number})]
         )
-        self._socket.send_multipart([msgspec.json.encode(header), data])
-        return number
-
-    def receive(self, timeout_s: float) -> wire.Answer | None:
-        """The next answer to a :meth:`send`; None when none came in time."""
-        document = self._next(timeout_s)
-        return None if document is None else msgspec.convert(document, wire.Answer)
+        if document.get("status") != "ok":
+            raise Refused(self._answer(document))
+        return document
 
     def close(self) -> None:
-        """Let go of the connection; what was not sent yet is dropped."""
-        self._socket.close()
-        self._context.term()
+        """Let go of the connection; what was not sent yet is dropped. Closing again does nothing."""
+        with self._alone():
+            if not self._context.closed:
+                self._connection.close()
+                self._context.term()
 
     def __enter__(self) -> Client:
         return self
@@ -122,16 +188,89 @@ class Client:
     ) -> None:
         self.close()
 
-    def _await(self, number: int) -> dict[str, Any]:
-        deadline = time.monotonic() + self.timeout_s
-        while (left_s := deadline - time.monotonic()) > 0:
-            document = self._next(left_s)
-            # An answer of an earlier call, given up as too late, is not this call's.
-            if document is not None and document.get("id") == number:
-                return document
-        raise NoAnswer(f"no answer from {self.address} within {self.timeout_s:g} s; is incv3d running there?")
+    def _classify(self, header: wire.Header, data: bytes | memoryview) -> wire.Answer:
+        header.id = number = next(self._ids)
+        if header.captured_at is None:
+            header.captured_at = time.time()
+        answer = self._answer(self._exchange(number, [msgspec.json.encode(header), data]))
+        if answer.status != "ok":
+            raise Refused(answer)
+        return answer
 
-    def _next(self, timeout_s: float) -> dict[str, Any] | None:
-        if not self._socket.poll(max(0, round(timeout_s * 1000))):
-            return None
-        return msgspec.json.decode(self._socket.recv(), type=dict[str, Any])
+    def _answer(self, document: dict[str, Any]) -> wire.Answer:
+        try:
+            return msgspec.convert(document, wire.Answer)
+        except msgspec.ValidationError as error:
+            raise ClientError(f"{self.address}: an answer of another wire format: {error}") from None
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self._in_use.acquire(blocking=False):
+            raise ClientError("this Client is in use by another thread; give each thread its own")
+        try:
+            yield
+        finally:
+            self._in_use.release()
+
+    def _exchange(self, number: int, parts: list[bytes | memoryview]) -> dict[str, Any]:
+        with self._alone():
+            if self._context.closed:
+                raise ClientError("this Client is closed")
+            for attempt in range(self._retries):
+                with contextlib.suppress(NoAnswer):
+                    return self._attempt(number, parts)
+                time.sleep(back_off_s(attempt))
+            return self._attempt(number, parts)
+
+    def _attempt(self, number: int, parts: list[bytes | memoryview]) -> dict[str, Any]:
+        deadline = time.monotonic() + self.timeout_s
+        refused = 0
+        while True:
+            document = self._ask_once(number, parts, deadline)
+            if not (self._wait_if_busy and document.get("code") == Refusal.BUSY.value):
+                return document
+            pause_s = document["retry_ms"] / 1000 if document.get("retry_ms") else back_off_s(refused)
+            if time.monotonic() + pause_s >= deadline:
+                return document
+            time.sleep(pause_s)
+            refused += 1
+
+    def _ask_once(self, number: int, parts: list[bytes | memoryview], deadline: float) -> dict[str, Any]:
+        connection = self._connection
+        if not connection.wait_connected(deadline):
+            why = "what is there does not speak ZeroMQ" if connection.foreign else "nothing listens there"
+            raise NoAnswer(f"{self._nothing_in_time()}: {why}; is incv3d running?")
+        if not connection.try_send(parts):
+            raise NoAnswer(f"no answer from {self.address}: it does not read what is sent to it")
+        losses = connection.losses
+        while True:
+            while (data := connection.receive()) is not None:
+                document = self._document(data)
+                # An answer of an earlier call, given up as too late, is not this call's.
+                if document.get("id") == number:
+                    return document
+            if connection.losses > losses:
+                size_bytes = len(parts[-1])
+                hint = f"; are {size_bytes} bytes too many for it?" if size_bytes > SUSPICIOUS_BYTES else ""
+                raise NoAnswer(f"no answer from {self.address}: the connection was lost{hint}")
+            if time.monotonic() >= deadline:
+                raise NoAnswer(f"{self._nothing_in_time()}; is incv3d running there?")
+            connection.wait(deadline)
+
+    def _nothing_in_time(self) -> str:
+        return f"no answer from {self.address} within {self.timeout_s:g} s"
+
+    def _document(self, data: bytes) -> dict[str, Any]:
+        try:
+            return msgspec.json.decode(data, type=dict[str, Any])
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise ClientError(f"{self.address}: what answers there is not incv3d") from None
+
+
+def back_off_s(attempt: int) -> float:
+    """How long to wait before another try, `attempt` counted from 0: twice as long each time, up to 2 s.
+
+    A random half of it keeps clients that were refused together from coming back together.
+    """
+    longest: float = min(BACK_OFF_MAX_S, BACK_OFF_S * 2 ** min(attempt, 10))
+    return longest * random.uniform(0.5, 1.0)

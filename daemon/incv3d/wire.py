@@ -39,7 +39,8 @@ class BadRequest(Exception):
     """A message that is not of the wire format; answered with `refusal` and the message as detail."""
 
     def __init__(self, detail: str, id: FrameId = None, refusal: Refusal = Refusal.BAD_REQUEST) -> None:
-        super().__init__(detail)
+        # It may quote what the sender wrote, and ends up on terminals and in logs.
+        super().__init__("".join(each if each.isprintable() else "?" for each in detail))
         self.id = id
         self.refusal = refusal
 

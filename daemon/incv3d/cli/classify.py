@@ -13,6 +13,7 @@ import click
 from incv3d.cli.options import config_option, json_option, session_options
 
 if TYPE_CHECKING:
+    from incv3d.client import Client
     from incv3d.frames import Prediction
 
     Classify = Callable[[bytes], tuple[Prediction, ...]]
@@ -25,7 +26,12 @@ if TYPE_CHECKING:
 @click.option("--top-k", type=click.IntRange(1, 1000), help="Predictions a picture.")
 @click.option("--connect", metavar="ADDRESS", help="Ask a running daemon instead of opening a Session here.")
 @click.option(
-    "--timeout", "timeout_s", type=float, default=30.0, show_default=True, help="Seconds; with --connect."
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(0, min_open=True),
+    default=30.0,
+    show_default=True,
+    help="Seconds; with --connect.",
 )
 @json_option
 def classify(
@@ -38,23 +44,38 @@ def classify(
     timeout_s: float,
     as_json: bool,
 ) -> None:
-    """Name what is in each PICTURE: files, folders, patterns, or - for standard input."""
-    from incv3d.errors import Incv3dError
+    """Name what is in each PICTURE: files, folders, patterns, or - for standard input.
 
+    Exit status 1 if any picture got no label.
+    """
     overrides = {"model.name": model_name, "session.threads": threads, "model.top_k": top_k}
     named = list(_read(pictures))
-    ask = _remote(connect, timeout_s, top_k) if connect else _local(config_path, overrides)
+    if connect:
+        with _connect(connect, timeout_s) as client:
+            failed = _classify(named, _remote(client, top_k), as_json)
+    else:
+        failed = _classify(named, _local(config_path, overrides), as_json)
+    if failed:
+        sys.exit(1)
+
+
+def _classify(named: list[tuple[str, Callable[[], bytes]]], ask: Classify, as_json: bool) -> bool:
+    from incv3d.connection import NoAnswer
+    from incv3d.errors import Incv3dError
+
     failed = False
     for name, read in named:
         try:
             predictions = ask(read())
+        except NoAnswer:
+            # The daemon is away, for the pictures that follow too: the command ends here, with one line.
+            raise
         except Incv3dError as error:
             failed = True
             _show_error(name, str(error), as_json)
         else:
             _show(name, predictions, as_json)
-    if failed:
-        sys.exit(1)
+    return failed
 
 
 def _read(pictures: tuple[str, ...]) -> Iterator[tuple[str, Callable[[], bytes]]]:
@@ -68,11 +89,24 @@ def _read(pictures: tuple[str, ...]) -> Iterator[tuple[str, Callable[[], bytes]]
                 yield str(path), partial(read_picture, path)
 
 
-def _remote(address: str, timeout_s: float, top_k: int | None) -> Classify:
+def _connect(address: str, timeout_s: float) -> Client:
     from incv3d.client import Client
 
-    client = Client(address, timeout_s)
-    return lambda data: tuple(client.classify(data, top_k=top_k).predictions or ())
+    return Client(address, timeout_s, retries=1, wait_if_busy=True)
+
+
+def _remote(client: Client, top_k: int | None) -> Classify:
+    from incv3d.connection import ClientError, NoAnswer
+
+    def ask(data: bytes) -> tuple[Prediction, ...]:
+        try:
+            return tuple(client.classify(data, top_k=top_k).predictions or ())
+        except NoAnswer as error:
+            # Was it this picture (too large a message is cut off), or is the daemon away?
+            client.ask("ping")
+            raise ClientError(str(error)) from None
+
+    return ask
 
 
 def _local(config_path: str | None, overrides: Mapping[str, object]) -> Classify:

@@ -1,150 +1,221 @@
-"""``incv3d send``: a ZeroMQ client for pictures from files."""
+"""``incv3d send``: pictures from files to a running daemon, one by one or as a load."""
 
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from incv3d.cli.options import json_option
+from incv3d.cli.options import connect_option_help, json_option
 
 if TYPE_CHECKING:
-    from incv3d.loadgen import Outcome, Shot
+    from incv3d.frames import Encoding
+    from incv3d.loadgen import Outcome, Plan, Shot
+    from incv3d.loadreport import Tally
+
+OPEN_LOOP_LIMIT = 1000
+KEPT_BYTES = 256 * 1024 * 1024
+"""Pictures that are sent again are kept in memory up to so many bytes, so that no disk is measured."""
+Positive = click.FloatRange(0, min_open=True)
 
 
 @click.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.option("--connect", default="tcp://127.0.0.1:5555", show_default=True, help=connect_option_help)
+@click.option("--repeat", type=click.IntRange(1), help="Send everything so many times.  [default: 1]")
 @click.option(
-    "--connect", default="tcp://127.0.0.1:5555", show_default=True, help="Address of the daemon's door."
+    "--duration", "duration_s", type=Positive, help="Send for so many seconds, over and over unless --repeat."
 )
 @click.option(
-    "--repeat", type=click.IntRange(1), default=1, show_default=True, help="Send everything so many times."
-)
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Pictures a second at most.")
-@click.option(
-    "--concurrency", type=click.IntRange(1, 1000), default=1, show_default=True, help="Under way at once."
+    "--rate", type=Positive, help="Open loop: so many pictures a second, whether answers come or not."
 )
 @click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), default=30.0, show_default=True
+    "--concurrency",
+    type=click.IntRange(1, 1000),
+    help="Under way at once.  [default: one a connection; with --rate at most 1000]",
 )
 @click.option(
-    "--ttl-ms", type=click.FloatRange(0, min_open=True), help="The daemon drops a frame older than this."
+    "--connections", type=click.IntRange(1, 200), default=1, show_default=True, help="As so many senders."
+)
+@click.option(
+    "--timeout", "timeout_s", type=Positive, default=30.0, show_default=True, help="Seconds for an answer."
+)
+@click.option(
+    "--retries",
+    type=click.IntRange(0, 100),
+    default=0,
+    show_default=True,
+    help="Send a picture without an answer again so many times.",
+)
+@click.option("--wait-if-busy", is_flag=True, help="Send again what was answered `busy`, within --timeout.")
+@click.option("--ttl-ms", type=Positive, help="The daemon drops a frame older than this.")
+@click.option(
+    "--raw", type=click.Choice(["bgr24", "rgb24", "gray8"]), help="Decode here and send pixels like this."
 )
 @click.option("--quiet", is_flag=True, help="Only the closing summary.")
 @json_option
 def send(
     paths: tuple[str, ...],
     connect: str,
-    repeat: int,
+    repeat: int | None,
+    duration_s: float | None,
     rate: float | None,
-    concurrency: int,
+    concurrency: int | None,
+    connections: int,
     timeout_s: float,
+    retries: int,
+    wait_if_busy: bool,
     ttl_ms: float | None,
+    raw: Encoding | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
     """Send pictures (files, folders, patterns) to a running daemon and print their labels.
 
-    Exit status 1 if any picture got no label.
-    """
-    import time
+    Without --rate a new picture goes out when an answer came in (closed loop). With --rate each is due on a
+    schedule and its round trip counts from then, so that a daemon that falls behind cannot hide it; what
+    cannot be sent when it is due, because too many are under way, is not sent at all and counted.
 
+    A percentile is shown when at least one sample lies beyond it. Printing takes time: measure with --quiet.
+
+    Exit status 0 if every picture got a label, 130 after Ctrl-C (with the summary of what was done), else 1.
+    """
     from incv3d.client import Client
-    from incv3d.loadgen import shoot
+    from incv3d.loadgen import LoadGenerator, Plan
+    from incv3d.loadreport import Tally
     from incv3d.sources.images import find_pictures
 
+    if concurrency and not rate and concurrency < connections:
+        raise click.UsageError(f"--concurrency {concurrency} cannot keep {connections} connections busy")
+    plan = Plan(
+        connections=connections,
+        limit=concurrency or (OPEN_LOOP_LIMIT if rate else connections),
+        rate=rate,
+        duration_s=duration_s,
+        timeout_s=timeout_s,
+        retries=retries,
+        wait_if_busy=wait_if_busy,
+        ttl_ms=ttl_ms,
+    )
     pictures = [found for path in paths for found in find_pictures(path)]
-    started = time.monotonic()
-    outcomes: list[Outcome] = []
-    try:
-        with Client(connect, timeout_s) as client:
-            client.ask("ping")
-            progress = _Progress(len(pictures) * repeat, silent=quiet or as_json)
-            for outcome in shoot(client, _shots(pictures, repeat), concurrency, rate, ttl_ms):
-                outcomes.append(outcome)
+    rounds = repeat or (None if duration_s else 1)
+    shots = _shots(pictures, rounds, raw)
+    with Client(connect, timeout_s) as client:
+        client.ask("ping")
+    tally = Tally()
+    stopped = False
+    with LoadGenerator(connect, plan) as generator:
+        generator.connect()
+        progress = _Progress(plan, rounds and rounds * len(pictures), silent=quiet or as_json)
+        started = time.monotonic()
+        try:
+            for outcome in generator.shoot(shots):
+                tally.add(outcome)
                 if not quiet and not as_json:
                     click.echo(_line(outcome))
                 progress.advance()
+        except KeyboardInterrupt:
+            stopped = True
+        finally:
+            elapsed_s = time.monotonic() - started
             progress.stop()
-    except KeyboardInterrupt:
-        click.echo("stopped", err=True)
-    elapsed_s = time.monotonic() - started
-    _summarise(outcomes, elapsed_s, as_json)
-    sys.exit(0 if outcomes and all(outcome.kind == "ok" for outcome in outcomes) else 1)
+        unfinished = generator.under_way
+    _summarise(tally, elapsed_s, unfinished, as_json)
+    sys.exit(130 if stopped else 0 if tally.all_ok else 1)
 
 
 class _Progress:
-    """A progress bar on a terminal's stderr; elsewhere nothing but the lines themselves."""
+    """A progress bar on a terminal's stderr; elsewhere nothing but the lines themselves.
 
-    def __init__(self, total: int, silent: bool) -> None:
+    :param total: pictures; None: the bar shows how much of the duration is over.
+    """
+
+    def __init__(self, plan: Plan, total: int | None, silent: bool) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._bar = Progress(
             BarColumn(),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[done]} pictures"),
             TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=True,
-            disable=silent or not sys.stderr.isatty() or total < 2,
+            disable=silent or not sys.stderr.isatty() or total == 1,
         )
-        self._task = self._bar.add_task("", total=total)
+        self._total = total
+        self._done = 0
+        self._started = time.monotonic()
+        self._task = self._bar.add_task("", total=total or plan.duration_s, done=0)
         self._bar.start()
 
     def advance(self) -> None:
-        self._bar.advance(self._task)
+        if self._bar.disable:
+            return
+        self._done += 1
+        completed = self._done if self._total else time.monotonic() - self._started
+        self._bar.update(self._task, completed=completed, done=self._done)
 
     def stop(self) -> None:
         self._bar.stop()
 
 
-def _shots(pictures: list[Path], repeat: int) -> Iterator[Shot]:
-    from incv3d.loadgen import Shot
+def _shots(pictures: list[Path], rounds: int | None, raw: Encoding | None) -> Iterator[Shot]:
+    """The pictures, `rounds` times or (None) for ever."""
     from incv3d.sources.images import read_picture
 
-    for _ in range(repeat):
+    kept: dict[Path, Shot] = {}
+    kept_bytes = 0
+    done = 0
+    while rounds is None or done < rounds:
         for picture in pictures:
-            yield Shot(picture.name, read_picture(picture))
+            shot = kept.get(picture) or _shot(picture.name, read_picture(picture), raw)
+            if rounds != 1 and picture not in kept and kept_bytes + len(shot.data) <= KEPT_BYTES:
+                kept[picture] = shot
+                kept_bytes += len(shot.data)
+            yield shot
+        done += 1
+
+
+def _shot(name: str, data: bytes, raw: Encoding | None) -> Shot:
+    from incv3d.loadgen import Shot
+
+    if raw is None:
+        return Shot(name, data)
+    import io
+
+    from PIL import Image
+
+    from incv3d.sources.base import SourceError
+
+    try:
+        picture = Image.open(io.BytesIO(data)).convert("L" if raw == "gray8" else "RGB")
+    except (OSError, Image.DecompressionBombError) as error:
+        raise SourceError(f"{name}: cannot be decoded here: {error}") from None
+    pixels = picture.tobytes("raw", "BGR") if raw == "bgr24" else picture.tobytes()
+    return Shot(name, pixels, raw, picture.width, picture.height)
 
 
 def _line(outcome: Outcome) -> str:
     answer = outcome.answer
     if answer is None:
-        return f"{outcome.name}: no answer in time"
+        return f"{outcome.name}: {'not sent' if outcome.lost_slot else 'no answer in time'}"
     if answer.status != "ok" or not answer.predictions:
         return f"{outcome.name}: {outcome.kind}: {answer.detail}"
     best = answer.predictions[0]
     return f"{outcome.name}: {best.label} {best.score:.5f} ({outcome.round_trip_ms:.0f} ms)"
 
 
-def _summarise(outcomes: list[Outcome], elapsed_s: float, as_json: bool) -> None:
-    from incv3d.latency import spread
+def _summarise(tally: Tally, elapsed_s: float, unfinished: int, as_json: bool) -> None:
+    from incv3d.loadreport import describe
 
-    by_kind: dict[str, list[float]] = defaultdict(list)
-    for outcome in outcomes:
-        by_kind[outcome.kind].append(outcome.round_trip_ms)
+    report = tally.report(elapsed_s, unfinished)
     if as_json:
         import msgspec
 
-        summary = {
-            kind: {"count": len(values), "round_trip": spread(values)} for kind, values in by_kind.items()
-        }
-        click.echo(
-            msgspec.json.encode(
-                {"sent": len(outcomes), "elapsed_s": round(elapsed_s, 3), "outcomes": summary}
-            )
-        )
-        return
-    per_s = len(outcomes) / elapsed_s if elapsed_s else 0.0
-    click.echo(f"{len(outcomes)} pictures in {elapsed_s:.1f} s, {per_s:.1f} a second")
-    for kind, values in sorted(by_kind.items()):
-        s = spread(values)
-        if s:
-            click.echo(
-                f"  {kind}: {len(values)}; round trip best {s.best_ms:.1f}, p50 {s.p50_ms:.1f}, "
-                f"p95 {s.p95_ms:.1f}, p99 {s.p99_ms:.1f}, worst {s.worst_ms:.1f} ms"
-            )
+        click.echo(msgspec.json.encode(report))
+    else:
+        click.echo("\n".join(describe(report)))

@@ -1,0 +1,132 @@
+"""One DEALER socket to a daemon's door, and what is known of its connection. Never blocks but in a poller."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Sequence
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from incv3d.errors import Incv3dError
+
+FAILED_HANDSHAKE = (
+    zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.Event.HANDSHAKE_FAILED_PROTOCOL
+    | zmq.Event.HANDSHAKE_FAILED_AUTH
+)
+EVENTS = zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.DISCONNECTED | FAILED_HANDSHAKE
+RECONNECT_MS = 100
+RECONNECT_MAX_MS = 1000
+"""A daemon that is away is looked for after 100 ms, then ever less often, at last once a second."""
+HEARTBEAT_MS = 10_000
+HEARTBEAT_TIMEOUT_MS = 30_000
+"""A machine that vanished without a word counts as disconnected after so long."""
+LONGEST_POLL_MS = 500
+"""Ctrl-C interrupts a poll, but not when it comes just before; then it is noticed after so long."""
+
+
+class ClientError(Incv3dError):
+    """The daemon could not be asked."""
+
+
+class NoAnswer(ClientError):
+    """The daemon did not answer in time, or the connection broke before it did."""
+
+
+class Connection:
+    """A DEALER socket that knows whether its other end is there. It reconnects by itself.
+
+    ZeroMQ would keep what is sent while nobody listens, and hand it to the daemon minutes later, stale. So
+    nothing is to be sent before :attr:`connected`, and what was under way when :attr:`losses` went up has
+    lost its answer: the daemon knows a connection's peer, not its next connection's.
+
+    :param address: where the daemon's door is.
+    :raises ClientError: the address is none that ZeroMQ can connect to.
+    """
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str) -> None:
+        self.address = address
+        self.connected = False
+        self.losses = 0
+        """How often an established connection broke."""
+        self.foreign = False
+        """Whether what listens there does not speak ZeroMQ."""
+        self.socket = context.socket(zmq.DEALER)
+        self.socket.set(zmq.LINGER, 0)
+        self.socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
+        self.socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
+        self.socket.set(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+        self.socket.set(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+        self.monitor = self.socket.get_monitor_socket(EVENTS)
+        self.monitor.set(zmq.LINGER, 0)
+        self._poller = zmq.Poller()
+        self.register(self._poller)
+        try:
+            self.socket.connect(address)
+        except zmq.ZMQError as error:
+            self.close()
+            raise ClientError(f"{address}: cannot connect: {error.strerror}") from None
+
+    def register(self, poller: zmq.Poller) -> None:
+        """Let `poller` wake up when there is something to :meth:`receive` or to :meth:`look` at."""
+        poller.register(self.socket, zmq.POLLIN)
+        poller.register(self.monitor, zmq.POLLIN)
+
+    def look(self) -> None:
+        """Take notice of what became of the connection."""
+        while self.monitor.poll(0):
+            event = recv_monitor_message(self.monitor, zmq.NOBLOCK)["event"]
+            if event == zmq.Event.HANDSHAKE_SUCCEEDED:
+                self.connected, self.foreign = True, False
+            elif event == zmq.Event.DISCONNECTED:
+                self.losses += self.connected
+                self.connected = False
+            else:
+                self.foreign = True
+
+    def wait(self, deadline: float) -> None:
+        """Return when there may be something to read, when the connection came or went, or at `deadline`."""
+        if self._poller.poll(wait_ms(deadline)):
+            self.look()
+
+    def wait_connected(self, deadline: float) -> bool:
+        """Whether the daemon's end was there before `deadline` (monotonic)."""
+        self.look()
+        while not self.connected and time.monotonic() < deadline:
+            # Late answers of earlier requests would wake the poller again and again.
+            if self.monitor.poll(wait_ms(deadline)):
+                self.look()
+        return self.connected
+
+    def try_send(self, parts: Sequence[bytes | memoryview]) -> bool:
+        """Hand a message to ZeroMQ; False when it holds as many as it will for this connection."""
+        try:
+            self.socket.send_multipart(parts, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def receive(self) -> bytes | None:
+        """The next answer that is there already; None when there is none."""
+        with contextlib.suppress(zmq.Again):
+            # An answer has one part; were there more, they would not be of this wire format.
+            return self.socket.recv_multipart(zmq.NOBLOCK)[-1]
+        return None
+
+    def close(self) -> None:
+        """Let go of the connection; what was not sent yet is dropped."""
+        self.socket.disable_monitor()
+        self.monitor.close()
+        self.socket.close()
+
+
+def wait_ms(deadline: float) -> int:
+    """How long to poll, at most :data:`LONGEST_POLL_MS`: a wait is a loop over such polls.
+
+    Rounded up, as a poller that is asked to wait 0 ms would spin through the last one.
+    """
+    left_ms = (deadline - time.monotonic()) * 1000
+    return max(0, math.ceil(min(left_ms, LONGEST_POLL_MS)))

@@ -1,0 +1,21 @@
+"""A moment of the fuzz that `tests/run --fuzz SECONDS` does for longer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from processes import PATIENCE_S, environment
+
+
+def test_whatever_is_sent_gets_one_answer(state: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("door.py")), "2", "1"],
+        env=environment(state),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "fuzz: 2 s, seed 1" in done.stdout and " 0 unanswered" in done.stdout
