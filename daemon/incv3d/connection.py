@@ -21,9 +21,12 @@ EVENTS = zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.DISCONNECTED | FAILED_HANDSHA
 RECONNECT_MS = 100
 RECONNECT_MAX_MS = 1000
 """A daemon that is away is looked for after 100 ms, then ever less often, at last once a second."""
-HEARTBEAT_MS = 10_000
-HEARTBEAT_TIMEOUT_MS = 30_000
-"""A machine that vanished without a word counts as disconnected after so long."""
+KEEPALIVE_IDLE_S = 30
+KEEPALIVE_INTERVAL_S = 10
+KEEPALIVE_PROBES = 3
+UNACKNOWLEDGED_MS = 60_000
+"""A machine that vanished without a word counts as disconnected within a minute, as TCP says. ZeroMQ's own
+heartbeats can abort this process (libzmq issues 3937 and 4767)."""
 LONGEST_POLL_MS = 500
 """Ctrl-C interrupts a poll, but not when it comes just before; then it is noticed after so long."""
 
@@ -58,8 +61,11 @@ class Connection:
         self.socket.set(zmq.LINGER, 0)
         self.socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
         self.socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
-        self.socket.set(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-        self.socket.set(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+        self.socket.set(zmq.TCP_KEEPALIVE, 1)
+        self.socket.set(zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S)
+        self.socket.set(zmq.TCP_KEEPALIVE_INTVL, KEEPALIVE_INTERVAL_S)
+        self.socket.set(zmq.TCP_KEEPALIVE_CNT, KEEPALIVE_PROBES)
+        self.socket.set(zmq.TCP_MAXRT, UNACKNOWLEDGED_MS)
         self.monitor = self.socket.get_monitor_socket(EVENTS)
         self.monitor.set(zmq.LINGER, 0)
         self._poller = zmq.Poller()
