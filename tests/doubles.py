@@ -74,8 +74,8 @@ class ScriptedCamera:
         ``frame``, ``none``, ``raise`` (a :class:`SourceError`), ``bug`` (another exception), ``lost`` (the
         driver counts a lost frame), ``silent`` (waits until it is interrupted), ``hang`` (waits until
         :meth:`let_go`, whatever happens, and then has a frame). As the first step, ``absent`` (opening
-        fails) and ``hang-opening`` (opening waits until :meth:`let_go`). After its last step a source is
-        silent.
+        fails) and ``hang-opening`` (opening waits until :meth:`let_go`); after ``raise``, ``hang-closing``.
+        After its last step a source is silent.
     """
 
     def __init__(self, *scripts: str) -> None:
@@ -145,3 +145,5 @@ class ScriptedSource:
 
     def close(self) -> None:
         self._camera.closed += 1
+        if self._script[:1] == ["hang-closing"]:
+            self._camera.hang()

@@ -162,9 +162,16 @@ def test_an_opening_that_never_returns_is_left_behind(watch) -> None:
     assert status(watched).frames == 1, "what was opened too late is closed unused"
 
 
+def test_a_closing_that_never_returns_is_left_behind(watch) -> None:
+    watched = watch("frame raise hang-closing", "frame")
+    watched.said.wait_for("stalled: closing it takes longer than 0.2 s")
+    watched.said.wait_for("ok after")
+    assert watched.take() == "2.1" and status(watched).hung_threads == 1
+
+
 def test_so_many_threads_may_hang_and_no_more(watch) -> None:
     watched = watch(*["hang"] * MOST_HUNG_THREADS, "frame")
-    watched.said.wait_for("calls to the camera do not return")
+    watched.said.wait_for("calls do not return: replug it")
     assert watched.camera.opened == MOST_HUNG_THREADS
     assert status(watched).hung_threads == MOST_HUNG_THREADS
     assert watched.capture

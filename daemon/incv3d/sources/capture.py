@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from incv3d.frames import Frame
 from incv3d.mailbox import Mailbox
@@ -55,6 +56,7 @@ class _Attempt:
 
     def __init__(self, awaited_since: float) -> None:
         self.source: FrameSource | None = None
+        self.step: Literal["opening", "capturing", "closing"] = "opening"
         self.awaited_since = awaited_since
         """Since when the next frame is waited for; in the future while the source opens or idles."""
         self.first_frame: float | None = None
@@ -170,10 +172,10 @@ class Capture:
         """Wait while too many threads hang; False once the capture is closed."""
         with self._changed:
             if len(self._hung) >= MOST_HUNG_THREADS:
-                self._set_state("stalled", f"{len(self._hung)} calls to the camera do not return; replug it")
-            return self._changed.wait_for(lambda: self._closed or len(self._hung) < MOST_HUNG_THREADS) and (
-                not self._closed
-            )
+                advice = "replug it, or restart incv3d"
+                self._set_state("stalled", f"{len(self._hung)} calls do not return: {advice}")
+            self._changed.wait_for(lambda: self._closed or len(self._hung) < MOST_HUNG_THREADS)
+            return not self._closed
 
     def _begin(self, number: int) -> _Attempt:
         with self._changed:
@@ -197,11 +199,11 @@ class Capture:
                     # Endless while nobody takes frames; longer waits than this overflow the lock's clock.
                     self._changed.wait(min(left_s, 3600.0))
                     continue
-                if attempt.source:
-                    reason = f"no frame for {self._pace.stall_timeout_s:g} s"
-                else:
-                    too_long_s = self._retry.opening_s + self._pace.stall_timeout_s
-                    reason = f"opening it takes longer than {too_long_s:g} s"
+                longest_s = self._pace.stall_timeout_s
+                reason = f"no frame for {longest_s:g} s"
+                if attempt.step != "capturing":
+                    longest_s += self._retry.opening_s if attempt.step == "opening" else 0.0
+                    reason = f"{attempt.step} it takes longer than {longest_s:g} s"
                 if self._state in ("opening", "ok"):
                     self._set_state("stalled", reason)
                 attempt.error = SourceError(reason)
@@ -250,6 +252,8 @@ class Capture:
             finally:
                 with self._changed:
                     attempt.source = None  # nobody interrupts what is closed
+                    attempt.step = "closing"
+                    attempt.awaited_since = time.monotonic()
                 source.close()
         except Exception as caught:  # noqa: BLE001 - whatever a camera's library raises, it is opened again
             error = caught
@@ -263,6 +267,7 @@ class Capture:
     def _move_frames(self, attempt: _Attempt, source: FrameSource) -> None:
         with self._changed:
             attempt.source = source
+            attempt.step = "capturing"
             attempt.awaited_since = time.monotonic()
         due = 0.0
         while not attempt.stopped.is_set() and (frame := source.capture(due)) is not None:
