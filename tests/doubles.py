@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
 
-from incv3d.frames import Prediction
+from incv3d.frames import Frame, Prediction
 from incv3d.sessions.base import Pixels, Scores, SessionFacts
+from incv3d.sources import SourceAbsent, SourceError
 
 
 class ScriptedSession:
@@ -63,3 +65,85 @@ def jpeg(width: int = 32, height: int = 24, seed: int = 0) -> bytes:
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "JPEG")
     return out.getvalue()
+
+
+class ScriptedCamera:
+    """Opens sources that do what their script says, step by step.
+
+    :param scripts: one an opening, the last one again for further openings. The steps of a script:
+        ``frame``, ``none``, ``raise`` (a :class:`SourceError`), ``bug`` (another exception), ``lost`` (the
+        driver counts a lost frame), ``silent`` (waits until it is interrupted), ``hang`` (waits until
+        :meth:`let_go`, whatever happens, and then has a frame). As the first step, ``absent`` (opening
+        fails) and ``hang-opening`` (opening waits until :meth:`let_go`); after ``raise``, ``hang-closing``.
+        After its last step a source is silent.
+    """
+
+    def __init__(self, *scripts: str) -> None:
+        self._scripts = [script.split() for script in scripts]
+        self._let_go = threading.Event()
+        self.opened = 0
+        self.closed = 0
+        self.asked: list[float] = []
+
+    def __call__(self) -> ScriptedSource:
+        script = self._scripts[min(self.opened, len(self._scripts) - 1)]
+        self.opened += 1
+        if script[:1] == ["absent"]:
+            raise SourceAbsent("not plugged in")
+        source = ScriptedSource(self, self.opened, list(script))
+        if script[:1] == ["hang-opening"]:
+            self.hang()
+        return source
+
+    def let_go(self) -> None:
+        """Let every call that hangs return."""
+        self._let_go.set()
+
+    def hang(self) -> None:
+        assert self._let_go.wait(60), "nobody let go"
+
+
+class ScriptedSource:
+    """One opening of a :class:`ScriptedCamera`; the id of a frame is `opening.number`."""
+
+    def __init__(self, camera: ScriptedCamera, opening: int, script: list[str]) -> None:
+        self.lost_frames = 0
+        self._camera = camera
+        self._opening = opening
+        self._script = script
+        self._frames = 0
+        self._interrupted = threading.Event()
+
+    def capture(self, after: float) -> Frame | None:
+        self._camera.asked.append(after)
+        while True:
+            step = self._script.pop(0) if self._script else "silent"
+            if step == "lost":
+                self.lost_frames += 1
+                continue
+            if step == "hang-opening":
+                continue
+            if step == "hang":
+                self._camera.hang()
+            elif step == "silent":
+                assert self._interrupted.wait(60), "nobody interrupted"
+                return None
+            elif step == "raise":
+                raise SourceError("the cable is loose")
+            elif step == "bug":
+                raise AttributeError("no such thing")
+            elif step == "none":
+                return None
+            else:
+                assert step == "frame", step
+            self._frames += 1
+            now = time.monotonic()
+            return Frame("camera", b"", None, now, now, id=f"{self._opening}.{self._frames}")
+
+    def interrupt(self) -> None:
+        self._interrupted.set()
+
+    def close(self) -> None:
+        self._camera.closed += 1
+        if self._script[:1] == ["hang-closing"]:
+            self._camera.hang()

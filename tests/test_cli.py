@@ -8,7 +8,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from incv3d.sources.images import demo_folder
 from processes import DaemonProcess, environment, run_incv3d
@@ -170,3 +172,53 @@ def test_neither_the_daemon_nor_classify_imports_tensorflow(state: Path, daemon:
         command, env=environment(state), capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_cameras_says_what_is_there_and_what_could_not_be_looked_for(state: Path) -> None:
+    done = run_incv3d(state, "cameras", "--json")
+    assert done.returncode == 0
+    answer = json.loads(done.stdout)
+    assert isinstance(answer["cameras"], list)
+    for note in answer["notes"]:
+        assert "apt-get install" in note or "pip install" in note
+    shown = run_incv3d(state, "cameras")
+    assert shown.returncode == 0 and ("no cameras found" in shown.stdout) == (not answer["cameras"])
+
+
+def test_a_snapshot_is_what_the_source_sees(state: Path, tmp_path: Path) -> None:
+    out = tmp_path / "seen.jpg"
+    done = run_incv3d(state, "snapshot", "--source", str(CAT), "--settle", "0", str(out))
+    assert done.returncode == 0, done.stderr
+    with Image.open(out) as seen, Image.open(CAT) as cat:
+        assert seen.format == "JPEG" and seen.size == cat.size
+        difference = np.abs(np.asarray(seen, int) - np.asarray(cat.convert("RGB"), int))
+    assert difference.mean() < 5
+
+
+def test_a_snapshot_has_its_labels_written_on_it(state: Path, tmp_path: Path) -> None:
+    plain, labelled = tmp_path / "plain.jpg", tmp_path / "labelled.jpg"
+    assert not run_incv3d(state, "snapshot", "--source", str(CAT), "--settle", "0", str(plain)).returncode
+    done = run_incv3d(state, "snapshot", "--classify", "--source", str(CAT), "--settle", "0", str(labelled))
+    assert done.returncode == 0, done.stderr
+    assert any(cat in done.stdout for cat in CATS)
+    with Image.open(plain) as before, Image.open(labelled) as after:
+        changed = np.abs(np.asarray(before, int) - np.asarray(after, int)).max(axis=2) > 60
+    rows, columns = np.nonzero(changed)
+    assert rows.size and rows.max() < changed.shape[0] / 2 and columns.min() < changed.shape[1] / 10
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["x.jpg"], "no source is configured"),
+        (["x.jpg", "--source", "/nowhere"], "/nowhere: no such file or folder"),
+        (["x.jpg", "--source", "/dev/video99"], "/dev/video99: no such device"),
+        (["/nowhere/x.jpg", "--source", str(CAT)], "/nowhere/x.jpg: cannot be written: No such file"),
+    ],
+)
+def test_a_snapshot_that_cannot_be_taken_is_one_line(state: Path, tmp_path: Path, words, complaint) -> None:
+    words = [str(tmp_path / words[0]) if words[0] == "x.jpg" else words[0], *words[1:]]
+    done = run_incv3d(state, "snapshot", "--settle", "0", *words)
+    assert done.returncode == 1
+    assert done.stderr.startswith("incv3d: ") and done.stderr.count("\n") == 1 and complaint in done.stderr
+    assert not list(tmp_path.iterdir()), "something was left behind"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 
 from hypothesis import given
@@ -228,3 +229,49 @@ def test_takers_that_wait_are_woken_by_their_frame_and_by_closing() -> None:
     for taker in takers:
         taker.join(10)
     assert got == {False: ["small"], True: ["large"]}
+
+
+def test_a_cameras_frame_can_be_replaced_until_it_is_time_to_take_it() -> None:
+    mailbox = room()
+    mailbox.replace(shot("old", "porch"))
+    waiting = threading.Event()
+    ready = threading.Event()
+    got: list[object] = []
+
+    def cameras_from() -> float:
+        waiting.set()
+        return 0.0 if ready.is_set() else time.monotonic() + 3600
+
+    def take() -> None:
+        taken = mailbox.take(False, cameras_from)
+        got.append(taken and taken.id)
+
+    taker = threading.Thread(target=take)
+    taker.start()
+    assert waiting.wait(10)
+    assert mailbox.replace(shot("new", "porch")), "it was taken too early"
+    ready.set()
+    mailbox.look_again()
+    taker.join(10)
+    assert got == ["new"]
+
+
+def test_a_request_does_not_wait_for_the_time_of_a_camera_whose_turn_it_is_not() -> None:
+    mailbox = room()
+    mailbox.replace(shot("camera", "porch"))
+    mailbox.offer(frame("request"))
+    taken_first = mailbox.take(False, lambda: time.monotonic() + 3600)
+    assert taken_first and taken_first.id == "request"
+
+
+def test_who_brings_frames_can_wait_until_one_was_taken() -> None:
+    mailbox = room()
+    mailbox.replace(shot("a", "porch"))
+    assert not mailbox.wait_until_taken("porch", timeout_s=0.01)
+    assert mailbox.wait_until_taken("garden", timeout_s=0.0), "another camera's slot is empty"
+    taken_in_time: list[bool] = []
+    waiter = threading.Thread(target=lambda: taken_in_time.append(mailbox.wait_until_taken("porch", 20)))
+    waiter.start()
+    assert taken(mailbox, 1) == ["a"]
+    waiter.join(20)
+    assert taken_in_time == [True]

@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,7 +31,7 @@ from incv3d.mailbox import Mailbox
 from incv3d.models.store import ModelStore
 from incv3d.pipeline import Pipeline
 from incv3d.sinks.latency_log import LatencyLog, start_line, summary_line
-from incv3d.sources import Capture, open_source
+from incv3d.sources import Capture, Pace, SourceStatus, source_opener
 from incv3d.watch import Stall, StallWatch
 
 LOG = logging.getLogger(__name__)
@@ -131,13 +132,17 @@ class Daemon:
             return self._stop(self._main_loop())
 
     def _start(self) -> None:
-        source = open_source(self._config.source)
+        section = self._config.source
+        opener = source_opener(section)
         self._intake.open()
         self._intake.start()
-        if source:
+        if opener:
+            pace = Pace(section.gap_s, section.every_frame, section.patience_s)
             end = lambda name: self._events.put(SourceEnded(name))  # noqa: E731
-            capture = Capture(source, self._mailbox, lambda: self._count(DROPPED), end, self._died)
-            self._captures.append(capture)
+            dropped = lambda: self._count(DROPPED)  # noqa: E731
+            self._captures.append(
+                Capture(section.name, opener, self._mailbox, pace, dropped, end, self._died)
+            )
         self._pipeline.start()
 
     def _main_loop(self) -> int:
@@ -343,4 +348,11 @@ class Daemon:
             "outcomes": self._latency.totals(),
             "window": asdict(self._latency.summary(now)),
             "machine": asdict(read_machine()),
+            **({"source": _source_facts(self._captures[0].status())} if self._captures else {}),
         }
+
+
+def _source_facts(status: SourceStatus) -> dict[str, Any]:
+    """A source's state for ``stats``; its time as others can read it."""
+    since = datetime.fromtimestamp(time.time() - (time.monotonic() - status.since), timezone.utc)
+    return {**asdict(status), "since": since.strftime("%Y-%m-%dT%H:%M:%SZ")}

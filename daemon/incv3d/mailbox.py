@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -109,6 +110,7 @@ class Mailbox:
         self._is_large = is_large
         self._lock = threading.Lock()
         self._lines = (_Line(self._lock), _Line(self._lock))
+        self._slot_emptied = threading.Condition(self._lock)
         self._shares: dict[bytes, _Share] = {}
         self._total = _Share()
         self._closed = False
@@ -116,6 +118,11 @@ class Mailbox:
     def __len__(self) -> int:
         """Requests that wait."""
         return self._total.frames
+
+    @property
+    def cameras(self) -> int:
+        """Cameras that have a frame waiting."""
+        return sum(len(line.slots) for line in self._lines)
 
     @property
     def peers(self) -> int:
@@ -147,19 +154,38 @@ class Mailbox:
             line.changed.notify()
         return dropped
 
-    def take(self, large: bool) -> Frame | None:
-        """Wait for the next frame of one line; None once the mailbox is closed."""
+    def wait_until_taken(self, source: str, timeout_s: float) -> bool:
+        """Wait until the slot of the camera `source` is empty; False when it was not in time."""
+        with self._slot_emptied:
+            return self._slot_emptied.wait_for(
+                lambda: not any(source in line.slots for line in self._lines), timeout_s
+            )
+
+    def take(self, large: bool, cameras_from: Callable[[], float] = lambda: 0.0) -> Frame | None:
+        """Wait for the next frame of one line; None once the mailbox is closed.
+
+        :param cameras_from: the moment (monotonic) until which a camera's frame is left in its slot, where
+            a newer one may still replace it; asked again after :meth:`look_again`.
+        """
         line = self._lines[large]
         with self._lock:
             while not self._closed:
-                if line.camera_is_next:
+                early_s = cameras_from() - time.monotonic() if line.camera_is_next else 0.0
+                if line.camera_is_next and early_s <= 0:
+                    self._slot_emptied.notify_all()
                     return line.take_from_camera()
-                if line.waiting:
+                if line.waiting and not line.camera_is_next:
                     frame = line.take_from_peer()
                     self._count(frame, -1)
                     return frame
-                line.changed.wait()
+                line.changed.wait(early_s if early_s > 0 else None)
         return None
+
+    def look_again(self) -> None:
+        """Let those who wait ask once more from when a camera's frame may be taken."""
+        with self._lock:
+            for line in self._lines:
+                line.changed.notify_all()
 
     def purge(self, now: float) -> list[Frame]:
         """Take out the requests whose time to live has ended, and return them."""
@@ -174,6 +200,7 @@ class Mailbox:
             for line in self._lines:
                 line.slots.clear()
                 line.changed.notify_all()
+            self._slot_emptied.notify_all()
         return waiting
 
     def _has_room_for(self, frame: Frame) -> bool:

@@ -67,6 +67,8 @@ class Pipeline:
         self._lanes = (_Lane("decode", large=False), _Lane("decode-large", large=True))
         self._running = Work("session", "running the Session")
         self._ready: queue.SimpleQueue[tuple[_Lane, Prepared | None]] = queue.SimpleQueue()
+        self._run_started: float | None = None
+        self._run_s = self._decode_s = 0.0
         self.failures_in_a_row = 0
         """Runs that failed since the last good one."""
 
@@ -109,9 +111,26 @@ class Pipeline:
             lane.place.release()
             with self._running:
                 if not self._has_expired(prepared.frame):
-                    self._deliver(self._run(classifier, prepared))
+                    self._deliver(self._timed_run(classifier, prepared))
             if self.failures_in_a_row >= FAILURES_IN_A_ROW:
                 raise SessionError(f"the Session failed {self.failures_in_a_row} times in a row")
+
+    def _timed_run(self, classifier: Classifier, prepared: Prepared) -> Result:
+        self._run_started = started = self._clock()
+        result = self._run(classifier, prepared)
+        self._run_s = self._clock() - started
+        self._run_started = None
+        self._mailbox.look_again()
+        return result
+
+    def _cameras_from(self) -> float:
+        """When to take a camera's frame so that it is decoded just as the Session has time for it.
+
+        Taken sooner it would wait decoded while newer ones come. What the next run and decoding take is what
+        the last ones took; a run that ends sooner says so.
+        """
+        started = self._run_started
+        return started + self._run_s - self._decode_s if started is not None else 0.0
 
     def _run(self, classifier: Classifier, prepared: Prepared) -> Result:
         try:
@@ -130,10 +149,12 @@ class Pipeline:
 
     def _decode_frames(self, classifier: Classifier, lane: _Lane) -> None:
         lane.place.acquire()
-        while (frame := self._mailbox.take(lane.large)) is not None:
+        while (frame := self._mailbox.take(lane.large, self._cameras_from)) is not None:
             with lane.work:
                 prepared = None if self._has_expired(frame) else self._prepare(classifier, frame)
             if prepared:
+                if frame.ticket is None:
+                    self._decode_s = prepared.decode_ms / 1000
                 self._ready.put((lane, prepared))
                 lane.place.acquire()
         self._ready.put((lane, None))

@@ -79,6 +79,15 @@ def test_sections_whose_keys_are_all_commented_out_mean_their_defaults(tmp_path)
             r":1: intake\.publish: must not be the same address as `bind`",
         ),
         ("source: {type: images}\n", r":1: source\.path: type `images` needs a picture"),
+        ("source: {type: video}\n", r":1: source\.path: type `video` needs a file, or an address"),
+        ("source: {type: imagezmq}\n", r":1: source\.addresses: type `imagezmq` needs"),
+        ("source:\n  addresses: [tcp]\n", r":2: source\.addresses: `tcp` is not like tcp://"),
+        (
+            "source: {type: webcam}\n",
+            r":1: source\.type: invalid enum value 'webcam'; possible are none,",
+        ),
+        ("source: {interval_s: 1, max_fps: 2}\n", r":1: source\.max_fps: `interval_s` is given too"),
+        ("source:\n  controls: {x: {y: 1}}\n", r":2: source\.controls: "),
         ("source: {name: zmq}\n", r":1: source\.name: `zmq` belongs to"),
         ("source: {name: 'a b'}\n", r":1: source\.name: "),
         ("model: {name: x}\nmodel: {name: y}\n", r":2: `model` is given twice \(first in line 1\)"),
@@ -125,3 +134,18 @@ def test_many_aliases_do_not_fill_the_memory(tmp_path) -> None:
     lines = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]
     with pytest.raises(ConfigError, match=r":1: a0: unknown key"):
         load_config(written(tmp_path, "\n".join(lines)), {})
+
+
+@pytest.mark.parametrize(
+    ("source", "gap_s", "patience_s"),
+    [
+        ("{}", 0, 10),
+        ("{interval_s: 10}", 10, 10),
+        ("{max_fps: 4}", 0.25, 10),
+        ("{type: images, path: x, stall_timeout_s: 0.5}", 0, 2),
+        ("{type: v4l2, fps: 0.05}", 0, 40),
+    ],
+)
+def test_how_often_a_frame_is_wanted_and_how_long_it_may_take(tmp_path, source, gap_s, patience_s) -> None:
+    section = load_config(written(tmp_path, f"source: {source}\n"), {}).config.source
+    assert (section.gap_s, section.patience_s) == (gap_s, patience_s)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from doubles import jpeg
-from incv3d.sources import SourceError
+from incv3d.sources import SourceAbsent, SourceError
 from incv3d.sources.images import ImagesSource, demo_folder, find_pictures
 
 FAST = 1000.0
@@ -38,15 +39,15 @@ def test_the_bundled_photographs_are_there() -> None:
 def test_no_pictures_are_an_error_that_names_the_place(folder: Path, path: str, words: str) -> None:
     empty = folder / "empty"
     empty.mkdir()
-    with pytest.raises(SourceError, match=words):
+    with pytest.raises(SourceAbsent, match=words):
         find_pictures(str(empty / path))
 
 
 def test_pictures_come_in_order_and_end_or_begin_again(folder: Path) -> None:
     once = ImagesSource("camera", str(folder), FAST, loop=False)
-    assert [frame.id for frame in iter(once.capture, None)] == ["a.PNG", "b.jpg", "c.jpeg"]
+    assert [frame.id for frame in iter(lambda: once.capture(0.0), None)] == ["a.PNG", "b.jpg", "c.jpeg"]
     again = ImagesSource("camera", str(folder), FAST, loop=True)
-    frames = [again.capture() for _ in range(4)]
+    frames = [again.capture(0.0) for _ in range(4)]
     assert [frame and frame.id for frame in frames] == ["a.PNG", "b.jpg", "c.jpeg", "a.PNG"]
     assert all(frame and frame.source == "camera" and frame.captured > 0 for frame in frames)
 
@@ -54,7 +55,7 @@ def test_pictures_come_in_order_and_end_or_begin_again(folder: Path) -> None:
 def test_a_picture_that_is_gone_is_passed_over(folder: Path, caplog) -> None:
     source = ImagesSource("camera", str(folder), FAST, loop=True)
     (folder / "a.PNG").unlink()
-    frame = source.capture()
+    frame = source.capture(0.0)
     assert frame and frame.id == "b.jpg"
     assert "a.PNG: cannot be read: No such file" in caplog.text
 
@@ -64,15 +65,27 @@ def test_when_all_pictures_are_gone_capturing_fails(folder: Path) -> None:
     for path in find_pictures(str(folder)):
         path.unlink()
     with pytest.raises(SourceError, match="none of the pictures"):
-        source.capture()
+        source.capture(0.0)
 
 
-def test_closing_wakes_a_capture_that_waits(folder: Path) -> None:
+def test_an_interruption_wakes_a_capture_that_waits(folder: Path) -> None:
     source = ImagesSource("camera", str(folder), fps=0.001, loop=True)
-    assert source.capture()
+    assert source.capture(0.0)
     got: list[object] = []
-    waiter = threading.Thread(target=lambda: got.append(source.capture()))
+    waiter = threading.Thread(target=lambda: got.append(source.capture(0.0)))
     waiter.start()
-    source.close()
+    source.interrupt()
     waiter.join(10)
     assert got == [None]
+
+
+def test_a_picture_is_not_replayed_before_it_is_wanted(folder: Path) -> None:
+    source = ImagesSource("camera", str(folder), FAST, loop=True)
+    wanted = time.monotonic() + 0.2
+    frame = source.capture(wanted)
+    assert frame and frame.captured >= wanted
+
+
+def test_without_a_rate_pictures_come_as_fast_as_they_are_asked_for(folder: Path) -> None:
+    source = ImagesSource("camera", str(folder), 0.0, loop=True)
+    assert all(source.capture(0.0) for _ in range(100))

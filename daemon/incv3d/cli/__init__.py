@@ -11,12 +11,14 @@ import sys
 import click
 
 from incv3d import __version__
+from incv3d.cli.cameras import cameras
 from incv3d.cli.check_config import check_config
 from incv3d.cli.classify import classify
 from incv3d.cli.info import info
 from incv3d.cli.model import model
 from incv3d.cli.run import run
 from incv3d.cli.send import send
+from incv3d.cli.snapshot import snapshot
 from incv3d.errors import Incv3dError
 
 
@@ -26,7 +28,7 @@ def cli() -> None:
     """A warmed Inception-v3 Session that stays warm: frames in, labels out, latency in a log."""
 
 
-for command in (run, classify, send, model, info, check_config):
+for command in (run, classify, send, snapshot, cameras, model, info, check_config):
     cli.add_command(command)
 
 

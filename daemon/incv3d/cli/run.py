@@ -21,7 +21,10 @@ from incv3d.cli.options import config_option, session_options
 @click.option("--publish", metavar="ADDRESS", help="Where results are published; '' for nowhere.")
 @click.option("--latency-log", metavar="FILE", help="The latency log.")
 @click.option(
-    "--source", "source_path", metavar="PATH", help="Replay pictures: a file, a folder or a pattern."
+    "--source",
+    "source_path",
+    metavar="PATH",
+    help="Capture from a device, an address, a film, a picture, a folder; or `auto`.",
 )
 @click.option("--demo", is_flag=True, help="With no source configured, replay a few bundled photographs.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]))
@@ -50,10 +53,12 @@ def run(
         "intake.bind": bind,
         "intake.publish": publish,
         "latency.log": latency_log,
-        "source.type": "images" if source_path else None,
-        "source.path": source_path,
         "daemon.log_level": log_level,
     }
+    if source_path:
+        from incv3d.sources import source_of
+
+        overrides |= source_of(source_path)
     loaded = load_config(config_path, overrides=overrides)
     if demo and loaded.config.source.type == "none":
         from incv3d.sources.images import demo_folder

@@ -13,6 +13,10 @@ import msgspec
 MIB = 1024 * 1024
 Side = Annotated[int, msgspec.Meta(ge=0, le=8192)]
 """Pixels; 0: as the network itself says."""
+ControlValue = bool | int | float | str | list[float]
+"""A camera's control: ``true``, a number, a word, or numbers such as ``[1.5, 2.1]``."""
+FPS_OF_IMAGES = 1.0
+"""At which pictures are replayed unless ``source.fps`` says otherwise."""
 LARGEST_PICTURE = 89_000_000
 """Pixels; just under the size at which Pillow itself begins to warn of decompression bombs."""
 
@@ -89,17 +93,46 @@ class SessionSection(Section, frozen=True, kw_only=True):
 class SourceSection(Section, frozen=True, kw_only=True):
     """Where the daemon itself takes frames from, besides those that arrive over ZeroMQ."""
 
-    type: Literal["none", "images"] = "none"
+    type: Literal["none", "auto", "picamera2", "picamera", "v4l2", "video", "images", "imagezmq"] = "none"
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")] = "camera"
     path: str = ""
-    fps: Annotated[float, msgspec.Meta(gt=0, le=1000)] = 1.0
+    addresses: list[str] = []
+    camera: Annotated[int, msgspec.Meta(ge=0, le=63)] = 0
+    width: Annotated[int, msgspec.Meta(ge=16, le=8192)] = 640
+    height: Annotated[int, msgspec.Meta(ge=16, le=8192)] = 480
+    transform: Literal["none", "hflip", "vflip", "rotate180"] = "none"
+    controls: dict[str, ControlValue] = {}
+    fps: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 0.0
     loop: bool = True
+    every_frame: bool = False
+    interval_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 0.0
+    max_fps: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 0.0
+    stall_timeout_s: Annotated[float, msgspec.Meta(ge=0.5, le=3600)] = 10.0
 
     def __post_init__(self) -> None:
         if self.name == "zmq":
             raise ValueError("name: `zmq` belongs to frames that arrive over ZeroMQ")
         if self.type == "images" and not self.path:
             raise ValueError("path: type `images` needs a picture, a folder or a pattern")
+        if self.type == "video" and not self.path:
+            raise ValueError("path: type `video` needs a file, or an address such as rtsp://10.0.0.5/stream")
+        if self.type == "imagezmq" and not self.addresses:
+            raise ValueError("addresses: type `imagezmq` needs one or more such as tcp://10.0.0.5:5555")
+        for address in self.addresses:
+            check_address("addresses", address)
+        if self.interval_s and self.max_fps:
+            raise ValueError("max_fps: `interval_s` is given too, and says the same; leave one of them out")
+
+    @property
+    def gap_s(self) -> float:
+        """Seconds between two frames, as ``interval_s`` or ``max_fps`` says it; 0: as they come."""
+        return 1 / self.max_fps if self.max_fps else self.interval_s
+
+    @property
+    def patience_s(self) -> float:
+        """``stall_timeout_s``, or more for a source that is meant to give frames more seldom than that."""
+        fps = self.fps or (FPS_OF_IMAGES if self.type == "images" else 0.0)
+        return max(self.stall_timeout_s, 2 / fps) if fps else self.stall_timeout_s
 
 
 class IntakeSection(Section, frozen=True, kw_only=True):

@@ -1,17 +1,29 @@
-"""Where frames come from: one module a source behind one protocol."""
+"""Where frames come from: one module a source behind one protocol, each opened and watched by a Capture."""
 
-from incv3d.config import SourceSection
-from incv3d.sources.base import Capture, FrameSource, SourceError
-from incv3d.sources.images import ImagesSource
+from incv3d.sources.base import (
+    FoundCamera,
+    FrameSource,
+    LibraryMissing,
+    OpenSource,
+    SourceAbsent,
+    SourceError,
+    SourceStatus,
+)
+from incv3d.sources.capture import Capture, Pace, Retry
+from incv3d.sources.opening import list_cameras, source_of, source_opener
 
-__all__ = ["Capture", "FrameSource", "SourceError", "open_source"]
-
-
-def open_source(section: SourceSection) -> FrameSource | None:
-    """The source that the configuration names; None for ``type: none``.
-
-    :raises SourceError: when it cannot be opened.
-    """
-    if section.type == "images":
-        return ImagesSource(section.name, section.path, section.fps, section.loop)
-    return None
+__all__ = [
+    "Capture",
+    "FoundCamera",
+    "FrameSource",
+    "LibraryMissing",
+    "OpenSource",
+    "Pace",
+    "Retry",
+    "SourceAbsent",
+    "SourceError",
+    "SourceStatus",
+    "list_cameras",
+    "source_of",
+    "source_opener",
+]

@@ -1,73 +1,88 @@
-"""The ``FrameSource`` protocol, and the thread that moves frames from a source to the mailbox."""
+"""The ``FrameSource`` protocol: what every source offers, and how it fails."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 from incv3d.errors import Incv3dError
 from incv3d.frames import Frame
-from incv3d.mailbox import Mailbox
 
 
 class SourceError(Incv3dError):
     """A source cannot be opened, or gives no more frames."""
 
 
+class SourceAbsent(SourceError):
+    """What the source would be opened on is not there: no such device, file or server."""
+
+
+class LibraryMissing(SourceError):
+    """The library that a source needs is not installed, or cannot be loaded."""
+
+
 class FrameSource(Protocol):
-    """Something that captures frames."""
+    """Something that captures frames. Opened, used and closed by one thread, all but :meth:`interrupt`."""
 
     @property
-    def name(self) -> str:
-        """The name under which its results are published."""
+    def lost_frames(self) -> int:
+        """Frames that the driver took but could not hand over, by its own count."""
 
-    def capture(self) -> Frame | None:
-        """Wait for the next frame; None when there are no more, or :meth:`close` was called.
+    def capture(self, after: float) -> Frame | None:
+        """Wait for the next frame taken at the moment `after` (monotonic) or later; 0.0: any.
 
+        Until then the source idles, in whatever way costs it least.
+
+        :returns: None when there are no more frames, or :meth:`interrupt` was called.
         :raises SourceError: when capturing fails.
         """
 
-    def close(self) -> None:
-        """Let go of the device, and wake a :meth:`capture` that waits. Callable from any thread."""
-
-
-class Capture:
-    """The capture thread of one source: every frame goes to the mailbox, where it replaces an older one.
-
-    :param on_dropped: told of every frame that was replaced before it was classified.
-    :param on_end: told the source's name when it has no more frames.
-    :param on_death: told the thread's name and the error when capturing cannot go on.
-    """
-
-    def __init__(
-        self,
-        source: FrameSource,
-        mailbox: Mailbox,
-        on_dropped: Callable[[], None],
-        on_end: Callable[[str], None],
-        on_death: Callable[[str, Exception], None],
-    ) -> None:
-        self._source = source
-        self._mailbox = mailbox
-        self._on_dropped = on_dropped
-        self._on_end = on_end
-        self._on_death = on_death
-        self._thread = threading.Thread(target=self._run, name=f"capture-{source.name}", daemon=True)
-
-    def start(self) -> None:
-        """Begin to capture."""
-        self._thread.start()
+    def interrupt(self) -> None:
+        """Let a :meth:`capture` that waits return None. Callable from any thread; never waits."""
 
     def close(self) -> None:
-        """Stop capturing."""
-        self._source.close()
+        """Let go of the device."""
 
-    def _run(self) -> None:
-        try:
-            while (frame := self._source.capture()) is not None:
-                if self._mailbox.replace(frame):
-                    self._on_dropped()
-            self._on_end(self._source.name)
-        except Exception as error:  # noqa: BLE001 - a thread's last words: the daemon decides what follows
-            self._on_death(self._thread.name, error)
+
+OpenSource = Callable[[], FrameSource]
+"""Opens a source; raises :class:`SourceAbsent` or another :class:`SourceError`."""
+
+SourceState = Literal["opening", "ok", "stalled", "reopening", "absent", "ended"]
+"""``opening``: no frame has come yet; ``stalled``: frames stopped coming; ``reopening``: it is closed and
+tried again; ``absent``: it is not there, and looked for again; ``ended``: it had no more frames."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """How a source is, for the log and for ``stats``."""
+
+    name: str
+    state: SourceState
+    reason: str
+    """Why it is not ``ok``; empty when it is."""
+    since: float
+    """When it came to be so (monotonic)."""
+    frames: int
+    """Frames captured since the start."""
+    lost_frames: int
+    """Frames that the driver counted and did not hand over."""
+    recoveries: int
+    """How often frames came again after they had stopped."""
+    hung_threads: int
+    """Capture threads that were left behind in a call that does not return."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundCamera:
+    """A camera that is there, and how to name it in the configuration."""
+
+    type: str
+    name: str
+    """What it calls itself."""
+    path: str
+    """The device, or the index that ``source.camera`` takes."""
+    formats: dict[str, list[tuple[int, int]]]
+    """Sizes by format, where they can be asked for; no sizes: any within limits."""
+    configuration: str
+    """The line that makes it the daemon's source."""

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from incv3d.frames import Frame
-from incv3d.sources.base import SourceError
+from incv3d.sources.base import SourceAbsent, SourceError
 
 LOG = logging.getLogger(__name__)
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
@@ -23,7 +23,7 @@ def demo_folder() -> Path:
 def find_pictures(path: str) -> list[Path]:
     """The pictures that `path` names: a file, a folder or a glob pattern; sorted by name.
 
-    :raises SourceError: when it names none.
+    :raises SourceAbsent: when it names none.
     """
     named = Path(path)
     if named.is_file():
@@ -35,9 +35,9 @@ def find_pictures(path: str) -> list[Path]:
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from None
     if not pictures and not named.exists() and not glob.has_magic(path):
-        raise SourceError(f"{path}: no such file or folder")
+        raise SourceAbsent(f"{path}: no such file or folder")
     if not pictures:
-        raise SourceError(f"{path}: no pictures there ({', '.join(sorted(SUFFIXES))})")
+        raise SourceAbsent(f"{path}: no pictures there ({', '.join(sorted(SUFFIXES))})")
     return pictures
 
 
@@ -60,21 +60,24 @@ class ImagesSource:
     """Replays pictures, `fps` of them a second.
 
     :param path: a file, a folder or a glob pattern.
+    :param fps: 0: as fast as they are taken.
     :param loop: begin again after the last picture, else end there.
-    :raises SourceError: when there are no pictures at `path`.
+    :raises SourceAbsent: when there are no pictures at `path`.
     """
 
+    lost_frames = 0
+
     def __init__(self, name: str, path: str, fps: float, loop: bool) -> None:
-        self.name = name
+        self._name = name
         self._pictures = find_pictures(path)
-        self._interval_s = 1 / fps
+        self._interval_s = 1 / fps if fps else 0.0
         self._loop = loop
         self._next = 0
         self._due = time.monotonic()
-        self._closed = threading.Event()
+        self._interrupted = threading.Event()
 
-    def capture(self) -> Frame | None:
-        """The next picture, when it is due; None after the last one or after :meth:`close`.
+    def capture(self, after: float) -> Frame | None:
+        """The next picture, when it is due; None after the last one or after :meth:`interrupt`.
 
         :raises SourceError: when no picture can be read any more.
         """
@@ -83,7 +86,7 @@ class ImagesSource:
                 if not self._loop:
                     return None
                 self._next = 0
-            if self._closed.wait(max(0.0, self._due - time.monotonic())):
+            if self._interrupted.wait(max(0.0, max(self._due, after) - time.monotonic())):
                 return None
             picture = self._pictures[self._next]
             self._next += 1
@@ -95,9 +98,12 @@ class ImagesSource:
             except SourceError as error:
                 LOG.warning("%s", error)
             else:
-                return Frame(self.name, data, None, received=now, captured=now, id=picture.name)
+                return Frame(self._name, data, None, received=now, captured=now, id=picture.name)
         raise SourceError("none of the pictures can be read any more")
 
-    def close(self) -> None:
+    def interrupt(self) -> None:
         """End the replay."""
-        self._closed.set()
+        self._interrupted.set()
+
+    def close(self) -> None:
+        """Nothing is held open."""

@@ -1,0 +1,96 @@
+"""``incv3d snapshot``: see what the camera sees."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import click
+
+from incv3d.cli.options import config_option, session_options
+
+if TYPE_CHECKING:
+    from incv3d.config import Config
+    from incv3d.frames import Frame, Prediction
+
+
+@click.command()
+@click.argument("out", metavar="OUT.jpg", type=click.Path(dir_okay=False, writable=True))
+@config_option
+@session_options
+@click.option(
+    "--source",
+    "source_path",
+    metavar="PATH",
+    help="Instead of the configured source: a device, an address, a film, a picture, a folder; or `auto`.",
+)
+@click.option("--classify", "with_labels", is_flag=True, help="Write the labels on the picture.")
+@click.option(
+    "--settle",
+    "settle_s",
+    type=click.FloatRange(0, 60),
+    default=1.0,
+    show_default=True,
+    help="Seconds in which the camera finds its exposure.",
+)
+@click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), default=20.0, show_default=True
+)
+def snapshot(
+    out: str,
+    config_path: str | None,
+    model_name: str | None,
+    threads: int | None,
+    source_path: str | None,
+    with_labels: bool,
+    settle_s: float,
+    timeout_s: float,
+) -> None:
+    """Take one picture with the configured source and write it to OUT.jpg.
+
+    A camera serves one program at a time: stop the daemon first.
+    """
+    from incv3d.config import load_config
+    from incv3d.snapshot import picture_of, save_jpeg
+    from incv3d.sources import SourceError, source_of, source_opener
+    from incv3d.sources.single import take_frame
+
+    overrides: Mapping[str, object] = {"model.name": model_name, "session.threads": threads}
+    if source_path:
+        overrides = {**overrides, **source_of(source_path)}
+    config = load_config(config_path, overrides=overrides).config
+    opener = source_opener(config.source)
+    if opener is None:
+        raise SourceError(
+            "no source is configured: set source.type, or give --source (incv3d cameras lists some)"
+        )
+    frame = take_frame(opener, settle_s, timeout_s)
+    picture = picture_of(frame, config.intake.max_pixels)
+    predictions = _classify(config, frame) if with_labels else ()
+    save_jpeg(picture, predictions, out)
+    click.echo(f"{out}: {picture.shape[1]}x{picture.shape[0]}")
+    for prediction in predictions:
+        click.echo(f"  {prediction.score:8.5f}  {prediction.label}")
+    if threading.active_count() > 1:
+        # The camera's own threads, or one that hangs in a call to it.
+        sys.stdout.flush()
+        os._exit(0)
+
+
+def _classify(config: Config, frame: Frame) -> tuple[Prediction, ...]:
+    import contextlib
+
+    from incv3d.loading import load_classifier, open_store
+    from incv3d.paths import state_directory
+
+    def say(line: str) -> None:
+        click.echo(line, err=True)
+
+    store = open_store(config, state_directory(os.environ))
+    with contextlib.closing(
+        load_classifier(config, store, warmup_runs=0, progress=say).classifier
+    ) as classifier:
+        return classifier.classify(classifier.prepare(frame)).predictions

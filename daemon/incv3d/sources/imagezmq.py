@@ -1,0 +1,134 @@
+"""Remote cameras that publish with imagezmq: its ``ImageSender`` in PUB mode (``REQ_REP=False``)."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import zmq
+
+from incv3d import wire
+from incv3d.frames import Frame
+from incv3d.sources.base import SourceError
+
+LOG = logging.getLogger(__name__)
+LARGEST_MESSAGE = 32 * 1024 * 1024
+HIGH_WATER_MARK = 2
+"""Messages that ZeroMQ may hold for one sender; what comes beyond them waits at the sender."""
+LONGEST_BURST = 1000
+HANG_UP_S = 2.0
+"""When nothing is wanted for longer than this, the senders are disconnected meanwhile."""
+
+
+class ImagezmqSource:
+    """Subscribes to several senders and gives the newest picture of each in turn.
+
+    A result's ``id`` is the name that the sender gave its picture. A message that is damaged is passed over.
+
+    :param addresses: where the senders publish.
+    :raises SourceError: when an address cannot be connected to.
+    """
+
+    lost_frames = 0
+
+    def __init__(self, name: str, addresses: Sequence[str]) -> None:
+        self._name = name
+        self._addresses = addresses
+        self._context = zmq.Context()
+        self._sockets: list[zmq.Socket[bytes]] = []
+        self._newest: dict[zmq.Socket[bytes], Frame] = {}
+        self._complained: set[str] = set()
+        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._interrupted = False
+        try:
+            self._connect()
+        except SourceError:
+            self.close()
+            raise
+
+    def _connect(self) -> None:
+        for address in self._addresses:
+            socket = self._context.socket(zmq.SUB)
+            self._sockets.append(socket)
+            socket.set(zmq.SUBSCRIBE, b"")
+            socket.set(zmq.RCVHWM, HIGH_WATER_MARK)
+            socket.set(zmq.LINGER, 0)
+            socket.set(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
+            # A sender that lost its power says no goodbye: without this its successor is never heard.
+            socket.set(zmq.HEARTBEAT_IVL, 2_000)
+            socket.set(zmq.HEARTBEAT_TIMEOUT, 6_000)
+            socket.set(zmq.RECONNECT_IVL_MAX, 5_000)
+            try:
+                socket.connect(address)
+            except zmq.ZMQError as error:
+                raise SourceError(f"{address}: {error.strerror}") from None
+
+    def _disconnect(self) -> None:
+        self._newest.clear()
+        while self._sockets:
+            self._sockets.pop().close()
+
+    def capture(self, after: float) -> Frame | None:
+        """The newest picture of the sender whose turn it is; its time is that of its arrival."""
+        if after - time.monotonic() > HANG_UP_S:
+            # Nobody is told to be quiet: who is not connected is sent nothing, and nothing grows stale.
+            self._disconnect()
+            self._wait(after - time.monotonic())
+            self._connect()
+        while not self._interrupted:
+            early_s = after - time.monotonic()
+            if early_s > 0:
+                # Read on and forget: what lay in the sockets would be stale when its time has come.
+                self._newest.clear()
+            elif self._newest:
+                return self._take()
+            self._wait(early_s if early_s > 0 else None)
+        return None
+
+    def _take(self) -> Frame:
+        socket = next(each for each in self._sockets if each in self._newest)
+        self._sockets.remove(socket)
+        self._sockets.append(socket)
+        return self._newest.pop(socket)
+
+    def _wait(self, most_s: float | None) -> None:
+        """Read what comes next from any sender; None: however long it takes."""
+        poller = zmq.Poller()
+        poller.register(self._wake_reader, zmq.POLLIN)
+        for socket in self._sockets:
+            poller.register(socket, zmq.POLLIN)
+        poller.poll(None if most_s is None else math.ceil(most_s * 1000))
+        for socket in self._sockets:
+            with contextlib.suppress(zmq.Again):
+                for _ in range(LONGEST_BURST):
+                    frame = self._parse(socket.recv_multipart(zmq.NOBLOCK))
+                    if frame:
+                        self._newest[socket] = frame
+
+    def _parse(self, parts: list[bytes]) -> Frame | None:
+        try:
+            intent = wire.parse(list(parts), wire.Clocks(time.monotonic(), time.time()), 0, LARGEST_MESSAGE)
+        except wire.BadRequest as error:
+            if str(error) not in self._complained and len(self._complained) < 100:
+                self._complained.add(str(error))
+                LOG.warning("source %s: a message is passed over: %s", self._name, error)
+            return None
+        return replace(intent.frame, source=self._name) if intent.frame else None
+
+    def interrupt(self) -> None:
+        """Wake a capture that waits."""
+        self._interrupted = True
+        with contextlib.suppress(OSError):  # full of earlier calls, or closed meanwhile
+            os.write(self._wake_writer, b"\0")
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._disconnect()
+        self._context.term()
+        for end in (self._wake_reader, self._wake_writer):
+            os.close(end)

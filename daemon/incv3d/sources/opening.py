@@ -1,0 +1,210 @@
+"""From the configuration to a source: which module, with what, and what if its library is not there."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from incv3d.config import SourceSection
+from incv3d.config.schema import FPS_OF_IMAGES
+from incv3d.sources.base import (
+    FoundCamera,
+    FrameSource,
+    LibraryMissing,
+    OpenSource,
+    SourceAbsent,
+    SourceError,
+)
+
+HOW_TO_INSTALL = {
+    "picamera2": "sudo apt-get install python3-picamera2 (and a venv made with --system-site-packages)",
+    "picamera": "sudo apt-get install python3-picamera (32-bit Raspberry Pi OS with the legacy camera stack)",
+    "linuxpy": f"{sys.executable} -m pip install linuxpy",
+    "av": f"{sys.executable} -m pip install av",
+}
+"""Libraries of the sources that are not part of incv3d, and what to type for each."""
+
+LIBRARIES = {"picamera2": "picamera2", "picamera": "picamera", "v4l2": "linuxpy", "video": "av"}
+"""The library of each type of source that needs one."""
+
+FILMS = {".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".mjpeg", ".h264"}
+AUTO = ("picamera2", "picamera", "v4l2")
+"""The types that `auto` tries, in this order."""
+
+
+def source_opener(section: SourceSection) -> OpenSource | None:
+    """What opens the source that the configuration names; None for ``type: none``.
+
+    Nothing is opened yet, and nothing imported: a library that hangs or takes its time does so in the thread
+    that captures.
+
+    :raises LibraryMissing: when the library of that type is not installed.
+    """
+    if section.type == "none":
+        return None
+    if section.type == "auto":
+        return lambda: open_first(section)
+    if section.type in LIBRARIES:
+        check_library(LIBRARIES[section.type])
+    return lambda: _OPENERS[section.type](section)
+
+
+def source_of(path: str) -> dict[str, str]:
+    """The configuration that one word means: `auto`, a type of camera, a device, an address or a path."""
+    if path == "auto" or path in AUTO:
+        return {"source.type": path, "source.path": ""}
+    if path.startswith("/dev/"):
+        kind = "v4l2"
+    elif "://" in path or Path(path).suffix.lower() in FILMS:
+        kind = "video"
+    else:
+        kind = "images"
+    return {"source.type": kind, "source.path": path}
+
+
+def check_library(name: str) -> None:
+    """Raise :class:`LibraryMissing` unless the library `name` is installed."""
+    if importlib.util.find_spec(name) is None:
+        raise LibraryMissing(f"the Python library {name} is missing: {HOW_TO_INSTALL[name]}")
+
+
+def open_first(section: SourceSection) -> FrameSource:
+    """The first camera of :data:`AUTO` that is there.
+
+    :raises SourceAbsent: when there is none, with what each of them says.
+    """
+    said = []
+    for kind in AUTO:
+        try:
+            check_library(LIBRARIES[kind])
+            return _OPENERS[kind](section)
+        except LibraryMissing:
+            said.append(f"{kind}: its library is not there")
+        except SourceAbsent as error:
+            said.append(f"{kind}: {error}")
+    raise SourceAbsent(
+        f"no camera found, frames come over ZeroMQ only ({'; '.join(said)}); `incv3d cameras` says more"
+    )
+
+
+def list_cameras() -> tuple[list[FoundCamera], list[str]]:
+    """The cameras of this machine, and for each type that cannot be looked for, why."""
+    found: list[FoundCamera] = []
+    notes: list[str] = []
+    for kind in AUTO:
+        try:
+            check_library(LIBRARIES[kind])
+            with _importing(LIBRARIES[kind]):
+                module = importlib.import_module(f"incv3d.sources.{kind}")
+            found += module.list_cameras()
+        except LibraryMissing as error:
+            notes.append(f"{kind}: {error}")
+    return found, notes
+
+
+def _picamera2(section: SourceSection) -> FrameSource:
+    with _importing("picamera2"):
+        from incv3d.sources.picamera2 import Picamera2Source
+    return Picamera2Source(
+        section.name,
+        section.camera,
+        (section.width, section.height),
+        section.fps or _idle_fps(section),
+        section.transform,
+        section.controls,
+    )
+
+
+def _picamera(section: SourceSection) -> FrameSource:
+    with _importing("picamera"):
+        from incv3d.sources.picamera import PicameraSource
+    return PicameraSource(
+        section.name,
+        section.camera,
+        (section.width, section.height),
+        section.fps or _idle_fps(section),
+        section.transform,
+        section.controls,
+    )
+
+
+def _v4l2(section: SourceSection) -> FrameSource:
+    with _importing("linuxpy"):
+        from incv3d.sources.v4l2 import V4l2Source, find_device
+    return V4l2Source(
+        section.name,
+        find_device(section.path),
+        (section.width, section.height),
+        section.fps,
+        section.controls,
+    )
+
+
+def _video(section: SourceSection) -> FrameSource:
+    with _importing("av"):
+        from incv3d.sources.video import open_video
+    return open_video(
+        section.name,
+        section.path,
+        (section.width, section.height),
+        fps=section.fps,
+        loop=section.loop,
+        every_frame=section.every_frame,
+        timeout_s=section.stall_timeout_s,
+    )
+
+
+def _images(section: SourceSection) -> FrameSource:
+    from incv3d.sources.images import ImagesSource
+
+    fps = section.fps or (0.0 if section.every_frame else FPS_OF_IMAGES)
+    return ImagesSource(section.name, section.path, fps, section.loop)
+
+
+def _imagezmq(section: SourceSection) -> FrameSource:
+    from incv3d.sources.imagezmq import ImagezmqSource
+
+    return ImagezmqSource(section.name, section.addresses)
+
+
+def _idle_fps(section: SourceSection) -> float:
+    """A camera of which a frame is wanted now and then runs slowly: each of its frames costs time."""
+    return 5.0 if section.gap_s >= 1 else 30.0
+
+
+class _importing:
+    """Turns whatever the import of a library raises into :class:`LibraryMissing`."""
+
+    def __init__(self, library: str) -> None:
+        self._library = library
+
+    def __enter__(self) -> None:
+        if self._library == "picamera2":
+            # libcamera reads it when it is loaded; at its own level it writes a page for every start.
+            os.environ.setdefault("LIBCAMERA_LOG_LEVELS", "*:WARN")
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, Exception) or isinstance(error, SourceError):
+            return
+        hint = ""
+        if "numpy" in str(error):
+            # Compiled against NumPy 1, as Debian 12 has it, and loaded beside NumPy 2.
+            hint = f" (Debian's packages need NumPy 1: {sys.executable} -m pip install 'numpy<2')"
+        raise LibraryMissing(
+            f"the Python library {self._library} cannot be loaded: {error}{hint}; "
+            f"to install it: {HOW_TO_INSTALL[self._library]}"
+        ) from error
+
+
+_OPENERS: dict[str, Callable[[SourceSection], FrameSource]] = {
+    "picamera2": _picamera2,
+    "picamera": _picamera,
+    "v4l2": _v4l2,
+    "video": _video,
+    "images": _images,
+    "imagezmq": _imagezmq,
+}

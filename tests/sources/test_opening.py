@@ -1,0 +1,104 @@
+"""From the configuration to a source, and what is said when its library or its device is not there."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from unittest.mock import MagicMock
+
+import pytest
+
+from doubles import jpeg
+from incv3d.config import SourceSection
+from incv3d.sources import LibraryMissing, SourceAbsent, source_of, source_opener
+from incv3d.sources.images import ImagesSource
+
+
+def hide(monkeypatch: pytest.MonkeyPatch, *libraries: str) -> None:
+    """Make `libraries` look as if they were not installed."""
+    for library in libraries:
+        for name in [name for name in sys.modules if name.split(".")[0] == library]:
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "incv3d.sources.v4l2", raising=False)
+    hidden = set(libraries)
+
+    class Finder:
+        @staticmethod
+        def find_spec(name: str, path: object = None, target: object = None) -> None:
+            if name in hidden:
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    def find_spec(name: str, package: str | None = None) -> object:
+        return None if name in hidden else object()
+
+    monkeypatch.setattr("importlib.util.find_spec", find_spec)
+    monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
+
+
+def test_without_a_source_nothing_is_opened() -> None:
+    assert source_opener(SourceSection()) is None
+
+
+def test_the_configured_source_is_opened_when_it_is_asked_for(tmp_path: Path) -> None:
+    opener = source_opener(SourceSection(type="images", path=str(tmp_path)))
+    assert opener
+    with pytest.raises(SourceAbsent, match="no pictures there"):
+        opener()
+    (tmp_path / "a.jpg").write_bytes(jpeg())
+    assert isinstance(opener(), ImagesSource)
+
+
+@pytest.mark.parametrize(
+    ("kind", "library", "advice"),
+    [
+        ("picamera2", "picamera2", r"apt-get install python3-picamera2 .*--system-site-packages"),
+        ("picamera", "picamera", "apt-get install python3-picamera "),
+        ("v4l2", "linuxpy", "-m pip install linuxpy"),
+        ("video", "av", "-m pip install av"),
+    ],
+)
+def test_a_missing_library_is_named_with_what_to_type(monkeypatch, kind, library, advice) -> None:
+    hide(monkeypatch, library)
+    with pytest.raises(LibraryMissing, match=rf"library {library} is missing: .*{advice}"):
+        source_opener(SourceSection(type=kind, path="x"))
+
+
+def test_a_library_that_cannot_be_loaded_is_said_with_its_reason(monkeypatch, tmp_path) -> None:
+    """As NumPy says it when a package was compiled for its first version and meets its second."""
+    words = "numpy.dtype size changed, may indicate binary incompatibility."
+    (tmp_path / "picamera2.py").write_text(f"raise ValueError({words!r})\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(sys.modules, "libcamera", MagicMock(name="libcamera"))
+    for name in [name for name in sys.modules if name.split(".")[0] == "picamera2"]:
+        monkeypatch.delitem(sys.modules, name)
+    opener = source_opener(SourceSection(type="picamera2"))
+    assert opener
+    with pytest.raises(LibraryMissing, match=r"size changed.*numpy<2"):
+        opener()
+
+
+def test_auto_says_of_each_kind_why_it_is_not_there(monkeypatch) -> None:
+    hide(monkeypatch, "picamera2", "picamera", "linuxpy")
+    opener = source_opener(SourceSection(type="auto"))
+    assert opener
+    with pytest.raises(SourceAbsent) as caught:
+        opener()
+    said = str(caught.value)
+    assert said.startswith("no camera found, frames come over ZeroMQ only (picamera2: ")
+    assert "; picamera: " in said and "; v4l2: " in said and "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("word", "kind", "path"),
+    [
+        ("auto", "auto", ""),
+        ("picamera2", "picamera2", ""),
+        ("/dev/video0", "v4l2", "/dev/video0"),
+        ("rtsp://10.0.0.5/stream", "video", "rtsp://10.0.0.5/stream"),
+        ("clips/night.MP4", "video", "clips/night.MP4"),
+        ("cat.jpg", "images", "cat.jpg"),
+        ("/srv/pictures", "images", "/srv/pictures"),
+    ],
+)
+def test_one_word_names_a_source(word: str, kind: str, path: str) -> None:
+    assert source_of(word) == {"source.type": kind, "source.path": path}
