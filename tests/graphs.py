@@ -44,3 +44,20 @@ def placeholder(name: str, *sides: int, code: int = FLOAT) -> bytes:
 
 def relu(name: str, source: str) -> bytes:
     return node(name, "Relu", source, attributes=dtype("T"))
+
+
+def integers(key: str, *values: int) -> bytes:
+    packed = b"".join(varint(value) for value in values)
+    return attribute(key, field(1, field(3, packed)))
+
+
+def strongest_channel(side: int) -> bytes:
+    """A classifier of three classes, red, green and blue: ``pixels`` in, ``scores`` out."""
+    window = integers("ksize", 1, side, side, 1) + integers("strides", 1, side, side, 1)
+    pool = dtype("T") + window + attribute("padding", field(2, b"VALID"))
+    return (
+        placeholder("pixels", 1, side, side, 3)
+        + node("mean", "AvgPool", "pixels", attributes=pool)
+        + node("flat", "Squeeze", "mean", attributes=dtype("T") + integers("squeeze_dims", 1, 2))
+        + node("scores", "Softmax", "flat", attributes=dtype("T"))
+    )

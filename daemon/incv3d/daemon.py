@@ -188,6 +188,7 @@ class Daemon:
                     "model": self._loaded.model,
                     "engine": facts.engine,
                     "engine_version": facts.version,
+                    "precision": facts.precision,
                     "threads": facts.threads,
                     "import_ms": f"{facts.import_ms:.0f}",
                     "build_ms": f"{facts.build_ms:.0f}",
@@ -199,10 +200,11 @@ class Daemon:
         for capture in self._captures:
             capture.start()
         LOG.info(
-            "READY: %s on %s %s, %d threads; requests at %s, results at %s, latency in %s",
+            "READY: %s on %s %s, %s, %d threads; requests at %s, results at %s, latency in %s",
             self._loaded.model,
             facts.engine,
             facts.version,
+            facts.precision,
             facts.threads,
             self._config.intake.bind,
             self._config.intake.publish or "no address",

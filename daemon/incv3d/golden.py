@@ -8,7 +8,7 @@ from pathlib import Path
 from incv3d.classifier import Classifier
 from incv3d.errors import Incv3dError
 from incv3d.frames import Frame, Prediction
-from incv3d.models.entry import ModelError
+from incv3d.models.entry import Golden, ModelError
 from incv3d.models.store import StoredModel
 
 
@@ -16,21 +16,22 @@ class GoldenMismatch(ModelError):
     """A model gave another answer than the known one."""
 
 
-def check_golden(classifier: Classifier, model: StoredModel) -> None:
+def check_golden(classifier: Classifier, model: StoredModel, golden: Golden | None) -> float | None:
     """Classify the model's golden picture, where it has one, and compare.
 
+    :param golden: what is expected of it; None: it has none.
+    :returns: the score that it got.
     :raises GoldenMismatch: with what was expected and what came.
     :raises ModelError: when the picture cannot be read.
     """
-    golden = model.entry.golden
     if golden is None:
-        return
+        return None
     picture = model.directory / golden.picture
     best = _classify(classifier, picture)
     score = "" if golden.score is None else f" {golden.score:.5f} (within {golden.tolerance:g})"
     right = golden.label in (best.label, best.synset)
     if right and (golden.score is None or abs(best.score - golden.score) <= golden.tolerance):
-        return
+        return best.score
     raise GoldenMismatch(
         f"{model.name} is not the model it should be: {picture.name} must be `{golden.label}`{score}, "
         f"it is `{best.label}` {best.score:.5f}"

@@ -14,8 +14,9 @@ from incv3d.classifier import Classifier
 from incv3d.config import Config, ConfigError
 from incv3d.golden import check_golden
 from incv3d.models.catalog import load_catalog
+from incv3d.models.conversion import StoredConversion, converted_precisions, open_conversion
 from incv3d.models.custom import DEFAULT_NAME, ensure_custom
-from incv3d.models.entry import ModelEntry
+from incv3d.models.entry import ModelEntry, ModelError
 from incv3d.models.labels import read_labels
 from incv3d.models.preparation import ensure_prepared, prepare_model, prepared_folder
 from incv3d.models.resolve import AUTO, Resolution, resolve
@@ -59,9 +60,16 @@ def load_classifier(
     model = resolution.model
     progress(f"model {model.name}: {resolution.why}")
     check_engine(config.session.engine, model)
-    classifier = open_classifier(config, model, ensure_prepared(model, store, progress))
+    golden = model.entry.golden
+    conversion = choose_conversion(config.session.engine, model)
+    if conversion:
+        classifier = open_classifier(config, model, conversion.session_spec(model, threads_of(config)), None)
+        golden = conversion.golden(golden)
+    else:
+        prepared = ensure_prepared(model, store, progress)
+        classifier = open_classifier(config, model, model.session_spec(threads_of(config)), prepared)
     warmup = warm_up(classifier.session, model.session_spec(1).input_shape, warmup_runs)
-    check_golden(classifier, model)
+    check_golden(classifier, model, golden)
     return Loaded(classifier, model.name, classifier.session.facts, warmup)
 
 
@@ -86,23 +94,26 @@ def find_model(
             prepared = prepared_folder(model)
             if model.entry.format == "graphdef":
                 prepare_model(model, prepared)
-            with contextlib.closing(open_classifier(config, model, prepared)) as classifier:
-                check_golden(classifier, model)
+            spec = model.session_spec(threads_of(config))
+            with contextlib.closing(open_classifier(config, model, spec, prepared)) as classifier:
+                check_golden(classifier, model, model.entry.golden)
 
     name = DEFAULT_NAME if name == AUTO else name
     model = ensure_custom(config.custom, name, store, progress, check)
     return Resolution(model, "described in the configuration (custom.file)")
 
 
-def open_classifier(config: Config, model: StoredModel, prepared: Path | None) -> Classifier:
+def open_classifier(
+    config: Config, model: StoredModel, spec: SessionSpec, prepared: Path | None
+) -> Classifier:
     """A classifier over a cold Session of `model`.
 
-    :param prepared: the folder of its prepared form; None: it could not be prepared.
+    :param spec: of the model's own network, or of a conversion of it.
+    :param prepared: the folder of a frozen graph's prepared form; None: it could not be prepared.
     :raises ModelError: its labels are damaged.
     :raises SessionError: the Session cannot be opened.
     """
     labels = read_labels(model.labels, model.entry.outputs)
-    spec = model.session_spec(config.session.threads or available_cores())
     mode = preprocessing(config.session.preprocess, spec)
     preprocessor = Preprocessor(input_spec(model.entry), config.intake.max_pixels, mode)
     session = open_session(spec, prepared)
@@ -110,13 +121,49 @@ def open_classifier(config: Config, model: StoredModel, prepared: Path | None) -
 
 
 def check_engine(asked: str, model: StoredModel) -> None:
-    """Raise ConfigError if `asked`, the engine that the configuration names, cannot run `model`."""
-    engine = ENGINES[model.entry.format]
-    if asked not in ("auto", engine):
-        runs = {"tensorflow": "frozen graphs", "litert": ".tflite models"}
+    """Raise ConfigError if `asked`, the engine that the configuration names, can never run `model`."""
+    if asked == "tensorflow" and ENGINES[model.entry.format] != "tensorflow":
         raise ConfigError(
-            f"session.engine: {asked} runs {runs[asked]}, `{model.name}` needs {engine} (`auto` takes it)"
+            f"session.engine: tensorflow runs frozen graphs, `{model.name}` is a .tflite model and needs "
+            f"litert (`auto` takes it)"
         )
+
+
+def choose_conversion(asked: str, model: StoredModel) -> StoredConversion | None:
+    """The conversion of `model` that is to be run instead of its graph; the log says which and why.
+
+    Of several the best: int8, then float32. One that is damaged is passed over.
+
+    :param asked: the engine that the configuration names; ``litert`` must have one, ``auto`` may.
+    :returns: None when the model's own network is to be run.
+    :raises ConfigError: when there must be one and is none.
+    """
+    if asked == "tensorflow" or model.entry.format != "graphdef":
+        return None
+    for precision in converted_precisions(model.directory):
+        try:
+            found = open_conversion(model, precision)
+        except ModelError as error:
+            LOG.warning("%s", error)
+            continue
+        agreement = found.facts.comparison.top1_agreement
+        LOG.info(
+            "engine litert: a conversion to %s is in the store, top-1 agreement %.1f %%",
+            precision,
+            agreement * 100,
+        )
+        return found
+    if asked == "litert":
+        raise ConfigError(
+            f"session.engine: litert needs {model.name} converted, which it is not: "
+            f"incv3d model convert {model.name} --to int8 --pictures FOLDER (or `auto`)"
+        )
+    return None
+
+
+def threads_of(config: Config) -> int:
+    """Cores that one run may use."""
+    return config.session.threads or available_cores()
 
 
 def preprocessing(asked: Literal["fast", "exact"], spec: SessionSpec) -> Mode:

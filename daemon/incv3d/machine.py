@@ -54,3 +54,13 @@ def _rss_mb(status: Path) -> float | None:
     except OSError:
         return None
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:")), None)
+
+
+def available_memory_mb(proc_root: Path = Path("/proc")) -> float | None:
+    """Memory that programs can still have, MiB, swap included; None where it cannot be told."""
+    try:
+        lines = (proc_root / "meminfo").read_text("ascii", errors="replace").splitlines()
+        found = {key: int(value.split()[0]) for key, _, value in (line.partition(":") for line in lines)}
+        return (found["MemAvailable"] + found["SwapFree"]) / 1024
+    except (OSError, ValueError, KeyError, IndexError):
+        return None

@@ -16,8 +16,8 @@ from PIL import Image
 from graphs import STRING, attribute, field, node, placeholder, relu
 from incv3d.sessions import SessionError
 from incv3d.sessions.capi import Graph, GraphSession, Library, LibraryMissing, Tensor, TensorFlowError
-from incv3d.sessions.capi.memory import parse_smaps
 from incv3d.sessions.capi.tensor import aligned_empty, lent_arrays
+from incv3d.sessions.memory import parse_smaps
 from incv3d.sessions.tensorflow import session_config
 
 RELU = placeholder("x", 2, 3) + relu("y", "x")

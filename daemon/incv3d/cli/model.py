@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from incv3d.cli.convert import convert
 from incv3d.cli.model_fetch import fetch
 from incv3d.cli.model_show import show, verify
 from incv3d.cli.options import config_option
 from incv3d.cli.store import configured_store, how_to_get, print_table, say
 
+if TYPE_CHECKING:
+    from incv3d.models.conversion import Precision
+
 
 @click.group()
 def model() -> None:
-    """The models on this machine: list, show, fetch, import, verify, export, remove."""
+    """The models on this machine: list, show, fetch, import, convert, verify, export, remove."""
 
 
-for command in (show, fetch, verify):
+for command in (show, fetch, convert, verify):
     model.add_command(command)
 
 
@@ -28,6 +33,7 @@ def list_models(config_path: str | None) -> None:
     from rich.table import Table
 
     from incv3d.models.catalog import load_catalog
+    from incv3d.models.conversion import converted_precisions
 
     store = configured_store(config_path)
     table = Table(box=None, pad_edge=False)
@@ -40,6 +46,8 @@ def list_models(config_path: str | None) -> None:
         found = stored.get(name)
         size = f"{found.size_bytes / 1e6:.1f} MB" if found else ""
         state = f"since {found.manifest.imported_at}" if found else how_to_get(name)
+        if found:
+            state += "".join(f", litert {each}" for each in converted_precisions(found.directory))
         table.add_row(name, f"{entry.width}x{entry.height}", str(entry.outputs), size, state)
     print_table(table)
     click.echo(f"store: {store.root}")
@@ -81,11 +89,21 @@ def export(name: str, file: str, config_path: str | None) -> None:
 @model.command("remove")
 @click.argument("name")
 @config_option
-def remove(name: str, config_path: str | None) -> None:
-    """Remove the model NAME from the store, and what a download of it left there."""
+@click.option(
+    "--conversion",
+    type=click.Choice(["float32", "int8"]),
+    help="Remove only what `incv3d model convert` made.",
+)
+def remove(name: str, config_path: str | None, conversion: Precision | None) -> None:
+    """Remove the model NAME from the store, and what a download of it left there; or only a conversion."""
+    from incv3d.models.conversion import folder_name
     from incv3d.models.fetching import remove_download
 
     store = configured_store(config_path)
+    if conversion:
+        store.detach(store.get(name), folder_name(conversion))
+        click.echo(f"removed the conversion of {name} to {conversion}")
+        return
     # What a download left behind can be all that there is.
     if not remove_download(store, name) or name in store.names():
         store.remove(name)

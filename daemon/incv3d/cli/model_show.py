@@ -98,6 +98,7 @@ def _facts(name: str, entry: ModelEntry, stored: StoredModel | None) -> dict[str
             "size": f"{told['size_bytes']} bytes",
             "SHA-256": told["sha256"],
             "prepared": prepared if entry.format == "graphdef" else "",
+            "LiteRT": ", ".join(told["conversions"]),
         }
     else:
         facts |= {"stored": how_to_get(name)}
@@ -119,6 +120,7 @@ def _file(entry: ModelEntry) -> str:
 
 
 def _stored_facts(stored: StoredModel | None) -> dict[str, Any]:
+    from incv3d.models.conversion import converted_precisions
     from incv3d.models.preparation import is_prepared
 
     if stored is None:
@@ -131,6 +133,7 @@ def _stored_facts(stored: StoredModel | None) -> dict[str, Any]:
         "sha256": manifest.sha256,
         "labels_sha256": manifest.labels_sha256,
         "prepared": is_prepared(stored),
+        "conversions": converted_precisions(stored.directory),
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -143,6 +142,8 @@ def _fingerprint(section: CustomSection) -> str:
 
     As ``make`` does it: hashing a hundred megabytes at every start would cost a Raspberry Pi seconds.
     """
+    import hashlib  # its OpenSSL takes 3 MB, which a daemon without a network of its own does not need
+
     digest = hashlib.sha256(msgspec.json.encode(section))
     for name in filter(None, (section.file, section.labels, section.golden_picture)):
         for path in sorted(_files(Path(name))):

@@ -6,6 +6,8 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -88,32 +90,50 @@ def prepare_model(model: StoredModel, out: Path, portable: bool = False) -> None
 
 
 def run_child(
-    module: str, arguments: Sequence[str], settings: Mapping[str, str] = MappingProxyType({})
+    module: str,
+    arguments: Sequence[str],
+    settings: Mapping[str, str] = MappingProxyType({}),
+    heard: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Run ``python -m MODULE`` to its end: TensorFlow's import must not stay in the daemon's memory.
 
     :param settings: environment variables, besides this process's own.
+    :param heard: given every line that it writes to standard output.
     :raises ModelError: with the last line that it said, when it fails or takes too long.
     """
     environ = {
         **os.environ,
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        **settings,
     }
-    try:
-        done = subprocess.run(
+    with tempfile.TemporaryFile() as errors:
+        child = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             env=environ,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=CHILD_TIMEOUT_S,
-            check=False,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            errors="replace",
         )
-    except subprocess.TimeoutExpired:
-        raise ModelError(f"{module} took more than {CHILD_TIMEOUT_S} s") from None
-    if done.returncode < 0:  # the kernel's killer of processes, most likely
-        raise ModelError(f"{module} was killed by signal {-done.returncode}; was there too little memory?")
-    if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise ModelError(said[-1] if said else f"{module} ended with status {done.returncode}")
+        timer = threading.Timer(CHILD_TIMEOUT_S, child.kill)
+        timer.start()
+        try:
+            assert child.stdout
+            for line in child.stdout:
+                heard(line.rstrip("\n"))
+            status = child.wait()
+        finally:
+            late = timer.finished.is_set()
+            timer.cancel()
+            with child:
+                child.kill()
+        errors.seek(0)
+        said = errors.read().decode("utf-8", "replace").strip().splitlines()
+    if late:
+        raise ModelError(f"{module} took more than {CHILD_TIMEOUT_S} s")
+    if status < 0:  # the kernel's killer of processes, most likely
+        raise ModelError(f"{module} was killed by signal {-status}; was there too little memory?")
+    if status:
+        raise ModelError(said[-1] if said else f"{module} ended with status {status}")

@@ -50,7 +50,10 @@ def prepare(job: Job) -> Index:
     """
     import tensorflow as tf
 
-    folder, versions = _read(tf, job)
+    if job.jpeg_input:
+        folder, versions = read_graph(tf, Path(job.graph), job.jpeg_input, tf.string, ())
+    else:
+        folder, versions = read_graph(tf, Path(job.graph), job.input, tf.float32, job.input_shape)
     kept = [node_name(each) for each in (job.input, job.picture_input, job.output) if each]
     folder.fold(node_name(job.output), kept)
     graph, weights = _lean_graph(tf, folder)
@@ -85,13 +88,11 @@ def prepare(job: Job) -> Index:
     return index
 
 
-def _read(tf: Any, job: Job) -> tuple[Folder, Any]:
-    """The graph's nodes, the first one fed made a placeholder, the constants' values, and its versions."""
-    path = Path(job.graph)
-    if job.jpeg_input:
-        fed, dtype, shape = node_name(job.jpeg_input), tf.string, tf.TensorShape(())
-    else:
-        fed, dtype, shape = node_name(job.input), tf.float32, tf.TensorShape(job.input_shape)
+def read_graph(tf: Any, path: Path, fed: str, dtype: Any, shape: tuple[int, ...]) -> tuple[Folder, Any]:
+    """The graph's nodes, the one that gives the tensor `fed` made a placeholder; and the graph's versions.
+
+    :raises ModelError: when the file is no GraphDef, or one that cannot be taken apart.
+    """
     graph_def = tf.compat.v1.GraphDef()
     try:
         graph_def.ParseFromString(path.read_bytes())
@@ -104,10 +105,10 @@ def _read(tf: Any, job: Job) -> tuple[Folder, Any]:
     weights: dict[str, Array] = {}
     for original in graph_def.node:
         node = new_node()
-        if original.name == fed:
+        if original.name == node_name(fed):
             node.name, node.op = original.name, "Placeholder"
             node.attr["dtype"].type = dtype.as_datatype_enum
-            node.attr["shape"].shape.CopyFrom(shape.as_proto())
+            node.attr["shape"].shape.CopyFrom(tf.TensorShape(shape).as_proto())
         elif original.op == "Const":
             # The value is left behind in the original: a copy in every node would double the memory.
             node.name, node.op = original.name, "Const"
@@ -116,8 +117,8 @@ def _read(tf: Any, job: Job) -> tuple[Folder, Any]:
         else:
             node.CopyFrom(original)
         nodes[node.name] = node
-    if fed not in nodes:
-        raise ModelError(f"{path}: the graph has no node `{fed}`")
+    if node_name(fed) not in nodes:
+        raise ModelError(f"{path}: the graph has no node `{node_name(fed)}`")
     return Folder(nodes, weights, new_node), graph_def.versions
 
 

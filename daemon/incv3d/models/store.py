@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import re
 import shutil
@@ -178,6 +177,51 @@ class ModelStore:
         with self._errors_explained(), self._locked(".making"):
             yield
 
+    @contextlib.contextmanager
+    def workshop(self, name: str) -> Iterator[Path]:
+        """A folder on the store's own disk for work that takes long, `name`; one process at a time has it.
+
+        It is gone afterwards, and so is what a killed process left of its own.
+
+        :raises ModelError: when another process has it, or the store cannot be written.
+        """
+        folder = self.root / f".{name}"
+        with self._errors_explained(), self._locked(f".{name}", wait=False):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def attach(self, model: StoredModel, folder: Path) -> None:
+        """Move `folder`, which was made of `model`, into the model's own, in place of one of that name.
+
+        :raises ModelError: when the model is another one by now, or the store cannot be written.
+        """
+        with self._errors_explained(), self._locked():
+            now = self._models / model.name
+            if not (now / MANIFEST).exists() or self._read(now).manifest != model.manifest:
+                raise ModelError(f"{model.name} was replaced or removed meanwhile; begin again")
+            folder.chmod(0o755)
+            for path in (*folder.rglob("*"), folder):
+                _sync(path)
+            if (now / folder.name).exists():
+                self._discard(now / folder.name)
+            folder.rename(now / folder.name)
+            _sync(now)
+
+    def detach(self, model: StoredModel, name: str) -> None:
+        """Remove what was attached to `model` as `name`.
+
+        :raises ModelError: when there is no such thing, or the store cannot be written.
+        """
+        target = model.directory / name
+        if not target.is_dir():
+            raise ModelError(f"{model.name} has no {name}")
+        with self._errors_explained(), self._locked():
+            self._discard(target)
+
     def remove(self, name: str) -> None:
         """Remove the model called `name`.
 
@@ -229,10 +273,13 @@ class ModelStore:
             shutil.rmtree(path, ignore_errors=True)
 
     @contextlib.contextmanager
-    def _locked(self, name: str = ".lock") -> Iterator[None]:
+    def _locked(self, name: str = ".lock", wait: bool = True) -> Iterator[None]:
         self._models.mkdir(parents=True, exist_ok=True)
         with (self._models / name).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ModelError(f"another process is at it already ({lock.name} is locked)") from None
             yield
 
     @contextlib.contextmanager
@@ -270,6 +317,8 @@ def check_name(name: str) -> str:
 
 def sha256_of(path: Path) -> str:
     """The SHA-256 of the file at `path`, in hexadecimal."""
+    import hashlib  # its OpenSSL takes 3 MB, which a daemon whose model is there does not need
+
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):

@@ -12,9 +12,26 @@ import msgspec
 
 from incv3d.models.archive import DAMAGE, Archive, open_archive
 from incv3d.models.catalog import load_catalog
+from incv3d.models.conversion import (
+    DESCRIPTION,
+    PRECISIONS,
+    converted_precisions,
+    folder_name,
+    open_conversion,
+    read_conversion,
+)
 from incv3d.models.entry import ModelError
 from incv3d.models.preparation import PREPARED, prepare_model
-from incv3d.models.store import GRAPH, LABELS, MANIFEST, Manifest, ModelStore, StoredModel, sha256_of
+from incv3d.models.store import (
+    FLATBUFFER,
+    GRAPH,
+    LABELS,
+    MANIFEST,
+    Manifest,
+    ModelStore,
+    StoredModel,
+    sha256_of,
+)
 from incv3d.sessions import prepared
 from incv3d.sessions.base import SessionError
 from incv3d.sessions.prepared import open_prepared
@@ -36,7 +53,20 @@ GOLDEN = "golden-picture"
 
 PICTURE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
-LARGEST = {MARK: 1 << 20, LABELS: 64 << 20, f"{PREPARED}-{prepared.INDEX}": 16 << 20, GOLDEN: 16 << 20}
+CONVERTED = {
+    f"{folder_name(each)}-{file}": f"{folder_name(each)}/{file}"
+    for each in PRECISIONS
+    for file in (FLATBUFFER, DESCRIPTION)
+}
+"""Members of a model that was converted to LiteRT, and where each lies."""
+FOLDERS = {str(Path(path).parent) for path in CONVERTED.values()}
+
+LARGEST = {
+    **{member: 1 << 20 for member in (MARK, *CONVERTED) if not member.endswith(FLATBUFFER)},
+    LABELS: 64 << 20,
+    f"{PREPARED}-{prepared.INDEX}": 16 << 20,
+    GOLDEN: 16 << 20,
+}
 LARGEST_MODEL = 1 << 30
 
 
@@ -48,7 +78,7 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def export_model(model: StoredModel, file: Path, progress: Callable[[str], None]) -> None:
-    """Write `model` with its prepared form to the archive `file`, whole or not at all.
+    """Write `model` with its prepared form and its conversions to the archive `file`, whole or not at all.
 
     The prepared form is made anew, of operations that every processor has: what this machine fuses for
     itself, another may not know.
@@ -57,6 +87,9 @@ def export_model(model: StoredModel, file: Path, progress: Callable[[str], None]
     """
     if model.entry.format != "graphdef":
         raise ModelError(f"{model.name} is a .tflite model, which needs no preparing: copy the file itself")
+    conversions = [
+        open_conversion(model, each).directory.name for each in converted_precisions(model.directory)
+    ]
     progress(f"preparing {model.name} for any machine")
     try:
         with tempfile.TemporaryDirectory(prefix=".export-", dir=file.absolute().parent) as scratch:
@@ -70,6 +103,9 @@ def export_model(model: StoredModel, file: Path, progress: Callable[[str], None]
             with tarfile.open(folder / "archive", "w", dereference=True) as archive:
                 for member, path in {MARK: MARK, **members}.items():
                     archive.add(folder / path, member, filter=_anonymous)
+                for member, path in CONVERTED.items():
+                    if Path(path).parent.name in conversions:
+                        archive.add(model.directory / path, member, filter=_anonymous)
             (folder / "archive").replace(file)
     except OSError as error:
         raise ModelError(f"{error.filename or file}: cannot be written: {error.strerror}") from None
@@ -91,7 +127,7 @@ def import_exported(store: ModelStore, file: Path, name: str | None, replace: bo
     :param name: what to call it; None: what it was called.
     :raises ModelError: when it is damaged, or is not what it says; the store is then as before.
     """
-    wanted = {member: LARGEST.get(member, LARGEST_MODEL) for member in (MARK, *MEMBERS, GOLDEN)}
+    wanted = {member: LARGEST.get(member, LARGEST_MODEL) for member in (MARK, *MEMBERS, GOLDEN, *CONVERTED)}
     archive = Archive(file, wanted)
     members = archive.members()
     _, stream = next(members)
@@ -106,12 +142,14 @@ def import_exported(store: ModelStore, file: Path, name: str | None, replace: bo
             f"{file}: its graph has {manifest.size_bytes} bytes, that of {name} has {known.graph_bytes}; "
             f"give it another name: --name NAME"
         )
-    targets = _members(file, manifest)
+    targets = _members(file, manifest) | CONVERTED
     with store.adding(name, manifest.entry, replace, manifest.made_by) as folder:
         (folder / PREPARED).mkdir()
         for member, stream in members:
             if member in targets:
-                archive.save(stream, folder / targets[member])
+                target = folder / targets[member]
+                target.parent.mkdir(exist_ok=True)
+                archive.save(stream, target)
         _check(file, folder, manifest)
     return store.get(name)
 
@@ -121,7 +159,7 @@ def _members(file: Path, manifest: Manifest) -> dict[str, str]:
     if manifest.entry.golden is None:
         return MEMBERS
     picture = manifest.entry.golden.picture
-    if not PICTURE_NAME.fullmatch(picture) or picture in (*MEMBERS.values(), MANIFEST, PREPARED):
+    if not PICTURE_NAME.fullmatch(picture) or picture in (*MEMBERS.values(), MANIFEST, PREPARED, *FOLDERS):
         raise ModelError(f"{file}: damaged: `{picture}` is no name for a picture")
     return MEMBERS | {GOLDEN: picture}
 
@@ -142,6 +180,13 @@ def _check(file: Path, folder: Path, manifest: Manifest) -> None:
         raise ModelError(f"{file}: damaged: its labels are not the ones that were exported")
     if sha256_of(folder / PREPARED / prepared.WEIGHTS) != model.index.weights_sha256:
         raise ModelError(f"{file}: damaged: its weights are not the ones that were exported")
+    for precision in converted_precisions(folder):
+        try:
+            conversion = read_conversion(folder, precision, manifest.sha256)
+        except ModelError as error:
+            raise ModelError(f"{file}: damaged: {error}") from None
+        if sha256_of(conversion.network) != conversion.facts.sha256:
+            raise ModelError(f"{file}: damaged: its {precision} network is not the one that was exported")
 
 
 def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:

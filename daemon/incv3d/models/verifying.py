@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from incv3d.models.conversion import converted_precisions, open_conversion
 from incv3d.models.entry import ModelError
 from incv3d.models.preparation import prepared_folder
 from incv3d.models.store import ModelStore, StoredModel, sha256_of
@@ -26,6 +27,7 @@ def verify_model(store: ModelStore, name: str) -> list[str]:
         *_differs(model.network, model.manifest.sha256, again),
         *_differs(model.labels, model.manifest.labels_sha256, again),
         *_prepared_findings(model),
+        *_conversion_findings(model),
     ]
     golden = model.entry.golden
     if golden and not (model.directory / golden.picture).is_file():
@@ -56,3 +58,16 @@ def _prepared_findings(model: StoredModel) -> list[str]:
     if index.source_sha256 != model.manifest.sha256:
         return [f"{folder}: prepared from another graph; {remedy}"]
     return _differs(folder / prepared.WEIGHTS, index.weights_sha256, remedy)
+
+
+def _conversion_findings(model: StoredModel) -> list[str]:
+    findings = []
+    for precision in converted_precisions(model.directory):
+        try:
+            conversion = open_conversion(model, precision)
+        except ModelError as error:
+            findings.append(str(error))
+            continue
+        remedy = f"convert it again: incv3d model convert {model.name} --to {precision}"
+        findings += _differs(conversion.network, conversion.facts.sha256, remedy)
+    return findings

@@ -74,6 +74,8 @@ class SessionFacts:
     """Loading the library."""
     build_ms: float
     """Reading, parsing and importing the graph, and making the Session."""
+    precision: str = "float32"
+    """What the network computes with; ``int8`` where it is quantised."""
 
 
 class Session(Protocol):

@@ -1,22 +1,25 @@
 """LiteRT: a ``.tflite`` flatbuffer in ai-edge-litert's Interpreter, its convolutions by XNNPACK.
 
 The whole library takes 9 MB and loads within milliseconds. The model's file is mapped; XNNPACK packs the
-weights into memory of its own, once, while the tensors are allocated.
+weights into memory of its own, once, while the tensors are allocated; the file's pages are let go of then.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from incv3d.sessions.base import BadFeed, Feed, Scores, SessionError, SessionFacts, SessionSpec
+from incv3d.sessions.memory import forget_untouched
 
 PACKAGE = "ai-edge-litert"
 IDENTIFIER = b"TFL3"
@@ -70,6 +73,10 @@ class LiteRTSession:
         self._file = spec.file
         self._shape = spec.input_shape
         self._interpreter = _open(make_interpreter, spec)
+        # Loading has touched most of the library's code; verifying, much of the model.
+        library = Path(sys.modules[make_interpreter.__module__].__file__ or "").parent
+        read_once = (library.resolve(), spec.file.resolve())
+        forget_untouched(*read_once)
         self._input: Any = None
         self._output: Any = None
         try:
@@ -77,6 +84,8 @@ class LiteRTSession:
         except (ValueError, RuntimeError, MemoryError) as error:
             # Names that are not UTF-8, in a damaged file, are a ValueError too.
             raise SessionError(f"{spec.file}: {_reason(error)}") from None
+        # XNNPACK has packed the weights into memory of its own: the model's pages are not read again.
+        forget_untouched(*read_once)
         self._facts = SessionFacts(
             engine="litert",
             binding="Python",
@@ -84,6 +93,7 @@ class LiteRTSession:
             threads=spec.threads,
             import_ms=(loaded - started) * 1000,
             build_ms=(time.perf_counter() - loaded) * 1000,
+            precision=_precision(self._interpreter),
         )
 
     @property
@@ -195,6 +205,17 @@ def _open(make_interpreter: Any, spec: SessionSpec) -> Any:
         return make_interpreter(model_path=str(spec.file), num_threads=spec.threads)
     except (ValueError, RuntimeError, MemoryError) as error:
         raise SessionError(f"{spec.file}: damaged or cut short: {_one_line(error)}") from None
+
+
+def _precision(interpreter: Any) -> str:
+    """The narrowest numbers that the network computes with."""
+    tensors = interpreter.get_tensor_details()
+    types = {
+        np.dtype(each["dtype"]).name
+        for each in tensors
+        if each["dtype"] == np.float16 or each["quantization_parameters"]["scales"].size
+    }
+    return next((name for name in ("int8", "uint8", "int16", "float16") if name in types), "float32")
 
 
 def _quantisation(tensor: Details, what: str) -> Quantisation | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from incv3d.sessions.base import SessionError
-from incv3d.sessions.capi.memory import forget_untouched_code
+from incv3d.sessions.memory import forget_untouched
 
 LIBRARIES = ("libtensorflow_framework.so.2", "libtensorflow_cc.so.2")
 """In the order in which they are loaded: the second needs the first."""
@@ -129,7 +129,7 @@ class Library:
             found.restype, found.argtypes = result, arguments
             setattr(self, name, found)
         self.version: str = self.TF_Version().decode()
-        forget_untouched_code(self.directory)
+        forget_untouched(self.directory)
 
     def __getattr__(self, name: str) -> Any:
         # Only reached for names that were not loaded; declared so that the functions type-check.

@@ -24,12 +24,14 @@ class Mapping:
     """Pages that no file holds (written to since they were mapped, relocated by the linker)."""
 
 
-def forget_untouched_code(directory: Path) -> int:
-    """Drop the clean, read-only pages of the libraries in `directory` from this process; returns their bytes.
+def forget_untouched(*places: Path) -> int:
+    """Drop the clean, read-only pages of files from this process; returns their bytes.
 
     Loading TensorFlow runs thousands of static initialisers, which leaves 300 MB of its code mapped; running
     a model needs a fraction of that. A page that is wanted again comes from the page cache. Only mappings
     without a single private page are dropped, so that nothing the linker or the program wrote is lost.
+
+    :param places: files, and folders of files, as the kernel calls them: absolute, without links.
     """
     libc = ctypes.CDLL(None)
     libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
@@ -39,9 +41,10 @@ def forget_untouched_code(directory: Path) -> int:
     except OSError:
         return 0  # no procfs: nothing is known, so nothing is dropped
     for each in mappings:
-        ours = Path(each.path).parent == directory
+        path = Path(each.path)
+        meant = path in places or path.parent in places
         clean = "w" not in each.permissions and each.anonymous_kb == 0
-        if ours and clean and libc.madvise(each.start, each.length, MADV_DONTNEED) == 0:
+        if meant and clean and libc.madvise(each.start, each.length, MADV_DONTNEED) == 0:
             dropped += each.length
     return dropped
 
