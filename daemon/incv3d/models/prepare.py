@@ -85,6 +85,23 @@ def prepare(job: Job) -> Index:
     return index
 
 
+def folded_graph(tf: Any, job: Job) -> Any:
+    """The GraphDef from ``job.input`` to ``job.output``, folded, its weights in it as constants.
+
+    :raises ModelError: when the graph cannot be read or folded.
+    """
+    folder, versions = _read(tf, job)
+    folder.fold(node_name(job.output), [node_name(job.input)])
+    graph = tf.compat.v1.GraphDef()
+    for name, node in folder.nodes.items():
+        added = graph.node.add()
+        added.CopyFrom(node)
+        if name in folder.weights:
+            added.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(folder.weights[name]))
+    graph.versions.CopyFrom(versions)
+    return graph
+
+
 def _read(tf: Any, job: Job) -> tuple[Folder, Any]:
     """The graph's nodes, the first one fed made a placeholder, the constants' values, and its versions."""
     path = Path(job.graph)

@@ -1,0 +1,187 @@
+"""Where the time of a run goes: decoding, resizing, TensorFlow's operations, and the binding around them.
+
+The published question is why Python took 1.98 s where the C++ tool was said to take 0.5 s. Three kinds of
+runs take turns: as usual; traced, which says when every operation began and ended; and a call of the same
+form that runs nothing, which says what calling costs. The parts of a traced run add up to its wall time by
+construction; that they also add up to the usual run, without the time that tracing takes, is the check.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+
+import msgspec
+
+from incv3d.bench.children import Child, ChildFailed
+from incv3d.bench.engines import TITLES
+from incv3d.bench.figures import Unavailable
+from incv3d.bench.jobs import Job, Traced
+from incv3d.bench.published import CPP_TOOL_S, PI3_AVERAGE_S, V1_MULTIPLY_ADDS, V3_MULTIPLY_ADDS
+from incv3d.bench.tables import Table
+
+LARGEST = 8
+"""So many types of operations have a row of their own."""
+DECODE, RESIZE, OTHERS = "decode", "resize and scale", "other operations"
+BETWEEN, BINDING, TRACING = "executor, between operations", "binding: call and return", "tracing itself"
+
+
+class Breakdown(msgspec.Struct, frozen=True, kw_only=True):
+    """One engine's run, taken apart; milliseconds, means over the middle half of the runs."""
+
+    engine: str
+    runs: int
+    parts_ms: dict[str, float]
+    """What a run consists of, in the order of the table, without the time that tracing takes."""
+    tracing_ms: float
+    """What a traced run takes besides."""
+    traced_ms: float
+    """The wall time of a traced run."""
+    usual_ms: float
+    """The wall time of a run that is not traced."""
+    overlap_ms: float
+    """How much longer the operations took together than the time that they covered: some ran side by side."""
+
+    @property
+    def sum_ms(self) -> float:
+        """Of the parts."""
+        return sum(self.parts_ms.values())
+
+    @property
+    def off_percent(self) -> float:
+        """How far the parts' sum is from the run that is not traced."""
+        return (self.sum_ms / self.usual_ms - 1) * 100
+
+
+def break_down(
+    jobs: Sequence[Job], warmup_runs: int, runs: int, progress: Callable[[str, int], None]
+) -> tuple[list[Breakdown], list[Unavailable]]:
+    """Take the runs of each job apart; they take turns.
+
+    :param progress: told the engine and how many of its rounds are done.
+    """
+    unavailable: list[Unavailable] = []
+    rounds: dict[str, list[tuple[float, Traced, float]]] = {}
+    with ExitStack() as stack:
+        children = []
+        for job in jobs:
+            progress(job.engine, 0)
+            child = Child(job)
+            stack.callback(child.kill)
+            try:
+                child.opened()
+                for _ in range(warmup_runs):
+                    child.run()
+                child.trace()  # the first one makes an executor of its own
+                child.empty()
+                children.append(child)
+            except ChildFailed as error:
+                unavailable.append(Unavailable(engine=job.engine, reason=str(error)))
+        for done in range(runs):
+            for child in children:
+                usual_s, traced, empty_s = child.run().run_s, child.trace(), child.empty().run_s
+                rounds.setdefault(child.engine, []).append((usual_s * 1000, traced, empty_s * 1000))
+                progress(child.engine, done + 1)
+    return [summarise(engine, found) for engine, found in rounds.items()], unavailable
+
+
+def summarise(engine: str, rounds: Sequence[tuple[float, Traced, float]]) -> Breakdown:
+    """One breakdown of many rounds.
+
+    :param rounds: the wall time of a usual run, a traced run, and the time of an empty call; milliseconds.
+    """
+    middle = middle_half([traced for _, traced, _ in rounds], key=lambda traced: traced.wall_ns)
+
+    def mean_ms(of: Callable[[Traced], float]) -> float:
+        return statistics.fmean(map(of, middle)) / 1e6
+
+    outside = mean_ms(lambda traced: traced.outside_ns)
+    binding = min(outside, statistics.median(empty for _, _, empty in rounds))
+    ops = {op: mean_ms(lambda t, op=op: t.by_op_ns.get(op, 0.0)) for t in middle for op in t.by_op_ns}  # type: ignore[misc]
+    largest = sorted(ops, key=lambda op: -ops[op])[:LARGEST]
+    session = mean_ms(
+        lambda t: t.decode_ns + t.resize_ns + sum(t.by_op_ns.values()) + t.between_ns + t.outside_ns
+    )
+    wall = mean_ms(lambda traced: traced.wall_ns)
+    parts = {DECODE: mean_ms(lambda t: t.decode_ns), RESIZE: mean_ms(lambda t: t.resize_ns)}
+    parts |= {op: ops[op] for op in largest}
+    parts[OTHERS] = sum(ms for op, ms in ops.items() if op not in largest)
+    parts[BETWEEN] = mean_ms(lambda t: t.between_ns)
+    # What the two clocks do not agree on, and taking the time itself, is the calling's too.
+    parts[BINDING] = binding
+    return Breakdown(
+        engine=engine,
+        runs=len(rounds),
+        parts_ms=parts,
+        tracing_ms=outside - binding + (wall - session),
+        traced_ms=wall,
+        usual_ms=statistics.fmean(middle_half([usual for usual, _, _ in rounds], key=float)),
+        overlap_ms=mean_ms(lambda t: t.overlap_ns),
+    )
+
+
+def middle_half(values: Sequence[object], key: Callable[..., float]) -> list:  # type: ignore[type-arg]
+    """The values without the smallest and the largest quarter."""
+    ordered = sorted(values, key=key)
+    quarter = len(ordered) // 4
+    return ordered[quarter : len(ordered) - quarter]
+
+
+def breakdown_table(found: Sequence[Breakdown], title: str) -> Table:
+    """The parts side by side."""
+    headings = [heading for each in found for heading in (f"{TITLES[each.engine]}, ms", "%")]
+    table = Table(title, ("part", *headings))
+    rows = list(dict.fromkeys(part for each in found for part in each.parts_ms))
+    # What only one of the engines has comes in the order of its size, before what all have at the end.
+    rows.sort(key=lambda part: (_place(part), -max(each.parts_ms.get(part, 0.0) for each in found)))
+    for part in rows:
+        table.add(part, *(cell for each in found for cell in _cells(each, each.parts_ms.get(part))))
+    table.add("sum", *(cell for each in found for cell in _cells(each, each.sum_ms)))
+    table.add("a run that is not traced", *(cell for each in found for cell in _cells(each, each.usual_ms)))
+    return table
+
+
+def _place(part: str) -> int:
+    order = {DECODE: 0, RESIZE: 1, OTHERS: 3, BETWEEN: 4, BINDING: 5}
+    return order.get(part, 2)
+
+
+def _cells(each: Breakdown, ms: float | None) -> tuple[str, str]:
+    if ms is None:
+        return "", ""
+    return f"{ms:.3f}", f"{ms / each.sum_ms * 100:.1f}"
+
+
+def answers(found: Sequence[Breakdown]) -> Iterator[str]:
+    """What the figures say, with the published question's answer."""
+    for each in found:
+        title = TITLES[each.engine]
+        more = "more" if each.off_percent > 0 else "less"
+        yield (
+            f"{title}: the parts are {abs(each.off_percent):.1f} % {more} than a run that is not traced; a traced run took {each.traced_ms:.1f} ms, "
+            f"{each.tracing_ms:.2f} of them for tracing ({each.runs} rounds)"
+        )
+        if each.overlap_ms > each.sum_ms / 100:
+            yield (
+                f"{title}: operations ran side by side for {each.overlap_ms:.1f} ms, "
+                "which is shared among them and counted once"
+            )
+    for each in found:
+        binding = each.parts_ms[BINDING]
+        yield (
+            f"{TITLES[each.engine]}: of {each.usual_ms:.1f} ms a run, Python's binding takes "
+            f"{binding:.2f} ms ({binding / each.usual_ms * 100:.1f} %), decoding and resizing "
+            f"{each.parts_ms[DECODE] + each.parts_ms[RESIZE]:.2f} ms"
+        )
+    plain = next((each for each in found if each.engine == "plain"), None)
+    if plain:
+        share = plain.parts_ms[BINDING] / plain.usual_ms
+        ratio = V3_MULTIPLY_ADDS / V1_MULTIPLY_ADDS
+        yield (
+            f"Is Python to blame that the Raspberry Pi 3 took {PI3_AVERAGE_S:.2f} s where the C++ tool took "
+            f"{CPP_TOOL_S} s? {'No' if share < 0.1 else 'In part'}: here {share * 100:.1f} % of a run is the "
+            f"binding. That tool's default network is Inception v1 at 224x224, without decoding: "
+            f"{ratio:.1f} times fewer multiply-adds, and {PI3_AVERAGE_S:.2f} s / {ratio:.1f} is "
+            f"{PI3_AVERAGE_S / ratio:.2f} s"
+        )
