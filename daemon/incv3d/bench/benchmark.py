@@ -79,7 +79,7 @@ def breakdown(
     groups = [jobs] if together else [[job] for job in jobs]
     found: list[Breakdown] = []
     for group in groups:
-        some, failed = break_down(group, request.warmup_runs, request.num_runs, progress)
+        some, failed = break_down(group, request.warmup_runs, request.num_runs, Heat(), progress)
         found += some
         unavailable += failed
     if not found:

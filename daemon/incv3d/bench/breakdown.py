@@ -9,22 +9,28 @@ construction; that they also add up to the usual run, without the time that trac
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TypeVar
 
 import msgspec
 
 from incv3d.bench.children import Child, ChildFailed
 from incv3d.bench.engines import TITLES
 from incv3d.bench.figures import Unavailable
+from incv3d.bench.heat import Heat
+from incv3d.bench.interleave import BREATH_S
 from incv3d.bench.jobs import Job, Traced
 from incv3d.bench.published import CPP_TOOL_S, PI3_AVERAGE_S, V1_MULTIPLY_ADDS, V3_MULTIPLY_ADDS
 from incv3d.bench.tables import Table
 
-LARGEST = 8
-"""So many types of operations have a row of their own."""
+LEAST_SHARE = 0.005
+"""A type of operation that takes less of a run has no row of its own."""
 DECODE, RESIZE, OTHERS = "decode", "resize and scale", "other operations"
-BETWEEN, BINDING, TRACING = "executor, between operations", "binding: call and return", "tracing itself"
+BETWEEN, BINDING = "executor, between operations", "binding: call and return"
+Value = TypeVar("Value")
 
 
 class Breakdown(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +48,8 @@ class Breakdown(msgspec.Struct, frozen=True, kw_only=True):
     """The wall time of a run that is not traced."""
     overlap_ms: float
     """How much longer the operations took together than the time that they covered: some ran side by side."""
+    slowed_down: int = 0
+    """Rounds during which the machine was throttled or hot; left out, unless there were no others."""
 
     @property
     def sum_ms(self) -> float:
@@ -54,15 +62,28 @@ class Breakdown(msgspec.Struct, frozen=True, kw_only=True):
         return (self.sum_ms / self.usual_ms - 1) * 100
 
 
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One run of each kind."""
+
+    usual_ms: float
+    """The wall time of a usual run."""
+    traced: Traced
+    empty_ms: float
+    """The time of a call that runs nothing."""
+    slowed_down: bool
+    """The machine was throttled or hot meanwhile."""
+
+
 def break_down(
-    jobs: Sequence[Job], warmup_runs: int, runs: int, progress: Callable[[str, int], None]
+    jobs: Sequence[Job], warmup_runs: int, runs: int, heat: Heat, progress: Callable[[str, int], None]
 ) -> tuple[list[Breakdown], list[Unavailable]]:
     """Take the runs of each job apart; they take turns.
 
     :param progress: told the engine and how many of its rounds are done.
     """
     unavailable: list[Unavailable] = []
-    rounds: dict[str, list[tuple[float, Traced, float]]] = {}
+    rounds: dict[str, list[Round]] = {}
     with ExitStack() as stack:
         children = []
         for job in jobs:
@@ -80,32 +101,42 @@ def break_down(
                 unavailable.append(Unavailable(engine=job.engine, reason=str(error)))
         for done in range(runs):
             for child in children:
-                usual_s, traced, empty_s = child.run().run_s, child.trace(), child.empty().run_s
-                rounds.setdefault(child.engine, []).append((usual_s * 1000, traced, empty_s * 1000))
+                time.sleep(BREATH_S)
+                rounds.setdefault(child.engine, []).append(_round(child, heat, traced_first=done % 2 > 0))
                 progress(child.engine, done + 1)
     return [summarise(engine, found) for engine, found in rounds.items()], unavailable
 
 
-def summarise(engine: str, rounds: Sequence[tuple[float, Traced, float]]) -> Breakdown:
-    """One breakdown of many rounds.
+def _round(child: Child, heat: Heat, traced_first: bool) -> Round:
+    """One run of each kind; which comes first is changed about, because the second finds warmer caches."""
+    hot = heat.slowed_down()
+    traced = child.trace() if traced_first else None
+    usual = child.run()
+    traced = traced or child.trace()
+    empty = child.empty()
+    return Round(usual.run_s * 1000, traced, empty.run_s * 1000, hot or heat.slowed_down())
 
-    :param rounds: the wall time of a usual run, a traced run, and the time of an empty call; milliseconds.
-    """
-    middle = middle_half([traced for _, traced, _ in rounds], key=lambda traced: traced.wall_ns)
+
+def summarise(engine: str, rounds: Sequence[Round]) -> Breakdown:
+    """One breakdown of many rounds, at least one."""
+    cool = [each for each in rounds if not each.slowed_down] or rounds
+    middle: list[Traced] = middle_half([each.traced for each in cool], key=lambda traced: traced.wall_ns)
 
     def mean_ms(of: Callable[[Traced], float]) -> float:
         return statistics.fmean(map(of, middle)) / 1e6
 
     outside = mean_ms(lambda traced: traced.outside_ns)
-    binding = min(outside, statistics.median(empty for _, _, empty in rounds))
-    ops = {op: mean_ms(lambda t, op=op: t.by_op_ns.get(op, 0.0)) for t in middle for op in t.by_op_ns}  # type: ignore[misc]
-    largest = sorted(ops, key=lambda op: -ops[op])[:LARGEST]
+    binding = min(outside, statistics.median(each.empty_ms for each in cool))
+    names = dict.fromkeys(op for traced in middle for op in traced.by_op_ns)
+    ops = {op: statistics.fmean(t.by_op_ns.get(op, 0.0) for t in middle) / 1e6 for op in names}
     session = mean_ms(
         lambda t: t.decode_ns + t.resize_ns + sum(t.by_op_ns.values()) + t.between_ns + t.outside_ns
     )
     wall = mean_ms(lambda traced: traced.wall_ns)
     parts = {DECODE: mean_ms(lambda t: t.decode_ns), RESIZE: mean_ms(lambda t: t.resize_ns)}
-    parts |= {op: ops[op] for op in largest}
+    by_size = sorted(ops.items(), key=lambda item: -item[1])
+    largest = {op: ms for op, ms in by_size if ms >= LEAST_SHARE * wall}
+    parts |= largest
     parts[OTHERS] = sum(ms for op, ms in ops.items() if op not in largest)
     parts[BETWEEN] = mean_ms(lambda t: t.between_ns)
     # What the two clocks do not agree on, and taking the time itself, is the calling's too.
@@ -116,12 +147,13 @@ def summarise(engine: str, rounds: Sequence[tuple[float, Traced, float]]) -> Bre
         parts_ms=parts,
         tracing_ms=outside - binding + (wall - session),
         traced_ms=wall,
-        usual_ms=statistics.fmean(middle_half([usual for usual, _, _ in rounds], key=float)),
+        usual_ms=statistics.fmean(middle_half([each.usual_ms for each in cool], key=float)),
         overlap_ms=mean_ms(lambda t: t.overlap_ns),
+        slowed_down=sum(each.slowed_down for each in rounds),
     )
 
 
-def middle_half(values: Sequence[object], key: Callable[..., float]) -> list:  # type: ignore[type-arg]
+def middle_half(values: Sequence[Value], key: Callable[[Value], float]) -> list[Value]:
     """The values without the smallest and the largest quarter."""
     ordered = sorted(values, key=key)
     quarter = len(ordered) // 4
@@ -138,7 +170,7 @@ def breakdown_table(found: Sequence[Breakdown], title: str) -> Table:
     for part in rows:
         table.add(part, *(cell for each in found for cell in _cells(each, each.parts_ms.get(part))))
     table.add("sum", *(cell for each in found for cell in _cells(each, each.sum_ms)))
-    table.add("a run that is not traced", *(cell for each in found for cell in _cells(each, each.usual_ms)))
+    table.add("a run that is not traced", *(cell for each in found for cell in (f"{each.usual_ms:.3f}", "")))
     return table
 
 
@@ -159,9 +191,12 @@ def answers(found: Sequence[Breakdown]) -> Iterator[str]:
         title = TITLES[each.engine]
         more = "more" if each.off_percent > 0 else "less"
         yield (
-            f"{title}: the parts are {abs(each.off_percent):.1f} % {more} than a run that is not traced; a traced run took {each.traced_ms:.1f} ms, "
-            f"{each.tracing_ms:.2f} of them for tracing ({each.runs} rounds)"
+            f"{title}: the parts are {abs(each.off_percent):.1f} % {more} than a run that is not traced; "
+            f"a traced run took {each.traced_ms:.1f} ms, {each.tracing_ms:.2f} of them for tracing "
+            f"({each.runs} rounds)"
         )
+        if each.slowed_down:
+            yield f"{title}: {each.slowed_down} rounds while the machine was throttled or hot; left out"
         if each.overlap_ms > each.sum_ms / 100:
             yield (
                 f"{title}: operations ran side by side for {each.overlap_ms:.1f} ms, "

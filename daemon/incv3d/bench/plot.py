@@ -66,6 +66,8 @@ def plot(report: Report, path: Path) -> None:
 
 
 def _decorate_runs(axes: Any, report: Report) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
     axes.set_yscale("log")
     axes.axhline(PI3_AVERAGE_S * 1000, color="black", linestyle="--", linewidth=1)
     axes.annotate(
@@ -78,6 +80,9 @@ def _decorate_runs(axes: Any, report: Report) -> None:
     axes.set_xlim(left=0.5)
     axes.set_xlabel("run")
     axes.set_ylabel("milliseconds")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(axis="y", which="both", color="0.9", linewidth=0.5)
     axes.legend(loc="best", fontsize=8)
 

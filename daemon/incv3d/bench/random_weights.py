@@ -1,8 +1,8 @@
 """Inception-v3 with random weights, for machines that have no others: good for timing, and for nothing else.
 
 Run as a process of its own (``python -m incv3d.bench.random_weights OUT.pb``): it imports TensorFlow and
-Keras. The network is ``keras.applications.InceptionV3``; ahead of it stands what Google's graph of 2015 has there, a
-JPEG decoded and stretched to 299x299, under the same names.
+Keras. The network is ``keras.applications.InceptionV3``; ahead of it stands what Google's graph of 2015 has
+there, a JPEG decoded and stretched to 299x299, under the same names.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import msgspec
 from incv3d.errors import Incv3dError
 from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelError
+from incv3d.models.labels import Label, format_labels
 from incv3d.models.preparation import run_child
 from incv3d.models.store import GRAPH, LABELS, ModelStore, StoredModel
 
@@ -50,7 +51,7 @@ def ensure_random_model(store: ModelStore, progress: Callable[[str], None]) -> S
                 run_child(MAKER, [str(folder / GRAPH)])
             except ModelError as error:
                 raise ModelError(f"{NAME} could not be made: {error}") from None
-            (folder / LABELS).write_text("", "utf-8")
+            (folder / LABELS).write_text(format_labels([Label(0, "", "class 0")]), "utf-8")
     return store.get(NAME)
 
 

@@ -2,8 +2,8 @@
 
 Read without TensorFlow, so that the timed process need not import it. Of ``RunMetadata`` only ``step_stats``
 (field 1) is read, of that ``dev_stats`` (1), of that ``node_stats`` (2); a NodeExecStats has the node's name
-in field 1, ``op_start_rel_nanos`` and ``op_end_rel_nanos`` in 14 and 15, relative to ``all_start_nanos`` in 13,
-and a label "name = Operation(inputs)" in 8 (tensorflow/core/framework/step_stats.proto). Its clock is the
+in field 1, ``op_start_rel_nanos`` and ``op_end_rel_nanos`` in 14 and 15, relative to ``all_start_nanos`` in
+13, and a label "name = Operation(inputs)" in 8 (tensorflow/core/framework/step_stats.proto). Its clock is the
 system's real time, ``time.time_ns`` in Python.
 """
 
