@@ -31,6 +31,8 @@ BATCHES = 10
 """The throughput's interval is of the median over so many stretches of equally many pictures."""
 SEARCH_STEPS = 6
 """Halvings in the search for the highest rate: it is found within a sixty-fourth of the throughput."""
+LEAST_ARRIVALS = 10
+"""A rate so low that fewer come within the minimum duration takes longer."""
 HOPELESS_BOUNDS = 20
 """A rate at which a picture waits this many times the bound is too high: the trial need not be finished."""
 SEED = 20161201
@@ -126,9 +128,9 @@ def server(
         # Which moments those are depends on the seed alone, not on how the machine keeps up.
         chance = random.Random(seed)
         due = started
-        for data in cycle(pictures):
+        for sent, data in enumerate(cycle(pictures)):
             due += chance.expovariate(rate)
-            if due - started >= min_duration_s or stop.is_set():
+            if stop.is_set() or (sent >= LEAST_ARRIVALS and due - started >= min_duration_s):
                 return
             time.sleep(max(0.0, due - time.monotonic()))
             yield _frame(data, due)

@@ -66,21 +66,20 @@ def parse_trace(data: bytes) -> list[Execution]:
 def share_out(executions: Sequence[Execution], kind_of: Callable[[Execution], str]) -> Span:
     """Divide the executor's time among kinds of operations, so that the parts add up to the whole."""
     by_kind: defaultdict[str, float] = defaultdict(float)
-    between, running_since = 0.0, 0
+    between = 0.0
+    start, end = min(e.start_ns for e in executions), max(e.end_ns for e in executions)
+    reached = start
     active: list[str] = []
     for at, begins, kind in _edges(executions, kind_of):
-        passed = at - running_since
-        if running_since and active:
-            for each in active:
-                by_kind[each] += passed / len(active)
-        elif running_since:
-            between += passed
+        passed = at - reached
+        for each in active:
+            by_kind[each] += passed / len(active)
+        between += 0 if active else passed
         if begins:
             active.append(kind)
         else:
             active.remove(kind)
-        running_since = at
-    start, end = min(e.start_ns for e in executions), max(e.end_ns for e in executions)
+        reached = at
     together = sum(e.end_ns - e.start_ns for e in executions)
     return Span(start, end, dict(by_kind), between, together - (end - start - between))
 
