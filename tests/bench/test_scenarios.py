@@ -91,7 +91,7 @@ def test_the_highest_rate_is_found_by_halving() -> None:
 
 
 def test_a_bound_that_no_rate_keeps_is_said_so() -> None:
-    with pytest.raises(BenchError, match="no rate keeps the 99th percentile below 0.1 ms"):
+    with pytest.raises(BenchError, match=r"no rate keeps the 99th percentile below 0\.1 ms"):
         course(0.2).run("server", None, 0.1, ignore)
 
 

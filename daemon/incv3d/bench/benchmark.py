@@ -47,7 +47,9 @@ def benchmark(request: Request, say: Callable[[str], None], progress: Callable[[
     measured = measure(jobs, runs, Heat(), progress, together)
     unavailable += measured.unavailable
     if not measured.measurements:
-        raise BenchError("interrupted before there was a run" if measured.interrupted else _why(unavailable))
+        if measured.interrupted:
+            raise KeyboardInterrupt
+        raise BenchError(_why(unavailable))
     return Report(
         device=look(),
         model=request.model.name,

@@ -100,10 +100,17 @@ def break_down(
             except ChildFailed as error:
                 unavailable.append(Unavailable(engine=job.engine, reason=str(error)))
         for done in range(runs):
-            for child in children:
+            for child in list(children):
                 time.sleep(BREATH_S)
-                rounds.setdefault(child.engine, []).append(_round(child, heat, traced_first=done % 2 > 0))
-                progress(child.engine, done + 1)
+                try:
+                    one = _round(child, heat, traced_first=done % 2 > 0)
+                except ChildFailed as error:
+                    reason = f"stopped after {done} rounds: {error}"
+                    unavailable.append(Unavailable(engine=child.engine, reason=reason))
+                    children.remove(child)
+                else:
+                    rounds.setdefault(child.engine, []).append(one)
+                    progress(child.engine, done + 1)
     return [summarise(engine, found) for engine, found in rounds.items()], unavailable
 
 

@@ -290,9 +290,11 @@ def _print_json(found: object) -> None:
 
 @contextmanager
 def _progress(runs: int) -> Iterator[Progress]:
-    """A bar an engine, on standard error, for a person; nothing for a program."""
+    """On standard error: a bar an engine for a person, a line an engine for a log."""
+    from incv3d.bench.engines import TITLES
+
     if not sys.stderr.isatty():
-        yield lambda engine, done: None
+        yield lambda engine, done: _say(f"{TITLES[engine]}: running") if done == 1 else None
         return
     from rich.console import Console
     from rich.progress import Progress as Bars
@@ -303,7 +305,7 @@ def _progress(runs: int) -> Iterator[Progress]:
 
         def told(engine: str, done: int) -> None:
             if engine not in tasks:
-                tasks[engine] = bars.add_task(engine, total=runs)
+                tasks[engine] = bars.add_task(TITLES[engine], total=runs)
             bars.update(tasks[engine], completed=done)
 
         yield told
