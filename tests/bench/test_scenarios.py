@@ -8,17 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from doubles import ScriptedSession, TwoLabels, jpeg
+from incv3d.bench.course import Course, highest_rate, outcome_lines
 from incv3d.bench.errors import BenchError
 from incv3d.bench.heat import Heat
-from incv3d.bench.scenarios import (
-    Course,
-    Outcome,
-    Query,
-    highest_rate,
-    outcome_lines,
-    summarise,
-    throughput,
-)
+from incv3d.bench.scenarios import Outcome, Query, summarise, throughput
 from incv3d.classifier import Classifier
 from incv3d.machine import Readings
 from incv3d.preprocess import Preprocessor

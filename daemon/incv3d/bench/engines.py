@@ -70,8 +70,11 @@ def plan(
 
     :param threads: cores that one run may use; 0: all, and the plain Session as TensorFlow itself sets it.
     """
-    jobs, unavailable = [], []
+    jobs: list[Job] = []
+    unavailable: list[Unavailable] = []
     if model.entry.format == "tflite":
+        reason = f"`{model.name}` is kept as .tflite, which LiteRT runs as it is"
+        unavailable += [Unavailable(engine=each, reason=reason) for each in engines if each in OURS]
         engines = ["litert", *(each for each in engines if each in THEIRS)]
     for engine in engines:
         try:

@@ -94,7 +94,7 @@ def open_peer(name: str, spec: SessionSpec) -> Any:
     """
     try:
         return SESSIONS[name](spec)
-    except SessionError:
+    except (SessionError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001 - each library has its own exceptions, some only RuntimeError
         raise SessionError(f"{name} cannot run it: {' '.join(str(error).split())[:300]}") from None

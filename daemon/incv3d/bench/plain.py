@@ -34,6 +34,8 @@ class PlainSession:
             self._scores = graph.get_tensor_by_name(spec.output)
             self._jpeg = graph.get_tensor_by_name(spec.jpeg_input) if spec.jpeg_input else None
             self._pixels = graph.get_tensor_by_name(spec.input)
+        except MemoryError:
+            raise
         except Exception as error:  # noqa: BLE001 - protobuf's DecodeError, whose module moves between versions
             raise SessionError(f"{spec.file}: {' '.join(str(error).split())[:300]}") from None
         built = time.perf_counter()

@@ -43,6 +43,7 @@ def plot(report: Report, path: Path) -> None:
         1, 2, figsize=(12, 5), sharey=True, width_ratios=(3, 2), layout="constrained"
     )
     colours = pyplot.rcParams["axes.prop_cycle"].by_key()["color"]
+    marked_label: str | None = "throttled or hot"
     for measurement, colour in zip(report.measurements, colours, strict=False):
         ms = [run_s * 1000 for run_s in measurement.runs_s]
         runs.plot(
@@ -50,7 +51,8 @@ def plot(report: Report, path: Path) -> None:
         )
         hot = [(i + 1, ms[i]) for i, marked in enumerate(measurement.slowed_down) if marked]
         if hot:
-            runs.plot(*zip(*hot, strict=True), "x", color="red", label="throttled or hot")
+            runs.plot(*zip(*hot, strict=True), "x", color="red", label=marked_label)
+            marked_label = None  # one entry in the legend is enough
     _decorate_runs(runs, report)
     _draw_spread(spread, report, colours)
     title = f"{report.model}: from JPEG to scores, {report.threads} threads, {report.device.lines()[0]}"

@@ -233,9 +233,9 @@ def _scenario(
     warmup_runs: int,
     as_json: bool,
 ) -> None:
+    from incv3d.bench.course import Course, outcome_lines
     from incv3d.bench.device import look
     from incv3d.bench.report import RANDOM
-    from incv3d.bench.scenarios import Course, outcome_lines
     from incv3d.loading import check_engine, open_classifier
     from incv3d.models.preparation import ensure_prepared
     from incv3d.sessions.warmup import warm_up
