@@ -78,10 +78,10 @@ def single_stream(
     classifier: Queries, pictures: Sequence[bytes], min_duration_s: float, heat: Heat
 ) -> Iterator[Query]:
     """One picture after the other, until the time is over."""
-    started = now = time.monotonic()
+    started = time.monotonic()
     for data in cycle(pictures):
         hot = heat.slowed_down()
-        arrived = now
+        arrived = time.monotonic()
         classifier.classify(classifier.prepare(_frame(data, arrived)))
         now = time.monotonic()
         yield Query((now - arrived) * 1000, now - started, hot or heat.slowed_down())
