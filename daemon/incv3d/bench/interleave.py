@@ -75,8 +75,8 @@ def _measure_together(
                     sitting = Sitting(child, child.opened())
                     _run(sitting, heat)
                     sitting.first_result_s = time.perf_counter() - child.started
-                    progress(job.engine, 1)
                     sittings.append(sitting)
+                    progress(job.engine, 1)
                 except ChildFailed as error:
                     measured.unavailable.append(Unavailable(engine=job.engine, reason=str(error)))
             for done in range(1, runs):
