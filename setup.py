@@ -47,7 +47,20 @@ setup(
         # For CSI cameras: apt's python3-picamera2, which needs libcamera, and that is not on PyPI.
         "camera": ["linuxpy>=0.20"],
         "video": ["av>=12"],
+        "plot": ["matplotlib>=3.8"],  # incv3d bench --plot
+        # What `incv3d bench --against` and tests/benchmarks/peers.py compare with; heavy, and for that alone.
+        "peers": [
+            "imagezmq>=1.1.1",
+            "litserve>=0.2.5",
+            "onnxruntime>=1.18",
+            "opencv-python-headless>=4.10",
+            "openvino>=2024.2",
+            "tf2onnx>=1.17",
+        ],
         "test": [
+            "matplotlib>=3.8",
+            "onnxruntime>=1.18",
+            "tf2onnx>=1.17",
             "pytest>=8",
             "hypothesis>=6.100",
             "av>=12",
@@ -58,8 +71,6 @@ setup(
             "types-PyYAML",
             "types-requests",
         ],
-        # What tests/benchmarks/peers.py compares with; heavy, and for that alone.
-        "peers": ["imagezmq>=1.1.1", "litserve>=0.2.5"],
     },
     entry_points={"console_scripts": ["incv3d=incv3d.cli:main"]},
 )

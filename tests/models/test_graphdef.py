@@ -23,7 +23,7 @@ GRAPH = field(1, field(1, b"input") + field(2, b"Placeholder")) + field(
 
 
 def test_the_nodes_of_a_graph_are_named() -> None:
-    assert parse_nodes(GRAPH) == [Node("input", "Placeholder"), Node("softmax", "Softmax")]
+    assert parse_nodes(GRAPH) == [Node("input", "Placeholder"), Node("softmax", "Softmax", ("logits",))]
 
 
 def test_a_real_graph_has_its_nodes(state: Path) -> None:

@@ -11,6 +11,7 @@ import sys
 import click
 
 from incv3d import __version__
+from incv3d.cli.bench import bench
 from incv3d.cli.cameras import cameras
 from incv3d.cli.check_config import check_config
 from incv3d.cli.classify import classify
@@ -28,7 +29,7 @@ def cli() -> None:
     """A warmed Inception-v3 Session that stays warm: frames in, labels out, latency in a log."""
 
 
-for command in (run, classify, send, snapshot, cameras, model, info, check_config):
+for command in (run, classify, send, snapshot, cameras, model, bench, info, check_config):
     cli.add_command(command)
 
 

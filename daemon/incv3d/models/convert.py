@@ -20,7 +20,7 @@ from incv3d.errors import Incv3dError
 from incv3d.models.entry import ModelError
 from incv3d.models.folding import node_name
 from incv3d.models.pixels import PixelFile
-from incv3d.models.prepare import read_graph
+from incv3d.models.prepare import folded_graph
 from incv3d.sessions.base import Pixels
 
 KEPT_FLOAT = ["FULLY_CONNECTED", "SOFTMAX"]
@@ -59,24 +59,16 @@ def to_float(job: FloatJob) -> None:
     """
     import tensorflow as tf
 
-    folder, versions = read_graph(tf, Path(job.graph), job.input, tf.float32, job.input_shape)
-    fed = node_name(job.input)
-    folder.fold(node_name(job.output), [fed])
-    graph = tf.compat.v1.GraphDef(versions=versions)
-    for name in list(folder.nodes):  # moved over node by node: a copy of all would double the memory
-        node = graph.node.add()
-        node.CopyFrom(folder.nodes.pop(name))
-        if name in folder.weights:
-            node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(folder.weights.pop(name)))
+    graph = folded_graph(tf, Path(job.graph), job.input, job.input_shape, job.output)
     converter = tf.compat.v1.lite.TFLiteConverter(
         graph,
         None,
         None,
-        input_arrays_with_shape=[(fed, list(job.input_shape))],
+        input_arrays_with_shape=[(node_name(job.input), list(job.input_shape))],
         output_arrays=[job.output.removesuffix(":0")],
     )
     converter.exclude_conversion_metadata = True
-    del graph, folder
+    del graph
     _give_back()
     try:
         converted = converter.convert()

@@ -1,7 +1,7 @@
 """A look into a serialized GraphDef without TensorFlow: is it one, and which nodes has it?
 
 The protobuf wire format is a sequence of fields, each a varint key (field number and wire type) and its
-value; a GraphDef holds its nodes in field 1, a node its name in field 1 and its operation in field 2
+value; a GraphDef holds its nodes in field 1, a node its name, its operation and its inputs in fields 1 to 3
 (tensorflow/core/framework/graph.proto, node_def.proto).
 """
 
@@ -24,6 +24,8 @@ class Node:
 
     name: str
     op: str
+    inputs: tuple[str, ...] = ()
+    """The nodes that it takes tensors from; ``^`` ahead of a name: it only waits for that one."""
 
 
 def read_nodes(path: Path) -> list[Node]:
@@ -49,25 +51,32 @@ def parse_nodes(data: Buffer) -> list[Node]:
     :raises ValueError: when it is none.
     """
     nodes = []
-    for field, kind, start, end in _fields(data, 0, len(data)):
+    for field, kind, start, end in fields(data, 0, len(data)):
         if field == 1 and kind == LENGTH:
-            texts = {f: data[s:e] for f, k, s, e in _fields(data, start, end) if f in (1, 2) and k == LENGTH}
-            nodes.append(Node(texts.get(1, b"").decode("utf-8"), texts.get(2, b"").decode("utf-8")))
+            nodes.append(_node(data, start, end))
     if not any(node.op for node in nodes):
         raise ValueError("no nodes in it")
     return nodes
 
 
-def _fields(data: Buffer, position: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+def _node(data: Buffer, start: int, end: int) -> Node:
+    texts: dict[int, list[str]] = {1: [], 2: [], 3: []}
+    for field, kind, first, last in fields(data, start, end):
+        if field in texts and kind == LENGTH:
+            texts[field].append(data[first:last].decode("utf-8"))
+    return Node("".join(texts[1][-1:]), "".join(texts[2][-1:]), tuple(texts[3]))
+
+
+def fields(data: Buffer, position: int, end: int) -> Iterator[tuple[int, int, int, int]]:
     """Every field of one message: number, wire type, first byte and end of its value."""
     while position < end:
-        key, position = _varint(data, position, end)
+        key, position = varint(data, position, end)
         field, kind = key >> 3, key & 7
         start = position
         if kind == VARINT:
-            _, position = _varint(data, position, end)
+            _, position = varint(data, position, end)
         elif kind == LENGTH:
-            length, start = _varint(data, position, end)
+            length, start = varint(data, position, end)
             position = start + length
         elif kind in (FIXED64, FIXED32):
             position += 8 if kind == FIXED64 else 4
@@ -78,7 +87,8 @@ def _fields(data: Buffer, position: int, end: int) -> Iterator[tuple[int, int, i
         yield field, kind, start, position
 
 
-def _varint(data: Buffer, position: int, end: int) -> tuple[int, int]:
+def varint(data: Buffer, position: int, end: int) -> tuple[int, int]:
+    """The number that begins at `position`, and where the next thing begins."""
     value = 0
     for shift in range(0, 70, 7):
         if position >= end:

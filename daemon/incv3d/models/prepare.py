@@ -88,6 +88,22 @@ def prepare(job: Job) -> Index:
     return index
 
 
+def folded_graph(tf: Any, path: Path, fed: str, shape: tuple[int, ...], fetched: str) -> Any:
+    """The GraphDef from tensor `fed` to tensor `fetched`, folded, its weights in it as constants.
+
+    :raises ModelError: when the graph cannot be read or folded.
+    """
+    folder, versions = read_graph(tf, path, fed, tf.float32, shape)
+    folder.fold(node_name(fetched), [node_name(fed)])
+    graph = tf.compat.v1.GraphDef(versions=versions)
+    for name in list(folder.nodes):  # moved over node by node: a copy of all would double the memory
+        node = graph.node.add()
+        node.CopyFrom(folder.nodes.pop(name))
+        if name in folder.weights:
+            node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(folder.weights.pop(name)))
+    return graph
+
+
 def read_graph(tf: Any, path: Path, fed: str, dtype: Any, shape: tuple[int, ...]) -> tuple[Folder, Any]:
     """The graph's nodes, the one that gives the tensor `fed` made a placeholder; and the graph's versions.
 

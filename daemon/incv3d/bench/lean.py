@@ -1,0 +1,40 @@
+"""The lean Session with two more calls: a traced run, and a run of nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from incv3d.bench.trace import TRACED_RUN_OPTIONS
+from incv3d.sessions.base import Feed, SessionError
+from incv3d.sessions.prepared import open_prepared
+from incv3d.sessions.tensorflow import TensorFlowSession
+
+
+class TracedSession(TensorFlowSession):
+    """The daemon's own Session, taken apart.
+
+    :raises SessionError: when it cannot be opened.
+    """
+
+    def __init__(self, directory: Path, threads: int) -> None:
+        super().__init__(directory, threads)
+        weights = open_prepared(directory).index.weights
+        # The smallest operation there is: it hands out a pointer.
+        self._nothing = self._graph.operation(f"{weights[0].name}/incv3d/handle") if weights else None
+
+    def trace(self, feed: Feed) -> bytes:
+        """Run once, traced; the serialized ``RunMetadata``."""
+        place, tensor = self._place(feed)
+        _, metadata = self._session.run([(place, tensor)], [self._output], options=TRACED_RUN_OPTIONS)
+        if tensor is not self._fed:
+            tensor.close()
+        return metadata
+
+    def run_nothing(self, feed: Feed) -> None:
+        """The same call, with an operation that does next to nothing in place of the network."""
+        if self._nothing is None:
+            raise SessionError("the graph has no variable to name in place of the network")
+        place, tensor = self._place(feed)
+        self._session.run([(place, tensor)], [], [self._nothing])
+        if tensor is not self._fed:
+            tensor.close()
