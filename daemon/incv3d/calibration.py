@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from incv3d.frames import Frame
 from incv3d.models.pixels import PixelFile
 from incv3d.preprocess import PictureError, Preprocessor
 from incv3d.sessions.base import Pixels
-from incv3d.sources import FrameSource, SourceError
+from incv3d.sources import OpenSource, SourceError
 from incv3d.sources.images import find_pictures, read_picture
 
 FEWEST = 10
@@ -63,10 +64,11 @@ def frames_of(files: Iterable[Path]) -> Iterator[Frame | None]:
             yield None
 
 
-def captured_frames(open_source: Callable[[], FrameSource], patience_s: float) -> Iterator[Frame]:
+def captured_frames(open_source: OpenSource, gap_s: float, patience_s: float) -> Iterator[Frame]:
     """Frames of a source, as they come.
 
-    :param patience_s: so long may one take.
+    :param gap_s: seconds between two of them, at least.
+    :param patience_s: so long may one take beyond that.
     :raises SourceError: when the source fails, ends or falls silent.
     """
     frames: queue.Queue[Frame | Exception | None] = queue.Queue(maxsize=1)
@@ -77,8 +79,10 @@ def captured_frames(open_source: Callable[[], FrameSource], patience_s: float) -
         try:
             source = open_source()
             try:
+                wanted = 0.0
                 while not stopping.is_set():
-                    frame = source.capture()
+                    frame = source.capture(wanted)
+                    wanted = time.monotonic() + gap_s
                     frames.put(frame)
                     if frame is None:
                         return
@@ -91,9 +95,9 @@ def captured_frames(open_source: Callable[[], FrameSource], patience_s: float) -
     try:
         while True:
             try:
-                got = frames.get(timeout=patience_s)
+                got = frames.get(timeout=gap_s + patience_s)
             except queue.Empty:
-                raise SourceError(f"the source gave no frame within {patience_s:.0f} s") from None
+                raise SourceError(f"the source gave no frame within {gap_s + patience_s:.0f} s") from None
             if isinstance(got, Exception):
                 raise got
             if got is None:

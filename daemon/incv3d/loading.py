@@ -57,8 +57,19 @@ def load_classifier(
     :raises SessionError: the Session cannot be opened.
     """
     resolution = find_model(config, store, progress, fetch)
-    model = resolution.model
-    progress(f"model {model.name}: {resolution.why}")
+    progress(f"model {resolution.model.name}: {resolution.why}")
+    return load_model(config, resolution.model, store, warmup_runs, progress)
+
+
+def load_model(
+    config: Config, model: StoredModel, store: ModelStore, warmup_runs: int, progress: Callable[[str], None]
+) -> Loaded:
+    """Open a Session of `model` on the engine that the configuration means, warm it and check its answer.
+
+    :raises ModelError: the model is damaged, or not the one it should be.
+    :raises ConfigError: the engine that the configuration names cannot run it.
+    :raises SessionError: the Session cannot be opened.
+    """
     check_engine(config.session.engine, model)
     golden = model.entry.golden
     conversion = choose_conversion(config.session.engine, model)

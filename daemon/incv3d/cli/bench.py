@@ -236,15 +236,10 @@ def _scenario(
     from incv3d.bench.course import Course, outcome_lines
     from incv3d.bench.device import look
     from incv3d.bench.report import RANDOM
-    from incv3d.loading import check_engine, open_classifier
-    from incv3d.models.preparation import ensure_prepared
-    from incv3d.sessions.warmup import warm_up
+    from incv3d.loading import load_model
     from incv3d.sources.images import demo_folder, find_pictures
 
-    check_engine(config.session.engine, model)
-    prepared = ensure_prepared(model, store, _say) if model.entry.format == "graphdef" else None
-    classifier = open_classifier(config, model, prepared)
-    warm_up(classifier.session, model.session_spec(1).input_shape, warmup_runs)
+    classifier = load_model(config, model, store, warmup_runs, _say).classifier
     read = [path.read_bytes() for path in pictures or find_pictures(str(demo_folder()))]
     course = Course(classifier, read, min_duration_s)
     try:

@@ -94,18 +94,17 @@ def _frames(
     from itertools import islice
 
     from incv3d.calibration import FEWEST, MOST, PATIENCE_S, captured_frames, frames_of, picture_files
-    from incv3d.sources import SourceError, open_source
+    from incv3d.sources import SourceError, source_opener
 
     if frames is None:
         files = picture_files(pictures)
         return frames_of(files), len(files)
     if not FEWEST <= frames <= MOST:
         raise click.UsageError(f"--frames: from {FEWEST} to {MOST}, 100 to 300 are good")
-    source = open_source(config.source)
-    if source is None:
+    open_source = source_opener(config.source)
+    if open_source is None:
         raise SourceError("source.type: no source is configured to capture frames from")
-    patience_s = PATIENCE_S + 3 / config.source.fps
-    return islice(captured_frames(lambda: source, patience_s), frames), frames
+    return islice(captured_frames(open_source, config.source.gap_s, PATIENCE_S), frames), frames
 
 
 def _find(name: str, config: Config, store: ModelStore, steps: _Steps) -> StoredModel:
