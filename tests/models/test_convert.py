@@ -18,6 +18,7 @@ from PIL import Image
 from test_transfer import changed
 
 import graphs
+from doubles import ScriptedCamera
 from incv3d.calibration import FEWEST, MOST, captured_frames, divide, picture_files
 from incv3d.client import Client
 from incv3d.config import Config, ConfigError
@@ -395,33 +396,26 @@ def test_a_large_folder_is_taken_evenly(tmp_path: Path) -> None:
     assert len(found) == MOST and found[0].name == "0000.jpg" and found[-1].name == f"{MOST * 2 - 2:04}.jpg"
 
 
-class Silent:
-    """A camera that hangs."""
-
-    name = "camera"
-
-    def capture(self) -> Frame | None:
-        time.sleep(3600)
-        return None
-
-    def close(self) -> None: ...
-
-
 def test_a_camera_that_gives_nothing_is_not_waited_for_for_ever() -> None:
+    camera = ScriptedCamera("hang")
     with pytest.raises(SourceError, match="no frame within 0 s"):
-        next(captured_frames(Silent, patience_s=0.2))
+        next(captured_frames(camera, gap_s=0, patience_s=0.2))
+    camera.let_go()
 
 
 def test_a_camera_that_fails_or_ends_is_told_apart() -> None:
-    def broken() -> Silent:
-        raise SourceError("no camera")
-
-    with pytest.raises(SourceError, match="no camera"):
-        next(captured_frames(broken, patience_s=5))
-    ended = Silent()
-    ended.capture = lambda: None
+    with pytest.raises(SourceError, match="not plugged in"):
+        next(captured_frames(ScriptedCamera("absent"), gap_s=0, patience_s=5))
     with pytest.raises(SourceError, match="has no more frames"):
-        next(captured_frames(lambda: ended, patience_s=5))
+        next(captured_frames(ScriptedCamera("none"), gap_s=0, patience_s=5))
+
+
+def test_frames_come_at_the_pace_that_is_configured() -> None:
+    camera = ScriptedCamera("frame frame")
+    frames = captured_frames(camera, gap_s=3600, patience_s=5)
+    next(frames), next(frames)
+    assert camera.asked[0] == 0.0 and camera.asked[1] > time.monotonic() + 3000
+    frames.close()
 
 
 def test_the_converters_complaint_becomes_one_line() -> None:
