@@ -13,9 +13,10 @@ from incv3d.bench.jobs import Engine, Job
 from incv3d.bench.onnx_file import ensure_onnx
 from incv3d.bench.peers import INSTALL, PEERS
 from incv3d.loading import available_cores, input_spec
+from incv3d.models.conversion import Precision, converted_precisions, open_conversion
 from incv3d.models.entry import ModelError
 from incv3d.models.preparation import ensure_prepared
-from incv3d.models.store import FLATBUFFER, ModelStore, StoredModel
+from incv3d.models.store import ModelStore, StoredModel
 
 OURS: tuple[Engine, ...] = ("plain", "lean", "litert-float32", "litert-int8")
 THEIRS: tuple[Engine, ...] = ("onnxruntime", "openvino", "opencv")
@@ -51,9 +52,14 @@ def choose(words: str, known: Sequence[Engine], option: str) -> list[Engine]:
     return chosen
 
 
-def converted_file(model: StoredModel, kind: str) -> Path:
-    """Where the conversion of `model` to LiteRT lies, ``float32`` or ``int8``."""
-    return model.directory / f"litert-{kind}" / FLATBUFFER
+def converted_file(model: StoredModel, precision: Precision) -> Path:
+    """The flatbuffer that `model` was converted to.
+
+    :raises ModelError: when there is none, or it is damaged.
+    """
+    if precision not in converted_precisions(model.directory):
+        raise ModelError(f"no {precision} conversion: incv3d model convert {model.name} --to {precision}")
+    return open_conversion(model, precision).network
 
 
 def plan(
@@ -109,12 +115,8 @@ def _network(
         if missing:
             raise ModelError(f"{missing[0]} is not installed; {INSTALL}")
         return ensure_onnx(model, store, progress), None
-    if engine.startswith("litert-"):
-        kind = engine.removeprefix("litert-")
-        network = converted_file(model, kind)
-        if not network.is_file():
-            raise ModelError(f"no {kind} conversion: incv3d model convert {model.name} --to {kind}")
-        return network, None
+    if engine == "litert-float32" or engine == "litert-int8":
+        return converted_file(model, "float32" if engine == "litert-float32" else "int8"), None
     if engine == "lean":
         prepared = ensure_prepared(model, store, progress)
         if prepared is None:
