@@ -62,6 +62,7 @@ setup(
             "onnxruntime>=1.18",
             "tf2onnx>=1.17",
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "hypothesis>=6.100",
             "av>=12",
             "imagezmq>=1.1.1",

@@ -16,6 +16,8 @@ from incv3d.models.kinds import kind_of
 from processes import DaemonProcess, run_incv3d
 
 HERE = Path(__file__).resolve().parent
+QUICK = "float.tflite"
+"""The form that is taken in without importing TensorFlow: for what has nothing to do with the form."""
 NAMES = ["red", "green", "blue", "white", "black"]
 
 
@@ -65,7 +67,7 @@ def test_a_network_of_ones_own_classifies_by_configuration_alone(made, tmp_path,
 
 
 def test_the_daemon_serves_it_and_takes_it_in_only_once(made: Path, tmp_path: Path) -> None:
-    path = config(tmp_path, made, "ordinary.pb", pixel_range=[0, 1])
+    path = config(tmp_path, made, QUICK, pixel_range=[0, 1])
     daemon = DaemonProcess(tmp_path / "state", tmp_path, "--config", str(path)).ready()
     done = run_incv3d(tmp_path, "classify", "--connect", daemon.door, str(made / "blue.png"))
     assert "blue" in done.stdout.splitlines()[1], done.stdout
@@ -79,33 +81,31 @@ def test_the_daemon_serves_it_and_takes_it_in_only_once(made: Path, tmp_path: Pa
 def test_a_changed_file_is_taken_in_again(made: Path, tmp_path: Path) -> None:
     labels = tmp_path / "mine.txt"
     labels.write_text("\n".join(NAMES))
-    path = config(tmp_path, made, "ordinary.pb", labels=str(labels), pixel_range=[0, 1])
+    path = config(tmp_path, made, QUICK, labels=str(labels), pixel_range=[0, 1])
     assert classify(tmp_path / "state", path, made / "red.png") == {"red": "red"}
     labels.write_text("\n".join(["rouge", *NAMES[1:]]))
     assert classify(tmp_path / "state", path, made / "red.png") == {"red": "rouge"}
 
 
 def test_auto_calls_it_custom_and_a_known_name_still_means_the_known_model(made, tmp_path, state) -> None:
-    path = config(tmp_path, made, "ordinary.pb", "auto", pixel_range=[0, 1])
+    path = config(tmp_path, made, QUICK, "auto", pixel_range=[0, 1])
     assert classify(tmp_path / "state", path, made / "white.png") == {"white": "white"}
     assert (tmp_path / "state/models/custom/manifest.json").exists()
     coffee = HERE.parents[1] / "daemon/incv3d/sources/demo/coffee.jpg"
-    path = config(tmp_path, made, "ordinary.pb", "efficientnet-lite0")
+    path = config(tmp_path, made, QUICK, "efficientnet-lite0")
     assert classify(state, path, coffee) == {"coffee": "espresso"}
 
 
 def test_labels_can_be_left_out(made: Path, tmp_path: Path) -> None:
-    path = config(tmp_path, made, "ordinary.pb", labels="", pixel_range=[0, 1])
+    path = config(tmp_path, made, QUICK, labels="", pixel_range=[0, 1])
     assert classify(tmp_path / "state", path, made / "blue.png") == {"blue": "class 2"}
 
 
 def test_a_golden_picture_that_comes_out_wrong_keeps_the_network_out(made: Path, tmp_path: Path) -> None:
     golden = {"golden_picture": str(made / "red.png"), "golden_label": "red"}
-    right = config(tmp_path, made, "ordinary.pb", pixel_range=[0, 1], **golden).rename(
-        tmp_path / "right.yaml"
-    )
+    right = config(tmp_path, made, QUICK, pixel_range=[0, 1], **golden).rename(tmp_path / "right.yaml")
     assert classify(tmp_path / "state", right, made / "green.png") == {"green": "green"}
-    swapped = config(tmp_path, made, "ordinary.pb", pixel_range=[0, 1], channel_order="bgr", **golden)
+    swapped = config(tmp_path, made, QUICK, pixel_range=[0, 1], channel_order="bgr", **golden)
     done = run_incv3d(tmp_path / "state", "run", "--config", str(swapped))
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
@@ -223,7 +223,7 @@ def test_a_name_that_an_imported_model_has_is_not_taken_over(made: Path, tmp_pat
         state,
         "classify",
         "--config",
-        str(config(tmp_path, made, "ordinary.pb", "colours")),
+        str(config(tmp_path, made, QUICK)),
         str(made / "red.png"),
     )
     assert done.returncode == 0, done.stderr

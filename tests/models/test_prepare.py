@@ -137,6 +137,7 @@ def test_a_damaged_prepared_form_is_made_again(state: Path, tmp_path: Path) -> N
     assert ensure_prepared(model, store, said.append)
     assert len(said) == 1 and said[0].startswith("preparing efficientnet-lite0") and is_prepared(model)
     assert sorted(path.name for path in model.directory.iterdir()) == [
+        "coffee.jpg",
         "graph.pb",
         "labels.tsv",
         "manifest.json",

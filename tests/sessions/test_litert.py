@@ -231,10 +231,10 @@ def test_sessions_opened_and_closed_leave_nothing_behind(small: Path, pixels: np
     def rss_kb() -> int:
         return int(Path("/proc/self/status").read_text().partition("VmRSS:")[2].split()[0])
 
-    for _ in range(50):
+    for _ in range(10):
         open_run_close()
     before, threads = rss_kb(), len(list(Path("/proc/self/task").iterdir()))
-    for _ in range(300):
+    for _ in range(60):
         open_run_close()
     assert rss_kb() - before < 3000
     assert len(list(Path("/proc/self/task").iterdir())) <= threads
