@@ -23,6 +23,7 @@ from incv3d.errors import Incv3dError
 from incv3d.events import EventQueue
 from incv3d.frames import Refusal, Result
 from incv3d.headers import is_large
+from incv3d.heap import give_back
 from incv3d.intake import Intake
 from incv3d.latency import DROPPED, RollingLatency
 from incv3d.loading import Loaded, load_classifier
@@ -35,6 +36,8 @@ from incv3d.sources import Capture, Pace, SourceStatus, source_opener
 from incv3d.watch import Stall, StallWatch
 
 LOG = logging.getLogger(__name__)
+GIVE_BACK_EVERY_S = 30.0
+"""How often freed memory goes back to the system: pictures of every size leave holes in the heap."""
 FAILED = 1
 """The exit status when a thread has died."""
 HUNG = os.EX_SOFTWARE
@@ -148,6 +151,7 @@ class Daemon:
     def _main_loop(self) -> int:
         next_line = time.monotonic() + self._config.latency.interval_s
         next_look = time.monotonic()
+        next_give_back = next_look + GIVE_BACK_EVERY_S
         while True:
             event = self._events.get(min(next_line, next_look) - time.monotonic())
             match event:
@@ -159,6 +163,9 @@ class Daemon:
                             self._report_stall(stall)
                             return HUNG
                         self._look_at_descriptors()
+                    if now >= next_give_back:
+                        next_give_back = now + GIVE_BACK_EVERY_S
+                        give_back()
                     if now >= next_line:
                         next_line = max(next_line + self._config.latency.interval_s, now)
                         if self._state == "ready":

@@ -69,6 +69,9 @@ def run(
     set_up_logging(config.daemon.log_level)
     logging.getLogger("incv3d").info("configuration: %s", loaded.origin)
 
+    from incv3d.heap import limit_arenas
+
+    limit_arenas()
     from incv3d.daemon import Daemon
     from incv3d.loading import open_store
     from incv3d.paths import latency_log_path, state_directory

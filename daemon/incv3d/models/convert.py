@@ -8,7 +8,6 @@ apart from converting takes two thirds of the memory that the converter takes fo
 
 from __future__ import annotations
 
-import ctypes
 import re
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from incv3d.errors import Incv3dError
+from incv3d.heap import give_back
 from incv3d.models.entry import ModelError
 from incv3d.models.folding import node_name
 from incv3d.models.pixels import PixelFile
@@ -69,7 +69,7 @@ def to_float(job: FloatJob) -> None:
     )
     converter.exclude_conversion_metadata = True
     del graph
-    _give_back()
+    give_back()  # before more is asked for: the peak is what counts
     try:
         converted = converter.convert()
     except Exception as error:  # noqa: BLE001 - the converter's errors have no family of their own
@@ -92,7 +92,7 @@ def quantise(job: QuantiseJob) -> None:
         calibration = calibrator.Calibrator(network, [], [])
         network = calibration.calibrate(lambda: _examples(job))
         del calibration
-        _give_back()
+        give_back()
         quantised = convert.mlir_quantize(network, denylisted_ops=KEPT_FLOAT)
     except OSError:
         raise
@@ -114,13 +114,6 @@ def _examples(job: QuantiseJob) -> Iterator[list[Pixels]]:
     for number, picture in enumerate(job.pictures, start=1):
         yield [pixels.read(picture)]
         print(f"{number}/{len(job.pictures)}", flush=True)  # noqa: T201 - the parent shows it
-
-
-def _give_back() -> None:
-    """Give memory that was freed back to the system before more is asked for: the peak is what counts."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's own
-    if trim:
-        trim(0)
 
 
 def main(job: str) -> None:
