@@ -29,7 +29,7 @@ from incv3d.latency import DROPPED, RollingLatency
 from incv3d.loading import Loaded, load_classifier
 from incv3d.machine import available_memory_mb, has_descriptors, read_machine
 from incv3d.mailbox import Mailbox
-from incv3d.models.entry import ModelError
+from incv3d.models.preparation import check_memory
 from incv3d.models.store import ModelStore
 from incv3d.pipeline import Pipeline
 from incv3d.sinks.latency_log import LatencyLog, start_line, summary_line
@@ -39,8 +39,6 @@ from incv3d.watch import Stall, StallWatch
 LOG = logging.getLogger(__name__)
 GIVE_BACK_EVERY_S = 30.0
 """How often freed memory goes back to the system: pictures of every size leave holes in the heap."""
-PREPARING_MB = 800
-"""What preparing Inception-v3 takes; a machine that has less is not made to try it by itself."""
 FAILED = 1
 """The exit status when a thread has died."""
 HUNG = os.EX_SOFTWARE
@@ -262,15 +260,10 @@ class Daemon:
         return self._loaded.classifier
 
     def _fetch(self, name: str) -> None:
+        check_memory(available_memory_mb())
         # Only here, because it imports an HTTP client, whose memory a daemon that has its model saves.
         from incv3d.models.fetching import fetch_in_time
 
-        spare_mb = available_memory_mb()
-        if spare_mb is not None and spare_mb < PREPARING_MB:
-            raise ModelError(
-                f"preparing it takes {PREPARING_MB} MB, {spare_mb:.0f} MB are free; "
-                f"let a larger machine do it (incv3d model export)"
-            )
         fetch_in_time(self._store, name, self._config.model.fetch_wait_s, LOG.info)
 
     def _deliver(self, result: Result) -> None:

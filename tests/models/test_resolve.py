@@ -8,6 +8,7 @@ import pytest
 
 from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelError
+from incv3d.models.preparation import check_memory
 from incv3d.models.resolve import resolve
 from incv3d.models.store import ModelStore
 
@@ -70,3 +71,10 @@ def test_a_build_that_fails_says_why_and_leaves_nothing(tmp_path: Path, monkeypa
     with pytest.raises(ModelError, match=r"efficientnet-lite0 could not be built: .*no_such_module"):
         resolve("efficientnet-lite0", ModelStore(tmp_path), lambda line: None)
     assert ModelStore(tmp_path).models() == []
+
+
+def test_a_machine_without_the_memory_to_prepare_a_large_model_is_not_made_to_try() -> None:
+    for enough in (None, 800.0, 4000.0):
+        check_memory(enough)
+    with pytest.raises(ModelError, match=r"takes 800 MB, 300 MB are free; .*incv3d model export"):
+        check_memory(300.0)

@@ -23,8 +23,22 @@ from incv3d.sessions.prepared import Job, open_prepared, preparer_id
 LOG = logging.getLogger(__name__)
 PREPARED = "prepared"
 PREPARER = "incv3d.models.prepare"
+PREPARING_MB = 800
+"""What preparing Inception-v3 takes."""
 CHILD_TIMEOUT_S = 3600
 """A Raspberry Pi 3 needs minutes to import TensorFlow from a slow card, and more when it swaps."""
+
+
+def check_memory(spare_mb: float | None) -> None:
+    """Raise ModelError unless preparing Inception-v3 will find the memory that it takes.
+
+    :param spare_mb: what is free, swap included; None: it cannot be told, and may be tried.
+    """
+    if spare_mb is not None and spare_mb < PREPARING_MB:
+        raise ModelError(
+            f"preparing it takes {PREPARING_MB} MB, {spare_mb:.0f} MB are free; "
+            f"let a larger machine do it (incv3d model export)"
+        )
 
 
 def prepared_folder(model: StoredModel) -> Path:
