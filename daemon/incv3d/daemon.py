@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-
-import numpy
-import zmq
 
 from incv3d import __version__, wire
 from incv3d.classifier import Classifier
@@ -33,7 +28,8 @@ from incv3d.models.preparation import check_memory
 from incv3d.models.store import ModelStore
 from incv3d.pipeline import Pipeline
 from incv3d.sinks.latency_log import LatencyLog, start_line, summary_line
-from incv3d.sources import Capture, Pace, SourceStatus, source_opener
+from incv3d.sources import Capture, Pace, source_opener
+from incv3d.status import info, stats
 from incv3d.watch import Stall, StallWatch
 
 LOG = logging.getLogger(__name__)
@@ -329,41 +325,11 @@ class Daemon:
             case "ping":
                 return {"state": self._state}
             case "info":
-                return {"state": self._state, **self._info()}
+                return {"state": self._state, **info(self._loaded)}
             case "stats":
-                return {"state": self._state, "health": self._health(), **self._stats()}
-
-    def _info(self) -> dict[str, Any]:
-        model, engine = self._identity()
-        versions = {
-            "incv3d": __version__,
-            "python": platform.python_version(),
-            "numpy": numpy.__version__,
-            "pyzmq": zmq.__version__,
-            "zmq": zmq.zmq_version(),
-        }
-        facts = {"version": __version__, "model": model, "engine": engine, "versions": versions}
-        if self._loaded:
-            versions[engine] = self._loaded.facts.version
-            facts["session"] = asdict(self._loaded.facts)
-        return facts
-
-    def _stats(self) -> dict[str, Any]:
-        now = time.monotonic()
-        model, engine = self._identity()
-        return {
-            "uptime_s": round(now - self._started, 3),
-            "model": model,
-            "engine": engine,
-            **self._intake.status(),
-            "outcomes": self._latency.totals(),
-            "window": asdict(self._latency.summary(now)),
-            "machine": asdict(read_machine()),
-            **({"source": _source_facts(self._captures[0].status())} if self._captures else {}),
-        }
-
-
-def _source_facts(status: SourceStatus) -> dict[str, Any]:
-    """A source's state for ``stats``; its time as others can read it."""
-    since = datetime.fromtimestamp(time.time() - (time.monotonic() - status.since), timezone.utc)
-    return {**asdict(status), "since": since.strftime("%Y-%m-%dT%H:%M:%SZ")}
+                sources = [capture.status() for capture in self._captures]
+                return {
+                    "state": self._state,
+                    "health": self._health(),
+                    **stats(self._started, self._loaded, self._intake, self._latency, sources),
+                }

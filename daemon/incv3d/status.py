@@ -1,0 +1,72 @@
+"""What the daemon says of itself: the answers to ``info`` and ``stats``."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy
+import zmq
+
+from incv3d import __version__
+from incv3d.intake import Intake
+from incv3d.latency import RollingLatency
+from incv3d.loading import Loaded
+from incv3d.machine import read_machine
+from incv3d.sources import SourceStatus
+
+
+def info(loaded: Loaded | None) -> dict[str, Any]:
+    """What runs here, with the versions that a bug report needs.
+
+    :param loaded: None while the Session is not there yet.
+    """
+    versions = {
+        "incv3d": __version__,
+        "python": platform.python_version(),
+        "numpy": numpy.__version__,
+        "pyzmq": zmq.__version__,
+        "zmq": zmq.zmq_version(),
+    }
+    facts = {"version": __version__, **_identity(loaded), "versions": versions}
+    if loaded:
+        versions[loaded.facts.engine] = loaded.facts.version
+        facts["session"] = asdict(loaded.facts)
+    return facts
+
+
+def stats(
+    started: float,
+    loaded: Loaded | None,
+    intake: Intake,
+    latency: RollingLatency,
+    sources: Sequence[SourceStatus],
+) -> dict[str, Any]:
+    """How it is going: what became of the frames, how long they took, how the source is.
+
+    :param started: when the daemon was (monotonic).
+    """
+    now = time.monotonic()
+    return {
+        "uptime_s": round(now - started, 3),
+        **_identity(loaded),
+        **intake.status(),
+        "outcomes": latency.totals(),
+        "window": asdict(latency.summary(now)),
+        "machine": asdict(read_machine()),
+        **({"source": _source_facts(sources[0])} if sources else {}),
+    }
+
+
+def _identity(loaded: Loaded | None) -> dict[str, str]:
+    return {"model": loaded.model, "engine": loaded.facts.engine} if loaded else {"model": "", "engine": ""}
+
+
+def _source_facts(status: SourceStatus) -> dict[str, Any]:
+    """A source's state; its time as others can read it."""
+    since = datetime.fromtimestamp(time.time() - (time.monotonic() - status.since), timezone.utc)
+    return {**asdict(status), "since": since.strftime("%Y-%m-%dT%H:%M:%SZ")}
