@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -94,6 +95,12 @@ def test_a_prepared_graph_gives_the_plain_sessions_scores(graphs: Path, style: s
     # An output that only names another node keeps its name, and so its node.
     ops = {each.op for each in read_nodes(folder / "graph.pb") if each.name != fetched.split(":")[0]}
     assert not ops & FOLDED_AWAY, "batch normalisation was left in the graph"
+
+
+def test_of_kerass_network_nothing_is_left_but_convolutions_and_what_lies_between_them(graphs: Path) -> None:
+    ops = Counter(each.op for each in read_nodes(graphs / "keras-inception-prepared/graph.pb"))
+    assert ops["_FusedConv2D"] == 94, ops
+    assert not {"Conv2D", "Relu", "Mul", "AddV2", "Rsqrt", "Reshape"} & set(ops), ops
 
 
 @pytest.mark.parametrize("archive", ["standin", "standin-gamma"])

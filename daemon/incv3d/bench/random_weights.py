@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from incv3d.errors import Incv3dError
 from incv3d.models.catalog import load_catalog
@@ -27,7 +28,7 @@ FOLDER = "bench"
 NAME = "inception-v3-random"
 LIKE = "inception-v3"
 MAKER = "incv3d.bench.random_weights"
-MAKER_VERSION = 1
+MAKER_VERSION = 2
 SEED = 2015
 
 
@@ -63,6 +64,7 @@ def build() -> bytes:
     entry = load_catalog()[LIKE]
     tf.keras.utils.set_random_seed(SEED)
     network = tf.keras.applications.InceptionV3(weights=None, classes=entry.outputs)
+    _settle_norms(tf, network)
     pixels = tf.TensorSpec((1, entry.height, entry.width, 3), tf.float32)
     call = tf.function(lambda x: network(x, training=False)).get_concrete_function(pixels)
     frozen = convert_variables_to_constants_v2(call)
@@ -78,6 +80,21 @@ def build() -> bytes:
         tf.identity(scores, name=entry.output.split(":")[0])
     serialized: bytes = graph.as_graph_def().SerializeToString(deterministic=True)
     return serialized
+
+
+def _settle_norms(tf: Any, network: Any) -> None:
+    """Give every batch normalisation the statistics of some training.
+
+    As they are made they are zeros and ones, which TensorFlow's optimiser drops, and with them work that
+    every trained network has.
+    """
+    generator = np.random.default_rng(SEED)
+    for layer in network.layers:
+        if isinstance(layer, tf.keras.layers.BatchNormalization):
+            shape = layer.beta.shape
+            layer.beta.assign(generator.normal(0.0, 0.1, shape))
+            layer.moving_mean.assign(generator.normal(0.0, 0.1, shape))
+            layer.moving_variance.assign(generator.uniform(0.5, 1.5, shape))
 
 
 def _decoded(tf: Any, entry: Any) -> Any:

@@ -35,8 +35,10 @@ ARITHMETIC: dict[str, Callable[..., Array]] = {
     "Neg": np.negative,
     "Sqrt": np.sqrt,
     "Rsqrt": lambda x: 1 / np.sqrt(x),
+    "Reshape": np.reshape,
 }
-"""What is computed once here when all its inputs are constants: how frozen batch normalisation looks."""
+"""What is computed once here when all its inputs are constants: how frozen batch normalisation looks.
+TensorFlow's own optimiser comes later, when the weights are variables and no constants to it."""
 
 DT_FLOAT = 1
 """``tensorflow.DT_FLOAT`` in types.proto."""

@@ -40,7 +40,9 @@ from incv3d.sessions.prepared import (
 
 CPU = "/job:localhost/replica:0/task:0/device:CPU:0"
 VARIABLE_FROM_BYTES = 1024
-"""A smaller constant stays in the graph: a variable costs a node and a look-up in every run."""
+"""A smaller constant stays in the graph: a variable costs a node and a look-up in every run. Zeros do not:
+the optimiser would drop a bias of zeros, and only with a bias does it make one operation of a convolution and
+its activation."""
 
 
 def prepare(job: Job) -> Index:
@@ -147,7 +149,7 @@ def _lean_graph(tf: Any, folder: Folder) -> tuple[Any, list[Weight]]:
         value = folder.weights.get(name)
         if value is None:
             graph.node.add().CopyFrom(node)
-        elif value.nbytes > VARIABLE_FROM_BYTES and value.dtype == np.float32:
+        elif value.dtype == np.float32 and (value.nbytes > VARIABLE_FROM_BYTES or _is_empty_bias(value)):
             weight = Weight(
                 name=name,
                 offset=offset,
@@ -163,6 +165,10 @@ def _lean_graph(tf: Any, folder: Folder) -> tuple[Any, list[Weight]]:
             constant.CopyFrom(node)
             constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
     return graph, weights
+
+
+def _is_empty_bias(value: Array) -> bool:
+    return value.ndim == 1 and not value.any()
 
 
 def _add_variable(tf: Any, graph: Any, weight: Weight) -> None:
