@@ -26,7 +26,7 @@ setup(
         "incv3d.models": ["catalog.yaml", "data/*"],
         "incv3d.sources": ["demo/*"],
     },
-    python_requires=">=3.10,<3.14",
+    python_requires=">=3.11,<3.14",
     install_requires=[
         f"tensorflow>=2.18,<3; {WHEELS}",
         f"ai-edge-litert>=2.1,<3; {WHEELS}",  # .tflite models

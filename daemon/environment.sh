@@ -17,7 +17,7 @@ prepare_environment() {
     # What the environment was made from: the same again means there is nothing to do.
     made_by=$checkout/.venv/bin/python
     if [ -z "${PYTHON:-}" ] && [ -x "$made_by" ]; then runs_on=$made_by; else runs_on=$system_python; fi
-    wanted=$(cd "$checkout" && { "$runs_on" --version; cat setup.py pyproject.toml daemon/incv3d/__init__.py; pwd; } | sha256sum)
+    wanted=$(cd "$checkout" && { "$runs_on" --version; cat setup.py pyproject.toml systemd/constraints.txt daemon/incv3d/__init__.py; pwd; } | sha256sum)
     stamp=$checkout/.venv/incv3d-stamp${extra:+-$extra}
     [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
 
@@ -25,8 +25,8 @@ prepare_environment() {
     exec 9>"$checkout/.incv3d/environment.lock"
     flock 9
     if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
-        "$system_python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' ||
-            fail "$("$system_python" --version) will not do: incv3d needs 3.10 to 3.13 (name another one: PYTHON=python3.12 $0)"
+        "$system_python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' ||
+            fail "$("$system_python" --version) will not do: incv3d needs 3.11 to 3.13 (name another one: PYTHON=python3.12 $0)"
         install_venv_module
         make_venv
         install_packages
@@ -61,6 +61,7 @@ install_packages() {
     export TMPDIR="$checkout/.incv3d/tmp"
     mkdir -p "$TMPDIR"
     "$checkout/.venv/bin/python" -m pip install --disable-pip-version-check --prefer-binary \
+        --constraint "$checkout/systemd/constraints.txt" \
         --editable "$checkout${extra:+[$extra]}" || fail "pip could not install the packages (its message is above)"
     rm -rf "$TMPDIR"
     unset TMPDIR

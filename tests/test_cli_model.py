@@ -147,3 +147,22 @@ def test_remove_removes_what_a_download_left_too(tmp_path) -> None:
     assert run_incv3d(tmp_path, "model", "remove", "mine").stdout == "removed mine\n"
     assert not (tmp_path / "downloads/mine.part").exists()
     assert run_incv3d(tmp_path, "model", "remove", "mine").returncode == 1
+
+
+def configured(folder: Path, name: str) -> str:
+    path = folder / "incv3d.yaml"
+    path.write_text(f"model: {{name: {name}}}\n")
+    return str(path)
+
+
+def test_prepare_has_the_configured_model_ready_to_run(state, tmp_path) -> None:
+    done = run_incv3d(state, "model", "prepare", "--config", configured(tmp_path, "efficientnet-lite0"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("efficientnet-lite0 is ready, for "), done.stdout
+
+
+def test_prepare_fetches_a_known_model_that_is_named(tmp_path) -> None:
+    words = ("model", "prepare", "--config", configured(tmp_path, "inception-v3"))
+    done = run_incv3d(tmp_path, *words, https_proxy="http://127.0.0.1:1")
+    assert done.returncode == 1
+    assert done.stderr.endswith("copy it here, and: incv3d model import FILE\n"), done.stderr

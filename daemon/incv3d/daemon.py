@@ -21,10 +21,9 @@ from incv3d.headers import is_large
 from incv3d.heap import give_back
 from incv3d.intake import Intake
 from incv3d.latency import DROPPED, RollingLatency
-from incv3d.loading import Loaded, load_classifier
-from incv3d.machine import available_memory_mb, has_descriptors, read_machine
+from incv3d.loading import Loaded, load_classifier, model_fetcher
+from incv3d.machine import has_descriptors, read_machine
 from incv3d.mailbox import Mailbox
-from incv3d.models.preparation import check_memory
 from incv3d.models.store import ModelStore
 from incv3d.pipeline import Pipeline
 from incv3d.sinks.latency_log import LatencyLog, start_line, summary_line
@@ -251,16 +250,9 @@ class Daemon:
 
     def _load(self) -> Classifier:
         runs = self._config.session.warmup_runs
-        fetch = self._fetch if self._config.model.fetch_wait_s else None
+        fetch = model_fetcher(self._config, self._store, LOG.info)
         self._loaded = self._load_classifier(self._config, self._store, runs, fetch=fetch)
         return self._loaded.classifier
-
-    def _fetch(self, name: str) -> None:
-        check_memory(available_memory_mb())
-        # Only here, because it imports an HTTP client, whose memory a daemon that has its model saves.
-        from incv3d.models.fetching import fetch_in_time
-
-        fetch_in_time(self._store, name, self._config.model.fetch_wait_s, LOG.info)
 
     def _deliver(self, result: Result) -> None:
         if result.refusal:

@@ -13,12 +13,13 @@ from typing import Literal
 from incv3d.classifier import Classifier
 from incv3d.config import Config, ConfigError
 from incv3d.golden import check_golden
+from incv3d.machine import available_memory_mb
 from incv3d.models.catalog import load_catalog
 from incv3d.models.conversion import StoredConversion, converted_precisions, open_conversion
 from incv3d.models.custom import DEFAULT_NAME, ensure_custom
 from incv3d.models.entry import ModelEntry, ModelError
 from incv3d.models.labels import read_labels
-from incv3d.models.preparation import ensure_prepared, prepare_model, prepared_folder
+from incv3d.models.preparation import check_memory, ensure_prepared, prepare_model, prepared_folder
 from incv3d.models.resolve import AUTO, Resolution, resolve
 from incv3d.models.store import ModelStore, StoredModel
 from incv3d.preprocess import Mode, Preprocessor
@@ -112,6 +113,27 @@ def find_model(
     name = DEFAULT_NAME if name == AUTO else name
     model = ensure_custom(config.custom, name, store, progress, check)
     return Resolution(model, "described in the configuration (custom.file)")
+
+
+def model_fetcher(
+    config: Config, store: ModelStore, progress: Callable[[str], None]
+) -> Callable[[str], None] | None:
+    """What :func:`find_model` fetches a model with; None: the configuration has nothing fetched.
+
+    It raises ModelError when the model cannot be had, or there is no memory to prepare it.
+    """
+    wait_s = config.model.fetch_wait_s
+    if not wait_s:
+        return None
+
+    def fetch(name: str) -> None:
+        check_memory(available_memory_mb())
+        # Only here, because it imports an HTTP client, whose memory a daemon that has its model saves.
+        from incv3d.models.fetching import fetch_in_time
+
+        fetch_in_time(store, name, wait_s, progress)
+
+    return fetch
 
 
 def open_classifier(

@@ -9,6 +9,7 @@ import click
 
 from incv3d.cli.convert import convert
 from incv3d.cli.model_fetch import fetch
+from incv3d.cli.model_prepare import prepare
 from incv3d.cli.model_show import show, verify
 from incv3d.cli.options import config_option
 from incv3d.cli.store import configured_store, how_to_get, print_table, say
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 
 @click.group()
 def model() -> None:
-    """The models on this machine: list, show, fetch, import, convert, verify, export, remove."""
+    """The models on this machine: list, show, fetch, prepare, import, convert, verify, export, remove."""
 
 
-for command in (show, fetch, convert, verify):
+for command in (show, fetch, prepare, convert, verify):
     model.add_command(command)
 
 
