@@ -1,0 +1,265 @@
+# Sourced by install, upgrade and uninstall: the steps, each of which says what it does and does nothing
+# where nothing is to be done.
+#
+# They share: here (this folder), dry, camera, start, model, wheels (the options); releases, release (the one
+# that is being installed) and previous (the one that ran before, or nothing).
+
+prefix=/opt/incv3d
+releases=$prefix/releases
+current=$prefix/current
+command_link=/usr/local/bin/incv3d
+configuration=/etc/incv3d/incv3d.yaml
+state=/var/lib/incv3d
+logs=/var/log/incv3d
+unit=/etc/systemd/system/incv3d.service
+sysusers=/etc/sysusers.d/incv3d.conf
+user=incv3d
+needed_mb=3500
+
+say() {
+    echo "incv3d: $*"
+}
+
+fail() {
+    echo "incv3d: $*" >&2
+    exit 1
+}
+
+# Do it, or with --dry-run say what it is.
+run() {
+    if [ -n "$dry" ]; then
+        echo "    $*"
+    else
+        "$@"
+    fi
+}
+
+as_user() {
+    run runuser -u "$user" -- env HOME="$state" STATE_DIRECTORY="$state" LOGS_DIRECTORY="$logs" "$@"
+}
+
+is_running() {
+    [ -d /run/systemd/system ]
+}
+
+check_machine() {
+    [ -n "$dry" ] || [ "$(id -u)" = 0 ] || fail "this needs root: sudo $0"
+    command -v apt-get >/dev/null || fail "this is not Debian or Raspberry Pi OS (no apt-get); README.md says how to install by hand"
+    case $(uname -m) in
+    x86_64 | aarch64) ;;
+    armv7l | armv6l) fail "this is a 32-bit system, for which there is no TensorFlow; install Raspberry Pi OS (64-bit)" ;;
+    *) fail "there is no TensorFlow for a $(uname -m)" ;;
+    esac
+    command -v systemctl >/dev/null || fail "there is no systemd here; README.md says how to run incv3d without it"
+}
+
+one_at_a_time() {
+    mkdir -p "$releases"
+    exec 9>"$prefix/lock"
+    flock -n 9 || fail "another installation is at work (it holds $prefix/lock)"
+}
+
+install_packages() {
+    wanted="python3 python3-venv ca-certificates"
+    if [ -n "$camera" ] && apt-cache show python3-picamera2 >/dev/null 2>&1; then
+        wanted="$wanted python3-picamera2"
+    fi
+    missing=
+    for package in $wanted; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q '^install ok' || missing="$missing $package"
+    done
+    if [ -z "$missing" ]; then
+        say "system packages: all there ($wanted)"
+    else
+        say "installing the system packages$missing"
+        run env DEBIAN_FRONTEND=noninteractive apt-get update -q
+        # shellcheck disable=SC2086 # a word a package
+        run env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing ||
+            fail "apt-get could not install$missing (its message is above)"
+    fi
+    [ -n "$dry" ] || python3 -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' ||
+        fail "$(python3 --version) will not do: incv3d needs 3.11 to 3.13"
+}
+
+make_user() {
+    if getent passwd "$user" >/dev/null && cmp -s "$here/incv3d.sysusers" "$sysusers"; then
+        say "user $user: there"
+    else
+        say "making the user $user, who may use cameras and nothing else ($sysusers)"
+        run install -D -m 644 "$here/incv3d.sysusers" "$sysusers"
+        run systemd-sysusers "$sysusers"
+    fi
+    run install -d -o "$user" -g "$user" -m 755 "$state" "$logs"
+}
+
+# What makes one installation differ from another: the sources, the held versions, the Python.
+release_id() {
+    version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' "$here/../daemon/incv3d/__init__.py")
+    [ -n "$version" ] || fail "$here/../daemon/incv3d/__init__.py names no version; is this folder whole?"
+    digest=$(
+        cd "$here/.." && {
+            find daemon/incv3d -type f ! -name '*.pyc' | LC_ALL=C sort | xargs sha256sum
+            sha256sum setup.py systemd/constraints.txt
+            python3 --version
+            has_picamera2 && echo picamera2
+        } | sha256sum | cut -c1-8
+    )
+    echo "$version-$digest"
+}
+
+has_picamera2() {
+    dpkg-query -W -f '${Status}' python3-picamera2 2>/dev/null | grep -q '^install ok'
+}
+
+make_release() {
+    previous=$(readlink "$current" 2>/dev/null || true)
+    release=$releases/$(release_id)
+    if [ -e "$release/complete" ]; then
+        say "release ${release##*/}: there"
+        return
+    fi
+    check_space
+    say "making $release: a virtual environment with TensorFlow and the rest (takes a while)"
+    run rm -rf "$release"
+    site=
+    if has_picamera2; then
+        # libcamera's Python comes from apt alone.
+        site=--system-site-packages
+    fi
+    run python3 -m venv $site "$release" || fail "the environment could not be made"
+    run mkdir -p "$releases/tmp"
+    held=$releases/tmp/constraints.txt
+    run cp "$here/constraints.txt" "$held"
+    # The wheel is built from a copy: a checkout may be read-only, or somebody else's.
+    run rm -rf "$releases/tmp/source"
+    run mkdir "$releases/tmp/source"
+    run cp -r "$here/../daemon" "$here/../setup.py" "$here/../pyproject.toml" "$here/../README.md" \
+        "$releases/tmp/source"
+    if [ -n "$site" ] && python3 -c 'import numpy, sys; sys.exit(numpy.__version__ >= "2")' 2>/dev/null; then
+        say "apt's picamera2 is built against NumPy 1: NumPy is held at 1.26"
+        run sed -i 's/^numpy==.*/numpy==1.26.4/' "$held"
+    fi
+    set -- --disable-pip-version-check --no-cache-dir --prefer-binary --quiet --use-pep517 --constraint "$held"
+    [ -z "$wheels" ] || set -- "$@" --no-index --find-links "$wheels"
+    # A wheel of TensorFlow is too big for a /tmp in the memory of a small machine.
+    run env TMPDIR="$releases/tmp" "$release/bin/python" -m pip install "$@" \
+        "$releases/tmp/source${camera:+[camera,video]}" ||
+        { run rm -rf "$release" "$releases/tmp"; fail "pip could not install the packages (its message is above)"; }
+    run rm -rf "$releases/tmp"
+    run touch "$release/complete"
+}
+
+check_space() {
+    folder=$prefix
+    while [ ! -d "$folder" ]; do folder=$(dirname "$folder"); done
+    free_mb=$(df -Pm "$folder" | awk 'NR == 2 { print $4 }')
+    [ "$free_mb" -ge $needed_mb ] ||
+        fail "$folder has $free_mb MB free, an installation needs $needed_mb MB while it is made"
+}
+
+write_configuration() {
+    if [ -e "$configuration" ]; then
+        say "configuration: $configuration is yours, and stays as it is"
+    else
+        say "writing the configuration $configuration"
+        run install -d -m 755 "${configuration%/*}"
+        run install -m 644 "$here/../config/incv3d.yaml" "$configuration"
+        # So that commands typed at a prompt find the same models and the same log as the service.
+        run sed -i "s|^  store: \"\" |  store: $state |; s|^  log: \"\" |  log: $logs/latency.log |" "$configuration"
+    fi
+    [ -z "$model" ] || [ -f "$model" ] || say_model
+}
+
+say_model() {
+    say "the configured model becomes $model"
+    run sed -i "/^model:/,/^[^ #]/s|^  name: *[^ ]*|  name: $model|" "$configuration"
+    [ -n "$dry" ] || sed -n '/^model:/,/^[^ #]/p' "$configuration" | grep -q "^  name: $model\( \|\$\)" ||
+        fail "$configuration has no \`name:\` in its \`model:\`; add it there: name: $model"
+}
+
+# Before anything that runs is touched.
+prove_configuration() {
+    run "$release/bin/incv3d" check-config "$configuration" ||
+        fail "the configuration does not do for this version; what runs is left as it was"
+}
+
+switch_release() {
+    if [ "$previous" = "$release" ]; then
+        say "release ${release##*/} is the one that runs"
+    else
+        say "$current is now ${release##*/}"
+        switch_to "$release"
+    fi
+    run ln -sfn "$current/bin/incv3d" "$command_link"
+}
+
+switch_to() {
+    # Renamed into place, so that there is no moment without one.
+    run ln -sfn "$1" "$current.new"
+    run mv -T "$current.new" "$current"
+}
+
+install_unit() {
+    if cmp -s "$here/incv3d.service" "$unit"; then
+        say "unit: there"
+    else
+        say "installing the unit $unit"
+        [ ! -e "$unit" ] || run cp "$unit" "$prefix/incv3d.service.previous"
+        run install -m 644 "$here/incv3d.service" "$unit"
+        ! is_running || run systemctl daemon-reload
+    fi
+    run systemctl enable --quiet incv3d
+}
+
+ready_model() {
+    if [ -n "$model" ] && [ -f "$model" ]; then
+        say "importing $model"
+        as_user "$current/bin/incv3d" model import "$model" --replace || return 1
+    fi
+    say "getting the model ready: fetched, prepared, and its known picture recognised"
+    # The daemon's memory is needed for it on a small machine.
+    ! is_running || [ -z "$start" ] || [ "$previous" = "$release" ] || run systemctl stop incv3d
+    as_user "$current/bin/incv3d" model prepare
+}
+
+start_service() {
+    is_running || { say "systemd does not run here: the service starts with the machine"; return 0; }
+    [ -n "$start" ] || return 0
+    if [ "$previous" = "$release" ] && systemctl --quiet is-active incv3d; then
+        say "the service runs"
+        return 0
+    fi
+    say "starting the service; it is ready when its Session is warm"
+    run systemctl reset-failed incv3d 2>/dev/null || true
+    run systemctl restart incv3d
+}
+
+roll_back() {
+    if [ -z "$previous" ] || [ "$previous" = "$release" ] || [ ! -x "$previous/bin/incv3d" ]; then
+        fail "it is installed, but not ready: $current/bin/incv3d doctor and journalctl -u incv3d say more"
+    fi
+    say "release ${release##*/} is not ready: taking it back"
+    switch_to "$previous"
+    if [ -e "$prefix/incv3d.service.previous" ]; then
+        mv "$prefix/incv3d.service.previous" "$unit"
+        systemctl daemon-reload
+    fi
+    rm -rf "$release"
+    if is_running && [ -n "$start" ]; then
+        systemctl restart incv3d || fail "and ${previous##*/} does not start either: journalctl -u incv3d"
+    fi
+    fail "${previous##*/} runs on; what is wrong with the new one is said above, or by journalctl -u incv3d"
+}
+
+drop_old_releases() {
+    run rm -f "$prefix/incv3d.service.previous"
+    for each in "$releases"/*; do
+        [ "$each" = "$release" ] || [ ! -d "$each" ] || { say "removing ${each##*/}"; run rm -rf "$each"; }
+    done
+}
+
+finish() {
+    [ -z "$dry" ] || { say "nothing was done (--dry-run)"; return; }
+    "$current/bin/incv3d" doctor --config "$configuration" || true
+    say "installed: systemctl status incv3d; tail -F $logs/latency.log"
+}
