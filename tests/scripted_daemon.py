@@ -29,6 +29,7 @@ from incv3d.preprocess import Preprocessor
 from incv3d.resizing import InputSpec
 from incv3d.sessions.base import Feed, Scores, SessionError, SessionFacts
 from incv3d.sessions.warmup import WarmUp
+from incv3d.systemd import Notifier
 
 SPEC = InputSpec(8, 8, 128.0, 128.0, "stretch", 1.0, "bilinear")
 
@@ -95,7 +96,8 @@ def main() -> None:
         return Loaded(classifier, "scripted", script.facts, WarmUp((run_s * 1000,), settled=True))
 
     log_path = latency_log_path(config.latency.log, os.environ)
-    leave(Daemon(config, ModelStore(Path(os.environ["STATE_DIRECTORY"])), log_path, load).run())
+    store = ModelStore(Path(os.environ["STATE_DIRECTORY"]))
+    leave(Daemon(config, store, log_path, Notifier(os.environ), load).run())
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ def open_door(tmp_path: Path) -> Iterator[Callable[..., Door]]:
         )
         mailbox = Mailbox(section.queue_limit, section.queue_bytes, section.peer_limit, is_large)
         refused: list[Refusal] = []
+        sent: list[Result] = []
         deaths: queue.SimpleQueue[tuple[str, BaseException]] = queue.SimpleQueue()
         drained = threading.Event()
 
@@ -66,7 +67,9 @@ def open_door(tmp_path: Path) -> Iterator[Callable[..., Door]]:
         def describe(operation: str) -> dict[str, Any]:
             return {"state": "ready"}
 
-        intake = Intake(section, mailbox, describe, lambda: ("m", "e"), lambda: 7.0, refused.append, died)
+        intake = Intake(
+            section, mailbox, describe, lambda: ("m", "e"), lambda: 7.0, refused.append, sent.append, died
+        )
 
         def deliver(result: Result) -> None:
             intake.deliver(result)
@@ -366,7 +369,7 @@ def test_an_address_in_use_is_said_in_one_line(open_door, tmp_path) -> None:
     section = IntakeSection(bind=f"tcp://127.0.0.1:{port}", publish="")
     nothing: Any = lambda *said: None  # noqa: E731
     room = Mailbox(1, 1, 1, is_large)
-    second = Intake(section, room, nothing, nothing, nothing, nothing, nothing)
+    second = Intake(section, room, nothing, nothing, nothing, nothing, nothing, nothing)
     with pytest.raises(IntakeError, match=r"intake\.bind: cannot listen on .*in use.*running already"):
         second.open()
     second.close(1, Refusal.SHUTTING_DOWN, "")

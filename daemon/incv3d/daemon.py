@@ -20,7 +20,7 @@ from incv3d.frames import Refusal, Result
 from incv3d.headers import is_large
 from incv3d.heap import give_back
 from incv3d.intake import Intake
-from incv3d.latency import DROPPED, RollingLatency
+from incv3d.latency import DROPPED, RollingLatency, Summary
 from incv3d.loading import Loaded, load_classifier, model_fetcher
 from incv3d.machine import has_descriptors, read_machine
 from incv3d.mailbox import Mailbox
@@ -28,12 +28,20 @@ from incv3d.models.store import ModelStore
 from incv3d.pipeline import Pipeline
 from incv3d.sinks.latency_log import LatencyLog, start_line, summary_line
 from incv3d.sources import Capture, Pace, source_opener
-from incv3d.status import info, stats
+from incv3d.sources.images import demo_folder
+from incv3d.status import info, stats, status_line
+from incv3d.systemd import Notifier
 from incv3d.watch import Stall, StallWatch
+from incv3d.watchdog import Watchdog
 
 LOG = logging.getLogger(__name__)
 GIVE_BACK_EVERY_S = 30.0
 """How often freed memory goes back to the system: pictures of every size leave holes in the heap."""
+EXTENSION_S = 60.0
+"""While the model is loaded, systemd is told again and again to wait for so much longer ..."""
+LOADING_S = 3600.0
+"""... but not for ever: a Raspberry Pi 3 fetches and prepares Inception-v3 well within an hour."""
+PROBE_PICTURE = "cat.jpg"
 FAILED = 1
 """The exit status when a thread has died."""
 HUNG = os.EX_SOFTWARE
@@ -85,15 +93,22 @@ class Daemon:
     Every other thread, and the signal handlers, speak to it through one queue of events; it alone decides.
 
     :param log_path: the latency log.
+    :param notifier: tells systemd how it goes.
     :param load: makes the classifier, in the thread that will run it.
     """
 
     def __init__(
-        self, config: Config, store: ModelStore, log_path: Path, load: Loader = load_classifier
+        self,
+        config: Config,
+        store: ModelStore,
+        log_path: Path,
+        notifier: Notifier,
+        load: Loader = load_classifier,
     ) -> None:
         self._config = config
         self._store = store
         self._load_classifier = load
+        self._notifier = notifier
         self._started = time.monotonic()
         self._events: EventQueue[Event] = EventQueue()
         self._loaded: Loaded | None = None
@@ -104,8 +119,16 @@ class Daemon:
         self._latency_log = LatencyLog(log_path, section.max_bytes, section.keep)
         door = config.intake
         self._mailbox = Mailbox(door.queue_limit, door.queue_bytes, door.peer_limit, is_large)
+        self._watchdog = Watchdog(notifier, self._mailbox, probe_picture)
         self._intake = Intake(
-            door, self._mailbox, self._describe, self._identity, self._run_ms, self._count, self._died
+            door,
+            self._mailbox,
+            self._describe,
+            self._identity,
+            self._run_ms,
+            self._count,
+            self._watchdog.complete,
+            self._died,
         )
         self._pipeline = Pipeline(
             self._mailbox,
@@ -143,6 +166,7 @@ class Daemon:
                 Capture(section.name, opener, self._mailbox, pace, dropped, end, self._died)
             )
         self._pipeline.start()
+        self._notifier.status("loading the model")
 
     def _main_loop(self) -> int:
         next_line = time.monotonic() + self._config.latency.interval_s
@@ -159,6 +183,7 @@ class Daemon:
                             self._report_stall(stall)
                             return HUNG
                         self._look_at_descriptors()
+                        self._tell_systemd(now)
                     if now >= next_give_back:
                         next_give_back = now + GIVE_BACK_EVERY_S
                         give_back()
@@ -178,6 +203,12 @@ class Daemon:
                 case Died(thread, error):
                     self._report_death(thread, error)
                     return FAILED
+
+    def _tell_systemd(self, now: float) -> None:
+        if self._state == "ready":
+            self._watchdog.look()
+        elif now < self._started + LOADING_S:
+            self._notifier.extend_timeout(EXTENSION_S)
 
     def _be_ready(self) -> None:
         assert self._loaded
@@ -202,6 +233,8 @@ class Daemon:
         )
         for capture in self._captures:
             capture.start()
+        self._say_status(self._latency.summary(time.monotonic()))
+        self._notifier.ready()
         LOG.info(
             "READY: %s on %s %s, %s, %d threads; requests at %s, results at %s, latency in %s",
             self._loaded.model,
@@ -218,6 +251,8 @@ class Daemon:
         """Take no more frames, answer what is in flight, refuse what waits, write the last line."""
         was_ready = self._state == "ready"
         self._state = "stopping"
+        self._notifier.stopping()
+        self._notifier.status("stopping: answering what is in flight")
         deadline = time.monotonic() + self._config.daemon.grace_s
         for capture in self._captures:
             capture.close()
@@ -255,7 +290,9 @@ class Daemon:
         return self._loaded.classifier
 
     def _deliver(self, result: Result) -> None:
-        if result.refusal:
+        if result.is_own:
+            pass
+        elif result.refusal:
             self._count(result.refusal)
         else:
             self._latency.record(time.monotonic(), result.timings)
@@ -290,8 +327,14 @@ class Daemon:
         LOG.error("%s", self._ailment, exc_info=None if known else error)
 
     def _write_line(self) -> None:
-        now = time.monotonic()
-        self._latency_log.write(summary_line(time.time(), self._latency.summary(now), read_machine()))
+        summary = self._latency.summary(time.monotonic())
+        self._latency_log.write(summary_line(time.time(), summary, read_machine()))
+        self._say_status(summary)
+
+    def _say_status(self, summary: Summary) -> None:
+        assert self._loaded
+        sources = [capture.status() for capture in self._captures]
+        self._notifier.status(status_line(self._loaded, summary, sources))
 
     def _identity(self) -> tuple[str, str]:
         return (self._loaded.model, self._loaded.facts.engine) if self._loaded else ("", "")
@@ -325,3 +368,8 @@ class Daemon:
                     "health": self._health(),
                     **stats(self._started, self._loaded, self._intake, self._latency, sources),
                 }
+
+
+def probe_picture() -> bytes:
+    """What the watchdog has classified when nobody else asks: one of the bundled photographs."""
+    return (demo_folder() / PROBE_PICTURE).read_bytes()

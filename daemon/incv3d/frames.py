@@ -20,6 +20,9 @@ MAGIC: tuple[tuple[bytes, PictureFormat], ...] = (
     (b"BM", "bmp"),
 )
 
+OWN = ""
+"""The source of frames that the daemon asks itself, to see whether it works: no camera is called so."""
+
 FrameId = str | int | None
 """What the sender calls its frame; handed back to it untouched."""
 
@@ -123,6 +126,11 @@ class Result:
     def ok(self) -> bool:
         """Whether the frame was classified."""
         return self.refusal is None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether nobody but the daemon itself wants to know it: it is neither published nor counted."""
+        return self.source == OWN
 
     @classmethod
     def refused(cls, frame: Frame, refusal: Refusal, detail: str) -> Result:

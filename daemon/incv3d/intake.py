@@ -83,6 +83,7 @@ class Intake:
     :param identity: model and engine, for the answers; asked for each.
     :param run_ms: how long a run takes at the moment, if that is known; for those told to come again.
     :param on_refused: told of every request that never reached the pipeline.
+    :param on_sent: told of every result that has left.
     :param on_death: told the thread's name and the error when the thread cannot go on.
     """
 
@@ -94,6 +95,7 @@ class Intake:
         identity: Callable[[], tuple[str, str]],
         run_ms: Callable[[], float | None],
         on_refused: Callable[[Refusal], None],
+        on_sent: Callable[[Result], None],
         on_death: Callable[[str, BaseException], None],
     ) -> None:
         self._section = section
@@ -102,6 +104,7 @@ class Intake:
         self._identity = identity
         self._run_ms = run_ms
         self._on_refused = on_refused
+        self._on_sent = on_sent
         self._on_death = on_death
         self.work = Work("intake", "receiving and answering")
         self._open: dict[int, _Request] = {}
@@ -310,11 +313,16 @@ class Intake:
     def _send_outbox(self) -> None:
         while self._outbox:
             result = self._outbox.popleft()
-            data = wire.answer(result, *self._identity(), len(self._mailbox))
-            if result.ticket is not None:
-                self._reply(result.ticket, data)
-            if self._publisher and result.ok:
-                self._publisher.send_multipart([wire.topic(result.source), data], zmq.NOBLOCK)
+            if not result.is_own:
+                self._send(result)
+            self._on_sent(result)
+
+    def _send(self, result: Result) -> None:
+        data = wire.answer(result, *self._identity(), len(self._mailbox))
+        if result.ticket is not None:
+            self._reply(result.ticket, data)
+        if self._publisher and result.ok:
+            self._publisher.send_multipart([wire.topic(result.source), data], zmq.NOBLOCK)
 
     def _reply(self, ticket: int, data: bytes) -> None:
         request = self._open.pop(ticket, None)

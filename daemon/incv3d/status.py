@@ -14,7 +14,7 @@ import zmq
 
 from incv3d import __version__
 from incv3d.intake import Intake
-from incv3d.latency import RollingLatency
+from incv3d.latency import RollingLatency, Summary
 from incv3d.loading import Loaded
 from incv3d.machine import read_machine
 from incv3d.sources import SourceStatus
@@ -60,6 +60,16 @@ def stats(
         "machine": asdict(read_machine()),
         **({"source": _source_facts(sources[0])} if sources else {}),
     }
+
+
+def status_line(loaded: Loaded, summary: Summary, sources: Sequence[SourceStatus]) -> str:
+    """How it is going, for ``systemctl status``."""
+    facts = loaded.facts
+    parts = [f"{loaded.model} on {facts.engine} {facts.precision}", f"{summary.fps:.2f} fps"]
+    if summary.run:
+        parts.append(f"run p95 {summary.run.p95_ms:.0f} ms")
+    parts += [f"{source.name} {source.state}" for source in sources]
+    return ", ".join(parts)
 
 
 def _identity(loaded: Loaded | None) -> dict[str, str]:

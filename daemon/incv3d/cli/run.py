@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import sys
@@ -11,6 +12,7 @@ from typing import NoReturn
 import click
 
 from incv3d.cli.options import config_option, session_options
+from incv3d.journal import JournalFormatter, is_journal
 
 
 @click.command()
@@ -75,10 +77,12 @@ def run(
     from incv3d.daemon import Daemon
     from incv3d.loading import open_store
     from incv3d.paths import latency_log_path, state_directory
+    from incv3d.systemd import Notifier
 
     state = state_directory(os.environ)
     log_path = latency_log_path(config.latency.log, os.environ)
-    leave(Daemon(config, open_store(config, state), log_path).run())
+    notifier = Notifier(os.environ)
+    leave(Daemon(config, open_store(config, state), log_path, notifier).run())
 
 
 def leave(status: int) -> NoReturn:
@@ -92,11 +96,15 @@ def leave(status: int) -> NoReturn:
 
 
 def set_up_logging(level: str) -> None:
-    """Log to standard error, one line an entry."""
-    # The journal stamps lines itself.
-    stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
+    """Log to standard error, one line an entry; to the journal with the level that it sorts by."""
     # A descriptor of its own: file descriptor 2 itself is silenced while a library loads.
     stream = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace")
-    logging.basicConfig(
-        level=level.upper(), format=f"{stamp}%(levelname)s %(message)s", datefmt="%H:%M:%S", stream=stream
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        JournalFormatter()
+        if is_journal(stream.fileno(), os.environ)
+        else logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
     )
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+    # Killed by SIGABRT, as systemd does it to a daemon that hangs, it says what its threads were at.
+    faulthandler.enable(stream)

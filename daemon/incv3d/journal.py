@@ -1,0 +1,33 @@
+"""Log lines as systemd's journal likes them: each with its priority, and without a time of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+
+PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
+"""From which level on a line has which priority of syslog(3); below, it is 7, debugging."""
+DEBUG_PRIORITY = 7
+
+
+def is_journal(descriptor: int, environ: Mapping[str, str]) -> bool:
+    """Whether what is written to `descriptor` goes to the journal.
+
+    ``$JOURNAL_STREAM`` names the device and inode of the stream that systemd gave (systemd.exec(5)); a
+    program that was redirected since inherits the variable alone.
+    """
+    status = os.fstat(descriptor)
+    return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+class JournalFormatter(logging.Formatter):
+    """``<4>message``: what sd-daemon(3) calls a prefix. Each line of a traceback has its own."""
+
+    def __init__(self) -> None:
+        super().__init__("%(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's message, a prefix before every line."""
+        priority = next((each for level, each in PRIORITIES if record.levelno >= level), DEBUG_PRIORITY)
+        return "\n".join(f"<{priority}>{line}" for line in super().format(record).splitlines() or [""])
