@@ -64,7 +64,9 @@ def examine(machine: Machine, config_path: str | None) -> Iterator[Finding]:
         "tensorflow": situated(lambda now: check_tensorflow(machine, bool(now.answer))),
         "configuration": situated(lambda now: now.configuration),
         "model": situated(lambda now: _check_models(machine, now)),
-        "disk": situated(lambda now: check_disk(now.setup, now.servant)),
+        "disk": situated(
+            lambda now: check_disk(now.setup, now.servant if now.setup.by_systemd and now.servant else now.me)
+        ),
         "cameras": situated(lambda now: check_cameras(machine, now.setup.config.source, now.me, now.servant)),
         "ports": situated(lambda now: check_ports(machine, now.setup.config.intake, now.answer)),
         "service": situated(lambda now: check_service(machine, now.service)),
@@ -90,6 +92,9 @@ def _outcome(name: str, future: Future[list[Finding]], limit_s: float) -> list[F
     except TakesTooLong:
         what = f"could not be looked at within {limit_s:g} s"
         return [Finding(name, "warning", what, "does a disk or a device hang? see: sudo dmesg")]
+    if isinstance(error, PermissionError):
+        what = f"{error.filename}: this user may not look there"
+        return [Finding(name, "note", what, "sudo incv3d doctor sees more")]
     if error:
         what = f"could not be looked at: {type(error).__name__}: {' '.join(str(error).split())}"
         return [Finding(name, "warning", what, REPORT)]

@@ -26,7 +26,8 @@ class Answer:
     """What the daemon says that has the door; `facts` is empty where none does."""
 
     facts: dict[str, Any]
-    complaint: str = ""
+    asked: bool = False
+    """Whether somebody was there to be asked."""
 
     def __bool__(self) -> bool:
         return bool(self.facts)
@@ -40,9 +41,9 @@ def ask_daemon(intake: IntakeSection) -> Answer:
         from incv3d.client import Client
 
         with Client(_reachable(intake.bind), ASK_LIMIT_S) as client:
-            return Answer(client.ask("info"))
-    except (Incv3dError, ImportError) as error:  # ZeroMQ may be what is broken here
-        return Answer({}, str(error))
+            return Answer(client.ask("info"), asked=True)
+    except (Incv3dError, ImportError):  # ZeroMQ may be what is broken here
+        return Answer({}, asked=True)
 
 
 def check_ports(machine: Machine, intake: IntakeSection, answer: Answer) -> list[Finding]:
@@ -58,14 +59,14 @@ def check_ports(machine: Machine, intake: IntakeSection, answer: Answer) -> list
 
 def _door(machine: Machine, address: str, answer: Answer) -> Finding:
     if not answer:
-        return _address(machine, "intake.bind", address, False, answer.complaint)
+        return _address(machine, "intake.bind", address, False, answer.asked)
     facts = answer.facts
     running = f"{facts['model']} on {facts['engine']}" if facts.get("model") else "no model yet"
     what = f"{address}: incv3d {facts.get('version')} answers there: {facts.get('state')}, {running}"
     return Finding("intake.bind", "ok", what)
 
 
-def _address(machine: Machine, name: str, address: str, running: bool, complaint: str = "") -> Finding:
+def _address(machine: Machine, name: str, address: str, running: bool, asked: bool = False) -> Finding:
     number = _obstacle(address)
     if number == 0:
         if running:
@@ -76,8 +77,10 @@ def _address(machine: Machine, name: str, address: str, running: bool, complaint
         return Finding(name, "ok", f"{address}: in use, and incv3d runs")
     if number == errno.EADDRINUSE:
         who = _holder(machine, address) or "another program"
-        said = f"; asked whether it is incv3d: {complaint}" if complaint else ""
-        fix = f"stop it, or give incv3d another address ({name}); who it is: {_how_to_see(address)}"
+        said = f", and does not answer as incv3d does within {ASK_LIMIT_S:g} s" if asked else ""
+        other = f"give incv3d another address ({name}); who it is: {_how_to_see(address)}"
+        hung = "if it is incv3d, it hangs or wants a key: see its log, and restart it; else "
+        fix = f"{hung if asked else ''}stop it, or {other}"
         return Finding(name, "problem", f"{address}: {who} listens there{said}", fix)
     fixes = {
         errno.EADDRNOTAVAIL: f"name an address of this machine in {name}: ip -brief address",

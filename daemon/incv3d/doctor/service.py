@@ -88,29 +88,31 @@ def check_service(machine: Machine, service: Service) -> list[Finding]:
     if not service.installed:
         what = "not installed: nothing starts incv3d when the machine does"
         return [Finding("service", "note", what, "in a checkout: sudo systemd/install")]
-    return [*_state(service), *_boot(service), *_exposure(machine)]
+    loaded = service.facts["LoadState"]
+    if loaded == "masked":
+        return [Finding("service", "problem", "masked: nothing can start it", "sudo systemctl unmask incv3d")]
+    if loaded != "loaded":
+        fix = f"systemd-analyze verify {UNIT}; sudo systemd/install writes it anew"
+        return [Finding("service", "problem", f"systemd cannot read its unit ({loaded})", fix)]
+    return [*_state(service.facts), *_boot(service.facts), *_exposure(machine)]
 
 
-def _state(service: Service) -> list[Finding]:
-    facts = service.facts
+def _state(facts: Mapping[str, str]) -> list[Finding]:
     state, restarts = facts.get("ActiveState", ""), facts.get("NRestarts", "0")
     name = "service"
-    if facts.get("LoadState") != "loaded":
-        fix = f"systemd-analyze verify {UNIT}; sudo systemctl unmask incv3d"
-        return [Finding(name, "problem", f"its unit is {facts.get('LoadState')}", fix)]
     findings = []
     if facts.get("NeedDaemonReload") == "yes":
         what = "its unit has changed, and systemd has not read it again"
         fix = "sudo systemctl daemon-reload && sudo systemctl restart incv3d"
         findings.append(Finding(name, "warning", what, fix))
     if state == "failed":
-        what = f"failed ({facts.get('Result')}) after {restarts} restarts"
+        what = f"failed ({facts.get('Result')}); restarts so far: {restarts}"
         fix = f"{JOURNAL}; then: sudo systemctl restart incv3d"
         findings.append(Finding(name, "problem", what, fix))
     elif state == "inactive":
         findings.append(Finding(name, "warning", "installed, not running", "sudo systemctl start incv3d"))
-    elif state == "active" and restarts not in ("", "0"):
-        what = f"running, but it had to be restarted {restarts} times"
+    elif restarts not in ("", "0"):
+        what = f"{'running' if state == 'active' else state}, but it failed and was restarted ({restarts} so far)"
         findings.append(Finding(name, "warning", what, JOURNAL))
     elif state == "active":
         text = facts.get("StatusText")
@@ -120,8 +122,8 @@ def _state(service: Service) -> list[Finding]:
     return findings
 
 
-def _boot(service: Service) -> list[Finding]:
-    state = service.facts.get("UnitFileState", "")
+def _boot(facts: Mapping[str, str]) -> list[Finding]:
+    state = facts.get("UnitFileState", "")
     if state.startswith("enabled"):
         return [Finding("boot", "ok", "the service starts with the machine")]
     what = f"the service does not start with the machine ({state or 'not enabled'})"

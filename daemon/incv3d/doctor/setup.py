@@ -24,16 +24,21 @@ class Setup:
     """The root of the model store."""
     log: Path
     """The latency log."""
+    by_systemd: frozenset[Path] = frozenset()
+    """Folders that systemd makes for the service; empty where it starts another program, or none."""
 
 
 def setup_of(config: Config, machine: Machine, service: Service) -> Setup:
     """Where `config` puts models and log: as the service would, if it is this program that it starts."""
     environ: Mapping[str, str] = machine.environ
+    made: dict[str, str] = {}
     if service.runs(machine.prefix) and not environ.get("STATE_DIRECTORY"):
-        environ = {**environ, **service.directories()}
+        made = service.directories()
+        environ = {**environ, **made}
     prefix = str(machine.prefix)
     store = Path(config.model.store) if config.model.store else state_directory(environ, prefix)
-    return Setup(config, store, latency_log_path(config.latency.log, environ, prefix))
+    log = latency_log_path(config.latency.log, environ, prefix)
+    return Setup(config, store, log, frozenset(Path(folder) for folder in made.values()))
 
 
 def read_setup(
