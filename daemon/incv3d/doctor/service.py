@@ -112,7 +112,8 @@ def _state(facts: Mapping[str, str]) -> list[Finding]:
     elif state == "inactive":
         findings.append(Finding(name, "warning", "installed, not running", "sudo systemctl start incv3d"))
     elif restarts not in ("", "0"):
-        what = f"{'running' if state == 'active' else state}, but it failed and was restarted ({restarts} so far)"
+        now = "running" if state == "active" else state
+        what = f"{now}, but it failed and was restarted; restarts so far: {restarts}"
         findings.append(Finding(name, "warning", what, JOURNAL))
     elif state == "active":
         text = facts.get("StatusText")
