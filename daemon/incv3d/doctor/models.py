@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from incv3d.config import Config
 from incv3d.doctor.findings import Finding
 from incv3d.doctor.machine import Machine
 from incv3d.doctor.setup import Setup
 from incv3d.machine import available_memory_mb
+from incv3d.models.catalog import load_catalog
 from incv3d.models.conversion import converted_precisions, folder_name
 from incv3d.models.custom import DEFAULT_NAME
 from incv3d.models.preparation import PREPARING_MB, is_prepared
@@ -71,10 +74,11 @@ def _absent(machine: Machine, config: Config, name: str, beside: str) -> Finding
             short = f"{what}; that takes up to {PREPARING_MB} MB of memory, {free_mb:.0f} MB are free"
             return Finding("model", "warning", short, ELSEWHERE)
         return Finding("model", "note", what)
-    if config.custom.file:
-        return Finding(
-            "model", "note", f"{name} is taken in from {config.custom.file} at the first start{beside}"
-        )
+    file = config.custom.file
+    if file and name not in load_catalog():
+        if not Path(file).exists():
+            return Finding("model", "problem", f"custom.file: {file}: no such file", "mend custom.file")
+        return Finding("model", "note", f"{name} is taken in from {file} at the first start{beside}")
     fix = f"incv3d model fetch {name}, or incv3d model import FILE --name {name}"
     return Finding("model", "problem", f"{name} is not in the store{beside}", fix)
 
