@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +58,18 @@ def test_it_works_without_a_home_from_any_folder_and_changes_nothing(tmp_path: P
     done = subprocess.run(command, env=environ, cwd="/proc", capture_output=True, text=True, timeout=120)
     assert json.loads(done.stdout)["findings"], done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_ends_it_though_a_check_is_still_at_it(tmp_path: Path) -> None:
+    (tmp_path / "simplejpeg.py").write_text("import time; time.sleep(60)")
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    environ = environment(tmp_path, **addresses(tmp_path), PYTHONPATH=path, PYTHONUNBUFFERED="1")
+    command = [sys.executable, "-m", "incv3d", "doctor"]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert any(line.startswith("ok       python") for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
 
 
 def test_it_imports_no_tensorflow_and_no_numpy_before_it_has_seen_that_it_can(tmp_path: Path) -> None:

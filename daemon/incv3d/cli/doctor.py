@@ -33,10 +33,13 @@ def doctor(config_path: str | None, as_json: bool) -> None:
 
     started = time.monotonic()
     findings: list[Finding] = []
-    for finding in examine(Machine(), config_path):
-        findings.append(finding)
-        if not as_json:
-            _print(finding)
+    try:
+        for finding in examine(Machine(), config_path):
+            findings.append(finding)
+            if not as_json:
+                _print(finding)
+    except KeyboardInterrupt:
+        leave(130)
     took_s = time.monotonic() - started
     problems, warnings = count(findings, "problem"), count(findings, "warning")
     if as_json:
