@@ -95,7 +95,7 @@ def test_tensorflow_is_not_loaded_where_it_would_not_fit(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("version", "status"), [((3, 9), "problem"), ((3, 14), "problem"), ((3, 13), "note")]
+    ("version", "status"), [((3, 10), "problem"), ((3, 14), "problem"), ((3, 13), "note")]
 )
 def test_the_pythons_that_have_wheels_are_known(
     tmp_path: Path, version: tuple[int, int], status: str

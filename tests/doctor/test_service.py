@@ -105,6 +105,11 @@ def test_the_folders_are_the_services_if_it_starts_this_very_program(tmp_path: P
     setup = setup_of(Config(), installed, service)
     assert (setup.store, setup.log) == (Path("/var/lib/incv3d"), Path("/var/log/incv3d/latency.log"))
     assert setup.by_systemd == {Path("/var/lib/incv3d"), Path("/var/log/incv3d")}
+    linked = tmp_path / "current"
+    (tmp_path / "releases/1/bin").mkdir(parents=True)
+    linked.symlink_to("releases/1")
+    through = Service(systemd=True, facts={**RUNNING, "ExecStart": f"{{ path={linked}/bin/incv3d ; }}"})
+    assert setup_of(Config(), Machine(prefix=tmp_path / "releases/1", environ={}), through).by_systemd
     elsewhere = Machine(prefix=tmp_path / "checkout/.venv", environ={"HOME": "/home/pi"})
     setup = setup_of(Config(), elsewhere, service)
     assert setup.store == Path("/home/pi/.local/share/incv3d") and not setup.by_systemd

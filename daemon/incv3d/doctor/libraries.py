@@ -11,7 +11,7 @@ from incv3d.doctor.findings import Finding
 from incv3d.doctor.machine import Machine, fields, read
 from incv3d.machine import available_memory_mb
 
-OLDEST, NEWEST = (3, 10), (3, 13)
+OLDEST, NEWEST = (3, 11), (3, 13)
 PACKAGES = ("numpy", "zmq", "simplejpeg", "PIL", "ai_edge_litert.interpreter")
 """What has compiled parts, in the order in which it is loaded."""
 DISTRIBUTIONS = {"zmq": "pyzmq", "PIL": "pillow", "ai_edge_litert.interpreter": "ai-edge-litert"}
@@ -51,7 +51,7 @@ def check_python(machine: Machine) -> list[Finding]:
     version = ".".join(map(str, machine.python_version))
     name = "python"
     if not OLDEST <= machine.python_version <= NEWEST:
-        what = f"{version}: incv3d and TensorFlow's wheels want 3.10 to 3.13"
+        what = f"{version}: incv3d and TensorFlow's wheels want 3.11 to 3.13"
         return [Finding(name, "problem", what, "PYTHON=python3.12 daemon/run, with one that is installed")]
     configured = fields(read(machine.prefix / "pyvenv.cfg"), "=")
     if configured:

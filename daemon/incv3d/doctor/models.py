@@ -110,5 +110,6 @@ def _memory(machine: Machine, config: Config, stored: StoredModel, running: bool
             Finding(name, "warning", f"{what}; preparing it once takes up to {PREPARING_MB} MB", ELSEWHERE)
         ]
     if not ready:
-        return [Finding(name, "note", f"{what}; it is not prepared yet, the next start does that")]
+        what += "; it is not prepared yet, the next start does that"
+        return [Finding(name, "note", what, "incv3d model prepare does it now")]
     return [Finding(name, "ok", what)]

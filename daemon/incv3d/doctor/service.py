@@ -56,7 +56,10 @@ class Service:
     def runs(self, prefix: Path) -> bool:
         """Whether it starts the program that is installed under `prefix`."""
         path = re.search(r"path=(\S+)", self.facts.get("ExecStart", ""))
-        return self.installed and path is not None and Path(path[1]).is_relative_to(prefix)
+        # The path leads through links: /opt/incv3d/current is the release that is in force.
+        return (
+            self.installed and path is not None and Path(path[1]).resolve().is_relative_to(prefix.resolve())
+        )
 
     def directories(self) -> dict[str, str]:
         """The variables that systemd sets for it: ``STATE_DIRECTORY``, ``LOGS_DIRECTORY``."""
