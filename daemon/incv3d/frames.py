@@ -6,7 +6,9 @@ Both are plain data: no sockets, no configuration. Times without a unit suffix a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Literal
 
@@ -22,6 +24,9 @@ MAGIC: tuple[tuple[bytes, PictureFormat], ...] = (
 
 OWN = ""
 """The source of frames that the daemon asks itself, to see whether it works: no camera is called so."""
+
+Transform = Literal["none", "hflip", "vflip", "rotate90", "rotate180", "rotate270"]
+"""What makes a camera's picture upright; rotations are clockwise, as a person sees them."""
 
 FrameId = str | int | None
 """What the sender calls its frame; handed back to it untouched."""
@@ -47,6 +52,25 @@ class Refusal(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Region:
+    """A part of a picture: fractions of its width and its height, from the upper left corner."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    def box(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom in a picture of `width` x `height` pixels; a pixel at least.
+
+        A pixel that lies in it with a part only is in it.
+        """
+        left, right = _span(self.x, self.width, width)
+        top, bottom = _span(self.y, self.height, height)
+        return left, top, right, bottom
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """One picture on its way to the Session.
 
@@ -56,7 +80,7 @@ class Frame:
     """
 
     source: str
-    """Who it came from: ``zmq`` or the name of a camera; the topic of its result."""
+    """Who it came from: ``zmq``, the name of a camera, or ``CAMERA.REGION``; the topic of its result."""
     data: bytes | memoryview
     encoding: Encoding | None
     """None: an encoded picture whose format its first bytes tell."""
@@ -74,6 +98,10 @@ class Frame:
     """The number under which the intake keeps the sender's address; None for a camera's frame."""
     peer: bytes = b""
     """The connection that it came over, for fairness between them; empty for a camera's frame."""
+    transform: Transform = "none"
+    """What is still to be done to the decoded picture to make it upright."""
+    region: Region | None = None
+    """The part of the upright picture that is meant; None: all of it."""
 
     def has_expired(self, now: float) -> bool:
         """Whether nobody wants its result any more at `now` (monotonic)."""
@@ -138,9 +166,25 @@ class Result:
         return cls(frame.source, frame.id, frame.ticket, refusal=refusal, detail=detail)
 
 
+def by_region(frame: Frame, regions: Mapping[str, Region]) -> tuple[Frame, ...]:
+    """`frame` once a region, as ``SOURCE.REGION`` and with the same bytes; itself if there are none."""
+    if not regions:
+        return (frame,)
+    return tuple(
+        replace(frame, source=f"{frame.source}.{name}", region=region) for name, region in regions.items()
+    )
+
+
 def picture_format(data: bytes | memoryview) -> PictureFormat | None:
     """The format of an encoded picture as its first bytes tell; None when it is none of ours."""
     head = bytes(data[:12])
     if head[:4] == b"RIFF" and head[8:] == b"WEBP":
         return "webp"
     return next((name for magic, name in MAGIC if head.startswith(magic)), None)
+
+
+def _span(start: float, length: float, pixels: int) -> tuple[int, int]:
+    # What the sum of two fractions is off by must not cost a pixel more.
+    tolerance = 1e-6
+    first = min(math.floor(start * pixels + tolerance), pixels - 1)
+    return first, min(max(math.ceil((start + length) * pixels - tolerance), first + 1), pixels)

@@ -9,6 +9,7 @@ that the decoded pixels are equal to the bit; the other formats go through Pillo
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from typing import Literal
 
@@ -19,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from incv3d.errors import Incv3dError
 from incv3d.frames import Frame, PictureFormat, Refusal, picture_format
 from incv3d.headers import DEARNESS, GRAPH_DEARNESS, has_too_many_scans
-from incv3d.resizing import InputSpec, fit, upright
+from incv3d.resizing import ORIENTATIONS, SIDEWAYS, InputSpec, cut, fit, upright
 from incv3d.sessions.base import Feed, Picture
 
 Mode = Literal["fast", "exact", "graph"]
@@ -28,7 +29,10 @@ Mode = Literal["fast", "exact", "graph"]
 
 EXIF_ORIENTATION = 0x0112
 SCALED_DECODING_FROM = 2
-"""``fast``: a JPEG is decoded at half its size or less while it stays this many times the model's input."""
+"""``fast``: a JPEG is decoded at half its size or less while it, or its region, stays this many times the
+model's input."""
+LARGEST_SIDE = 65_535
+"""Of a JPEG."""
 
 
 class PictureError(Incv3dError):
@@ -61,26 +65,41 @@ class Preprocessor:
         """The model's input for `frame`: ``(1, height, width, 3) float32``.
 
         With the mode ``graph``, the bytes of a JPEG that TensorFlow decodes as it is meant, else ``(height,
-        width, 3) uint8``: what has to be turned, is in CMYK or is no JPEG is decoded here.
+        width, 3) uint8``: what has to be turned or cut, is in CMYK or is no JPEG is decoded here.
 
         :raises PictureError: not a picture, damaged, or of another format than the frame says.
         :raises PictureTooLarge: more than ``max_pixels``.
         """
-        if self._mode != "graph":
-            return fit(self.decode(frame), self._spec, exact=self._mode == "exact")
-        if encoded_format(frame) == "jpeg" and self._is_plain(frame.data):
+        if self._mode == "graph" and self._is_for_graph(frame):
             return bytes(frame.data)
-        return np.ascontiguousarray(self.decode(frame))
+        return self.feed(self.decode(frame))
 
     def decode(self, frame: Frame) -> Picture:
-        """The pixels of `frame`, upright: ``(height, width, 3) uint8`` RGB.
+        """The pixels of `frame`, or of its region, upright: ``(height, width, 3) uint8`` RGB; may be a view.
 
         With the mode ``fast``, a JPEG much larger than the model's input may come back smaller than it is.
+
+        :raises PictureError: as for a call.
         """
         found = encoded_format(frame)
         if found is None:
-            return self._raw(frame)
-        return self._jpeg(frame.data) if found == "jpeg" else self._pillow(frame.data, found)
+            picture = self._raw(frame)
+        elif found == "jpeg":
+            picture = self._jpeg(frame)
+        else:
+            picture = self._pillow(frame.data, found)
+        return cut(upright(picture, ORIENTATIONS[frame.transform]), frame.region)
+
+    def feed(self, picture: Picture) -> Feed:
+        """What the Session is fed of a decoded picture."""
+        if self._mode == "graph":
+            return np.ascontiguousarray(picture)
+        return fit(picture, self._spec, exact=self._mode == "exact")
+
+    def _is_for_graph(self, frame: Frame) -> bool:
+        """Whether the graph itself can decode `frame`."""
+        is_whole = frame.region is None and frame.transform == "none"
+        return encoded_format(frame) == "jpeg" and is_whole and self._is_plain(frame.data)
 
     def _raw(self, frame: Frame) -> Picture:
         channels = 1 if frame.encoding == "gray8" else 3
@@ -124,11 +143,12 @@ class Preprocessor:
             raise PictureError("damaged JPEG: it has more scans than any encoder writes")
         return str(colorspace)
 
-    def _jpeg(self, data: bytes | memoryview) -> Picture:
+    def _jpeg(self, frame: Frame) -> Picture:
+        data = frame.data
         if self._check_jpeg(data) in ("CMYK", "YCCK"):
             return self._pillow(data, "jpeg")
-        least = self._spec.least_side * SCALED_DECODING_FROM
-        scaled = {"min_height": least, "min_width": least, "min_factor": 2} if self._mode == "fast" else {}
+        orientation = _jpeg_orientation(data)
+        scaled = self._scaling(frame, orientation) if self._mode == "fast" else {}
         try:
             pixels: Picture = simplejpeg.decode_jpeg(data, fastdct=True, fastupsample=False, **scaled)
         except ValueError as error:
@@ -138,7 +158,16 @@ class Preprocessor:
             raise PictureError(f"damaged JPEG: {error}") from None
         except MemoryError:
             raise PictureTooLarge("not enough memory to decode it") from None
-        return upright(pixels, _jpeg_orientation(data))
+        return upright(pixels, orientation)
+
+    def _scaling(self, frame: Frame, orientation: int) -> dict[str, int]:
+        """The least size at which a JPEG is decoded, so that its region keeps what the model can see."""
+        shares = (frame.region.width, frame.region.height) if frame.region else (1.0, 1.0)
+        if (orientation in SIDEWAYS) != (ORIENTATIONS[frame.transform] in SIDEWAYS):
+            shares = shares[::-1]
+        least = self._spec.least_side * SCALED_DECODING_FROM
+        width, height = (min(LARGEST_SIDE, math.ceil(least / share)) for share in shares)
+        return {"min_width": width, "min_height": height, "min_factor": 2}
 
     def _pillow(self, data: bytes | memoryview, format_: PictureFormat) -> Picture:
         try:

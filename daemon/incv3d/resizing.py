@@ -10,11 +10,25 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from incv3d.frames import Region, Transform
 from incv3d.sessions.base import Picture
 
 Float = npt.NDArray[np.float32]
 REDUCING_GAP = 2.0
 """A picture twice this many times too large is averaged over blocks first, unless it is to be exact."""
+
+
+ORIENTATIONS: dict[Transform, int] = {
+    "none": 1,
+    "hflip": 2,
+    "rotate180": 3,
+    "vflip": 4,
+    "rotate90": 6,
+    "rotate270": 8,
+}
+"""The EXIF orientation of a picture that is upright after this was done to it."""
+SIDEWAYS = (5, 6, 7, 8)
+"""The EXIF orientations of pictures whose rows become columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +139,21 @@ def resize_bicubic(picture: Picture, height: int, width: int, reducing_gap: floa
 
 def upright(picture: Picture, orientation: int) -> Picture:
     """Turn and mirror `picture` as its EXIF `orientation` (1 to 8) asks; a view."""
-    if orientation in (5, 6, 7, 8):
+    if orientation in SIDEWAYS:
         picture = picture.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
         picture = picture[:, ::-1]
     if orientation in (3, 4, 7, 8):
         picture = picture[::-1]
     return picture
+
+
+def cut(picture: Picture, region: Region | None) -> Picture:
+    """The pixels of `region`, or all of them; a view."""
+    if region is None:
+        return picture
+    left, top, right, bottom = region.box(picture.shape[1], picture.shape[0])
+    return picture[top:bottom, left:right]
 
 
 def _sampling(
