@@ -6,13 +6,13 @@ import hashlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from incv3d.errors import Incv3dError
-from incv3d.frames import Frame
+from incv3d.frames import Frame, Region, by_region
 from incv3d.models.pixels import PixelFile
 from incv3d.preprocess import PictureError, Preprocessor
 from incv3d.sessions.base import Pixels
@@ -64,8 +64,10 @@ def frames_of(files: Iterable[Path]) -> Iterator[Frame | None]:
             yield None
 
 
-def captured_frames(open_source: OpenSource, gap_s: float, patience_s: float) -> Iterator[Frame]:
-    """Frames of a source, as they come.
+def captured_frames(
+    open_source: OpenSource, gap_s: float, patience_s: float, regions: Mapping[str, Region] | None = None
+) -> Iterator[Frame]:
+    """Frames of a source, as they come, or the regions of each.
 
     :param gap_s: seconds between two of them, at least.
     :param patience_s: so long may one take beyond that.
@@ -102,7 +104,7 @@ def captured_frames(open_source: OpenSource, gap_s: float, patience_s: float) ->
                 raise got
             if got is None:
                 raise SourceError("the source has no more frames")
-            yield got
+            yield from by_region(got, regions or {})
     finally:
         stopping.set()
         if not frames.empty():
@@ -125,14 +127,15 @@ def gather(
     :param counted: told after each, how many there were.
     :raises CalibrationError: when fewer than :data:`FEWEST` are usable.
     """
-    seen: set[bytes] = set()
+    seen: set[tuple[bytes, Region | None]] = set()
     usable = damaged = repeated = 0
     for number, frame in enumerate(frames, start=1):
         counted(number)
         if frame is None:
             damaged += 1
             continue
-        digest = hashlib.sha256(frame.data).digest()
+        # Regions of one frame share their bytes, and are different pictures.
+        digest = (hashlib.sha256(frame.data).digest(), frame.region)
         if digest in seen:
             repeated += 1
             continue

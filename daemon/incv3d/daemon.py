@@ -162,9 +162,12 @@ class Daemon:
             pace = Pace(section.gap_s, section.every_frame, section.patience_s)
             end = lambda name: self._events.put(SourceEnded(name))  # noqa: E731
             dropped = lambda: self._count(DROPPED)  # noqa: E731
+            name, regions = section.name, section.named_regions
             self._captures.append(
-                Capture(section.name, opener, self._mailbox, pace, dropped, end, self._died)
+                Capture(name, opener, self._mailbox, pace, dropped, end, self._died, regions=regions)
             )
+            if regions:
+                LOG.info("source %s: regions %s", name, ", ".join(regions))
         self._pipeline.start()
         self._notifier.status("loading the model")
 
@@ -214,6 +217,7 @@ class Daemon:
         assert self._loaded
         self._state = "ready"
         facts, warmup = self._loaded.facts, self._loaded.warmup
+        regions = ",".join(self._config.source.regions)
         self._latency_log.write(
             start_line(
                 time.time(),
@@ -228,6 +232,7 @@ class Daemon:
                     "build_ms": f"{facts.build_ms:.0f}",
                     "warmup_runs": len(warmup.runs_ms),
                     "warmup_ms": f"{sum(warmup.runs_ms):.0f}",
+                    **({"regions": regions} if regions else {}),
                 },
             )
         )
@@ -360,7 +365,7 @@ class Daemon:
             case "ping":
                 return {"state": self._state}
             case "info":
-                return {"state": self._state, **info(self._loaded)}
+                return {"state": self._state, **info(self._loaded, self._config.source)}
             case "stats":
                 sources = [capture.status() for capture in self._captures]
                 return {

@@ -13,6 +13,7 @@ import numpy
 import zmq
 
 from incv3d import __version__
+from incv3d.config import SourceSection
 from incv3d.intake import Intake
 from incv3d.latency import RollingLatency, Summary
 from incv3d.loading import Loaded
@@ -20,7 +21,7 @@ from incv3d.machine import read_machine
 from incv3d.sources import SourceStatus
 
 
-def info(loaded: Loaded | None) -> dict[str, Any]:
+def info(loaded: Loaded | None, source: SourceSection) -> dict[str, Any]:
     """What runs here, with the versions that a bug report needs.
 
     :param loaded: None while the Session is not there yet.
@@ -32,7 +33,9 @@ def info(loaded: Loaded | None) -> dict[str, Any]:
         "pyzmq": zmq.__version__,
         "zmq": zmq.zmq_version(),
     }
-    facts = {"version": __version__, **_identity(loaded), "versions": versions}
+    facts: dict[str, Any] = {"version": __version__, **_identity(loaded), "versions": versions}
+    if source.type != "none":
+        facts["source"] = {"type": source.type, "name": source.name, "regions": source.regions}
     if loaded:
         versions[loaded.facts.engine] = loaded.facts.version
         facts["session"] = asdict(loaded.facts)

@@ -23,7 +23,7 @@ class Published:
     """One result as the daemon publishes it."""
 
     source: str
-    """``zmq`` for frames that were sent, else the name of the daemon's own source."""
+    """``zmq`` for frames that were sent, else the name of the daemon's own source, or ``NAME.REGION``."""
     answer: wire.Answer
 
 

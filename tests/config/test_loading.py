@@ -11,6 +11,7 @@ import yaml
 
 from incv3d.config import Config, ConfigError, load_config
 from incv3d.config.loading import ENVIRONMENT
+from incv3d.frames import Region
 
 COMMENTED = Path(__file__).resolve().parents[2] / "config" / "incv3d.yaml"
 
@@ -90,6 +91,32 @@ def test_sections_whose_keys_are_all_commented_out_mean_their_defaults(tmp_path)
         ("source:\n  controls: {x: {y: 1}}\n", r":2: source\.controls: "),
         ("source: {name: zmq}\n", r":1: source\.name: `zmq` belongs to"),
         ("source: {name: 'a b'}\n", r":1: source\.name: "),
+        (
+            "source:\n  transform: rotate45\n",
+            r":2: source\.transform: invalid enum value 'rotate45'; possible are none, hflip, vflip, rot",
+        ),
+        (
+            "source:\n  regions:\n    a: [0, 0, 1, 1]\n    feeder-1: [0, 0, 320, 1]\n",
+            r":4: source\.regions\.feeder-1: 320 is no fraction of the picture, 0 to 1",
+        ),
+        ("source: {regions: {a: [-0.1, 0, 1, 1]}}\n", r":1: source\.regions\.a: -0\.1 is no fraction"),
+        ("source: {regions: {a: [.nan, 0, 1, 1]}}\n", r":1: source\.regions\.a: nan is no fraction"),
+        ("source: {regions: {a: [0, 0, 1]}}\n", r":1: source\.regions\.a: needs four numbers.*are 3$"),
+        ("source: {regions: {a: [0, 0, 0, 1]}}\n", r":1: source\.regions\.a: its width and height must not"),
+        (
+            "source: {regions: {a: [0.5, 0, 0.6, 1]}}\n",
+            r":1: source\.regions\.a: x \+ width is 1\.1, beyond the edge of the picture",
+        ),
+        ("source: {regions: {a: [0, 0.9, 1, 0.2]}}\n", r":1: source\.regions\.a: y \+ height is 1\.1"),
+        ("source: {regions: {a: 0.5}}\n", r":1: source\.regions: expected `array`, got `float`"),
+        ("source: {regions: {a: [a, 0, 1, 1]}}\n", r":1: source\.regions: expected `float`, got `str`"),
+        ("source: {regions: [[0, 0, 1, 1]]}\n", r":1: source\.regions: expected `object`, got `array`"),
+        ("source:\n  regions:\n    a b: [0, 0, 1, 1]\n", r":2: source\.regions: `a b` is no name for"),
+        ("source: {regions: {a.b: [0, 0, 1, 1]}}\n", r":1: source\.regions: `a\.b` is no name for a region"),
+        (
+            "source: {regions: {" + ", ".join(f"r{n}: [0, 0, 1, 1]" for n in range(33)) + "}}\n",
+            r":1: source\.regions: 33 of them, at most 32 are possible",
+        ),
         ("model: {name: x}\nmodel: {name: y}\n", r":2: `model` is given twice \(first in line 1\)"),
         ("model:\n  name: x\n  name: y\n", r":3: `model\.name` is given twice \(first in line 2\)"),
         ("model:\n\tname: x\n", r":2: not valid YAML: "),
@@ -149,3 +176,13 @@ def test_many_aliases_do_not_fill_the_memory(tmp_path) -> None:
 def test_how_often_a_frame_is_wanted_and_how_long_it_may_take(tmp_path, source, gap_s, patience_s) -> None:
     section = load_config(written(tmp_path, f"source: {source}\n"), {}).config.source
     assert (section.gap_s, section.patience_s) == (gap_s, patience_s)
+
+
+def test_regions_are_fractions_and_may_touch_the_edges(tmp_path) -> None:
+    text = "source: {regions: {all: [0, 0, 1, 1], corner: [0.9, 0.7, 0.1, 0.3], odd: [0.57, 0, 0.43, 1]}}\n"
+    section = load_config(written(tmp_path, text), {}).config.source
+    assert section.named_regions == {
+        "all": Region(0, 0, 1, 1),
+        "corner": Region(0.9, 0.7, 0.1, 0.3),
+        "odd": Region(0.57, 0, 0.43, 1),
+    }

@@ -18,12 +18,12 @@ from PIL import Image
 from test_transfer import changed
 
 import graphs
-from doubles import ScriptedCamera
-from incv3d.calibration import FEWEST, MOST, captured_frames, divide, picture_files
+from doubles import ScriptedCamera, jpeg
+from incv3d.calibration import FEWEST, MOST, captured_frames, divide, gather, picture_files
 from incv3d.client import Client
 from incv3d.config import Config, ConfigError
 from incv3d.converting import Wanted, check_disk, check_memory, convert_model
-from incv3d.frames import Frame
+from incv3d.frames import Frame, Region
 from incv3d.loading import choose_conversion
 from incv3d.models.conversion import (
     DESCRIPTION,
@@ -35,8 +35,11 @@ from incv3d.models.conversion import (
 from incv3d.models.convert import explain
 from incv3d.models.entry import Golden, ModelEntry, ModelError
 from incv3d.models.importing import import_model
+from incv3d.models.pixels import PixelFile
 from incv3d.models.store import FLATBUFFER, GRAPH, LABELS, ModelStore, StoredModel
 from incv3d.models.transfer import export_model
+from incv3d.preprocess import Preprocessor
+from incv3d.resizing import InputSpec
 from incv3d.sources import SourceError
 from processes import PATIENCE_S, DaemonProcess, environment, run_incv3d
 
@@ -416,6 +419,30 @@ def test_frames_come_at_the_pace_that_is_configured() -> None:
     next(frames), next(frames)
     assert camera.asked[0] == 0.0 and camera.asked[1] > time.monotonic() + 3000
     frames.close()
+
+
+def test_regions_of_a_frame_are_different_pictures_and_each_is_used(tmp_path: Path) -> None:
+    regions = {f"strip-{number}": Region(number / 16, 0, 1 / 16, 1) for number in range(FEWEST)}
+    frame = Frame("camera", jpeg(320, 64), None, received=0.0, captured=0.0)
+
+    class Source:
+        lost_frames = 0
+
+        def capture(self, after: float) -> Frame:
+            return frame
+
+        def interrupt(self) -> None: ...
+
+        def close(self) -> None: ...
+
+    captured = captured_frames(Source, gap_s=0, patience_s=5, regions=regions)
+    frames = [next(captured) for _ in range(FEWEST + 1)]
+    captured.close()
+    assert [each.region for each in frames] == [*regions.values(), regions["strip-0"]]
+    pixels = PixelFile(tmp_path / "pixels", (1, 8, 8, 3))
+    preprocessor = Preprocessor(InputSpec(8, 8, 0, 1, "stretch", 1, "bilinear"), 10**6)
+    pictures = gather(frames, preprocessor, pixels, True, False, lambda done: None)
+    assert (len(pictures.calibrating), len(pictures.held_back), pictures.repeated) == (5, 5, 1)
 
 
 def test_the_converters_complaint_becomes_one_line() -> None:

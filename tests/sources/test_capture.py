@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from doubles import ScriptedCamera
-from incv3d.frames import Frame
+from incv3d.frames import Frame, Region
 from incv3d.mailbox import Mailbox
 from incv3d.sources import Capture, Pace, Retry
 from incv3d.sources.capture import MOST_HUNG_THREADS
@@ -55,10 +55,13 @@ class Watched:
 
     def take(self) -> Any:
         """The id of the next frame."""
+        frame = self.take_frame()
+        return frame and frame.id
+
+    def take_frame(self) -> Frame | None:
         taken: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
         threading.Thread(target=lambda: taken.put(self.mailbox.take(False)), daemon=True).start()
-        frame = taken.get(timeout=PATIENCE_S)
-        return frame and frame.id
+        return taken.get(timeout=PATIENCE_S)
 
 
 @pytest.fixture
@@ -67,7 +70,7 @@ def watch() -> Iterator[Callable[..., Watched]]:
     logger = logging.getLogger("incv3d.sources.capture")
     logger.setLevel(logging.INFO)
 
-    def make(*scripts: str, **pace: Any) -> Watched:
+    def make(*scripts: str, regions: dict[str, Region] | None = None, **pace: Any) -> Watched:
         watched = Watched(ScriptedCamera(*scripts), Mailbox(1, 1, 1, lambda frame: False), Said())
         made.append(watched)
         logger.addHandler(watched.said)
@@ -80,6 +83,7 @@ def watch() -> Iterator[Callable[..., Watched]]:
             watched.ended.put,
             lambda thread, error: watched.deaths.append((thread, error)),
             QUICK,
+            regions=regions,
         )
         watched.capture.start()
         return watched
@@ -104,6 +108,30 @@ def test_frames_go_to_the_mailbox_where_the_newest_wins(watch) -> None:
     assert watched.ended.get(timeout=PATIENCE_S) == "camera"
     assert watched.take() == "1.3" and len(watched.dropped) == 2
     assert status(watched).frames == 3 and status(watched).state == "ended"
+
+
+HALVES = {"left": Region(0, 0, 0.5, 1), "right": Region(0.5, 0, 0.5, 1)}
+
+
+def test_each_region_has_a_slot_of_its_own_where_the_newest_wins(watch) -> None:
+    watched = watch("frame frame frame none", regions=HALVES)
+    assert watched.ended.get(timeout=PATIENCE_S) == "camera"
+    taken = [watched.take_frame() for _ in HALVES]
+    assert [(each.source, each.id, each.region) for each in taken] == [
+        ("camera.left", "1.3", HALVES["left"]),
+        ("camera.right", "1.3", HALVES["right"]),
+    ]
+    assert taken[0].data is taken[1].data
+    assert status(watched).frames == 3
+    assert status(watched).frames * len(HALVES) == len(watched.dropped) + len(taken)
+
+
+def test_when_every_frame_is_wanted_none_of_its_regions_is_dropped(watch) -> None:
+    watched = watch("frame " * 10 + "none", regions=HALVES, every_frame=True)
+    taken = [watched.take_frame() for _ in range(20)]
+    want = [(f"camera.{half}", f"1.{number}") for number in range(1, 11) for half in HALVES]
+    assert [(each.source, each.id) for each in taken] == want
+    assert not watched.dropped
 
 
 @pytest.mark.parametrize(

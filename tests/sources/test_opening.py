@@ -10,7 +10,8 @@ import pytest
 
 from doubles import jpeg
 from incv3d.config import SourceSection
-from incv3d.sources import LibraryMissing, SourceAbsent, source_of, source_opener
+from incv3d.frames import Frame
+from incv3d.sources import LibraryMissing, SourceAbsent, opening, source_of, source_opener
 from incv3d.sources.images import ImagesSource
 
 
@@ -46,6 +47,45 @@ def test_the_configured_source_is_opened_when_it_is_asked_for(tmp_path: Path) ->
         opener()
     (tmp_path / "a.jpg").write_bytes(jpeg())
     assert isinstance(opener(), ImagesSource)
+
+
+@pytest.mark.parametrize("transform", ["none", "hflip", "vflip", "rotate90", "rotate180", "rotate270"])
+def test_what_the_camera_cannot_turn_is_left_to_the_decoder(tmp_path: Path, transform) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg())
+    opener = source_opener(SourceSection(type="images", path=str(tmp_path), transform=transform))
+    assert opener
+    source = opener()
+    frame = source.capture(0.0)
+    assert frame and frame.transform == transform and source.lost_frames == 0
+    source.interrupt()
+    assert source.capture(0.0) is None
+    source.close()
+
+
+@pytest.mark.parametrize("kind", ["picamera2", "picamera"])
+@pytest.mark.parametrize(
+    ("transform", "left"), [("none", "none"), ("hflip", "none"), ("rotate180", "none"), ("rotate90",) * 2]
+)
+def test_what_a_pi_camera_turned_itself_is_not_turned_again(monkeypatch, kind, transform, left) -> None:
+    asked: list[str] = []
+
+    class Camera:
+        lost_frames = 3
+
+        def capture(self, after: float) -> Frame:
+            return Frame("camera", b"", None, 0.0, after)
+
+    def open_it(section: SourceSection) -> Camera:
+        asked.append(section.transform)
+        return Camera()
+
+    monkeypatch.setitem(opening._OPENERS, kind, open_it)
+    monkeypatch.setattr(opening, "check_library", lambda library: None)
+    opener = source_opener(SourceSection(type=kind, transform=transform))
+    assert opener
+    source = opener()
+    frame = source.capture(0.0)
+    assert frame and frame.transform == left and source.lost_frames == 3 and asked == [transform]
 
 
 @pytest.mark.parametrize(

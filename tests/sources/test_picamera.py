@@ -89,6 +89,11 @@ def test_the_video_port_is_asked_for_raw_pictures(camera: Camera) -> None:
     assert camera.close.call_count == 1
 
 
+def test_a_turn_of_90_degrees_is_left_to_the_decoder(camera: Camera) -> None:
+    camera.open((640, 480), "rotate270")
+    assert camera.set == {"hflip": False, "vflip": False}
+
+
 @pytest.mark.parametrize("control", ["no_such", "_camera", "close"])
 def test_a_control_that_the_camera_has_not_is_named_and_the_camera_given_back(camera, control) -> None:
     with pytest.raises(SourceError, match=f"PiCamera has no `{control}`"):

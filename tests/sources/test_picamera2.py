@@ -117,6 +117,11 @@ def test_the_whole_field_of_view_and_the_controls_are_asked_for(camera: Camera) 
     assert camera.made.start.call_count == 1
 
 
+def test_a_turn_of_90_degrees_is_not_asked_of_libcamera_which_refuses_it(camera: Camera) -> None:
+    camera.open(0, "rotate90")
+    camera.adapter.Transform.assert_called_with(hflip=0, vflip=0)
+
+
 def test_frames_that_were_taken_too_early_are_passed_over(camera: Camera) -> None:
     wanted = time.monotonic() + 0.05
     frame = camera.open().capture(wanted)

@@ -104,7 +104,9 @@ def _frames(
     open_source = source_opener(config.source)
     if open_source is None:
         raise SourceError("source.type: no source is configured to capture frames from")
-    return islice(captured_frames(open_source, config.source.gap_s, PATIENCE_S), frames), frames
+    source = config.source
+    captured = captured_frames(open_source, source.gap_s, PATIENCE_S, source.named_regions)
+    return islice(captured, frames), frames
 
 
 def _find(name: str, config: Config, store: ModelStore, steps: _Steps) -> StoredModel:

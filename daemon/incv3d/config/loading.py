@@ -164,7 +164,7 @@ def _explain(message: str, path: Path | None, lines: Mapping[str, int], origins:
     if unknown:
         key = f"{key}.{unknown[1]}".lstrip(".")
         text = "unknown key (`incv3d check-config --show` lists them all)"
-    checked = re.fullmatch(r"(\w+): (.*)", text)
+    checked = re.fullmatch(r"([\w.-]+): (.*)", text)
     if checked and not unknown:
         key, text = f"{key}.{checked[1]}", checked[2]
     if text.startswith("Invalid enum value"):

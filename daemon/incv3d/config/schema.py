@@ -5,10 +5,13 @@ The file ``config/incv3d.yaml`` spells the same keys out for people; a test hold
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import msgspec
+
+from incv3d.frames import Region, Transform
 
 MIB = 1024 * 1024
 Side = Annotated[int, msgspec.Meta(ge=0, le=8192)]
@@ -17,6 +20,12 @@ ControlValue = bool | int | float | str | list[float]
 """A camera's control: ``true``, a number, a word, or numbers such as ``[1.5, 2.1]``."""
 FPS_OF_IMAGES = 1.0
 """At which pictures are replayed unless ``source.fps`` says otherwise."""
+NAME = r"^[A-Za-z0-9_-]{1,64}$"
+"""Of a source or a region: a part of the topic of its results."""
+MOST_REGIONS = 32
+"""Each has a frame waiting and a run to itself."""
+ROUNDING = 1e-9
+"""By which the sum of two fractions may exceed 1."""
 LARGEST_PICTURE = 89_000_000
 """Pixels; just under the size at which Pillow itself begins to warn of decompression bombs."""
 
@@ -32,6 +41,24 @@ def check_address(key: str, address: str) -> None:
         usable = False
     if not usable:
         raise ValueError(f"{key}: `{address}` is not like tcp://127.0.0.1:5555 or ipc:///run/incv3d.sock")
+
+
+def check_region(key: str, name: str, numbers: list[float]) -> None:
+    """Raise ValueError unless `numbers` are a region, with the key of the one that is not."""
+    if not re.fullmatch(NAME, name):
+        raise ValueError(f"{key}: `{name}` is no name for a region (letters, digits, - and _)")
+    key = f"{key}.{name}"
+    if len(numbers) != 4:
+        raise ValueError(f"{key}: needs four numbers, [x, y, width, height]; these are {len(numbers)}")
+    for number in numbers:
+        if not 0 <= number <= 1:
+            raise ValueError(f"{key}: {number:g} is no fraction of the picture, 0 to 1")
+    x, y, width, height = numbers
+    if not (width and height):
+        raise ValueError(f"{key}: its width and height must not be 0")
+    for what, end in (("x + width", x + width), ("y + height", y + height)):
+        if end > 1 + ROUNDING:
+            raise ValueError(f"{key}: {what} is {end:g}, beyond the edge of the picture, 1")
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -94,13 +121,14 @@ class SourceSection(Section, frozen=True, kw_only=True):
     """Where the daemon itself takes frames from, besides those that arrive over ZeroMQ."""
 
     type: Literal["none", "auto", "picamera2", "picamera", "v4l2", "video", "images", "imagezmq"] = "none"
-    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")] = "camera"
+    name: Annotated[str, msgspec.Meta(pattern=NAME)] = "camera"
     path: str = ""
     addresses: list[str] = []
     camera: Annotated[int, msgspec.Meta(ge=0, le=63)] = 0
     width: Annotated[int, msgspec.Meta(ge=16, le=8192)] = 640
     height: Annotated[int, msgspec.Meta(ge=16, le=8192)] = 480
-    transform: Literal["none", "hflip", "vflip", "rotate180"] = "none"
+    transform: Transform = "none"
+    regions: dict[str, list[float]] = {}
     controls: dict[str, ControlValue] = {}
     fps: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 0.0
     loop: bool = True
@@ -120,8 +148,17 @@ class SourceSection(Section, frozen=True, kw_only=True):
             raise ValueError("addresses: type `imagezmq` needs one or more such as tcp://10.0.0.5:5555")
         for address in self.addresses:
             check_address("addresses", address)
+        if len(self.regions) > MOST_REGIONS:
+            raise ValueError(f"regions: {len(self.regions)} of them, at most {MOST_REGIONS} are possible")
+        for name, numbers in self.regions.items():
+            check_region("regions", name, numbers)
         if self.interval_s and self.max_fps:
             raise ValueError("max_fps: `interval_s` is given too, and says the same; leave one of them out")
+
+    @property
+    def named_regions(self) -> dict[str, Region]:
+        """``regions`` as a frame has them."""
+        return {name: Region(*numbers) for name, numbers in self.regions.items()}
 
     @property
     def gap_s(self) -> float:

@@ -7,11 +7,11 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from incv3d.frames import Frame
+from incv3d.frames import Frame, Region, by_region
 from incv3d.mailbox import Mailbox
 from incv3d.sources.base import FrameSource, OpenSource, SourceAbsent, SourceError, SourceState, SourceStatus
 
@@ -79,9 +79,10 @@ class Capture:
     not return is left behind with its source, its late frames are ignored, and a new one takes its place.
 
     :param open_source: called in the capture thread, again for every attempt.
-    :param on_dropped: told of every frame that was replaced before it was classified.
+    :param on_dropped: told of every frame, or region of one, that was replaced before it was classified.
     :param on_end: told the source's name when it has no more frames.
     :param on_death: told the thread's name and the error when the watch itself cannot go on.
+    :param regions: parts of the picture by name; each has a slot of its own in the mailbox.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Capture:
         on_end: Callable[[str], None],
         on_death: Callable[[str, Exception], None],
         retry: Retry | None = None,
+        regions: Mapping[str, Region] | None = None,
     ) -> None:
         self._name = name
         self._open_source = open_source
@@ -103,6 +105,7 @@ class Capture:
         self._on_end = on_end
         self._on_death = on_death
         self._retry = retry or Retry()
+        self._regions = regions or {}
         self._changed = threading.Condition(threading.RLock())
         self._attempt: _Attempt | None = None
         self._hung: list[_Attempt] = []
@@ -281,19 +284,21 @@ class Capture:
 
     def _hand_over(self, attempt: _Attempt, frame: Frame, lost_frames: int) -> bool:
         """Whether the attempt is to go on."""
+        parts = by_region(frame, self._regions)
         with self._changed:
             if attempt is not self._attempt or attempt.stopped.is_set():
                 return False
             # Under the lock, so that a thread that was left behind cannot be late with an older frame.
-            dropped = self._mailbox.replace(frame)
+            dropped = [old for part in parts if (old := self._mailbox.replace(part))]
             self._frames += 1
             attempt.lost_frames = lost_frames
             attempt.first_frame = attempt.first_frame or time.monotonic()
             attempt.awaited_since = math.inf
             self._set_state("ok", "")
-        if dropped:
+        for _ in dropped:
             self._on_dropped()
-        while self._pace.every_frame and not self._mailbox.wait_until_taken(frame.source, timeout_s=1.0):
-            if attempt.stopped.is_set():
-                return False
+        for part in parts if self._pace.every_frame else ():
+            while not self._mailbox.wait_until_taken(part.source, timeout_s=1.0):
+                if attempt.stopped.is_set():
+                    return False
         return True

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from incv3d.config import SourceSection
 from incv3d.config.schema import FPS_OF_IMAGES
+from incv3d.frames import Transform
 from incv3d.sources.base import (
     FoundCamera,
     FrameSource,
@@ -19,6 +20,7 @@ from incv3d.sources.base import (
     SourceAbsent,
     SourceError,
 )
+from incv3d.sources.turned import TurnedSource
 
 HOW_TO_INSTALL = {
     "picamera2": "sudo apt-get install python3-picamera2 (and a venv made with --system-site-packages)",
@@ -34,6 +36,12 @@ LIBRARIES = {"picamera2": "picamera2", "picamera": "picamera", "v4l2": "linuxpy"
 FILMS = {".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".mjpeg", ".h264"}
 AUTO = ("picamera2", "picamera", "v4l2")
 """The types that `auto` tries, in this order."""
+TURNED_BY_CAMERA: dict[str, tuple[Transform, ...]] = {
+    "picamera2": ("hflip", "vflip", "rotate180"),
+    "picamera": ("hflip", "vflip", "rotate180"),
+}
+"""What the camera does by itself, at no cost. picamera could rotate by 90 degrees too, but keeps the size
+that was asked for, and so cuts off the greater part of what it sees."""
 
 
 def source_opener(section: SourceSection) -> OpenSource | None:
@@ -50,7 +58,7 @@ def source_opener(section: SourceSection) -> OpenSource | None:
         return lambda: open_first(section)
     if section.type in LIBRARIES:
         check_library(LIBRARIES[section.type])
-    return lambda: _OPENERS[section.type](section)
+    return lambda: _open(section.type, section)
 
 
 def source_of(path: str) -> dict[str, str]:
@@ -81,7 +89,7 @@ def open_first(section: SourceSection) -> FrameSource:
     for kind in AUTO:
         try:
             check_library(LIBRARIES[kind])
-            return _OPENERS[kind](section)
+            return _open(kind, section)
         except LibraryMissing:
             said.append(f"{kind}: its library is not there")
         except SourceAbsent as error:
@@ -89,6 +97,13 @@ def open_first(section: SourceSection) -> FrameSource:
     raise SourceAbsent(
         f"no camera found, frames come over ZeroMQ only ({'; '.join(said)}); `incv3d cameras` says more"
     )
+
+
+def _open(kind: str, section: SourceSection) -> FrameSource:
+    source = _OPENERS[kind](section)
+    if section.transform == "none" or section.transform in TURNED_BY_CAMERA.get(kind, ()):
+        return source
+    return TurnedSource(source, section.transform)
 
 
 def list_cameras() -> tuple[list[FoundCamera], list[str]]:

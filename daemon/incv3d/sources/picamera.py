@@ -41,7 +41,7 @@ class PicameraSource:
     :param camera: its number.
     :param size: width and height.
     :param fps: frames a second.
-    :param transform: ``none``, ``hflip``, ``vflip`` or ``rotate180``.
+    :param transform: ``hflip``, ``vflip`` or ``rotate180``; others are not for the camera to do.
     :param controls: attributes of ``PiCamera``, ``{"exposure_mode": "night"}``.
     :raises SourceAbsent: when there is no such camera.
     :raises SourceError: when it cannot be set up so.

@@ -42,7 +42,7 @@ class Picamera2Source:
     :param camera: its index.
     :param size: width and height.
     :param fps: frames a second.
-    :param transform: ``none``, ``hflip``, ``vflip`` or ``rotate180``.
+    :param transform: ``hflip``, ``vflip`` or ``rotate180``; others are not for the camera to do.
     :param controls: by libcamera's names, ``{"ExposureTime": 10000}``.
     :raises SourceAbsent: when there is no such camera.
     :raises SourceError: when it cannot be opened or set up so.
