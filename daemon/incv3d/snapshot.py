@@ -1,16 +1,17 @@
-"""A frame as a picture for people: decoded, with its labels written on it, as a JPEG file."""
+"""A frame as a picture for people: decoded, with its regions and its labels drawn on it, as a JPEG file."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
 from incv3d.errors import Incv3dError
-from incv3d.frames import Frame, Prediction
+from incv3d.frames import Frame, Prediction, Region
 from incv3d.preprocess import Preprocessor
 from incv3d.resizing import InputSpec
 from incv3d.sessions.base import Picture
@@ -22,6 +23,23 @@ class SnapshotError(Incv3dError):
     """A picture cannot be written."""
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is written on a picture, at one region or on all of it."""
+
+    predictions: tuple[Prediction, ...] = ()
+    name: str = ""
+    """The region's; empty: there is none."""
+    region: Region | None = None
+    """None: the whole picture, around which no box is drawn."""
+
+    @property
+    def lines(self) -> list[str]:
+        """The text, line by line."""
+        labels = [f"{prediction.score:.3f} {prediction.label}" for prediction in self.predictions]
+        return [self.name, *labels] if self.name else labels
+
+
 def picture_of(frame: Frame, max_pixels: int) -> Picture:
     """The pixels of `frame` in full size: ``(height, width, 3) uint8`` RGB.
 
@@ -31,26 +49,50 @@ def picture_of(frame: Frame, max_pixels: int) -> Picture:
     return Preprocessor(any_size, max_pixels, mode="exact").decode(frame)
 
 
-def with_labels(image: Image.Image, predictions: Sequence[Prediction]) -> Image.Image:
-    """`image` with a line for each prediction in its upper left corner."""
-    if not predictions:
-        return image
-    lines = "\n".join(f"{prediction.score:.3f} {prediction.label}" for prediction in predictions)
+def drawn(image: Image.Image, seen: Sequence[Seen]) -> Image.Image:
+    """`image` with a box around each region, and what is seen there in its upper left corner."""
     draw = ImageDraw.Draw(image)
-    font = ImageFont.load_default(size=max(10, image.height // 30))
-    margin = max(2, image.height // 100)
-    box = draw.multiline_textbbox((2 * margin, 2 * margin), lines, font=font)
-    draw.rectangle((margin, margin, box[2] + margin, box[3] + margin), fill=(0, 0, 0))
-    draw.multiline_text((2 * margin, 2 * margin), lines, fill=(255, 255, 255), font=font)
+    size = max(10, image.height // 30)
+    margin = max(2, size // 4)
+    font = ImageFont.load_default(size=size)
+    line = max(2, image.height // 240)
+    for each in seen:
+        if each.region:
+            box = each.region.box(*image.size)
+            # Black around yellow can be seen on everything.
+            draw.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), outline=(0, 0, 0), width=2 * line)
+            draw.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), outline=(255, 220, 0), width=line)
+    for each in seen:
+        if each.lines:
+            left, top = each.region.box(*image.size)[:2] if each.region else (0, 0)
+            _write(draw, font, "\n".join(each.lines), (left, top), margin, image.size)
     return image
 
 
-def save_jpeg(picture: Picture, predictions: Sequence[Prediction], path: str) -> None:
-    """Write `picture` with its labels to `path`: whole, or not at all.
+def _write(
+    draw: ImageDraw.ImageDraw,
+    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
+    text: str,
+    corner: tuple[int, int],
+    margin: int,
+    size: tuple[int, int],
+) -> None:
+    """Write `text` in white on black right below `corner`; what would not fit there moves left and up."""
+    _, _, width, height = draw.multiline_textbbox((0, 0), text, font=font)
+    left, top = (
+        max(0, min(start + margin, side - round(length) - 3 * margin))
+        for start, side, length in zip(corner, size, (width, height), strict=True)
+    )
+    draw.rectangle((left, top, left + width + 2 * margin, top + height + 2 * margin), fill=(0, 0, 0))
+    draw.multiline_text((left + margin, top + margin), text, fill=(255, 255, 255), font=font)
+
+
+def save_jpeg(picture: Picture, seen: Sequence[Seen], path: str) -> None:
+    """Write `picture` with what is seen on it to `path`: whole, or not at all.
 
     :raises SnapshotError: when it cannot be written there.
     """
-    image = with_labels(Image.fromarray(picture.copy()), predictions)
+    image = drawn(Image.fromarray(picture.copy()), seen)
     target = Path(path)
     temporary = ""
     try:

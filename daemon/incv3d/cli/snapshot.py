@@ -14,7 +14,8 @@ from incv3d.cli.options import config_option, session_options
 
 if TYPE_CHECKING:
     from incv3d.config import Config
-    from incv3d.frames import Frame, Prediction
+    from incv3d.frames import Frame
+    from incv3d.snapshot import Seen
 
 
 @click.command()
@@ -49,7 +50,7 @@ def snapshot(
     settle_s: float,
     timeout_s: float,
 ) -> None:
-    """Take one picture with the configured source and write it to OUT.jpg.
+    """Take one picture with the configured source and write it to OUT.jpg, upright and with its regions.
 
     A camera serves one program at a time: stop the daemon first.
     """
@@ -69,22 +70,36 @@ def snapshot(
         )
     frame = take_frame(opener, settle_s, timeout_s)
     picture = picture_of(frame, config.intake.max_pixels)
-    predictions = _classify(config, frame) if with_labels else ()
-    save_jpeg(picture, predictions, out)
-    click.echo(f"{out}: {picture.shape[1]}x{picture.shape[0]}")
-    for prediction in predictions:
-        click.echo(f"  {prediction.score:8.5f}  {prediction.label}")
+    seen = _classify(config, frame) if with_labels else _regions(config)
+    save_jpeg(picture, seen, out)
+    height, width = picture.shape[:2]
+    click.echo(f"{out}: {width}x{height}")
+    for each in seen:
+        if each.region:
+            left, top, right, bottom = each.region.box(width, height)
+            click.echo(f"{each.name}: {right - left}x{bottom - top} at {left},{top}")
+        for prediction in each.predictions:
+            click.echo(f"  {prediction.score:8.5f}  {prediction.label}")
     if threading.active_count() > 1:
         # The camera's own threads, or one that hangs in a call to it.
         sys.stdout.flush()
         os._exit(0)
 
 
-def _classify(config: Config, frame: Frame) -> tuple[Prediction, ...]:
+def _regions(config: Config) -> list[Seen]:
+    from incv3d.snapshot import Seen
+
+    return [Seen((), name, region) for name, region in config.source.named_regions.items()]
+
+
+def _classify(config: Config, frame: Frame) -> list[Seen]:
+    """Each region of `frame`, or all of it, with its labels."""
     import contextlib
 
+    from incv3d.frames import by_region
     from incv3d.loading import load_classifier, open_store
     from incv3d.paths import state_directory
+    from incv3d.snapshot import Seen
 
     def say(line: str) -> None:
         click.echo(line, err=True)
@@ -93,4 +108,10 @@ def _classify(config: Config, frame: Frame) -> tuple[Prediction, ...]:
     with contextlib.closing(
         load_classifier(config, store, warmup_runs=0, progress=say).classifier
     ) as classifier:
-        return classifier.classify(classifier.prepare(frame)).predictions
+        parts = by_region(frame, config.source.named_regions)
+        results = [classifier.classify(classifier.prepare(part)) for part in parts]
+    names = list(config.source.regions) or [""]
+    return [
+        Seen(result.predictions, name, part.region)
+        for result, name, part in zip(results, names, parts, strict=True)
+    ]
