@@ -23,6 +23,7 @@ from processes import PATIENCE_S, DaemonProcess
 KEYS = (
     "ts window_s frames fps run_best_ms run_avg_ms run_p50_ms run_p95_ms run_p99_ms run_worst_ms",
     "queue_p95_ms decode_p95_ms total_p95_ms age_p95_ms dropped busy expired errors temp_c throttled rss_mb",
+    "skipped",
 )
 CAT = demo_folder() / "cat.jpg"
 CATS = {"tabby", "tiger cat", "Egyptian cat"}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from incv3d.frames import Refusal, Timings
-from incv3d.latency import DROPPED, RollingLatency, percentile, spread
+from incv3d.latency import DROPPED, SKIPPED, RollingLatency, percentile, spread
 
 
 def run_of(ms: float) -> Timings:
@@ -60,11 +60,12 @@ def test_each_duration_has_its_own_spread() -> None:
 
 def test_outcomes_are_counted_in_the_window_and_for_ever_in_the_totals() -> None:
     rolling = RollingLatency(60, 10, started=0.0)
-    for outcome in (Refusal.BUSY, Refusal.EXPIRED, DROPPED, Refusal.BAD_IMAGE, Refusal.INTERNAL):
+    for outcome in (Refusal.BUSY, Refusal.EXPIRED, DROPPED, SKIPPED, Refusal.BAD_IMAGE, Refusal.INTERNAL):
         rolling.count(1.0, outcome)
     rolling.count(50.0, Refusal.BUSY)
     summary = rolling.summary(55.0)
     assert (summary.busy, summary.expired, summary.dropped, summary.errors) == (2, 1, 1, 2)
+    assert summary.skipped == 1
     later = rolling.summary(80.0)
     assert (later.busy, later.expired, later.dropped, later.errors) == (1, 0, 0, 0)
     totals = rolling.totals()
@@ -72,6 +73,7 @@ def test_outcomes_are_counted_in_the_window_and_for_ever_in_the_totals() -> None
         "busy": 2,
         "expired": 1,
         "dropped": 1,
+        "skipped": 1,
         "bad_image": 1,
         "internal": 1,
     }

@@ -12,12 +12,13 @@ import pytest
 
 from doubles import ScriptedSession, TwoLabels
 from incv3d.classifier import Classifier
-from incv3d.frames import Frame, Refusal, Result
+from incv3d.frames import OWN, Frame, Refusal, Result
 from incv3d.mailbox import Mailbox
+from incv3d.motion import ChangeTest
 from incv3d.pipeline import FAILURES_IN_A_ROW, Pipeline
 from incv3d.preprocess import PictureError, Preprocessor
 from incv3d.resizing import InputSpec
-from incv3d.sessions.base import BadFeed, Pixels, SessionError
+from incv3d.sessions.base import BadFeed, Picture, Pixels, SessionError
 
 SPEC = InputSpec(8, 8, 128.0, 128.0, "stretch", 1.0, "bilinear")
 SOON_S = 10
@@ -37,6 +38,14 @@ class ScriptedPreprocessor(Preprocessor):
         self.script(frame)
         return np.zeros((1, 8, 8, 3), np.float32)
 
+    def decode(self, frame: Frame) -> Picture:
+        """A picture as bright as the number of its frame says."""
+        self.script(frame)
+        return np.full((8, 8, 3), frame.id, np.uint8)
+
+    def feed(self, picture: Picture) -> Pixels:
+        return np.zeros((1, 8, 8, 3), np.float32)
+
 
 def is_large(frame: Frame) -> bool:
     return str(frame.id).startswith("large")
@@ -52,6 +61,8 @@ class Line:
     results: queue.Queue[Result] = field(default_factory=queue.Queue)
     deaths: queue.Queue[tuple[str, BaseException]] = field(default_factory=queue.Queue)
     drained: threading.Event = field(default_factory=threading.Event)
+    skipped: queue.Queue[None] = field(default_factory=queue.Queue)
+    changes: ChangeTest | None = None
     now: float = 0.0
 
     def start(self) -> Line:
@@ -64,12 +75,19 @@ class Line:
             self.drained.set,
             lambda thread, error: self.deaths.put((thread, error)),
             clock=lambda: self.now,
+            changes=self.changes,
+            on_skipped=lambda: self.skipped.put(None),
         )
         self.pipeline.start()
         return self
 
     def send(self, name: str, deadline: float | None = None) -> None:
-        assert self.mailbox.offer(Frame("zmq", b"x", None, 0.0, 0.0, id=name, deadline=deadline)) is None
+        frame = Frame("zmq", b"x", None, 0.0, 0.0, id=name, deadline=deadline, ticket=1)
+        assert self.mailbox.offer(frame) is None
+
+    def show(self, brightness: int, source: str = "camera") -> None:
+        """A frame of a camera."""
+        self.mailbox.replace(Frame(source, b"x", None, 0.0, 0.0, id=brightness))
 
     def next(self) -> Result:
         return self.results.get(timeout=SOON_S)
@@ -79,8 +97,12 @@ class Line:
 def line() -> Iterator[Callable[..., Line]]:
     lines: list[Line] = []
 
-    def make(held: bool = False, script: Callable[[int], None] = lambda number: None) -> Line:
-        lines.append(Line(ScriptedSession(held, script)))
+    def make(
+        held: bool = False,
+        script: Callable[[int], None] = lambda number: None,
+        changes: ChangeTest | None = None,
+    ) -> Line:
+        lines.append(Line(ScriptedSession(held, script), changes=changes))
         return lines[-1].start()
 
     yield make
@@ -220,3 +242,83 @@ def test_closing_drains_what_was_taken_and_closes_the_session(line) -> None:
     works.session.release(2)
     assert [works.next().id for _ in range(2)] == ["runs", "decoded"]
     assert works.drained.wait(SOON_S) and works.session.closed
+
+
+def test_a_cameras_frame_in_which_nothing_changed_is_skipped_before_it_is_run(line) -> None:
+    works = line(changes=ChangeTest(0.01, most_s=60))
+    works.show(50)
+    assert works.next().ok
+    for _ in range(3):
+        works.show(52)
+        works.skipped.get(timeout=SOON_S)
+    works.show(150)
+    assert works.next().id == 150
+    assert works.session.runs == 2 and works.skipped.empty() and works.results.empty()
+
+
+def test_regions_of_a_camera_are_skipped_each_for_itself(line) -> None:
+    works = line(changes=ChangeTest(0.01, most_s=60))
+    for source in ("camera.door", "camera.feeder"):
+        works.show(50, source)
+        assert works.next().source == source
+    works.show(50, "camera.door")
+    works.skipped.get(timeout=SOON_S)
+    works.show(150, "camera.feeder")
+    assert works.next().source == "camera.feeder"
+
+
+def test_a_request_is_never_skipped(line) -> None:
+    works = line(changes=ChangeTest(0.01, most_s=60))
+    for _ in range(3):
+        works.send("the same")
+        assert works.next().ok
+    assert works.skipped.empty()
+
+
+def test_the_daemons_own_frames_are_never_skipped(line) -> None:
+    works = line(changes=ChangeTest(0.01, most_s=60))
+    for _ in range(3):
+        works.show(50, OWN)
+        assert works.next().is_own
+    assert works.skipped.empty()
+
+
+def test_after_the_longest_pause_a_frame_is_classified_all_the_same(line) -> None:
+    works = line(changes=ChangeTest(0.01, most_s=60))
+    works.show(50)
+    assert works.next().ok
+    works.now = 30.0
+    works.show(50)
+    works.skipped.get(timeout=SOON_S)
+    works.now = 60.0
+    works.show(50)
+    assert works.next().ok
+
+
+def test_a_frame_whose_run_failed_is_no_reason_to_skip_the_next(line) -> None:
+    def fail_first(number: int) -> None:
+        if number == 1:
+            raise SessionError("once")
+
+    works = line(script=fail_first, changes=ChangeTest(0.01, most_s=60))
+    works.show(50)
+    assert works.next().refusal is Refusal.INTERNAL
+    works.show(50)
+    assert works.next().ok
+    works.show(50)
+    works.skipped.get(timeout=SOON_S)
+
+
+def test_an_unchanged_camera_does_not_hold_up_requests_nor_the_session_its_frames(line) -> None:
+    works = line(held=True, changes=ChangeTest(0.01, most_s=60))
+    works.show(50)
+    assert works.session.running.wait(SOON_S)
+    for _ in range(5):  # looked at while the Session runs
+        works.show(50)
+        works.skipped.get(timeout=SOON_S)
+    works.send("request")
+    while len(works.mailbox):
+        threading.Event().wait(0.001)
+    works.session.release(2)
+    assert [works.next().id, works.next().id] == [50, "request"]
+    assert works.session.runs == 2

@@ -11,7 +11,7 @@ import numpy as np
 
 from incv3d.frames import Frame, Prediction, Result, Timings
 from incv3d.preprocess import Preprocessor
-from incv3d.sessions.base import Feed, Scores, Session
+from incv3d.sessions.base import Feed, Picture, Scores, Session
 
 
 class Ranking(Protocol):
@@ -64,6 +64,18 @@ class Classifier:
         """
         started = self._clock()
         feed = self._preprocessor(frame)
+        return Prepared(frame, feed, (self._clock() - started) * 1000)
+
+    def prepare_if(self, is_wanted: Callable[[Picture], bool], frame: Frame) -> Prepared | None:
+        """The same if its decoded picture `is_wanted`, else None: then it cost no more than decoding.
+
+        :raises PictureError: when it cannot be decoded.
+        """
+        started = self._clock()
+        picture = self._preprocessor.decode(frame)
+        if not is_wanted(picture):
+            return None
+        feed = self._preprocessor.feed(picture)
         return Prepared(frame, feed, (self._clock() - started) * 1000)
 
     def classify(self, prepared: Prepared) -> Result:

@@ -20,11 +20,12 @@ from incv3d.frames import Refusal, Result
 from incv3d.headers import is_large
 from incv3d.heap import give_back
 from incv3d.intake import Intake
-from incv3d.latency import DROPPED, RollingLatency, Summary
+from incv3d.latency import DROPPED, SKIPPED, RollingLatency, Summary
 from incv3d.loading import Loaded, load_classifier, model_fetcher
 from incv3d.machine import has_descriptors, read_machine
 from incv3d.mailbox import Mailbox
 from incv3d.models.store import ModelStore
+from incv3d.motion import ChangeTest
 from incv3d.pipeline import Pipeline
 from incv3d.sinks.latency_log import LatencyLog, start_line, summary_line
 from incv3d.sources import Capture, Pace, source_opener
@@ -130,6 +131,8 @@ class Daemon:
             self._watchdog.complete,
             self._died,
         )
+        source = config.source
+        changes = ChangeTest(source.change_threshold, source.unchanged_max_s)
         self._pipeline = Pipeline(
             self._mailbox,
             self._load,
@@ -137,6 +140,8 @@ class Daemon:
             on_ready=lambda: self._events.put(Ready()),
             on_drained=lambda: self._events.put(Drained()),
             on_death=self._died,
+            changes=changes if source.skip_unchanged else None,
+            on_skipped=lambda: self._count(SKIPPED),
         )
         self._watch = StallWatch([self._intake.work, *self._pipeline.works], config.session.run_limit_s)
         self._captures: list[Capture] = []

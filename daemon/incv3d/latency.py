@@ -15,8 +15,10 @@ LATEST_RUNS = 15
 """Runs that an estimate of the next one is made from."""
 DROPPED = "dropped"
 """The outcome of a camera's frame that a newer one replaced before it was taken."""
+SKIPPED = "skipped"
+"""The outcome of a camera's frame in which nothing had changed."""
 
-OUTCOMES = ("ok", *(refusal.value for refusal in Refusal), DROPPED)
+OUTCOMES = ("ok", *(refusal.value for refusal in Refusal), DROPPED, SKIPPED)
 """Everything that can become of a frame."""
 BAD = (Refusal.BAD_IMAGE, Refusal.BAD_REQUEST, Refusal.TOO_LARGE, Refusal.INTERNAL)
 """The refusals that count as errors: something is wrong with the frame or with the daemon."""
@@ -51,6 +53,7 @@ class Summary:
     busy: int
     expired: int
     errors: int
+    skipped: int
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
@@ -103,7 +106,7 @@ class RollingLatency:
             self._totals["ok"] += 1
 
     def count(self, now: float, outcome: str) -> None:
-        """A frame met with `outcome`, a :class:`Refusal` or :data:`DROPPED`, at `now` (monotonic)."""
+        """A frame met with `outcome` at `now` (monotonic): a :class:`Refusal`, or one of those named here."""
         second = int(now)
         outcome = outcome.value if isinstance(outcome, Refusal) else outcome
         with self._lock:
@@ -115,7 +118,7 @@ class RollingLatency:
             self._totals[outcome] += 1
 
     def totals(self) -> dict[str, int]:
-        """Frames since the start by outcome: ``ok``, every refusal, ``dropped``."""
+        """Frames since the start by outcome: ``ok``, every refusal, ``dropped``, ``skipped``."""
         with self._lock:
             return {outcome: self._totals[outcome] for outcome in OUTCOMES}
 
@@ -150,6 +153,7 @@ class RollingLatency:
             busy=outcomes[Refusal.BUSY.value],
             expired=outcomes[Refusal.EXPIRED.value],
             errors=sum(outcomes[refusal.value] for refusal in BAD),
+            skipped=outcomes[SKIPPED],
         )
 
     def _forget(self, now: float) -> None:

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from functools import partial
 
 from incv3d.classifier import Classifier, Prepared
-from incv3d.frames import Frame, Refusal, Result
+from incv3d.frames import OWN, Frame, Refusal, Result
 from incv3d.mailbox import Mailbox
+from incv3d.motion import ChangeTest
 from incv3d.preprocess import PictureError
 from incv3d.sessions.base import BadFeed, SessionError
 from incv3d.watch import Work
@@ -32,7 +33,7 @@ class _Lane:
 
 
 class Pipeline:
-    """Takes frames from the mailbox and delivers one result for each.
+    """Takes frames from the mailbox and delivers one result for each, but for those that are skipped.
 
     Ordinary frames and large ones are decoded by a thread each, and the Session takes what is ready first:
     a picture of 64 million pixels, which takes as long to decode as many runs, holds up nobody but the next
@@ -45,6 +46,8 @@ class Pipeline:
     :param on_ready: told once, when `load` has returned.
     :param on_drained: told when the mailbox was closed and every frame taken from it has its result.
     :param on_death: told the thread's name and the error when a thread cannot go on.
+    :param changes: a camera's frame in which nothing changed is skipped; None: none is.
+    :param on_skipped: told of every frame that was skipped.
     """
 
     def __init__(
@@ -56,6 +59,8 @@ class Pipeline:
         on_drained: Callable[[], None],
         on_death: Callable[[str, BaseException], None],
         clock: Callable[[], float] = time.monotonic,
+        changes: ChangeTest | None = None,
+        on_skipped: Callable[[], None] = lambda: None,
     ) -> None:
         self._mailbox = mailbox
         self._load = load
@@ -64,6 +69,8 @@ class Pipeline:
         self._on_drained = on_drained
         self._on_death = on_death
         self._clock = clock
+        self._changes = changes
+        self._on_skipped = on_skipped
         self._lanes = (_Lane("decode", large=False), _Lane("decode-large", large=True))
         self._running = Work("session", "running the Session")
         self._ready: queue.SimpleQueue[tuple[_Lane, Prepared | None]] = queue.SimpleQueue()
@@ -121,6 +128,8 @@ class Pipeline:
         self._run_s = self._clock() - started
         self._run_started = None
         self._mailbox.look_again()
+        if result.refusal:
+            self._forget(prepared.frame)
         return result
 
     def _cameras_from(self) -> float:
@@ -161,14 +170,26 @@ class Pipeline:
 
     def _prepare(self, classifier: Classifier, frame: Frame) -> Prepared | None:
         try:
-            return classifier.prepare(frame)
+            # A request is answered, and the daemon's own frame proves that the Session works.
+            if self._changes is None or frame.ticket is not None or frame.source == OWN:
+                return classifier.prepare(frame)
+            is_news = partial(self._changes.is_news, frame.source, self._clock())
+            if prepared := classifier.prepare_if(is_news, frame):
+                return prepared
+            self._on_skipped()
         except PictureError as error:
             self._deliver(Result.refused(frame, error.refusal, str(error)))
         except Exception:
             # A decoder's bug must cost one frame, not the daemon.
             LOG.exception("decoding a frame of %s failed", frame.source)
+            self._forget(frame)
             self._deliver(Result.refused(frame, Refusal.INTERNAL, "decoding failed; see the daemon's log"))
         return None
+
+    def _forget(self, frame: Frame) -> None:
+        """Let the next frame of its source be classified although it may be like this one, which was not."""
+        if self._changes:
+            self._changes.forget(frame.source)
 
     def _has_expired(self, frame: Frame) -> bool:
         now = self._clock()

@@ -117,6 +117,11 @@ def test_sections_whose_keys_are_all_commented_out_mean_their_defaults(tmp_path)
             "source: {regions: {" + ", ".join(f"r{n}: [0, 0, 1, 1]" for n in range(33)) + "}}\n",
             r":1: source\.regions: 33 of them, at most 32 are possible",
         ),
+        ("source: {change_threshold: 0}\n", r":1: source\.change_threshold: expected `float` > 0"),
+        (
+            "source: {type: imagezmq, addresses: ['tcp://a:1', 'tcp://b:1'], skip_unchanged: true}\n",
+            r":1: source\.skip_unchanged: pictures of several senders cannot be compared",
+        ),
         ("model: {name: x}\nmodel: {name: y}\n", r":2: `model` is given twice \(first in line 1\)"),
         ("model:\n  name: x\n  name: y\n", r":3: `model\.name` is given twice \(first in line 2\)"),
         ("model:\n\tname: x\n", r":2: not valid YAML: "),

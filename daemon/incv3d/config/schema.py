@@ -129,6 +129,9 @@ class SourceSection(Section, frozen=True, kw_only=True):
     height: Annotated[int, msgspec.Meta(ge=16, le=8192)] = 480
     transform: Transform = "none"
     regions: dict[str, list[float]] = {}
+    skip_unchanged: bool = False
+    change_threshold: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.01
+    unchanged_max_s: Annotated[float, msgspec.Meta(gt=0, le=86_400)] = 60.0
     controls: dict[str, ControlValue] = {}
     fps: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 0.0
     loop: bool = True
@@ -152,6 +155,10 @@ class SourceSection(Section, frozen=True, kw_only=True):
             raise ValueError(f"regions: {len(self.regions)} of them, at most {MOST_REGIONS} are possible")
         for name, numbers in self.regions.items():
             check_region("regions", name, numbers)
+        if self.type == "imagezmq" and len(self.addresses) > 1 and self.skip_unchanged:
+            raise ValueError(
+                "skip_unchanged: pictures of several senders cannot be compared; name one address"
+            )
         if self.interval_s and self.max_fps:
             raise ValueError("max_fps: `interval_s` is given too, and says the same; leave one of them out")
 

@@ -27,7 +27,7 @@ def start_line(unix_s: float, facts: Mapping[str, object]) -> str:
 
 
 def summary_line(unix_s: float, summary: Summary, machine: Readings) -> str:
-    """The line of one interval; the keys and their order never change."""
+    """The line of one interval; the keys and their order never change, new ones come last."""
     run = summary.run
     throttled = None if machine.throttled is None else f"0x{machine.throttled:x}"
     return logfmt(
@@ -53,6 +53,7 @@ def summary_line(unix_s: float, summary: Summary, machine: Readings) -> str:
             "temp_c": _round(machine.temp_c, 1),
             "throttled": throttled,
             "rss_mb": _round(machine.rss_mb, 0),
+            "skipped": summary.skipped,
         }
     )
 
