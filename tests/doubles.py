@@ -10,7 +10,8 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from incv3d.frames import Frame, Prediction
+from incv3d.frames import Frame
+from incv3d.models.labels import Label, Labels
 from incv3d.sessions.base import Pixels, Scores, SessionFacts
 from incv3d.sources import SourceAbsent, SourceError
 
@@ -51,12 +52,11 @@ class ScriptedSession:
         self.closed = True
 
 
-class TwoLabels:
+class TwoLabels(Labels):
     """Names for the two outputs of :class:`ScriptedSession`."""
 
-    def top_k(self, scores: Scores, k: int) -> tuple[Prediction, ...]:
-        order = np.argsort(-scores)[:k]
-        return tuple(Prediction(int(i), f"n{i}", f"label {i}", float(scores[i])) for i in order)
+    def __init__(self) -> None:
+        super().__init__((Label(index, f"n{index}", f"label {index}") for index in range(2)), 2)
 
 
 def jpeg(width: int = 32, height: int = 24, seed: int = 0) -> bytes:

@@ -15,10 +15,16 @@ from incv3d.sessions.base import Feed, Picture, Scores, Session
 
 
 class Ranking(Protocol):
-    """Turns scores into the best predictions; :class:`incv3d.models.labels.Labels` does."""
+    """What the scores are of; :class:`incv3d.models.labels.Labels` is."""
 
     def top_k(self, scores: Scores, k: int) -> tuple[Prediction, ...]:
         """The `k` best, best first."""
+
+    def matching(self, pattern: str) -> tuple[int, ...]:
+        """The outputs that `pattern`, a name or a shell pattern, names."""
+
+    def closest(self, pattern: str) -> list[str]:
+        """The names that are spelled most like `pattern`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +53,8 @@ class Classifier:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.session = session
+        self.labels = labels
         self._preprocessor = preprocessor
-        self._labels = labels
         self._top_k = top_k
         self._logits = logits
         self._clock = clock
@@ -90,7 +96,7 @@ class Classifier:
         ended = self._clock()
         if self._logits:
             scores = softmax(scores)
-        predictions = self._labels.top_k(scores, frame.top_k or self._top_k)
+        predictions = self.labels.top_k(scores, frame.top_k or self._top_k)
         run_ms = (ended - started) * 1000
         total_ms = (ended - frame.received) * 1000
         timings = Timings(
@@ -100,7 +106,7 @@ class Classifier:
             total_ms=total_ms,
             age_ms=(ended - frame.captured) * 1000,
         )
-        return Result(frame.source, frame.id, frame.ticket, predictions, timings)
+        return Result(frame.source, frame.id, frame.ticket, predictions, timings, frame=frame)
 
 
 def softmax(logits: Scores) -> Scores:

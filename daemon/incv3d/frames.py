@@ -149,6 +149,8 @@ class Result:
     refusal: Refusal | None = None
     detail: str = ""
     """For a refusal: what is wrong, in one line."""
+    frame: Frame | None = field(default=None, repr=False, compare=False)
+    """What it is the result of, for those who keep or show the picture. It holds the picture in memory."""
 
     @property
     def ok(self) -> bool:
@@ -163,7 +165,7 @@ class Result:
     @classmethod
     def refused(cls, frame: Frame, refusal: Refusal, detail: str) -> Result:
         """The result of a frame that is not classified."""
-        return cls(frame.source, frame.id, frame.ticket, refusal=refusal, detail=detail)
+        return cls(frame.source, frame.id, frame.ticket, refusal=refusal, detail=detail, frame=frame)
 
 
 def by_region(frame: Frame, regions: Mapping[str, Region]) -> tuple[Frame, ...]:

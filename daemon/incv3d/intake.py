@@ -48,7 +48,7 @@ a connection that was lost while it waited at its high-water mark (libzmq issues
 HANDSHAKE_MS = 10_000
 """A connection that has not introduced itself by then is closed; it takes one of the descriptors."""
 LINGER_MS = 1000
-"""How long closing waits for the last answers to leave the machine."""
+"""How long closing waits for the last answers, and what is published last, to leave the machine."""
 RETRY_MS = 1000
 """When to try again, as long as no run has shown how long one takes."""
 PEERS_REMEMBERED = 1024
@@ -68,6 +68,14 @@ class _Request:
     def peer(self) -> bytes:
         """The connection that it came over."""
         return self.envelope[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Notice:
+    """What is published and is no result."""
+
+    topic: bytes
+    data: bytes
 
 
 class IntakeError(Incv3dError):
@@ -111,7 +119,7 @@ class Intake:
         self._tickets = itertools.count(1)
         self._undelivered = 0
         self._peers: OrderedDict[bytes, float] = OrderedDict()  # when each was heard of, the latest last
-        self._outbox: deque[Result] = deque()
+        self._outbox: deque[Result | _Notice] = deque()
         self._closing = threading.Event()
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._context = zmq.Context()
@@ -133,10 +141,10 @@ class Intake:
         router.set(zmq.ROUTER_HANDOVER, 1)
         # An answer that cannot be sent is known, and counted, instead of being dropped unseen.
         router.set(zmq.ROUTER_MANDATORY, 1)
-        self._bind(router, self._section.bind, "intake.bind", LINGER_MS)
+        self._bind(router, self._section.bind, "intake.bind")
         if self._publisher:
             self._publisher.set(zmq.MAXMSGSIZE, LARGEST_SUBSCRIPTION)
-            self._bind(self._publisher, self._section.publish, "intake.publish", 0)
+            self._bind(self._publisher, self._section.publish, "intake.publish")
 
     def start(self) -> None:
         """Begin to receive."""
@@ -156,7 +164,13 @@ class Intake:
 
     def deliver(self, result: Result) -> None:
         """Answer and publish `result`; callable from any thread."""
-        self._outbox.append(result)
+        # Without its picture: a queue of answers must not be a queue of pictures.
+        self._outbox.append(replace(result, frame=None))
+        self._wake()
+
+    def publish(self, topic: bytes, data: bytes) -> None:
+        """Publish `data` after what was delivered before it; callable from any thread."""
+        self._outbox.append(_Notice(topic, data))
         self._wake()
 
     def close(self, timeout_s: float, refusal: Refusal, detail: str) -> bool:
@@ -182,9 +196,9 @@ class Intake:
         os.close(self._wake_writer)
         return True
 
-    def _bind(self, socket: zmq.Socket[bytes], address: str, key: str, linger_ms: int) -> None:
+    def _bind(self, socket: zmq.Socket[bytes], address: str, key: str) -> None:
         socket.set(zmq.SNDHWM, SEND_HIGH_WATER_MARK)
-        socket.set(zmq.LINGER, linger_ms)
+        socket.set(zmq.LINGER, LINGER_MS)
         socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         socket.set(zmq.TCP_KEEPALIVE, 1)
         socket.set(zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S)
@@ -312,17 +326,24 @@ class Intake:
 
     def _send_outbox(self) -> None:
         while self._outbox:
-            result = self._outbox.popleft()
-            if not result.is_own:
-                self._send(result)
-            self._on_sent(result)
+            message = self._outbox.popleft()
+            if isinstance(message, _Notice):
+                self._publish(message.topic, message.data)
+                continue
+            if not message.is_own:
+                self._send(message)
+            self._on_sent(message)
 
     def _send(self, result: Result) -> None:
         data = wire.answer(result, *self._identity(), len(self._mailbox))
         if result.ticket is not None:
             self._reply(result.ticket, data)
-        if self._publisher and result.ok:
-            self._publisher.send_multipart([wire.topic(result.source), data], zmq.NOBLOCK)
+        if result.ok:
+            self._publish(wire.topic(result.source), data)
+
+    def _publish(self, topic: bytes, data: bytes) -> None:
+        if self._publisher:
+            self._publisher.send_multipart([topic, data], zmq.NOBLOCK)
 
     def _reply(self, ticket: int, data: bytes) -> None:
         request = self._open.pop(ticket, None)

@@ -166,7 +166,7 @@ def _explain(message: str, path: Path | None, lines: Mapping[str, int], origins:
         text = "unknown key (`incv3d check-config --show` lists them all)"
     checked = re.fullmatch(r"([\w.-]+): (.*)", text)
     if checked and not unknown:
-        key, text = f"{key}.{checked[1]}", checked[2]
+        key, text = f"{key}.{checked[1]}".lstrip("."), checked[2]
     if text.startswith("Invalid enum value"):
         text = f"{text[0].lower()}{text[1:]}; possible are {', '.join(_choices(key))}"
     text = re.sub(r"\bExpected\b", "expected", text)

@@ -26,6 +26,9 @@ MOST_REGIONS = 32
 """Each has a frame waiting and a run to itself."""
 ROUNDING = 1e-9
 """By which the sum of two fractions may exceed 1."""
+Threshold = float | list[float]
+"""From which score on a label counts as seen, or that and a lower one for a label that is there already.
+Not a pair with its limits in the type: msgspec 0.22 mixes up the limits of such a union, and crashes."""
 LARGEST_PICTURE = 89_000_000
 """Pixels; just under the size at which Pillow itself begins to warn of decompression bombs."""
 
@@ -61,11 +64,29 @@ def check_region(key: str, name: str, numbers: list[float]) -> None:
             raise ValueError(f"{key}: {what} is {end:g}, beyond the edge of the picture, 1")
 
 
+def check_threshold(key: str, threshold: Threshold, whose: str = "") -> None:
+    """Raise ValueError unless a label can both enter and leave by `threshold`."""
+    scores = threshold if isinstance(threshold, list) else [threshold]
+    if len(scores) not in (1, 2):
+        raise ValueError(f"{key}: {whose}expected one score, or two: [enter, leave]")
+    for score in scores:
+        if not 0 < score <= 1:
+            raise ValueError(f"{key}: {whose}{score:g} is no score: more than 0, at most 1")
+    if scores[-1] > scores[0]:
+        raise ValueError(
+            f"{key}: {whose}it would leave below {scores[1]:g}, which is above {scores[0]:g}, where it enters"
+        )
+
+
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A part of the configuration file. Unknown keys are errors: a typing mistake is never a default.
 
     A check in ``__post_init__`` raises ValueError with ``KEY: what is wrong``.
     """
+
+
+def _default(field: msgspec.structs.FieldInfo) -> object:
+    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
 
 
 class ModelSection(Section, frozen=True, kw_only=True):
@@ -210,6 +231,51 @@ class LatencySection(Section, frozen=True, kw_only=True):
     keep: Annotated[int, msgspec.Meta(ge=0, le=100)] = 3
 
 
+class EventsSection(Section, frozen=True, kw_only=True):
+    """Which labels make events, and when they enter and leave; in force when any is named."""
+
+    allow: list[str] = []
+    deny: list[str] = []
+    labels: dict[str, Threshold] = {}
+    threshold: Threshold = 0.5
+    frames: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 5
+    needed: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 3
+    silence_s: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 120.0
+    zmq: bool = False
+
+    def __post_init__(self) -> None:
+        if self.needed > self.frames:
+            raise ValueError(f"needed: {self.needed} of the last {self.frames} frames (`frames`) is never")
+        check_threshold("threshold", self.threshold)
+        for pattern, threshold in self.labels.items():
+            check_threshold("labels", threshold, f"`{pattern}`: ")
+        given = [
+            field.name
+            for field in msgspec.structs.fields(self)
+            if getattr(self, field.name) != _default(field)
+        ]
+        if given and not self.enabled:
+            raise ValueError(
+                f'{given[0]}: no label is watched; name some in `allow` (["*"]: all) or in `labels`'
+            )
+
+    @property
+    def enabled(self) -> bool:
+        """Whether any label is watched."""
+        return bool(self.allow or self.labels)
+
+
+class SavingSection(Section, frozen=True, kw_only=True):
+    """Which frames with watched labels are kept as pictures, and how much of the disk they may fill."""
+
+    folder: str = ""
+    when: Literal["entered", "match"] = "entered"
+    min_interval_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 1.0
+    max_files: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1000
+    max_bytes: Annotated[int, msgspec.Meta(ge=MIB)] = 512 * MIB
+    min_free_bytes: Annotated[int, msgspec.Meta(ge=0)] = 512 * MIB
+
+
 class DaemonSection(Section, frozen=True, kw_only=True):
     """The process itself."""
 
@@ -225,5 +291,11 @@ class Config(Section, frozen=True, kw_only=True):
     session: SessionSection = SessionSection()
     source: SourceSection = SourceSection()
     intake: IntakeSection = IntakeSection()
+    events: EventsSection = EventsSection()
+    saving: SavingSection = SavingSection()
     latency: LatencySection = LatencySection()
     daemon: DaemonSection = DaemonSection()
+
+    def __post_init__(self) -> None:
+        if self.saving.folder and not self.events.enabled:
+            raise ValueError("saving.folder: no label is watched; name some in events.allow or events.labels")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import fnmatch
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,12 @@ class Label:
     def name(self) -> str:
         """The first name."""
         return self.names.split(",")[0]
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """Everything that it goes by: each of its names, and the synset if it has one."""
+        names = (name.strip() for name in self.names.split(","))
+        return (*names, self.synset) if self.synset else tuple(names)
 
 
 class Labels:
@@ -63,6 +71,24 @@ class Labels:
             Prediction(int(i), self._labels[i].synset, self._labels[i].name, float(f"{scores[i]:.7g}"))
             for i in best
         )
+
+    def matching(self, pattern: str) -> tuple[int, ...]:
+        """The outputs that `pattern` names: a name, a synset, or a shell pattern such as ``*spider*``.
+
+        Any of a class's names will do, in capitals or not. Several outputs can have the same name.
+        """
+        wanted = pattern.strip().casefold()
+        return tuple(
+            label.index
+            for label in self._labels
+            if any(fnmatch.fnmatchcase(name.casefold(), wanted) for name in label.all_names)
+        )
+
+    def closest(self, pattern: str) -> list[str]:
+        """Up to three names that are spelled like `pattern`, the most alike first."""
+        known = {name.casefold(): name for label in self._labels for name in label.all_names}
+        wanted = pattern.strip().casefold().replace("_", " ").strip("*? ")
+        return [known[name] for name in difflib.get_close_matches(wanted, known)]
 
 
 def read_labels(path: Path, outputs: int) -> Labels:
