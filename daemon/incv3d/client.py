@@ -37,12 +37,12 @@ import zmq
 from incv3d import wire
 from incv3d.connection import ClientError, Connection, NoAnswer
 from incv3d.frames import Encoding, Refusal, picture_format
-from incv3d.subscription import Published, results
+from incv3d.subscription import Published, events, results
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["Client", "ClientError", "NoAnswer", "Published", "Refused", "results"]
+__all__ = ["Client", "ClientError", "NoAnswer", "Published", "Refused", "events", "results"]
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
 BACK_OFF_S = 0.1

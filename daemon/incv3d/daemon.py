@@ -27,6 +27,7 @@ from incv3d.mailbox import Mailbox
 from incv3d.models.store import ModelStore
 from incv3d.motion import ChangeTest
 from incv3d.pipeline import Pipeline
+from incv3d.sinks.announcer import Announcer, open_announcer
 from incv3d.sinks.latency_log import LatencyLog, start_line, summary_line
 from incv3d.sources import Capture, Pace, source_opener
 from incv3d.sources.images import demo_folder
@@ -113,6 +114,7 @@ class Daemon:
         self._started = time.monotonic()
         self._events: EventQueue[Event] = EventQueue()
         self._loaded: Loaded | None = None
+        self._announcer: Announcer | None = None
         self._state = "starting"
         self._ailment = ""  # what is wrong, for as long as something is
         section = config.latency
@@ -192,6 +194,8 @@ class Daemon:
                             return HUNG
                         self._look_at_descriptors()
                         self._tell_systemd(now)
+                        if self._announcer:
+                            self._announcer.look()
                     if now >= next_give_back:
                         next_give_back = now + GIVE_BACK_EVERY_S
                         give_back()
@@ -208,6 +212,8 @@ class Daemon:
                     self._be_ready()
                 case SourceEnded(name):
                     LOG.info("source %s has no more frames; the ZeroMQ door stays open", name)
+                    if self._announcer:
+                        self._announcer.end(name)
                 case Died(thread, error):
                     self._report_death(thread, error)
                     return FAILED
@@ -271,9 +277,13 @@ class Daemon:
         # A Session that is still loading has nothing in flight, and one that died has nothing to wait for.
         if was_ready and status == 0 and not self._wait_until_drained(deadline):
             LOG.warning("not everything in flight could be answered within %g s", self._config.daemon.grace_s)
+        if self._announcer:
+            self._announcer.stop()
         last_words = (Refusal.INTERNAL, self._ailment) if status else (Refusal.SHUTTING_DOWN, STOPPING)
         if not self._intake.close(max(1.0, deadline - time.monotonic()), *last_words):
             LOG.warning("the intake did not close in time")
+        if self._announcer:
+            self._announcer.close(max(1.0, deadline - time.monotonic()))
         if was_ready:
             self._write_line()
         self._latency_log.close()
@@ -296,8 +306,12 @@ class Daemon:
     def _load(self) -> Classifier:
         runs = self._config.session.warmup_runs
         fetch = model_fetcher(self._config, self._store, LOG.info)
-        self._loaded = self._load_classifier(self._config, self._store, runs, fetch=fetch)
-        return self._loaded.classifier
+        loaded = self._load_classifier(self._config, self._store, runs, fetch=fetch)
+        self._announcer = open_announcer(
+            self._config, loaded.classifier.labels, loaded.model, self._intake.publish, self._died
+        )
+        self._loaded = loaded
+        return loaded.classifier
 
     def _deliver(self, result: Result) -> None:
         if result.is_own:
@@ -307,6 +321,8 @@ class Daemon:
         else:
             self._latency.record(time.monotonic(), result.timings)
         self._intake.deliver(result)
+        if self._announcer and not result.is_own:
+            self._announcer.observe(result)
 
     def _count(self, outcome: Refusal | str) -> None:
         self._latency.count(time.monotonic(), outcome)
@@ -377,6 +393,7 @@ class Daemon:
                     "state": self._state,
                     "health": self._health(),
                     **stats(self._started, self._loaded, self._intake, self._latency, sources),
+                    **(self._announcer.status() if self._announcer else {}),
                 }
 
 

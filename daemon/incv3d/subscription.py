@@ -1,4 +1,4 @@
-"""Listen to the results that a daemon publishes."""
+"""Listen to the results and events that a daemon publishes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import msgspec
 import zmq
 
-from incv3d import wire
+from incv3d import announcement, wire
+from incv3d.announcement import Announcement
 from incv3d.connection import ClientError, NoAnswer, wait_ms
 
 DEFAULT_RESULTS = "tcp://127.0.0.1:5556"
 HIGH_WATER_MARK = 100
-"""Results that wait for a subscriber that is slower than the daemon; beyond it the newer ones are dropped."""
+"""Messages that wait for a subscriber that is slower than the daemon; beyond it the newer ones are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +39,41 @@ def results(
     :raises NoAnswer: nothing was published for `timeout_s`.
     :raises ClientError: the address is none that ZeroMQ can connect to.
     """
+    for found, data in _published(address, wire.topic(""), source, timeout_s):
+        yield Published(found, msgspec.json.decode(data, type=wire.Answer))
+
+
+def events(
+    address: str = DEFAULT_RESULTS, source: str | None = None, timeout_s: float | None = None
+) -> Generator[Announcement, None, None]:
+    """Every label that enters or leaves, as the daemon's ``events`` section has them announced.
+
+    Parameters and errors are those of :func:`results`. What is there already when one begins to listen is in
+    the answer to ``stats``, under ``events.present``.
+    """
+    for _, data in _published(address, announcement.topic(""), source, timeout_s):
+        yield msgspec.json.decode(data, type=Announcement)
+
+
+def _published(
+    address: str, prefix: bytes, source: str | None, timeout_s: float | None
+) -> Generator[tuple[str, bytes], None, None]:
+    """Source and bytes of everything whose topic is `prefix` and a source."""
     with zmq.Context() as context, context.socket(zmq.SUB) as subscriber:
         subscriber.set(zmq.LINGER, 0)
         subscriber.set(zmq.RCVHWM, HIGH_WATER_MARK)
         subscriber.set(zmq.RECONNECT_IVL_MAX, 1000)
-        subscriber.set(zmq.SUBSCRIBE, wire.topic(source or ""))
+        subscriber.set(zmq.SUBSCRIBE, prefix + (source or "").encode())
         try:
             subscriber.connect(address)
         except zmq.ZMQError as error:
             raise ClientError(f"{address}: cannot connect: {error.strerror}") from None
         while _arrives(subscriber, math.inf if timeout_s is None else time.monotonic() + timeout_s):
             topic, data = subscriber.recv_multipart()
-            found = topic.decode().removeprefix(wire.topic("").decode())
+            found = topic.removeprefix(prefix).decode()
             # ZeroMQ compares the beginnings of topics alone: `door` would bring `door2` with it.
             if source in (None, found):
-                yield Published(found, msgspec.json.decode(data, type=wire.Answer))
+                yield found, data
         raise NoAnswer(f"nothing was published at {address} within {timeout_s:g} s")
 
 

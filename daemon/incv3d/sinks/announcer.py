@@ -1,0 +1,198 @@
+"""What comes and goes, told to those who want to know: the log, subscribers, the folder of pictures."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from incv3d import wire
+from incv3d.announcement import announcement, precise_timestamp, topic
+from incv3d.classifier import Ranking
+from incv3d.config import Config, SavingSection
+from incv3d.frames import Frame, Prediction, Result
+from incv3d.sightings import Reason, Sighting, Sightings
+from incv3d.sinks.labelled import Shot
+from incv3d.sinks.picture_folder import PictureFolder
+from incv3d.sinks.saving import FrameSaver
+from incv3d.watchlist import watched_outputs
+
+LOG = logging.getLogger(__name__)
+WORDS = {
+    "unseen": "",
+    "silent": ", as no frame of it was classified for long",
+    "ended": ", as it has no more frames",
+    "stopping": ", as the daemon stops",
+}
+
+
+class Announcer:
+    """Follows the results of every source, and tells what enters and what leaves. Threads may share one.
+
+    :param silence_s: after so long without a frame of a source, what was there has left.
+    :param with_zmq: whether frames that arrived over ZeroMQ count.
+    :param publish: takes the topic and the bytes of an event.
+    :param saver: takes the frames that are to be kept; None: none are.
+    :param model: what is written on these.
+    """
+
+    def __init__(
+        self,
+        sightings: Sightings,
+        silence_s: float,
+        with_zmq: bool,
+        publish: Callable[[bytes, bytes], None],
+        saver: FrameSaver | None,
+        saving: SavingSection,
+        model: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._sightings = sightings
+        self._silence_s = silence_s
+        self._with_zmq = with_zmq
+        self._publish = publish
+        self._saver = saver
+        self._saving = saving
+        self._model = model
+        self._clock = clock
+        self._counts: Counter[str] = Counter()
+        self._saved_at: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def observe(self, result: Result) -> None:
+        """Take a result into account; those without predictions tell nothing."""
+        frame = result.frame
+        if not result.ok or frame is None or (result.source == wire.SOURCE and not self._with_zmq):
+            return
+        now = self._clock()
+        with self._lock:
+            sightings = self._sightings.observe(result, frame.captured, now)
+            self._tell(sightings)
+            if self._saving.when == "match":
+                labels = self._sightings.matches(result)
+            else:
+                labels = tuple(each.prediction for each in sightings if each.happening == "entered")
+            if labels:
+                self._keep(frame, labels, result.predictions, now)
+
+    def look(self) -> None:
+        """Let leave what was before a source that gives no frames; to be called every now and then."""
+        with self._lock:
+            self._tell(self._sightings.end_silent(self._clock(), self._silence_s))
+
+    def end(self, source: str) -> None:
+        """`source`, with all its regions, has no more frames."""
+        self._end_all("ended", lambda name: name == source or name.startswith(f"{source}."))
+
+    def stop(self) -> None:
+        """The daemon stops: nobody will know what is there."""
+        self._end_all("stopping", lambda name: True)
+
+    def close(self, timeout_s: float) -> None:
+        """Have the last pictures written."""
+        if self._saver and not self._saver.close(timeout_s):
+            LOG.warning("not every picture could be written in time")
+
+    def status(self) -> dict[str, Any]:
+        """For ``stats``: how much came and went, what is there, and how saving is going."""
+        with self._lock:
+            present = [
+                {
+                    "source": each.source,
+                    "label": each.prediction.label,
+                    "synset": each.prediction.synset,
+                    "score": each.prediction.score,
+                    "since": precise_timestamp(self._unix_s(each.since)),
+                }
+                for each in self._sightings.present
+            ]
+            counts = {happening: self._counts[happening] for happening in ("entered", "left")}
+        events = {**counts, "present": present}
+        return {"events": events, "saving": self._saver.status()} if self._saver else {"events": events}
+
+    def _end_all(self, reason: Reason, is_meant: Callable[[str], bool]) -> None:
+        with self._lock:
+            for source in self._sightings.sources:
+                if is_meant(source):
+                    self._tell(self._sightings.end(source, self._clock(), reason))
+
+    def _tell(self, sightings: Iterable[Sighting]) -> None:
+        for sighting in sightings:
+            self._counts[sighting.happening] += 1
+            LOG.info("%s", _line(sighting))
+            data = msgspec.json.encode(announcement(sighting, self._unix_s(sighting.at)))
+            self._publish(topic(sighting.source), data)
+
+    def _keep(
+        self, frame: Frame, labels: tuple[Prediction, ...], predictions: tuple[Prediction, ...], now: float
+    ) -> None:
+        saved_at = self._saved_at.get(frame.source)
+        if self._saver is None or (saved_at is not None and now - saved_at < self._saving.min_interval_s):
+            return
+        best_first = tuple(sorted(labels, key=lambda label: -label.score))
+        shot = Shot(
+            frame, self._unix_s(frame.captured), self._saving.when, best_first, predictions, self._model
+        )
+        if self._saver.offer(shot):
+            self._saved_at[frame.source] = now
+
+    def _unix_s(self, moment: float) -> float:
+        return time.time() - (self._clock() - moment)
+
+
+def open_announcer(
+    config: Config,
+    labels: Ranking,
+    model: str,
+    publish: Callable[[bytes, bytes], None],
+    on_death: Callable[[str, BaseException], None],
+) -> Announcer | None:
+    """What the configuration has announced and kept; None: nothing.
+
+    :param labels: of the network `model`.
+    :raises ConfigError: the configuration names labels that the network does not have.
+    """
+    section, saving = config.events, config.saving
+    if not section.enabled:
+        return None
+    watched = watched_outputs(section, labels, model)
+    _warn_of_blind_spot(min(threshold.leave for threshold in watched.values()), config.model.top_k)
+    saver = None
+    if saving.folder:
+        path = Path(saving.folder)
+        folder = PictureFolder(path, saving.max_files, saving.max_bytes, saving.min_free_bytes)
+        saver = FrameSaver(folder, on_death)
+        saver.start()
+    LOG.info("events: %d labels are watched%s", len(watched), f", pictures go to {path}" if saver else "")
+    sightings = Sightings(watched, section.frames, section.needed)
+    source = config.source
+    silence_s = max(section.silence_s, 3 * source.gap_s, source.patience_s)
+    return Announcer(sightings, silence_s, section.zmq, publish, saver, saving, model)
+
+
+def _warn_of_blind_spot(lowest: float, top_k: int) -> None:
+    """Scores sum up to 1: one that is not among the `top_k` best is below 1 / (top_k + 1), but how much?"""
+    needed = math.ceil(1 / lowest) - 1
+    if top_k < needed:
+        LOG.warning(
+            "events: a label with a score as low as %.2g may be overlooked, as a result has the %d best "
+            "labels only; set model.top_k to %d",
+            lowest,
+            top_k,
+            needed,
+        )
+
+
+def _line(sighting: Sighting) -> str:
+    what = f"{sighting.source}: {sighting.prediction.label}"
+    if sighting.happening == "entered":
+        return f"{what} entered ({sighting.prediction.score:.2f}, {sighting.frames} frames)"
+    reason = WORDS[sighting.reason] if sighting.reason else ""
+    return f"{what} left after {sighting.duration_s:.1f} s (best {sighting.best:.2f}){reason}"
