@@ -31,5 +31,7 @@ def test_what_is_not_a_number_stays_none_without_a_warning() -> None:
 def test_logits_become_probabilities_and_probabilities_stay(logits: bool, best: float) -> None:
     classifier = Classifier(Preprocessor(SPEC, 10**6), ScriptedSession(), TwoLabels(), top_k=1, logits=logits)
     frame = Frame("test", jpeg(), None, received=0.0, captured=0.0)
-    (prediction,) = classifier.classify(classifier.prepare(frame)).predictions
+    result = classifier.classify(classifier.prepare(frame))
+    (prediction,) = result.predictions
     assert prediction.score == pytest.approx(best, abs=1e-6)
+    assert result.frame is frame

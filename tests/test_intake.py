@@ -164,6 +164,19 @@ def test_operations_are_answered(open_door, connect) -> None:
         assert answer == {"v": 1, "id": 7, "status": "ok", "op": operation, "state": "ready"}
 
 
+def test_notices_are_published_under_their_topics_after_what_was_delivered_before(open_door, connect) -> None:
+    door = open_door()
+    subscriber = connect(zmq.SUB, door.section.publish)
+    while not subscriber.poll(50):  # a subscription takes a moment to arrive
+        door.intake.publish(b"event.porch", b"early")
+    while subscriber.poll(50):
+        subscriber.recv_multipart()
+    for number in (b"1", b"2"):
+        door.intake.deliver(Result("porch"))
+        door.intake.publish(b"event.porch", number)
+    assert [subscriber.recv_multipart()[0] for _ in range(4)] == [b"result.porch", b"event.porch"] * 2
+
+
 def test_results_are_published_under_their_source(open_door, connect) -> None:
     section = open_door().section
     subscriber = connect(zmq.SUB, section.publish)

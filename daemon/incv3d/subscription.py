@@ -16,7 +16,7 @@ from incv3d.connection import ClientError, NoAnswer, wait_ms
 
 DEFAULT_RESULTS = "tcp://127.0.0.1:5556"
 HIGH_WATER_MARK = 100
-"""Messages that wait for a subscriber that is slower than the daemon; beyond it the newer ones are dropped."""
+"""Messages that wait for a subscriber slower than the daemon; beyond it the newer ones are dropped."""
 
 
 @dataclass(frozen=True, slots=True)

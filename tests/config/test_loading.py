@@ -122,6 +122,19 @@ def test_sections_whose_keys_are_all_commented_out_mean_their_defaults(tmp_path)
             "source: {type: imagezmq, addresses: ['tcp://a:1', 'tcp://b:1'], skip_unchanged: true}\n",
             r":1: source\.skip_unchanged: pictures of several senders cannot be compared",
         ),
+        ("events: {allow: [x], frames: 2}\n", r":1: events\.needed: 3 of the last 2 frames"),
+        ("events: {needed: 2}\n", r":1: events\.needed: no label is watched; name some in `allow`"),
+        ("events:\n  labels: {x: 1.5}\n", r":2: events\.labels: `x`: 1\.5 is no score"),
+        ("events:\n  labels: {x: .nan}\n", r":2: events\.labels: `x`: nan is no score"),
+        (
+            "events:\n  labels: {x: [0.2, 0.4]}\n",
+            r":2: events\.labels: `x`: it would leave below 0\.4, which",
+        ),
+        ("events:\n  labels: {x: [1, 1, 1]}\n", r":2: events\.labels: `x`: expected one score, or two"),
+        ("events:\n  labels: {x: high}\n", r":2: events\.labels: expected `float \| array`, got `str`"),
+        ("events: {allow: [x], threshold: 0}\n", r":1: events\.threshold: 0 is no score"),
+        ("saving:\n  folder: /srv\n", r":2: saving\.folder: no label is watched; name some in events"),
+        ("saving: {max_bytes: 5}\n", r":1: saving\.max_bytes: expected `int` >= 1048576"),
         ("model: {name: x}\nmodel: {name: y}\n", r":2: `model` is given twice \(first in line 1\)"),
         ("model:\n  name: x\n  name: y\n", r":3: `model\.name` is given twice \(first in line 2\)"),
         ("model:\n\tname: x\n", r":2: not valid YAML: "),
@@ -142,6 +155,13 @@ def test_a_mistake_is_one_line_with_file_line_and_key(tmp_path, text, message) -
         load_config(path, {})
     assert re.match(re.escape(path) + message, str(caught.value)), str(caught.value)
     assert "\n" not in str(caught.value) and caught.value.exit_status == 2
+
+
+def test_three_lines_are_enough_for_events_and_their_pictures(tmp_path) -> None:
+    text = "events:\n  labels: {giant panda: 1, '*spider*': [0.4, 0.2]}\nsaving: {folder: /srv/seen}\n"
+    config = load_config(written(tmp_path, text), {}).config
+    assert config.events.enabled and config.events.labels == {"giant panda": 1.0, "*spider*": [0.4, 0.2]}
+    assert not Config().events.enabled
 
 
 def test_a_file_that_is_not_there_is_said_to_be_named_by_whom(tmp_path) -> None:

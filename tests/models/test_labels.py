@@ -29,6 +29,14 @@ def test_more_than_there_are_is_all_of_them() -> None:
     assert len(Labels(THREE, 4).top_k(np.zeros(4, np.float32), 1000)) == 4
 
 
+def test_a_pattern_names_outputs_by_any_of_their_names() -> None:
+    labels = Labels(THREE, 4)
+    assert labels.matching("Nought") == (0,) and labels.matching("n?") == (0, 1)
+    assert labels.matching("*o*") == (0, 1) and labels.matching("class*") == (2,)
+    assert labels.matching("non") == () == labels.matching("")
+    assert labels.closest("thre") == ["three"] and labels.closest("xyz") == []
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_scores_that_are_no_numbers_are_no_predictions(bad: float) -> None:
     with pytest.raises(ModelError, match="not numbers"):

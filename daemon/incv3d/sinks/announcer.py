@@ -63,7 +63,7 @@ class Announcer:
         self._model = model
         self._clock = clock
         self._counts: Counter[str] = Counter()
-        self._saved_at: dict[str, float] = {}
+        self._saved_at: dict[tuple[str, int], float] = {}  # by source and label
         self._lock = threading.Lock()
 
     def observe(self, result: Result) -> None:
@@ -133,15 +133,18 @@ class Announcer:
     def _keep(
         self, frame: Frame, labels: tuple[Prediction, ...], predictions: tuple[Prediction, ...], now: float
     ) -> None:
-        saved_at = self._saved_at.get(frame.source)
-        if self._saver is None or (saved_at is not None and now - saved_at < self._saving.min_interval_s):
+        if self._saver is None or not any(self._is_due(frame.source, label, now) for label in labels):
             return
         best_first = tuple(sorted(labels, key=lambda label: -label.score))
         shot = Shot(
             frame, self._unix_s(frame.captured), self._saving.when, best_first, predictions, self._model
         )
         if self._saver.offer(shot):
-            self._saved_at[frame.source] = now
+            self._saved_at.update({(frame.source, label.index): now for label in labels})
+
+    def _is_due(self, source: str, label: Prediction, now: float) -> bool:
+        saved_at = self._saved_at.get((source, label.index))
+        return saved_at is None or now - saved_at >= self._saving.min_interval_s
 
     def _unix_s(self, moment: float) -> float:
         return time.time() - (self._clock() - moment)

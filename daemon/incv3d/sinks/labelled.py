@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -23,7 +24,7 @@ LONGEST_LABEL = 60
 LARGEST_SEGMENT = 65_535 - 2
 """Bytes that one segment of a JPEG can hold."""
 EXIF = b"Exif\x00\x00"
-SUFFIXES: dict[PictureFormat | None, str] = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "bmp": ".bmp"}
+SUFFIXES: dict[PictureFormat, str] = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "bmp": ".bmp"}
 
 Why = Literal["entered", "match"]
 
@@ -67,8 +68,10 @@ def rendered(shot: Shot) -> Kept:
     said = json.dumps(_facts(shot), separators=(",", ":"))
     frame = shot.frame
     data = encoded(frame) if frame.encoding in ("rgb24", "bgr24", "gray8") else bytes(frame.data)
-    suffix = SUFFIXES[picture_format(data)]
-    if suffix == ".jpg" and (labelled := with_exif(data, _summary(shot), said, shot.at_unix_s)):
+    format_ = picture_format(data)
+    assert format_, "a frame that was classified is a picture"
+    suffix = SUFFIXES[format_]
+    if format_ == "jpeg" and (labelled := with_exif(data, _summary(shot), said, shot.at_unix_s)):
         return Kept(suffix, labelled)
     return Kept(suffix, data, said.encode() + b"\n")
 
@@ -95,10 +98,13 @@ def with_exif(jpeg: bytes, description: str, comment: str, at_unix_s: float) -> 
         segments = list(_segments(jpeg))
         old = next(((start, end) for start, end in segments if _is_exif(jpeg, start)), None)
         exif = Image.Exif()
-        if old:
-            exif.load(jpeg[old[0] + 4 : old[1]])
-        _describe(exif, description, comment, at_unix_s)
-        payload = exif.tobytes()
+        with warnings.catch_warnings():
+            # What Pillow cannot read of somebody else's EXIF it leaves out; nobody can do anything about it.
+            warnings.simplefilter("ignore", UserWarning)
+            if old:
+                exif.load(jpeg[old[0] + 4 : old[1]])
+            _describe(exif, description, comment, at_unix_s)
+            payload = exif.tobytes()
     except (struct.error, OSError, ValueError, SyntaxError, TypeError, KeyError, OverflowError, IndexError):
         return None  # Pillow raises all of these on damaged EXIF
     if len(payload) > LARGEST_SEGMENT:

@@ -116,8 +116,10 @@ class PictureFolder:
             self._entries.popleft()
             self.size_bytes -= oldest.size_bytes
         disk = os.statvfs(self.path)
-        if disk.f_bavail * disk.f_frsize - size_bytes < self._min_free_bytes:
-            raise OSError(errno.ENOSPC, f"less than {self._min_free_bytes} bytes would be left free")
+        free_bytes = disk.f_bavail * disk.f_frsize
+        if free_bytes < size_bytes + self._min_free_bytes:
+            needs = f"{size_bytes} for the picture, {self._min_free_bytes} to be left free"
+            raise OSError(errno.ENOSPC, f"the disk is too full: {free_bytes} bytes free, {needs}")
 
     def _free_stem(self, stem: str) -> str:
         return next(
