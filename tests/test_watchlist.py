@@ -8,9 +8,10 @@ import pytest
 
 import incv3d.models
 from incv3d.config import ConfigError, EventsSection
+from incv3d.frames import Prediction
 from incv3d.models.labels import Label, Labels, read_labels
 from incv3d.sightings import Threshold
-from incv3d.watchlist import LEAVE_FRACTION, watched_outputs
+from incv3d.watchlist import LEAVE_FRACTION, Watchlist, read_watchlist
 
 IMAGENET = Path(incv3d.models.__file__).parent / "data" / "imagenet-1k.tsv"
 PANDA, LESSER_PANDA, CAT, ROBIN = 388, 387, 285, 15
@@ -21,8 +22,12 @@ def known() -> Labels:
     return read_labels(IMAGENET, 1000)
 
 
+def watchlist(known: Labels, **keys: object) -> Watchlist:
+    return read_watchlist(EventsSection(**keys), known, "inception-v3")  # type: ignore[arg-type]
+
+
 def watched(known: Labels, **keys: object) -> dict[int, Threshold]:
-    return watched_outputs(EventsSection(**keys), known, "inception-v3")  # type: ignore[arg-type]
+    return dict(sorted(watchlist(known, **keys).thresholds.items()))
 
 
 @pytest.mark.parametrize(
@@ -82,9 +87,39 @@ def test_a_pattern_that_names_nothing_is_an_error_too_and_guesses_may_be_none(kn
         watched(known, allow=["*spidr*"])
 
 
+def test_a_group_is_watched_as_one_whose_score_is_the_sum_of_its_labels(known) -> None:
+    found = watchlist(known, groups={"panda": ["*panda"], "cat": ["tabby"]}, labels={"cat": [0.7, 0.6]})
+    assert found.thresholds == {-1: Threshold(0.5, 0.5 * LEAVE_FRACTION), -2: Threshold(0.7, 0.6)}
+    seen = (
+        Prediction(PANDA, "n02510455", "giant panda", 0.3),
+        Prediction(ROBIN, "n01558993", "robin", 0.25),
+        Prediction(LESSER_PANDA, "n02509815", "lesser panda", 0.2),
+    )
+    assert found.with_groups(seen) == (*seen, Prediction(-1, "", "panda", 0.5))
+    assert watchlist(known, allow=["robin"]).with_groups(seen) == seen
+
+
+def test_what_is_denied_is_taken_out_of_groups(known) -> None:
+    found = watchlist(known, groups={"spider": ["*spider*"]}, deny=["spider web", "spider monkey"])
+    (group,) = found.groups
+    assert sorted(known[index].name for index in group.outputs) == [
+        "barn spider",
+        "black and gold garden spider",
+        "garden spider",
+        "wolf spider",
+    ]
+
+
+def test_a_label_in_a_group_that_does_not_exist_is_an_error_with_the_name_of_the_group(
+    known,
+) -> None:
+    with pytest.raises(ConfigError, match=r"events\.groups\.panda: inception-v3 has no label `gaint panda`"):
+        watchlist(known, groups={"panda": ["gaint panda"]})
+
+
 def test_when_nothing_is_left_to_be_watched_that_is_an_error(known) -> None:
     with pytest.raises(ConfigError, match=r"events\.deny: it leaves nothing"):
-        watched(known, allow=["robin"], deny=["*"])
+        watched(known, allow=["robin"], groups={"bird": ["robin"]}, deny=["*"])
 
 
 def test_the_labels_of_a_network_of_ones_own_need_no_synset() -> None:

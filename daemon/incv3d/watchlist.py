@@ -2,18 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from incv3d.classifier import Ranking
 from incv3d.config import ConfigError, EventsSection
+from incv3d.frames import Prediction
 from incv3d.sightings import Threshold
 
 LEAVE_FRACTION = 0.6
 """Of the score at which a label enters: where it leaves, unless the configuration says."""
 
 
-def watched_outputs(section: EventsSection, labels: Ranking, model: str) -> dict[int, Threshold]:
-    """The threshold of every output that makes events.
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Several labels under one name: a network that wavers between two finches is sure of a bird."""
+
+    index: int
+    """Negative: it is no output of the network."""
+    name: str
+    outputs: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Watchlist:
+    """What makes events."""
+
+    thresholds: Mapping[int, Threshold]
+    """By output, or by the index of a group."""
+    groups: tuple[Group, ...] = ()
+
+    def with_groups(self, predictions: tuple[Prediction, ...]) -> tuple[Prediction, ...]:
+        """`predictions`, and one for each group, whose score is the sum of those of its labels."""
+        together = []
+        for group in self.groups:
+            score = math.fsum(each.score for each in predictions if each.index in group.outputs)
+            if score:
+                together.append(Prediction(group.index, "", group.name, round(score, 7)))
+        return (*predictions, *together)
+
+
+def read_watchlist(section: EventsSection, labels: Ranking, model: str) -> Watchlist:
+    """The labels and groups that make events, with the threshold of each.
 
     Of several entries of ``labels`` that name an output, one without wildcards goes over a pattern, and among
     equals the first.
@@ -22,29 +53,37 @@ def watched_outputs(section: EventsSection, labels: Ranking, model: str) -> dict
     :raises ConfigError: one of the names is none of the model's: nobody would notice that its event never
         comes. Or nothing is left to be watched.
     """
-    watched = _outputs("allow", section.allow, labels, model)
-    watched |= _outputs("labels", section.labels, labels, model)
-    watched -= _outputs("deny", section.deny, labels, model)
-    if not watched:
-        raise ConfigError("events.deny: it leaves nothing of `allow` and `labels` to be watched")
-    own: dict[int, Threshold] = {}
-    for pattern in sorted(section.labels, key=_is_pattern):
-        for index in labels.matching(pattern):
-            own.setdefault(index, _threshold(section.labels[pattern]))
-    return {index: own.get(index, _threshold(section.threshold)) for index in sorted(watched)}
+
+    def outputs(key: str, patterns: Iterable[str]) -> set[int]:
+        return set().union(*(_outputs(key, pattern, labels, model) for pattern in patterns))
+
+    denied = outputs("deny", section.deny)
+    groups = tuple(
+        Group(-number, name, frozenset(outputs(f"groups.{name}", patterns) - denied))
+        for number, (name, patterns) in enumerate(section.groups.items(), 1)
+    )
+    by_name = {group.name: group.index for group in groups}
+    watched = (outputs("allow", section.allow) - denied) | {group.index for group in groups if group.outputs}
+    thresholds: dict[int, Threshold] = {}
+    for name in sorted(section.labels, key=_is_pattern):
+        named = {by_name[name]} if name in by_name else outputs("labels", [name])
+        for index in named - denied:
+            thresholds.setdefault(index, _threshold(section.labels[name]))
+    for index in watched:
+        thresholds.setdefault(index, _threshold(section.threshold))
+    if not thresholds:
+        raise ConfigError("events.deny: it leaves nothing to be watched")
+    return Watchlist(thresholds, groups)
 
 
-def _outputs(key: str, patterns: Iterable[str], labels: Ranking, model: str) -> set[int]:
-    found: set[int] = set()
-    for pattern in patterns:
-        matching = labels.matching(pattern)
-        if not matching:
-            close = ", ".join(f"`{name}`" for name in labels.closest(pattern))
-            hint = f"; close to it are {close}" if close else ""
-            listed = f"incv3d model show {model} --labels"
-            raise ConfigError(f"events.{key}: {model} has no label `{pattern}`{hint} (all: {listed})")
-        found.update(matching)
-    return found
+def _outputs(key: str, pattern: str, labels: Ranking, model: str) -> tuple[int, ...]:
+    matching = labels.matching(pattern)
+    if not matching:
+        close = ", ".join(f"`{name}`" for name in labels.closest(pattern))
+        hint = f"; close to it are {close}" if close else ""
+        listed = f"incv3d model show {model} --labels"
+        raise ConfigError(f"events.{key}: {model} has no label `{pattern}`{hint} (all: {listed})")
+    return matching
 
 
 def _is_pattern(name: str) -> bool:

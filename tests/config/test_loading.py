@@ -124,6 +124,7 @@ def test_sections_whose_keys_are_all_commented_out_mean_their_defaults(tmp_path)
         ),
         ("events: {allow: [x], frames: 2}\n", r":1: events\.needed: 3 of the last 2 frames"),
         ("events: {needed: 2}\n", r":1: events\.needed: no label is watched; name some in `allow`"),
+        ("events:\n  groups: {x: []}\n", r":2: events\.groups: `x` has no labels in it"),
         ("events:\n  labels: {x: 1.5}\n", r":2: events\.labels: `x`: 1\.5 is no score"),
         ("events:\n  labels: {x: .nan}\n", r":2: events\.labels: `x`: nan is no score"),
         (
@@ -133,7 +134,7 @@ def test_sections_whose_keys_are_all_commented_out_mean_their_defaults(tmp_path)
         ("events:\n  labels: {x: [1, 1, 1]}\n", r":2: events\.labels: `x`: expected one score, or two"),
         ("events:\n  labels: {x: high}\n", r":2: events\.labels: expected `float \| array`, got `str`"),
         ("events: {allow: [x], threshold: 0}\n", r":1: events\.threshold: 0 is no score"),
-        ("saving:\n  folder: /srv\n", r":2: saving\.folder: no label is watched; name some in events"),
+        ("saving:\n  folder: /srv\n", r":2: saving\.folder: no label is watched; name some in `events`"),
         ("saving: {max_bytes: 5}\n", r":1: saving\.max_bytes: expected `int` >= 1048576"),
         ("model: {name: x}\nmodel: {name: y}\n", r":2: `model` is given twice \(first in line 1\)"),
         ("model:\n  name: x\n  name: y\n", r":3: `model\.name` is given twice \(first in line 2\)"),

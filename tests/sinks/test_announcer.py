@@ -216,6 +216,19 @@ def test_a_label_that_enters_just_after_another_has_a_picture_too(listen, tmp_pa
     assert kept(folder) == {"camera_label-1_0.90.jpg", "camera_label-0_0.40.jpg"}
 
 
+def test_a_group_enters_though_none_of_its_labels_does(listen, tmp_path) -> None:
+    folder = tmp_path / "seen"
+    listener = listen(
+        "events: {groups: {thing: ['label *']}, labels: {thing: 0.9, label 1: 0.8}, frames: 2, needed: 2}\n"
+        f"saving: {{folder: {folder}, min_free_bytes: 0}}\n"
+    )
+    for score in (0.6, 0.4):
+        listener.see(score)
+    listener.announcer.close(PATIENCE_S)
+    assert listener.told == [("camera", "entered", "thing")]
+    assert kept(folder) == {"camera_thing_1.00.jpg"}
+
+
 def test_labels_that_the_network_does_not_have_are_an_error(listen) -> None:
     with pytest.raises(ConfigError, match=r"double has no label `lable 1`; close to it are `label 1`"):
         listen("events: {allow: [lable 1]}\n")

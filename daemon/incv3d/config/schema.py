@@ -236,6 +236,7 @@ class EventsSection(Section, frozen=True, kw_only=True):
 
     allow: list[str] = []
     deny: list[str] = []
+    groups: dict[str, list[str]] = {}
     labels: dict[str, Threshold] = {}
     threshold: Threshold = 0.5
     frames: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 5
@@ -246,6 +247,9 @@ class EventsSection(Section, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.needed > self.frames:
             raise ValueError(f"needed: {self.needed} of the last {self.frames} frames (`frames`) is never")
+        for name, patterns in self.groups.items():
+            if not patterns:
+                raise ValueError(f"groups: `{name}` has no labels in it")
         check_threshold("threshold", self.threshold)
         for pattern, threshold in self.labels.items():
             check_threshold("labels", threshold, f"`{pattern}`: ")
@@ -256,13 +260,13 @@ class EventsSection(Section, frozen=True, kw_only=True):
         ]
         if given and not self.enabled:
             raise ValueError(
-                f'{given[0]}: no label is watched; name some in `allow` (["*"]: all) or in `labels`'
+                f'{given[0]}: no label is watched; name some in `allow` (["*"]: all), `groups` or `labels`'
             )
 
     @property
     def enabled(self) -> bool:
         """Whether any label is watched."""
-        return bool(self.allow or self.labels)
+        return bool(self.allow or self.groups or self.labels)
 
 
 class SavingSection(Section, frozen=True, kw_only=True):
@@ -298,4 +302,4 @@ class Config(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.saving.folder and not self.events.enabled:
-            raise ValueError("saving.folder: no label is watched; name some in events.allow or events.labels")
+            raise ValueError("saving.folder: no label is watched; name some in `events`")

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from incv3d.sightings import Reason, Sighting, Sightings
 from incv3d.sinks.labelled import Shot
 from incv3d.sinks.picture_folder import PictureFolder
 from incv3d.sinks.saving import FrameSaver
-from incv3d.watchlist import watched_outputs
+from incv3d.watchlist import Watchlist, read_watchlist
 
 LOG = logging.getLogger(__name__)
 WORDS = {
@@ -36,6 +37,7 @@ WORDS = {
 class Announcer:
     """Follows the results of every source, and tells what enters and what leaves. Threads may share one.
 
+    :param watchlist: whose groups are added to each result.
     :param silence_s: after so long without a frame of a source, what was there has left.
     :param with_zmq: whether frames that arrived over ZeroMQ count.
     :param publish: takes the topic and the bytes of an event.
@@ -45,6 +47,7 @@ class Announcer:
 
     def __init__(
         self,
+        watchlist: Watchlist,
         sightings: Sightings,
         silence_s: float,
         with_zmq: bool,
@@ -54,6 +57,7 @@ class Announcer:
         model: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._watchlist = watchlist
         self._sightings = sightings
         self._silence_s = silence_s
         self._with_zmq = with_zmq
@@ -72,11 +76,12 @@ class Announcer:
         if not result.ok or frame is None or (result.source == wire.SOURCE and not self._with_zmq):
             return
         now = self._clock()
+        seen = replace(result, predictions=self._watchlist.with_groups(result.predictions))
         with self._lock:
-            sightings = self._sightings.observe(result, frame.captured, now)
+            sightings = self._sightings.observe(seen, frame.captured, now)
             self._tell(sightings)
             if self._saving.when == "match":
-                labels = self._sightings.matches(result)
+                labels = self._sightings.matches(seen)
             else:
                 labels = tuple(each.prediction for each in sightings if each.happening == "entered")
             if labels:
@@ -165,19 +170,20 @@ def open_announcer(
     section, saving = config.events, config.saving
     if not section.enabled:
         return None
-    watched = watched_outputs(section, labels, model)
+    watchlist = read_watchlist(section, labels, model)
+    watched = watchlist.thresholds
     _warn_of_blind_spot(min(threshold.leave for threshold in watched.values()), config.model.top_k)
     saver = None
     if saving.folder:
-        path = Path(saving.folder)
-        folder = PictureFolder(path, saving.max_files, saving.max_bytes, saving.min_free_bytes)
+        folder = PictureFolder(Path(saving.folder), saving.max_files, saving.max_bytes, saving.min_free_bytes)
         saver = FrameSaver(folder, on_death)
         saver.start()
-    LOG.info("events: %d labels are watched%s", len(watched), f", pictures go to {path}" if saver else "")
+    kept = f", pictures go to {saving.folder}" if saver else ""
+    LOG.info("events: %d labels and groups are watched%s", len(watched), kept)
     sightings = Sightings(watched, section.frames, section.needed)
     source = config.source
     silence_s = max(section.silence_s, 3 * source.gap_s, source.patience_s)
-    return Announcer(sightings, silence_s, section.zmq, publish, saver, saving, model)
+    return Announcer(watchlist, sightings, silence_s, section.zmq, publish, saver, saving, model)
 
 
 def _warn_of_blind_spot(lowest: float, top_k: int) -> None:
