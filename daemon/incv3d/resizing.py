@@ -148,6 +148,13 @@ def upright(picture: Picture, orientation: int) -> Picture:
     return picture
 
 
+def orientation_of_both(first: int, second: int) -> int:
+    """The EXIF orientation that turns a picture as `first` does, and then as `second` does."""
+    corners = np.arange(4, dtype=np.uint8).reshape(2, 2, 1)
+    wanted = upright(upright(corners, first), second)
+    return next(each for each in range(1, 9) if np.array_equal(upright(corners, each), wanted))
+
+
 def cut(picture: Picture, region: Region | None) -> Picture:
     """The pixels of `region`, or all of them; a view."""
     if region is None:

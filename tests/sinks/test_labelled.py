@@ -5,15 +5,16 @@ from __future__ import annotations
 import io
 import json
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageOps
 
 from doubles import jpeg
-from incv3d.frames import Encoding, Frame, Prediction
+from incv3d.frames import Encoding, Frame, Prediction, Region
 from incv3d.sinks.labelled import Kept, Shot, rendered, stem, with_exif
 
 NOON = 1_767_268_800.25
@@ -90,6 +91,42 @@ def test_a_jpeg_has_its_labels_in_exif_and_its_pixels_are_untouched_to_the_bit()
             {"index": 387, "synset": "n02509815", "label": "lesser panda", "score": 0.0079},
         ],
     }
+
+
+def test_the_region_that_was_classified_is_written_down_and_the_picture_stays_whole() -> None:
+    data = jpeg(64, 48)
+    part = shot(data)
+    part = replace(part, frame=replace(part.frame, source="camera.feeder", region=Region(0.5, 0, 0.25, 1)))
+    kept = rendered(part)
+    assert opened(kept).size == (64, 48) and scan(kept.data) == scan(data)
+    assert facts(kept)["source"] == "camera.feeder"
+    assert facts(kept)["region"] == {"x": 0.5, "y": 0, "width": 0.25, "height": 1}
+
+
+@pytest.mark.parametrize("own", [None, 1, 3, 6])
+@pytest.mark.parametrize("transform", ["none", "hflip", "vflip", "rotate90", "rotate180", "rotate270"])
+def test_a_picture_that_is_turned_before_it_is_classified_is_shown_upright(own, transform) -> None:
+    data = jpeg(64, 48)
+    if own:
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = own
+        out = io.BytesIO()
+        Image.open(io.BytesIO(data)).save(out, "JPEG", quality="keep", exif=exif)
+        data = out.getvalue()
+    turned = shot(data)
+    turned = replace(turned, frame=replace(turned.frame, transform=transform))
+    shown = np.asarray(ImageOps.exif_transpose(opened(rendered(turned))))
+    before = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    how = {
+        "hflip": Image.Transpose.FLIP_LEFT_RIGHT,
+        "vflip": Image.Transpose.FLIP_TOP_BOTTOM,
+        "rotate90": Image.Transpose.ROTATE_270,  # Pillow counts counterclockwise
+        "rotate180": Image.Transpose.ROTATE_180,
+        "rotate270": Image.Transpose.ROTATE_90,
+    }
+    assert before
+    expected = before.transpose(how[transform]) if transform != "none" else before
+    assert np.array_equal(shown, np.asarray(expected))
 
 
 def test_jfif_stays_the_first_segment_and_exif_is_the_next() -> None:

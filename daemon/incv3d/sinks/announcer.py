@@ -182,7 +182,8 @@ def open_announcer(
     LOG.info("events: %d labels and groups are watched%s", len(watched), kept)
     sightings = Sightings(watched, section.frames, section.needed)
     source = config.source
-    silence_s = max(section.silence_s, 3 * source.gap_s, source.patience_s)
+    seldom_s = source.unchanged_max_s if source.skip_unchanged else 0.0
+    silence_s = max(section.silence_s, 3 * source.gap_s, 3 * seldom_s, source.patience_s)
     return Announcer(watchlist, sightings, silence_s, section.zmq, publish, saver, saving, model)
 
 

@@ -17,6 +17,7 @@ from PIL import ExifTags, Image
 
 from incv3d.announcement import precise_timestamp
 from incv3d.frames import Frame, PictureFormat, Prediction, picture_format
+from incv3d.resizing import ORIENTATIONS, orientation_of_both
 
 JPEG_QUALITY = 90
 LONGEST_LABEL = 60
@@ -65,13 +66,14 @@ def stem(shot: Shot) -> str:
 
 def rendered(shot: Shot) -> Kept:
     """The picture as it came, with its labels in EXIF where it is a JPEG; raw pixels become a JPEG."""
-    said = json.dumps(_facts(shot), separators=(",", ":"))
     frame = shot.frame
+    said = json.dumps(_facts(shot), separators=(",", ":"))
+    turned = ORIENTATIONS[frame.transform]
     data = encoded(frame) if frame.encoding in ("rgb24", "bgr24", "gray8") else bytes(frame.data)
     format_ = picture_format(data)
     assert format_, "a frame that was classified is a picture"
     suffix = SUFFIXES[format_]
-    if format_ == "jpeg" and (labelled := with_exif(data, _summary(shot), said, shot.at_unix_s)):
+    if format_ == "jpeg" and (labelled := with_exif(data, _summary(shot), said, shot.at_unix_s, turned)):
         return Kept(suffix, labelled)
     return Kept(suffix, data, said.encode() + b"\n")
 
@@ -87,11 +89,12 @@ def encoded(frame: Frame) -> bytes:
     return data
 
 
-def with_exif(jpeg: bytes, description: str, comment: str, at_unix_s: float) -> bytes | None:
+def with_exif(jpeg: bytes, description: str, comment: str, at_unix_s: float, turned: int = 1) -> bytes | None:
     """`jpeg` with a description, a comment in ASCII and a time in its EXIF; nothing else of it is touched.
 
     EXIF that it has is kept, apart from a thumbnail, and its own time of capture goes over `at_unix_s`.
 
+    :param turned: the orientation that makes it upright, beyond what its own EXIF says.
     :returns: None when that cannot be done: its segments or its EXIF are damaged, or there is no room.
     """
     try:
@@ -104,6 +107,9 @@ def with_exif(jpeg: bytes, description: str, comment: str, at_unix_s: float) -> 
             if old:
                 exif.load(jpeg[old[0] + 4 : old[1]])
             _describe(exif, description, comment, at_unix_s)
+            if turned != 1:
+                own = exif.get(ExifTags.Base.Orientation, 1)
+                exif[ExifTags.Base.Orientation] = orientation_of_both(own, turned)
             payload = exif.tobytes()
     except (struct.error, OSError, ValueError, SyntaxError, TypeError, KeyError, OverflowError, IndexError):
         return None  # Pillow raises all of these on damaged EXIF
@@ -156,9 +162,13 @@ def _summary(shot: Shot) -> str:
 
 
 def _facts(shot: Shot) -> dict[str, Any]:
+    frame = shot.frame
     return {
         "v": 1,
-        "source": shot.frame.source,
+        "source": frame.source,
+        # The picture is the whole one, as it was captured; this is what was classified of it.
+        **({"region": asdict(frame.region)} if frame.region else {}),
+        **({"transform": frame.transform} if frame.transform != "none" else {}),
         "at": precise_timestamp(shot.at_unix_s),
         "why": shot.why,
         "model": shot.model,
