@@ -12,6 +12,7 @@ from pathlib import Path
 
 from linuxpy.video.device import (
     BufferFlag,
+    BufferType,
     Capability,
     Device,
     FrameSizeType,
@@ -105,8 +106,13 @@ def usable_formats(device: Device) -> list[PixelFormat]:
     info = device.info
     if Capability.VIDEO_CAPTURE not in info.device_capabilities or info.driver in NO_CAMERAS:
         return []
-    offered = {each.pixel_format for each in info.formats}
+    offered = set(_offered(device))
     return [format_ for format_ in FORMATS if format_ in offered]
+
+
+def _offered(device: Device) -> list[PixelFormat]:
+    """What it captures in. ``info.formats`` would ask for overlays' formats too, and fails where a driver has any."""
+    return [each.pixel_format for each in device.info.buffer_formats(BufferType.VIDEO_CAPTURE)]
 
 
 def sizes(device: Device, format_: PixelFormat) -> list[tuple[int, int]]:
@@ -181,7 +187,7 @@ class V4l2Source:
         self._device.open()
         formats = usable_formats(self._device)
         if not formats:
-            offered = ", ".join(each.pixel_format.human_str() for each in self._device.info.formats)
+            offered = ", ".join(each.human_str() for each in _offered(self._device))
             raise SourceError(
                 f"{self._path}: none of its formats can be used ({offered or 'it captures none'})"
             )
