@@ -111,7 +111,7 @@ def usable_formats(device: Device) -> list[PixelFormat]:
 
 
 def _offered(device: Device) -> list[PixelFormat]:
-    """What it captures in. ``info.formats`` would ask for overlays' formats too, and fails where a driver has any."""
+    """What it captures in. ``info.formats`` asks for overlays' formats too, and fails where there are any."""
     return [each.pixel_format for each in device.info.buffer_formats(BufferType.VIDEO_CAPTURE)]
 
 
@@ -175,6 +175,7 @@ class V4l2Source:
         self._interrupted = threading.Event()
         self._sequence: int | None = None
         self._device = Device(path)
+        self._capture = VideoCapture(self._device, size=BUFFERS)
         try:
             self._start(size, fps, controls)
         except Exception as error:
@@ -191,7 +192,6 @@ class V4l2Source:
             raise SourceError(
                 f"{self._path}: none of its formats can be used ({offered or 'it captures none'})"
             )
-        self._capture = VideoCapture(self._device, size=BUFFERS)
         width, height = choose_size(sizes(self._device, formats[0]), size)
         self._capture.set_format(width, height, formats[0])
         if fps:
@@ -221,8 +221,6 @@ class V4l2Source:
         """
         if self._interrupted.wait(max(0.0, after - time.monotonic())):
             return None
-        if after:
-            self._sequence = None  # what the driver dropped meanwhile was not lost
         while not self._interrupted.is_set():
             try:
                 taken = self._capture.buffer.frame_reader.read(WAKE_S)
@@ -235,13 +233,14 @@ class V4l2Source:
 
     def _frame(self, taken: V4l2Frame, after: float) -> Frame | None:
         """None for a frame of before `after`, and for a damaged one, which counts as lost."""
-        if self._sequence is not None:
-            self.lost_frames += max(0, taken.frame_nb - self._sequence - 1)
-        self._sequence = taken.frame_nb
         now = time.monotonic()
         captured = time_of(taken, now)
         if captured < after:
+            self._sequence = None  # what the driver drops while nothing is wanted is not lost
             return None
+        if self._sequence is not None:
+            self.lost_frames += max(0, taken.frame_nb - self._sequence - 1)
+        self._sequence = taken.frame_nb
         content = content_of(taken)
         if content is None:
             self.lost_frames += 1
@@ -263,13 +262,17 @@ class V4l2Source:
         self._interrupted.set()
 
     def close(self) -> None:
-        """Stop the stream and close the device, as far as it is still there."""
-        for close in (getattr(self, "_capture", None), self._device):
-            if close:
-                try:
-                    close.close()
-                except (OSError, V4L2Error, ValueError) as error:
-                    LOG.debug("closing %s: %s", self._path, error)
+        """Stop the stream, let go of the driver's buffers and close the device, whatever is still there.
+
+        A buffer that stays mapped keeps the device open: one that was unplugged then cannot come back under
+        its name.
+        """
+        capture = self._capture
+        for close in (*((capture.stream_off, capture.disarm) if capture.buffer else ()), self._device.close):
+            try:
+                close()
+            except (OSError, V4L2Error, ValueError) as error:
+                LOG.debug("closing %s: %s", self._path, error)
 
 
 def list_cameras(dev: Path = DEV) -> Iterator[FoundCamera]:
