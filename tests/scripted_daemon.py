@@ -2,7 +2,7 @@
 
 A frame says by its id what is to happen to it: ``hang-run`` and ``hang-decode`` never return, as if they hung
 in a library; ``fail-run`` and ``fail-decode`` raise; ``die-decode`` ends the thread; every other id is
-classified, in RUN_MS milliseconds.
+classified, in RUN_MS milliseconds. A model that the configuration calls ``broken`` fails its golden check.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ import numpy as np
 from doubles import TwoLabels
 from incv3d.classifier import Classifier
 from incv3d.cli.run import leave, set_up_logging
-from incv3d.config import Config, load_config
+from incv3d.config import Config, LoadedConfig, load_config
 from incv3d.daemon import Daemon
 from incv3d.frames import Frame
+from incv3d.golden import GoldenMismatch
 from incv3d.loading import Loaded
 from incv3d.models.store import ModelStore
 from incv3d.paths import latency_log_path
@@ -84,20 +85,31 @@ class ScriptedPreprocessor(Preprocessor):
 
 
 def main() -> None:
-    config = load_config(sys.argv[1]).config
+    def read() -> LoadedConfig:
+        return load_config(sys.argv[1])
+
+    config = read().config
     set_up_logging(config.daemon.log_level)
     run_s = float(sys.argv[2]) / 1000 if len(sys.argv) > 2 else 0.0
 
     def load(
         config: Config, store: ModelStore, warmup_runs: int, *, fetch: Callable[[str], None] | None
     ) -> Loaded:
+        name = config.model.name
+        if name == "broken":
+            raise GoldenMismatch("broken is not the model it should be")
         script = Script(config, run_s)
         classifier = Classifier(ScriptedPreprocessor(script, config), script, TwoLabels(), top_k=2)
-        return Loaded(classifier, "scripted", script.facts, WarmUp((run_s * 1000,), settled=True))
+        return Loaded(
+            classifier,
+            "scripted" if name == "auto" else name,
+            script.facts,
+            WarmUp((run_s * 1000,), settled=True),
+        )
 
     log_path = latency_log_path(config.latency.log, os.environ)
     store = ModelStore(Path(os.environ["STATE_DIRECTORY"]))
-    leave(Daemon(config, store, log_path, Notifier(os.environ), load).run())
+    leave(Daemon(config, store, log_path, Notifier(os.environ), read, load).run())
 
 
 if __name__ == "__main__":

@@ -81,6 +81,12 @@ class Line:
         self.pipeline.start()
         return self
 
+    def replace(self) -> ScriptedSession:
+        """Put another Session in the place of this one; returns that."""
+        new = ScriptedSession()
+        self.pipeline.replace(Classifier(self.decoder, new, TwoLabels(), top_k=1))
+        return new
+
     def send(self, name: str, deadline: float | None = None) -> None:
         frame = Frame("zmq", b"x", None, 0.0, 0.0, id=name, deadline=deadline, ticket=1)
         assert self.mailbox.offer(frame) is None
@@ -322,3 +328,38 @@ def test_an_unchanged_camera_does_not_hold_up_requests_nor_the_session_its_frame
     works.session.release(2)
     assert [works.next().id, works.next().id] == [50, "request"]
     assert works.session.runs == 2
+
+
+def test_a_new_session_takes_the_next_frame_and_the_old_one_ends_its_own(line) -> None:
+    works = line(held=True)
+    works.send("old")
+    assert works.session.running.wait(SOON_S)
+    new = works.replace()
+    works.send("new")
+    assert not works.session.closed, "closed while it runs"
+    works.session.release()
+    results = {result.id: result for result in (works.next(), works.next())}
+    assert len(results["old"].predictions) == 2 and len(results["new"].predictions) == 1
+    assert (works.session.runs, new.runs) == (1, 1)
+    works.mailbox.close()
+    assert works.drained.wait(SOON_S) and works.session.closed and new.closed
+
+
+def test_a_session_that_is_replaced_while_it_idles_is_closed(line) -> None:
+    works = line()
+    works.send("old")
+    assert works.next().ok
+    new = works.replace()
+    works.send("new")
+    assert works.next().ok and new.runs == 1
+    works.mailbox.close()
+    assert works.drained.wait(SOON_S) and works.session.closed
+
+
+def test_frames_that_come_while_sessions_are_replaced_are_all_classified(line) -> None:
+    works = line()
+    for number in range(50):
+        works.send(str(number))
+        works.replace()
+    assert all(works.next().ok for _ in range(50))
+    assert not works.deaths.qsize()

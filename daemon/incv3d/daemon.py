@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from incv3d import __version__, wire
+from incv3d import wire
 from incv3d.classifier import Classifier
-from incv3d.config import Config
+from incv3d.config import Config, LoadedConfig, SourceSection
 from incv3d.errors import Incv3dError
 from incv3d.events import EventQueue
 from incv3d.frames import Refusal, Result
@@ -27,14 +27,16 @@ from incv3d.mailbox import Mailbox
 from incv3d.models.store import ModelStore
 from incv3d.motion import ChangeTest
 from incv3d.pipeline import Pipeline
+from incv3d.reload import Reload, Reloader, described
 from incv3d.sinks.announcer import Announcer, open_announcer
 from incv3d.sinks.latency_log import LatencyLog, start_line, summary_line
-from incv3d.sources import Capture, Pace, source_opener
+from incv3d.sources import Capture, OpenSource, Pace, source_opener
 from incv3d.sources.images import demo_folder
-from incv3d.status import info, stats, status_line
+from incv3d.status import info, start_facts, stats, status_line
 from incv3d.systemd import Notifier
 from incv3d.watch import Stall, StallWatch
 from incv3d.watchdog import Watchdog
+from incv3d.watchlist import read_watchlist
 
 LOG = logging.getLogger(__name__)
 GIVE_BACK_EVERY_S = 30.0
@@ -49,6 +51,10 @@ FAILED = 1
 HUNG = os.EX_SOFTWARE
 """The exit status when a thread hangs: 70."""
 STOPPING = "the daemon is stopping"
+SAVING_S = 2.0
+"""How long the last pictures of the old configuration may take to be written."""
+SOURCE_CLOSES_S = 2.0
+"""How long a source has to let go of its camera before the next one is opened, which tries again anyway."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -77,7 +83,14 @@ class Died:
     error: BaseException
 
 
-Event = Ready | Drained | SourceEnded | Died
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """The configuration was read again; None: the old one stays."""
+
+    reload: Reload | None
+
+
+Event = Ready | Drained | SourceEnded | Died | Reloaded
 
 
 class Loader(Protocol):
@@ -96,6 +109,7 @@ class Daemon:
 
     :param log_path: the latency log.
     :param notifier: tells systemd how it goes.
+    :param read: reads the configuration again, as it was read at the start.
     :param load: makes the classifier, in the thread that will run it.
     """
 
@@ -105,6 +119,7 @@ class Daemon:
         store: ModelStore,
         log_path: Path,
         notifier: Notifier,
+        read: Callable[[], LoadedConfig],
         load: Loader = load_classifier,
     ) -> None:
         self._config = config
@@ -118,6 +133,7 @@ class Daemon:
         self._state = "starting"
         self._ailment = ""  # what is wrong, for as long as something is
         section = config.latency
+        self._next_line = self._started + section.interval_s
         self._latency = RollingLatency(section.window_s, section.window_frames, self._started)
         self._latency_log = LatencyLog(log_path, section.max_bytes, section.keep)
         door = config.intake
@@ -133,8 +149,6 @@ class Daemon:
             self._watchdog.complete,
             self._died,
         )
-        source = config.source
-        changes = ChangeTest(source.change_threshold, source.unchanged_max_s)
         self._pipeline = Pipeline(
             self._mailbox,
             self._load,
@@ -142,11 +156,15 @@ class Daemon:
             on_ready=lambda: self._events.put(Ready()),
             on_drained=lambda: self._events.put(Drained()),
             on_death=self._died,
-            changes=changes if source.skip_unchanged else None,
+            changes=change_test(config.source),
             on_skipped=lambda: self._count(SKIPPED),
         )
         self._watch = StallWatch([self._intake.work, *self._pipeline.works], config.session.run_limit_s)
         self._captures: list[Capture] = []
+        self._reloader = Reloader(
+            read, self._load_by, self._check, on_done=lambda reload: self._events.put(Reloaded(reload))
+        )
+        self._reload_wanted = self._reloading = False
 
     def run(self) -> int:
         """Start, serve until a signal or a death, stop; returns the exit status.
@@ -161,11 +179,16 @@ class Daemon:
             return self._stop(self._main_loop())
 
     def _start(self) -> None:
-        section = self._config.source
-        opener = source_opener(section)
+        opener = source_opener(self._config.source)
         self._intake.open()
         self._intake.start()
+        self._make_capture(opener)
+        self._pipeline.start()
+        self._notifier.status("loading the model")
+
+    def _make_capture(self, opener: OpenSource | None) -> None:
         if opener:
+            section = self._config.source
             pace = Pace(section.gap_s, section.every_frame, section.patience_s)
             end = lambda name: self._events.put(SourceEnded(name))  # noqa: E731
             dropped = lambda: self._count(DROPPED)  # noqa: E731
@@ -175,15 +198,12 @@ class Daemon:
             )
             if regions:
                 LOG.info("source %s: regions %s", name, ", ".join(regions))
-        self._pipeline.start()
-        self._notifier.status("loading the model")
 
     def _main_loop(self) -> int:
-        next_line = time.monotonic() + self._config.latency.interval_s
         next_look = time.monotonic()
         next_give_back = next_look + GIVE_BACK_EVERY_S
         while True:
-            event = self._events.get(min(next_line, next_look) - time.monotonic())
+            event = self._events.get(min(self._next_line, next_look) - time.monotonic())
             match event:
                 case None:
                     now = time.monotonic()
@@ -199,17 +219,23 @@ class Daemon:
                     if now >= next_give_back:
                         next_give_back = now + GIVE_BACK_EVERY_S
                         give_back()
-                    if now >= next_line:
-                        next_line = max(next_line + self._config.latency.interval_s, now)
+                    if now >= self._next_line:
+                        self._next_line = max(self._next_line + self._config.latency.interval_s, now)
                         if self._state == "ready":
                             self._write_line()
                 case signal.SIGHUP:
                     self._latency_log.reopen()
+                    self._reload_wanted = True
+                    self._begin_reload()
                 case signal.Signals():
                     LOG.info("%s: stopping", event.name)
                     return 0
                 case Ready():
                     self._be_ready()
+                    self._begin_reload()
+                case Reloaded(reload):
+                    self._end_reload(reload)
+                    self._begin_reload()
                 case SourceEnded(name):
                     LOG.info("source %s has no more frames; the ZeroMQ door stays open", name)
                     if self._announcer:
@@ -221,31 +247,15 @@ class Daemon:
     def _tell_systemd(self, now: float) -> None:
         if self._state == "ready":
             self._watchdog.look()
-        elif now < self._started + LOADING_S:
+        if self._reloading or (self._state != "ready" and now < self._started + LOADING_S):
             self._notifier.extend_timeout(EXTENSION_S)
 
     def _be_ready(self) -> None:
         assert self._loaded
         self._state = "ready"
-        facts, warmup = self._loaded.facts, self._loaded.warmup
-        regions = ",".join(self._config.source.regions)
+        facts = self._loaded.facts
         self._latency_log.write(
-            start_line(
-                time.time(),
-                {
-                    "version": __version__,
-                    "model": self._loaded.model,
-                    "engine": facts.engine,
-                    "engine_version": facts.version,
-                    "precision": facts.precision,
-                    "threads": facts.threads,
-                    "import_ms": f"{facts.import_ms:.0f}",
-                    "build_ms": f"{facts.build_ms:.0f}",
-                    "warmup_runs": len(warmup.runs_ms),
-                    "warmup_ms": f"{sum(warmup.runs_ms):.0f}",
-                    **({"regions": regions} if regions else {}),
-                },
-            )
+            start_line(time.time(), "start", start_facts(self._loaded, self._config.source))
         )
         for capture in self._captures:
             capture.start()
@@ -262,6 +272,72 @@ class Daemon:
             self._config.intake.publish or "no address",
             self._latency_log.path,
         )
+
+    def _begin_reload(self) -> None:
+        """Read the configuration again, if that was asked for and its time has come."""
+        if self._reload_wanted and not self._reloading and self._state == "ready":
+            self._reload_wanted, self._reloading = False, True
+            self._notifier.reloading()
+            self._notifier.status("reading the configuration again")
+            self._reloader.begin(self._config)
+
+    def _end_reload(self, reload: Reload | None) -> None:
+        self._reloading = False
+        if reload:
+            self._apply(reload)
+        self._say_status(self._latency.summary(time.monotonic()))
+        self._notifier.ready()
+
+    def _apply(self, reload: Reload) -> None:
+        config = self._config = reload.changes.config
+        if reload.loaded:
+            self._loaded = reload.loaded
+            self._pipeline.replace(reload.loaded.classifier)
+            self._latency.restart(time.monotonic())
+            self._latency_log.write(
+                start_line(time.time(), "reload", start_facts(reload.loaded, config.source))
+            )
+        if reload.loaded or reload.changes.source:
+            self._pipeline.compare_by(change_test(config.source))
+        if reload.changes.source or reload.changes.events or reload.loaded:
+            self._replace_announcer()
+        if reload.changes.source:
+            self._replace_source(reload.open_source)
+        if "session.run_limit_s" in reload.changes.taken:
+            works = [self._intake.work, *self._pipeline.works]
+            self._watch = StallWatch(works, config.session.run_limit_s)
+        door = config.intake
+        self._mailbox.set_limits(door.queue_limit, door.queue_bytes, door.peer_limit)
+        self._intake.adjust(door)
+        self._next_line = min(self._next_line, time.monotonic() + config.latency.interval_s)
+        self._latency.resize(config.latency.window_s, config.latency.window_frames)
+        self._latency_log.resize(config.latency.max_bytes, config.latency.keep)
+        logging.getLogger().setLevel(config.daemon.log_level.upper())
+        for key, value in described(reload.changes).items():
+            LOG.info("configuration: %s is now %r", key, value)
+
+    def _check(self, config: Config, loaded: Loaded | None) -> None:
+        """Raise ConfigError if the model has not the labels that `config` names."""
+        loaded = loaded or self._loaded
+        if config.events.enabled and loaded:
+            read_watchlist(config.events, loaded.classifier.labels, loaded.model)
+
+    def _replace_announcer(self) -> None:
+        assert self._loaded
+        old, self._announcer = self._announcer, None
+        if old:
+            old.stop("reloaded")
+            old.close(SAVING_S)
+        self._announcer = self._open_announcer(self._loaded)
+
+    def _replace_source(self, opener: OpenSource | None) -> None:
+        while self._captures:
+            capture = self._captures.pop()
+            capture.close()
+            capture.wait_until_closed(SOURCE_CLOSES_S)
+        self._make_capture(opener)
+        for capture in self._captures:
+            capture.start()
 
     def _stop(self, status: int) -> int:
         """Take no more frames, answer what is in flight, refuse what waits, write the last line."""
@@ -304,14 +380,18 @@ class Daemon:
                     return False
 
     def _load(self) -> Classifier:
-        runs = self._config.session.warmup_runs
-        fetch = model_fetcher(self._config, self._store, LOG.info)
-        loaded = self._load_classifier(self._config, self._store, runs, fetch=fetch)
-        self._announcer = open_announcer(
-            self._config, loaded.classifier.labels, loaded.model, self._intake.publish, self._died
-        )
+        loaded = self._load_by(self._config)
+        self._announcer = self._open_announcer(loaded)
         self._loaded = loaded
         return loaded.classifier
+
+    def _open_announcer(self, loaded: Loaded) -> Announcer | None:
+        labels, model = loaded.classifier.labels, loaded.model
+        return open_announcer(self._config, labels, model, self._intake.publish, self._died)
+
+    def _load_by(self, config: Config) -> Loaded:
+        fetch = model_fetcher(config, self._store, LOG.info)
+        return self._load_classifier(config, self._store, config.session.warmup_runs, fetch=fetch)
 
     def _deliver(self, result: Result) -> None:
         if result.is_own:
@@ -400,3 +480,8 @@ class Daemon:
 def probe_picture() -> bytes:
     """What the watchdog has classified when nobody else asks: one of the bundled photographs."""
     return (demo_folder() / PROBE_PICTURE).read_bytes()
+
+
+def change_test(source: SourceSection) -> ChangeTest | None:
+    """What tells frames of `source` in which nothing moved; None: they are classified too."""
+    return ChangeTest(source.change_threshold, source.unchanged_max_s) if source.skip_unchanged else None

@@ -150,6 +150,10 @@ class Intake:
         """Begin to receive."""
         self._thread.start()
 
+    def adjust(self, section: IntakeSection) -> None:
+        """Handle requests by `section` from now on; its addresses and message sizes are those of before."""
+        self._section = section
+
     def status(self) -> dict[str, Any]:
         """For ``stats``: what is unanswered, what could not be answered, who was there lately."""
         since = time.monotonic() - LATELY_S

@@ -117,6 +117,19 @@ class RollingLatency:
             self._by_second[-1][1][outcome] += 1
             self._totals[outcome] += 1
 
+    def resize(self, window_s: float, window_frames: int) -> None:
+        """Let the window be another one from now on; of what it holds, what fits is kept."""
+        with self._lock:
+            self._window_s = window_s
+            self._frames = deque(self._frames, maxlen=window_frames)
+
+    def restart(self, now: float) -> None:
+        """Begin an empty window at `now` (monotonic): what follows is another model's. Totals go on."""
+        with self._lock:
+            self._started = now
+            self._frames.clear()
+            self._by_second.clear()
+
     def totals(self) -> dict[str, int]:
         """Frames since the start by outcome: ``ok``, every refusal, ``dropped``, ``skipped``."""
         with self._lock:

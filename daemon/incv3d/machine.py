@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,18 +50,62 @@ def _number(path: Path, base: int) -> int | None:
 
 
 def _rss_mb(status: Path) -> float | None:
+    return _sizes_mb(status).get("VmRSS")
+
+
+def _sizes_mb(table: Path) -> dict[str, float]:
+    """What a file of ``Name:   12345 kB`` lines says, MiB; empty where it cannot be read."""
     try:
-        lines = status.read_text("ascii", errors="replace").splitlines()
+        lines = table.read_text("ascii", errors="replace").splitlines()
     except OSError:
-        return None
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:")), None)
+        return {}
+    found = (re.fullmatch(r"(\w+):\s*(\d+) kB", line) for line in lines)
+    return {each[1]: int(each[2]) / 1024 for each in found if each}
 
 
 def available_memory_mb(proc_root: Path = Path("/proc")) -> float | None:
     """Memory that programs can still have, MiB, swap included; None where it cannot be told."""
-    try:
-        lines = (proc_root / "meminfo").read_text("ascii", errors="replace").splitlines()
-        found = {key: int(value.split()[0]) for key, _, value in (line.partition(":") for line in lines)}
-        return (found["MemAvailable"] + found["SwapFree"]) / 1024
-    except (OSError, ValueError, KeyError, IndexError):
+    found = _sizes_mb(proc_root / "meminfo")
+    if "MemAvailable" not in found:
         return None
+    return found["MemAvailable"] + found.get("SwapFree", 0.0)
+
+
+def private_memory_mb(proc_root: Path = Path("/proc")) -> float | None:
+    """What this process has for itself alone and no file holds, MiB, also where it was swapped out.
+
+    Mapped weights and libraries are not part of it: the kernel takes their pages back as it likes.
+    """
+    found = _sizes_mb(proc_root / "self" / "status")
+    return found["RssAnon"] + found.get("VmSwap", 0.0) if "RssAnon" in found else None
+
+
+def memory_limit_mb(proc_root: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """What this process may have before the kernel slows or kills it, MiB; None where it cannot be told.
+
+    The least of the machine's memory and the limits of every control group that it is in: ``memory.high``
+    and ``memory.max`` (cgroup-v2), or ``memory.limit_in_bytes`` of the first version.
+    """
+    limits = [total] if (total := _sizes_mb(proc_root / "meminfo").get("MemTotal")) else []
+    for group in _memory_groups(proc_root, cgroups):
+        for name in ("memory.high", "memory.max", "memory.limit_in_bytes"):
+            size = _number(group / name, 10)  # `max`, no limit, is no number
+            if size is not None:
+                limits.append(size / 1024 / 1024)
+    return min(limits, default=None)
+
+
+def _memory_groups(proc_root: Path, cgroups: Path) -> list[Path]:
+    """The folders of this process's control group for memory and of all above it."""
+    try:
+        lines = (proc_root / "self" / "cgroup").read_text("utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    groups = []
+    for line in lines:  # hierarchy:controllers:path, with no controllers for version 2
+        _, controllers, path = line.split(":", 2)
+        if controllers == "" or "memory" in controllers.split(","):
+            root = cgroups / controllers
+            folder = root / path.lstrip("/")
+            groups += [folder, *(each for each in folder.parents if each.is_relative_to(root))]
+    return groups

@@ -129,6 +129,11 @@ class Mailbox:
         """Peers that have requests waiting."""
         return len(self._shares)
 
+    def set_limits(self, limit: int, limit_bytes: int, peer_limit: int) -> None:
+        """Admit by other limits from now on; what waits already stays."""
+        with self._lock:
+            self._limit, self._limit_bytes, self._peer_limit = limit, limit_bytes, peer_limit
+
     def offer(self, frame: Frame) -> Refusal | None:
         """Put a request in line; returns why it was refused, or None."""
         line = self._lines[self._is_large(frame)]

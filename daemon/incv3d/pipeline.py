@@ -32,6 +32,15 @@ class _Lane:
         self.place = threading.Lock()
 
 
+class _InForce:
+    """A classifier, and the frames that still need it: decoded for one model, they are run by no other."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        self.classifier = classifier
+        self.frames = 0
+        self.replaced = False
+
+
 class Pipeline:
     """Takes frames from the mailbox and delivers one result for each, but for those that are skipped.
 
@@ -73,7 +82,9 @@ class Pipeline:
         self._on_skipped = on_skipped
         self._lanes = (_Lane("decode", large=False), _Lane("decode-large", large=True))
         self._running = Work("session", "running the Session")
-        self._ready: queue.SimpleQueue[tuple[_Lane, Prepared | None]] = queue.SimpleQueue()
+        self._ready: queue.SimpleQueue[tuple[_Lane, tuple[_InForce, Prepared] | None]] = queue.SimpleQueue()
+        self._in_force: _InForce | None = None
+        self._swap = threading.Lock()
         self._run_started: float | None = None
         self._run_s = self._decode_s = 0.0
         self.failures_in_a_row = 0
@@ -88,6 +99,37 @@ class Pipeline:
         """Begin: load, warm, and serve the mailbox until it is closed."""
         self._spawn(self._running.name, self._load_and_run)
 
+    def replace(self, classifier: Classifier) -> None:
+        """Let frames that are taken from now on go to `classifier`, which is warm.
+
+        Those that are at the old one are finished by it; then it is closed.
+        """
+        with self._swap:
+            old, self._in_force = self._in_force, _InForce(classifier)
+            assert old, "nothing is in force yet"
+            old.replaced = True
+            unused = not old.frames
+            self.failures_in_a_row = 0
+        if unused:
+            old.classifier.close()
+
+    def compare_by(self, changes: ChangeTest | None) -> None:
+        """Find what moved by `changes`, which has seen nothing yet, from the next frame on."""
+        self._changes = changes
+
+    def _borrow(self) -> _InForce:
+        with self._swap:
+            assert self._in_force
+            self._in_force.frames += 1
+            return self._in_force
+
+    def _give_back(self, used: _InForce) -> None:
+        with self._swap:
+            used.frames -= 1
+            unused = used.replaced and not used.frames
+        if unused:
+            used.classifier.close()
+
     def _spawn(self, name: str, work: Callable[[], None]) -> None:
         def guarded() -> None:
             try:
@@ -98,27 +140,29 @@ class Pipeline:
         threading.Thread(target=guarded, name=name, daemon=True).start()
 
     def _load_and_run(self) -> None:
-        classifier = self._load()
+        self._in_force = _InForce(self._load())
         self._on_ready()
         for lane in self._lanes:
-            self._spawn(lane.work.name, partial(self._decode_frames, classifier, lane))
+            self._spawn(lane.work.name, partial(self._decode_frames, lane))
         try:
-            self._run_frames(classifier)
+            self._run_frames()
         finally:
-            classifier.session.close()
+            self._in_force.classifier.close()
         self._on_drained()
 
-    def _run_frames(self, classifier: Classifier) -> None:
+    def _run_frames(self) -> None:
         open_lanes = len(self._lanes)
         while open_lanes:
-            lane, prepared = self._ready.get()
-            if prepared is None:
+            lane, decoded = self._ready.get()
+            if decoded is None:
                 open_lanes -= 1
                 continue
+            in_force, prepared = decoded
             lane.place.release()
             with self._running:
                 if not self._has_expired(prepared.frame):
-                    self._deliver(self._timed_run(classifier, prepared))
+                    self._deliver(self._timed_run(in_force.classifier, prepared))
+            self._give_back(in_force)
             if self.failures_in_a_row >= FAILURES_IN_A_ROW:
                 raise SessionError(f"the Session failed {self.failures_in_a_row} times in a row")
 
@@ -156,24 +200,28 @@ class Pipeline:
         self.failures_in_a_row = 0
         return result
 
-    def _decode_frames(self, classifier: Classifier, lane: _Lane) -> None:
+    def _decode_frames(self, lane: _Lane) -> None:
         lane.place.acquire()
         while (frame := self._mailbox.take(lane.large, self._cameras_from)) is not None:
+            in_force = self._borrow()
             with lane.work:
-                prepared = None if self._has_expired(frame) else self._prepare(classifier, frame)
+                prepared = None if self._has_expired(frame) else self._prepare(in_force.classifier, frame)
             if prepared:
                 if frame.ticket is None:
                     self._decode_s = prepared.decode_ms / 1000
-                self._ready.put((lane, prepared))
+                self._ready.put((lane, (in_force, prepared)))
                 lane.place.acquire()
+            else:
+                self._give_back(in_force)
         self._ready.put((lane, None))
 
     def _prepare(self, classifier: Classifier, frame: Frame) -> Prepared | None:
         try:
             # A request is answered, and the daemon's own frame proves that the Session works.
-            if self._changes is None or frame.ticket is not None or frame.source == OWN:
+            changes = self._changes
+            if changes is None or frame.ticket is not None or frame.source == OWN:
                 return classifier.prepare(frame)
-            is_news = partial(self._changes.is_news, frame.source, self._clock())
+            is_news = partial(changes.is_news, frame.source, self._clock())
             if prepared := classifier.prepare_if(is_news, frame):
                 return prepared
             self._on_skipped()
@@ -188,8 +236,8 @@ class Pipeline:
 
     def _forget(self, frame: Frame) -> None:
         """Let the next frame of its source be classified although it may be like this one, which was not."""
-        if self._changes:
-            self._changes.forget(frame.source)
+        if changes := self._changes:
+            changes.forget(frame.source)
 
     def _has_expired(self, frame: Frame) -> bool:
         now = self._clock()

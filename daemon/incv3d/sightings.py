@@ -17,9 +17,9 @@ from typing import Literal
 from incv3d.frames import Prediction, Result
 
 Happening = Literal["entered", "left"]
-Reason = Literal["unseen", "silent", "ended", "stopping"]
+Reason = Literal["unseen", "silent", "ended", "stopping", "reloaded"]
 """Why a label has left: it is not seen any more; or nobody can see whether it is, as its source has had no
-frame classified for long, has no more frames, or the daemon stops."""
+frame classified for long, has no more frames, or the daemon stops or has another configuration."""
 
 
 @dataclass(frozen=True, slots=True)

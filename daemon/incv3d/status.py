@@ -65,6 +65,24 @@ def stats(
     }
 
 
+def start_facts(loaded: Loaded, source: SourceSection) -> dict[str, object]:
+    """What runs, and what getting it warm took, for the latency log."""
+    facts, warmup = loaded.facts, loaded.warmup
+    return {
+        "version": __version__,
+        "model": loaded.model,
+        "engine": facts.engine,
+        "engine_version": facts.version,
+        "precision": facts.precision,
+        "threads": facts.threads,
+        "import_ms": f"{facts.import_ms:.0f}",
+        "build_ms": f"{facts.build_ms:.0f}",
+        "warmup_runs": len(warmup.runs_ms),
+        "warmup_ms": f"{sum(warmup.runs_ms):.0f}",
+        **({"regions": ",".join(source.regions)} if source.regions else {}),
+    }
+
+
 def status_line(loaded: Loaded, summary: Summary, sources: Sequence[SourceStatus]) -> str:
     """How it is going, for ``systemctl status``."""
     facts = loaded.facts

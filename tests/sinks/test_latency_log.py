@@ -38,7 +38,7 @@ def test_what_cannot_be_known_is_na() -> None:
 
 def test_values_with_spaces_and_quotes_are_quoted() -> None:
     assert logfmt({"a": 'x "y"\nz', "b": "", "c": None}) == 'a="x \\"y\\" z" b="" c=na'
-    assert start_line(NOON, {"model": "m"}) == "ts=2026-01-01T12:00:00Z event=start model=m"
+    assert start_line(NOON, "start", {"model": "m"}) == "ts=2026-01-01T12:00:00Z event=start model=m"
 
 
 @pytest.mark.parametrize("keep", [0, 1, 3])

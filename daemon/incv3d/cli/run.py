@@ -44,9 +44,10 @@ def run(
 ) -> None:
     """Warm the Session and serve: frames from ZeroMQ and the configured source.
 
-    Ctrl-C or SIGTERM ends it cleanly, a second Ctrl-C at once; SIGHUP reopens the latency log.
+    Ctrl-C or SIGTERM ends it cleanly, a second Ctrl-C at once. SIGHUP reopens the
+    latency log and has the configuration read again: what it can it takes, the rest it says.
     """
-    from incv3d.config import load_config
+    from incv3d.config import ConfigError, LoadedConfig, load_config
 
     overrides = {
         "model.name": model_name,
@@ -61,13 +62,25 @@ def run(
         from incv3d.sources import source_of
 
         overrides |= source_of(source_path)
-    loaded = load_config(config_path, overrides=overrides)
-    if demo and loaded.config.source.type == "none":
-        from incv3d.sources.images import demo_folder
 
-        demo_source = {"source.type": "images", "source.path": str(demo_folder()), "source.name": "demo"}
-        loaded = load_config(config_path, overrides=overrides | demo_source)
+    def read() -> LoadedConfig:
+        loaded = load_config(config_path, overrides=overrides)
+        if demo and loaded.config.source.type == "none":
+            from incv3d.sources.images import demo_folder
+
+            demo_source = {"source.type": "images", "source.path": str(demo_folder()), "source.name": "demo"}
+            loaded = load_config(config_path, overrides=overrides | demo_source)
+        return loaded
+
+    loaded = read()
     config = loaded.config
+
+    def reread() -> LoadedConfig:
+        found = read()
+        if found.path != loaded.path:
+            raise ConfigError(f"the configuration was {loaded.origin}, and is now {found.origin}")
+        return found
+
     set_up_logging(config.daemon.log_level)
     logging.getLogger("incv3d").info("configuration: %s", loaded.origin)
 
@@ -82,7 +95,7 @@ def run(
     state = state_directory(os.environ)
     log_path = latency_log_path(config.latency.log, os.environ)
     notifier = Notifier(os.environ)
-    leave(Daemon(config, open_store(config, state), log_path, notifier).run())
+    leave(Daemon(config, open_store(config, state), log_path, notifier, reread).run())
 
 
 def leave(status: int) -> NoReturn:

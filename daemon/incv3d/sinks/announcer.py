@@ -31,6 +31,7 @@ WORDS = {
     "silent": ", as no frame of it was classified for long",
     "ended": ", as it has no more frames",
     "stopping": ", as the daemon stops",
+    "reloaded": ", as the configuration is another one",
 }
 
 
@@ -96,9 +97,9 @@ class Announcer:
         """`source`, with all its regions, has no more frames."""
         self._end_all("ended", lambda name: name == source or name.startswith(f"{source}."))
 
-    def stop(self) -> None:
-        """The daemon stops: nobody will know what is there."""
-        self._end_all("stopping", lambda name: True)
+    def stop(self, reason: Reason = "stopping") -> None:
+        """Everything leaves: the daemon stops, or another announcer begins anew."""
+        self._end_all(reason, lambda name: True)
 
     def close(self, timeout_s: float) -> None:
         """Have the last pictures written."""

@@ -20,9 +20,9 @@ def timestamp(unix_s: float) -> str:
     return datetime.fromtimestamp(unix_s, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def start_line(unix_s: float, facts: Mapping[str, object]) -> str:
-    """The first line of a start: what runs, and what getting it warm took."""
-    fields = {"ts": timestamp(unix_s), "event": "start", **facts}
+def start_line(unix_s: float, event: str, facts: Mapping[str, object]) -> str:
+    """The first line of a `start`, or after a `reload`: what runs, and what getting it warm took."""
+    fields = {"ts": timestamp(unix_s), "event": event, **facts}
     return logfmt(fields)
 
 
@@ -113,6 +113,10 @@ class LatencyLog:
         if self._failing:
             LOG.warning("%s: is written again", self.path)
         self._failing = False
+
+    def resize(self, max_bytes: int, keep: int) -> None:
+        """Rotate by another size, and keep another number, from now on."""
+        self._max_bytes, self._keep = max_bytes, keep
 
     def reopen(self) -> None:
         """Let go of the file; the next line opens it anew (for logrotate)."""

@@ -130,6 +130,11 @@ class Capture:
                 self._attempt.stop()
             self._changed.notify_all()
 
+    def wait_until_closed(self, timeout_s: float) -> bool:
+        """Wait until a closed capture has let go of its source; False when that takes longer."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._attempt is None or self._attempt.ended, timeout_s)
+
     def status(self) -> SourceStatus:
         """How the source is now."""
         with self._changed:

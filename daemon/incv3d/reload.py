@@ -1,0 +1,182 @@
+"""The configuration is read again while the daemon runs: what has changed, and what that takes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from incv3d.config import Config, LoadedConfig
+from incv3d.errors import Incv3dError
+from incv3d.loading import Loaded
+from incv3d.machine import available_memory_mb, memory_limit_mb, private_memory_mb
+from incv3d.sources import OpenSource, source_opener
+
+LOG = logging.getLogger(__name__)
+NEW_SESSION = ("model.name", "model.top_k", "custom.", "session.engine", "session.preprocess",
+               "session.threads", "intake.max_pixels")  # fmt: skip
+"""Keys, or sections, for which the model is loaded anew, beside the one that runs."""
+NEW_SOURCE = ("source.",)
+"""... for which the source is closed and opened again."""
+AT_ONCE = ("model.fetch_wait_s", "session.warmup_runs", "session.run_limit_s", "intake.queue_limit",
+           "intake.peer_limit", "intake.queue_bytes", "intake.ttl_ms", "latency.interval_s",
+           "latency.window_s", "latency.window_frames", "latency.max_bytes", "latency.keep",
+           "daemon.", "events.", "saving.")  # fmt: skip
+"""... that are in force from the next moment on. What is in none of the three takes a restart."""
+RESTART = "systemctl restart incv3d"
+
+
+class ReloadError(Incv3dError):
+    """What the new configuration asks for cannot be had while the daemon runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """How a new configuration differs from the one in force."""
+
+    config: Config
+    """The new one, but for the keys that take a restart: they have their old values."""
+    taken: tuple[str, ...]
+    """The keys that change now, ``intake.queue_limit``."""
+    after_restart: tuple[str, ...]
+    """The keys that would change after a restart."""
+
+    @property
+    def session(self) -> bool:
+        """Whether the model must be loaded anew."""
+        return self._any(NEW_SESSION)
+
+    @property
+    def source(self) -> bool:
+        """Whether the source must be opened anew."""
+        return self._any(NEW_SOURCE)
+
+    @property
+    def events(self) -> bool:
+        """Whether other labels are watched, or kept as pictures."""
+        return self._any(("events.", "saving."))
+
+    def _any(self, keys: tuple[str, ...]) -> bool:
+        return any(key.startswith(keys) for key in self.taken)
+
+
+def compare(old: Config, new: Config) -> Changes:
+    """What `new` changes of `old` in a daemon that goes on running."""
+    before, after = msgspec.to_builtins(old), msgspec.to_builtins(new)
+    changed = [
+        (section, key)
+        for section, keys in after.items()
+        for key, value in keys.items()
+        if value != before[section][key]
+    ]
+    taken, after_restart = [], []
+    for section, key in changed:
+        name = f"{section}.{key}"
+        if name.startswith((*NEW_SESSION, *NEW_SOURCE, *AT_ONCE)):
+            taken.append(name)
+        else:
+            after_restart.append(name)
+            after[section][key] = before[section][key]
+    return Changes(msgspec.convert(after, Config), tuple(taken), tuple(after_restart))
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """A new configuration, with all that it takes at hand."""
+
+    changes: Changes
+    loaded: Loaded | None
+    """The warm Session that takes the place of the one that runs; None: that one stays."""
+    open_source: OpenSource | None
+    """What opens the new source, where it changes; None: there is to be none."""
+
+
+class Reloader:
+    """Reads the configuration and loads what it asks for in a thread of its own, so that frames go on.
+
+    :param read: reads the configuration as at the start.
+    :param load: makes a classifier as a configuration says.
+    :param check: raises ConfigError if a configuration does not fit the model that it asks for, or, for None,
+        the one that runs.
+    :param on_done: told, in that thread, what is ready to be put in place; None: everything stays as it is,
+        and the log says why.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], LoadedConfig],
+        load: Callable[[Config], Loaded],
+        check: Callable[[Config, Loaded | None], None],
+        on_done: Callable[[Reload | None], None],
+    ) -> None:
+        self._read = read
+        self._load = load
+        self._check = check
+        self._on_done = on_done
+
+    def begin(self, current: Config) -> None:
+        """Start to read; the daemon runs by `current`. To be called again only after ``on_done``."""
+        threading.Thread(target=self._run, args=(current,), name="reload", daemon=True).start()
+
+    def _run(self, current: Config) -> None:
+        reload = None
+        try:
+            reload = self._make(current)
+        except Incv3dError as error:
+            LOG.error("the new configuration is refused, the old one stays in force: %s", error)
+        except Exception:
+            # Whatever the new configuration led to, the daemon that runs by the old one goes on.
+            LOG.exception("the new configuration failed, the old one stays in force")
+        self._on_done(reload)
+
+    def _make(self, current: Config) -> Reload:
+        found = self._read()
+        changes = compare(current, found.config)
+        if not changes.taken and not changes.after_restart:
+            LOG.info("configuration: %s has no changes", found.origin)
+        if changes.after_restart:
+            keys = ", ".join(changes.after_restart)
+            LOG.warning("%s of %s: takes a restart (%s)", keys, found.origin, RESTART)
+        opener = source_opener(changes.config.source) if changes.source else None
+        loaded = None
+        if changes.session:
+            check_room(available_memory_mb(), memory_limit_mb(), private_memory_mb())
+            loaded = self._load(changes.config)
+        try:
+            self._check(changes.config, loaded)
+        except Incv3dError:
+            if loaded:
+                loaded.classifier.close()
+            raise
+        return Reload(changes, loaded, opener)
+
+
+def check_room(available_mb: float | None, limit_mb: float | None, private_mb: float | None) -> None:
+    """Raise ReloadError unless a second Session has room beside the one that runs.
+
+    It is taken to need as much as all that the process has for itself now. What cannot be told is no reason
+    against it.
+
+    :param available_mb: what the machine has free.
+    :param limit_mb: what this process may have.
+    :param private_mb: what it has for itself.
+    """
+    if private_mb is None:
+        return
+    rooms = [available_mb, None if limit_mb is None else limit_mb - private_mb]
+    room_mb = min((room for room in rooms if room is not None), default=private_mb)
+    if room_mb < private_mb:
+        raise ReloadError(
+            f"a second Session beside the one that runs would take about {private_mb:.0f} MB, "
+            f"{max(room_mb, 0):.0f} MB are free; a restart loads it alone: {RESTART}"
+        )
+
+
+def described(changes: Changes) -> dict[str, Any]:
+    """The keys that change now, with their new values, for the log."""
+    values = msgspec.to_builtins(changes.config)
+    return {key: values[key.split(".")[0]][key.split(".")[1]] for key in changes.taken}

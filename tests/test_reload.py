@@ -1,0 +1,144 @@
+"""What a new configuration changes in a daemon that goes on running."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from incv3d.config import Config, ConfigError, LoadedConfig
+from incv3d.golden import GoldenMismatch
+from incv3d.loading import Loaded
+from incv3d.reload import Reload, Reloader, ReloadError, check_room, compare, described
+
+SOON_S = 20
+
+
+def changed(**sections: dict[str, object]) -> Config:
+    return msgspec.convert(sections, Config)
+
+
+def test_nothing_changed_is_nothing_to_do() -> None:
+    changes = compare(Config(), Config())
+    assert changes.taken == changes.after_restart == () and changes.config == Config()
+    assert not changes.session and not changes.source
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "session", "source"),
+    [
+        ("model", "name", "mine", True, False),
+        ("model", "top_k", 3, True, False),
+        ("custom", "labels", "/srv/labels.txt", True, False),
+        ("session", "threads", 1, True, False),
+        ("intake", "max_pixels", 1000, True, False),
+        ("source", "width", 320, False, True),
+        ("intake", "queue_limit", 2, False, False),
+        ("latency", "interval_s", 1.0, False, False),
+        ("daemon", "log_level", "debug", False, False),
+        ("events", "allow", ["robin"], False, False),
+    ],
+)
+def test_what_changes_now(section: str, key: str, value: object, session: bool, source: bool) -> None:
+    new = changed(**{section: {key: value}})
+    changes = compare(Config(), new)
+    assert changes.taken == (f"{section}.{key}",) and changes.after_restart == ()
+    assert changes.config == new
+    assert (changes.session, changes.source) == (session, source)
+    assert described(changes) == {f"{section}.{key}": value}
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("intake", "bind", "tcp://127.0.0.1:1"),
+        ("intake", "publish", ""),
+        ("intake", "max_message_bytes", 2048),
+        ("latency", "log", "/srv/latency.log"),
+        ("model", "store", "/srv/models"),
+    ],
+)
+def test_what_takes_a_restart_keeps_its_old_value_beside_what_does_not(section, key, value) -> None:
+    new = changed(**{section: {key: value}, "daemon": {"grace_s": 3.0}})
+    changes = compare(Config(), new)
+    assert changes.after_restart == (f"{section}.{key}",) and changes.taken == ("daemon.grace_s",)
+    assert changes.config == changed(daemon={"grace_s": 3.0})
+
+
+@pytest.mark.parametrize(
+    ("available_mb", "limit_mb", "private_mb"),
+    [
+        (200.0, 500.0, 150.0),
+        (200.0, None, 150.0),
+        (None, 500.0, 150.0),
+        (None, None, 150.0),
+        (1.0, 1.0, None),
+    ],
+)
+def test_a_second_session_is_loaded_where_it_has_room(available_mb, limit_mb, private_mb) -> None:
+    check_room(available_mb, limit_mb, private_mb)
+
+
+@pytest.mark.parametrize(("available_mb", "limit_mb"), [(100.0, 500.0), (400.0, 250.0), (400.0, 50.0)])
+def test_without_room_a_restart_is_advised(available_mb: float, limit_mb: float) -> None:
+    with pytest.raises(ReloadError, match=r"take about 150 MB, .* systemctl restart incv3d"):
+        check_room(available_mb, limit_mb, 150.0)
+
+
+class Reading:
+    """A :class:`Reloader`, and what it hands over."""
+
+    def __init__(self, found: Config | Exception, error: Exception | None = None) -> None:
+        self.loads: list[Config] = []
+        self.threads: set[int] = set()
+        self._found = found
+        self._error = error
+        self._done: queue.SimpleQueue[Reload | None] = queue.SimpleQueue()
+        self.reloader = Reloader(self._read, self._load, self._check, self._done.put)
+
+    def result(self) -> Reload | None:
+        self.reloader.begin(Config())
+        return self._done.get(timeout=SOON_S)
+
+    def _read(self) -> LoadedConfig:
+        self.threads.add(threading.get_ident())
+        if isinstance(self._found, Exception):
+            raise self._found
+        return LoadedConfig(self._found, Path("incv3d.yaml"))
+
+    def _check(self, config: Config, loaded: Loaded | None) -> None:
+        if "unheard-of" in config.events.allow:
+            raise ConfigError("events.allow: unheard-of is no label")
+
+    def _load(self, config: Config) -> Loaded:
+        self.loads.append(config)
+        raise self._error or AssertionError("nothing was to be loaded")
+
+
+def test_reading_leaves_the_calling_thread_free() -> None:
+    reading = Reading(changed(daemon={"grace_s": 1.0}))
+    reload = reading.result()
+    assert reload and reload.changes.taken == ("daemon.grace_s",) and not reading.loads
+    assert threading.get_ident() not in reading.threads
+
+
+@pytest.mark.parametrize(
+    ("found", "error", "said"),
+    [
+        (ConfigError("incv3d.yaml:3: a mistake"), None, "incv3d.yaml:3: a mistake"),
+        (changed(model={"name": "x"}), GoldenMismatch("x is another model"), "x is another model"),
+        (changed(events={"allow": ["unheard-of"]}), None, "unheard-of is no label"),
+        (changed(model={"name": "x"}), ZeroDivisionError("a bug"), "a bug"),
+    ],
+)
+def test_what_cannot_be_had_is_said_and_changes_nothing(found, error, said, caplog) -> None:
+    assert Reading(found, error).result() is None
+    assert said in caplog.text and "the old one stays in force" in caplog.text
+
+
+def test_what_takes_a_restart_is_said(caplog) -> None:
+    assert Reading(changed(intake={"bind": "tcp://127.0.0.1:1"})).result()
+    assert "intake.bind of incv3d.yaml: takes a restart (systemctl restart incv3d)" in caplog.text
