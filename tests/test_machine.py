@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from incv3d.machine import TEMPERATURE, THROTTLED, Readings, read_machine
+from incv3d.machine import (
+    TEMPERATURE,
+    THROTTLED,
+    Readings,
+    memory_limit_mb,
+    private_memory_mb,
+    read_machine,
+)
 
 
 def test_a_pi_tells_temperature_throttling_and_memory(tmp_path) -> None:
@@ -29,3 +38,39 @@ def test_what_is_missing_or_garbled_is_none(tmp_path, text) -> None:
 def test_this_machine_tells_its_memory() -> None:
     readings = read_machine()
     assert readings.rss_mb and readings.rss_mb > 1
+
+
+def tree(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+def test_private_memory_is_what_no_file_holds_swapped_out_or_not(tmp_path: Path) -> None:
+    status = "RssAnon:\t  102400 kB\nRssFile:\t  307200 kB\nVmSwap:\t   20480 kB\n"
+    assert private_memory_mb(tree(tmp_path, {"self/status": status})) == 120
+    assert private_memory_mb(tmp_path / "nothing") is None
+    assert (private_memory_mb() or 0) > 1, "this machine does not tell"
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "limits", "limit_mb"),
+    [
+        ("0::/system.slice/incv3d.service\n", {"system.slice/incv3d.service/memory.high": "max"}, 914),
+        ("0::/system.slice/incv3d.service\n", {"system.slice/incv3d.service/memory.max": "104857600"}, 100),
+        ("0::/a/b\n", {"a/memory.max": "52428800", "a/b/memory.high": "104857600"}, 50),
+        ("4:memory:/a\n0::/a\n", {"memory/a/memory.limit_in_bytes": "104857600"}, 100),
+        ("4:memory:/a\n", {"memory/a/memory.limit_in_bytes": "9223372036854771712"}, 914),
+        ("", {}, 914),
+    ],
+)
+def test_what_a_process_may_have_is_the_least_of_machine_and_control_groups(
+    tmp_path: Path, cgroup: str, limits: dict[str, str], limit_mb: float
+) -> None:
+    proc = tree(tmp_path / "proc", {"self/cgroup": cgroup, "meminfo": "MemTotal:  935936 kB\n"})
+    assert memory_limit_mb(proc, tree(tmp_path / "cgroups", limits)) == limit_mb
+
+
+def test_what_it_may_have_is_none_where_nothing_tells(tmp_path: Path) -> None:
+    assert memory_limit_mb(tmp_path, tmp_path) is None

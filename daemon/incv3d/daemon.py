@@ -21,8 +21,9 @@ from incv3d.headers import is_large
 from incv3d.heap import give_back
 from incv3d.intake import Intake
 from incv3d.latency import DROPPED, SKIPPED, RollingLatency, Summary
+from incv3d.leak_guard import LeakGuard, limit_of
 from incv3d.loading import Loaded, load_classifier, model_fetcher
-from incv3d.machine import has_descriptors, read_machine
+from incv3d.machine import has_descriptors, memory_limit_mb, private_memory_mb, read_machine
 from incv3d.mailbox import Mailbox
 from incv3d.models.store import ModelStore
 from incv3d.motion import ChangeTest
@@ -45,11 +46,15 @@ EXTENSION_S = 60.0
 """While the model is loaded, systemd is told again and again to wait for so much longer ..."""
 LOADING_S = 3600.0
 """... but not for ever: a Raspberry Pi 3 fetches and prepares Inception-v3 well within an hour."""
+CLOSING_S = 10.0
+"""How long closing may take beyond the time in which what is in flight is answered."""
 PROBE_PICTURE = "cat.jpg"
 FAILED = 1
 """The exit status when a thread has died."""
 HUNG = os.EX_SOFTWARE
 """The exit status when a thread hangs: 70."""
+GROWN = os.EX_TEMPFAIL
+"""The exit status when the memory has grown over its limit: 75."""
 STOPPING = "the daemon is stopping"
 SAVING_S = 2.0
 """How long the last pictures of the old configuration may take to be written."""
@@ -160,6 +165,9 @@ class Daemon:
             on_skipped=lambda: self._count(SKIPPED),
         )
         self._watch = StallWatch([self._intake.work, *self._pipeline.works], config.session.run_limit_s)
+        self._leak_guard = LeakGuard(
+            limit_of(config.daemon.memory_limit_mb, memory_limit_mb()), private_memory_mb
+        )
         self._captures: list[Capture] = []
         self._reloader = Reloader(
             read, self._load_by, self._check, on_done=lambda reload: self._events.put(Reloaded(reload))
@@ -212,6 +220,8 @@ class Daemon:
                         if stall := self._watch.look():
                             self._report_stall(stall)
                             return HUNG
+                        if self._state == "ready" and self._look_at_memory():
+                            return GROWN
                         self._look_at_descriptors()
                         self._tell_systemd(now)
                         if self._announcer:
@@ -306,6 +316,7 @@ class Daemon:
         if "session.run_limit_s" in reload.changes.taken:
             works = [self._intake.work, *self._pipeline.works]
             self._watch = StallWatch(works, config.session.run_limit_s)
+        self._leak_guard.limit_mb = limit_of(config.daemon.memory_limit_mb, memory_limit_mb())
         door = config.intake
         self._mailbox.set_limits(door.queue_limit, door.queue_bytes, door.peer_limit)
         self._intake.adjust(door)
@@ -344,6 +355,7 @@ class Daemon:
         was_ready = self._state == "ready"
         self._state = "stopping"
         self._notifier.stopping()
+        self._notifier.extend_timeout(self._config.daemon.grace_s + CLOSING_S)
         self._notifier.status("stopping: answering what is in flight")
         deadline = time.monotonic() + self._config.daemon.grace_s
         for capture in self._captures:
@@ -351,11 +363,12 @@ class Daemon:
         for frame in self._mailbox.close():
             self._deliver(Result.refused(frame, Refusal.SHUTTING_DOWN, STOPPING))
         # A Session that is still loading has nothing in flight, and one that died has nothing to wait for.
-        if was_ready and status == 0 and not self._wait_until_drained(deadline):
+        orderly = status in (0, GROWN)
+        if was_ready and orderly and not self._wait_until_drained(deadline):
             LOG.warning("not everything in flight could be answered within %g s", self._config.daemon.grace_s)
         if self._announcer:
             self._announcer.stop()
-        last_words = (Refusal.INTERNAL, self._ailment) if status else (Refusal.SHUTTING_DOWN, STOPPING)
+        last_words = (Refusal.SHUTTING_DOWN, STOPPING) if orderly else (Refusal.INTERNAL, self._ailment)
         if not self._intake.close(max(1.0, deadline - time.monotonic()), *last_words):
             LOG.warning("the intake did not close in time")
         if self._announcer:
@@ -419,6 +432,21 @@ class Daemon:
             stall.work.name,
             HUNG,
         )
+
+    def _look_at_memory(self) -> bool:
+        """Whether it has grown so much that the daemon must start anew."""
+        verdict = self._leak_guard.look()
+        if verdict.warning:
+            LOG.warning("%s", verdict.warning)
+        if verdict.over_limit:
+            LOG.error(
+                "its memory has grown to %.0f MB, over its limit of %.0f MB (daemon.memory_limit_mb): "
+                "answering what is in flight, then ending with status %d, to be started anew",
+                self._leak_guard.private_mb,
+                self._leak_guard.limit_mb,
+                GROWN,
+            )
+        return verdict.over_limit
 
     def _look_at_descriptors(self) -> None:
         if has_descriptors():

@@ -284,6 +284,7 @@ class DaemonSection(Section, frozen=True, kw_only=True):
     """The process itself."""
 
     grace_s: Annotated[float, msgspec.Meta(ge=0, le=600)] = 10.0
+    memory_limit_mb: Annotated[int, msgspec.Meta(ge=0)] = 0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
