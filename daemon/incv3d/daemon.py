@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from incv3d import wire
 from incv3d.classifier import Classifier
 from incv3d.config import Config, LoadedConfig, SourceSection
-from incv3d.errors import Incv3dError
 from incv3d.events import EventQueue
 from incv3d.frames import Refusal, Result
+from incv3d.happenings import Died, Drained, Happening, Ready, Reloaded, SourceEnded
 from incv3d.headers import is_large
+from incv3d.health import FAILED, GROWN, Health
 from incv3d.heap import give_back
 from incv3d.intake import Intake
 from incv3d.latency import DROPPED, SKIPPED, RollingLatency, Summary
-from incv3d.leak_guard import LeakGuard, limit_of
-from incv3d.loading import Loaded, load_classifier, model_fetcher
-from incv3d.machine import has_descriptors, memory_limit_mb, private_memory_mb, read_machine
+from incv3d.loading import Loaded, Loader, load_classifier, model_fetcher
+from incv3d.machine import read_machine
 from incv3d.mailbox import Mailbox
 from incv3d.models.store import ModelStore
 from incv3d.motion import ChangeTest
@@ -35,7 +33,6 @@ from incv3d.sources import Capture, OpenSource, Pace, source_opener
 from incv3d.sources.images import demo_folder
 from incv3d.status import info, start_facts, stats, status_line
 from incv3d.systemd import Notifier
-from incv3d.watch import Stall, StallWatch
 from incv3d.watchdog import Watchdog
 from incv3d.watchlist import read_watchlist
 
@@ -49,62 +46,12 @@ LOADING_S = 3600.0
 CLOSING_S = 10.0
 """How long closing may take beyond the time in which what is in flight is answered."""
 PROBE_PICTURE = "cat.jpg"
-FAILED = 1
-"""The exit status when a thread has died."""
-HUNG = os.EX_SOFTWARE
-"""The exit status when a thread hangs: 70."""
-GROWN = os.EX_TEMPFAIL
-"""The exit status when the memory has grown over its limit: 75."""
 STOPPING = "the daemon is stopping"
 SAVING_S = 2.0
 """How long the last pictures of the old configuration may take to be written."""
 SOURCE_CLOSES_S = 2.0
 """How long a source has to let go of its camera before the next one is opened, which tries again anyway."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """The Session is warm."""
-
-
-@dataclass(frozen=True, slots=True)
-class Drained:
-    """The mailbox is closed and every frame taken from it has its result."""
-
-
-@dataclass(frozen=True, slots=True)
-class SourceEnded:
-    """A source has no more frames."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Died:
-    """A thread cannot go on."""
-
-    thread: str
-    error: BaseException
-
-
-@dataclass(frozen=True, slots=True)
-class Reloaded:
-    """The configuration was read again; None: the old one stays."""
-
-    reload: Reload | None
-
-
-Event = Ready | Drained | SourceEnded | Died | Reloaded
-
-
-class Loader(Protocol):
-    """Makes the classifier; :func:`incv3d.loading.load_classifier` does."""
-
-    def __call__(
-        self, config: Config, store: ModelStore, warmup_runs: int, *, fetch: Callable[[str], None] | None
-    ) -> Loaded:
-        """From the configuration to a warm classifier, with a model that `fetch` may have to get."""
 
 
 class Daemon:
@@ -132,11 +79,10 @@ class Daemon:
         self._load_classifier = load
         self._notifier = notifier
         self._started = time.monotonic()
-        self._events: EventQueue[Event] = EventQueue()
+        self._events: EventQueue[Happening] = EventQueue()
         self._loaded: Loaded | None = None
         self._announcer: Announcer | None = None
         self._state = "starting"
-        self._ailment = ""  # what is wrong, for as long as something is
         section = config.latency
         self._next_line = self._started + section.interval_s
         self._latency = RollingLatency(section.window_s, section.window_frames, self._started)
@@ -164,10 +110,8 @@ class Daemon:
             changes=change_test(config.source),
             on_skipped=lambda: self._count(SKIPPED),
         )
-        self._watch = StallWatch([self._intake.work, *self._pipeline.works], config.session.run_limit_s)
-        self._leak_guard = LeakGuard(
-            limit_of(config.daemon.memory_limit_mb, memory_limit_mb()), private_memory_mb
-        )
+        works = [self._intake.work, *self._pipeline.works]
+        self._health = Health(config, works, lambda: self._pipeline.failures_in_a_row)
         self._captures: list[Capture] = []
         self._reloader = Reloader(
             read, self._load_by, self._check, on_done=lambda reload: self._events.put(Reloaded(reload))
@@ -216,13 +160,9 @@ class Daemon:
                 case None:
                     now = time.monotonic()
                     if now >= next_look:
-                        next_look = now + self._watch.interval_s
-                        if stall := self._watch.look():
-                            self._report_stall(stall)
-                            return HUNG
-                        if self._state == "ready" and self._look_at_memory():
-                            return GROWN
-                        self._look_at_descriptors()
+                        next_look = now + self._health.interval_s
+                        if status := self._health.look(self._state == "ready"):
+                            return status
                         self._tell_systemd(now)
                         if self._announcer:
                             self._announcer.look()
@@ -251,7 +191,7 @@ class Daemon:
                     if self._announcer:
                         self._announcer.end(name)
                 case Died(thread, error):
-                    self._report_death(thread, error)
+                    self._health.report_death(thread, error)
                     return FAILED
 
     def _tell_systemd(self, now: float) -> None:
@@ -313,10 +253,7 @@ class Daemon:
             self._replace_announcer()
         if reload.changes.source:
             self._replace_source(reload.open_source)
-        if "session.run_limit_s" in reload.changes.taken:
-            works = [self._intake.work, *self._pipeline.works]
-            self._watch = StallWatch(works, config.session.run_limit_s)
-        self._leak_guard.limit_mb = limit_of(config.daemon.memory_limit_mb, memory_limit_mb())
+        self._health.adjust(config)
         door = config.intake
         self._mailbox.set_limits(door.queue_limit, door.queue_bytes, door.peer_limit)
         self._intake.adjust(door)
@@ -368,7 +305,9 @@ class Daemon:
             LOG.warning("not everything in flight could be answered within %g s", self._config.daemon.grace_s)
         if self._announcer:
             self._announcer.stop()
-        last_words = (Refusal.SHUTTING_DOWN, STOPPING) if orderly else (Refusal.INTERNAL, self._ailment)
+        last_words = (
+            (Refusal.SHUTTING_DOWN, STOPPING) if orderly else (Refusal.INTERNAL, self._health.ailment)
+        )
         if not self._intake.close(max(1.0, deadline - time.monotonic()), *last_words):
             LOG.warning("the intake did not close in time")
         if self._announcer:
@@ -386,7 +325,7 @@ class Daemon:
                 case Drained():
                     return True
                 case Died(thread, error):
-                    self._report_death(thread, error)
+                    self._health.report_death(thread, error)
                     return False
                 case signal.SIGINT:
                     LOG.info("SIGINT again: leaving at once")
@@ -414,51 +353,15 @@ class Daemon:
         else:
             self._latency.record(time.monotonic(), result.timings)
         self._intake.deliver(result)
-        if self._announcer and not result.is_own:
-            self._announcer.observe(result)
+        announcer = self._announcer  # which the main thread may replace
+        if announcer and not result.is_own:
+            announcer.observe(result)
 
     def _count(self, outcome: Refusal | str) -> None:
         self._latency.count(time.monotonic(), outcome)
 
     def _died(self, thread: str, error: BaseException) -> None:
         self._events.put(Died(thread, error))
-
-    def _report_stall(self, stall: Stall) -> None:
-        limit_s = self._config.session.run_limit_s
-        self._ailment = f"{stall.work.what} takes longer than {limit_s:g} s"
-        LOG.error(
-            "%s (session.run_limit_s): the %s thread hangs; ending with status %d",
-            self._ailment,
-            stall.work.name,
-            HUNG,
-        )
-
-    def _look_at_memory(self) -> bool:
-        """Whether it has grown so much that the daemon must start anew."""
-        verdict = self._leak_guard.look()
-        if verdict.warning:
-            LOG.warning("%s", verdict.warning)
-        if verdict.over_limit:
-            LOG.error(
-                "its memory has grown to %.0f MB, over its limit of %.0f MB (daemon.memory_limit_mb): "
-                "answering what is in flight, then ending with status %d, to be started anew",
-                self._leak_guard.private_mb,
-                self._leak_guard.limit_mb,
-                GROWN,
-            )
-        return verdict.over_limit
-
-    def _look_at_descriptors(self) -> None:
-        if has_descriptors():
-            self._ailment = ""
-        elif not self._ailment:
-            self._ailment = "all file descriptors are in use: nobody can connect (LimitNOFILE, ulimit -n)"
-            LOG.error("%s", self._ailment)
-
-    def _report_death(self, thread: str, error: BaseException) -> None:
-        known = isinstance(error, Incv3dError)
-        self._ailment = str(error) if known else f"the {thread} thread died: {error!r}"
-        LOG.error("%s", self._ailment, exc_info=None if known else error)
 
     def _write_line(self) -> None:
         summary = self._latency.summary(time.monotonic())
@@ -480,14 +383,6 @@ class Daemon:
             return self._loaded.warmup.runs_ms[-1]
         return latest
 
-    def _health(self) -> str:
-        if self._ailment:
-            return self._ailment
-        if worry := self._watch.worry:
-            return f"{worry.work.what} has taken {worry.for_s:.1f} s so far"
-        failures = self._pipeline.failures_in_a_row
-        return f"the Session failed {failures} times in a row" if failures else "ok"
-
     def _describe(self, operation: wire.Operation) -> dict[str, Any]:
         """What ``ping``, ``stats`` and ``info`` answer."""
         match operation:
@@ -497,11 +392,12 @@ class Daemon:
                 return {"state": self._state, **info(self._loaded, self._config.source)}
             case "stats":
                 sources = [capture.status() for capture in self._captures]
+                announcer = self._announcer
                 return {
                     "state": self._state,
-                    "health": self._health(),
+                    "health": str(self._health),
                     **stats(self._started, self._loaded, self._intake, self._latency, sources),
-                    **(self._announcer.status() if self._announcer else {}),
+                    **(announcer.status() if announcer else {}),
                 }
 
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from incv3d.classifier import Classifier
 from incv3d.config import Config, ConfigError
@@ -39,6 +39,15 @@ class Loaded:
     model: str
     facts: SessionFacts
     warmup: WarmUp
+
+
+class Loader(Protocol):
+    """Makes the classifier; :func:`load_classifier` does."""
+
+    def __call__(
+        self, config: Config, store: ModelStore, warmup_runs: int, *, fetch: Callable[[str], None] | None
+    ) -> Loaded:
+        """From the configuration to a warm classifier, with a model that `fetch` may have to get."""
 
 
 def load_classifier(
