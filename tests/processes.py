@@ -74,6 +74,10 @@ class DaemonProcess:
                 return line
         raise AssertionError(f"it ended without saying {words!r}; it said:\n" + "\n".join(self.said))
 
+    def unread(self) -> int:
+        """Lines of its log that nobody waited for yet."""
+        return self._lines.qsize()
+
     def ready(self) -> DaemonProcess:
         """Itself, once it is warm."""
         self.wait_for("READY")

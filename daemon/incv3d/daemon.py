@@ -314,6 +314,7 @@ class Daemon:
             self._announcer.close(max(1.0, deadline - time.monotonic()))
         if was_ready:
             self._write_line()
+        self._latency_log.flush()
         self._latency_log.close()
         return status
 

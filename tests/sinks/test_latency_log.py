@@ -130,3 +130,24 @@ def test_a_folder_without_permission_is_said_once(tmp_path, caplog) -> None:
     log.write("line")
     tmp_path.chmod(0o700)
     assert len(caplog.messages) == 1 and "Permission denied" in caplog.messages[0]
+
+
+def test_flushing_harms_no_log_that_cannot_be_flushed(tmp_path) -> None:
+    for path in (tmp_path / "latency.log", Path("/dev/null")):
+        log = LatencyLog(path, 4096, 1)
+        log.flush()
+        log.write("ts=1")
+        log.flush()
+        log.close()
+    assert (tmp_path / "latency.log").read_text() == "ts=1\n"
+
+
+def test_another_size_and_number_are_in_force_from_the_next_line_on(tmp_path) -> None:
+    log = LatencyLog(tmp_path / "latency.log", 1_000_000, 3)
+    for _ in range(3):
+        log.write("x" * 3000)
+    log.resize(4096, 1)
+    for _ in range(3):
+        log.write("x" * 3000)
+    log.close()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["latency.log", "latency.log.1"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Mapping
@@ -121,6 +122,12 @@ class LatencyLog:
     def reopen(self) -> None:
         """Let go of the file; the next line opens it anew (for logrotate)."""
         self.close()
+
+    def flush(self) -> None:
+        """Have the disk hold what was written, at the end: until then the kernel batches lines by itself."""
+        if self._descriptor is not None:
+            with contextlib.suppress(OSError):  # what cannot be synchronised, such as a pipe, needs it not
+                os.fsync(self._descriptor)
 
     def close(self) -> None:
         """Let go of the file."""
