@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from incv3d.paths import latency_log_path, state_directory
+from incv3d.paths import keys_folder, latency_log_path, state_directory
 
 
 def checkout(folder: Path) -> str:
@@ -32,3 +32,12 @@ def test_the_log_is_where_it_is_configured_then_with_the_logs_then_with_the_stat
     assert latency_log_path("/x/y.log", environ) == Path("/x/y.log")
     assert latency_log_path("", environ) == Path("/logs/latency.log")
     assert latency_log_path("", {"STATE_DIRECTORY": "/state"}) == Path("/state/latency.log")
+
+
+def test_the_keys_are_as_configured_then_with_the_configuration_then_with_the_state(tmp_path) -> None:
+    environ = {"STATE_DIRECTORY": "/state", "CONFIGURATION_DIRECTORY": "/etc/incv3d:/etc/other"}
+    file = Path("/home/x/incv3d.yaml")
+    assert keys_folder("/k", file, environ) == Path("/k")
+    assert keys_folder("", file, environ) == Path("/etc/incv3d/keys")
+    assert keys_folder("", file, {"STATE_DIRECTORY": "/state"}) == Path("/home/x/keys")
+    assert keys_folder("", None, {"STATE_DIRECTORY": "/state"}) == Path("/state/keys")

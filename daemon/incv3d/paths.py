@@ -1,4 +1,4 @@
-"""Where models and logs live on this machine."""
+"""Where models, logs and keys live on this machine."""
 
 from __future__ import annotations
 
@@ -32,3 +32,18 @@ def latency_log_path(configured: str, environ: Mapping[str, str], prefix: str = 
     if environ.get("LOGS_DIRECTORY"):
         return Path(environ["LOGS_DIRECTORY"].split(":")[0]) / "latency.log"
     return state_directory(environ, prefix) / "latency.log"
+
+
+def keys_folder(
+    configured: str, config_path: Path | None, environ: Mapping[str, str], prefix: str = sys.prefix
+) -> Path:
+    """The folder of the door's keys.
+
+    The first of: as configured, ``keys`` in ``$CONFIGURATION_DIRECTORY`` (systemd sets it), beside the
+    configuration file, beside the models. A service and an administrator's shell mean the same by it.
+    """
+    if configured:
+        return Path(configured)
+    if environ.get("CONFIGURATION_DIRECTORY"):
+        return Path(environ["CONFIGURATION_DIRECTORY"].split(":")[0]) / "keys"
+    return (config_path.absolute().parent if config_path else state_directory(environ, prefix)) / "keys"

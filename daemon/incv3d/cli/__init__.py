@@ -17,6 +17,7 @@ from incv3d.cli.check_config import check_config
 from incv3d.cli.classify import classify
 from incv3d.cli.doctor import doctor
 from incv3d.cli.info import info
+from incv3d.cli.keys import keys
 from incv3d.cli.model import model
 from incv3d.cli.run import run
 from incv3d.cli.send import send
@@ -30,7 +31,7 @@ def cli() -> None:
     """A warmed Inception-v3 Session that stays warm: frames in, labels out, latency in a log."""
 
 
-for command in (run, classify, send, snapshot, cameras, model, bench, info, doctor, check_config):
+for command in (run, classify, send, snapshot, cameras, model, keys, bench, info, doctor, check_config):
     cli.add_command(command)
 
 
