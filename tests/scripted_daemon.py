@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from doubles import TwoLabels
+from incv3d.access import door_keys
 from incv3d.classifier import Classifier
 from incv3d.cli.run import leave, set_up_logging
 from incv3d.config import Config, LoadedConfig, load_config
@@ -88,7 +89,8 @@ def main() -> None:
     def read() -> LoadedConfig:
         return load_config(sys.argv[1])
 
-    config = read().config
+    loaded = read()
+    config = loaded.config
     set_up_logging(config.daemon.log_level)
     run_s = float(sys.argv[2]) / 1000 if len(sys.argv) > 2 else 0.0
 
@@ -109,7 +111,8 @@ def main() -> None:
 
     log_path = latency_log_path(config.latency.log, os.environ)
     store = ModelStore(Path(os.environ["STATE_DIRECTORY"]))
-    leave(Daemon(config, store, log_path, Notifier(os.environ), read, load).run())
+    keys = door_keys(loaded, os.environ)
+    leave(Daemon(config, store, log_path, Notifier(os.environ), read, load, keys).run())
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from incv3d.headers import is_large
 from incv3d.health import FAILED, GROWN, Health
 from incv3d.heap import give_back
 from incv3d.intake import Intake
+from incv3d.keyring import KeyRing
 from incv3d.latency import DROPPED, SKIPPED, RollingLatency, Summary
 from incv3d.loading import Loaded, Loader, load_classifier, model_fetcher
 from incv3d.machine import read_machine
@@ -63,6 +64,7 @@ class Daemon:
     :param notifier: tells systemd how it goes.
     :param read: reads the configuration again, as it was read at the start.
     :param load: makes the classifier, in the thread that will run it.
+    :param keys: whose clients alone are let in; None: whoever reaches the door is.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Daemon:
         notifier: Notifier,
         read: Callable[[], LoadedConfig],
         load: Loader = load_classifier,
+        keys: KeyRing | None = None,
     ) -> None:
         self._config = config
         self._store = store
@@ -99,6 +102,7 @@ class Daemon:
             self._count,
             self._watchdog.complete,
             self._died,
+            keys,
         )
         self._pipeline = Pipeline(
             self._mailbox,
@@ -175,6 +179,7 @@ class Daemon:
                             self._write_line()
                 case signal.SIGHUP:
                     self._latency_log.reopen()
+                    self._intake.reread_keys()
                     self._reload_wanted = True
                     self._begin_reload()
                 case signal.Signals():

@@ -18,10 +18,14 @@ import zmq
 
 from incv3d import wire
 from incv3d.config import IntakeSection
-from incv3d.errors import Incv3dError
+from incv3d.doorkeeper import Doorkeeper
 from incv3d.frames import Frame, FrameId, Refusal, Result
+from incv3d.keyring import KeyRing
+from incv3d.listening import IntakeError, hang_up_on_all, listen
 from incv3d.mailbox import Mailbox
 from incv3d.watch import Work
+
+__all__ = ["Intake", "IntakeError"]
 
 LOG = logging.getLogger(__name__)
 RECEIVE_BURST = 64
@@ -33,25 +37,15 @@ MOST_PARTS = 5
 long. ZeroMQ itself has no limit, and hands over whole messages only."""
 RECEIVE_HIGH_WATER_MARK = 4
 """Messages that ZeroMQ may hold for one peer before TCP pushes back; the mailbox is where requests wait."""
-SEND_HIGH_WATER_MARK = 1000
-"""Answers and results that ZeroMQ may hold for one peer that does not read, beyond what the kernel holds:
-about 700 kB. Further ones are dropped, for that peer alone."""
 LARGEST_SUBSCRIPTION = 1024
 """Bytes of what a subscriber may send; topics are shorter."""
-KEEPALIVE_IDLE_S = 30
-KEEPALIVE_INTERVAL_S = 10
-KEEPALIVE_PROBES = 3
-UNACKNOWLEDGED_MS = 60_000
-"""A machine that vanished is noticed by TCP within a minute, and what is held for it let go. ZeroMQ's own
-heartbeats would also notice a process that was merely stopped, but libzmq 4.3.5 aborts when one falls due on
-a connection that was lost while it waited at its high-water mark (libzmq issues 3937 and 4767)."""
-HANDSHAKE_MS = 10_000
-"""A connection that has not introduced itself by then is closed; it takes one of the descriptors."""
 LINGER_MS = 1000
 """How long closing waits for the last answers, and what is published last, to leave the machine."""
 RETRY_MS = 1000
 """When to try again, as long as no run has shown how long one takes."""
 PEERS_REMEMBERED = 1024
+KEYS_EVERY_MS = 1000
+"""How often to look whether a client was revoked, while nothing happens."""
 LATELY_S = 60.0
 """`stats` counts the peers that were heard of within so many seconds."""
 
@@ -63,6 +57,8 @@ class _Request:
     envelope: list[bytes]
     """The parts under which its answer is sent."""
     id: FrameId = None
+    user: bytes = b""
+    """The key of the client that sent it, where keys are asked for."""
 
     @property
     def peer(self) -> bytes:
@@ -78,10 +74,6 @@ class _Notice:
     data: bytes
 
 
-class IntakeError(Incv3dError):
-    """The door cannot be opened."""
-
-
 class Intake:
     """A ROUTER socket for requests and a PUB socket for results, served by one thread.
 
@@ -93,6 +85,7 @@ class Intake:
     :param on_refused: told of every request that never reached the pipeline.
     :param on_sent: told of every result that has left.
     :param on_death: told the thread's name and the error when the thread cannot go on.
+    :param keys: whose clients alone are let in; None: whoever reaches the addresses is.
     """
 
     def __init__(
@@ -105,6 +98,7 @@ class Intake:
         on_refused: Callable[[Refusal], None],
         on_sent: Callable[[Result], None],
         on_death: Callable[[str, BaseException], None],
+        keys: KeyRing | None = None,
     ) -> None:
         self._section = section
         self._mailbox = mailbox
@@ -123,6 +117,7 @@ class Intake:
         self._closing = threading.Event()
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._context = zmq.Context()
+        self._doorkeeper = Doorkeeper(self._context, keys) if keys else None
         self._router = self._context.socket(zmq.ROUTER)
         self._publisher = self._context.socket(zmq.PUB) if section.publish else None
         self._thread = threading.Thread(target=self._guard, name=self.work.name, daemon=True)
@@ -131,7 +126,13 @@ class Intake:
         """Bind both addresses.
 
         :raises IntakeError: when an address is in use or not this machine's.
+        :raises KeyFileError: when the daemon's keys cannot be used.
         """
+        if self._doorkeeper:
+            self._doorkeeper.open()
+            self._doorkeeper.guard(self._router)
+            if self._publisher:
+                self._doorkeeper.guard(self._publisher)
         router = self._router
         router.set(zmq.RCVHWM, RECEIVE_HIGH_WATER_MARK)
         # Cut off before the whole message is in memory; up to half of this it is answered politely.
@@ -141,10 +142,10 @@ class Intake:
         router.set(zmq.ROUTER_HANDOVER, 1)
         # An answer that cannot be sent is known, and counted, instead of being dropped unseen.
         router.set(zmq.ROUTER_MANDATORY, 1)
-        self._bind(router, self._section.bind, "intake.bind")
+        listen(router, self._section.bind, "intake.bind", LINGER_MS)
         if self._publisher:
             self._publisher.set(zmq.MAXMSGSIZE, LARGEST_SUBSCRIPTION)
-            self._bind(self._publisher, self._section.publish, "intake.publish")
+            listen(self._publisher, self._section.publish, "intake.publish", LINGER_MS)
 
     def start(self) -> None:
         """Begin to receive."""
@@ -164,7 +165,14 @@ class Intake:
             "unanswered": len(self._open) - 1,  # this question is the one
             "undelivered": self._undelivered,
             "peers": {"seen": lately, "waiting": self._mailbox.peers},
+            **({"keys": self._doorkeeper.status()} if self._doorkeeper else {}),
         }
+
+    def reread_keys(self) -> None:
+        """Look at every client's key again; callable from any thread."""
+        if self._doorkeeper:
+            self._doorkeeper.reread()
+            self._wake()
 
     def deliver(self, result: Result) -> None:
         """Answer and publish `result`; callable from any thread."""
@@ -195,25 +203,12 @@ class Intake:
         for socket in (self._router, self._publisher):
             if socket:
                 socket.close()
+        if self._doorkeeper:
+            self._doorkeeper.close()
         self._context.term()
         os.close(self._wake_reader)
         os.close(self._wake_writer)
         return True
-
-    def _bind(self, socket: zmq.Socket[bytes], address: str, key: str) -> None:
-        socket.set(zmq.SNDHWM, SEND_HIGH_WATER_MARK)
-        socket.set(zmq.LINGER, LINGER_MS)
-        socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
-        socket.set(zmq.TCP_KEEPALIVE, 1)
-        socket.set(zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S)
-        socket.set(zmq.TCP_KEEPALIVE_INTVL, KEEPALIVE_INTERVAL_S)
-        socket.set(zmq.TCP_KEEPALIVE_CNT, KEEPALIVE_PROBES)
-        socket.set(zmq.TCP_MAXRT, UNACKNOWLEDGED_MS)
-        try:
-            socket.bind(address)
-        except zmq.ZMQError as error:
-            hint = " (is incv3d running already?)" if error.errno == zmq.EADDRINUSE else ""
-            raise IntakeError(f"{key}: cannot listen on {address}: {error.strerror}{hint}") from None
 
     def _wake(self) -> None:
         # A pipe full of earlier calls means that the thread is about to wake anyway.
@@ -230,15 +225,26 @@ class Intake:
         poller = zmq.Poller()
         poller.register(self._router, zmq.POLLIN)
         poller.register(self._wake_reader, zmq.POLLIN)
+        if self._doorkeeper:
+            poller.register(self._doorkeeper.questions, zmq.POLLIN)
         while not self._closing.is_set():
-            ready = dict(poller.poll())
+            ready = dict(poller.poll(KEYS_EVERY_MS if self._doorkeeper else None))
             with self.work:
                 if self._wake_reader in ready:
                     os.read(self._wake_reader, 4096)
+                if self._doorkeeper:
+                    self._look_at_keys(self._doorkeeper)
                 self._send_outbox()
                 if self._router in ready:
                     self._receive_burst(RECEIVE_BURST)
+                if self._doorkeeper and self._doorkeeper.questions in ready:
+                    self._doorkeeper.decide()
         self._receive_burst(LAST_BURST)
+
+    def _look_at_keys(self, doorkeeper: Doorkeeper) -> None:
+        if doorkeeper.look() and self._publisher:
+            # Whom a result goes to cannot be chosen: all must come in again, and those revoked will not.
+            hang_up_on_all(self._publisher, self._section.publish, "intake.publish")
 
     def _receive_burst(self, most: int) -> None:
         for _ in range(most):
@@ -267,6 +273,11 @@ class Intake:
         now = wire.Clocks(time.monotonic(), time.time())
         envelope_length = 2 if count > 2 and not len(parts[1]) else 1
         request = _Request([part.bytes for part in parts[:envelope_length]])
+        if self._doorkeeper:
+            user = self._doorkeeper.admit(request.peer, parts[0])
+            if user is None:
+                return
+            request.user = user
         ticket = next(self._tickets)
         self._open[ticket] = request
         self._remember(request.peer, now.monotonic)
@@ -352,6 +363,8 @@ class Intake:
     def _reply(self, ticket: int, data: bytes) -> None:
         request = self._open.pop(ticket, None)
         if request is None:  # answered already, when the thread that now comes with a result was given up
+            return
+        if self._doorkeeper and not self._doorkeeper.knows(request.user):
             return
         try:
             self._router.send_multipart([*request.envelope, data], zmq.NOBLOCK)

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import yaml
 
-from incv3d.config import Config, ConfigError, load_config
+from incv3d.config import Config, ConfigError, IntakeSection, load_config
 from incv3d.config.loading import ENVIRONMENT
 from incv3d.frames import Region
 
@@ -79,6 +79,7 @@ def test_sections_whose_keys_are_all_commented_out_mean_their_defaults(tmp_path)
             "intake: {bind: 'tcp://127.0.0.1:5556'}\n",
             r":1: intake\.publish: must not be the same address as `bind`",
         ),
+        ("intake: {keys: /k, insecure: true}\n", r":1: intake\.insecure: `keys` is given too"),
         ("source: {type: images}\n", r":1: source\.path: type `images` needs a picture"),
         ("source: {type: video}\n", r":1: source\.path: type `video` needs a file, or an address"),
         ("source: {type: imagezmq}\n", r":1: source\.addresses: type `imagezmq` needs"),
@@ -187,6 +188,37 @@ def test_many_aliases_do_not_fill_the_memory(tmp_path) -> None:
     lines = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]
     with pytest.raises(ConfigError, match=r":1: a0: unknown key"):
         load_config(written(tmp_path, "\n".join(lines)), {})
+
+
+@pytest.mark.parametrize(
+    ("bind", "publish", "open_to_others"),
+    [
+        ("tcp://127.0.0.1:5555", "tcp://127.0.0.1:5556", ""),
+        ("tcp://127.9.9.9:5555", "", ""),
+        ("tcp://localhost:5555", "ipc:///run/results", ""),
+        ("tcp://[::1]:5555", "", ""),
+        ("tcp://lo:5555", "", ""),
+        ("tcp://0.0.0.0:5555", "", "bind"),
+        ("tcp://*:5555", "", "bind"),
+        ("tcp://eth0:5555", "", "bind"),
+        ("tcp://raspberrypi:5555", "", "bind"),
+        ("tcp://[::]:5555", "", "bind"),
+        ("tcp://10.0.0.5:5555", "tcp://*:5556", "bind publish"),
+        ("ipc:///run/door", "tcp://10.0.0.5:5556", "publish"),
+    ],
+)
+def test_which_addresses_other_machines_can_reach(bind: str, publish: str, open_to_others: str) -> None:
+    section = IntakeSection(bind=bind, publish=publish)
+    assert list(section.open_addresses) == open_to_others.split()
+
+
+def test_it_is_known_where_a_key_was_given(tmp_path) -> None:
+    path = written(tmp_path, "intake:\n  bind: tcp://127.0.0.1:1\n")
+    loaded = load_config(path, {"INCV3D_PUBLISH": "tcp://127.0.0.1:2"}, {"model.name": "x"})
+    assert loaded.place("intake.bind") == f"{path}:2: intake.bind"
+    assert loaded.place("intake.publish") == "$INCV3D_PUBLISH"
+    assert loaded.place("model.name") == "the command line (model.name)"
+    assert loaded.place("intake.keys") == f"{path}: intake.keys"
 
 
 @pytest.mark.parametrize(

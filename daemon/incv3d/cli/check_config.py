@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from incv3d.cli.options import config_option
@@ -16,9 +18,11 @@ def check_config(file: str | None, config_path: str | None, show: bool) -> None:
 
     Exit status 2 and one line with file, line and key if something is wrong with it.
     """
+    from incv3d.access import door_keys
     from incv3d.config import load_config
 
     loaded = load_config(file or config_path)
+    door_keys(loaded, os.environ)
     if show:
         import msgspec
 

@@ -45,8 +45,10 @@ def run(
     """Warm the Session and serve: frames from ZeroMQ and the configured source.
 
     Ctrl-C or SIGTERM ends it cleanly, a second Ctrl-C at once. SIGHUP reopens the
-    latency log and has the configuration read again: what it can it takes, the rest it says.
+    latency log, reads the clients' keys again and has the configuration read again: what
+    it can it takes, the rest it says.
     """
+    from incv3d.access import door_keys, insecurity
     from incv3d.config import ConfigError, LoadedConfig, load_config
 
     overrides = {
@@ -74,15 +76,19 @@ def run(
 
     loaded = read()
     config = loaded.config
+    keys = door_keys(loaded, os.environ)
 
     def reread() -> LoadedConfig:
         found = read()
         if found.path != loaded.path:
             raise ConfigError(f"the configuration was {loaded.origin}, and is now {found.origin}")
+        door_keys(found, os.environ)
         return found
 
     set_up_logging(config.daemon.log_level)
     logging.getLogger("incv3d").info("configuration: %s", loaded.origin)
+    if warning := insecurity(config.intake):
+        logging.getLogger("incv3d").warning("%s", warning)
 
     from incv3d.heap import limit_arenas
 
@@ -95,7 +101,7 @@ def run(
     state = state_directory(os.environ)
     log_path = latency_log_path(config.latency.log, os.environ)
     notifier = Notifier(os.environ)
-    leave(Daemon(config, open_store(config, state), log_path, notifier, reread).run())
+    leave(Daemon(config, open_store(config, state), log_path, notifier, reread, keys=keys).run())
 
 
 def leave(status: int) -> NoReturn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -45,6 +45,12 @@ class LoadedConfig:
     config: Config
     path: Path | None
     """None: there was no file, the built-in defaults are in force."""
+    places: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Where each key that was given was given: ``FILE:LINE: intake.bind``, ``$INCV3D_BIND``."""
+
+    def place(self, key: str) -> str:
+        """Where `key` has its value from, as the beginning of a line about it."""
+        return self.places.get(key, f"{self.origin}: {key}")
 
     @property
     def origin(self) -> str:
@@ -92,7 +98,8 @@ def load_config(
         config = msgspec.convert(document, Config)
     except msgspec.ValidationError as error:
         raise ConfigError(_explain(str(error), path, lines, origins)) from None
-    return LoadedConfig(config, path)
+    places = {key: f"{path}:{line}: {key}" for key, line in lines.items()} | origins
+    return LoadedConfig(config, path, places)
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:

@@ -6,6 +6,7 @@ The file ``config/incv3d.yaml`` spells the same keys out for people; a test hold
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -44,6 +45,18 @@ def check_address(key: str, address: str) -> None:
         usable = False
     if not usable:
         raise ValueError(f"{key}: `{address}` is not like tcp://127.0.0.1:5555 or ipc:///run/incv3d.sock")
+
+
+def is_local(address: str) -> bool:
+    """Whether only this machine's own processes can reach a socket that is bound to `address`."""
+    if address.startswith("ipc://"):
+        return True
+    host = urlsplit(address).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        # A name, or a network interface's; what any other name stands for can change.
+        return host in ("localhost", "lo")
 
 
 def check_region(key: str, name: str, numbers: list[float]) -> None:
@@ -205,6 +218,8 @@ class IntakeSection(Section, frozen=True, kw_only=True):
 
     bind: str = "tcp://127.0.0.1:5555"
     publish: str = "tcp://127.0.0.1:5556"
+    keys: str = ""
+    insecure: bool = False
     queue_limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 8
     peer_limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 4
     queue_bytes: Annotated[int, msgspec.Meta(ge=MIB)] = 64 * MIB
@@ -218,6 +233,14 @@ class IntakeSection(Section, frozen=True, kw_only=True):
             check_address("publish", self.publish)
         if self.bind == self.publish:
             raise ValueError("publish: must not be the same address as `bind`")
+        if self.keys and self.insecure:
+            raise ValueError("insecure: `keys` is given too, and says the opposite; leave one of them out")
+
+    @property
+    def open_addresses(self) -> dict[str, str]:
+        """The addresses that other machines can reach, by their keys ``bind`` and ``publish``."""
+        addresses = {"bind": self.bind, "publish": self.publish}
+        return {key: address for key, address in addresses.items() if address and not is_local(address)}
 
 
 class LatencySection(Section, frozen=True, kw_only=True):

@@ -1,0 +1,71 @@
+"""Binds the door's sockets, so that peers that vanish, or never speak, cost nothing lasting."""
+
+from __future__ import annotations
+
+import time
+
+import zmq
+
+from incv3d.errors import Incv3dError
+
+SEND_HIGH_WATER_MARK = 1000
+"""Answers and results that ZeroMQ may hold for one peer that does not read, beyond what the kernel holds:
+about 700 kB. Further ones are dropped, for that peer alone."""
+KEEPALIVE_IDLE_S = 30
+KEEPALIVE_INTERVAL_S = 10
+KEEPALIVE_PROBES = 3
+UNACKNOWLEDGED_MS = 60_000
+"""A machine that vanished is noticed by TCP within a minute, and what is held for it let go. ZeroMQ's own
+heartbeats would also notice a process that was merely stopped, but libzmq 4.3.5 aborts when one falls due on
+a connection that was lost while it waited at its high-water mark (libzmq issues 3937 and 4767)."""
+HANDSHAKE_MS = 10_000
+"""A connection that has not introduced itself by then is closed; it takes one of the descriptors."""
+BIND_AGAIN_S = 5.0
+"""How long ZeroMQ may take to let go of an address that it listened on."""
+BIND_AGAIN_PAUSE_S = 0.002
+
+
+class IntakeError(Incv3dError):
+    """The door cannot be opened."""
+
+
+def listen(socket: zmq.Socket[bytes], address: str, key: str, linger_ms: int) -> None:
+    """Bind `socket` to `address`.
+
+    :param key: of the configuration, for the message.
+    :param linger_ms: how long closing waits for what was not sent yet.
+    :raises IntakeError: the address is in use or not this machine's.
+    """
+    socket.set(zmq.SNDHWM, SEND_HIGH_WATER_MARK)
+    socket.set(zmq.LINGER, linger_ms)
+    socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+    socket.set(zmq.TCP_KEEPALIVE, 1)
+    socket.set(zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S)
+    socket.set(zmq.TCP_KEEPALIVE_INTVL, KEEPALIVE_INTERVAL_S)
+    socket.set(zmq.TCP_KEEPALIVE_CNT, KEEPALIVE_PROBES)
+    socket.set(zmq.TCP_MAXRT, UNACKNOWLEDGED_MS)
+    try:
+        socket.bind(address)
+    except zmq.ZMQError as error:
+        hint = " (is incv3d running already?)" if error.errno == zmq.EADDRINUSE else ""
+        raise IntakeError(f"{key}: cannot listen on {address}: {error.strerror}{hint}") from None
+
+
+def hang_up_on_all(socket: zmq.Socket[bytes], address: str, key: str) -> None:
+    """Close every connection of `socket`, which is bound to `address`, and listen there again.
+
+    ZeroMQ's peers connect again by themselves, if they are let in.
+
+    :raises IntakeError: another program has taken the address in between.
+    """
+    socket.unbind(socket.get_string(zmq.LAST_ENDPOINT))
+    deadline = time.monotonic() + BIND_AGAIN_S
+    while True:
+        try:
+            socket.bind(address)
+            return
+        except zmq.ZMQError as error:
+            # The address is let go of by another thread, in its own time.
+            if error.errno != zmq.EADDRINUSE or time.monotonic() >= deadline:
+                raise IntakeError(f"{key}: cannot listen on {address} again: {error.strerror}") from None
+        time.sleep(BIND_AGAIN_PAUSE_S)
