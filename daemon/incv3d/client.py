@@ -10,6 +10,11 @@ A camera that gets its pictures as arrays, and goes on when the daemon is restar
 >>> with Client(retries=3, wait_if_busy=True) as client:      # doctest: +SKIP
 ...     answer = client.classify_pixels(frame, order="bgr", ttl_ms=500)
 
+A daemon on another machine, which knows its clients by their keys:
+
+>>> with Client("tcp://10.0.0.5:5555", key="gate.key") as client:       # doctest: +SKIP
+...     client.ask("ping")
+
 What everybody's frames turn out to be:
 
 >>> for result in results("tcp://127.0.0.1:5556"):            # doctest: +SKIP
@@ -35,14 +40,15 @@ import msgspec
 import zmq
 
 from incv3d import wire
-from incv3d.connection import ClientError, Connection, NoAnswer
+from incv3d.connection import ClientError, Connection, NoAnswer, NoEntry
 from incv3d.frames import Encoding, Refusal, picture_format
+from incv3d.keyfiles import read_client_key
 from incv3d.subscription import Published, events, results
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["Client", "ClientError", "NoAnswer", "Published", "Refused", "events", "results"]
+__all__ = ["Client", "ClientError", "NoAnswer", "NoEntry", "Published", "Refused", "events", "results"]
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
 BACK_OFF_S = 0.1
@@ -74,7 +80,10 @@ class Client:
     :param retries: so many times a request without an answer (too late, or the daemon was restarted) is sent
         again, under the same id and with another ``timeout_s``, before it ends in :class:`NoAnswer`.
     :param wait_if_busy: ask again as long as the answer is ``busy`` and ``timeout_s`` lasts.
+    :param key: the file that ``incv3d keys add`` made, for a daemon that other machines can reach.
     :raises ClientError: the address is none that ZeroMQ can connect to.
+    :raises KeyFileError: the key cannot be used. That the daemon does not take it, or wants one, is
+        :class:`NoEntry`, at the first request.
     """
 
     def __init__(
@@ -84,7 +93,9 @@ class Client:
         *,
         retries: int = 0,
         wait_if_busy: bool = False,
+        key: str | os.PathLike[str] | None = None,
     ) -> None:
+        client_key = read_client_key(key) if key else None
         self.address = address
         self.timeout_s = timeout_s
         self._retries = retries
@@ -93,7 +104,7 @@ class Client:
         self._in_use = threading.RLock()
         self._context = zmq.Context()
         try:
-            self._connection = Connection(self._context, address)
+            self._connection = Connection(self._context, address, client_key)
         except ClientError:
             self._context.term()
             raise
@@ -238,7 +249,11 @@ class Client:
     def _ask_once(self, number: int, parts: list[bytes | memoryview], deadline: float) -> dict[str, Any]:
         connection = self._connection
         if not connection.wait_connected(deadline):
-            why = "what is there does not speak ZeroMQ" if connection.foreign else "nothing listens there"
+            why = (
+                "what is there does not speak ZeroMQ, or wants a key"
+                if connection.foreign
+                else "nothing listens there"
+            )
             raise NoAnswer(f"{self._nothing_in_time()}: {why}; is incv3d running?")
         if not connection.try_send(parts):
             raise NoAnswer(f"no answer from {self.address}: it does not read what is sent to it")

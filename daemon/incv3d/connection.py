@@ -10,13 +10,11 @@ from collections.abc import Sequence
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from incv3d.errors import Incv3dError
+from incv3d.entry import FAILED_HANDSHAKE, ClientError, Entry, NoEntry
+from incv3d.keyfiles import ClientKey
 
-FAILED_HANDSHAKE = (
-    zmq.Event.HANDSHAKE_FAILED_NO_DETAIL
-    | zmq.Event.HANDSHAKE_FAILED_PROTOCOL
-    | zmq.Event.HANDSHAKE_FAILED_AUTH
-)
+__all__ = ["ClientError", "Connection", "NoAnswer", "NoEntry", "wait_ms"]
+
 EVENTS = zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.DISCONNECTED | FAILED_HANDSHAKE
 RECONNECT_MS = 100
 RECONNECT_MAX_MS = 1000
@@ -31,10 +29,6 @@ LONGEST_POLL_MS = 500
 """Ctrl-C interrupts a poll, but not when it comes just before; then it is noticed after so long."""
 
 
-class ClientError(Incv3dError):
-    """The daemon could not be asked."""
-
-
 class NoAnswer(ClientError):
     """The daemon did not answer in time, or the connection broke before it did."""
 
@@ -47,17 +41,24 @@ class Connection:
     lost its answer: the daemon knows a connection's peer, not its next connection's.
 
     :param address: where the daemon's door is.
+    :param key: for a daemon that wants one.
     :raises ClientError: the address is none that ZeroMQ can connect to.
     """
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str) -> None:
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], address: str, key: ClientKey | None = None
+    ) -> None:
         self.address = address
         self.connected = False
         self.losses = 0
         """How often an established connection broke."""
         self.foreign = False
         """Whether what listens there does not speak ZeroMQ."""
+        self._entry = Entry(address, key)
+        self._turned_away = False
         self.socket = context.socket(zmq.DEALER)
+        if key:
+            key.lock(self.socket)
         self.socket.set(zmq.LINGER, 0)
         self.socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
         self.socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
@@ -82,16 +83,26 @@ class Connection:
         poller.register(self.monitor, zmq.POLLIN)
 
     def look(self) -> None:
-        """Take notice of what became of the connection."""
+        """Take notice of what became of the connection.
+
+        :raises NoEntry: the daemon wants a key, or another one.
+        """
         while self.monitor.poll(0):
-            event = recv_monitor_message(self.monitor, zmq.NOBLOCK)["event"]
+            message = recv_monitor_message(self.monitor, zmq.NOBLOCK)
+            event = message["event"]
             if event == zmq.Event.HANDSHAKE_SUCCEEDED:
                 self.connected, self.foreign = True, False
+                self._entry.succeeded()
             elif event == zmq.Event.DISCONNECTED:
                 self.losses += self.connected
                 self.connected = False
             else:
                 self.foreign = True
+                try:
+                    self._entry.failed(event, int(message["value"]))
+                except NoEntry:
+                    self._turned_away = True
+                    raise
 
     def wait(self, deadline: float) -> None:
         """Return when there may be something to read, when the connection came or went, or at `deadline`."""
@@ -99,7 +110,12 @@ class Connection:
             self.look()
 
     def wait_connected(self, deadline: float) -> bool:
-        """Whether the daemon's end was there before `deadline` (monotonic)."""
+        """Whether the daemon's end was there before `deadline` (monotonic).
+
+        :raises NoEntry: the daemon wants a key, or another one; it may know this one when asked again.
+        """
+        if self._turned_away:
+            self._knock_again()
         self.look()
         while not self.connected and time.monotonic() < deadline:
             # Late answers of earlier requests would wake the poller again and again.
@@ -121,6 +137,15 @@ class Connection:
             # An answer has one part; were there more, they would not be of this wire format.
             return self.socket.recv_multipart(zmq.NOBLOCK)[-1]
         return None
+
+    def _knock_again(self) -> None:
+        """ZeroMQ itself does not try again once it was turned away."""
+        self.socket.disconnect(self.address)
+        while self.monitor.poll(0):
+            self.monitor.recv_multipart(zmq.NOBLOCK)
+        self._turned_away = self.connected = False
+        self._entry.succeeded()
+        self.socket.connect(self.address)
 
     def close(self) -> None:
         """Let go of the connection; what was not sent yet is dropped."""

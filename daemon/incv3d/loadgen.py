@@ -26,6 +26,7 @@ from incv3d import wire
 from incv3d.client import back_off_s
 from incv3d.connection import LONGEST_POLL_MS, ClientError, Connection, NoAnswer
 from incv3d.frames import Encoding, Refusal, picture_format
+from incv3d.keyfiles import ClientKey
 
 NAP_S = 0.0002
 """ZeroMQ's poller counts milliseconds; the last one before a slot is slept through in such steps."""
@@ -115,11 +116,13 @@ class _Flight:
 class LoadGenerator:
     """Several connections to one daemon, and what is under way on them.
 
+    :param key: for a daemon that wants one.
     :raises ClientError: the address is none that ZeroMQ can connect to.
     """
 
-    def __init__(self, address: str, plan: Plan) -> None:
+    def __init__(self, address: str, plan: Plan, key: ClientKey | None = None) -> None:
         self._address = address
+        self._key = key
         self._plan = plan
         self._context = zmq.Context()
         self._poller = zmq.Poller()
@@ -144,6 +147,7 @@ class LoadGenerator:
         """Wait until every connection stands, so that the first round trips do not count the connecting.
 
         :raises NoAnswer: one does not within the plan's ``timeout_s``.
+        :raises NoEntry: the daemon wants a key, or another one.
         """
         deadline = time.monotonic() + self._plan.timeout_s
         for line in self._lines:
@@ -155,6 +159,8 @@ class LoadGenerator:
         """Send every shot and yield every outcome, in the order in which they become known.
 
         Round trips are taken when an answer is read: a loop that is slow with its outcomes makes them longer.
+
+        :raises NoEntry: the daemon does not take the key any more.
         """
         started = time.monotonic()
         end = started + (self._plan.duration_s or math.inf)
@@ -198,7 +204,7 @@ class LoadGenerator:
         self.close()
 
     def _open_line(self) -> None:
-        line = _Line(Connection(self._context, self._address))
+        line = _Line(Connection(self._context, self._address, self._key))
         self._lines.append(line)
         line.connection.register(self._poller)
         self._line_of[line.connection.socket] = self._line_of[line.connection.monitor] = line

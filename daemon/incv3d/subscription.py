@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
 
 import msgspec
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from incv3d import announcement, wire
 from incv3d.announcement import Announcement
 from incv3d.connection import ClientError, NoAnswer, wait_ms
+from incv3d.entry import FAILED_HANDSHAKE, Entry
+from incv3d.keyfiles import read_client_key
 
 DEFAULT_RESULTS = "tcp://127.0.0.1:5556"
+EVENTS = zmq.Event.HANDSHAKE_SUCCEEDED | FAILED_HANDSHAKE
 HIGH_WATER_MARK = 100
 """Messages that wait for a subscriber slower than the daemon; beyond it the newer ones are dropped."""
 
@@ -29,46 +35,68 @@ class Published:
 
 
 def results(
-    address: str = DEFAULT_RESULTS, source: str | None = None, timeout_s: float | None = None
+    address: str = DEFAULT_RESULTS,
+    source: str | None = None,
+    timeout_s: float | None = None,
+    *,
+    key: str | os.PathLike[str] | None = None,
 ) -> Generator[Published, None, None]:
     """Every result that the daemon publishes from the first ``next()`` on, until the loop is left.
 
     :param address: as in the daemon's ``intake.publish``.
     :param source: only those of this source; None: of all.
     :param timeout_s: the longest pause between two; None: wait for ever, also for a daemon that is away.
+    :param key: the file that ``incv3d keys add`` made, for a daemon that other machines can reach.
     :raises NoAnswer: nothing was published for `timeout_s`.
+    :raises NoEntry: the daemon wants a key, or does not take this one.
+    :raises KeyFileError: the key cannot be used.
     :raises ClientError: the address is none that ZeroMQ can connect to.
     """
-    for found, data in _published(address, wire.topic(""), source, timeout_s):
+    for found, data in _published(address, wire.topic(""), source, timeout_s, key):
         yield Published(found, msgspec.json.decode(data, type=wire.Answer))
 
 
 def events(
-    address: str = DEFAULT_RESULTS, source: str | None = None, timeout_s: float | None = None
+    address: str = DEFAULT_RESULTS,
+    source: str | None = None,
+    timeout_s: float | None = None,
+    *,
+    key: str | os.PathLike[str] | None = None,
 ) -> Generator[Announcement, None, None]:
     """Every label that enters or leaves, as the daemon's ``events`` section has them announced.
 
     Parameters and errors are those of :func:`results`. What is there already when one begins to listen is in
     the answer to ``stats``, under ``events.present``.
     """
-    for _, data in _published(address, announcement.topic(""), source, timeout_s):
+    for _, data in _published(address, announcement.topic(""), source, timeout_s, key):
         yield msgspec.json.decode(data, type=Announcement)
 
 
 def _published(
-    address: str, prefix: bytes, source: str | None, timeout_s: float | None
+    address: str,
+    prefix: bytes,
+    source: str | None,
+    timeout_s: float | None,
+    key: str | os.PathLike[str] | None,
 ) -> Generator[tuple[str, bytes], None, None]:
     """Source and bytes of everything whose topic is `prefix` and a source."""
-    with zmq.Context() as context, context.socket(zmq.SUB) as subscriber:
+    client_key = read_client_key(key) if key else None
+    entry = Entry(address, client_key)
+    with zmq.Context() as context, context.socket(zmq.SUB) as subscriber, contextlib.ExitStack() as stack:
         subscriber.set(zmq.LINGER, 0)
         subscriber.set(zmq.RCVHWM, HIGH_WATER_MARK)
         subscriber.set(zmq.RECONNECT_IVL_MAX, 1000)
         subscriber.set(zmq.SUBSCRIBE, prefix + (source or "").encode())
+        if client_key:
+            client_key.lock(subscriber)
+        monitor = stack.enter_context(subscriber.get_monitor_socket(EVENTS))
+        stack.callback(subscriber.disable_monitor)
         try:
             subscriber.connect(address)
         except zmq.ZMQError as error:
             raise ClientError(f"{address}: cannot connect: {error.strerror}") from None
-        while _arrives(subscriber, math.inf if timeout_s is None else time.monotonic() + timeout_s):
+        pause_s = math.inf if timeout_s is None else timeout_s
+        while _arrives(subscriber, monitor, entry, time.monotonic() + pause_s):
             topic, data = subscriber.recv_multipart()
             found = topic.removeprefix(prefix).decode()
             # ZeroMQ compares the beginnings of topics alone: `door` would bring `door2` with it.
@@ -77,7 +105,21 @@ def _published(
         raise NoAnswer(f"nothing was published at {address} within {timeout_s:g} s")
 
 
-def _arrives(subscriber: zmq.Socket[bytes], deadline: float) -> bool:
-    while not (arrived := subscriber.poll(wait_ms(deadline))) and time.monotonic() < deadline:
-        pass
-    return bool(arrived)
+def _arrives(
+    subscriber: zmq.Socket[bytes], monitor: zmq.Socket[bytes], entry: Entry, deadline: float
+) -> bool:
+    poller = zmq.Poller()
+    poller.register(subscriber, zmq.POLLIN)
+    poller.register(monitor, zmq.POLLIN)
+    while True:
+        ready = dict(poller.poll(wait_ms(deadline)))
+        if monitor in ready:
+            message = recv_monitor_message(monitor, zmq.NOBLOCK)
+            if message["event"] == zmq.Event.HANDSHAKE_SUCCEEDED:
+                entry.succeeded()
+            else:
+                entry.failed(message["event"], int(message["value"]))
+        if subscriber in ready:
+            return True
+        if time.monotonic() >= deadline:
+            return False

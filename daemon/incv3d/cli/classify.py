@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from incv3d.cli.options import config_option, json_option, session_options
+from incv3d.cli.options import config_option, json_option, key_option, session_options
 
 if TYPE_CHECKING:
     from incv3d.client import Client
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @session_options
 @click.option("--top-k", type=click.IntRange(1, 1000), help="Predictions a picture.")
 @click.option("--connect", metavar="ADDRESS", help="Ask a running daemon instead of opening a Session here.")
+@key_option
 @click.option(
     "--timeout",
     "timeout_s",
@@ -41,6 +42,7 @@ def classify(
     threads: int | None,
     top_k: int | None,
     connect: str | None,
+    key: str | None,
     timeout_s: float,
     as_json: bool,
 ) -> None:
@@ -51,7 +53,7 @@ def classify(
     overrides = {"model.name": model_name, "session.threads": threads, "model.top_k": top_k}
     named = list(_read(pictures))
     if connect:
-        with _connect(connect, timeout_s) as client:
+        with _connect(connect, timeout_s, key) as client:
             failed = _classify(named, _remote(client, top_k), as_json)
     else:
         failed = _classify(named, _local(config_path, overrides), as_json)
@@ -60,15 +62,15 @@ def classify(
 
 
 def _classify(named: list[tuple[str, Callable[[], bytes]]], ask: Classify, as_json: bool) -> bool:
-    from incv3d.connection import NoAnswer
+    from incv3d.connection import NoAnswer, NoEntry
     from incv3d.errors import Incv3dError
 
     failed = False
     for name, read in named:
         try:
             predictions = ask(read())
-        except NoAnswer:
-            # The daemon is away, for the pictures that follow too: the command ends here, with one line.
+        except (NoAnswer, NoEntry):
+            # That is so for the pictures that follow too: the command ends here, with one line.
             raise
         except Incv3dError as error:
             failed = True
@@ -89,10 +91,10 @@ def _read(pictures: tuple[str, ...]) -> Iterator[tuple[str, Callable[[], bytes]]
                 yield str(path), partial(read_picture, path)
 
 
-def _connect(address: str, timeout_s: float) -> Client:
+def _connect(address: str, timeout_s: float, key: str | None) -> Client:
     from incv3d.client import Client
 
-    return Client(address, timeout_s, retries=1, wait_if_busy=True)
+    return Client(address, timeout_s, retries=1, wait_if_busy=True, key=key)
 
 
 def _remote(client: Client, top_k: int | None) -> Classify:

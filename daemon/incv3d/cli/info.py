@@ -7,30 +7,31 @@ import platform
 import click
 
 from incv3d import __version__
-from incv3d.cli.options import json_option
+from incv3d.cli.options import json_option, key_option
 
 
 @click.command()
 @click.option("--connect", metavar="ADDRESS", help="Ask a running daemon instead of looking at this machine.")
+@key_option
 @click.option(
     "--timeout", "timeout_s", type=float, default=10.0, show_default=True, help="Seconds; with --connect."
 )
 @json_option
-def info(connect: str | None, timeout_s: float, as_json: bool) -> None:
+def info(connect: str | None, key: str | None, timeout_s: float, as_json: bool) -> None:
     """Versions of incv3d and of what it runs on, and the devices that TensorFlow sees."""
     import msgspec
 
-    facts = _ask(connect, timeout_s) if connect else _look()
+    facts = _ask(connect, timeout_s, key) if connect else _look()
     if as_json:
         click.echo(msgspec.json.encode(facts))
     else:
         click.echo(msgspec.yaml.encode(facts).decode().rstrip())
 
 
-def _ask(address: str, timeout_s: float) -> dict[str, object]:
+def _ask(address: str, timeout_s: float, key: str | None) -> dict[str, object]:
     from incv3d.client import Client
 
-    with Client(address, timeout_s) as client:
+    with Client(address, timeout_s, key=key) as client:
         return client.ask("info")
 
 

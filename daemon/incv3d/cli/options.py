@@ -15,6 +15,12 @@ config_option = click.option(
     metavar="FILE",
     help="Configuration (else $INCV3D_CONFIG, else /etc/incv3d/incv3d.yaml).",
 )
+key_option = click.option(
+    "--key",
+    metavar="FILE",
+    envvar="INCV3D_KEY",
+    help="The client's key, from `incv3d keys add`; else $INCV3D_KEY. With --connect.",
+)
 connect_option_help = "Address of the daemon's door."
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON for programs instead of a table.")
 

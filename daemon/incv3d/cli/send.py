@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from incv3d.cli.options import connect_option_help, json_option
+from incv3d.cli.options import connect_option_help, json_option, key_option
 
 if TYPE_CHECKING:
     from incv3d.frames import Encoding
@@ -26,6 +26,7 @@ Positive = click.FloatRange(0, min_open=True)
 @click.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("--connect", default="tcp://127.0.0.1:5555", show_default=True, help=connect_option_help)
+@key_option
 @click.option("--repeat", type=click.IntRange(1), help="Send everything so many times.  [default: 1]")
 @click.option(
     "--duration", "duration_s", type=Positive, help="Send for so many seconds, over and over unless --repeat."
@@ -61,6 +62,7 @@ Positive = click.FloatRange(0, min_open=True)
 def send(
     paths: tuple[str, ...],
     connect: str,
+    key: str | None,
     repeat: int | None,
     duration_s: float | None,
     rate: float | None,
@@ -84,7 +86,8 @@ def send(
 
     Exit status 0 if every picture got a label, 130 after Ctrl-C (with the summary of what was done), else 1.
     """
-    from incv3d.client import Client
+    from incv3d.client import Client, NoEntry
+    from incv3d.keyfiles import read_client_key
     from incv3d.loadgen import LoadGenerator, Plan
     from incv3d.loadreport import Tally
     from incv3d.sources.images import find_pictures
@@ -104,11 +107,13 @@ def send(
     pictures = [found for path in paths for found in find_pictures(path)]
     rounds = repeat or (None if duration_s else 1)
     shots = _shots(pictures, rounds, raw)
-    with Client(connect, timeout_s) as client:
+    with Client(connect, timeout_s, key=key) as client:
         client.ask("ping")
     tally = Tally()
     stopped = False
-    with LoadGenerator(connect, plan) as generator:
+    turned_away: NoEntry | None = None
+    client_key = read_client_key(key) if key else None
+    with LoadGenerator(connect, plan, client_key) as generator:
         generator.connect()
         progress = _Progress(plan, rounds and rounds * len(pictures), silent=quiet or as_json)
         started = time.monotonic()
@@ -120,11 +125,15 @@ def send(
                 progress.advance()
         except KeyboardInterrupt:
             stopped = True
+        except NoEntry as error:
+            turned_away = error
         finally:
             elapsed_s = time.monotonic() - started
             progress.stop()
         unfinished = generator.under_way
     _summarise(tally, elapsed_s, unfinished, as_json)
+    if turned_away:
+        raise turned_away
     sys.exit(130 if stopped else 0 if tally.all_ok else 1)
 
 
