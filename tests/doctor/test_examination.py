@@ -52,9 +52,9 @@ def test_every_check_has_its_say_always_in_the_same_order(tmp_path: Path) -> Non
     names = list(dict.fromkeys(finding.name for finding in findings))
     assert names == [
         "system", "libc", "board", "processor", "power", "temperature", "memory", "swap", "memory limits",
-        "clock", "python", "libraries", "numpy ABI", "tensorflow", "configuration", "model", "model store",
-        "latency log", "camera nodes", "cameras", "camera library", "intake.bind", "intake.publish",
-        "service",
+        "clock", "python", "libraries", "numpy ABI", "tensorflow", "configuration", "access", "model",
+        "model store", "latency log", "camera nodes", "cameras", "camera library", "intake.bind",
+        "intake.publish", "service",
     ]  # fmt: skip
     for finding in findings:
         assert finding.what and (finding.fix or finding.status in ("ok", "note")), finding

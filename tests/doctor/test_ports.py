@@ -12,6 +12,7 @@ from trees import bare, only, statuses
 from incv3d.config import IntakeSection
 from incv3d.doctor import Finding, Machine
 from incv3d.doctor.ports import ask_daemon, check_ports
+from incv3d.keyring import KeyRing
 from processes import DaemonProcess
 
 
@@ -108,3 +109,19 @@ def test_an_ipc_socket_in_use_is_a_problem(tmp_path: Path, monkeypatch: pytest.M
         other.listen()
         finding = only(look(IntakeSection(bind=f"ipc://{tmp_path}/door", publish="")), "intake.bind")
     assert finding.status == "problem" and f"sudo ss -xlp src {tmp_path}/door" in finding.fix
+
+
+def test_a_daemon_that_wants_a_key_is_one_too(state: Path, tmp_path: Path) -> None:
+    KeyRing(tmp_path / "keys").new()
+    config = tmp_path / "incv3d.yaml"
+    config.write_text(f"intake: {{keys: {tmp_path}/keys}}\n")
+    door, results = (f"tcp://127.0.0.1:{free_port()}" for _ in range(2))
+    daemon = DaemonProcess(
+        state, tmp_path, "--config", str(config), INCV3D_BIND=door, INCV3D_PUBLISH=results
+    ).ready()
+    try:
+        findings = look(IntakeSection(bind=door, publish=results))
+        assert statuses(findings) == {"intake.bind": "ok", "intake.publish": "ok"}, findings
+        assert "wants a key" in only(findings, "intake.bind").what
+    finally:
+        daemon.stop()

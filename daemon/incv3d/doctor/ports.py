@@ -23,14 +23,16 @@ LISTENING = "0A"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the daemon says that has the door; `facts` is empty where none does."""
+    """What the daemon says that has the door; `facts` is empty where none does, or it wants a key."""
 
     facts: dict[str, Any]
     asked: bool = False
     """Whether somebody was there to be asked."""
+    locked: bool = False
+    """Whether somebody is there who answers only those who have a key."""
 
     def __bool__(self) -> bool:
-        return bool(self.facts)
+        return bool(self.facts) or self.locked
 
 
 def ask_daemon(intake: IntakeSection) -> Answer:
@@ -38,10 +40,13 @@ def ask_daemon(intake: IntakeSection) -> Answer:
     if _obstacle(intake.bind) != errno.EADDRINUSE:
         return Answer({})
     try:
-        from incv3d.client import Client
+        from incv3d.client import Client, NoEntry
 
-        with Client(_reachable(intake.bind), ASK_LIMIT_S) as client:
-            return Answer(client.ask("info"), asked=True)
+        try:
+            with Client(_reachable(intake.bind), ASK_LIMIT_S) as client:
+                return Answer(client.ask("info"), asked=True)
+        except NoEntry:
+            return Answer({}, asked=True, locked=True)
     except (Incv3dError, ImportError):  # ZeroMQ may be what is broken here
         return Answer({}, asked=True)
 
@@ -60,6 +65,8 @@ def check_ports(machine: Machine, intake: IntakeSection, answer: Answer) -> list
 def _door(machine: Machine, address: str, answer: Answer) -> Finding:
     if not answer:
         return _address(machine, "intake.bind", address, False, answer.asked)
+    if answer.locked:
+        return Finding("intake.bind", "ok", f"{address}: what listens there wants a key, as incv3d does")
     facts = answer.facts
     running = f"{facts['model']} on {facts['engine']}" if facts.get("model") else "no model yet"
     what = f"{address}: incv3d {facts.get('version')} answers there: {facts.get('state')}, {running}"

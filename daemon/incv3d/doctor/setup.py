@@ -8,6 +8,7 @@ from pathlib import Path
 
 from incv3d.config import Config, ConfigError, load_config
 from incv3d.config.loading import ENVIRONMENT
+from incv3d.doctor.access import check_access
 from incv3d.doctor.findings import Finding
 from incv3d.doctor.machine import Machine
 from incv3d.doctor.permissions import Person, may_read
@@ -64,4 +65,4 @@ def read_setup(
         what = f"{loaded.path}: the service's user {servant.name} may not read it"
         fix = f"sudo chgrp {servant.name} {loaded.path} && sudo chmod g+r {loaded.path}"
         findings.append(Finding(name, "problem", what, fix))
-    return setup, findings
+    return setup, [*findings, check_access(loaded, machine.environ, servant)]

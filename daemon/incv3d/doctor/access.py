@@ -1,0 +1,44 @@
+"""Who can connect to the door, and whether its keys are as they should be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from incv3d.config import LoadedConfig
+from incv3d.doctor.findings import Finding
+from incv3d.doctor.permissions import Person, may_read
+from incv3d.errors import Incv3dError
+
+NAME = "access"
+
+
+def check_access(loaded: LoadedConfig, environ: Mapping[str, str], servant: Person | None) -> Finding:
+    """Whether other machines can connect, and whether the daemon could tell them apart.
+
+    :param servant: whom the service runs as.
+    """
+    try:
+        # Imports ZeroMQ, which may be what is broken here.
+        from incv3d.access import door_keys, insecurity
+        from incv3d.keyfiles import KeyFileDenied
+    except ImportError as error:
+        return Finding(NAME, "note", f"could not be looked at: {error}", "see `pyzmq` here")
+    if warning := insecurity(loaded.config.intake):
+        fix = "incv3d keys new, incv3d keys add CLIENT, and leave out intake.insecure"
+        return Finding(NAME, "warning", warning, fix)
+    try:
+        ring = door_keys(loaded, environ)
+        if ring is None:
+            return Finding(NAME, "ok", "only this machine can connect")
+        count = len(ring.clients())
+    except KeyFileDenied as error:
+        return Finding(NAME, "note", str(error), "sudo incv3d doctor sees more")
+    except Incv3dError as error:
+        return Finding(NAME, "problem", str(error), "mend it, then: incv3d check-config")
+    if servant and not may_read(ring.server_file, servant):
+        what = f"{ring.server_file}: the service's user {servant.name} may not read it"
+        return Finding(NAME, "problem", what, f"sudo chown -R {servant.name}: {ring.folder}")
+    if not count:
+        what = "no client has a key, so nobody can connect"
+        return Finding(NAME, "warning", what, "incv3d keys add CLIENT")
+    return Finding(NAME, "ok", f"with a key of {ring.folder}: {count} client{'s' if count > 1 else ''}")
