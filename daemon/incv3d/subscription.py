@@ -44,7 +44,7 @@ def results(
     """Every result that the daemon publishes from the first ``next()`` on, until the loop is left.
 
     :param address: as in the daemon's ``intake.publish``.
-    :param source: only those of this source; None: of all.
+    :param source: only those of this source, its regions included; None: of all.
     :param timeout_s: the longest pause between two; None: wait for ever, also for a daemon that is away.
     :param key: the file that ``incv3d keys add`` made, for a daemon that other machines can reach.
     :raises NoAnswer: nothing was published for `timeout_s`.
@@ -100,7 +100,7 @@ def _published(
             topic, data = subscriber.recv_multipart()
             found = topic.removeprefix(prefix).decode()
             # ZeroMQ compares the beginnings of topics alone: `door` would bring `door2` with it.
-            if source in (None, found):
+            if source in (None, found) or found.startswith(f"{source}."):
                 yield found, data
         raise NoAnswer(f"nothing was published at {address} within {timeout_s:g} s")
 
