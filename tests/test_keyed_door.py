@@ -524,3 +524,17 @@ def test_a_load_whose_key_is_revoked_ends_with_its_summary_and_the_reason(keyed,
     assert process.returncode == 1
     assert "labels a second" in out and "ok: " in out
     assert err.count("\n") == 1 and "the daemon does not know this key" in err
+
+
+def test_a_new_configuration_whose_keys_are_not_there_is_refused(settings, state, tmp_path) -> None:
+    config = settings("{}")
+    daemon = DaemonProcess(state, tmp_path, "--config", str(config))
+    try:
+        daemon.ready()
+        config.write_text(f"model: {{top_k: 2}}\nintake: {{keys: {tmp_path}/none}}\n")
+        daemon.signal(signal.SIGHUP)
+        said = daemon.wait_for("the new configuration is refused")
+        assert f"{config}:2: intake.keys: there are no keys in {tmp_path}/none" in said
+        assert daemon.stop() == 0
+    finally:
+        daemon.kill()

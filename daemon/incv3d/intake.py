@@ -39,8 +39,6 @@ RECEIVE_HIGH_WATER_MARK = 4
 """Messages that ZeroMQ may hold for one peer before TCP pushes back; the mailbox is where requests wait."""
 LARGEST_SUBSCRIPTION = 1024
 """Bytes of what a subscriber may send; topics are shorter."""
-LINGER_MS = 1000
-"""How long closing waits for the last answers, and what is published last, to leave the machine."""
 RETRY_MS = 1000
 """When to try again, as long as no run has shown how long one takes."""
 PEERS_REMEMBERED = 1024
@@ -142,10 +140,10 @@ class Intake:
         router.set(zmq.ROUTER_HANDOVER, 1)
         # An answer that cannot be sent is known, and counted, instead of being dropped unseen.
         router.set(zmq.ROUTER_MANDATORY, 1)
-        listen(router, self._section.bind, "intake.bind", LINGER_MS)
+        listen(router, self._section.bind, "intake.bind")
         if self._publisher:
             self._publisher.set(zmq.MAXMSGSIZE, LARGEST_SUBSCRIPTION)
-            listen(self._publisher, self._section.publish, "intake.publish", LINGER_MS)
+            listen(self._publisher, self._section.publish, "intake.publish")
 
     def start(self) -> None:
         """Begin to receive."""

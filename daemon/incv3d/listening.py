@@ -20,6 +20,8 @@ heartbeats would also notice a process that was merely stopped, but libzmq 4.3.5
 a connection that was lost while it waited at its high-water mark (libzmq issues 3937 and 4767)."""
 HANDSHAKE_MS = 10_000
 """A connection that has not introduced itself by then is closed; it takes one of the descriptors."""
+LINGER_MS = 1000
+"""How long closing waits for the last answers, and what is published last, to leave the machine."""
 BIND_AGAIN_S = 5.0
 """How long ZeroMQ may take to let go of an address that it listened on."""
 BIND_AGAIN_PAUSE_S = 0.002
@@ -29,15 +31,14 @@ class IntakeError(Incv3dError):
     """The door cannot be opened."""
 
 
-def listen(socket: zmq.Socket[bytes], address: str, key: str, linger_ms: int) -> None:
+def listen(socket: zmq.Socket[bytes], address: str, key: str) -> None:
     """Bind `socket` to `address`.
 
     :param key: of the configuration, for the message.
-    :param linger_ms: how long closing waits for what was not sent yet.
     :raises IntakeError: the address is in use or not this machine's.
     """
     socket.set(zmq.SNDHWM, SEND_HIGH_WATER_MARK)
-    socket.set(zmq.LINGER, linger_ms)
+    socket.set(zmq.LINGER, LINGER_MS)
     socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     socket.set(zmq.TCP_KEEPALIVE, 1)
     socket.set(zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S)
