@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,7 +48,7 @@ def test_a_stranger_at_the_door_is_named(stranger: int, monkeypatch: pytest.Monk
     monkeypatch.setattr("incv3d.doctor.ports.ASK_LIMIT_S", 0.5)
     finding = only(look(IntakeSection(bind=f"tcp://127.0.0.1:{stranger}", publish="")), "intake.bind")
     assert finding.status == "problem"
-    assert "pytest" in finding.what and "does not answer as incv3d does" in finding.what
+    assert f"(pid {os.getpid()})" in finding.what and "does not answer as incv3d does" in finding.what
     assert f"'sport = :{stranger}'" in finding.fix and "another address (intake.bind)" in finding.fix
 
 
