@@ -47,7 +47,8 @@ setup(
         # For CSI cameras: apt's python3-picamera2, which needs libcamera, and that is not on PyPI.
         "camera": ["linuxpy>=0.20"],
         "video": ["av>=12"],
-        "plot": ["matplotlib>=3.8"],  # incv3d bench --plot
+        "plot": ["matplotlib>=3.8"],  # incv3d plot, incv3d bench --plot
+        "http": ["aiohttp>=3.10", "prometheus-client>=0.20"],  # /healthz, /readyz, /metrics
         # What `incv3d bench --against` and tests/benchmarks/peers.py compare with; heavy, and for that alone.
         "peers": [
             "imagezmq>=1.1.1",
@@ -58,6 +59,8 @@ setup(
             "tf2onnx>=1.17",
         ],
         "test": [
+            "aiohttp>=3.10",
+            "prometheus-client>=0.20",
             "matplotlib>=3.8",
             "onnxruntime>=1.18",
             "tf2onnx>=1.17",

@@ -18,9 +18,10 @@ from incv3d.happenings import Died, Drained, Happening, Ready, Reloaded, SourceE
 from incv3d.headers import is_large
 from incv3d.health import FAILED, GROWN, Health
 from incv3d.heap import give_back
+from incv3d.http import Http
 from incv3d.intake import Intake
 from incv3d.keyring import KeyRing
-from incv3d.latency import DROPPED, SKIPPED, RollingLatency, Summary
+from incv3d.latency import DROPPED, SKIPPED, RollingLatency, Summary, Tally
 from incv3d.loading import Loaded, Loader, load_classifier, model_fetcher
 from incv3d.machine import read_machine
 from incv3d.mailbox import Mailbox
@@ -32,7 +33,8 @@ from incv3d.sinks.announcer import Announcer, open_announcer
 from incv3d.sinks.latency_log import LatencyLog, start_line, summary_line
 from incv3d.sources import Capture, OpenSource, Pace, source_opener
 from incv3d.sources.images import demo_folder
-from incv3d.status import info, start_facts, stats, status_line
+from incv3d.standing import Standing
+from incv3d.status import info, standing, start_facts, stats, status_line
 from incv3d.systemd import Notifier
 from incv3d.watchdog import Watchdog
 from incv3d.watchlist import read_watchlist
@@ -52,6 +54,8 @@ SAVING_S = 2.0
 """How long the last pictures of the old configuration may take to be written."""
 SOURCE_CLOSES_S = 2.0
 """How long a source has to let go of its camera before the next one is opened, which tries again anyway."""
+HTTP_CLOSES_S = 2.0
+"""How long the HTTP server has for answers that are under way."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -93,6 +97,8 @@ class Daemon:
         door = config.intake
         self._mailbox = Mailbox(door.queue_limit, door.queue_bytes, door.peer_limit, is_large)
         self._watchdog = Watchdog(notifier, self._mailbox, probe_picture)
+        self._http = self._make_http() if config.http.bind else None
+        self._tallies: list[Tally] = [self._latency, *([self._http.metrics] if self._http else [])]
         self._intake = Intake(
             door,
             self._mailbox,
@@ -100,7 +106,7 @@ class Daemon:
             self._identity,
             self._run_ms,
             self._count,
-            self._watchdog.complete,
+            self._completed,
             self._died,
             keys,
         )
@@ -137,6 +143,8 @@ class Daemon:
     def _start(self) -> None:
         opener = source_opener(self._config.source)
         self._intake.open()
+        if self._http:
+            self._http.open()
         self._intake.start()
         self._make_capture(opener)
         self._pipeline.start()
@@ -315,6 +323,8 @@ class Daemon:
         )
         if not self._intake.close(max(1.0, deadline - time.monotonic()), *last_words):
             LOG.warning("the intake did not close in time")
+        if self._http and not self._http.close(HTTP_CLOSES_S):
+            LOG.warning("the HTTP server did not close in time")
         if self._announcer:
             self._announcer.close(max(1.0, deadline - time.monotonic()))
         if was_ready:
@@ -357,14 +367,23 @@ class Daemon:
         elif result.refusal:
             self._count(result.refusal)
         else:
-            self._latency.record(time.monotonic(), result.timings)
+            now = time.monotonic()
+            for tally in self._tallies:
+                tally.record(now, result.timings)
         self._intake.deliver(result)
         announcer = self._announcer  # which the main thread may replace
         if announcer and not result.is_own:
             announcer.observe(result)
 
     def _count(self, outcome: Refusal | str) -> None:
-        self._latency.count(time.monotonic(), outcome)
+        now = time.monotonic()
+        for tally in self._tallies:
+            tally.count(now, outcome)
+
+    def _completed(self, result: Result) -> None:
+        self._watchdog.complete(result)
+        if self._http:
+            self._http.complete(result)
 
     def _died(self, thread: str, error: BaseException) -> None:
         self._events.put(Died(thread, error))
@@ -388,6 +407,13 @@ class Daemon:
         if latest is None and self._loaded and self._loaded.warmup.runs_ms:
             return self._loaded.warmup.runs_ms[-1]
         return latest
+
+    def _make_http(self) -> Http:
+        return Http(self._config.http, self._mailbox, self._standing, probe_picture, self._died)
+
+    def _standing(self) -> Standing:
+        sources = [capture.status() for capture in self._captures]
+        return standing(self._state, self._health, self._loaded, self._intake, sources)
 
     def _describe(self, operation: wire.Operation) -> dict[str, Any]:
         """What ``ping``, ``stats`` and ``info`` answer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Sequence
 
 from incv3d.config import Config
@@ -31,6 +32,7 @@ class Health:
     def __init__(self, config: Config, works: Sequence[Work], failures_in_a_row: Callable[[], int]) -> None:
         self._works = works
         self._failures_in_a_row = failures_in_a_row
+        self._looked = time.monotonic()
         self.ailment = ""
         """What is wrong, for as long as something is."""
         self._run_limit_s = config.session.run_limit_s
@@ -49,11 +51,17 @@ class Health:
         """How often to look."""
         return self._stalls.interval_s
 
+    @property
+    def silent_s(self) -> float:
+        """For how long the main thread has not looked."""
+        return time.monotonic() - self._looked
+
     def look(self, is_ready: bool) -> int:
         """Look now; returns the exit status when the daemon has to end, else 0.
 
         :param is_ready: whether the model is loaded, for which more memory may be needed than for running it.
         """
+        self._looked = time.monotonic()
         if stall := self._stalls.look():
             self.ailment = f"{stall.work.what} takes longer than {self._run_limit_s:g} s"
             LOG.error(

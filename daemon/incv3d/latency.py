@@ -8,6 +8,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from incv3d.frames import Refusal, Timings
 
@@ -81,6 +82,16 @@ def spread(values: Sequence[float]) -> Spread | None:
         p99_ms=percentile(ordered, 99),
         worst_ms=ordered[-1],
     )
+
+
+class Tally(Protocol):
+    """Counts what becomes of the frames; callable from any thread."""
+
+    def record(self, now: float, timings: Timings) -> None:
+        """A frame was classified at `now` (monotonic)."""
+
+    def count(self, now: float, outcome: str) -> None:
+        """A frame met with `outcome`, one of :data:`OUTCOMES`, at `now` (monotonic)."""
 
 
 class RollingLatency:

@@ -9,6 +9,10 @@ from pathlib import Path
 
 TEMPERATURE = Path("class/thermal/thermal_zone0/temp")
 THROTTLED = Path("devices/platform/soc/soc:firmware/get_throttled")
+THROTTLING = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")
+"""What the bits 0 to 3 of ``get_throttled`` say of now."""
+SINCE_BOOT = 16
+"""Bits 16 to 19 say of 0 to 3 that they were set at some time since boot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +21,7 @@ class Readings:
 
     temp_c: float | None
     throttled: int | None
-    """The Pi firmware's bits: 0 under-voltage, 1 frequency capped, 2 throttled, 3 soft temperature
-    limit; 16 to 19 the same since boot."""
+    """The Pi firmware's bits: :data:`THROTTLING` now, and the same since boot from :data:`SINCE_BOOT` on."""
     rss_mb: float | None
     """Resident memory of this process, MiB."""
 
@@ -31,6 +34,11 @@ def read_machine(sys_root: Path = Path("/sys"), proc_root: Path = Path("/proc"))
         throttled=_number(sys_root / THROTTLED, 16),
         rss_mb=_rss_mb(proc_root / "self" / "status"),
     )
+
+
+def throttling(bits: int) -> list[str]:
+    """What limits the processor now, in words; shifted by :data:`SINCE_BOOT`, what did since boot."""
+    return [words for bit, words in enumerate(THROTTLING) if bits >> bit & 1]
 
 
 def has_descriptors() -> bool:

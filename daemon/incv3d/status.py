@@ -14,11 +14,13 @@ import zmq
 
 from incv3d import __version__
 from incv3d.config import SourceSection
+from incv3d.health import Health
 from incv3d.intake import Intake
 from incv3d.latency import RollingLatency, Summary
 from incv3d.loading import Loaded
 from incv3d.machine import read_machine
 from incv3d.sources import SourceStatus
+from incv3d.standing import Standing
 
 
 def info(loaded: Loaded | None, source: SourceSection) -> dict[str, Any]:
@@ -81,6 +83,33 @@ def start_facts(loaded: Loaded, source: SourceSection) -> dict[str, object]:
         "warmup_ms": f"{sum(warmup.runs_ms):.0f}",
         **({"regions": ",".join(source.regions)} if source.regions else {}),
     }
+
+
+def standing(
+    state: str, health: Health, loaded: Loaded | None, intake: Intake, sources: Sequence[SourceStatus]
+) -> Standing:
+    """How the daemon stands now."""
+    door = intake.status()
+    model: dict[str, str] = {}
+    if loaded:
+        facts = loaded.facts
+        engine = {
+            "engine_version": facts.version,
+            "precision": facts.precision,
+            "threads": str(facts.threads),
+        }
+        model = {**_identity(loaded), **engine, "version": __version__}
+    return Standing(
+        state=state,
+        health=str(health),
+        silent_s=health.silent_s,
+        model=model,
+        queue_depth=door["queue_depth"],
+        queue_limit=door["queue_limit"],
+        undelivered=door["undelivered"],
+        sources=sources,
+        machine=read_machine(),
+    )
 
 
 def status_line(loaded: Loaded, summary: Summary, sources: Sequence[SourceStatus]) -> str:

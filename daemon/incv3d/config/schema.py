@@ -91,6 +91,30 @@ def check_threshold(key: str, threshold: Threshold, whose: str = "") -> None:
         )
 
 
+def split_http_address(key: str, address: str) -> tuple[str, int]:
+    """Host and port of ``127.0.0.1:8080`` or ``[::]:8080``; port 0 is any that is free.
+
+    :raises ValueError: it is not like that.
+    """
+    try:
+        parts = urlsplit(f"//{address}")
+        host, port = parts.hostname, parts.port
+        whole = parts.netloc == address and not parts.username
+    except ValueError:
+        host, port, whole = None, None, False
+    if not host or port is None or not whole:
+        raise ValueError(f"{key}: `{address}` is not like 127.0.0.1:8080, or 0.0.0.0:8080 for every network")
+    return host, port
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine's own processes can reach what listens at `host`."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"  # what any other name stands for can change
+
+
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A part of the configuration file. Unknown keys are errors: a typing mistake is never a default.
 
@@ -303,6 +327,19 @@ class SavingSection(Section, frozen=True, kw_only=True):
     min_free_bytes: Annotated[int, msgspec.Meta(ge=0)] = 512 * MIB
 
 
+class HttpSection(Section, frozen=True, kw_only=True):
+    """What is served over HTTP: health and metrics."""
+
+    bind: str = ""
+    token_file: str = ""
+
+    def __post_init__(self) -> None:
+        if self.bind:
+            host, _ = split_http_address("bind", self.bind)
+            if not is_loopback(host) and not self.token_file:
+                raise ValueError("token_file: must be given, because other machines can reach `bind`")
+
+
 class DaemonSection(Section, frozen=True, kw_only=True):
     """The process itself."""
 
@@ -322,6 +359,7 @@ class Config(Section, frozen=True, kw_only=True):
     events: EventsSection = EventsSection()
     saving: SavingSection = SavingSection()
     latency: LatencySection = LatencySection()
+    http: HttpSection = HttpSection()
     daemon: DaemonSection = DaemonSection()
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from incv3d.doctor.findings import Finding, Status
 from incv3d.doctor.machine import Machine, read
-from incv3d.machine import read_machine
+from incv3d.machine import SINCE_BOOT, read_machine
 
 HOT_C = 80.0
 """The firmware lowers the clock (raspberrypi.com, "Frequency management and thermal control")."""
@@ -18,8 +18,6 @@ BITS: tuple[tuple[str, Status, Status, str], ...] = (
     ("the soft temperature limit is active", "warning", "note", COOLING),
 )
 """Bits 0 to 3 of ``get_throttled``: in words, how bad it is now and since boot, and what to do."""
-SINCE_BOOT = 16
-"""Bits 16 to 19 say of 0 to 3 that they were set at some time since boot."""
 
 
 def check_power(machine: Machine) -> list[Finding]:

@@ -1,0 +1,112 @@
+"""An HTTP server in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from aiohttp import web
+
+from incv3d.config import HttpSection
+from incv3d.config.schema import split_http_address
+from incv3d.http.access import gate, read_token
+from incv3d.http.errors import HttpError
+
+BACKLOG = 16
+"""Connections that may wait to be taken."""
+CLOSING_S = 1.0
+"""What answers that are under way have to end, when the server closes."""
+LARGEST_LINE = 4096
+"""Bytes of a request line or of a header."""
+
+
+class HttpServer:
+    """Serves `routes`, which know nothing of each other, to those who may see them.
+
+    :param on_death: told the thread's name and the error when the thread cannot go on.
+    """
+
+    def __init__(
+        self,
+        section: HttpSection,
+        routes: Sequence[web.AbstractRouteDef],
+        on_death: Callable[[str, BaseException], None],
+    ) -> None:
+        self._section = section
+        self._routes = routes
+        self._on_death = on_death
+        self._token: str | None = None
+        self._socket: socket.socket | None = None
+        self._loop = asyncio.new_event_loop()
+        self._closing = asyncio.Event()
+        self._thread = threading.Thread(target=self._guard, name="http", daemon=True)
+        self.url = ""
+        """Where it serves, once it is open."""
+
+    def open(self) -> None:
+        """Read the token and listen.
+
+        :raises HttpError: the token's file or the address cannot be used.
+        """
+        if self._section.token_file:
+            self._token = read_token(Path(self._section.token_file))
+        self._socket = _listen(self._section.bind)
+        host, port = self._socket.getsockname()[:2]
+        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._thread.start()
+
+    def close(self, timeout_s: float) -> bool:
+        """Let what is under way end, and close; False when that did not happen in time."""
+        if self._thread.ident:
+            self._loop.call_soon_threadsafe(self._closing.set)
+            self._thread.join(timeout_s)
+            if self._thread.is_alive():
+                return False
+        self._loop.close()
+        if self._socket:
+            self._socket.close()
+        return True
+
+    def _guard(self) -> None:
+        try:
+            self._loop.run_until_complete(self._serve())
+        except BaseException as error:  # noqa: BLE001 - a thread's last words: the daemon decides what follows
+            self._on_death(self._thread.name, error)
+
+    async def _serve(self) -> None:
+        assert self._socket
+        app = web.Application(middlewares=[gate(self._token)])
+        app.add_routes(self._routes)
+        runner = web.AppRunner(app, access_log=None, max_line_size=LARGEST_LINE, max_field_size=LARGEST_LINE)
+        await runner.setup()
+        try:
+            site = web.SockSite(runner, self._socket, shutdown_timeout=CLOSING_S, backlog=BACKLOG)
+            await site.start()
+            await self._closing.wait()
+        finally:
+            await runner.cleanup()
+
+
+def _listen(bind: str) -> socket.socket:
+    host, port = split_http_address("bind", bind)
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise HttpError(f"http.bind: cannot listen on {bind}: {error.strerror}") from None
+    return listener
