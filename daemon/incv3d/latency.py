@@ -162,8 +162,9 @@ class RollingLatency:
             if len(frames) == self._frames.maxlen:
                 covered_s = min(covered_s, now - self._frames[0][0])
             outcomes: Counter[str] = Counter()
-            for _, counted in self._by_second:
-                outcomes.update(counted)
+            for second, counted in self._by_second:
+                if second >= int(now - covered_s):
+                    outcomes.update(counted)
         return Summary(
             window_s=covered_s,
             frames=len(frames),

@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from incv3d.bench.engines import TITLES
-from incv3d.bench.errors import BenchError, BenchUsageError
+from incv3d.bench.errors import BenchError
 from incv3d.bench.published import PI3, PI3_AVERAGE_S
 from incv3d.bench.report import RANDOM, Report
-
-INSTALL = "pip install 'incv3d[plot]'"
-SUFFIXES = (".png", ".svg", ".pdf")
-
-
-def check_plot(path: Path) -> None:
-    """Raise BenchUsageError, or BenchError, if no picture could be written to `path` in the end."""
-    from importlib.util import find_spec
-
-    if find_spec("matplotlib") is None:
-        raise BenchError(f"--plot: matplotlib is not installed; {INSTALL}")
-    if path.suffix.lower() not in SUFFIXES:
-        raise BenchUsageError(f"--plot: {path}: must end in {', '.join(SUFFIXES)}")
-    folder = path.parent
-    writable = os.access(path, os.W_OK) if path.exists() else os.access(folder, os.W_OK | os.X_OK)
-    if path.is_dir() or not folder.is_dir() or not writable:
-        raise BenchUsageError(f"--plot: {path}: cannot be written")
 
 
 def plot(report: Report, path: Path) -> None:

@@ -18,10 +18,13 @@ from incv3d.cli.classify import classify
 from incv3d.cli.doctor import doctor
 from incv3d.cli.info import info
 from incv3d.cli.keys import keys
+from incv3d.cli.log import log
 from incv3d.cli.model import model
+from incv3d.cli.plot import plot
 from incv3d.cli.run import run
 from incv3d.cli.send import send
 from incv3d.cli.snapshot import snapshot
+from incv3d.cli.top import top
 from incv3d.errors import Incv3dError
 
 
@@ -31,7 +34,10 @@ def cli() -> None:
     """A warmed Inception-v3 Session that stays warm: frames in, labels out, latency in a log."""
 
 
-for command in (run, classify, send, snapshot, cameras, model, keys, bench, info, doctor, check_config):
+COMMANDS = (
+    run, classify, send, top, log, plot, snapshot, cameras, model, keys, bench, info, doctor, check_config,
+)  # fmt: skip
+for command in COMMANDS:
     cli.add_command(command)
 
 

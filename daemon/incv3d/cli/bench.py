@@ -97,9 +97,9 @@ def bench(
     if peer_names:
         engines += choose(peer_names, THEIRS, "--against")
     if plot_path:
-        from incv3d.bench.plot import check_plot
+        from incv3d.charts import check_chart
 
-        check_plot(Path(plot_path))
+        check_chart(Path(plot_path), "--plot")
     overrides = {"model.name": model_name, "session.threads": threads}
     config = load_config(config_path, overrides=overrides).config
     store, model = _find_model(config, random_weights)

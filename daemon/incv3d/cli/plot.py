@@ -1,0 +1,37 @@
+"""``incv3d plot``: latency logs as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from incv3d.cli.since import log_paths, since_option
+
+
+@click.command()
+@click.argument("paths", metavar="[LATENCY.log]...", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), default=Path("latency.png"), show_default=True,
+    help="The picture: .png, .svg or .pdf.",
+)  # fmt: skip
+@since_option
+def plot(paths: tuple[Path, ...], output: Path, since_s: float) -> None:
+    """Draw latency logs (else this machine's own), their rotated files included; several are compared.
+
+    Needs matplotlib: pip install 'incv3d[plot]'.
+    """
+    from incv3d.charts import check_chart
+
+    check_chart(output, "-o")
+    from incv3d.latency_plot import plot as draw
+    from incv3d.latency_reader import LogError, read_history
+
+    histories = [read_history(path, since_s) for path in log_paths(paths)]
+    for history in histories:
+        if not history.entries:
+            raise LogError(f"{history.path}: no lines to draw")
+        if history.damaged:
+            click.echo(f"{history.path}: {history.damaged} damaged lines passed over", err=True)
+    draw(histories, output)
+    click.echo(f"{output}: {sum(len(history.entries) for history in histories)} lines drawn")
