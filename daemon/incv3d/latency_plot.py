@@ -72,8 +72,10 @@ def plot(histories: Sequence[LatencyHistory], path: Path) -> None:
     _draw_losses(panels[2], logs)
     if hot:
         _draw_temperature(panels[3], logs)
+    panels[1].set_ylim(bottom=0)
     for panel in panels:
-        _mark_restarts(panel, logs)
+        _mark_restarts(panel, logs, named=panel is panels[0])
+        panel.margins(x=0.01)
         panel.grid(color="0.9", linewidth=0.5)
         if panel.get_legend_handles_labels()[0]:
             panel.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False)
@@ -91,18 +93,15 @@ def plot(histories: Sequence[LatencyHistory], path: Path) -> None:
 
 
 def _draw_runs(panel: Any, logs: Sequence[_Curves]) -> None:
-    alone = len(logs) == 1
-    for log in logs:
-        base = "run" if alone else log.name
-        colours = (log.colour, "C1", "C3") if alone else (log.colour, log.colour, log.colour)
-        _line(panel, log, lambda w: w.run.p50_ms if w.run else None, color=colours[0], label=f"{base} p50")
-        _line(panel, log, lambda w: w.run.p95_ms if w.run else None, color=colours[1], label=f"{base} p95",
-              linestyle="-" if alone else "--")  # fmt: skip
-        if alone:
-            _line(
-                panel, log, lambda w: w.run.p99_ms if w.run else None, color=colours[2], label=f"{base} p99"
-            )
-            _line(panel, log, lambda w: w.total_p95_ms, color="0.6", linestyle="--", label="total p95")
+    if len(logs) == 1:
+        # The highest first: it is drawn under the others.
+        _line(panel, logs[0], lambda window: window.total_p95_ms, color="0.6", label="total p95")
+        for name, colour in (("p99", "lightcoral"), ("p95", "C1"), ("p50", "C0")):
+            _line(panel, logs[0], partial(_run_ms, name=name), color=colour, label=f"run {name}")
+    for log in logs if len(logs) > 1 else ():
+        for name, style in (("p95", ":"), ("p50", "-")):
+            value = partial(_run_ms, name=name)
+            _line(panel, log, value, color=log.colour, linestyle=style, label=f"{log.name} {name}")
     drawn = [y for line in panel.get_lines() for y in line.get_ydata() if y > 0]
     if drawn and max(drawn) > WIDE * min(drawn):
         panel.set_yscale("log")
@@ -129,19 +128,19 @@ def _draw_losses(panel: Any, logs: Sequence[_Curves]) -> None:
 
 
 def _draw_temperature(panel: Any, logs: Sequence[_Curves]) -> None:
-    label: str | None = "throttled"
+    label: str | None = "throttled now"
     for log in logs:
         _line(panel, log, lambda window: window.temp_c, color=log.colour)
         marked = [w for w in log.windows if w and w.temp_c is not None and throttling(w.throttled or 0)]
         if marked:
             x = [_x(log, window.at_s) for window in marked]
-            panel.plot(x, [window.temp_c for window in marked], "x", color="red", label=label)
-            label = None  # one entry in the legend is enough
+            panel.plot(x, [window.temp_c for window in marked], "x", color="red", markersize=3, label=label)
+            label = None
     panel.set_ylabel("°C")
 
 
-def _mark_restarts(panel: Any, logs: Sequence[_Curves]) -> None:
-    label: str | None = "restart"
+def _mark_restarts(panel: Any, logs: Sequence[_Curves], named: bool) -> None:
+    label = "restart" if named else None  # one entry in the legend is enough
     for log in logs:
         for at_s in log.restarts:
             colour = "0.3" if len(logs) == 1 else log.colour
@@ -176,6 +175,11 @@ def _date_axis(panel: Any) -> None:
     panel.xaxis.set_major_locator(locator)
     panel.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator, tz=timezone.utc))
     panel.set_xlabel("UTC")
+
+
+def _run_ms(window: Window, name: str) -> float | None:
+    ms: float | None = getattr(window.run, f"{name}_ms", None)
+    return ms
 
 
 def _per_minute(window: Window, reasons: Sequence[str]) -> float | None:
