@@ -69,7 +69,8 @@ def is_own(request: web.Request) -> bool:
 def has_token(request: web.Request, token: str) -> bool:
     """Whether the request carries `token`; it takes as long to say no, however much of it is right."""
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())
+    sent = given.strip().encode("utf-8", "surrogateescape")  # what is no UTF-8 comes like that
+    return scheme.lower() == "bearer" and hmac.compare_digest(sent, token.encode())
 
 
 def _host_of(authority: str) -> str:

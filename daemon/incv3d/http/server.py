@@ -83,10 +83,16 @@ class HttpServer:
         assert self._socket
         app = web.Application(middlewares=[gate(self._token)])
         app.add_routes(self._routes)
-        runner = web.AppRunner(app, access_log=None, max_line_size=LARGEST_LINE, max_field_size=LARGEST_LINE)
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            shutdown_timeout=CLOSING_S,
+            max_line_size=LARGEST_LINE,
+            max_field_size=LARGEST_LINE,
+        )
         await runner.setup()
         try:
-            site = web.SockSite(runner, self._socket, shutdown_timeout=CLOSING_S, backlog=BACKLOG)
+            site = web.SockSite(runner, self._socket, backlog=BACKLOG)
             await site.start()
             await self._closing.wait()
         finally:

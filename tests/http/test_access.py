@@ -1,0 +1,140 @@
+"""Who is let in over HTTP, on a real server."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from incv3d.config import HttpSection
+from incv3d.config.schema import split_http_address
+from incv3d.http.access import read_token
+from incv3d.http.errors import HttpError
+from incv3d.http.server import HttpServer
+
+TOKEN = "0123456789abcdef0123"
+Ask = Callable[..., int]
+
+
+async def secret(request: web.Request) -> web.Response:
+    return web.Response(text="42")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[HttpServer]:
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+    section = HttpSection(bind="0.0.0.0:0", token_file=str(tmp_path / "token"))
+    deaths: list[BaseException] = []
+    server = HttpServer(section, [web.get("/", secret)], lambda thread, error: deaths.append(error))
+    server.open()
+    server.start()
+    yield server
+    assert server.close(20) and not deaths
+
+
+def own_address() -> str:
+    """An address of this machine that is not loopback, as another machine would use it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # nothing is sent
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        return str(probe.getsockname()[0])
+
+
+def ask(server: HttpServer, host: str = "127.0.0.1", **headers: str) -> int:
+    port = int(server.url.rpartition(":")[2])
+    with closing(http.client.HTTPConnection(host, port, timeout=20)) as connection:
+        connection.request(
+            "GET", "/", headers={name.replace("_", "-"): value for name, value in headers.items()}
+        )
+        answer = connection.getresponse()
+        body = answer.read().decode()
+        assert (body == "42") == (answer.status == 200)
+        return answer.status
+
+
+def test_this_machine_needs_no_token(server: HttpServer) -> None:
+    assert ask(server) == 200
+    assert ask(server, Host="localhost:8080") == 200
+    assert ask(server, Host="[::1]:8080") == 200
+
+
+def test_another_machine_needs_the_token(server: HttpServer) -> None:
+    host = own_address()
+    assert ask(server, host) == 401
+    assert ask(server, host, Authorization=f"Bearer {TOKEN}") == 200
+    assert ask(server, host, Authorization=f"bearer {TOKEN}") == 200
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["", "Bearer", "Bearer ", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", f"Basic {TOKEN}", "Bearer é"],
+)
+def test_a_wrong_token_is_none(server: HttpServer, given: str) -> None:
+    assert ask(server, own_address(), Authorization=given) == 401
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "Via", "X-Real-IP"])
+def test_who_comes_through_a_proxy_on_this_machine_needs_it_too(server: HttpServer, header: str) -> None:
+    assert ask(server, **{header: "10.0.0.7"}) == 401
+    assert ask(server, **{header: "10.0.0.7"}, Authorization=f"Bearer {TOKEN}") == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "10.0.0.1", "[::1", "", "localhost.evil"]
+)
+def test_a_page_from_elsewhere_cannot_ask_under_a_name_of_its_own(server: HttpServer, host: str) -> None:
+    assert ask(server, Host=host) in (400, 401)
+
+
+def test_a_server_without_a_token_lets_nobody_else_in() -> None:
+    section = HttpSection(bind="127.0.0.1:0")
+    server = HttpServer(section, [web.get("/", secret)], lambda thread, error: None)
+    server.open()
+    server.start()
+    assert ask(server) == 200
+    assert ask(server, X_Forwarded_For="10.0.0.7", Authorization="Bearer None") == 401
+    assert server.close(20)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        (b"", "must hold one word of 16 characters or more: openssl rand"),
+        (b"short\n", "must hold one word"),
+        (b"two words of some length", "must hold one word"),
+        (b"\xff" * 40, "must hold one word"),
+        (b"0123456789abcdef\n0123456789abcdef\n", "must hold one word"),
+    ],
+)
+def test_a_file_without_a_token_is_one_line(tmp_path: Path, content, complaint) -> None:
+    path = tmp_path / "token"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(HttpError, match=complaint):
+        read_token(path)
+
+
+def test_an_address_in_use_is_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        section = HttpSection(bind=f"127.0.0.1:{taken.getsockname()[1]}")
+        server = HttpServer(section, [], lambda thread, error: None)
+        with pytest.raises(HttpError, match=r"http\.bind: cannot listen on 127\.0\.0\.1:\d+: .*in use"):
+            server.open()
+    assert server.close(1)
+
+
+@pytest.mark.parametrize("bind", ["127.0.0.1:0", "[::1]:0", "localhost:0"])
+def test_every_way_to_name_this_machine_is_served(bind: str) -> None:
+    server = HttpServer(HttpSection(bind=bind), [web.get("/", secret)], lambda thread, error: None)
+    server.open()
+    server.start()
+    assert ask(server, split_http_address("bind", server.url.removeprefix("http://"))[0]) == 200
+    assert server.close(20)
