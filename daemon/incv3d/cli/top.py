@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import time
@@ -89,14 +90,15 @@ def _follow(watch: Watch, console: Console) -> None:
     from incv3d.top.terminal import single_keys, wait_for_quit
 
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # the terminal is put right
-    with single_keys() as keyboard, Live(console=console, screen=True, auto_refresh=False) as live:
-        while True:
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        single_keys() as keyboard,
+        Live(console=console, screen=True, auto_refresh=False) as live,
+    ):
+        quit_pressed = False
+        while not quit_pressed:
             live.update(_frame(watch, console.width, console.height), refresh=True)
-            try:
-                if wait_for_quit(keyboard, REDRAW_S):
-                    return
-            except KeyboardInterrupt:
-                return
+            quit_pressed = wait_for_quit(keyboard, REDRAW_S)
 
 
 def _frame(watch: Watch, width: int, height: int) -> RenderableType:

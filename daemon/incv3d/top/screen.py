@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -34,7 +35,7 @@ def screen(view: View, width: int, height: int, now_s: float) -> list[Text]:
     lines = [_heading(view, width, now_s)]
     if view.away_since_s is not None:
         lines.append(Text(f"not reachable since {_clock(view.away_since_s)}", BAD))
-        lines.append(Text(_printable(view.trouble), WARN))
+        lines += [Text(part, WARN) for part in textwrap.wrap(_printable(view.trouble), width)]
         if stats:
             lines.append(Text(f"what follows is of {_clock(view.stats_at_s)}", FAINT))
     elif not stats:
@@ -96,13 +97,13 @@ def _source(stats: Stats) -> Text:
     )
     if since := _since(source.since):
         line.append(f" since {since}")
-    line.append(f", {source.frames} frames")
+    if source.reason:
+        line.append(f": {_printable(source.reason)}", WARN)
+    line.append(f"; {source.frames} frames")
     if source.lost_frames:
         line.append(f", {source.lost_frames} lost by the driver", WARN)
     if source.recoveries:
         line.append(f", came back {_times(source.recoveries)}", WARN)
-    if source.reason:
-        line.append(f": {_printable(source.reason)}", WARN)
     return line
 
 

@@ -140,6 +140,7 @@ class Watch:
         self._view = View(address, results_address)
         self._heard: deque[Heard] = deque(maxlen=RESULTS_KEPT)
         self._runs_ms: deque[float] = deque(maxlen=RUNS_KEPT)
+        self._answered = 0.0
         self._closed = threading.Event()
         self._asker = threading.Thread(target=self._ask_again_and_again, name="ask", daemon=True)
         self._listener = threading.Thread(target=self._listen, name="listen", daemon=True)
@@ -169,7 +170,7 @@ class Watch:
 
     def _ask_again_and_again(self) -> None:
         while not self._closed.is_set():
-            asked_s = self._clock()
+            asked_s, asked = self._clock(), time.monotonic()
             try:
                 stats = msgspec.convert(self._client.ask("stats"), Stats)
             except ClientError as error:
@@ -177,13 +178,17 @@ class Watch:
             except msgspec.ValidationError as error:
                 self._lose(asked_s, f"{self._view.address}: an answer of another version: {error}")
             else:
-                self._learn(stats)
+                self._learn(stats, asked)
             self._closed.wait(self._interval_s)
 
-    def _learn(self, stats: Stats) -> None:
+    def _learn(self, stats: Stats, asked: float) -> None:
         with self._changed:
             before = self._view.stats
-            again = before is not None and stats.uptime_s < before.uptime_s
+            # Younger than the one before, or begun since that one's last answer.
+            again = before is not None and (
+                stats.uptime_s < before.uptime_s or asked - stats.uptime_s > self._answered
+            )
+            self._answered = time.monotonic()
             self._view = replace(
                 self._view,
                 stats=stats,
