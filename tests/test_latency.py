@@ -100,3 +100,12 @@ def test_how_long_a_run_takes_is_the_median_of_the_latest_few() -> None:
     for ms in [1000] * 50 + [5] * 7 + [6] + [7] * 7:
         rolling.record(1.0, run_of(ms))
     assert rolling.latest_run_ms() == 6
+
+
+def test_outcomes_are_of_what_the_window_covers() -> None:
+    rolling = RollingLatency(60, 10, started=0.0)
+    for second in range(50):
+        rolling.record(float(second), run_of(second))
+        rolling.count(float(second), Refusal.BUSY)
+    summary = rolling.summary(50.0)
+    assert (summary.window_s, summary.frames, summary.busy) == (10.0, 10, 10)

@@ -35,7 +35,7 @@ class Day:
         self, begin_s: float, for_s: float, fps: float = 1.0, readings: Readings | None = None
     ) -> Iterator[Entry]:
         """From a start to a clean stop."""
-        yield entry(start_line(begin_s, {"model": "m"}))
+        yield entry(start_line(begin_s, "start", {"model": "m"}))
         rolling = RollingLatency(self._window_s, self._frames, begin_s)
         now, next_line = begin_s, begin_s + self._interval_s
         readings = readings or Readings(50.0, 0, 100.0)
@@ -115,6 +115,17 @@ def test_a_restart_ends_a_window_and_is_counted() -> None:
     assert period.end_s - period.begin_s == pytest.approx(700 + 333, abs=1)
 
 
+def test_another_model_ends_a_window_and_is_no_start() -> None:
+    day = Day(7)
+    entries = [*day.live(MIDNIGHT, 300), *day.live(MIDNIGHT + 300, 300)]
+    entries = [
+        Start(e.at_s, "reload", {}) if isinstance(e, Start) and e.at_s > MIDNIGHT else e for e in entries
+    ]
+    period = whole(entries)
+    assert (period.starts, period.reloads) == (1, 1)
+    assert period.frames == pytest.approx(len(day.runs_ms), abs=20)
+
+
 def test_a_clock_that_was_set_back_costs_no_frames() -> None:
     day = Day(2)
     entries = [*day.live(MIDNIGHT + 5000, 600), *list(day.live(MIDNIGHT, 600))[1:]]
@@ -164,5 +175,5 @@ def test_no_frames_have_no_run_times() -> None:
 
 
 def test_a_start_alone_is_a_period_too() -> None:
-    period = whole([Start(MIDNIGHT, {})])
+    period = whole([Start(MIDNIGHT, "start", {})])
     assert period.starts == 1 and period.covered_s == 0 and period.fps == 0

@@ -53,8 +53,10 @@ def test_logfmt_comes_back_as_it_was_written(fields) -> None:
 
 @given(st.dictionaries(KEYS.filter(lambda key: key not in ("ts", "event")), VALUES, max_size=8))
 def test_a_start_comes_back_with_its_facts(facts) -> None:
-    found = parse(start_line(NOON, facts))
-    assert found == Start(NOON, {key: None if value == "na" else value for key, value in facts.items()})
+    found = parse(start_line(NOON, "start", facts))
+    assert found == Start(
+        NOON, "start", {key: None if value == "na" else value for key, value in facts.items()}
+    )
 
 
 @given(st.lists(TIMINGS, max_size=20), st.lists(OUTCOMES, max_size=10), READINGS)
@@ -119,12 +121,18 @@ def test_a_line_that_cannot_be_true_is_damaged(changes) -> None:
         parse(line_of(**changes))
 
 
-def test_keys_are_found_by_name_and_further_ones_do_not_matter() -> None:
-    pairs = line_of().split(" ")
-    shuffled = " ".join([pairs[0], *reversed(pairs[1:]), "tomorrows=key", "skipped=3"])
-    found, plain = parse(shuffled), parse(line_of())
+def test_another_model_while_it_ran_is_an_event_of_its_own() -> None:
+    found = parse(start_line(NOON, "reload", {"model": "gamma"}))
+    assert found == Start(NOON, "reload", {"model": "gamma"})
+
+
+def test_keys_are_found_by_name_and_further_or_older_ones_do_not_matter() -> None:
+    *pairs, last = line_of().split(" ")
+    assert last == "skipped=0"
+    newer = " ".join([pairs[0], *reversed(pairs[1:]), "tomorrows=key", "skipped=3"])
+    found, older = parse(newer), parse(" ".join(pairs))
     assert isinstance(found, Window) and found.skipped == 3
-    assert isinstance(plain, Window) and plain.skipped == 0 and plain.run == found.run
+    assert isinstance(older, Window) and older.skipped == 0 and older.run == found.run
 
 
 def test_rotated_files_are_read_the_oldest_first(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def write_log(
     for part in range(2):
         start_s = begin_s + part * lines / 2 * 10
         rolling = RollingLatency(60, 1000, start_s)
-        log.write(start_line(start_s, {"model": "gamma", "engine": "litert", "threads": 4}))
+        log.write(start_line(start_s, "start", {"model": "gamma", "engine": "litert", "threads": 4}))
         for number in range(1, lines // 2 + 1):
             end_s = start_s + number * 10
             for second in range(10):

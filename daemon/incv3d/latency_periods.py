@@ -68,6 +68,8 @@ class Period:
     """Every bit of ``get_throttled`` that any line has."""
     rss_max_mb: float | None
     starts: int
+    reloads: int
+    """How often it went on with another model."""
 
 
 def whole(entries: Sequence[Entry]) -> Period:
@@ -167,7 +169,8 @@ def _period(entries: Sequence[Entry], chosen: Sequence[Window], begin_s: float, 
         temp_max_c=_highest(windows, lambda window: window.temp_c),
         throttled=throttled,
         rss_max_mb=_highest(windows, lambda window: window.rss_mb),
-        starts=sum(isinstance(entry, Start) for entry in entries),
+        starts=sum(isinstance(entry, Start) and entry.event == "start" for entry in entries),
+        reloads=sum(isinstance(entry, Start) and entry.event == "reload" for entry in entries),
     )
 
 

@@ -34,7 +34,7 @@ class _Curves:
     colour: str
     windows: list[Window | None]
     """None: a gap."""
-    restarts: list[float]
+    breaks: list[Start]
     zero_s: float
     """Where its time axis begins; 0: it is wall-clock time."""
 
@@ -74,7 +74,7 @@ def plot(histories: Sequence[LatencyHistory], path: Path) -> None:
         _draw_temperature(panels[3], logs)
     panels[1].set_ylim(bottom=0)
     for panel in panels:
-        _mark_restarts(panel, logs, named=panel is panels[0])
+        _mark_breaks(panel, logs, named=panel is panels[0])
         panel.margins(x=0.01)
         panel.grid(color="0.9", linewidth=0.5)
         if panel.get_legend_handles_labels()[0]:
@@ -139,13 +139,14 @@ def _draw_temperature(panel: Any, logs: Sequence[_Curves]) -> None:
     panel.set_ylabel("°C")
 
 
-def _mark_restarts(panel: Any, logs: Sequence[_Curves], named: bool) -> None:
-    label = "restart" if named else None  # one entry in the legend is enough
+def _mark_breaks(panel: Any, logs: Sequence[_Curves], named: bool) -> None:
+    labels = {"start": "restart", "reload": "another model"} if named else {}
     for log in logs:
-        for at_s in log.restarts:
+        for each in log.breaks:
             colour = "0.3" if len(logs) == 1 else log.colour
-            panel.axvline(_x(log, at_s), color=colour, linestyle=":", linewidth=1.2, label=label)
-            label = None
+            style = ":" if each.event == "start" else "-."
+            label = labels.pop(each.event, None)  # one entry in the legend is enough
+            panel.axvline(_x(log, each.at_s), color=colour, linestyle=style, linewidth=1.2, label=label)
 
 
 def _line(panel: Any, log: _Curves, value: Value, **style: Any) -> None:
@@ -192,7 +193,7 @@ def _curves(history: LatencyHistory, name: str, colour: str, elapsed: bool) -> _
     pauses = [b.at_s - a.at_s for a, b in itertools.pairwise(entries) if b.at_s > a.at_s]
     usual_s = median(pauses) if pauses else math.inf
     windows: list[Window | None] = []
-    restarts: list[float] = []
+    breaks: list[Start] = []
     before: Entry | None = None
     for entry in entries:
         if before and not 0 <= entry.at_s - before.at_s <= GAP * usual_s:
@@ -201,9 +202,9 @@ def _curves(history: LatencyHistory, name: str, colour: str, elapsed: bool) -> _
             windows.append(entry)
         elif before:
             windows.append(None)
-            restarts.append(entry.at_s)
+            breaks.append(entry)
         before = entry
-    return _Curves(name, colour, windows, restarts, entries[0].at_s if elapsed else 0.0)
+    return _Curves(name, colour, windows, breaks, entries[0].at_s if elapsed else 0.0)
 
 
 def _overlap(logs: Sequence[Sequence[Entry]]) -> bool:

@@ -34,10 +34,12 @@ class DamagedLine(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The daemon became ready."""
+    """The daemon became ready, or went on with another model: its figures begin anew."""
 
     at_s: float
     """Seconds since 1970."""
+    event: str
+    """``start`` or ``reload``."""
     facts: Mapping[str, str | None]
     """What it said of itself: ``model``, ``engine``, ``threads`` ..."""
 
@@ -121,9 +123,8 @@ def parse_line(line: bytes) -> Entry:
     try:
         fields = parse_logfmt(line[:-1].decode("utf-8"))
         at_s = _moment(fields.pop("ts"))
-        if fields.get("event") == "start":
-            del fields["event"]
-            return Start(at_s, fields)
+        if event := fields.pop("event", None):
+            return Start(at_s, event, fields)
         return _window(at_s, fields)
     except (KeyError, ValueError, OverflowError) as error:
         raise DamagedLine(str(error)) from None

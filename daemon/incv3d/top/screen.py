@@ -128,10 +128,10 @@ def _machine(stats: Stats) -> Text:
 
 def _frames(stats: Stats) -> list[Text]:
     """What became of the frames: since the start, and what was lost lately."""
-    lost = {name: count for name, count in stats.outcomes.items() if name != "ok" and count}
+    others = {name: count for name, count in stats.outcomes.items() if name != "ok" and count}
     line = Text(f"frames {stats.outcomes.get('ok', 0)} ok")
-    for name, count in lost.items():
-        line.append(", ").append(f"{count} {_printable(name)}", WARN)
+    for name, count in others.items():
+        line.append(", ").append(f"{count} {_printable(name)}", "" if name == "skipped" else WARN)
     lines = [line]
     window = stats.window
     lately = [f"{getattr(window, name)} {name}" for name in LOSSES if getattr(window, name)]
