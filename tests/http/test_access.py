@@ -131,6 +131,18 @@ def test_an_address_in_use_is_one_line() -> None:
     assert server.close(1)
 
 
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: local"])
+def test_a_connection_without_a_whole_request_is_closed(sent: bytes) -> None:
+    section = HttpSection(bind="127.0.0.1:0")
+    server = HttpServer(section, [web.get("/", secret)], lambda thread, error: None, idle_s=0.5)
+    server.open()
+    server.start()
+    with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=20) as idle:
+        idle.sendall(sent)
+        assert idle.recv(1) == b""
+    assert server.close(20)
+
+
 @pytest.mark.parametrize("bind", ["127.0.0.1:0", "[::1]:0", "localhost:0"])
 def test_every_way_to_name_this_machine_is_served(bind: str) -> None:
     server = HttpServer(HttpSection(bind=bind), [web.get("/", secret)], lambda thread, error: None)

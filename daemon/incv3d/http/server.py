@@ -19,6 +19,8 @@ BACKLOG = 16
 """Connections that may wait to be taken."""
 CLOSING_S = 1.0
 """What answers that are under way have to end, when the server closes."""
+IDLE_S = 30.0
+"""Connections are descriptors, which the daemon's door needs too."""
 LARGEST_LINE = 4096
 """Bytes of a request line or of a header."""
 
@@ -27,6 +29,7 @@ class HttpServer:
     """Serves `routes`, which know nothing of each other, to those who may see them.
 
     :param on_death: told the thread's name and the error when the thread cannot go on.
+    :param idle_s: a connection without a whole request for so long is closed.
     """
 
     def __init__(
@@ -34,10 +37,12 @@ class HttpServer:
         section: HttpSection,
         routes: Sequence[web.AbstractRouteDef],
         on_death: Callable[[str, BaseException], None],
+        idle_s: float = IDLE_S,
     ) -> None:
         self._section = section
         self._routes = routes
         self._on_death = on_death
+        self._idle_s = idle_s
         self._token: str | None = None
         self._socket: socket.socket | None = None
         self._loop = asyncio.new_event_loop()
@@ -87,6 +92,7 @@ class HttpServer:
             app,
             access_log=None,
             shutdown_timeout=CLOSING_S,
+            keepalive_timeout=self._idle_s,
             max_line_size=LARGEST_LINE,
             max_field_size=LARGEST_LINE,
         )
