@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from incv3d.cli.options import connect_option_help
+from incv3d.cli.options import connect_option_help, key_option
 from incv3d.cli.run import leave
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ ONCE_HEIGHT = 40
 
 @click.command()
 @click.option("--connect", default="tcp://127.0.0.1:5555", show_default=True, help=connect_option_help)
+@key_option
 @click.option(
     "--results", metavar="ADDRESS", help="Where it publishes.  [default: the port after --connect's]"
 )
@@ -35,7 +36,7 @@ ONCE_HEIGHT = 40
     help="Seconds between two questions.",
 )  # fmt: skip
 @click.option("--once", is_flag=True, help="Print what there is to see once, for scripts.")
-def top(connect: str, results: str | None, interval_s: float, once: bool) -> None:
+def top(connect: str, key: str | None, results: str | None, interval_s: float, once: bool) -> None:
     """Watch a running daemon: frames a second, percentiles, run times, source, machine, latest results.
 
     It waits for a daemon that is away, and goes on when it is back. `q` or Ctrl-C ends it.
@@ -47,7 +48,7 @@ def top(connect: str, results: str | None, interval_s: float, once: bool) -> Non
     console = Console(highlight=False)
     if not once and not console.is_terminal:
         raise click.UsageError("standard output is not a terminal; --once prints what there is to see once")
-    watch = Watch(connect, results_beside(connect) if results is None else results, interval_s)
+    watch = Watch(connect, results_beside(connect) if results is None else results, interval_s, key=key)
     watch.start()
     if once:
         _print_once(watch, console)

@@ -52,11 +52,15 @@ def is_local(address: str) -> bool:
     if address.startswith("ipc://"):
         return True
     host = urlsplit(address).hostname or ""
+    return host == "lo" or is_loopback(host)  # it can be a network interface's name, too
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine's own processes can reach what listens at `host`."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
-        # A name, or a network interface's; what any other name stands for can change.
-        return host in ("localhost", "lo")
+        return host == "localhost"  # what any other name stands for can change
 
 
 def check_region(key: str, name: str, numbers: list[float]) -> None:
@@ -105,14 +109,6 @@ def split_http_address(key: str, address: str) -> tuple[str, int]:
     if not host or port is None or not whole:
         raise ValueError(f"{key}: `{address}` is not like 127.0.0.1:8080, or 0.0.0.0:8080 for every network")
     return host, port
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine's own processes can reach what listens at `host`."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"  # what any other name stands for can change
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -121,7 +121,9 @@ class Watch:
 
     :param results_address: as in the daemon's ``intake.publish``; empty: results are not listened to.
     :param interval_s: between two questions.
+    :param key: the file that ``incv3d keys add`` made, for a daemon that wants one.
     :raises ClientError: `address` is none that ZeroMQ can connect to.
+    :raises KeyFileError: the key cannot be used.
     """
 
     def __init__(
@@ -130,9 +132,11 @@ class Watch:
         results_address: str,
         interval_s: float = 1.0,
         *,
+        key: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._client = Client(address, ANSWER_S)
+        self._client = Client(address, ANSWER_S, key=key)
+        self._key = key
         self._results_address = results_address
         self._interval_s = interval_s
         self._clock = clock
@@ -208,7 +212,7 @@ class Watch:
     def _listen(self) -> None:
         while not self._closed.is_set():
             try:
-                for published in results(self._results_address, timeout_s=SILENCE_S):
+                for published in results(self._results_address, timeout_s=SILENCE_S, key=self._key):
                     if self._closed.is_set():
                         return
                     self._hear(published)

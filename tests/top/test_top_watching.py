@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from incv3d.client import Client
+from incv3d.keyring import KeyRing
 from incv3d.sources.images import demo_folder
 from incv3d.top.watching import Watch
 from processes import PATIENCE_S, ScriptedDaemon
@@ -75,6 +76,28 @@ def test_a_daemon_that_comes_late_is_waited_for(start, tmp_path: Path) -> None:
     assert watch.wait_for(lambda view: view.stats is not None and view.away_since_s is None, PATIENCE_S)
     assert watch.view().restarts == 0
     watch.close()
+
+
+def test_a_daemon_that_wants_keys_is_watched_with_one(tmp_path: Path) -> None:
+    ring = KeyRing(tmp_path / "keys")
+    ring.new()
+    ring.hand_out("viewer", tmp_path / "viewer.key")
+    config = tmp_path / "incv3d.yaml"
+    config.write_text(f"intake: {{keys: {tmp_path}/keys}}\n")
+    addresses = {"INCV3D_BIND": "", "INCV3D_PUBLISH": ""}
+    for variable in addresses:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            addresses[variable] = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    daemon = ScriptedDaemon(tmp_path, tmp_path, str(config), **addresses).ready()
+    stranger = Watch(*addresses.values(), interval_s=0.1)
+    known = Watch(*addresses.values(), interval_s=0.1, key=str(tmp_path / "viewer.key"))
+    for watch in (stranger, known):
+        watch.start()
+    assert known.wait_for(lambda view: view.stats is not None, PATIENCE_S)
+    assert stranger.wait_for(lambda view: "key" in view.trouble and "key" in view.deaf, PATIENCE_S)
+    for watch in (stranger, known):
+        watch.close()
+    daemon.kill()
 
 
 def test_what_answers_and_is_not_incv3d_is_said() -> None:
