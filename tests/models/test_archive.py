@@ -166,10 +166,13 @@ def test_names_as_long_as_they_get_are_read(tmp_path) -> None:
         assert [name for name, _ in Archive(path, {GRAPH_MEMBER: 1}).members()] == [GRAPH_MEMBER]
 
 
-@pytest.mark.parametrize("size", [0, 1, 2, 100, 511, 512, 513])
+GZIP = b"\x1f\x8b\x08\x08\0\0\0\0\0\xffname"
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 9, 12, 100, 511, 512, 513])
 def test_random_bytes_and_cut_off_ones_are_no_archives(store, tmp_path, size) -> None:
     whole = packed(tmp_path / "whole.tgz", member(GRAPH_MEMBER, GRAPH), *REST).read_bytes()
-    for content in (os.urandom(size), whole[:size], b"\x1f\x8b" + os.urandom(size)):
+    for content in (os.urandom(size), whole[:size], b"\x1f\x8b" + os.urandom(size), GZIP[:size]):
         path = tmp_path / "x"
         path.write_bytes(content)
         if content != whole:

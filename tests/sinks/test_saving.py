@@ -134,7 +134,7 @@ def test_a_full_disk_is_said_once_and_so_is_its_end(small_disk, deaths, caplog) 
     with caplog.at_level(logging.WARNING):
         for number in range(1, 4):
             saving.offer(shot(number, b"\xff\xd8\xff" + os.urandom(200_000)))
-            folder.wait()
+            until(lambda failed=number: saving.status()["failed"] == failed)
         stuffing.unlink()
         saving.offer(shot(4))
         assert saving.close(PATIENCE_S)

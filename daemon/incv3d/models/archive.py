@@ -58,7 +58,11 @@ def open_archive(path: Path) -> tarfile.TarFile:
     """
     with path.open("rb") as file:
         compressed = file.read(len(GZIP)) == GZIP
-    return tarfile.open(path, "r|gz" if compressed else "r|", tarinfo=Header)
+    try:
+        return tarfile.open(path, "r|gz" if compressed else "r|", tarinfo=Header)
+    except TypeError:
+        # How Python's tarfile says that the header of gzip is cut off.
+        raise tarfile.ReadError("its header is cut off") from None
 
 
 def is_archive(path: Path) -> bool:
