@@ -176,7 +176,7 @@ def test_the_configuration_written_by_hand_is_the_one_that_tensorflow_reads(tmp_
     )
     command = [sys.executable, "-c", code, session_config(300).hex()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    assert done.stdout.split() == ["300", "-1", "False", "-1", "True"]
+    assert done.stdout.split() == ["300", "300", "False", "-1", "True"]
 
 
 def test_libraries_that_are_not_there_or_are_none_are_said_so(tmp_path: Path) -> None:

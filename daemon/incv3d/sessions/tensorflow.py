@@ -19,10 +19,6 @@ from incv3d.sessions.prepared import PreparedModel, open_prepared
 
 INVALID_ARGUMENT = 3
 """``TF_INVALID_ARGUMENT`` (tensorflow/c/tf_status.h): what DecodeJpeg reports of bytes it cannot decode."""
-CALLER_THREAD = -1
-"""For ``inter_op_parallelism_threads``: operations run one after another in the thread that calls. TensorFlow
-heeds it only as long as ``use_per_session_threads`` is not set: the threads are the process's.
-Inception's branches gain nothing from running side by side when each operation already uses every core."""
 
 
 class TensorFlowSession:
@@ -132,6 +128,9 @@ class TensorFlowSession:
 def session_config(threads: int) -> bytes:
     """A serialized ``ConfigProto``: so many threads, and no optimiser, whose work is done.
 
+    Inception's branches run side by side, as in a Session with default settings: it takes 4 MB and, of the
+    time of a run on two cores, 1 to 4 % less than one operation after another.
+
     Written by hand, because its Python class comes with the whole package. A field is its number and wire
     type as one varint, and its value (tensorflow/core/protobuf/config.proto):
     intra_op_parallelism_threads = 2, inter_op_parallelism_threads = 5, graph_options = 10 with
@@ -141,7 +140,7 @@ def session_config(threads: int) -> bytes:
     optimizer_options = _field(3, -1)
     rewrite_options = _field(19, 1)
     graph_options = _message(3, optimizer_options) + _message(10, rewrite_options)
-    return _field(2, threads) + _field(5, CALLER_THREAD) + _message(10, graph_options)
+    return _field(2, threads) + _field(5, threads) + _message(10, graph_options)
 
 
 def _field(number: int, value: int) -> bytes:
