@@ -16,6 +16,7 @@ from incv3d.config.schema import Config
 from incv3d.errors import Incv3dError
 
 SYSTEM_FILE = Path("/etc/incv3d/incv3d.yaml")
+LONGEST_MESSAGE = 1000
 LARGEST_FILE = 1024 * 1024
 
 ENVIRONMENT = {
@@ -36,6 +37,13 @@ class ConfigError(Incv3dError):
     """The configuration cannot be used; the message names file, line and key."""
 
     exit_status = 2
+
+    def __init__(self, message: str) -> None:
+        # What a file says is quoted, and may be anything.
+        printable = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
+        super().__init__(
+            printable if len(printable) <= LONGEST_MESSAGE else f"{printable[:LONGEST_MESSAGE]}…"
+        )
 
 
 @dataclass(frozen=True, slots=True)
