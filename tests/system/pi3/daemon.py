@@ -10,10 +10,7 @@ anything is otherwise.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,86 +18,41 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-HERE = Path(__file__).resolve().parent
-CHECKOUT = HERE.parents[2]
-sys.path.insert(0, str(CHECKOUT / "tests"))
+from emulation import ENGINES, TOOLS, Predictions, agrees, classify, emulated, laboratory, proc_in, set_up
 
-from notify import NotifySocket  # noqa: E402 - a script finds the modules of the tests so
-from processes import environment  # noqa: E402
+from notify import NotifySocket
 
-PICTURE = CHECKOUT / "daemon/incv3d/sources/demo/cat.jpg"
-TOOLS = {
-    "mmdebstrap": "mmdebstrap",
-    "qemu-aarch64-static": "qemu-user-static",
-    "update-binfmts": "binfmt-support",
-}
-ENGINES = {"tensorflow": ("standin", "efficientnet-lite0"), "litert": ("efficientnet-lite0",)}
-"""What each runs: the first that there is. The stand-in for Inception-v3 is a large file, kept elsewhere."""
 LIMIT_S = 1200
 """Nothing that is emulated here takes a third of it."""
 LOOK_EVERY_S = 5.0
 """So often it is seen whether a daemon that says nothing is still there."""
-TOLERANCE = 0.001
-"""How far a score may be from this machine's, whose sums are in another order."""
-
-Predictions = list[dict[str, Any]]
 
 
 def main() -> int:
-    if os.geteuid() != 0:
-        sys.exit("pi3: must be root, to make a root directory of another architecture")
-    if missing := [package for tool, package in TOOLS.items() if not shutil.which(tool)]:
-        sys.exit(f"pi3: type: apt-get install {' '.join(missing)}")
-    lab = Path(os.environ.get("INCV3D_LAB") or CHECKOUT / ".incv3d/pi3").resolve()
-    lab.mkdir(parents=True, exist_ok=True)
-    with (lab / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        subprocess.run([HERE / "build", lab], env={**os.environ, "PYTHON": sys.executable}, check=True)
-        with proc_in(lab / "root"):
-            right = [visit(lab, engine) for engine in ENGINES]
+    with laboratory(TOOLS) as lab, proc_in(lab / "root"):
+        right = [visit(lab, engine) for engine in ENGINES]
     return 0 if all(right) else 1
 
 
 def visit(lab: Path, engine: str) -> bool:
     """Whether the emulated daemon does with this engine what this machine does."""
-    model = next(each for each in ENGINES[engine] if (lab / f"{each}.tar").exists())
-    root = lab / "root"
-    config = root / "srv/incv3d.yaml"
-    config.write_text(json.dumps(settings(engine, model)))
-    imported = emulated(root, "model", "import", f"/srv/{model}.tar", "--replace")
-    subprocess.run(imported, stdout=subprocess.DEVNULL, check=True)
+    model = set_up(lab, engine)
     print(f"pi3: {engine}, {model}, on an emulated Cortex-A53:", flush=True)
     there, status = ask_emulated(lab, engine)
-    here = classify(environment(lab / "state"), "--config", str(config))
-    for name, predictions in (("emulated", there), ("here", here)):
-        print(f"  {name:9}", ", ".join(f"{each['label']} {each['score']:.5f}" for each in predictions))
-    right = status == 0 and alike(there, here)
+    right = agrees(there, lab, engine) and status == 0
     print(f"pi3: {engine}: {'ok' if right else 'FAILED'}", flush=True)
     return right
-
-
-def settings(engine: str, model: str) -> dict[str, Any]:
-    """An emulated run takes half a minute: it is not for the daemon to find that it hangs."""
-    return {
-        "model": {"name": model, "top_k": 3},
-        "session": {"engine": engine, "threads": 4, "warmup_runs": 1, "run_limit_s": 0},
-        "intake": {"publish": ""},
-        "daemon": {"grace_s": 300},
-    }
 
 
 def ask_emulated(lab: Path, engine: str) -> tuple[Predictions, int]:
     """The answer of an emulated daemon, and the status with which it ended; prints its life."""
     root = lab / "root"
     door = f"tcp://127.0.0.1:{free_port()}"
-    command = emulated(
-        root, "run", "--config", "/srv/incv3d.yaml", "--bind", door, NOTIFY_SOCKET="/run/notify"
-    )
+    words = ("run", "--config", f"/srv/{engine}.yaml", "--bind", door)
     with notify_socket(root / "run") as notify, (lab / f"{engine}.log").open("w") as log:
         started = time.monotonic()
-        daemon = subprocess.Popen(command, stderr=log)
+        daemon = subprocess.Popen(emulated(root, *words, NOTIFY_SOCKET="/run/notify"), stderr=log)
         try:
             wait_until_ready(daemon, notify, Path(log.name))
             print(f"  READY=1 after {time.monotonic() - started:.0f} s", flush=True)
@@ -138,14 +90,6 @@ def wait_until_ready(daemon: subprocess.Popen[bytes], notify: NotifySocket, log:
     sys.exit(f"pi3: the daemon did not become ready; it said:\n{log.read_text()}")
 
 
-def classify(environ: dict[str, str], *options: str) -> Predictions:
-    """What ``incv3d classify`` of this machine says of the picture."""
-    command = [sys.executable, "-m", "incv3d", "classify", "--json", "--top-k", "3", *options, str(PICTURE)]
-    done = subprocess.run(command, env=environ, stdout=subprocess.PIPE, check=True)
-    found: Predictions = json.loads(done.stdout)["predictions"]
-    return found
-
-
 def memory(pid: int) -> str:
     """Of the emulated process, with what the emulator keeps for itself."""
     lines = Path(f"/proc/{pid}/status").read_text("ascii").splitlines()
@@ -159,32 +103,6 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-@contextlib.contextmanager
-def proc_in(root: Path) -> Iterator[None]:
-    subprocess.run(["mount", "-t", "proc", "proc", root / "proc"], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", root / "proc"], check=True)
-
-
-def emulated(root: Path, *words: str, **extra: str) -> list[str]:
-    """The command line of an ``incv3d`` in `root`."""
-    own = {"PATH": "/usr/bin:/bin", "HOME": "/root", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
-    environ = {**own, "QEMU_CPU": "cortex-a53", "STATE_DIRECTORY": "/var/lib/incv3d", **extra}
-    python = ["/qemu", "/opt/incv3d/current/bin/python", "-m", "incv3d"]
-    settings = [f"{name}={value}" for name, value in environ.items()]
-    return ["chroot", str(root), "/qemu", "/usr/bin/env", "-i", *settings, *python, *words]
-
-
-def alike(there: Predictions, here: Predictions) -> bool:
-    """The same labels in the same order, with the same scores."""
-    return len(there) == len(here) and all(
-        one["label"] == other["label"] and abs(one["score"] - other["score"]) <= TOLERANCE
-        for one, other in zip(there, here, strict=True)
-    )
 
 
 if __name__ == "__main__":
