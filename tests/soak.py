@@ -27,9 +27,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from incv3d.client import Client, NoAnswer, Refused, results
-from incv3d.loadgen import LoadGenerator, Plan, Shot
+from incv3d.loadgen import LoadGenerator
 from incv3d.loadreport import Tally, describe
 from incv3d.paths import state_directory
+from incv3d.shooting import Plan, Shot
 from incv3d.sources.images import demo_folder, find_pictures
 from processes import DaemonProcess
 from watching import Sample, sample, slope

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from incv3d.client import ClientError, NoAnswer
-from incv3d.loadgen import LoadGenerator, Outcome, Plan, Shot
+from incv3d.loadgen import LoadGenerator
 from incv3d.loadreport import Tally, describe, milliseconds
+from incv3d.shooting import Outcome, Plan, Shot
 from peer import Request, ScriptedPeer, label, refusal, silent
 
 JPEG = b"\xff\xd8\xff" + bytes(10)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from incv3d.latency import percentile
-from incv3d.loadgen import Outcome
+from incv3d.shooting import Outcome
 
 PERCENTILES = {"p50_ms": 50.0, "p90_ms": 90.0, "p95_ms": 95.0, "p99_ms": 99.0, "p99_9_ms": 99.9}
 
@@ -36,11 +36,15 @@ class LoadReport:
     """Open loop: shots that were due while too many were under way."""
     unfinished: int
     """Shots that were under way when the run was interrupted."""
+    duplicates: int
+    """Further answers to shots that had one: a fleet may give two when a daemon dies, or is slow."""
     outcomes: dict[str, Kind]
     daemon: dict[str, Milliseconds]
     """Where the daemon says that the ``ok`` ones' time went: ``queue``, ``decode``, ``run``."""
     beyond_run: Milliseconds | None
     """The ``ok`` ones' round trip without the daemon's decode and run: waiting and transport."""
+    answered_by: dict[str, int]
+    """Answers of each daemon of a fleet."""
 
 
 class Tally:
@@ -51,6 +55,7 @@ class Tally:
         self._daemon: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
         self._beyond_run = array("d")
         self._lost_slots = 0
+        self._answered_by: Counter[str] = Counter()
 
     @property
     def all_ok(self) -> bool:
@@ -63,13 +68,15 @@ class Tally:
             self._lost_slots += 1
             return
         self._round_trips[outcome.kind].append(outcome.round_trip_ms)
+        if outcome.by:
+            self._answered_by[outcome.by] += 1
         timing = outcome.answer.timing_ms if outcome.answer else None
         if timing:
             for name in ("queue", "decode", "run"):
                 self._daemon[name].append(getattr(timing, name))
             self._beyond_run.append(outcome.round_trip_ms - timing.decode - timing.run)
 
-    def report(self, elapsed_s: float, unfinished: int = 0) -> LoadReport:
+    def report(self, elapsed_s: float, unfinished: int = 0, duplicates: int = 0) -> LoadReport:
         """The sums, for a run that took `elapsed_s`."""
         ok = len(self._round_trips.get("ok", ()))
         return LoadReport(
@@ -78,9 +85,11 @@ class Tally:
             ok_per_s=round(ok / elapsed_s, 3) if elapsed_s else 0.0,
             lost_slots=self._lost_slots,
             unfinished=unfinished,
+            duplicates=duplicates,
             outcomes={k: Kind(len(v), milliseconds(v)) for k, v in sorted(self._round_trips.items())},
             daemon={name: found for name, v in self._daemon.items() if (found := milliseconds(v))},
             beyond_run=milliseconds(self._beyond_run),
+            answered_by=dict(sorted(self._answered_by.items())),
         )
 
 
@@ -111,6 +120,11 @@ def describe(report: LoadReport) -> list[str]:
         medians = ", ".join(f"{name} {values['p50_ms']:.1f}" for name, values in report.daemon.items())
         beyond = report.beyond_run["p50_ms"]
         lines.append(f"  medians in the daemon: {medians} ms; beyond decode and run: {beyond:.1f} ms")
+    if report.answered_by:
+        shares = ", ".join(f"{name} {count}" for name, count in report.answered_by.items())
+        lines.append(f"  answered by: {shares}")
+    if report.duplicates:
+        lines.append(f"  answered twice: {report.duplicates}; the first answer counts")
     if report.lost_slots:
         lines.append(f"  not sent: {report.lost_slots}; too many were under way when they were due")
     if report.unfinished:

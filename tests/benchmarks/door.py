@@ -14,8 +14,9 @@ import itertools
 import sys
 import time
 
-from incv3d.loadgen import LoadGenerator, Plan, Shot
+from incv3d.loadgen import LoadGenerator
 from incv3d.loadreport import LoadReport, Tally
+from incv3d.shooting import Plan, Shot
 from measuring import bare, daemon, jpegs, median, table
 
 CLIENTS = 8
