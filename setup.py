@@ -48,6 +48,7 @@ setup(
         "camera": ["linuxpy>=0.20"],
         "video": ["av>=12"],
         "plot": ["matplotlib>=3.8"],  # incv3d plot, incv3d bench --plot
+        "mqtt": ["paho-mqtt>=2.1,<3"],  # an MQTT broker, as of Home Assistant
         "http": ["aiohttp>=3.10", "prometheus-client>=0.20"],  # /healthz, /readyz, /metrics
         # What `incv3d bench --against` and tests/benchmarks/peers.py compare with; heavy, and for that alone.
         "peers": [
@@ -60,6 +61,8 @@ setup(
         ],
         "test": [
             "aiohttp>=3.10",
+            "jinja2>=3.1",  # Home Assistant's templates
+            "paho-mqtt>=2.1,<3",
             "prometheus-client>=0.20",
             "matplotlib>=3.8",
             "onnxruntime>=1.18",

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from incv3d import wire
+from incv3d.admission import Admission
 from incv3d.classifier import Classifier
 from incv3d.config import Config, LoadedConfig, SourceSection
 from incv3d.events import EventQueue
 from incv3d.frames import Refusal, Result
-from incv3d.happenings import Died, Drained, Happening, Ready, Reloaded, SourceEnded
+from incv3d.happenings import Died, Drained, Happening, Pause, Ready, Reloaded, SourceEnded
 from incv3d.headers import is_large
 from incv3d.health import FAILED, GROWN, Health
 from incv3d.heap import give_back
@@ -27,6 +29,7 @@ from incv3d.machine import read_machine
 from incv3d.mailbox import Mailbox
 from incv3d.models.store import ModelStore
 from incv3d.motion import ChangeTest
+from incv3d.mqtt.serving import Mqtt
 from incv3d.pipeline import Pipeline
 from incv3d.reload import Reload, Reloader, described
 from incv3d.sinks.announcer import Announcer, open_announcer
@@ -56,6 +59,8 @@ SOURCE_CLOSES_S = 2.0
 """How long a source has to let go of its camera before the next one is opened, which tries again anyway."""
 HTTP_CLOSES_S = 2.0
 """How long the HTTP server has for answers that are under way."""
+MQTT_CLOSES_S = 3.0
+"""How long the broker has to take the last messages."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -69,6 +74,7 @@ class Daemon:
     :param read: reads the configuration again, as it was read at the start.
     :param load: makes the classifier, in the thread that will run it.
     :param keys: whose clients alone are let in; None: whoever reaches the door is.
+    :param environ: where the broker's password may be.
     """
 
     def __init__(
@@ -80,6 +86,7 @@ class Daemon:
         read: Callable[[], LoadedConfig],
         load: Loader = load_classifier,
         keys: KeyRing | None = None,
+        environ: Mapping[str, str] = os.environ,
     ) -> None:
         self._config = config
         self._store = store
@@ -90,6 +97,7 @@ class Daemon:
         self._loaded: Loaded | None = None
         self._announcer: Announcer | None = None
         self._state = "starting"
+        self._paused = False
         section = config.latency
         self._next_line = self._started + section.interval_s
         self._latency = RollingLatency(section.window_s, section.window_frames, self._started)
@@ -99,12 +107,14 @@ class Daemon:
         self._watchdog = Watchdog(notifier, self._mailbox, probe_picture)
         self._http = self._make_http() if config.http.bind else None
         self._tallies: list[Tally] = [self._latency, *([self._http.metrics] if self._http else [])]
+        admission = Admission(self._mailbox, self._run_ms, self._deliver)
+        self._mqtt = self._make_mqtt(environ, admission) if config.mqtt.host else None
         self._intake = Intake(
             door,
             self._mailbox,
             self._describe,
             self._identity,
-            self._run_ms,
+            admission.admit,
             self._count,
             self._completed,
             self._died,
@@ -146,6 +156,8 @@ class Daemon:
         if self._http:
             self._http.open()
         self._intake.start()
+        if self._mqtt:
+            self._mqtt.start()
         self._make_capture(opener)
         self._pipeline.start()
         self._notifier.status("loading the model")
@@ -160,6 +172,7 @@ class Daemon:
             self._captures.append(
                 Capture(name, opener, self._mailbox, pace, dropped, end, self._died, regions=regions)
             )
+            self._captures[-1].pause(self._paused)
             if regions:
                 LOG.info("source %s: regions %s", name, ", ".join(regions))
 
@@ -203,6 +216,8 @@ class Daemon:
                     LOG.info("source %s has no more frames; the ZeroMQ door stays open", name)
                     if self._announcer:
                         self._announcer.end(name)
+                case Pause(wanted):
+                    self._pause(wanted)
                 case Died(thread, error):
                     self._health.report_death(thread, error)
                     return FAILED
@@ -222,6 +237,8 @@ class Daemon:
         )
         for capture in self._captures:
             capture.start()
+        if self._mqtt:
+            self._mqtt.ready()
         self._say_status(self._latency.summary(time.monotonic()))
         self._notifier.ready()
         LOG.info(
@@ -270,6 +287,8 @@ class Daemon:
         door = config.intake
         self._mailbox.set_limits(door.queue_limit, door.queue_bytes, door.peer_limit)
         self._intake.adjust(door)
+        if self._mqtt:
+            self._mqtt.adjust(config)
         self._next_line = min(self._next_line, time.monotonic() + config.latency.interval_s)
         self._latency.resize(config.latency.window_s, config.latency.window_frames)
         self._latency_log.resize(config.latency.max_bytes, config.latency.keep)
@@ -310,6 +329,8 @@ class Daemon:
         deadline = time.monotonic() + self._config.daemon.grace_s
         for capture in self._captures:
             capture.close()
+        if self._mqtt:
+            self._mqtt.stopping()
         for frame in self._mailbox.close():
             self._deliver(Result.refused(frame, Refusal.SHUTTING_DOWN, STOPPING))
         # A Session that is still loading has nothing in flight, and one that died has nothing to wait for.
@@ -323,6 +344,8 @@ class Daemon:
         )
         if not self._intake.close(max(1.0, deadline - time.monotonic()), *last_words):
             LOG.warning("the intake did not close in time")
+        if self._mqtt and not self._mqtt.close(MQTT_CLOSES_S, *last_words):
+            LOG.warning("mqtt: not everything could be sent to the broker in time")
         if self._http and not self._http.close(HTTP_CLOSES_S):
             LOG.warning("the HTTP server did not close in time")
         if self._announcer:
@@ -355,7 +378,7 @@ class Daemon:
 
     def _open_announcer(self, loaded: Loaded) -> Announcer | None:
         labels, model = loaded.classifier.labels, loaded.model
-        return open_announcer(self._config, labels, model, self._intake.publish, self._died)
+        return open_announcer(self._config, labels, model, self._publish, self._died)
 
     def _load_by(self, config: Config) -> Loaded:
         fetch = model_fetcher(config, self._store, LOG.info)
@@ -371,9 +394,25 @@ class Daemon:
             for tally in self._tallies:
                 tally.record(now, result.timings)
         self._intake.deliver(result)
+        if self._mqtt:
+            self._mqtt.deliver(result)
         announcer = self._announcer  # which the main thread may replace
         if announcer and not result.is_own:
             announcer.observe(result)
+
+    def _publish(self, topic: bytes, data: bytes) -> None:
+        self._intake.publish(topic, data)
+        if self._mqtt:
+            self._mqtt.publish(topic, data)
+
+    def _pause(self, wanted: bool) -> None:
+        if wanted != self._paused:
+            self._paused = wanted
+            LOG.info("paused: the source is passed over" if wanted else "resumed")
+        for capture in self._captures:
+            capture.pause(wanted)
+        if self._mqtt:
+            self._mqtt.paused(wanted)
 
     def _count(self, outcome: Refusal | str) -> None:
         now = time.monotonic()
@@ -408,6 +447,19 @@ class Daemon:
             return self._loaded.warmup.runs_ms[-1]
         return latest
 
+    def _make_mqtt(self, environ: Mapping[str, str], admission: Admission) -> Mqtt:
+        return Mqtt(
+            self._config,
+            environ,
+            self._describe,
+            self._identity,
+            admission,
+            lambda: len(self._mailbox),
+            self._count,
+            lambda wanted: self._events.put(Pause(wanted)),
+            self._died,
+        )
+
     def _make_http(self) -> Http:
         return Http(self._config.http, self._mailbox, self._standing, probe_picture, self._died)
 
@@ -428,8 +480,10 @@ class Daemon:
                 return {
                     "state": self._state,
                     "health": str(self._health),
+                    "paused": self._paused,
                     **stats(self._started, self._loaded, self._intake, self._latency, sources),
                     **(announcer.status() if announcer else {}),
+                    **({"mqtt": self._mqtt.status()} if self._mqtt else {}),
                 }
 
 

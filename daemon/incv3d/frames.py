@@ -80,7 +80,7 @@ class Frame:
     """
 
     source: str
-    """Who it came from: ``zmq``, the name of a camera, or ``CAMERA.REGION``; the topic of its result."""
+    """Who it came from: ``zmq``, ``mqtt``, the name of a camera, or ``CAMERA.REGION``; part of its topic."""
     data: bytes | memoryview
     encoding: Encoding | None
     """None: an encoded picture whose format its first bytes tell."""
@@ -95,7 +95,7 @@ class Frame:
     """How many predictions are wanted; None: as many as the configuration says."""
     id: FrameId = None
     ticket: int | None = None
-    """The number under which the intake keeps the sender's address; None for a camera's frame."""
+    """The number under which its source's intake keeps the sender's address; None for a camera's frame."""
     peer: bytes = b""
     """The connection that it came over, for fairness between them; empty for a camera's frame."""
     transform: Transform = "none"

@@ -39,4 +39,11 @@ class Reloaded:
     reload: Reload | None
 
 
-Happening = Ready | Drained | SourceEnded | Died | Reloaded
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """What the source brings is to be passed over, or not any more."""
+
+    wanted: bool
+
+
+Happening = Ready | Drained | SourceEnded | Died | Reloaded | Pause

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import math
 import os
 import threading
 import time
@@ -17,6 +16,7 @@ from typing import Any
 import zmq
 
 from incv3d import wire
+from incv3d.admission import Denial
 from incv3d.config import IntakeSection
 from incv3d.doorkeeper import Doorkeeper
 from incv3d.frames import Frame, FrameId, Refusal, Result
@@ -39,8 +39,6 @@ RECEIVE_HIGH_WATER_MARK = 4
 """Messages that ZeroMQ may hold for one peer before TCP pushes back; the mailbox is where requests wait."""
 LARGEST_SUBSCRIPTION = 1024
 """Bytes of what a subscriber may send; topics are shorter."""
-RETRY_MS = 1000
-"""When to try again, as long as no run has shown how long one takes."""
 PEERS_REMEMBERED = 1024
 KEYS_EVERY_MS = 1000
 """How often to look whether a client was revoked, while nothing happens."""
@@ -79,7 +77,7 @@ class Intake:
 
     :param describe: answers ``ping``, ``stats`` and ``info`` with a dictionary.
     :param identity: model and engine, for the answers; asked for each.
-    :param run_ms: how long a run takes at the moment, if that is known; for those told to come again.
+    :param admit: puts a frame in line, or says why not.
     :param on_refused: told of every request that never reached the pipeline.
     :param on_sent: told of every result that has left.
     :param on_death: told the thread's name and the error when the thread cannot go on.
@@ -92,7 +90,7 @@ class Intake:
         mailbox: Mailbox,
         describe: Callable[[wire.Operation], dict[str, Any]],
         identity: Callable[[], tuple[str, str]],
-        run_ms: Callable[[], float | None],
+        admit: Callable[[Frame], Denial | None],
         on_refused: Callable[[Refusal], None],
         on_sent: Callable[[Result], None],
         on_death: Callable[[str, BaseException], None],
@@ -102,7 +100,7 @@ class Intake:
         self._mailbox = mailbox
         self._describe = describe
         self._identity = identity
-        self._run_ms = run_ms
+        self._admit = admit
         self._on_refused = on_refused
         self._on_sent = on_sent
         self._on_death = on_death
@@ -290,7 +288,9 @@ class Intake:
                 facts = self._describe(intent.operation)
                 self._reply(ticket, wire.report(intent.operation, intent.id, facts))
             elif intent.frame:
-                self._admit(replace(intent.frame, ticket=ticket, peer=request.peer), ticket)
+                denial = self._admit(replace(intent.frame, ticket=ticket, peer=request.peer))
+                if denial:
+                    self._refuse(ticket, denial.refusal, denial.detail, intent.id, denial.retry_ms)
         except wire.BadRequest as error:
             self._refuse(ticket, error.refusal, str(error), error.id)
         except Exception:
@@ -303,33 +303,6 @@ class Intake:
         self._peers.move_to_end(peer)
         if len(self._peers) > PEERS_REMEMBERED:
             self._peers.popitem(last=False)
-
-    def _admit(self, frame: Frame, ticket: int) -> None:
-        if frame.has_expired(frame.received):
-            self._refuse(ticket, Refusal.EXPIRED, "its time to live had ended when it arrived", frame.id)
-            return
-        refusal = self._mailbox.offer(frame)
-        if refusal is Refusal.BUSY and self._purge(frame.received):
-            refusal = self._mailbox.offer(frame)
-        if refusal is Refusal.BUSY:
-            waiting = len(self._mailbox)
-            detail = f"{waiting} frames wait already; send it again later"
-            self._refuse(ticket, refusal, detail, frame.id, self._retry_ms(waiting))
-        elif refusal:
-            self._refuse(ticket, refusal, "the daemon is stopping", frame.id)
-
-    def _purge(self, now: float) -> bool:
-        """Whether frames that nobody wants any more could be let go to make room."""
-        expired = self._mailbox.purge(now)
-        for frame in expired:
-            if frame.ticket is not None:
-                detail = "its time to live ended before its turn"
-                self._refuse(frame.ticket, Refusal.EXPIRED, detail, frame.id)
-        return bool(expired)
-
-    def _retry_ms(self, waiting: int) -> int:
-        run_ms = self._run_ms()
-        return RETRY_MS if run_ms is None else math.ceil(run_ms * max(1, waiting))
 
     def _refuse(
         self, ticket: int, refusal: Refusal, detail: str, id: FrameId, retry_ms: int | None = None
@@ -349,7 +322,7 @@ class Intake:
 
     def _send(self, result: Result) -> None:
         data = wire.answer(result, *self._identity(), len(self._mailbox))
-        if result.ticket is not None:
+        if result.ticket is not None and result.source == wire.SOURCE:
             self._reply(result.ticket, data)
         if result.ok:
             self._publish(wire.topic(result.source), data)

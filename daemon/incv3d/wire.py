@@ -18,13 +18,15 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from incv3d.frames import Encoding, Frame, FrameId, Prediction, Refusal, Result
+from incv3d.frames import Encoding, Frame, FrameId, Prediction, Refusal, Result, Timings
 
 VERSION = 1
 LARGEST_HEADER = 64 * 1024
 LONGEST_DETAIL = 300
 SOURCE = "zmq"
 """The source of every frame that arrives over ZeroMQ."""
+BROKER_SOURCE = "mqtt"
+"""The source of every frame that an MQTT broker hands out."""
 
 UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
 """What reading somebody else's JSON can raise; UnicodeDecodeError is a ValueError, as is what Python says of
@@ -156,7 +158,6 @@ def answer(result: Result, model: str, engine: str, queue_depth: int) -> bytes:
     """The JSON for `result`."""
     if result.refusal:
         return refuse(result.refusal, result.detail, result.id, queue_depth)
-    timings = result.timings
     return msgspec.json.encode(
         Answer(
             v=VERSION,
@@ -165,14 +166,19 @@ def answer(result: Result, model: str, engine: str, queue_depth: int) -> bytes:
             model=model,
             engine=engine,
             predictions=list(result.predictions),
-            timing_ms=AnswerTimings(
-                queue=round(timings.queue_ms, 3),
-                decode=round(timings.decode_ms, 3),
-                run=round(timings.run_ms, 3),
-                total=round(timings.total_ms, 3),
-            ),
-            age_ms=round(timings.age_ms, 3),
+            timing_ms=rounded(result.timings),
+            age_ms=round(result.timings.age_ms, 3),
         )
+    )
+
+
+def rounded(timings: Timings) -> AnswerTimings:
+    """The timings of a result as an answer has them."""
+    return AnswerTimings(
+        queue=round(timings.queue_ms, 3),
+        decode=round(timings.decode_ms, 3),
+        run=round(timings.run_ms, 3),
+        total=round(timings.total_ms, 3),
     )
 
 

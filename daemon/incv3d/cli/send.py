@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -14,8 +15,10 @@ from incv3d.cli.options import connect_option_help, json_option, key_option
 
 if TYPE_CHECKING:
     from incv3d.frames import Encoding
-    from incv3d.loadgen import Outcome, Plan, Shot
-    from incv3d.loadreport import Tally
+    from incv3d.loadgen import LoadGenerator
+    from incv3d.loadreport import LoadReport
+    from incv3d.mqtt.load import MqttLoadGenerator
+    from incv3d.shooting import Outcome, Plan, Shot
 
 OPEN_LOOP_LIMIT = 1000
 KEPT_BYTES = 256 * 1024 * 1024
@@ -27,6 +30,13 @@ Positive = click.FloatRange(0, min_open=True)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("--connect", default="tcp://127.0.0.1:5555", show_default=True, help=connect_option_help)
 @key_option
+@click.option(
+    "--mqtt",
+    "broker",
+    metavar="mqtt://[USER@]HOST[:PORT][/TOPIC]",
+    help="Instead, to the daemons that share the frames of a broker (TOPIC: incv3d/frames/send); "
+    "mqtts:// for TLS, the password in $INCV3D_MQTT_PASSWORD.",
+)
 @click.option("--repeat", type=click.IntRange(1), help="Send everything so many times.  [default: 1]")
 @click.option(
     "--duration", "duration_s", type=Positive, help="Send for so many seconds, over and over unless --repeat."
@@ -48,11 +58,11 @@ Positive = click.FloatRange(0, min_open=True)
 @click.option(
     "--retries",
     type=click.IntRange(0, 100),
-    default=0,
-    show_default=True,
-    help="Send a picture without an answer again so many times.",
+    help="Send a picture without an answer again so many times.  [default: 0; with --mqtt 3]",
 )
-@click.option("--wait-if-busy", is_flag=True, help="Send again what was answered `busy`, within --timeout.")
+@click.option(
+    "--wait-if-busy", is_flag=True, help="Send again what was answered `busy`, within --timeout; --mqtt does."
+)
 @click.option("--ttl-ms", type=Positive, help="The daemon drops a frame older than this.")
 @click.option(
     "--raw", type=click.Choice(["bgr24", "rgb24", "gray8"]), help="Decode here and send pixels like this."
@@ -63,13 +73,14 @@ def send(
     paths: tuple[str, ...],
     connect: str,
     key: str | None,
+    broker: str | None,
     repeat: int | None,
     duration_s: float | None,
     rate: float | None,
     concurrency: int | None,
     connections: int,
     timeout_s: float,
-    retries: int,
+    retries: int | None,
     wait_if_busy: bool,
     ttl_ms: float | None,
     raw: Encoding | None,
@@ -86,34 +97,32 @@ def send(
 
     Exit status 0 if every picture got a label, 130 after Ctrl-C (with the summary of what was done), else 1.
     """
-    from incv3d.client import Client, NoEntry
-    from incv3d.keyfiles import read_client_key
-    from incv3d.loadgen import LoadGenerator, Plan
+    from incv3d.client import NoEntry
     from incv3d.loadreport import Tally
+    from incv3d.shooting import Plan
     from incv3d.sources.images import find_pictures
 
     if concurrency and not rate and concurrency < connections:
         raise click.UsageError(f"--concurrency {concurrency} cannot keep {connections} connections busy")
+    if broker and connections > 1:
+        raise click.UsageError("--connections: a broker needs one only; see --concurrency")
     plan = Plan(
         connections=connections,
         limit=concurrency or (OPEN_LOOP_LIMIT if rate else connections),
         rate=rate,
         duration_s=duration_s,
         timeout_s=timeout_s,
-        retries=retries,
-        wait_if_busy=wait_if_busy,
+        retries=(3 if broker else 0) if retries is None else retries,
+        wait_if_busy=wait_if_busy or bool(broker),
         ttl_ms=ttl_ms,
     )
     pictures = [found for path in paths for found in find_pictures(path)]
     rounds = repeat or (None if duration_s else 1)
     shots = _shots(pictures, rounds, raw)
-    with Client(connect, timeout_s, key=key) as client:
-        client.ask("ping")
     tally = Tally()
     stopped = False
     turned_away: NoEntry | None = None
-    client_key = read_client_key(key) if key else None
-    with LoadGenerator(connect, plan, client_key) as generator:
+    with _generator(connect, key, broker, plan) as generator:
         generator.connect()
         progress = _Progress(plan, rounds and rounds * len(pictures), silent=quiet or as_json)
         started = time.monotonic()
@@ -130,11 +139,30 @@ def send(
         finally:
             elapsed_s = time.monotonic() - started
             progress.stop()
-        unfinished = generator.under_way
-    _summarise(tally, elapsed_s, unfinished, as_json)
+        report = tally.report(elapsed_s, generator.under_way, generator.duplicates)
+    _summarise(report, as_json)
     if turned_away:
         raise turned_away
     sys.exit(130 if stopped else 0 if tally.all_ok else 1)
+
+
+def _generator(
+    connect: str, key: str | None, broker: str | None, plan: Plan
+) -> LoadGenerator | MqttLoadGenerator:
+    if broker:
+        from incv3d.mqtt.errors import need_library
+
+        need_library("--mqtt")
+        from incv3d.mqtt.load import MqttLoadGenerator
+
+        return MqttLoadGenerator(broker, plan, os.environ)
+    from incv3d.client import Client
+    from incv3d.keyfiles import read_client_key
+    from incv3d.loadgen import LoadGenerator
+
+    with Client(connect, plan.timeout_s, key=key) as client:
+        client.ask("ping")
+    return LoadGenerator(connect, plan, read_client_key(key) if key else None)
 
 
 class _Progress:
@@ -190,7 +218,7 @@ def _shots(pictures: list[Path], rounds: int | None, raw: Encoding | None) -> It
 
 
 def _shot(name: str, data: bytes, raw: Encoding | None) -> Shot:
-    from incv3d.loadgen import Shot
+    from incv3d.shooting import Shot
 
     if raw is None:
         return Shot(name, data)
@@ -218,10 +246,9 @@ def _line(outcome: Outcome) -> str:
     return f"{outcome.name}: {best.label} {best.score:.5f} ({outcome.round_trip_ms:.0f} ms)"
 
 
-def _summarise(tally: Tally, elapsed_s: float, unfinished: int, as_json: bool) -> None:
+def _summarise(report: LoadReport, as_json: bool) -> None:
     from incv3d.loadreport import describe
 
-    report = tally.report(elapsed_s, unfinished)
     if as_json:
         import msgspec
 

@@ -21,6 +21,8 @@ ControlValue = bool | int | float | str | list[float]
 """A camera's control: ``true``, a number, a word, or numbers such as ``[1.5, 2.1]``."""
 FPS_OF_IMAGES = 1.0
 """At which pictures are replayed unless ``source.fps`` says otherwise."""
+MQTT_NAME = r"^[A-Za-z0-9_-]{0,64}$"
+"""Of a daemon: a part of its topics and of its entities in Home Assistant."""
 NAME = r"^[A-Za-z0-9_-]{1,64}$"
 """Of a source or a region: a part of the topic of its results."""
 MOST_REGIONS = 32
@@ -111,6 +113,19 @@ def split_http_address(key: str, address: str) -> tuple[str, int]:
     return host, port
 
 
+def check_topic(key: str, topic: str, wildcards: bool = False) -> None:
+    """Raise ValueError unless `topic` is one of MQTT, or a filter where `wildcards` may stand in it."""
+    levels = topic.split("/")
+    if not all(levels) or "\0" in topic or levels[0].startswith("$"):
+        raise ValueError(
+            f"{key}: `{topic}` is no topic: words with a / between them, none that begins with $"
+        )
+    if not wildcards and any(each in topic for each in "+#"):
+        raise ValueError(f"{key}: `{topic}` must not have + or # in it")
+    if any(("+" in level or "#" in level) and len(level) > 1 for level in levels) or "#" in levels[:-1]:
+        raise ValueError(f"{key}: `{topic}`: + stands for a whole level, # for all that follow, at the end")
+
+
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A part of the configuration file. Unknown keys are errors: a typing mistake is never a default.
 
@@ -195,8 +210,8 @@ class SourceSection(Section, frozen=True, kw_only=True):
     stall_timeout_s: Annotated[float, msgspec.Meta(ge=0.5, le=3600)] = 10.0
 
     def __post_init__(self) -> None:
-        if self.name == "zmq":
-            raise ValueError("name: `zmq` belongs to frames that arrive over ZeroMQ")
+        if self.name in ("zmq", "mqtt"):
+            raise ValueError(f"name: `{self.name}` belongs to frames that others send")
         if self.type == "images" and not self.path:
             raise ValueError("path: type `images` needs a picture, a folder or a pattern")
         if self.type == "video" and not self.path:
@@ -261,6 +276,43 @@ class IntakeSection(Section, frozen=True, kw_only=True):
         """The addresses that other machines can reach, by their keys ``bind`` and ``publish``."""
         addresses = {"bind": self.bind, "publish": self.publish}
         return {key: address for key, address in addresses.items() if address and not is_local(address)}
+
+
+class MqttSection(Section, frozen=True, kw_only=True):
+    """A broker for results, and for frames that a fleet shares; in force with a ``host``."""
+
+    host: str = ""
+    port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 0
+    username: str = ""
+    password_file: str = ""
+    tls: bool = False
+    ca_file: str = ""
+    prefix: str = "incv3d"
+    name: Annotated[str, msgspec.Meta(pattern=MQTT_NAME)] = ""
+    discovery: str = "homeassistant"
+    image: bool = False
+    interval_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 1.0
+    threshold: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    queue_limit: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
+    frames: str = ""
+    group: Annotated[str, msgspec.Meta(pattern=NAME)] = "incv3d"
+    receive_maximum: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 2
+
+    def __post_init__(self) -> None:
+        if "/" in self.host or self.host.count(":") == 1:
+            raise ValueError(f"host: `{self.host}` is not a name or an address alone, as 10.0.0.5")
+        check_topic("prefix", self.prefix)
+        if self.discovery:
+            check_topic("discovery", self.discovery)
+        if self.frames:
+            check_topic("frames", self.frames, wildcards=True)
+        if self.ca_file and not self.tls:
+            raise ValueError("ca_file: only of use with `tls: true`")
+
+    @property
+    def port_in_force(self) -> int:
+        """``port``, or the usual one."""
+        return self.port or (8883 if self.tls else 1883)
 
 
 class LatencySection(Section, frozen=True, kw_only=True):
@@ -354,6 +406,7 @@ class Config(Section, frozen=True, kw_only=True):
     intake: IntakeSection = IntakeSection()
     events: EventsSection = EventsSection()
     saving: SavingSection = SavingSection()
+    mqtt: MqttSection = MqttSection()
     latency: LatencySection = LatencySection()
     http: HttpSection = HttpSection()
     daemon: DaemonSection = DaemonSection()

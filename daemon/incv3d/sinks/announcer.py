@@ -40,7 +40,7 @@ class Announcer:
 
     :param watchlist: whose groups are added to each result.
     :param silence_s: after so long without a frame of a source, what was there has left.
-    :param with_zmq: whether frames that arrived over ZeroMQ count.
+    :param with_zmq: whether frames count that others sent, over ZeroMQ or a broker.
     :param publish: takes the topic and the bytes of an event.
     :param saver: takes the frames that are to be kept; None: none are.
     :param model: what is written on these.
@@ -74,7 +74,8 @@ class Announcer:
     def observe(self, result: Result) -> None:
         """Take a result into account; those without predictions tell nothing."""
         frame = result.frame
-        if not result.ok or frame is None or (result.source == wire.SOURCE and not self._with_zmq):
+        is_sent = result.source in (wire.SOURCE, wire.BROKER_SOURCE)
+        if not result.ok or frame is None or (is_sent and not self._with_zmq):
             return
         now = self._clock()
         seen = replace(result, predictions=self._watchlist.with_groups(result.predictions))

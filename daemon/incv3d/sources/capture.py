@@ -110,6 +110,7 @@ class Capture:
         self._attempt: _Attempt | None = None
         self._hung: list[_Attempt] = []
         self._closed = False
+        self._paused = False
         self._state: SourceState = "opening"
         self._reason = ""
         self._since = self._trouble_since = time.monotonic()
@@ -128,6 +129,12 @@ class Capture:
             self._closed = True
             if self._attempt:
                 self._attempt.stop()
+            self._changed.notify_all()
+
+    def pause(self, paused: bool) -> None:
+        """Let frames pass unclassified, or not any more. The source stays open; films stand still."""
+        with self._changed:
+            self._paused = paused
             self._changed.notify_all()
 
     def wait_until_closed(self, timeout_s: float) -> bool:
@@ -289,8 +296,12 @@ class Capture:
 
     def _hand_over(self, attempt: _Attempt, frame: Frame, lost_frames: int) -> bool:
         """Whether the attempt is to go on."""
-        parts = by_region(frame, self._regions)
         with self._changed:
+            if self._pace.every_frame and self._paused:
+                attempt.awaited_since = math.inf
+                self._changed.wait_for(lambda: not self._paused or attempt.stopped.is_set())
+            # A camera's frames go by meanwhile, so that none is old when it goes on.
+            parts = () if self._paused else by_region(frame, self._regions)
             if attempt is not self._attempt or attempt.stopped.is_set():
                 return False
             # Under the lock, so that a thread that was left behind cannot be late with an older frame.

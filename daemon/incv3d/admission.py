@@ -1,0 +1,64 @@
+"""Whether a frame that somebody sent may wait for the Session: the same rules for every intake."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from incv3d.frames import Frame, Refusal, Result
+from incv3d.mailbox import Mailbox
+
+RETRY_MS = 1000
+"""When to try again, as long as no run has shown how long one takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """Why a frame may not wait."""
+
+    refusal: Refusal
+    detail: str
+    retry_ms: int | None = None
+    """When to send it again."""
+
+
+class Admission:
+    """Puts frames in line.
+
+    :param run_ms: how long a run takes at the moment, if that is known; for those told to come again.
+    :param deliver: takes the results of frames that were let go, because nobody wants them any more, to make
+        room for another.
+    """
+
+    def __init__(
+        self, mailbox: Mailbox, run_ms: Callable[[], float | None], deliver: Callable[[Result], None]
+    ) -> None:
+        self._mailbox = mailbox
+        self._run_ms = run_ms
+        self._deliver = deliver
+
+    def admit(self, frame: Frame) -> Denial | None:
+        """Put `frame` in line; returns why that cannot be, or None."""
+        if frame.has_expired(frame.received):
+            return Denial(Refusal.EXPIRED, "its time to live had ended when it arrived")
+        refusal = self._mailbox.offer(frame)
+        if refusal is Refusal.BUSY and self._purge(frame.received):
+            refusal = self._mailbox.offer(frame)
+        if refusal is Refusal.BUSY:
+            return self.busy(len(self._mailbox))
+        return Denial(refusal, "the daemon is stopping") if refusal else None
+
+    def busy(self, waiting: int) -> Denial:
+        """That a frame finds so many waiting that there is no room for it."""
+        run_ms = self._run_ms()
+        retry_ms = RETRY_MS if run_ms is None else math.ceil(run_ms * max(1, waiting))
+        return Denial(Refusal.BUSY, f"{waiting} frames wait already; send it again later", retry_ms)
+
+    def _purge(self, now: float) -> bool:
+        """Whether frames that nobody wants any more could be let go to make room."""
+        expired = self._mailbox.purge(now)
+        for frame in expired:
+            detail = "its time to live ended before its turn"
+            self._deliver(Result.refused(frame, Refusal.EXPIRED, detail))
+        return bool(expired)

@@ -1,0 +1,17 @@
+"""What can be wrong with MQTT before anything is sent."""
+
+from importlib.util import find_spec
+
+from incv3d.errors import Incv3dError
+
+
+class MqttError(Incv3dError):
+    """MQTT cannot be used as it is configured, or asked for."""
+
+    exit_status = 2
+
+
+def need_library(key: str) -> None:
+    """Raise MqttError unless the library is there that what is said with `key` needs."""
+    if find_spec("paho") is None:
+        raise MqttError(f"{key}: paho-mqtt is missing: pip install 'incv3d[mqtt]'")

@@ -1,0 +1,182 @@
+"""The intake of a fleet: frames that the broker shares out, each to one daemon.
+
+The subscription is shared (``$share/GROUP/FILTER``). A daemon that holds as many frames as it may answers
+further ones ``busy`` at once, and the sender sends them again: the broker gives them to the next. So frames
+go to those that have room, which are the fast ones more often, and none grows old in a queue. MQTT's own
+back-pressure would not do that alone: Mosquitto 2 hands frames out in turn, keeps up to 1000 for a daemon
+whose Receive Maximum is reached, and forgets them when it dies.
+
+A frame is acknowledged when the broker has its answer. Those of a daemon that dies before, a broker may
+give to another (MQTT 5, 4.8.2). Mosquitto forgets them: a sender sends again what has no answer in time.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from incv3d import wire
+from incv3d.admission import Admission, Denial
+from incv3d.config import IntakeSection
+from incv3d.frames import FrameId, Refusal, Result
+from incv3d.mqtt.link import Link
+from incv3d.mqtt.message import Message
+from incv3d.mqtt.outbox import Outgoing
+from incv3d.mqtt.requests import frame_of
+
+LOG = logging.getLogger(__name__)
+PEER = b"mqtt"
+"""To the mailbox, the broker is one peer among those of ZeroMQ."""
+ROOM_TO_REFUSE = 16
+"""Frames that the broker may send beyond those that are held, so that they can be answered ``busy``."""
+DAEMON = "daemon"
+"""The user property of an answer that says whose it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A frame that has no answer yet."""
+
+    message: Message
+    id: FrameId = None
+
+
+class FrameIntake:
+    """Takes frames from the broker, and publishes an answer for each.
+
+    :param filter_: the topics of the frames.
+    :param group: of those who share them.
+    :param room: frames that may be without an answer.
+    :param name: of this daemon, for the answers.
+    :param section: what is admitted of a frame.
+    :param admission: puts a frame in line, or says why not.
+    :param answer: the JSON for a result.
+    :param refuse: the JSON for a frame that never reached the pipeline: refusal, detail, id, retry_ms.
+    :param on_refused: told of every such frame.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        filter_: str,
+        group: str,
+        room: int,
+        name: str,
+        section: IntakeSection,
+        admission: Admission,
+        answer: Callable[[Result], bytes],
+        refuse: Callable[[Refusal, str, FrameId, int | None], bytes],
+        on_refused: Callable[[Refusal], None],
+    ) -> None:
+        self._link = link
+        self._shared = f"$share/{group}/{filter_}"
+        self._room = room
+        self._name = name
+        self._section = section
+        self._admission = admission
+        self._answer = answer
+        self._refuse = refuse
+        self._on_refused = on_refused
+        self._lock = threading.Lock()
+        self._open: dict[int, _Request] = {}
+        self._tickets = itertools.count(1)
+        self._is_wanted = False
+        self._is_subscribed = False
+        self._taken = self._answered = 0
+
+    def want(self, is_wanted: bool) -> None:
+        """Take frames from now on, or no more; callable from any thread."""
+        self._is_wanted = is_wanted
+        self._link.wake()
+
+    def connected(self) -> None:
+        """The broker has let us in."""
+        self._is_subscribed = False
+
+    def turn(self) -> None:
+        """Hold the subscription for as long as frames are wanted."""
+        if self._is_wanted != self._is_subscribed:
+            self._is_subscribed = self._is_wanted
+            if self._is_subscribed:
+                self._link.subscribe(self._shared, qos=1)
+            else:
+                self._link.unsubscribe(self._shared)
+
+    def receive(self, message: Message) -> None:
+        """A frame has arrived."""
+        ticket = next(self._tickets)
+        self._taken += 1
+        with self._lock:
+            held = len(self._open)
+            self._open[ticket] = _Request(message, message.properties.get("id"))
+        now = wire.Clocks(time.monotonic(), time.time())
+        try:
+            frame = frame_of(message, now, self._section.ttl_ms, self._section.max_message_bytes)
+            if held < self._room:
+                denial = self._admission.admit(replace(frame, ticket=ticket, peer=PEER))
+            else:
+                denial = self._admission.busy(held)
+        except wire.BadRequest as error:
+            denial = Denial(error.refusal, str(error))
+        except Exception:
+            LOG.exception("a frame of %s could not be handled", message.topic)
+            denial = Denial(Refusal.INTERNAL, "the daemon failed at it; see its log")
+        if denial:
+            self._on_refused(denial.refusal)
+            id = message.properties.get("id")
+            self._reply(ticket, self._refuse(denial.refusal, denial.detail, id, denial.retry_ms))
+
+    def deliver(self, result: Result) -> None:
+        """Answer `result`, if its frame came this way; callable from any thread."""
+        if result.source == wire.BROKER_SOURCE and result.ticket is not None:
+            self._reply(result.ticket, self._answer(result))
+
+    def adjust(self, section: IntakeSection) -> None:
+        """Admit frames by another section from now on."""
+        self._section = section
+
+    def close(self, refusal: Refusal, detail: str) -> None:
+        """Answer what is still open with `refusal`."""
+        for ticket, request in list(self._open.items()):
+            self._on_refused(refusal)
+            self._reply(ticket, self._refuse(refusal, detail, request.id, None))
+
+    def status(self) -> dict[str, Any]:
+        """For ``stats``."""
+        return {
+            "filter": self._shared,
+            "taken": self._taken,
+            "answered": self._answered,
+            "held": len(self._open),
+        }
+
+    def _reply(self, ticket: int, data: bytes) -> None:
+        with self._lock:
+            request = self._open.pop(ticket, None)
+        if request is None:
+            return
+        self._answered += 1
+        message = request.message
+        if not can_be_published_to(message.response_topic):
+            # Nobody waits for it: its result is published like every other.
+            self._link.acknowledge(message.receipt)
+            return
+        self._link.publish(
+            Outgoing(
+                message.response_topic,
+                data,
+                correlation=message.correlation,
+                properties={DAEMON: self._name},
+                on_done=lambda: self._link.acknowledge(message.receipt),
+            )
+        )
+
+
+def can_be_published_to(topic: str) -> bool:
+    """Whether somebody else's response topic is one."""
+    return bool(topic) and not any(each in topic for each in "+#\0") and len(topic.encode()) <= 65_535
