@@ -15,6 +15,7 @@ import pytest
 import zmq
 
 from doubles import ScriptedSession, TwoLabels, jpeg
+from incv3d.admission import Admission
 from incv3d.classifier import Classifier
 from incv3d.config import IntakeSection
 from incv3d.frames import Refusal, Result
@@ -67,12 +68,13 @@ def open_door(tmp_path: Path) -> Iterator[Callable[..., Door]]:
         def describe(operation: str) -> dict[str, Any]:
             return {"state": "ready"}
 
-        intake = Intake(
-            section, mailbox, describe, lambda: ("m", "e"), lambda: 7.0, refused.append, sent.append, died
-        )
-
         def deliver(result: Result) -> None:
             intake.deliver(result)
+
+        admit = Admission(mailbox, lambda: 7.0, deliver).admit
+        intake = Intake(
+            section, mailbox, describe, lambda: ("m", "e"), admit, refused.append, sent.append, died
+        )
 
         classifier = Classifier(Preprocessor(SPEC, section.max_pixels), session, TwoLabels(), top_k=5)
         pipeline = Pipeline(mailbox, lambda: classifier, deliver, lambda: None, drained.set, died)

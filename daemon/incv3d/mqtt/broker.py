@@ -62,6 +62,12 @@ def tls_context(ca_file: str, key: str) -> ssl.SSLContext:
         raise MqttError(f"{key}: {ca_file}: cannot be read: {error.strerror}") from None
 
 
+def send_at_once(client: object, data: object, connection: object) -> None:
+    """Have TCP send small packets without waiting for the acknowledgement of others; a library's callback."""
+    assert isinstance(connection, socket.socket)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
 def reason_of(error: OSError) -> str:
     """Why a connection did not come about, with what to look at."""
     if isinstance(error, ssl.SSLCertVerificationError):

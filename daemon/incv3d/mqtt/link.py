@@ -21,7 +21,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from incv3d.mqtt.broker import Broker, reason_of
+from incv3d.mqtt.broker import Broker, reason_of, send_at_once
 from incv3d.mqtt.message import Message, Receipt, message_of
 from incv3d.mqtt.outbox import Outbox, Outgoing
 
@@ -167,6 +167,7 @@ class Link:
             client.tls_set_context(self._broker.tls)
         assert isinstance(will.payload, bytes)
         client.will_set(will.topic, will.payload, will.qos, will.retain)
+        client.on_socket_open = send_at_once
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message

@@ -31,7 +31,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from incv3d import wire
 from incv3d.connection import ClientError, NoAnswer
 from incv3d.frames import Refusal, picture_format
-from incv3d.mqtt.broker import PASSWORD, Broker, reason_of, tls_context
+from incv3d.mqtt.broker import PASSWORD, Broker, reason_of, send_at_once, tls_context
 from incv3d.mqtt.errors import MqttError
 from incv3d.mqtt.frames import DAEMON, can_be_published_to
 from incv3d.shooting import Flight, Outcome, Plan, Shooter, Shot
@@ -136,6 +136,7 @@ class MqttLoadGenerator(Shooter[Flight]):
             client.username_pw_set(self._broker.username, self._broker.password or None)
         if self._broker.tls:
             client.tls_set_context(self._broker.tls)
+        client.on_socket_open = send_at_once
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe

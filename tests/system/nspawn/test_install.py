@@ -52,11 +52,6 @@ def test_a_picture_is_classified_by_a_user_who_types_the_obvious(machine: Contai
     assert "espresso" in said
 
 
-def test_as_it_comes_only_this_machine_can_connect(machine: Container) -> None:
-    listening = [line.split()[4] for line in machine.run("ss", "-ltunH").splitlines()]
-    assert sorted(listening) == ["127.0.0.1:5555", "127.0.0.1:5556"]
-
-
 def test_installing_again_changes_nothing(machine: Container) -> None:
     before = machine.run("systemctl", "show", "incv3d", "-p", "MainPID")
     machine.run("sh", "-c", "echo '# mine' >>/etc/incv3d/incv3d.yaml")
