@@ -143,7 +143,7 @@ make_release() {
     [ -z "$wheels" ] || set -- "$@" --no-index --find-links "$wheels"
     # A wheel of TensorFlow is too big for a /tmp in the memory of a small machine.
     run env TMPDIR="$releases/tmp" "$release/bin/python" -m pip install "$@" \
-        "$releases/tmp/source[http${camera:+,camera,video}]" ||
+        "$releases/tmp/source[http,mqtt${camera:+,camera,video}]" ||
         { run rm -rf "$release" "$releases/tmp"; fail "pip could not install the packages (its message is above)"; }
     run rm -rf "$releases/tmp"
     run touch "$release/complete"

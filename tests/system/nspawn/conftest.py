@@ -39,7 +39,7 @@ def wheels(cache: Path) -> Path:
     if not stamp.exists() or stamp.read_text() != held.read_text():
         shutil.rmtree(folder, ignore_errors=True)
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", folder, "--constraint", held]
-        subprocess.run([*command, f"{CHECKOUT}[camera,http,video]"], check=True)
+        subprocess.run([*command, f"{CHECKOUT}[camera,http,mqtt,video]"], check=True)
         shutil.copy(held, stamp)
     return folder
 
