@@ -188,8 +188,7 @@ class MqttLoadGenerator(Shooter[Flight]):
         answer = wire.Answer(
             v=wire.VERSION, id=number, status="error", code=code, detail=detail, retry_ms=NOBODY_MS
         )
-        if outcome := self._take_elsewhere(number, flight, answer):
-            yield outcome
+        yield from self._take_elsewhere(number, flight, answer)
 
     def _read_answer(self, event: _Answered) -> Iterator[Outcome]:
         token, number = (event.correlation or b"")[:8], int.from_bytes((event.correlation or b"")[8:], "big")
@@ -206,18 +205,24 @@ class MqttLoadGenerator(Shooter[Flight]):
             raise ClientError(f"{event.by}: an answer of another wire format: {error}") from None
         if answer.code is Refusal.SHUTTING_DOWN:
             yield from self._unanswered(number, flight)
-        elif outcome := self._take_elsewhere(number, flight, answer, event.by):
-            yield outcome
+        else:
+            yield from self._take_elsewhere(number, flight, answer, event.by)
 
     def _take_elsewhere(
         self, number: int, flight: Flight, answer: wire.Answer, by: str = ""
-    ) -> Outcome | None:
+    ) -> Iterator[Outcome]:
         """An answer; when it is ``busy``, its advice is for those who have one daemon only."""
         if answer.code is Refusal.BUSY:
             longest_ms = max(LEAST_LONGEST_MS, (answer.retry_ms or 0) / 2)
             pause_ms = min(longest_ms, NO_ROOM_MS * 2 ** min(flight.refused, 30)) * random.uniform(0.5, 1.0)
             answer.retry_ms = math.ceil(pause_ms)
-        return self._take(number, answer, by)
+            is_late = time.monotonic() + pause_ms / 1000 >= flight.deadline
+            if is_late and flight.unanswered < self._plan.retries:
+                # While daemons come and go, a try is used up by refusals as it is by silence.
+                yield from self._unanswered(number, flight)
+                return
+        if outcome := self._take(number, answer, by):
+            yield outcome
 
     def _land(self, number: int, answer: wire.Answer | None, by: str = "") -> Outcome:
         if answer is None:
