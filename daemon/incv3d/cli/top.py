@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import time
@@ -86,6 +87,7 @@ def _print_once(watch: Watch, console: Console) -> None:
 
 
 def _follow(watch: Watch, console: Console) -> None:
+    from rich.console import ConsoleDimensions
     from rich.live import Live
 
     from incv3d.top.terminal import single_keys, wait_for_quit
@@ -98,6 +100,8 @@ def _follow(watch: Watch, console: Console) -> None:
     ):
         quit_pressed = False
         while not quit_pressed:
+            # rich would keep $COLUMNS and $LINES, which some shells export, above what the terminal says now.
+            console.size = ConsoleDimensions(*os.get_terminal_size(sys.stdout.fileno()))
             live.update(_frame(watch, console.width, console.height), refresh=True)
             quit_pressed = wait_for_quit(keyboard, REDRAW_S)
 
