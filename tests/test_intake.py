@@ -16,9 +16,10 @@ import zmq
 
 from doubles import ScriptedSession, TwoLabels, jpeg
 from incv3d.admission import Admission
+from incv3d.announcement import announcement
 from incv3d.classifier import Classifier
 from incv3d.config import IntakeSection
-from incv3d.frames import Refusal, Result
+from incv3d.frames import Prediction, Refusal, Result
 from incv3d.headers import is_large
 from incv3d.intake import Intake, IntakeError
 from incv3d.mailbox import Mailbox
@@ -26,6 +27,7 @@ from incv3d.pipeline import FAILURES_IN_A_ROW, Pipeline
 from incv3d.preprocess import Preprocessor
 from incv3d.resizing import InputSpec
 from incv3d.sessions.base import SessionError
+from incv3d.sightings import Sighting
 
 SPEC = InputSpec(8, 8, 128.0, 128.0, "stretch", 1.0, "bilinear")
 SOON_MS = 10_000
@@ -166,16 +168,17 @@ def test_operations_are_answered(open_door, connect) -> None:
         assert answer == {"v": 1, "id": 7, "status": "ok", "op": operation, "state": "ready"}
 
 
-def test_notices_are_published_under_their_topics_after_what_was_delivered_before(open_door, connect) -> None:
+def test_events_are_published_under_their_topics_after_what_was_delivered_before(open_door, connect) -> None:
     door = open_door()
+    event = announcement(Sighting("entered", "porch", Prediction(0, "", "cat", 0.9), 0.0, 3, 0.9), 0.0)
     subscriber = connect(zmq.SUB, door.section.publish)
     while not subscriber.poll(50):  # a subscription takes a moment to arrive
-        door.intake.publish(b"event.porch", b"early")
+        door.intake.announce(event)
     while subscriber.poll(50):
         subscriber.recv_multipart()
-    for number in (b"1", b"2"):
+    for _ in range(2):
         door.intake.deliver(Result("porch"))
-        door.intake.publish(b"event.porch", number)
+        door.intake.announce(event)
     assert [subscriber.recv_multipart()[0] for _ in range(4)] == [b"result.porch", b"event.porch"] * 2
 
 

@@ -12,8 +12,10 @@ from typing import Any
 
 from incv3d import wire
 from incv3d.admission import Admission
+from incv3d.captures import Captures
 from incv3d.classifier import Classifier
 from incv3d.config import Config, LoadedConfig, SourceSection
+from incv3d.delivery import Delivery
 from incv3d.events import EventQueue
 from incv3d.frames import Refusal, Result
 from incv3d.happenings import Died, Drained, Happening, Pause, Ready, Reloaded, SourceEnded
@@ -23,7 +25,7 @@ from incv3d.heap import give_back
 from incv3d.http import Http
 from incv3d.intake import Intake
 from incv3d.keyring import KeyRing
-from incv3d.latency import DROPPED, SKIPPED, RollingLatency, Summary, Tally
+from incv3d.latency import DROPPED, SKIPPED, RollingLatency, Summary
 from incv3d.loading import Loaded, Loader, load_classifier, model_fetcher
 from incv3d.machine import read_machine
 from incv3d.mailbox import Mailbox
@@ -34,7 +36,7 @@ from incv3d.pipeline import Pipeline
 from incv3d.reload import Reload, Reloader, described
 from incv3d.sinks.announcer import Announcer, open_announcer
 from incv3d.sinks.latency_log import LatencyLog, start_line, summary_line
-from incv3d.sources import Capture, OpenSource, Pace, source_opener
+from incv3d.sources import source_opener
 from incv3d.sources.images import demo_folder
 from incv3d.standing import Standing
 from incv3d.status import info, standing, start_facts, stats, status_line
@@ -55,8 +57,6 @@ PROBE_PICTURE = "cat.jpg"
 STOPPING = "the daemon is stopping"
 SAVING_S = 2.0
 """How long the last pictures of the old configuration may take to be written."""
-SOURCE_CLOSES_S = 2.0
-"""How long a source has to let go of its camera before the next one is opened, which tries again anyway."""
 HTTP_CLOSES_S = 2.0
 """How long the HTTP server has for answers that are under way."""
 MQTT_CLOSES_S = 3.0
@@ -95,9 +95,7 @@ class Daemon:
         self._started = time.monotonic()
         self._events: EventQueue[Happening] = EventQueue()
         self._loaded: Loaded | None = None
-        self._announcer: Announcer | None = None
         self._state = "starting"
-        self._paused = False
         section = config.latency
         self._next_line = self._started + section.interval_s
         self._latency = RollingLatency(section.window_s, section.window_frames, self._started)
@@ -105,34 +103,40 @@ class Daemon:
         door = config.intake
         self._mailbox = Mailbox(door.queue_limit, door.queue_bytes, door.peer_limit, is_large)
         self._watchdog = Watchdog(notifier, self._mailbox, probe_picture)
-        self._http = self._make_http() if config.http.bind else None
-        self._tallies: list[Tally] = [self._latency, *([self._http.metrics] if self._http else [])]
-        admission = Admission(self._mailbox, self._run_ms, self._deliver)
-        self._mqtt = self._make_mqtt(environ, admission) if config.mqtt.host else None
+        self._delivery = Delivery(self._latency)
+        admission = Admission(self._mailbox, self._run_ms, self._delivery.deliver)
         self._intake = Intake(
             door,
             self._mailbox,
             self._describe,
             self._identity,
             admission.admit,
-            self._count,
+            self._delivery.count,
             self._completed,
             self._died,
             keys,
         )
+        self._delivery.add(self._intake)
+        self._http = self._make_http() if config.http.bind else None
+        self._mqtt = self._make_mqtt(environ, admission) if config.mqtt.host else None
         self._pipeline = Pipeline(
             self._mailbox,
             self._load,
-            self._deliver,
+            self._delivery.deliver,
             on_ready=lambda: self._events.put(Ready()),
             on_drained=lambda: self._events.put(Drained()),
             on_death=self._died,
             changes=change_test(config.source),
-            on_skipped=lambda: self._count(SKIPPED),
+            on_skipped=lambda: self._delivery.count(SKIPPED),
         )
         works = [self._intake.work, *self._pipeline.works]
         self._health = Health(config, works, lambda: self._pipeline.failures_in_a_row)
-        self._captures: list[Capture] = []
+        self._captures = Captures(
+            self._mailbox,
+            on_dropped=lambda: self._delivery.count(DROPPED),
+            on_end=lambda name: self._events.put(SourceEnded(name)),
+            on_death=self._died,
+        )
         self._reloader = Reloader(
             read, self._load_by, self._check, on_done=lambda reload: self._events.put(Reloaded(reload))
         )
@@ -158,23 +162,9 @@ class Daemon:
         self._intake.start()
         if self._mqtt:
             self._mqtt.start()
-        self._make_capture(opener)
+        self._captures.use(self._config.source, opener)
         self._pipeline.start()
         self._notifier.status("loading the model")
-
-    def _make_capture(self, opener: OpenSource | None) -> None:
-        if opener:
-            section = self._config.source
-            pace = Pace(section.gap_s, section.every_frame, section.patience_s)
-            end = lambda name: self._events.put(SourceEnded(name))  # noqa: E731
-            dropped = lambda: self._count(DROPPED)  # noqa: E731
-            name, regions = section.name, section.named_regions
-            self._captures.append(
-                Capture(name, opener, self._mailbox, pace, dropped, end, self._died, regions=regions)
-            )
-            self._captures[-1].pause(self._paused)
-            if regions:
-                LOG.info("source %s: regions %s", name, ", ".join(regions))
 
     def _main_loop(self) -> int:
         next_look = time.monotonic()
@@ -189,8 +179,8 @@ class Daemon:
                         if status := self._health.look(self._state == "ready"):
                             return status
                         self._tell_systemd(now)
-                        if self._announcer:
-                            self._announcer.look()
+                        if announcer := self._delivery.announcer:
+                            announcer.look()
                     if now >= next_give_back:
                         next_give_back = now + GIVE_BACK_EVERY_S
                         give_back()
@@ -214,8 +204,8 @@ class Daemon:
                     self._begin_reload()
                 case SourceEnded(name):
                     LOG.info("source %s has no more frames; the ZeroMQ door stays open", name)
-                    if self._announcer:
-                        self._announcer.end(name)
+                    if announcer := self._delivery.announcer:
+                        announcer.end(name)
                 case Pause(wanted):
                     self._pause(wanted)
                 case Died(thread, error):
@@ -235,8 +225,7 @@ class Daemon:
         self._latency_log.write(
             start_line(time.time(), "start", start_facts(self._loaded, self._config.source))
         )
-        for capture in self._captures:
-            capture.start()
+        self._captures.start()
         if self._mqtt:
             self._mqtt.ready()
         self._say_status(self._latency.summary(time.monotonic()))
@@ -282,7 +271,7 @@ class Daemon:
         if reload.changes.source or reload.changes.events or reload.loaded:
             self._replace_announcer()
         if reload.changes.source:
-            self._replace_source(reload.open_source)
+            self._captures.replace(config.source, reload.open_source)
         self._health.adjust(config)
         door = config.intake
         self._mailbox.set_limits(door.queue_limit, door.queue_bytes, door.peer_limit)
@@ -304,20 +293,11 @@ class Daemon:
 
     def _replace_announcer(self) -> None:
         assert self._loaded
-        old, self._announcer = self._announcer, None
+        old, self._delivery.announcer = self._delivery.announcer, None
         if old:
             old.stop("reloaded")
             old.close(SAVING_S)
-        self._announcer = self._open_announcer(self._loaded)
-
-    def _replace_source(self, opener: OpenSource | None) -> None:
-        while self._captures:
-            capture = self._captures.pop()
-            capture.close()
-            capture.wait_until_closed(SOURCE_CLOSES_S)
-        self._make_capture(opener)
-        for capture in self._captures:
-            capture.start()
+        self._delivery.announcer = self._open_announcer(self._loaded)
 
     def _stop(self, status: int) -> int:
         """Take no more frames, answer what is in flight, refuse what waits, write the last line."""
@@ -327,18 +307,18 @@ class Daemon:
         self._notifier.extend_timeout(self._config.daemon.grace_s + CLOSING_S)
         self._notifier.status("stopping: answering what is in flight")
         deadline = time.monotonic() + self._config.daemon.grace_s
-        for capture in self._captures:
-            capture.close()
+        self._captures.close()
         if self._mqtt:
             self._mqtt.stopping()
         for frame in self._mailbox.close():
-            self._deliver(Result.refused(frame, Refusal.SHUTTING_DOWN, STOPPING))
+            self._delivery.deliver(Result.refused(frame, Refusal.SHUTTING_DOWN, STOPPING))
         # A Session that is still loading has nothing in flight, and one that died has nothing to wait for.
         orderly = status in (0, GROWN)
         if was_ready and orderly and not self._wait_until_drained(deadline):
             LOG.warning("not everything in flight could be answered within %g s", self._config.daemon.grace_s)
-        if self._announcer:
-            self._announcer.stop()
+        announcer = self._delivery.announcer
+        if announcer:
+            announcer.stop()
         last_words = (
             (Refusal.SHUTTING_DOWN, STOPPING) if orderly else (Refusal.INTERNAL, self._health.ailment)
         )
@@ -348,8 +328,8 @@ class Daemon:
             LOG.warning("mqtt: not everything could be sent to the broker in time")
         if self._http and not self._http.close(HTTP_CLOSES_S):
             LOG.warning("the HTTP server did not close in time")
-        if self._announcer:
-            self._announcer.close(max(1.0, deadline - time.monotonic()))
+        if announcer:
+            announcer.close(max(1.0, deadline - time.monotonic()))
         if was_ready:
             self._write_line()
         self._latency_log.flush()
@@ -372,52 +352,22 @@ class Daemon:
 
     def _load(self) -> Classifier:
         loaded = self._load_by(self._config)
-        self._announcer = self._open_announcer(loaded)
+        self._delivery.announcer = self._open_announcer(loaded)
         self._loaded = loaded
         return loaded.classifier
 
     def _open_announcer(self, loaded: Loaded) -> Announcer | None:
         labels, model = loaded.classifier.labels, loaded.model
-        return open_announcer(self._config, labels, model, self._publish, self._died)
+        return open_announcer(self._config, labels, model, self._delivery.announce, self._died)
 
     def _load_by(self, config: Config) -> Loaded:
         fetch = model_fetcher(config, self._store, LOG.info)
         return self._load_classifier(config, self._store, config.session.warmup_runs, fetch=fetch)
 
-    def _deliver(self, result: Result) -> None:
-        if result.is_own:
-            pass
-        elif result.refusal:
-            self._count(result.refusal)
-        else:
-            now = time.monotonic()
-            for tally in self._tallies:
-                tally.record(now, result.timings)
-        self._intake.deliver(result)
-        if self._mqtt:
-            self._mqtt.deliver(result)
-        announcer = self._announcer  # which the main thread may replace
-        if announcer and not result.is_own:
-            announcer.observe(result)
-
-    def _publish(self, topic: bytes, data: bytes) -> None:
-        self._intake.publish(topic, data)
-        if self._mqtt:
-            self._mqtt.publish(topic, data)
-
     def _pause(self, wanted: bool) -> None:
-        if wanted != self._paused:
-            self._paused = wanted
-            LOG.info("paused: the source is passed over" if wanted else "resumed")
-        for capture in self._captures:
-            capture.pause(wanted)
+        self._captures.pause(wanted)
         if self._mqtt:
             self._mqtt.paused(wanted)
-
-    def _count(self, outcome: Refusal | str) -> None:
-        now = time.monotonic()
-        for tally in self._tallies:
-            tally.count(now, outcome)
 
     def _completed(self, result: Result) -> None:
         self._watchdog.complete(result)
@@ -434,8 +384,7 @@ class Daemon:
 
     def _say_status(self, summary: Summary) -> None:
         assert self._loaded
-        sources = [capture.status() for capture in self._captures]
-        self._notifier.status(status_line(self._loaded, summary, sources))
+        self._notifier.status(status_line(self._loaded, summary, self._captures.status()))
 
     def _identity(self) -> tuple[str, str]:
         return (self._loaded.model, self._loaded.facts.engine) if self._loaded else ("", "")
@@ -448,23 +397,25 @@ class Daemon:
         return latest
 
     def _make_mqtt(self, environ: Mapping[str, str], admission: Admission) -> Mqtt:
-        return Mqtt(
+        mqtt = Mqtt(
             self._config,
             environ,
             self._describe,
             self._identity,
             admission,
             lambda: len(self._mailbox),
-            self._count,
+            self._delivery.count,
             lambda wanted: self._events.put(Pause(wanted)),
             self._died,
         )
+        self._delivery.add(mqtt)
+        return mqtt
 
     def _make_http(self) -> Http:
         return Http(self._config.http, self._mailbox, self._standing, probe_picture, self._died)
 
     def _standing(self) -> Standing:
-        sources = [capture.status() for capture in self._captures]
+        sources = self._captures.status()
         return standing(self._state, self._health, self._loaded, self._intake, sources)
 
     def _describe(self, operation: wire.Operation) -> dict[str, Any]:
@@ -475,12 +426,12 @@ class Daemon:
             case "info":
                 return {"state": self._state, **info(self._loaded, self._config.source)}
             case "stats":
-                sources = [capture.status() for capture in self._captures]
-                announcer = self._announcer
+                sources = self._captures.status()
+                announcer = self._delivery.announcer
                 return {
                     "state": self._state,
                     "health": str(self._health),
-                    "paused": self._paused,
+                    "paused": self._captures.paused,
                     **stats(self._started, self._loaded, self._intake, self._latency, sources),
                     **(announcer.status() if announcer else {}),
                     **({"mqtt": self._mqtt.status()} if self._mqtt else {}),

@@ -13,10 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import zmq
 
 from incv3d import wire
 from incv3d.admission import Denial
+from incv3d.announcement import Announcement
+from incv3d.announcement import topic as event_topic
 from incv3d.config import IntakeSection
 from incv3d.doorkeeper import Doorkeeper
 from incv3d.frames import Frame, FrameId, Refusal, Result
@@ -62,14 +65,6 @@ class _Request:
         return self.envelope[0]
 
 
-@dataclass(frozen=True, slots=True)
-class _Notice:
-    """What is published and is no result."""
-
-    topic: bytes
-    data: bytes
-
-
 class Intake:
     """A ROUTER socket for requests and a PUB socket for results, served by one thread.
 
@@ -109,7 +104,7 @@ class Intake:
         self._tickets = itertools.count(1)
         self._undelivered = 0
         self._peers: OrderedDict[bytes, float] = OrderedDict()  # when each was heard of, the latest last
-        self._outbox: deque[Result | _Notice] = deque()
+        self._outbox: deque[Result | Announcement] = deque()
         self._closing = threading.Event()
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._context = zmq.Context()
@@ -176,9 +171,9 @@ class Intake:
         self._outbox.append(replace(result, frame=None))
         self._wake()
 
-    def publish(self, topic: bytes, data: bytes) -> None:
-        """Publish `data` after what was delivered before it; callable from any thread."""
-        self._outbox.append(_Notice(topic, data))
+    def announce(self, announcement: Announcement, frame: Frame | None = None) -> None:
+        """Publish an event after what was delivered before it; callable from any thread."""
+        self._outbox.append(announcement)
         self._wake()
 
     def close(self, timeout_s: float, refusal: Refusal, detail: str) -> bool:
@@ -313,8 +308,8 @@ class Intake:
     def _send_outbox(self) -> None:
         while self._outbox:
             message = self._outbox.popleft()
-            if isinstance(message, _Notice):
-                self._publish(message.topic, message.data)
+            if isinstance(message, Announcement):
+                self._publish(event_topic(message.source), msgspec.json.encode(message))
                 continue
             if not message.is_own:
                 self._send(message)

@@ -27,6 +27,10 @@ SOURCE = "zmq"
 """The source of every frame that arrives over ZeroMQ."""
 BROKER_SOURCE = "mqtt"
 """The source of every frame that an MQTT broker hands out."""
+HTTP_SOURCE = "http"
+"""The source of every picture that is sent over HTTP."""
+SENT = (SOURCE, BROKER_SOURCE, HTTP_SOURCE)
+"""The sources of what others send; no camera is called so."""
 
 UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
 """What reading somebody else's JSON can raise; UnicodeDecodeError is a ValueError, as is what Python says of

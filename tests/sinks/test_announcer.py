@@ -27,7 +27,7 @@ class Listener:
     """An announcer at work, and what it published."""
 
     announcer: Announcer
-    published: list[tuple[bytes, bytes]]
+    published: list[tuple[Announcement, Frame | None]]
     deaths: queue.SimpleQueue[object] = field(default_factory=queue.SimpleQueue)
 
     def see(self, score: float, source: str = "camera", captured: float | None = None) -> None:
@@ -39,8 +39,7 @@ class Listener:
     @property
     def told(self) -> list[tuple[str, str, str]]:
         """Source, happening and label of each event."""
-        events = [msgspec.json.decode(data, type=Announcement) for _, data in self.published]
-        return [(event.source, event.event, event.label) for event in events]
+        return [(event.source, event.event, event.label) for event, _ in self.published]
 
 
 @pytest.fixture
@@ -48,13 +47,13 @@ def listen(tmp_path: Path):
     def make(text: str) -> Listener:
         path = tmp_path / "incv3d.yaml"
         path.write_text(text)
-        published: list[tuple[bytes, bytes]] = []
+        published: list[tuple[Announcement, Frame | None]] = []
         deaths: queue.SimpleQueue[object] = queue.SimpleQueue()
         announcer = open_announcer(
             load_config(str(path), {}).config,
             TwoLabels(),
             "double",
-            lambda topic, data: published.append((topic, data)),
+            lambda event, frame: published.append((event, frame)),
             lambda thread, error: deaths.put((thread, error)),
         )
         assert announcer
@@ -82,9 +81,9 @@ def test_an_event_is_published_logged_and_counted(listen, caplog) -> None:
             listener.see(0.7, captured=time.monotonic() - 5)
         for _ in range(2):
             listener.see(0.1)
-    (topic, entered), (_, left) = listener.published
-    assert topic == b"event.camera"
-    found = json.loads(entered)
+    (entered, frame), (left, _) = listener.published
+    assert frame and frame.source == "camera"
+    found = json.loads(msgspec.json.encode(entered))
     assert abs(datetime.fromisoformat(found["at"]).timestamp() - captured_at) < 3
     assert found == {
         "v": 1,
@@ -96,9 +95,8 @@ def test_an_event_is_published_logged_and_counted(listen, caplog) -> None:
         "at": found["at"],
         "frames": 2,
     }
-    gone = json.loads(left)
-    assert (gone["event"], gone["reason"], gone["best"], gone["frames"]) == ("left", "unseen", 0.7, 2)
-    assert gone["duration_s"] < 1
+    assert (left.event, left.reason, left.best, left.frames) == ("left", "unseen", 0.7, 2)
+    assert left.duration_s is not None and left.duration_s < 1
     assert caplog.messages[-2:] == [
         "camera: label 1 entered (0.70, 2 frames)",
         "camera: label 1 left after 0.0 s (best 0.70)",
@@ -153,7 +151,7 @@ def test_all_leaves_when_the_source_ends_with_its_regions_and_when_the_daemon_st
         ("porch.feeder", "left", "label 1"),
         ("porch2", "left", "label 1"),
     ]
-    reasons = [json.loads(data)["reason"] for _, data in listener.published[3:]]
+    reasons = [event.reason for event, _ in listener.published[3:]]
     assert reasons == ["ended", "ended", "stopping"]
     assert caplog.messages[-1].endswith("(best 0.90), as the daemon stops")
 

@@ -210,7 +210,7 @@ class SourceSection(Section, frozen=True, kw_only=True):
     stall_timeout_s: Annotated[float, msgspec.Meta(ge=0.5, le=3600)] = 10.0
 
     def __post_init__(self) -> None:
-        if self.name in ("zmq", "mqtt"):
+        if self.name in ("zmq", "mqtt", "http"):
             raise ValueError(f"name: `{self.name}` belongs to frames that others send")
         if self.type == "images" and not self.path:
             raise ValueError("path: type `images` needs a picture, a folder or a pattern")

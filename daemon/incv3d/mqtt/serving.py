@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from incv3d import wire
 from incv3d.admission import Admission
-from incv3d.announcement import TOPIC as EVENT
+from incv3d.announcement import Announcement
 from incv3d.config import Config
-from incv3d.frames import FrameId, Refusal, Result
+from incv3d.frames import Frame, FrameId, Refusal, Result
 from incv3d.mqtt.errors import MqttError, need_library
 from incv3d.mqtt.outbox import Outgoing
 
@@ -130,10 +132,11 @@ class Mqtt:
             self._frames.deliver(result)
         self._publisher.observe(result, *self._identity())
 
-    def publish(self, topic: bytes, data: bytes) -> None:
-        """Publish an event, under the topic that it has over ZeroMQ; callable from any thread."""
-        source = topic.decode().removeprefix(EVENT)
-        self._link.publish(Outgoing(self._topics.event(source), data))
+    def announce(self, announcement: Announcement, frame: Frame | None = None) -> None:
+        """Publish an event, as it is published over ZeroMQ; callable from any thread."""
+        self._link.publish(
+            Outgoing(self._topics.event(announcement.source), msgspec.json.encode(announcement))
+        )
 
     def adjust(self, config: Config) -> None:
         """Go on by a configuration that was read again."""

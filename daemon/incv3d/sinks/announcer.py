@@ -12,10 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from incv3d import wire
-from incv3d.announcement import announcement, precise_timestamp, topic
+from incv3d.announcement import Announcement, announcement, precise_timestamp
 from incv3d.classifier import Ranking
 from incv3d.config import Config, SavingSection
 from incv3d.frames import Frame, Prediction, Result
@@ -34,14 +32,16 @@ WORDS = {
     "reloaded": ", as the configuration is another one",
 }
 
+Announce = Callable[[Announcement, Frame | None], None]
+
 
 class Announcer:
     """Follows the results of every source, and tells what enters and what leaves. Threads may share one.
 
     :param watchlist: whose groups are added to each result.
     :param silence_s: after so long without a frame of a source, what was there has left.
-    :param with_zmq: whether frames count that others sent, over ZeroMQ or a broker.
-    :param publish: takes the topic and the bytes of an event.
+    :param with_zmq: whether frames count that others sent, over ZeroMQ, HTTP or a broker.
+    :param announce: takes every event, and the frame that decided it, if one did.
     :param saver: takes the frames that are to be kept; None: none are.
     :param model: what is written on these.
     """
@@ -52,7 +52,7 @@ class Announcer:
         sightings: Sightings,
         silence_s: float,
         with_zmq: bool,
-        publish: Callable[[bytes, bytes], None],
+        announce: Announce,
         saver: FrameSaver | None,
         saving: SavingSection,
         model: str,
@@ -62,7 +62,7 @@ class Announcer:
         self._sightings = sightings
         self._silence_s = silence_s
         self._with_zmq = with_zmq
-        self._publish = publish
+        self._announce = announce
         self._saver = saver
         self._saving = saving
         self._model = model
@@ -74,14 +74,13 @@ class Announcer:
     def observe(self, result: Result) -> None:
         """Take a result into account; those without predictions tell nothing."""
         frame = result.frame
-        is_sent = result.source in (wire.SOURCE, wire.BROKER_SOURCE)
-        if not result.ok or frame is None or (is_sent and not self._with_zmq):
+        if not result.ok or frame is None or (result.source in wire.SENT and not self._with_zmq):
             return
         now = self._clock()
         seen = replace(result, predictions=self._watchlist.with_groups(result.predictions))
         with self._lock:
             sightings = self._sightings.observe(seen, frame.captured, now)
-            self._tell(sightings)
+            self._tell(sightings, frame)
             if self._saving.when == "match":
                 labels = self._sightings.matches(seen)
             else:
@@ -130,12 +129,11 @@ class Announcer:
                 if is_meant(source):
                     self._tell(self._sightings.end(source, self._clock(), reason))
 
-    def _tell(self, sightings: Iterable[Sighting]) -> None:
+    def _tell(self, sightings: Iterable[Sighting], frame: Frame | None = None) -> None:
         for sighting in sightings:
             self._counts[sighting.happening] += 1
             LOG.info("%s", _line(sighting))
-            data = msgspec.json.encode(announcement(sighting, self._unix_s(sighting.at)))
-            self._publish(topic(sighting.source), data)
+            self._announce(announcement(sighting, self._unix_s(sighting.at)), frame)
 
     def _keep(
         self, frame: Frame, labels: tuple[Prediction, ...], predictions: tuple[Prediction, ...], now: float
@@ -161,7 +159,7 @@ def open_announcer(
     config: Config,
     labels: Ranking,
     model: str,
-    publish: Callable[[bytes, bytes], None],
+    announce: Announce,
     on_death: Callable[[str, BaseException], None],
 ) -> Announcer | None:
     """What the configuration has announced and kept; None: nothing.
@@ -186,7 +184,7 @@ def open_announcer(
     source = config.source
     seldom_s = source.unchanged_max_s if source.skip_unchanged else 0.0
     silence_s = max(section.silence_s, 3 * source.gap_s, 3 * seldom_s, source.patience_s)
-    return Announcer(watchlist, sightings, silence_s, section.zmq, publish, saver, saving, model)
+    return Announcer(watchlist, sightings, silence_s, section.zmq, announce, saver, saving, model)
 
 
 def _warn_of_blind_spot(lowest: float, top_k: int) -> None:

@@ -1,0 +1,89 @@
+"""The daemon's own source, as the daemon holds it: there may be none, and a reload may bring another."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from incv3d.config import SourceSection
+from incv3d.mailbox import Mailbox
+from incv3d.sources import Capture, OpenSource, Pace, SourceStatus
+
+LOG = logging.getLogger(__name__)
+SOURCE_CLOSES_S = 2.0
+"""How long a source has to let go of its camera before the next one is opened, which tries again anyway."""
+
+
+class Captures:
+    """What captures from the configured source.
+
+    :param on_dropped: told of every frame that was replaced before it was classified.
+    :param on_end: told the source's name when it has no more frames.
+    :param on_death: told the thread's name and the error when the watch over the source cannot go on.
+    """
+
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        on_dropped: Callable[[], None],
+        on_end: Callable[[str], None],
+        on_death: Callable[[str, BaseException], None],
+    ) -> None:
+        self._mailbox = mailbox
+        self._on_dropped = on_dropped
+        self._on_end = on_end
+        self._on_death = on_death
+        self._capture: Capture | None = None
+        self.paused = False
+        """Whether the source is passed over."""
+
+    def use(self, section: SourceSection, opener: OpenSource | None) -> None:
+        """Capture by `section` once it is started; None: there is nothing to capture from."""
+        if opener is None:
+            return
+        name, regions = section.name, section.named_regions
+        self._capture = Capture(
+            name,
+            opener,
+            self._mailbox,
+            Pace(section.gap_s, section.every_frame, section.patience_s),
+            self._on_dropped,
+            self._on_end,
+            self._on_death,
+            regions=regions,
+        )
+        self._capture.pause(self.paused)
+        if regions:
+            LOG.info("source %s: regions %s", name, ", ".join(regions))
+
+    def start(self) -> None:
+        """Begin to capture."""
+        if self._capture:
+            self._capture.start()
+
+    def replace(self, section: SourceSection, opener: OpenSource | None) -> None:
+        """Let go of the source, and capture from another."""
+        old, self._capture = self._capture, None
+        if old:
+            old.close()
+            old.wait_until_closed(SOURCE_CLOSES_S)
+        self.use(section, opener)
+        self.start()
+
+    def pause(self, wanted: bool) -> None:
+        """Pass the source over, or not any more."""
+        if wanted != self.paused:
+            self.paused = wanted
+            LOG.info("paused: the source is passed over" if wanted else "resumed")
+        if self._capture:
+            self._capture.pause(wanted)
+
+    def close(self) -> None:
+        """Capture no more; the camera is let go of soon."""
+        if self._capture:
+            self._capture.close()
+
+    def status(self) -> list[SourceStatus]:
+        """How the source is, if there is one; callable from any thread."""
+        capture = self._capture
+        return [capture.status()] if capture else []
