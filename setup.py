@@ -23,6 +23,7 @@ setup(
     packages=find_packages("daemon"),
     package_data={
         "incv3d": ["py.typed"],
+        "incv3d.page": ["static/*"],
         "incv3d.models": ["catalog.yaml", "data/*"],
         "incv3d.sources": ["demo/*"],
     },
@@ -49,7 +50,10 @@ setup(
         "video": ["av>=12"],
         "plot": ["matplotlib>=3.8"],  # incv3d plot, incv3d bench --plot
         "mqtt": ["paho-mqtt>=2.1,<3"],  # an MQTT broker, as of Home Assistant
-        "http": ["aiohttp>=3.10", "prometheus-client>=0.20"],  # /healthz, /readyz, /metrics
+        "http": [
+            "aiohttp>=3.10",
+            "prometheus-client>=0.20",
+        ],  # the page, /classify, /metrics
         # What `incv3d bench --against` and tests/benchmarks/peers.py compare with; heavy, and for that alone.
         "peers": [
             "imagezmq>=1.1.1",
@@ -63,6 +67,7 @@ setup(
             "aiohttp>=3.10",
             "jinja2>=3.1",  # Home Assistant's templates
             "paho-mqtt>=2.1,<3",
+            "playwright>=1.40",  # drives Chromium
             "prometheus-client>=0.20",
             "matplotlib>=3.8",
             "onnxruntime>=1.18",

@@ -117,7 +117,7 @@ class Daemon:
             keys,
         )
         self._delivery.add(self._intake)
-        self._http = self._make_http() if config.http.bind else None
+        self._http = self._make_http(admission) if config.http.bind else None
         self._mqtt = self._make_mqtt(environ, admission) if config.mqtt.host else None
         self._pipeline = Pipeline(
             self._mailbox,
@@ -276,6 +276,8 @@ class Daemon:
         door = config.intake
         self._mailbox.set_limits(door.queue_limit, door.queue_bytes, door.peer_limit)
         self._intake.adjust(door)
+        if self._http:
+            self._http.adjust(config)
         if self._mqtt:
             self._mqtt.adjust(config)
         self._next_line = min(self._next_line, time.monotonic() + config.latency.interval_s)
@@ -326,7 +328,7 @@ class Daemon:
             LOG.warning("the intake did not close in time")
         if self._mqtt and not self._mqtt.close(MQTT_CLOSES_S, *last_words):
             LOG.warning("mqtt: not everything could be sent to the broker in time")
-        if self._http and not self._http.close(HTTP_CLOSES_S):
+        if self._http and not self._http.close(HTTP_CLOSES_S, *last_words):
             LOG.warning("the HTTP server did not close in time")
         if announcer:
             announcer.close(max(1.0, deadline - time.monotonic()))
@@ -411,8 +413,21 @@ class Daemon:
         self._delivery.add(mqtt)
         return mqtt
 
-    def _make_http(self) -> Http:
-        return Http(self._config.http, self._mailbox, self._standing, probe_picture, self._died)
+    def _make_http(self, admission: Admission) -> Http:
+        http = Http(
+            self._config,
+            self._mailbox,
+            self._standing,
+            probe_picture,
+            self._describe,
+            self._identity,
+            admission,
+            self._delivery.count,
+            self._died,
+        )
+        self._delivery.add(http)
+        self._delivery.count_by(http.metrics)
+        return http
 
     def _standing(self) -> Standing:
         sources = self._captures.status()

@@ -19,10 +19,10 @@ import pytest
 
 from incv3d.config import HttpSection
 from incv3d.frames import Timings
-from incv3d.headers import is_large
-from incv3d.http import Http
+from incv3d.http.exposition import metrics_routes
+from incv3d.http.server import HttpServer
 from incv3d.latency import OUTCOMES
-from incv3d.mailbox import Mailbox
+from incv3d.sinks.metrics import Metrics
 from incv3d.standing import Standing
 from processes import PATIENCE_S
 from standings import STANDING
@@ -76,29 +76,30 @@ class Served:
     """An endpoint that has everything to show, and frames that go on coming."""
 
     def __init__(self) -> None:
-        mailbox = Mailbox(8, 1 << 20, 4, is_large)
-        self.http = Http(HttpSection(bind="127.0.0.1:0"), mailbox, lambda: self.standing, bytes, self.died)
         self.standing: Standing = STANDING
-        self.http.open()
+        self.metrics = Metrics(lambda: self.standing)
+        self.server = HttpServer(HttpSection(bind="127.0.0.1:0"), metrics_routes(self.metrics), self.died)
+        self.server.open()
+        self.server.start()
 
     def died(self, thread: str, error: BaseException) -> None:
         raise error
 
     def work(self) -> None:
-        self.http.metrics.record(0.0, Timings(1, 2, 30, 33, 40))
+        self.metrics.record(0.0, Timings(1, 2, 30, 33, 40))
         for outcome in OUTCOMES:
-            self.http.metrics.count(0.0, outcome)
+            self.metrics.count(0.0, outcome)
 
     @property
     def address(self) -> str:
-        return self.http._server.url.removeprefix("http://")
+        return self.server.url.removeprefix("http://")
 
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
     served = Served()
     yield served
-    assert served.http.close(20)
+    assert served.server.close(20)
 
 
 def test_every_metric_that_is_asked_for_is_there(dashboard, served: Served) -> None:

@@ -376,10 +376,11 @@ class SavingSection(Section, frozen=True, kw_only=True):
 
 
 class HttpSection(Section, frozen=True, kw_only=True):
-    """What is served over HTTP: health and metrics."""
+    """What is served over HTTP: the page, pictures to classify, health and metrics."""
 
     bind: str = ""
     token_file: str = ""
+    page: bool = True
 
     def __post_init__(self) -> None:
         if self.bind:

@@ -12,11 +12,13 @@ from aiohttp.typedefs import Handler, Middleware
 
 from incv3d.config.schema import is_loopback
 from incv3d.http.errors import HttpError
+from incv3d.http.login import LOGIN, has_pass, is_open
 
 SHORTEST_TOKEN = 16
 LARGEST_TOKEN_FILE = 4096
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 """What a proxy adds: it runs on this machine, and whom it speaks for does not."""
+FOREIGN = "a page from elsewhere cannot ask for this\n"
 WANTED = "another machine needs the token of http.token_file, as `Authorization: Bearer TOKEN`\n"
 
 
@@ -41,15 +43,32 @@ def read_token(path: Path) -> str:
 
 
 def gate(token: str | None) -> Middleware:
-    """A middleware that answers 401 to whoever is neither of this machine nor has the `token`."""
+    """A middleware that answers 401 to whoever is neither of this machine nor has the `token`.
+
+    A browser that has not given it yet is sent to the form where it can.
+    """
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if is_own(request) or (token and has_token(request, token)):
+        if not is_same_site(request):
+            return web.Response(status=403, text=FOREIGN)
+        if is_own(request) or (token and (has_token(request, token) or has_pass(request, token))):
             return await handler(request)
+        if is_open(request.path):
+            return await handler(request)
+        if token and request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
+            raise web.HTTPSeeOther(LOGIN)
         return web.Response(status=401, text=WANTED, headers={"WWW-Authenticate": "Bearer"})
 
     return check
+
+
+def is_same_site(request: web.Request) -> bool:
+    """Whether it is no change that a page from elsewhere lets its reader's browser ask for."""
+    origin = request.headers.get("Origin")
+    if request.method in ("GET", "HEAD") or origin is None:
+        return True
+    return origin.partition("://")[2] == request.host
 
 
 def is_own(request: web.Request) -> bool:

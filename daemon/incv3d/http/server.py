@@ -14,6 +14,7 @@ from incv3d.config import HttpSection
 from incv3d.config.schema import split_http_address
 from incv3d.http.access import gate, read_token
 from incv3d.http.errors import HttpError
+from incv3d.http.login import login_routes
 
 BACKLOG = 16
 """Connections that may wait to be taken."""
@@ -21,6 +22,16 @@ CLOSING_S = 1.0
 """What answers that are under way have to end, when the server closes."""
 IDLE_S = 30.0
 """Connections are descriptors, which the daemon's door needs too."""
+PROTECTION = {
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' blob:; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+"""Nothing of elsewhere is loaded, and no page from elsewhere shows what is here."""
 LARGEST_LINE = 4096
 """Bytes of a request line or of a header."""
 
@@ -29,6 +40,8 @@ class HttpServer:
     """Serves `routes`, which know nothing of each other, to those who may see them.
 
     :param on_death: told the thread's name and the error when the thread cannot go on.
+    :param on_closing: called in the event loop, to end answers that would never end by themselves.
+    :param form: where a browser gives the token; None: there is nothing for browsers.
     :param idle_s: a connection without a whole request for so long is closed.
     """
 
@@ -37,11 +50,15 @@ class HttpServer:
         section: HttpSection,
         routes: Sequence[web.AbstractRouteDef],
         on_death: Callable[[str, BaseException], None],
+        on_closing: Callable[[], None] = lambda: None,
+        form: Path | None = None,
         idle_s: float = IDLE_S,
     ) -> None:
         self._section = section
         self._routes = routes
         self._on_death = on_death
+        self._on_closing = on_closing
+        self._form = form
         self._idle_s = idle_s
         self._token: str | None = None
         self._socket: socket.socket | None = None
@@ -88,6 +105,10 @@ class HttpServer:
         assert self._socket
         app = web.Application(middlewares=[gate(self._token)])
         app.add_routes(self._routes)
+        if self._form:
+            app.add_routes(login_routes(self._form, self._token))
+        app.on_response_prepare.append(_protect)
+        app.on_shutdown.append(self._end_streams)
         runner = web.AppRunner(
             app,
             access_log=None,
@@ -103,6 +124,13 @@ class HttpServer:
             await self._closing.wait()
         finally:
             await runner.cleanup()
+
+    async def _end_streams(self, app: web.Application) -> None:
+        self._on_closing()
+
+
+async def _protect(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(PROTECTION)
 
 
 def _listen(bind: str) -> socket.socket:

@@ -5,15 +5,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
-from incv3d.config import HttpSection
-from incv3d.frames import Result
+from incv3d import wire
+from incv3d.admission import Admission
+from incv3d.announcement import Announcement
+from incv3d.config import Config
+from incv3d.frames import Frame, FrameId, Refusal, Result
 from incv3d.http.errors import HttpError
 from incv3d.mailbox import Mailbox
 from incv3d.standing import Standing
 
+if TYPE_CHECKING:
+    from incv3d.page.page import Page
+
 LOG = logging.getLogger(__name__)
 LIBRARIES = ("aiohttp", "prometheus_client")
+THREAD = "http"
 
 
 class Http:
@@ -22,30 +30,63 @@ class Http:
     What it needs is imported here only: a daemon without it saves the memory.
 
     :param look: how the daemon stands.
-    :param picture: makes the encoded picture with which ``/readyz`` tries whether frames get through.
+    :param probe: makes the encoded picture with which ``/readyz`` tries whether frames get through.
+    :param describe: answers ``stats``.
+    :param identity: model and engine.
+    :param admission: puts a frame in line, or says why not.
+    :param on_refused: told of every picture that never reached the pipeline.
     :param on_death: told the thread's name and the error when the server's thread cannot go on.
     :raises HttpError: a library is missing.
     """
 
     def __init__(
         self,
-        section: HttpSection,
+        config: Config,
         mailbox: Mailbox,
         look: Callable[[], Standing],
-        picture: Callable[[], bytes],
+        probe: Callable[[], bytes],
+        describe: Callable[[wire.Operation], dict[str, Any]],
+        identity: Callable[[], tuple[str, str]],
+        admission: Admission,
+        on_refused: Callable[[Refusal], None],
         on_death: Callable[[str, BaseException], None],
     ) -> None:
         if missing := [name for name in LIBRARIES if find_spec(name) is None]:
             raise HttpError(f"http.bind: {' and '.join(missing)} missing: pip install 'incv3d[http]'")
+        from incv3d.http.classify import HttpIntake
         from incv3d.http.exposition import metrics_routes
         from incv3d.http.health import Readiness, health_routes
         from incv3d.http.server import HttpServer
         from incv3d.sinks.metrics import Metrics
 
+        def answer(result: Result) -> bytes:
+            return wire.answer(result, *identity(), len(mailbox))
+
+        def refuse(refusal: Refusal, detail: str, id: FrameId, retry_ms: int | None) -> bytes:
+            return wire.refuse(refusal, detail, id, len(mailbox), retry_ms)
+
         self.metrics = Metrics(look)
-        self._readiness = Readiness(mailbox, picture)
-        routes = [*health_routes(look, self._readiness), *metrics_routes(self.metrics)]
-        self._server = HttpServer(section, routes, on_death)
+        self._readiness = Readiness(mailbox, probe)
+        self._intake = HttpIntake(config.intake, admission, answer, refuse, on_refused)
+        self._page: Page | None = None
+        routes = [
+            *health_routes(look, self._readiness),
+            *metrics_routes(self.metrics),
+            *self._intake.routes(),
+        ]
+        if config.http.page:
+            from incv3d.page.page import FORM, Page
+
+            self._page = Page(
+                config.events.enabled,
+                config.intake.max_pixels,
+                lambda: describe("stats"),
+                lambda error: on_death(THREAD, error),
+            )
+            routes += self._page.routes()
+            self._server = HttpServer(config.http, routes, on_death, self._page.close, FORM)
+        else:
+            self._server = HttpServer(config.http, routes, on_death)
 
     def open(self) -> None:
         """Listen, and begin to serve.
@@ -54,12 +95,30 @@ class Http:
         """
         self._server.open()
         self._server.start()
-        LOG.info("health and metrics at %s", self._server.url)
+        LOG.info("%shealth and metrics at %s", "page, " if self._page else "", self._server.url)
+
+    def deliver(self, result: Result) -> None:
+        """Answer `result`, if its frame came this way, and show it; callable from any thread."""
+        self._intake.deliver(result)
+        if self._page:
+            self._page.deliver(result)
+
+    def announce(self, announcement: Announcement, frame: Frame | None = None) -> None:
+        """Show an event; callable from any thread."""
+        if self._page:
+            self._page.announce(announcement, frame)
 
     def complete(self, result: Result) -> None:
         """A result has left; called by the thread that sends them."""
         self._readiness.complete(result)
 
-    def close(self, timeout_s: float) -> bool:
-        """Stop to serve; False when that did not happen in time."""
+    def adjust(self, config: Config) -> None:
+        """Go on by a configuration that was read again."""
+        self._intake.adjust(config.intake)
+        if self._page:
+            self._page.adjust(config.events.enabled)
+
+    def close(self, timeout_s: float, refusal: Refusal, detail: str) -> bool:
+        """Answer what is open with `refusal`, and stop to serve; False when that took longer."""
+        self._intake.close(refusal, detail)
         return self._server.close(timeout_s)

@@ -1,0 +1,156 @@
+"""``POST /classify``: a picture over HTTP, and what the model says of it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+
+from aiohttp import web
+
+from incv3d import wire
+from incv3d.admission import Admission, Denial
+from incv3d.config import IntakeSection
+from incv3d.frames import Frame, FrameId, Refusal, Result
+from incv3d.worded import KEYS, worded_frame
+
+PEER = b"http"
+"""To the mailbox, all of HTTP is one peer among those of ZeroMQ."""
+MOST_BODIES = 4
+"""Pictures that may be on their way into memory at once; further senders wait until it is their turn."""
+SLOW_S = 30.0
+"""A picture must be here within so long."""
+STATUS: dict[Refusal, int] = {
+    Refusal.BUSY: 503,
+    Refusal.EXPIRED: 504,
+    Refusal.BAD_IMAGE: 400,
+    Refusal.BAD_REQUEST: 400,
+    Refusal.TOO_LARGE: 413,
+    Refusal.SHUTTING_DOWN: 503,
+    Refusal.INTERNAL: 500,
+}
+
+Answered = tuple[Refusal | None, bytes, int | None]
+"""Why there are no predictions, the JSON, and when to send it again (ms)."""
+
+
+class HttpIntake:
+    """Takes pictures, and answers each with the JSON that ZeroMQ would be answered with.
+
+    :param section: what is admitted of a picture.
+    :param admission: puts a frame in line, or says why not.
+    :param answer: the JSON for a result.
+    :param refuse: the JSON for a frame that never reached the pipeline: refusal, detail, id, retry_ms.
+    :param on_refused: told of every such frame.
+    """
+
+    def __init__(
+        self,
+        section: IntakeSection,
+        admission: Admission,
+        answer: Callable[[Result], bytes],
+        refuse: Callable[[Refusal, str, FrameId, int | None], bytes],
+        on_refused: Callable[[Refusal], None],
+    ) -> None:
+        self._section = section
+        self._admission = admission
+        self._answer = answer
+        self._refuse = refuse
+        self._on_refused = on_refused
+        self._lock = threading.Lock()
+        self._open: dict[int, Future[Answered]] = {}
+        self._tickets = itertools.count(1)
+        self._bodies = asyncio.Semaphore(MOST_BODIES)
+
+    def routes(self) -> list[web.AbstractRouteDef]:
+        """The one route."""
+        return [web.post("/classify", self._classify)]
+
+    def deliver(self, result: Result) -> None:
+        """Answer `result`, if its frame came this way; callable from any thread."""
+        if result.source == wire.HTTP_SOURCE and result.ticket is not None:
+            self._reply(result.ticket, (result.refusal, self._answer(result), None))
+
+    def adjust(self, section: IntakeSection) -> None:
+        """Admit pictures by another section from now on."""
+        self._section = section
+
+    def close(self, refusal: Refusal, detail: str) -> None:
+        """Answer what is still open with `refusal`."""
+        for ticket in list(self._open):
+            self._on_refused(refusal)
+            self._reply(ticket, (refusal, self._refuse(refusal, detail, None, None), None))
+
+    async def _classify(self, request: web.Request) -> web.Response:
+        ticket, answer = next(self._tickets), Future[Answered]()
+        with self._lock:
+            self._open[ticket] = answer
+        try:
+            if denial := await self._admit(request, ticket):
+                self._on_refused(denial.refusal)
+                said = self._refuse(denial.refusal, denial.detail, request.query.get("id"), denial.retry_ms)
+                return _response(denial.refusal, said, denial.retry_ms)
+            return _response(*await asyncio.wrap_future(answer))
+        finally:  # whether it was answered, or its sender is gone
+            with self._lock:
+                self._open.pop(ticket, None)
+
+    async def _admit(self, request: web.Request, ticket: int) -> Denial | None:
+        try:
+            frame = await self._frame(request)
+        except wire.BadRequest as error:
+            return Denial(error.refusal, str(error))
+        return self._admission.admit(replace(frame, ticket=ticket, peer=PEER))
+
+    async def _frame(self, request: web.Request) -> Frame:
+        words = dict(request.query)
+        if unknown := sorted(words.keys() - KEYS):
+            raise wire.BadRequest(f"query: `{unknown[0]}` is none of {', '.join(sorted(KEYS))}")
+        if request.content_type == "multipart/form-data":
+            raise wire.BadRequest("send the picture itself, not a form: curl --data-binary @PICTURE")
+        section = self._section
+        async with self._bodies:
+            data = await _body(request, section.max_message_bytes)
+        now = wire.Clocks(time.monotonic(), time.time())
+        return worded_frame(
+            words, data, wire.HTTP_SOURCE, "query", now, section.ttl_ms, section.max_message_bytes
+        )
+
+    def _reply(self, ticket: int, answer: Answered) -> None:
+        with self._lock:
+            waiting = self._open.pop(ticket, None)
+        if waiting and waiting.set_running_or_notify_cancel():  # its sender may be gone
+            waiting.set_result(answer)
+
+
+async def _body(request: web.Request, max_bytes: int) -> bytes:
+    """What is sent; no more of it is held than is admitted.
+
+    :raises BadRequest: it is too long, or does not come.
+    """
+    if (length := request.content_length or 0) > max_bytes:
+        raise wire.BadRequest(f"{length} bytes, at most {max_bytes} are admitted", None, Refusal.TOO_LARGE)
+    data = bytearray()
+    try:
+        async with asyncio.timeout(SLOW_S):
+            async for part in request.content.iter_any():
+                data += part
+                if len(data) > max_bytes:
+                    raise wire.BadRequest(
+                        f"more than {max_bytes} bytes, which are admitted", None, Refusal.TOO_LARGE
+                    )
+    except TimeoutError:
+        raise wire.BadRequest(f"the picture did not arrive within {SLOW_S:g} s") from None
+    return bytes(data)
+
+
+def _response(refusal: Refusal | None, said: bytes, retry_ms: int | None) -> web.Response:
+    headers = {"Cache-Control": "no-store"}
+    if retry_ms is not None:
+        headers["Retry-After"] = str(-(-retry_ms // 1000))
+    status = 200 if refusal is None else STATUS[refusal]
+    return web.Response(body=said + b"\n", status=status, content_type="application/json", headers=headers)

@@ -1,0 +1,141 @@
+// Run times as they come, with the window's percentiles, and how often which occurs.
+
+/* global uPlot */
+
+const KEPT = 600;
+const BINS = 24;
+const HEIGHT = 210;
+const PERCENTILES = { p50: "--ink", p95: "--warn", p99: "--bad" };
+const byId = (id) => document.getElementById(id);
+const ms = (value) => `${value.toFixed(value < 10 ? 1 : 0)} ms`;
+
+function colour(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
+
+const timeOfDay = new Intl.DateTimeFormat(undefined, {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  hourCycle: "h23",
+});
+
+function axes(below, beside = {}) {
+  const axis = { stroke: () => colour("--faint"), grid: { stroke: () => colour("--line"), width: 1 } };
+  return [
+    { ...axis, size: 32, ...below },
+    { ...axis, size: 48, ...beside },
+  ];
+}
+
+const times = {
+  space: 90,
+  values: (plot, seconds) => seconds.map((each) => timeOfDay.format(each * 1000)),
+};
+
+export class Charts {
+  #runs = []; // [seconds since 1970, ms]
+  #percentiles = null;
+  #chart = new uPlot(
+    {
+      width: 300,
+      height: HEIGHT,
+      legend: { show: false },
+      cursor: { show: false },
+      axes: axes(times),
+      scales: { y: { range: (plot, low, high) => [0, (high || 1) * 1.1] } },
+      series: [
+        {},
+        {
+          label: "run",
+          paths: () => null,
+          points: { show: true, size: 4, fill: () => colour("--accent"), stroke: () => colour("--accent") },
+        },
+        ...Object.entries(PERCENTILES).map(([name, hue]) => ({
+          label: name,
+          stroke: () => colour(hue),
+          dash: [6, 4],
+          points: { show: false },
+        })),
+      ],
+    },
+    [[], [], [], [], []],
+    byId("chart"),
+  );
+  #histogram = new uPlot(
+    {
+      width: 300,
+      height: HEIGHT,
+      legend: { show: false },
+      cursor: { show: false },
+      axes: axes({}, { incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500] }),
+      scales: { x: { time: false }, y: { range: (plot, low, high) => [0, high || 1] } },
+      series: [
+        {},
+        {
+          label: "runs",
+          fill: () => colour("--accent"),
+          paths: uPlot.paths.bars({ size: [0.9] }),
+          points: { show: false },
+        },
+      ],
+    },
+    [[], []],
+    byId("histogram"),
+  );
+
+  constructor() {
+    const resize = () => {
+      for (const plot of [this.#chart, this.#histogram]) {
+        plot.setSize({ width: plot.root.parentElement.clientWidth, height: HEIGHT });
+      }
+    };
+    new ResizeObserver(resize).observe(byId("runs"));
+    resize();
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#draw());
+  }
+
+  clear() {
+    this.#runs = [];
+  }
+
+  add(runs) {
+    this.#runs = [...this.#runs, ...runs].slice(-KEPT);
+    this.#draw();
+  }
+
+  percentiles(run) {
+    this.#percentiles = run;
+    const words = Object.entries(run ? PERCENTILES : {}).map(([name, hue]) => {
+      const word = document.createElement("span");
+      word.style.color = `var(${hue})`;
+      word.textContent = `${name} ${ms(run[`${name}_ms`])} `;
+      return word;
+    });
+    byId("percentiles").replaceChildren(...words);
+    this.#draw();
+  }
+
+  #draw() {
+    const lines = Object.keys(PERCENTILES).map((name) => this.#percentiles?.[`${name}_ms`] ?? null);
+    this.#chart.setData([
+      this.#runs.map((run) => run[0]),
+      this.#runs.map((run) => run[1]),
+      ...lines.map((line) => this.#runs.map(() => line)),
+    ]);
+    this.#histogram.setData(histogram(this.#runs.map((run) => run[1])));
+    byId("counted").textContent = this.#runs.length ? `ms, latest ${this.#runs.length} runs` : "";
+  }
+}
+
+// One outlier must not squeeze all others into one bin: what is beyond the last is counted there.
+function histogram(values) {
+  if (!values.length) return [[], []];
+  const ordered = [...values].sort((a, b) => a - b);
+  const low = ordered[0];
+  const high = ordered[Math.floor((ordered.length - 1) * 0.99)];
+  const width = Math.max((high - low) / BINS, low * 0.002, 0.001);
+  const counts = new Array(BINS).fill(0);
+  for (const value of values) counts[Math.min(BINS - 1, Math.floor((value - low) / width))] += 1;
+  return [counts.map((count, bin) => low + (bin + 0.5) * width), counts];
+}

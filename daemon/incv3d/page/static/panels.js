@@ -1,0 +1,85 @@
+// How the daemon is, and what came and went.
+
+import { lasting } from "./clock.js";
+
+const EVENTS_SHOWN = 20;
+const THROTTLING = ["under-voltage", "frequency capped", "throttled", "soft temperature limit"];
+const byId = (id) => document.getElementById(id);
+
+export function showFacts(facts) {
+  const state = byId("state");
+  state.textContent = facts.health !== "ok" ? facts.health : facts.paused ? "paused" : facts.state;
+  state.className = facts.health === "ok" && !facts.paused && facts.state === "ready" ? "pill ready" : "pill";
+  byId("model").textContent = facts.model ? `${facts.model} on ${facts.engine}` : "";
+  byId("tiles").replaceChildren(...tiles(facts).flatMap(tile));
+}
+
+function tiles(facts) {
+  const { window, machine, outcomes, source } = facts;
+  const all = [
+    ["frames a second", window.fps.toFixed(2)],
+    ["waiting", `${facts.queue_depth} of ${facts.queue_limit}`, facts.queue_depth >= facts.queue_limit],
+  ];
+  if (window.age) all.push(["age p95", `${window.age.p95_ms.toFixed(0)} ms`]);
+  if (source) {
+    const why = source.reason ? `: ${source.reason}` : "";
+    all.push([`source ${source.name}`, source.state + why, source.state !== "ok"]);
+  }
+  if (machine.temp_c !== null) all.push(["temperature", `${machine.temp_c.toFixed(1)} °C`, machine.temp_c >= 80]);
+  if (machine.throttled !== null) {
+    const now = THROTTLING.filter((_, bit) => (machine.throttled >> bit) & 1);
+    const before = THROTTLING.filter((_, bit) => (machine.throttled >> (bit + 16)) & 1);
+    const earlier = before.length ? `not now; since boot: ${before.join(", ")}` : "no";
+    all.push(["throttled", now.join(", ") || earlier, now.length > 0]);
+  }
+  if (machine.rss_mb !== null) all.push(["memory", `${machine.rss_mb.toFixed(0)} MB`]);
+  all.push(["running for", lasting(facts.uptime_s)]);
+  for (const [outcome, count] of Object.entries(outcomes)) {
+    if (count || outcome === "ok") all.push([outcome === "ok" ? "classified" : outcome, count.toLocaleString("en")]);
+  }
+  if (facts.mqtt) {
+    const { connected, trouble } = facts.mqtt;
+    all.push(["mqtt", connected ? "connected" : trouble || "not connected", !connected]);
+  }
+  if (facts.saving) {
+    all.push(["pictures kept", `${facts.saving.files}`, Boolean(facts.saving.trouble)]);
+  }
+  return all;
+}
+
+function tile([name, value, isWarning]) {
+  const box = document.createElement("div");
+  const term = document.createElement("dt");
+  const detail = document.createElement("dd");
+  term.textContent = name;
+  detail.textContent = value;
+  if (isWarning) detail.className = "warn";
+  box.append(term, detail);
+  return [box];
+}
+
+export function showEvent(event) {
+  const row = document.createElement("li");
+  row.className = "happening";
+  const picture = document.createElement(event.has_thumbnail ? "img" : "i");
+  if (event.has_thumbnail) {
+    picture.src = `/thumbnail/${event.number}`;
+    picture.alt = event.label;
+    picture.onerror = () => picture.removeAttribute("src"); // it has been forgotten meanwhile
+  }
+  const words = document.createElement("span");
+  const label = document.createElement("b");
+  label.textContent = event.label;
+  const entered = event.event === "entered";
+  const how = entered
+    ? `${event.score.toFixed(2)}`
+    : `after ${lasting(event.duration_s ?? 0)}, best ${(event.best ?? event.score).toFixed(2)}`;
+  const when = document.createElement("small");
+  when.textContent = ` ${event.source}, ${new Date(event.at).toLocaleTimeString()}`;
+  words.append(label, ` ${entered ? "came" : "left"} (${how})`, document.createElement("br"), when);
+  row.append(picture, words);
+  const list = byId("happenings");
+  list.prepend(row);
+  while (list.children.length > EVENTS_SHOWN) list.lastElementChild.remove();
+  byId("quiet").hidden = true;
+}
