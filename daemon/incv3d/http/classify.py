@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -151,6 +152,6 @@ async def _body(request: web.Request, max_bytes: int) -> bytes:
 def _response(refusal: Refusal | None, said: bytes, retry_ms: int | None) -> web.Response:
     headers = {"Cache-Control": "no-store"}
     if retry_ms is not None:
-        headers["Retry-After"] = str(-(-retry_ms // 1000))
+        headers["Retry-After"] = str(max(1, math.ceil(retry_ms / 1000)))
     status = 200 if refusal is None else STATUS[refusal]
     return web.Response(body=said + b"\n", status=status, content_type="application/json", headers=headers)

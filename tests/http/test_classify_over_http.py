@@ -1,0 +1,219 @@
+"""Pictures over HTTP to the real daemon: answered as over ZeroMQ, and every way to get it wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import queue
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from incv3d.client import Client
+from incv3d.sources.images import demo_folder
+from processes import PATIENCE_S, DaemonProcess, ScriptedDaemon
+
+CAT = (demo_folder() / "cat.jpg").read_bytes()
+LIMIT = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def daemon(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
+    folder = tmp_path_factory.mktemp("daemon")
+    config = folder / "incv3d.yaml"
+    settings = {
+        "http": {"bind": "127.0.0.1:0"},
+        "intake": {"max_message_bytes": LIMIT, "max_pixels": 2_000_000},
+    }
+    config.write_text(json.dumps(settings))
+    process = DaemonProcess(state, folder, "--config", str(config))
+    yield process
+    assert process.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def url(daemon: DaemonProcess) -> str:
+    found = daemon.wait_for("health and metrics at").split()[-1]
+    daemon.ready()
+    return found
+
+
+def post(url: str, body: Any, query: str = "", **headers: str) -> tuple[int, dict[str, Any], Any]:
+    with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE_S)) as connection:
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request("POST", f"/classify{query}", body, given)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read()), answer.headers
+
+
+def test_a_picture_is_answered_as_over_zeromq(daemon: DaemonProcess, url: str) -> None:
+    status, answer, headers = post(url, CAT, "?top_k=3&id=7")
+    assert status == 200 and headers["Content-Type"] == "application/json"
+    with Client(daemon.door) as client:
+        over_zeromq = client.classify(CAT, top_k=3)
+    said = [(each["label"], each["score"]) for each in answer["predictions"]]
+    assert said == [(each.label, each.score) for each in over_zeromq.predictions]
+    assert answer["id"] == "7" and answer["status"] == "ok" and answer["model"] == "efficientnet-lite0"
+
+
+def test_raw_pixels_are_told_of_in_the_query(url: str) -> None:
+    status, answer, _ = post(url, bytes(30 * 20 * 3), "?encoding=rgb24&width=30&height=20&top_k=1")
+    assert status == 200 and len(answer["predictions"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "query", "status", "code", "detail"),
+    [
+        (b"", "", 400, "bad_request", "an empty picture"),
+        (b"no picture", "", 400, "bad_image", "not a JPEG, PNG, WebP or BMP picture"),
+        (CAT[:5000], "", 400, "bad_image", "damaged JPEG"),
+        (CAT, "?topk=3", 400, "bad_request", "query: `topk` is none of captured_at, encoding"),
+        (CAT, "?top_k=0", 400, "bad_request", "query: Expected `int` >= 1"),
+        (CAT, "?top_k=many", 400, "bad_request", "query: Expected `int | null`"),
+        (CAT, "?encoding=png", 400, "bad_image", "said to be png, but it is a jpeg"),
+        (CAT, "?encoding=rgb24", 400, "bad_request", "rgb24 needs width and height"),
+        (bytes(LIMIT + 1), "", 413, "too_large", f"{LIMIT + 1} bytes, at most {LIMIT} are admitted"),
+        (bytes(4_500_000 // 2), "?encoding=gray8&width=1500&height=1500", 413, "too_large", "bytes, at most"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(url: str, body, query, status, code, detail) -> None:
+    found, answer, _ = post(url, body, query)
+    assert (found, answer["status"], answer["code"]) == (status, "error", code)
+    assert detail in answer["detail"] and "\n" not in answer["detail"]
+    assert post(url, CAT)[0] == 200
+
+
+def test_a_body_without_a_length_is_cut_off_at_the_limit(url: str) -> None:
+    parts = (bytes(100_000) for _ in range(30))
+    status, answer, _ = post(url, parts)
+    assert status == 413 and answer["detail"] == f"more than {LIMIT} bytes, which are admitted"
+
+
+def test_a_form_is_told_how_to_send_it(url: str) -> None:
+    _, answer, _ = post(url, CAT, Content_Type="multipart/form-data; boundary=x")
+    assert answer["detail"] == "send the picture itself, not a form: curl --data-binary @PICTURE"
+
+
+def test_a_page_from_elsewhere_cannot_have_its_readers_browser_send_one(url: str) -> None:
+    with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE_S)) as connection:
+        connection.request("POST", "/classify", CAT, {"Origin": "http://evil.example"})
+        assert connection.getresponse().status == 403
+    assert post(url, CAT, Origin=url)[0] == 200
+
+
+def test_a_sender_that_goes_away_in_the_middle_leaves_nothing_behind(daemon: DaemonProcess, url: str) -> None:
+    host, port = urlsplit(url).netloc.split(":")
+    for _ in range(20):
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(
+                b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50000\r\n\r\n" + CAT[:100]
+            )
+    assert post(url, CAT)[0] == 200
+    with Client(daemon.door) as client:
+        assert client.ask("stats")["queue_depth"] == 0
+
+
+def test_many_at_once_are_answered_each_once(url: str) -> None:
+    answers: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: answers.extend(post(url, CAT)[0] for _ in range(5))) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    assert len(answers) == 40 and set(answers) <= {200, 503} and answers.count(200) >= 5
+
+
+@pytest.fixture
+def scripted(state: Path, tmp_path: Path) -> Iterator[Callable[[str], tuple[ScriptedDaemon, str]]]:
+    started: list[ScriptedDaemon] = []
+
+    def make(text: str) -> tuple[ScriptedDaemon, str]:
+        config = tmp_path / "incv3d.yaml"
+        config.write_text("http: {bind: '127.0.0.1:0'}\n" + text)
+        started.append(ScriptedDaemon(state, tmp_path, str(config)))
+        return started[-1], started[-1].wait_for("health and metrics at").split()[-1]
+
+    yield make
+    for process in started:
+        process.kill()
+
+
+def send(url: str, id: str) -> queue.SimpleQueue[tuple[int, dict[str, Any], Any]]:
+    """Somebody who sends a picture in the background, and where the answer will be."""
+    answers: queue.SimpleQueue[tuple[int, dict[str, Any], Any]] = queue.SimpleQueue()
+
+    def wait() -> None:
+        with contextlib.suppress(OSError, http.client.HTTPException):  # a test ends with its daemon's death
+            answers.put(post(url, CAT, f"?id={id}"))
+
+    threading.Thread(target=wait, daemon=True).start()
+    return answers
+
+
+def hang(daemon: ScriptedDaemon, url: str) -> queue.SimpleQueue[tuple[int, dict[str, Any], Any]]:
+    """Somebody at whose picture the Session hangs, once it does."""
+    answers = send(url, "hang-run")
+    with Client(daemon.door) as client:
+        deadline = time.monotonic() + PATIENCE_S
+        while not client.ask("stats")["health"].startswith("running the Session has taken"):
+            assert time.monotonic() < deadline, "nothing hangs"
+    return answers
+
+
+def test_a_full_daemon_is_busy_and_says_when_to_come_again(scripted) -> None:
+    daemon, url = scripted("intake: {queue_limit: 1, peer_limit: 1}\nsession: {run_limit_s: 30}\n")
+    daemon.ready()
+    send(url, "hang-run")
+    while True:  # until one runs, one is decoded and one waits
+        try:
+            status, answer, headers = send(url, "next").get(timeout=0.5)
+        except queue.Empty:
+            continue
+        if status == 503:
+            break
+    assert answer["code"] == "busy" and int(headers["Retry-After"]) >= 1
+
+
+def test_a_picture_whose_time_is_over_is_said_to_be(scripted) -> None:
+    daemon, url = scripted("")
+    daemon.ready()
+    status, answer, _ = post(url, CAT, "?captured_at=1000000&ttl_ms=10")
+    assert (status, answer["code"]) == (504, "expired")
+
+
+def test_a_session_that_fails_is_an_error_of_the_daemon(scripted) -> None:
+    daemon, url = scripted("")
+    daemon.ready()
+    status, answer, _ = post(url, CAT, "?id=fail-run")
+    assert (status, answer["code"], answer["id"]) == (500, "internal", "fail-run")
+    assert post(url, CAT)[0] == 200
+
+
+def test_a_daemon_that_stops_answers_what_is_open(scripted) -> None:
+    daemon, url = scripted("session: {run_limit_s: 4}\ndaemon: {grace_s: 0.1}\n")
+    daemon.ready()
+    answers = hang(daemon, url)
+    daemon.signal(signal.SIGTERM)
+    status, answer, _ = answers.get(timeout=PATIENCE_S)
+    assert (status, answer["code"]) == (503, "shutting_down")
+    assert daemon.wait() == 0
+
+
+def test_a_daemon_that_gives_up_a_hung_session_answers_what_is_open(scripted) -> None:
+    daemon, url = scripted("session: {run_limit_s: 1}\n")
+    daemon.ready()
+    status, answer, _ = post(url, CAT, "?id=hang-run")
+    assert (status, answer["code"]) == (500, "internal")
+    assert "running the Session takes longer than 1 s" in answer["detail"]
+    assert daemon.wait() == 70
