@@ -49,4 +49,5 @@ def pass_of(token: str) -> str:
 
 def has_pass(request: web.Request, token: str) -> bool:
     """Whether the request comes from a browser that was given the token."""
-    return hmac.compare_digest(request.cookies.get(COOKIE, "").encode(), pass_of(token).encode())
+    given = request.cookies.get(COOKIE, "").encode("utf-8", "surrogateescape")  # what is no UTF-8 comes so
+    return hmac.compare_digest(given, pass_of(token).encode())
