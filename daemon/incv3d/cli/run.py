@@ -21,6 +21,7 @@ from incv3d.journal import JournalFormatter, is_journal
 @click.option("--warmup-runs", type=int, help="At most so many runs before the daemon is ready.")
 @click.option("--bind", metavar="ADDRESS", help="Where requests arrive.")
 @click.option("--publish", metavar="ADDRESS", help="Where results are published; '' for nowhere.")
+@click.option("--http", metavar="ADDRESS", help="Where the page is, and metrics: 127.0.0.1:8080.")
 @click.option("--latency-log", metavar="FILE", help="The latency log.")
 @click.option(
     "--source",
@@ -37,6 +38,7 @@ def run(
     warmup_runs: int | None,
     bind: str | None,
     publish: str | None,
+    http: str | None,
     latency_log: str | None,
     source_path: str | None,
     demo: bool,
@@ -57,6 +59,7 @@ def run(
         "session.warmup_runs": warmup_runs,
         "intake.bind": bind,
         "intake.publish": publish,
+        "http.bind": http,
         "latency.log": latency_log,
         "daemon.log_level": log_level,
     }

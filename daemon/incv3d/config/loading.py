@@ -28,6 +28,7 @@ ENVIRONMENT = {
     "INCV3D_BIND": "intake.bind",
     "INCV3D_PUBLISH": "intake.publish",
     "INCV3D_LATENCY_LOG": "latency.log",
+    "INCV3D_HTTP": "http.bind",
     "INCV3D_LOG_LEVEL": "daemon.log_level",
 }
 """The variables that override a key of the file, and the key that each overrides."""
