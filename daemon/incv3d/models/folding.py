@@ -7,7 +7,7 @@ weights as NumPy arrays; nothing here needs a running TensorFlow.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -133,7 +133,7 @@ class Folder:
         if kernel not in self.weights or node.attr["data_format"].s not in (b"", b"NHWC"):
             return
         channels = int(np.prod(self.weights[kernel].shape[CONVOLUTIONS[node.op] :]))
-        consumers = self._consumers()
+        consumers = consumers_of(self.nodes)
         scale = np.ones(channels, np.float64)
         shift = np.zeros(channels, np.float64)
         last, folded = convolution, 0
@@ -248,18 +248,20 @@ class Folder:
         self.weights[name] = value
         return name
 
-    def _consumers(self) -> dict[str, list[str]]:
-        consumers: dict[str, list[str]] = {}
-        for name, node in self.nodes.items():
-            for source in node.input:
-                consumers.setdefault(node_name(source), []).append(name)
-        return consumers
-
     def _node(self, tensor: str) -> NodeDef:
         name = node_name(tensor)
         if name not in self.nodes:
             raise ModelError(f"the graph uses `{name}`, which is not in it")
         return self.nodes[name]
+
+
+def consumers_of(nodes: Mapping[str, NodeDef]) -> dict[str, list[str]]:
+    """By the name of each node that is used, the nodes that use it, one entry for every input."""
+    consumers: dict[str, list[str]] = {}
+    for name, node in nodes.items():
+        for source in node.input:
+            consumers.setdefault(node_name(source), []).append(name)
+    return consumers
 
 
 def node_name(tensor: str) -> str:

@@ -4,7 +4,8 @@ Run as a process of its own (:mod:`incv3d.models.preparation` does): it imports
 TensorFlow, whose memory the daemon must not carry.
 
 The graph is cut to what its output needs and batch normalisation is folded into the convolutions
-(:mod:`incv3d.models.folding`). Every large constant then becomes a variable (``VarHandleOp``,
+(:mod:`incv3d.models.folding`), and convolutions go ahead of pooling where that is less work
+(:mod:`incv3d.models.pooling`). Every large constant then becomes a variable (``VarHandleOp``,
 ``ReadVariableOp``) that an ``AssignVariableOp`` fills once through a placeholder: weights that lie outside
 the graph are not copied when TensorFlow imports, optimises and compiles it. What TensorFlow's own optimiser
 (grappler) makes of that is kept, so that the Session need not run it again.
@@ -25,6 +26,7 @@ import numpy as np
 from incv3d.errors import Incv3dError
 from incv3d.models.entry import ModelError
 from incv3d.models.folding import Array, Folder, node_name
+from incv3d.models.pooling import convolve_before_pooling
 from incv3d.models.store import sha256_of
 from incv3d.sessions.prepared import (
     ALIGNMENT,
@@ -58,6 +60,7 @@ def prepare(job: Job) -> Index:
         folder, versions = read_graph(tf, Path(job.graph), job.input, tf.float32, job.input_shape)
     kept = [node_name(each) for each in (job.input, job.picture_input, job.output) if each]
     folder.fold(node_name(job.output), kept)
+    convolve_before_pooling(folder.nodes, folder.weights, kept)
     graph, weights = _lean_graph(tf, folder)
     graph.versions.CopyFrom(versions)  # old operations are there only for graphs of their time
     graph, outputs = _complete(tf, graph, job)

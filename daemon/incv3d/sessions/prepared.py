@@ -19,7 +19,7 @@ GRAPH = "graph.pb"
 WEIGHTS = "weights.bin"
 INDEX = "index.json"
 FORMAT = 2
-PREPARER_VERSION = 3
+PREPARER_VERSION = 4
 """Raised when what is written changes; a model prepared by an older one is prepared again."""
 ALIGNMENT = 64
 """Bytes. TensorFlow takes a buffer that is aligned like this as it is, and copies any other."""
