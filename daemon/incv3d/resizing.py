@@ -16,6 +16,9 @@ from incv3d.sessions.base import Picture
 Float = npt.NDArray[np.float32]
 REDUCING_GAP = 2.0
 """A picture twice this many times too large is averaged over blocks first, unless it is to be exact."""
+BLOCK_ROWS = 32
+"""So many rows are resized at a time that what is between stays in the processor's cache, and in memory that
+the C library does not give back: fresh pages for it took longer than the arithmetic."""
 
 
 ORIENTATIONS: dict[Transform, int] = {
@@ -109,19 +112,21 @@ def resize_bilinear(picture: Picture, height: int, width: int) -> Float:
     top, bottom, down = _sampling(picture.shape[0], height)
     left, right, across = _sampling(picture.shape[1], width)
     channels = picture.shape[2]
-    # A pixel is gathered as one item: four times faster than as separate bytes.
-    pixels = picture.view(f"V{channels}")[:, :, 0]
+    # Gathered as bytes: of items of three NumPy copies each by a call.
+    left, right = (_spread(columns, channels) for columns in (left, right))
     across = np.repeat(across, channels)
 
     def sample(rows: npt.NDArray[np.intp]) -> Float:
-        taken = pixels[rows]
+        taken = picture[rows].reshape(len(rows), -1)
+        low, high = (taken.take(columns, axis=1).astype(np.float32) for columns in (left, right))
+        return _lerp(low, high, across)
 
-        def gather(columns: npt.NDArray[np.intp]) -> Float:
-            return taken.take(columns, axis=1).view(np.uint8).astype(np.float32)
-
-        return _lerp(gather(left), gather(right), across)
-
-    return _lerp(sample(top), sample(bottom), down[:, np.newaxis]).reshape(height, width, channels)
+    resized = np.empty((height, width * channels), np.float32)
+    for start in range(0, height, BLOCK_ROWS):
+        block = slice(start, start + BLOCK_ROWS)
+        upper, lower = np.split(sample(np.concatenate((top[block], bottom[block]))), 2)
+        resized[block] = _lerp(upper, lower, down[block, np.newaxis])
+    return resized.reshape(height, width, channels)
 
 
 def resize_bicubic(picture: Picture, height: int, width: int, reducing_gap: float | None = None) -> Float:
@@ -169,6 +174,11 @@ def _sampling(
     at = np.arange(target, dtype=np.float32) * np.float32(source / target)
     low = at.astype(np.intp)
     return low, np.minimum(low + 1, source - 1), at - low.astype(np.float32)
+
+
+def _spread(pixels: npt.NDArray[np.intp], channels: int) -> npt.NDArray[np.intp]:
+    """Where the bytes of `pixels` lie in their row."""
+    return (pixels[:, np.newaxis] * channels + np.arange(channels)).ravel()
 
 
 def _lerp(low: Float, high: Float, weight: Float) -> Float:
