@@ -187,10 +187,14 @@ class Mailbox:
         return None
 
     def look_again(self) -> None:
-        """Let those who wait ask once more from when a camera's frame may be taken."""
+        """Let those who wait for a camera's frame ask once more from when it may be taken.
+
+        Nobody else is woken: a thread that finds nothing to do would hold up the answer to the run that ended.
+        """
         with self._lock:
             for line in self._lines:
-                line.changed.notify_all()
+                if line.slots:
+                    line.changed.notify_all()
 
     def purge(self, now: float) -> list[Frame]:
         """Take out the requests whose time to live has ended, and return them."""
