@@ -131,11 +131,11 @@ class LoadGenerator(Shooter[_LineFlight]):
 
     def _read_line(self, line: _Line) -> Iterator[Outcome]:
         losses = line.connection.losses
-        line.connection.look()
         while (data := line.connection.receive()) is not None:
             outcome = self._take_answer(data)
             if outcome:
                 yield outcome
+        line.connection.look()
         if line.connection.losses > losses:
             for number, flight in list(self._flights.items()):
                 lost = flight.line is line and flight.losses < line.connection.losses

@@ -227,17 +227,22 @@ def _operation(part: Bytes) -> Intent:
 def _two_parts(first: Bytes, data: Bytes, now: Clocks, default_ttl_ms: float, max_bytes: int) -> Intent:
     _check_header_size(first)
     try:
-        keys = msgspec.json.decode(first, type=dict[str, msgspec.Raw])
-        if "msg" in keys and "v" not in keys:
-            sent = msgspec.json.decode(first, type=ImagezmqHeader)
-            header = _from_imagezmq(sent)
-        else:
-            header = msgspec.json.decode(first, type=Header)
+        header = _header(first)
     except UNREADABLE as error:
         raise BadRequest(f"bad header: {_plain(error)}", _id_of(first)) from None
     if header.encoding in ("rgb24", "bgr24", "gray8") and not (header.width and header.height):
         raise BadRequest(f"{header.encoding} needs width and height", header.id)
     return Intent(_frame(data, header, now, default_ttl_ms, max_bytes), id=header.id)
+
+
+def _header(part: Bytes) -> Header:
+    try:
+        return msgspec.json.decode(part, type=Header)
+    except UNREADABLE:
+        keys = msgspec.json.decode(part, type=dict[str, msgspec.Raw])
+        if "msg" not in keys or "v" in keys:
+            raise
+        return _from_imagezmq(msgspec.json.decode(part, type=ImagezmqHeader))
 
 
 def _from_imagezmq(sent: ImagezmqHeader) -> Header:
