@@ -189,7 +189,7 @@ class Mailbox:
     def look_again(self) -> None:
         """Let those who wait for a camera's frame ask once more from when it may be taken.
 
-        Nobody else is woken: a thread that finds nothing to do would hold up the answer to the run that ended.
+        Nobody else is woken: a thread that finds nothing to do would hold up the answer to the run before.
         """
         with self._lock:
             for line in self._lines:

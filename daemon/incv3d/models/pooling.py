@@ -9,8 +9,8 @@ to what the branch needs (192). The other way round gives the same numbers, and 
 It is exact in real arithmetic, and in float32 but for rounding. The convolution multiplies the channels of
 each place by one matrix, the pooling averages places of one channel: both are linear, and they work on
 different dimensions. At the edges TensorFlow averages over the places that there are, padding left out, so
-that the weights of every average add up to 1 and the bias comes through it as it is. A ReLU does not: it stays
-behind the pooling.
+that the weights of every average add up to 1 and the bias comes through it as it is. A ReLU does not: it
+stays behind the pooling.
 """
 
 from __future__ import annotations
