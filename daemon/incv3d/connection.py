@@ -87,7 +87,7 @@ class Connection:
 
         :raises NoEntry: the daemon wants a key, or another one.
         """
-        while self.monitor.get(zmq.EVENTS) & zmq.POLLIN:  # a poll would make a poller first
+        while self.monitor.poll(0):
             message = recv_monitor_message(self.monitor, zmq.NOBLOCK)
             event = message["event"]
             if event == zmq.Event.HANDSHAKE_SUCCEEDED:
