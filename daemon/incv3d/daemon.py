@@ -12,6 +12,7 @@ from typing import Any
 
 from incv3d import wire
 from incv3d.admission import Admission
+from incv3d.answering import Answers
 from incv3d.captures import Captures
 from incv3d.classifier import Classifier
 from incv3d.config import Config, LoadedConfig, SourceSection
@@ -117,6 +118,7 @@ class Daemon:
             keys,
         )
         self._delivery.add(self._intake)
+        self._answers = Answers(self._identity, lambda: len(self._mailbox))
         self._http = self._make_http(admission) if config.http.bind else None
         self._mqtt = self._make_mqtt(environ, admission) if config.mqtt.host else None
         self._pipeline = Pipeline(
@@ -277,7 +279,7 @@ class Daemon:
         self._mailbox.set_limits(door.queue_limit, door.queue_bytes, door.peer_limit)
         self._intake.adjust(door)
         if self._http:
-            self._http.adjust(config)
+            self._http.adjust(config, reload.changes.source)
         if self._mqtt:
             self._mqtt.adjust(config)
         self._next_line = min(self._next_line, time.monotonic() + config.latency.interval_s)
@@ -405,7 +407,7 @@ class Daemon:
             self._describe,
             self._identity,
             admission,
-            lambda: len(self._mailbox),
+            self._answers,
             self._delivery.count,
             lambda wanted: self._events.put(Pause(wanted)),
             self._died,
@@ -420,7 +422,7 @@ class Daemon:
             self._standing,
             probe_picture,
             self._describe,
-            self._identity,
+            self._answers,
             admission,
             self._delivery.count,
             self._died,

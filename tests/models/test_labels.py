@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from incv3d.models.entry import ModelError
-from incv3d.models.labels import Label, Labels, format_labels, read_labels
+from incv3d.models.labels import FEW, Label, Labels, format_labels, read_labels
 
 THREE = [Label(0, "n0", "zero, nought"), Label(1, "n1", "one"), Label(3, "", "three")]
 
@@ -87,3 +87,11 @@ def test_the_bundled_labels_are_the_thousand_classes_in_the_order_of_their_synse
     synsets = [labels[index].synset for index in range(1000)]
     assert synsets == sorted(set(synsets)) and len(set(synsets)) == 1000
     assert (labels[0].name, labels[388].name, labels[999].name) == ("tench", "giant panda", "toilet tissue")
+
+
+def test_few_and_many_of_the_best_are_the_same_ones() -> None:
+    scores = np.random.default_rng(7).integers(0, 50, 1000).astype(np.float32)  # with many equals
+    labels = Labels([], 1000)
+    every = labels.top_k(scores, 1000)
+    for k in (1, 5, FEW, FEW + 1):
+        assert labels.top_k(scores, k) == every[:k]

@@ -222,3 +222,17 @@ def test_a_picture_is_upright_and_whole_and_a_thumbnail_is_of_the_region() -> No
 def test_what_cannot_be_decoded_raises() -> None:
     with pytest.raises(PictureError):
         thumbnail(frame(data=b"\xff\xd8\xff nothing more"), MAX_PIXELS)
+
+
+def test_viewers_are_told_of_a_source_that_is_gone() -> None:
+    async def scene() -> None:
+        hall = Hall()
+        hall.view.deliver(result("porch"))
+        viewer = hall.broadcast.join()
+        await hear(viewer, "result")
+        hall.view.forget_sources()
+        assert ("gone", "porch") in await hear(viewer, "gone")
+        assert hall.broadcast.shown("porch") is None
+        hall.broadcast.close()
+
+    asyncio.run(scene())

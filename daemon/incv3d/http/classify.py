@@ -15,8 +15,9 @@ from aiohttp import web
 
 from incv3d import wire
 from incv3d.admission import Admission, Denial
+from incv3d.answering import Answers
 from incv3d.config import IntakeSection
-from incv3d.frames import Frame, FrameId, Refusal, Result
+from incv3d.frames import Frame, Refusal, Result
 from incv3d.worded import KEYS, worded_frame
 
 PEER = b"http"
@@ -44,8 +45,7 @@ class HttpIntake:
 
     :param section: what is admitted of a picture.
     :param admission: puts a frame in line, or says why not.
-    :param answer: the JSON for a result.
-    :param refuse: the JSON for a frame that never reached the pipeline: refusal, detail, id, retry_ms.
+    :param answers: makes the JSON.
     :param on_refused: told of every such frame.
     """
 
@@ -53,14 +53,12 @@ class HttpIntake:
         self,
         section: IntakeSection,
         admission: Admission,
-        answer: Callable[[Result], bytes],
-        refuse: Callable[[Refusal, str, FrameId, int | None], bytes],
+        answers: Answers,
         on_refused: Callable[[Refusal], None],
     ) -> None:
         self._section = section
         self._admission = admission
-        self._answer = answer
-        self._refuse = refuse
+        self._answers = answers
         self._on_refused = on_refused
         self._lock = threading.Lock()
         self._open: dict[int, Future[Answered]] = {}
@@ -74,7 +72,7 @@ class HttpIntake:
     def deliver(self, result: Result) -> None:
         """Answer `result`, if its frame came this way; callable from any thread."""
         if result.source == wire.HTTP_SOURCE and result.ticket is not None:
-            self._reply(result.ticket, (result.refusal, self._answer(result), None))
+            self._reply(result.ticket, (result.refusal, self._answers.answer(result), None))
 
     def adjust(self, section: IntakeSection) -> None:
         """Admit pictures by another section from now on."""
@@ -84,7 +82,7 @@ class HttpIntake:
         """Answer what is still open with `refusal`."""
         for ticket in list(self._open):
             self._on_refused(refusal)
-            self._reply(ticket, (refusal, self._refuse(refusal, detail, None, None), None))
+            self._reply(ticket, (refusal, self._answers.refuse(refusal, detail, None), None))
 
     async def _classify(self, request: web.Request) -> web.Response:
         ticket, answer = next(self._tickets), Future[Answered]()
@@ -93,8 +91,9 @@ class HttpIntake:
         try:
             if denial := await self._admit(request, ticket):
                 self._on_refused(denial.refusal)
-                said = self._refuse(denial.refusal, denial.detail, request.query.get("id"), denial.retry_ms)
-                return _response(denial.refusal, said, denial.retry_ms)
+                refusal, id, retry_ms = denial.refusal, request.query.get("id"), denial.retry_ms
+                said = self._answers.refuse(refusal, denial.detail, id, retry_ms)
+                return _response(refusal, said, retry_ms)
             return _response(*await asyncio.wrap_future(answer))
         finally:  # whether it was answered, or its sender is gone
             with self._lock:

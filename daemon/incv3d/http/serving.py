@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from incv3d import wire
 from incv3d.admission import Admission
 from incv3d.announcement import Announcement
+from incv3d.answering import Answers
 from incv3d.config import Config
-from incv3d.frames import Frame, FrameId, Refusal, Result
+from incv3d.frames import Frame, Refusal, Result
 from incv3d.http.errors import HttpError
 from incv3d.mailbox import Mailbox
 from incv3d.standing import Standing
@@ -32,7 +33,7 @@ class Http:
     :param look: how the daemon stands.
     :param probe: makes the encoded picture with which ``/readyz`` tries whether frames get through.
     :param describe: answers ``stats``.
-    :param identity: model and engine.
+    :param answers: makes the JSON of answers.
     :param admission: puts a frame in line, or says why not.
     :param on_refused: told of every picture that never reached the pipeline.
     :param on_death: told the thread's name and the error when the server's thread cannot go on.
@@ -46,7 +47,7 @@ class Http:
         look: Callable[[], Standing],
         probe: Callable[[], bytes],
         describe: Callable[[wire.Operation], dict[str, Any]],
-        identity: Callable[[], tuple[str, str]],
+        answers: Answers,
         admission: Admission,
         on_refused: Callable[[Refusal], None],
         on_death: Callable[[str, BaseException], None],
@@ -59,15 +60,9 @@ class Http:
         from incv3d.http.server import HttpServer
         from incv3d.sinks.metrics import Metrics
 
-        def answer(result: Result) -> bytes:
-            return wire.answer(result, *identity(), len(mailbox))
-
-        def refuse(refusal: Refusal, detail: str, id: FrameId, retry_ms: int | None) -> bytes:
-            return wire.refuse(refusal, detail, id, len(mailbox), retry_ms)
-
         self.metrics = Metrics(look)
         self._readiness = Readiness(mailbox, probe)
-        self._intake = HttpIntake(config.intake, admission, answer, refuse, on_refused)
+        self._intake = HttpIntake(config.intake, admission, answers, on_refused)
         self._page: Page | None = None
         routes = [
             *health_routes(look, self._readiness),
@@ -112,11 +107,14 @@ class Http:
         """A result has left; called by the thread that sends them."""
         self._readiness.complete(result)
 
-    def adjust(self, config: Config) -> None:
-        """Go on by a configuration that was read again."""
+    def adjust(self, config: Config, source_changed: bool) -> None:
+        """Go on by a configuration that was read again.
+
+        :param source_changed: whether what was captured before is of another source.
+        """
         self._intake.adjust(config.intake)
         if self._page:
-            self._page.adjust(config.events.enabled)
+            self._page.adjust(config.events.enabled, source_changed)
 
     def close(self, timeout_s: float, refusal: Refusal, detail: str) -> bool:
         """Answer what is open with `refusal`, and stop to serve; False when that took longer."""

@@ -15,6 +15,9 @@ import numpy.typing as npt
 from incv3d.frames import Prediction
 from incv3d.models.entry import ModelError
 
+FEW = 16
+"""So many of the best scores are searched for one by one; for more, all are sorted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Label:
@@ -99,6 +102,8 @@ def _best(scores: npt.NDArray[np.float32], k: int) -> list[int]:
     A run has just filled the processor's caches with weights: of what comes after it, each further function
     of NumPy costs more than its work. A few searches take a third of what sorting all takes.
     """
+    if k > FEW:
+        return [int(index) for index in np.argsort(-scores, kind="stable")[:k]]
     left = scores.copy()
     found = []
     for _ in range(min(k, len(left))):

@@ -22,6 +22,7 @@ from typing import Any
 
 from incv3d import wire
 from incv3d.admission import Admission, Denial
+from incv3d.answering import Answers
 from incv3d.config import IntakeSection
 from incv3d.frames import FrameId, Refusal, Result
 from incv3d.mqtt.link import Link
@@ -55,8 +56,7 @@ class FrameIntake:
     :param name: of this daemon, for the answers.
     :param section: what is admitted of a frame.
     :param admission: puts a frame in line, or says why not.
-    :param answer: the JSON for a result.
-    :param refuse: the JSON for a frame that never reached the pipeline: refusal, detail, id, retry_ms.
+    :param answers: makes the JSON.
     :param on_refused: told of every such frame.
     """
 
@@ -69,8 +69,7 @@ class FrameIntake:
         name: str,
         section: IntakeSection,
         admission: Admission,
-        answer: Callable[[Result], bytes],
-        refuse: Callable[[Refusal, str, FrameId, int | None], bytes],
+        answers: Answers,
         on_refused: Callable[[Refusal], None],
     ) -> None:
         self._link = link
@@ -79,8 +78,7 @@ class FrameIntake:
         self._name = name
         self._section = section
         self._admission = admission
-        self._answer = answer
-        self._refuse = refuse
+        self._answers = answers
         self._on_refused = on_refused
         self._lock = threading.Lock()
         self._open: dict[int, _Request] = {}
@@ -129,12 +127,12 @@ class FrameIntake:
         if denial:
             self._on_refused(denial.refusal)
             id = message.properties.get("id")
-            self._reply(ticket, self._refuse(denial.refusal, denial.detail, id, denial.retry_ms))
+            self._reply(ticket, self._answers.refuse(denial.refusal, denial.detail, id, denial.retry_ms))
 
     def deliver(self, result: Result) -> None:
         """Answer `result`, if its frame came this way; callable from any thread."""
         if result.source == wire.BROKER_SOURCE and result.ticket is not None:
-            self._reply(result.ticket, self._answer(result))
+            self._reply(result.ticket, self._answers.answer(result))
 
     def adjust(self, section: IntakeSection) -> None:
         """Admit frames by another section from now on."""
@@ -144,7 +142,7 @@ class FrameIntake:
         """Answer what is still open with `refusal`."""
         for ticket, request in list(self._open.items()):
             self._on_refused(refusal)
-            self._reply(ticket, self._refuse(refusal, detail, request.id, None))
+            self._reply(ticket, self._answers.refuse(refusal, detail, request.id))
 
     def status(self) -> dict[str, Any]:
         """For ``stats``."""

@@ -12,8 +12,9 @@ import msgspec
 from incv3d import wire
 from incv3d.admission import Admission
 from incv3d.announcement import Announcement
+from incv3d.answering import Answers
 from incv3d.config import Config
-from incv3d.frames import Frame, FrameId, Refusal, Result
+from incv3d.frames import Frame, Refusal, Result
 from incv3d.mqtt.errors import MqttError, need_library
 from incv3d.mqtt.outbox import Outgoing
 
@@ -36,7 +37,7 @@ class Mqtt:
     :param describe: answers ``stats``.
     :param identity: model and engine.
     :param admission: puts a frame in line, or says why not.
-    :param queue_depth: frames that wait.
+    :param answers: makes the JSON of answers.
     :param on_refused: told of every frame that never reached the pipeline.
     :param on_pause: told whether what the camera brings is to be passed over.
     :param on_death: told the thread's name and the error when the connection's thread cannot go on.
@@ -50,7 +51,7 @@ class Mqtt:
         describe: Callable[[wire.Operation], dict[str, Any]],
         identity: Callable[[], tuple[str, str]],
         admission: Admission,
-        queue_depth: Callable[[], int],
+        answers: Answers,
         on_refused: Callable[[Refusal], None],
         on_pause: Callable[[bool], None],
         on_death: Callable[[str, BaseException], None],
@@ -95,12 +96,6 @@ class Mqtt:
             self._link.publish,
         )
 
-        def answer(result: Result) -> bytes:
-            return wire.answer(result, *identity(), queue_depth())
-
-        def refuse(refusal: Refusal, detail: str, id: FrameId, retry_ms: int | None) -> bytes:
-            return wire.refuse(refusal, detail, id, queue_depth(), retry_ms)
-
         self._frames: FrameIntake | None = None
         if section.frames:
             self._check_filter(section.frames)
@@ -112,8 +107,7 @@ class Mqtt:
                 self._topics.name,
                 door,
                 admission,
-                answer,
-                refuse,
+                answers,
                 on_refused,
             )
 

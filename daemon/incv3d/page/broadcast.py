@@ -153,6 +153,7 @@ class Broadcast:
         latest = self._view.latest()
         for gone in self._shown.keys() - {shown.result.source for shown in latest}:
             del self._shown[gone]
+            self._tell(f"result {gone}", messages.gone(gone))
         for shown in latest:
             source = shown.result.source
             if self._shown.get(source) is not shown:

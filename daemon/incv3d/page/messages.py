@@ -33,20 +33,6 @@ class ShownResult(msgspec.Struct, kw_only=True):
     has_picture: bool
 
 
-class ShownEvent(msgspec.Struct, kw_only=True):
-    """``event``: a label came or went. Its thumbnail is at ``/thumbnail/NUMBER``."""
-
-    number: int
-    event: str
-    source: str
-    label: str
-    score: float
-    at: str
-    duration_s: float | None
-    best: float | None
-    has_thumbnail: bool
-
-
 def hello(host: str, events_wanted: bool, now: float) -> bytes:
     """``hello``: whom the page is of, and what its clock shows; the first message."""
     return _message("hello", {"host": host, "events_wanted": events_wanted, "now": now})
@@ -69,21 +55,15 @@ def result(shown: Shown) -> bytes:
     return _message("result", told)
 
 
+def gone(source: str) -> bytes:
+    """``gone``: a source whose results are not shown any more."""
+    return _message("gone", source)
+
+
 def event(shown: Event) -> bytes:
-    """One event."""
-    said = shown.announcement
-    told = ShownEvent(
-        number=shown.number,
-        event=said.event,
-        source=said.source,
-        label=said.label,
-        score=said.score,
-        at=said.at,
-        duration_s=said.duration_s,
-        best=said.best,
-        has_thumbnail=bool(shown.thumbnail),
-    )
-    return _message("event", told)
+    """``event``: a label came or went, as it is published. Its thumbnail is at ``/thumbnail/NUMBER``."""
+    said = msgspec.to_builtins(shown.announcement)
+    return _message("event", {**said, "number": shown.number, "has_thumbnail": bool(shown.thumbnail)})
 
 
 def facts(stats: dict[str, Any], now: float) -> bytes:

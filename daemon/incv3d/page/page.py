@@ -83,10 +83,11 @@ class Page:
         with contextlib.suppress(RuntimeError):  # the page is closed
             self._encoder.submit(self._remember, announcement, pictured)
 
-    def adjust(self, events_wanted: bool) -> None:
-        """The configuration was read again: there may be another source."""
+    def adjust(self, events_wanted: bool, source_changed: bool) -> None:
+        """The configuration was read again."""
         self._events_wanted = events_wanted
-        self._view.forget_sources()
+        if source_changed:
+            self._view.forget_sources()
 
     def close(self) -> None:
         """Let the viewers go."""
@@ -115,17 +116,18 @@ class Page:
     async def _picture(self, request: web.Request) -> web.Response:
         """The latest picture of a source; a browser that is slow gets fewer of them, and never an old one."""
         shown = self._broadcast.shown(request.match_info["source"])
-        if shown is None:
-            return _jpeg(b"")
         loop = asyncio.get_running_loop()
-        response = _jpeg(await loop.run_in_executor(self._encoder, self._encode, shown))
+        jpeg = await loop.run_in_executor(self._encoder, self._encode, shown) if shown else b""
+        if not shown or not jpeg:
+            return web.Response(status=204, headers=NEVER_STORED)  # no error: it may just be gone
+        response = _jpeg(jpeg)
         response.headers[NUMBER] = str(shown.number)
         return response
 
     async def _thumbnail(self, request: web.Request) -> web.Response:
         number = int(request.match_info["number"])
         found = next((event.thumbnail for event in self._view.events() if event.number == number), b"")
-        return _jpeg(found)
+        return _jpeg(found) if found else web.Response(status=404, headers=NEVER_STORED)
 
     def _hello(self) -> bytes:
         return messages.hello(socket.gethostname(), self._events_wanted, time.time())
@@ -156,6 +158,4 @@ class Page:
 
 
 def _jpeg(data: bytes) -> web.Response:
-    if not data:
-        return web.Response(status=404, text="there is no picture\n", headers=NEVER_STORED)
     return web.Response(body=data, content_type="image/jpeg", headers=NEVER_STORED)

@@ -31,6 +31,7 @@ function connect() {
     byId("happenings").replaceChildren();
   });
   on("result", (result) => seen.take(result));
+  on("gone", (source) => seen.forget(source));
   on("runs", (runs) => charts.add(runs));
   on("event", showEvent);
   on("facts", (facts) => {

@@ -41,6 +41,12 @@ export class Seen {
     this.#show();
   }
 
+  forget(source) {
+    this.#latest.delete(source);
+    this.#listSources();
+    this.#show();
+  }
+
   source(source) {
     this.#camera = source?.name ?? null;
     const isAway = source && source.state !== "ok" && this.#isOfCamera(this.#current);
