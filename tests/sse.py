@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,9 +21,11 @@ class Viewer:
         self.answer = self._connection.getresponse()
 
     def events(self) -> Iterator[tuple[str, Any]]:
-        """Names and data, as they come; ends when the daemon ends it."""
+        """Names and data, as they come; ends when the daemon ends it. Who waits in vain is told so."""
         name = ""
+        deadline = time.monotonic() + PATIENCE_S
         while line := self.answer.readline():
+            assert time.monotonic() < deadline, "what was waited for is not among the events"
             field, _, value = line.decode().rstrip("\n").partition(": ")
             if field == "event":
                 name = value

@@ -149,21 +149,23 @@ def scripted(state: Path, tmp_path: Path) -> Iterator[Callable[[str], tuple[Scri
         process.kill()
 
 
-def send(url: str, id: str) -> queue.SimpleQueue[tuple[int, dict[str, Any], Any]]:
-    """Somebody who sends a picture in the background, and where the answer will be."""
-    answers: queue.SimpleQueue[tuple[int, dict[str, Any], Any]] = queue.SimpleQueue()
+Answers = queue.SimpleQueue[tuple[int, dict[str, Any], Any]]
+
+
+def send(url: str, id: str, answers: Answers) -> None:
+    """Send a picture in the background; its answer goes to `answers`."""
 
     def wait() -> None:
         with contextlib.suppress(OSError, http.client.HTTPException):  # a test ends with its daemon's death
             answers.put(post(url, CAT, f"?id={id}"))
 
     threading.Thread(target=wait, daemon=True).start()
-    return answers
 
 
-def hang(daemon: ScriptedDaemon, url: str) -> queue.SimpleQueue[tuple[int, dict[str, Any], Any]]:
+def hang(daemon: ScriptedDaemon, url: str) -> Answers:
     """Somebody at whose picture the Session hangs, once it does."""
-    answers = send(url, "hang-run")
+    answers: Answers = queue.SimpleQueue()
+    send(url, "hang-run", answers)
     with Client(daemon.door) as client:
         deadline = time.monotonic() + PATIENCE_S
         while not client.ask("stats")["health"].startswith("running the Session has taken"):
@@ -172,17 +174,14 @@ def hang(daemon: ScriptedDaemon, url: str) -> queue.SimpleQueue[tuple[int, dict[
 
 
 def test_a_full_daemon_is_busy_and_says_when_to_come_again(scripted) -> None:
-    daemon, url = scripted("intake: {queue_limit: 1, peer_limit: 1}\nsession: {run_limit_s: 30}\n")
+    daemon, url = scripted("intake: {queue_limit: 1, peer_limit: 1}\nsession: {run_limit_s: 8}\n")
     daemon.ready()
-    send(url, "hang-run")
-    while True:  # until one runs, one is decoded and one waits
-        try:
-            status, answer, headers = send(url, "next").get(timeout=0.5)
-        except queue.Empty:
-            continue
-        if status == 503:
-            break
-    assert answer["code"] == "busy" and int(headers["Retry-After"]) >= 1
+    hang(daemon, url)
+    answers: Answers = queue.SimpleQueue()
+    for number in range(4):  # one is decoded, one waits; as the Session hangs, the others alone are answered
+        send(url, f"next{number}", answers)
+    status, answer, headers = answers.get(timeout=PATIENCE_S)
+    assert (status, answer["code"]) == (503, "busy") and int(headers["Retry-After"]) >= 1
 
 
 def test_a_picture_whose_time_is_over_is_said_to_be(scripted) -> None:

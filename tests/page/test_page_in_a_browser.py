@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from incv3d.sources.images import demo_folder
 from page.conftest import url_of
-from processes import DaemonProcess
+from processes import PATIENCE_S, DaemonProcess
 
 PATIENCE_MS = 60_000
 LARGEST_PAGE = 300_000
@@ -120,7 +121,9 @@ def test_the_labels_belong_to_the_picture_that_is_shown(demo: str, look) -> None
     sizes = {label: size_of(name) for label, name in PHOTOGRAPHS.items()}
     found = set()
     expect(seen["picture"]).to_be_visible()
+    deadline = time.monotonic() + PATIENCE_S
     while found != sizes.keys():
+        assert time.monotonic() < deadline, f"of all pictures only {found} were shown"
         # Read at one moment: a second later there is another picture.
         best, alt, bars, size = seen.page.evaluate(
             """() => {

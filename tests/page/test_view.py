@@ -182,8 +182,9 @@ def test_a_failure_is_reported() -> None:
 
         hall = Hall(stats)
         hall.broadcast.join()
-        while not hall.failures:
-            await asyncio.sleep(0)
+        async with asyncio.timeout(20):
+            while not hall.failures:
+                await asyncio.sleep(0)
         assert isinstance(hall.failures[0], ZeroDivisionError)
 
     asyncio.run(scene())
