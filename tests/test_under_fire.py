@@ -197,9 +197,7 @@ def test_who_connects_under_a_name_that_is_taken_takes_it_over(daemon: DaemonPro
         door.send(json.dumps({"v": 1, "op": "ping", "id": f"ping {number}"}).encode())
         answer_to(door, f"ping {number}")
         door.send_multipart([header(id=f"frame {number}"), CAT])
-    while (answer := answer_to(door, "frame 19")).get(
-        "code"
-    ) == "busy":  # with those sent before under its name
+    while (answer := answer_to(door, "frame 19")).get("code") == "busy":  # with earlier ones of its name
         door.send_multipart([header(id="frame 19"), CAT])
     assert answer["status"] == "ok"
     assert_it_serves(daemon)
