@@ -61,12 +61,18 @@ class Captures:
         if self._capture:
             self._capture.start()
 
-    def replace(self, section: SourceSection, opener: OpenSource | None) -> None:
-        """Let go of the source, and capture from another."""
+    def replace(
+        self, section: SourceSection, opener: OpenSource | None, on_between: Callable[[], None]
+    ) -> None:
+        """Let go of the source, and capture from another.
+
+        :param on_between: called when the one captures no more, and the other not yet.
+        """
         old, self._capture = self._capture, None
         if old:
             old.close()
             old.wait_until_closed(SOURCE_CLOSES_S)
+        on_between()
         self.use(section, opener)
         self.start()
 

@@ -273,13 +273,13 @@ class Daemon:
         if reload.changes.source or reload.changes.events or reload.loaded:
             self._replace_announcer()
         if reload.changes.source:
-            self._captures.replace(config.source, reload.open_source)
+            self._captures.replace(config.source, reload.open_source, self._forget_sources)
         self._health.adjust(config)
         door = config.intake
         self._mailbox.set_limits(door.queue_limit, door.queue_bytes, door.peer_limit)
         self._intake.adjust(door)
         if self._http:
-            self._http.adjust(config, reload.changes.source)
+            self._http.adjust(config)
         if self._mqtt:
             self._mqtt.adjust(config)
         self._next_line = min(self._next_line, time.monotonic() + config.latency.interval_s)
@@ -288,6 +288,10 @@ class Daemon:
         logging.getLogger().setLevel(config.daemon.log_level.upper())
         for key, value in described(reload.changes).items():
             LOG.info("configuration: %s is now %r", key, value)
+
+    def _forget_sources(self) -> None:
+        if self._http:
+            self._http.forget_sources()
 
     def _check(self, config: Config, loaded: Loaded | None) -> None:
         """Raise ConfigError if the model has not the labels that `config` names."""

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -50,6 +51,17 @@ def test_refusals_and_the_daemons_own_frames_are_not_seen() -> None:
     view.deliver(Result.refused(frame(), Refusal.BAD_IMAGE, "damaged"))
     view.deliver(Result(OWN, frame=frame(OWN)))
     assert not view.latest() and not view.runs()
+
+
+def test_what_another_source_captured_is_not_seen_however_late_its_result_comes() -> None:
+    clock = iter((100.5, 101.0, 102.0, 103.0))
+    view = View(clock=lambda: next(clock))
+    view.deliver(result("porch"))
+    view.forget_sources()
+    view.deliver(result("porch"))  # captured at 100.0, and waited for the Session meanwhile
+    assert not view.latest() and len(view.runs()) == 2
+    view.deliver(replace(result("gate"), frame=replace(frame("gate"), captured=101.5)))
+    assert [each.result.source for each in view.latest()] == ["gate"]
 
 
 def test_nothing_grows_for_ever() -> None:

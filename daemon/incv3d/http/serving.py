@@ -107,14 +107,16 @@ class Http:
         """A result has left; called by the thread that sends them."""
         self._readiness.complete(result)
 
-    def adjust(self, config: Config, source_changed: bool) -> None:
-        """Go on by a configuration that was read again.
-
-        :param source_changed: whether what was captured before is of another source.
-        """
+    def adjust(self, config: Config) -> None:
+        """Go on by a configuration that was read again."""
         self._intake.adjust(config.intake)
         if self._page:
-            self._page.adjust(config.events.enabled, source_changed)
+            self._page.adjust(config.events.enabled)
+
+    def forget_sources(self) -> None:
+        """There is another source: what was captured before is not shown any more."""
+        if self._page:
+            self._page.forget_sources()
 
     def close(self, timeout_s: float, refusal: Refusal, detail: str) -> bool:
         """Answer what is open with `refusal`, and stop to serve; False when that took longer."""

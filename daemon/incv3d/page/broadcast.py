@@ -11,8 +11,8 @@ from incv3d.page import messages
 from incv3d.page.view import Shown, View
 
 MOST_VIEWERS = 16
-"""Each is a connection, and a few hundred bytes four times a second."""
-RESULTS_EVERY_S = 0.25
+"""Each is a connection, and a few hundred bytes twice a second."""
+RESULTS_EVERY_S = 0.5
 """A person sees no more than that, and a small machine has better things to do."""
 FACTS_EVERY_S = 1.0
 EVENTS_TOLD = 20

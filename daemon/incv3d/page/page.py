@@ -83,11 +83,13 @@ class Page:
         with contextlib.suppress(RuntimeError):  # the page is closed
             self._encoder.submit(self._remember, announcement, pictured)
 
-    def adjust(self, events_wanted: bool, source_changed: bool) -> None:
+    def adjust(self, events_wanted: bool) -> None:
         """The configuration was read again."""
         self._events_wanted = events_wanted
-        if source_changed:
-            self._view.forget_sources()
+
+    def forget_sources(self) -> None:
+        """There is another source: what was captured before is not shown any more."""
+        self._view.forget_sources()
 
     def close(self) -> None:
         """Let the viewers go."""

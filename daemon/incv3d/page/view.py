@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import OrderedDict, deque
@@ -63,6 +64,7 @@ class View:
         self._wall = wall
         self._lock = threading.Lock()
         self._results = 0
+        self._begun = -math.inf  # when the source that there is now took the place of another
         self._events = 0
         self._latest: OrderedDict[str, Shown] = OrderedDict()  # by source, the one heard of last at the end
         self._runs: deque[Run] = deque(maxlen=RUNS_KEPT)
@@ -76,8 +78,9 @@ class View:
         with self._lock:
             self._results += 1
             shown = Shown(self._results, unix_s - (now - result.frame.captured), _held(result))
-            self._latest[result.source] = shown
-            self._latest.move_to_end(result.source)
+            if result.frame.captured >= self._begun:
+                self._latest[result.source] = shown
+                self._latest.move_to_end(result.source)
             if len(self._latest) > SOURCES_KEPT:
                 self._latest.popitem(last=False)
             self._runs.append(Run(self._results, unix_s, result.timings.run_ms))
@@ -104,8 +107,9 @@ class View:
             return [event for event in self._recent if event.number > after]
 
     def forget_sources(self) -> None:
-        """There is another source: what was seen by the one before is not shown any more."""
+        """There is another source: what was captured before is not shown any more."""
         with self._lock:
+            self._begun = self._clock()
             self._latest.clear()
 
 

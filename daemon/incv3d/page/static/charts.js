@@ -36,6 +36,7 @@ const times = {
 export class Charts {
   #runs = []; // [seconds since 1970, ms]
   #percentiles = null;
+  #isDue = false;
   #chart = new uPlot(
     {
       width: 300,
@@ -92,7 +93,7 @@ export class Charts {
     };
     new ResizeObserver(resize).observe(byId("runs"));
     resize();
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#draw());
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#drawSoon());
   }
 
   clear() {
@@ -101,7 +102,7 @@ export class Charts {
 
   add(runs) {
     this.#runs = [...this.#runs, ...runs].slice(-KEPT);
-    this.#draw();
+    this.#drawSoon();
   }
 
   percentiles(run) {
@@ -113,10 +114,18 @@ export class Charts {
       return word;
     });
     byId("percentiles").replaceChildren(...words);
-    this.#draw();
+    this.#drawSoon();
+  }
+
+  // Runs and percentiles come together: drawn once.
+  #drawSoon() {
+    if (this.#isDue) return;
+    this.#isDue = true;
+    requestAnimationFrame(() => this.#draw());
   }
 
   #draw() {
+    this.#isDue = false;
     const lines = Object.keys(PERCENTILES).map((name) => this.#percentiles?.[`${name}_ms`] ?? null);
     this.#chart.setData([
       this.#runs.map((run) => run[0]),

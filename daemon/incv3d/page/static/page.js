@@ -28,6 +28,7 @@ function connect() {
       ? "Nothing yet."
       : "No label is watched: name some under `events` in the configuration.";
     charts.clear();
+    seen.begin();
     byId("happenings").replaceChildren();
   });
   on("result", (result) => seen.take(result));
@@ -83,7 +84,7 @@ document.addEventListener("visibilitychange", () =>
 setInterval(() => {
   if (stream && Date.now() - lastFacts > LOST_AFTER_MS) lost();
   seen.tick();
-}, 500);
+}, 1000);
 
 acceptPictures();
 connect();

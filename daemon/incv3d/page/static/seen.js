@@ -22,12 +22,16 @@ export function showBars(list, predictions) {
 }
 
 const REMEMBERED = 64; // results whose picture may still arrive
+// A twentieth of the time goes into pictures: a machine that is busy, with the model maybe, gets fewer of them.
+const REST = 19;
+const LONGEST_REST_MS = 1000;
 
 export class Seen {
   #latest = new Map(); // by source
   #byNumber = new Map();
   #chosen = null; // by the person
   #loading = false;
+  #restsUntil = 0;
   #shown = null;
   #camera = null; // the name of the daemon's own source
 
@@ -47,10 +51,20 @@ export class Seen {
     this.#show();
   }
 
+  // What is told from here on may be of another life of the daemon, which counts anew.
+  begin() {
+    this.#latest.clear();
+    this.#byNumber.clear();
+    if (this.#shown) this.#shown.number = null;
+    this.#listSources();
+  }
+
   source(source) {
     this.#camera = source?.name ?? null;
     const isAway = source && source.state !== "ok" && this.#isOfCamera(this.#current);
     byId("seen").classList.toggle("stale", Boolean(isAway));
+    this.#show();
+    if (this.#shown) return;
     byId("waiting").textContent = source
       ? `No frame yet: the source ${source.name} is ${source.state}. ${source.reason}`
       : "No frame yet. There is no camera; frames come over ZeroMQ, MQTT or HTTP.";
@@ -102,11 +116,17 @@ export class Seen {
       button.setAttribute("aria-pressed", String(button.dataset.source === this.#current));
     }
     const result = this.#latest.get(this.#current);
-    if (!result || this.#loading || result.number === this.#shown?.number) return;
+    if (!result) return this.#empty();
+    if (this.#loading || result.number === this.#shown?.number) return;
     if (!result.has_picture) return this.#write(result, null);
+    if (result.source === this.#shown?.source && performance.now() < this.#restsUntil) return;
     this.#loading = true;
+    const began = performance.now();
     this.#load(result.source).finally(() => {
       this.#loading = false;
+      const rest = Math.min(REST * (performance.now() - began), LONGEST_REST_MS);
+      this.#restsUntil = performance.now() + rest;
+      setTimeout(() => this.#show(), rest + 1);
       this.#show();
     });
   }
@@ -118,30 +138,34 @@ export class Seen {
       await new Promise((resolve) => setTimeout(resolve, 250));
       return;
     }
-    const url = URL.createObjectURL(await answer.blob());
-    const image = new Image();
-    image.src = url;
-    try {
-      await image.decode();
-    } catch {
-      URL.revokeObjectURL(url); // it came in part
-      return;
-    }
-    if (result.source === this.#current) this.#write(result, url);
-    else URL.revokeObjectURL(url);
+    const image = await createImageBitmap(await answer.blob()).catch(() => null); // null: it came in part
+    if (image && result.source === this.#current) this.#write(result, image);
   }
 
-  #write(result, url) {
+  // Better nothing than what nobody sees any more.
+  #empty() {
+    if (!this.#shown) return;
+    this.#shown = null;
+    this.#put(null);
+    for (const each of ["bars", "best", "timing", "age"]) byId(each).replaceChildren();
+    byId("waiting").textContent = "No frame yet.";
+    byId("region").hidden = true;
+  }
+
+  #put(image) {
     const picture = byId("picture");
-    const old = picture.src;
+    picture.hidden = image === null;
+    byId("waiting").hidden = image !== null;
+    if (image) [picture.width, picture.height] = [image.width, image.height];
+    picture.getContext("bitmaprenderer").transferFromImageBitmap(image);
+  }
+
+  #write(result, image) {
     this.#shown = result;
-    picture.hidden = url === null;
-    byId("waiting").hidden = url !== null;
-    if (url) picture.src = url;
-    else byId("waiting").textContent = "Its picture is too large to be shown.";
-    if (old.startsWith("blob:")) URL.revokeObjectURL(old);
+    this.#put(image);
+    if (!image) byId("waiting").textContent = "Its picture is too large to be shown.";
     const best = result.predictions[0];
-    picture.alt = `what ${result.source} sees: ${best.label}`;
+    byId("picture").ariaLabel = `what ${result.source} sees: ${best.label}`;
     byId("best").textContent = `${best.label} ${(100 * best.score).toFixed(0)} %`;
     showBars(byId("bars"), result.predictions);
     const { queue, decode, run } = result.timing_ms;
@@ -157,19 +181,12 @@ export class Seen {
     box.hidden = !region;
     if (!region) return;
     const picture = byId("picture");
-    const place = () => {
-      const scale = Math.min(
-        picture.clientWidth / picture.naturalWidth,
-        picture.clientHeight / picture.naturalHeight,
-      );
-      const [width, height] = [picture.naturalWidth * scale, picture.naturalHeight * scale];
-      const [left, top] = [(picture.clientWidth - width) / 2, (picture.clientHeight - height) / 2];
-      box.style.left = `${picture.offsetLeft + left + region[0] * width}px`;
-      box.style.top = `${picture.offsetTop + top + region[1] * height}px`;
-      box.style.width = `${region[2] * width}px`;
-      box.style.height = `${region[3] * height}px`;
-    };
-    if (picture.complete && picture.naturalWidth) place();
-    else picture.addEventListener("load", place, { once: true });
+    const scale = Math.min(picture.clientWidth / picture.width, picture.clientHeight / picture.height);
+    const [width, height] = [picture.width * scale, picture.height * scale];
+    const [left, top] = [(picture.clientWidth - width) / 2, (picture.clientHeight - height) / 2];
+    box.style.left = `${picture.offsetLeft + left + region[0] * width}px`;
+    box.style.top = `${picture.offsetTop + top + region[1] * height}px`;
+    box.style.width = `${region[2] * width}px`;
+    box.style.height = `${region[3] * height}px`;
   }
 }
