@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -210,5 +210,5 @@ def test_an_empty_log_has_no_entries(tmp_path: Path) -> None:
 
 
 def test_timestamps_are_utc() -> None:
-    moment = datetime(2026, 1, 1, 12, tzinfo=timezone.utc).timestamp()
+    moment = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
     assert parse("ts=2026-01-01T12:00:00Z event=start").at_s == moment == NOON

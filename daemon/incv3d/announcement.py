@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Literal
 
 import msgspec
@@ -59,5 +59,5 @@ def topic(source: str) -> bytes:
 
 def precise_timestamp(unix_s: float) -> str:
     """Wall-clock time to the millisecond: ``2026-01-31T12:00:00.000Z``."""
-    moment = datetime.fromtimestamp(unix_s, timezone.utc)
+    moment = datetime.fromtimestamp(unix_s, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"

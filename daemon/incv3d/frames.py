@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import Enum
+from enum import StrEnum
 from typing import Literal
 
 PictureFormat = Literal["jpeg", "png", "webp", "bmp"]
@@ -32,7 +32,7 @@ FrameId = str | int | None
 """What the sender calls its frame; handed back to it untouched."""
 
 
-class Refusal(str, Enum):
+class Refusal(StrEnum):
     """Why a frame got no predictions; the values are the ``code`` of an answer on the wire."""
 
     BUSY = "busy"

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -166,15 +166,15 @@ def _line(panel: Any, log: _Curves, value: Value, **style: Any) -> None:
 
 
 def _x(log: _Curves, at_s: float) -> Any:
-    return (at_s - log.zero_s) / HOUR_S if log.zero_s else datetime.fromtimestamp(at_s, timezone.utc)
+    return (at_s - log.zero_s) / HOUR_S if log.zero_s else datetime.fromtimestamp(at_s, UTC)
 
 
 def _date_axis(panel: Any) -> None:
     from matplotlib import dates
 
-    locator = dates.AutoDateLocator(tz=timezone.utc)
+    locator = dates.AutoDateLocator(tz=UTC)
     panel.xaxis.set_major_locator(locator)
-    panel.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator, tz=timezone.utc))
+    panel.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator, tz=UTC))
     panel.set_xlabel("UTC")
 
 

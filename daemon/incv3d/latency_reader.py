@@ -10,7 +10,7 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, cast
 
@@ -191,7 +191,7 @@ def _run(fields: Mapping[str, str | None]) -> Spread:
 
 
 def _moment(text: str | None) -> float:
-    return datetime.strptime(text or "", TIMESTAMP).replace(tzinfo=timezone.utc).timestamp()
+    return datetime.strptime(text or "", TIMESTAMP).replace(tzinfo=UTC).timestamp()
 
 
 def _number(fields: Mapping[str, str | None], key: str) -> float | None:

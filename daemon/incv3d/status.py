@@ -6,7 +6,7 @@ import platform
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy
@@ -128,5 +128,5 @@ def _identity(loaded: Loaded | None) -> dict[str, str]:
 
 def _source_facts(status: SourceStatus) -> dict[str, Any]:
     """A source's state; its time as others can read it."""
-    since = datetime.fromtimestamp(time.time() - (time.monotonic() - status.since), timezone.utc)
+    since = datetime.fromtimestamp(time.time() - (time.monotonic() - status.since), UTC)
     return {**asdict(status), "since": since.strftime("%Y-%m-%dT%H:%M:%SZ")}

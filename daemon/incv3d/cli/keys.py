@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,7 @@ def add(client: str, config_path: str | None, out: str | None, public: str | Non
 @config_option
 def list_clients(config_path: str | None) -> None:
     """List the clients that may connect, with their public keys."""
-    from datetime import datetime, timezone
+    from datetime import datetime
 
     from rich.table import Table
 
@@ -74,7 +75,7 @@ def list_clients(config_path: str | None) -> None:
         table.add_column(heading, no_wrap=True)
     server = ring.server_public().decode()
     for client in ring.clients().values():
-        since = datetime.fromtimestamp(client.since, timezone.utc)
+        since = datetime.fromtimestamp(client.since, UTC)
         table.add_row(client.name, f"{since:%Y-%m-%d %H:%M}", client.public.decode())
     print_table(table)
     click.echo(f"server: {server} in {ring.folder}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -29,7 +29,7 @@ class Since(click.ParamType[float]):
             moment = datetime.fromisoformat(value.strip())
         except ValueError:
             self.fail(f"`{value}` is not like 6h, 2d, 2026-01-31 or 2026-01-31T12:00", param, context)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 since_option = click.option(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import incv3d
@@ -22,7 +22,7 @@ def check_clock(machine: Machine, now: float | None = None) -> list[Finding]:
     """
     now = time.time() if now is None else now
     installed = Path(incv3d.__file__).stat().st_mtime
-    said = datetime.fromtimestamp(now, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    said = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d %H:%M UTC")
     if now < installed:
         what = f"it says {said}, and incv3d was installed after that: times in logs and answers are wrong"
         return [Finding("clock", "problem", what, SYNCHRONISE)]

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 from incv3d.models.entry import ModelError
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 DAMAGE = (tarfile.TarError, EOFError, zlib.error, ValueError, RecursionError)
 """What :mod:`tarfile` raises of an archive that is damaged or none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -39,7 +39,7 @@ def record(root: Path, name: str, sha256: str, size_bytes: int, url: str) -> Non
     :raises OSError: when it cannot be written.
     """
     path = root / FILE
-    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     new = Recorded(sha256=sha256, size_bytes=size_bytes, url=url, recorded_at=now)
     write_atomically(path, msgspec.json.format(msgspec.json.encode({**_read(path), name: new})) + b"\n")
 

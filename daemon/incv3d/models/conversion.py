@@ -6,7 +6,7 @@ A conversion lies in the folder of its model, so that it goes when the model is 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -119,7 +119,7 @@ def describe(
         precision=precision,
         source_sha256=model.manifest.sha256,
         converter=converter,
-        converted_at=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        converted_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         calibration_pictures=calibration_pictures,
         size_bytes=network.stat().st_size,
         sha256=sha256_of(network),

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -247,7 +247,7 @@ class ModelStore:
             entry=entry,
             sha256=sha256_of(network),
             size_bytes=network.stat().st_size,
-            imported_at=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            imported_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             made_by=made_by,
             labels_sha256=sha256_of(folder / LABELS),
         )

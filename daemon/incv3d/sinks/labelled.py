@@ -8,7 +8,7 @@ import struct
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -144,7 +144,7 @@ def _is_exif(jpeg: bytes, start: int) -> bool:
 
 
 def _describe(exif: Image.Exif, description: str, comment: str, at_unix_s: float) -> None:
-    moment = datetime.fromtimestamp(at_unix_s, timezone.utc)
+    moment = datetime.fromtimestamp(at_unix_s, UTC)
     details = exif.get_ifd(ExifTags.IFD.Exif)
     details.setdefault(ExifTags.Base.ExifVersion, b"0232")
     if ExifTags.Base.DateTimeOriginal not in details:

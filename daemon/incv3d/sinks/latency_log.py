@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from incv3d.latency import Spread, Summary
@@ -18,7 +18,7 @@ MISSING = "na"
 
 def timestamp(unix_s: float) -> str:
     """Wall-clock time as people and programs read it: ``2026-01-31T12:00:00Z``."""
-    return datetime.fromtimestamp(unix_s, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def start_line(unix_s: float, event: str, facts: Mapping[str, object]) -> str:

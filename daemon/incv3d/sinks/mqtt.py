@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
@@ -197,7 +197,7 @@ def upright_jpeg(frame: Frame, max_pixels: int) -> bytes:
 
 def _encoded(result: Result, label: str | None, model: str, engine: str) -> bytes:
     captured = result.frame.captured if result.frame else time.monotonic()
-    at = datetime.fromtimestamp(time.time() - (time.monotonic() - captured), timezone.utc)
+    at = datetime.fromtimestamp(time.time() - (time.monotonic() - captured), UTC)
     return msgspec.json.encode(
         PublishedResult(
             v=1,

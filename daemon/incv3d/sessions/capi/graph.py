@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from ctypes import c_void_p
 from dataclasses import dataclass
+from typing import Any
 
 from incv3d.sessions.base import SessionError
 from incv3d.sessions.capi.library import BufferStruct, Library, OutputStruct
@@ -150,27 +152,36 @@ class GraphSession:
                     f"it was given shape {tensor.shape} and type {dtype}"
                 )
         fetched = (c_void_p * max(1, len(fetches)))()
-        metadata = library.TF_NewBuffer()
-        try:
-            with library.status() as status, library.buffer(options or b"") as run_options:
-                library.TF_SessionRun(
-                    self.handle,
-                    run_options if options else None,
-                    (OutputStruct * len(feeds))(*(place.struct() for place, _ in feeds)),
-                    (c_void_p * len(feeds))(*(tensor.handle for _, tensor in feeds)),
-                    len(feeds),
-                    (OutputStruct * len(fetches))(*(place.struct() for place in fetches)),
-                    fetched,
-                    len(fetches),
-                    (c_void_p * len(targets))(*targets),
-                    len(targets),
-                    metadata if options else None,
-                    status,
-                )
-            trace = _contents(metadata.contents)
-        finally:
-            library.TF_DeleteBuffer(metadata)
+        with self._tracing(options) as (run_options, metadata), library.status() as status:
+            library.TF_SessionRun(
+                self.handle,
+                run_options,
+                (OutputStruct * len(feeds))(*(place.struct() for place, _ in feeds)),
+                (c_void_p * len(feeds))(*(tensor.handle for _, tensor in feeds)),
+                len(feeds),
+                (OutputStruct * len(fetches))(*(place.struct() for place in fetches)),
+                fetched,
+                len(fetches),
+                (c_void_p * len(targets))(*targets),
+                len(targets),
+                metadata,
+                status,
+            )
+            trace = _contents(metadata.contents) if metadata else b""
         return [Tensor(library, handle) for handle in fetched[: len(fetches)] if handle], trace
+
+    @contextmanager
+    def _tracing(self, options: bytes | None) -> Iterator[tuple[Any, Any]]:
+        """Buffers for ``RunOptions`` and ``RunMetadata``; without options there are none."""
+        if not options:
+            yield None, None
+            return
+        metadata = self._library.TF_NewBuffer()
+        try:
+            with self._library.buffer(options) as run_options:
+                yield run_options, metadata
+        finally:
+            self._library.TF_DeleteBuffer(metadata)
 
     def devices(self) -> list[tuple[str, str]]:
         """The name and type (``CPU``, ``GPU``) of every device that TensorFlow sees."""

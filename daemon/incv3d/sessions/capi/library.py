@@ -89,6 +89,13 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "TF_StringDealloc": (None, c_void_p),
 }  # fmt: skip
 
+QUICK = frozenset((
+    "TF_NewStatus", "TF_DeleteStatus", "TF_GetCode", "TF_Message", "TF_NewTensor", "TF_TensorType",
+    "TF_NumDims", "TF_Dim", "TF_TensorByteSize", "TF_TensorData",
+))  # fmt: skip
+"""Called for every run, done within a microsecond, and never waiting: the interpreter's lock is kept for
+them. Given up for each, it is often with the thread that decodes when it is wanted back."""
+
 
 class LibraryMissing(SessionError):
     """The C API cannot be had here: no wheel, another layout, or a symbol that it lacks."""
@@ -119,11 +126,15 @@ class Library:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         try:
             # Without RTLD_GLOBAL: its symbols in the global scope make NumPy's own extensions crash.
-            loaded = [ctypes.CDLL(str(self.directory / name), ctypes.RTLD_LOCAL) for name in LIBRARIES]
+            loaded = {
+                kind: [kind(str(self.directory / name), ctypes.RTLD_LOCAL) for name in LIBRARIES]
+                for kind in (ctypes.CDLL, ctypes.PyDLL)
+            }
         except OSError as error:
             raise LibraryMissing(f"TensorFlow's libraries cannot be loaded: {error}") from None
         for name, (result, *arguments) in PROTOTYPES.items():
-            found = next((function for each in loaded if (function := getattr(each, name, None))), None)
+            libraries = loaded[ctypes.PyDLL if name in QUICK else ctypes.CDLL]
+            found = next((function for each in libraries if (function := getattr(each, name, None))), None)
             if found is None:
                 raise LibraryMissing(f"TensorFlow's libraries in {self.directory} have no function {name}")
             found.restype, found.argtypes = result, arguments
