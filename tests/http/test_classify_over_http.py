@@ -65,6 +65,15 @@ def test_a_picture_is_answered_as_over_zeromq(daemon: DaemonProcess, url: str) -
     assert answer["id"] == "7" and answer["status"] == "ok" and answer["model"] == "efficientnet-lite0"
 
 
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_another_method_is_told_the_right_one(url: str, method: str) -> None:
+    with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE_S)) as connection:
+        connection.request(method, "/classify")
+        answer = connection.getresponse()
+        assert (answer.status, answer.headers["Allow"]) == (405, "POST")
+        assert answer.read().startswith(b"send a picture with POST: curl --data-binary @PICTURE 127.0.0.1:")
+
+
 def test_raw_pixels_are_told_of_in_the_query(url: str) -> None:
     status, answer, _ = post(url, bytes(30 * 20 * 3), "?encoding=rgb24&width=30&height=20&top_k=1")
     assert status == 200 and len(answer["predictions"]) == 1

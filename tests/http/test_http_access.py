@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -120,6 +121,22 @@ def test_a_file_without_a_token_is_one_line(tmp_path: Path, content, complaint) 
         path.write_bytes(content)
     with pytest.raises(HttpError, match=complaint):
         read_token(path)
+
+
+def test_a_pipe_is_no_file_with_a_token(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "token")
+    with pytest.raises(HttpError, match="must hold one word"):
+        read_token(tmp_path / "token")
+
+
+def test_a_token_that_everybody_can_read_is_warned_of(tmp_path: Path, caplog) -> None:
+    path = tmp_path / "token"
+    path.write_text(TOKEN)
+    path.chmod(0o640)
+    assert read_token(path) == TOKEN and not caplog.records
+    path.chmod(0o644)
+    assert read_token(path) == TOKEN
+    assert f"everybody on this machine can read {path} (chmod o-r)" in caplog.text
 
 
 def test_an_address_in_use_is_one_line() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hmac
+import logging
+import stat
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,6 +16,7 @@ from incv3d.config.schema import is_loopback
 from incv3d.http.errors import HttpError
 from incv3d.http.login import LOGIN, has_pass, is_open
 
+LOG = logging.getLogger(__name__)
 SHORTEST_TOKEN = 16
 LARGEST_TOKEN_FILE = 4096
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
@@ -28,8 +31,11 @@ def read_token(path: Path) -> str:
     :raises HttpError: the file cannot be read, or what is in it is no token.
     """
     try:
-        with path.open("rb") as file:
-            text = file.read(LARGEST_TOKEN_FILE).decode("ascii").strip()
+        mode = path.stat().st_mode
+        text = ""
+        if stat.S_ISREG(mode):  # to read a pipe would wait for whoever writes
+            with path.open("rb") as file:
+                text = file.read(LARGEST_TOKEN_FILE).decode("ascii").strip()
     except OSError as error:
         raise HttpError(f"http.token_file: {path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -39,6 +45,8 @@ def read_token(path: Path) -> str:
             f"http.token_file: {path}: must hold one word of {SHORTEST_TOKEN} characters or more: "
             f"openssl rand -hex 32 > {path}"
         )
+    if mode & stat.S_IROTH:
+        LOG.warning("http.token_file: everybody on this machine can read %s (chmod o-r)", path)
     return text
 
 

@@ -66,8 +66,8 @@ class HttpIntake:
         self._bodies = asyncio.Semaphore(MOST_BODIES)
 
     def routes(self) -> list[web.AbstractRouteDef]:
-        """The one route."""
-        return [web.post("/classify", self._classify)]
+        """The one route, and a word for who takes it the wrong way."""
+        return [web.post("/classify", self._classify), web.route("*", "/classify", _explain)]
 
     def deliver(self, result: Result) -> None:
         """Answer `result`, if its frame came this way; callable from any thread."""
@@ -125,6 +125,11 @@ class HttpIntake:
             waiting = self._open.pop(ticket, None)
         if waiting and waiting.set_running_or_notify_cancel():  # its sender may be gone
             waiting.set_result(answer)
+
+
+async def _explain(request: web.Request) -> web.Response:
+    said = f"send a picture with POST: curl --data-binary @PICTURE {request.host}{request.path}\n"
+    return web.Response(status=405, text=said, headers={"Allow": "POST"})
 
 
 async def _body(request: web.Request, max_bytes: int) -> bytes:
