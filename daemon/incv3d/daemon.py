@@ -11,20 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from incv3d import wire
-from incv3d.admission import Admission
-from incv3d.answering import Answers
 from incv3d.captures import Captures
 from incv3d.classifier import Classifier
 from incv3d.config import Config, LoadedConfig, SourceSection
 from incv3d.delivery import Delivery
+from incv3d.doors import Doors, Questions
 from incv3d.events import EventQueue
 from incv3d.frames import Refusal, Result
 from incv3d.happenings import Died, Drained, Happening, Pause, Ready, Reloaded, SourceEnded
 from incv3d.headers import is_large
 from incv3d.health import FAILED, GROWN, Health
 from incv3d.heap import give_back
-from incv3d.http import Http
-from incv3d.intake import Intake
 from incv3d.keyring import KeyRing
 from incv3d.latency import DROPPED, SKIPPED, RollingLatency, Summary
 from incv3d.loading import Loaded, Loader, load_classifier, model_fetcher
@@ -32,7 +29,6 @@ from incv3d.machine import read_machine
 from incv3d.mailbox import Mailbox
 from incv3d.models.store import ModelStore
 from incv3d.motion import ChangeTest
-from incv3d.mqtt.serving import Mqtt
 from incv3d.pipeline import Pipeline
 from incv3d.reload import Reload, Reloader, described
 from incv3d.sinks.announcer import Announcer, open_announcer
@@ -58,10 +54,6 @@ PROBE_PICTURE = "cat.jpg"
 STOPPING = "the daemon is stopping"
 SAVING_S = 2.0
 """How long the last pictures of the old configuration may take to be written."""
-HTTP_CLOSES_S = 2.0
-"""How long the HTTP server has for answers that are under way."""
-MQTT_CLOSES_S = 3.0
-"""How long the broker has to take the last messages."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -105,22 +97,18 @@ class Daemon:
         self._mailbox = Mailbox(door.queue_limit, door.queue_bytes, door.peer_limit, is_large)
         self._watchdog = Watchdog(notifier, self._mailbox, probe_picture)
         self._delivery = Delivery(self._latency)
-        admission = Admission(self._mailbox, self._run_ms, self._delivery.deliver)
-        self._intake = Intake(
-            door,
-            self._mailbox,
-            self._describe,
-            self._identity,
-            admission.admit,
-            self._delivery.count,
-            self._completed,
-            self._died,
+        self._doors = Doors(
+            config,
+            environ,
             keys,
+            self._mailbox,
+            self._delivery,
+            Questions(self._describe, self._identity, self._standing, self._run_ms),
+            probe_picture,
+            on_sent=self._watchdog.complete,
+            on_pause=lambda wanted: self._events.put(Pause(wanted)),
+            on_death=self._died,
         )
-        self._delivery.add(self._intake)
-        self._answers = Answers(self._identity, lambda: len(self._mailbox))
-        self._http = self._make_http(admission) if config.http.bind else None
-        self._mqtt = self._make_mqtt(environ, admission) if config.mqtt.host else None
         self._pipeline = Pipeline(
             self._mailbox,
             self._load,
@@ -131,7 +119,7 @@ class Daemon:
             changes=change_test(config.source),
             on_skipped=lambda: self._delivery.count(SKIPPED),
         )
-        works = [self._intake.work, *self._pipeline.works]
+        works = [self._doors.intake.work, *self._pipeline.works]
         self._health = Health(config, works, lambda: self._pipeline.failures_in_a_row)
         self._captures = Captures(
             self._mailbox,
@@ -158,12 +146,7 @@ class Daemon:
 
     def _start(self) -> None:
         opener = source_opener(self._config.source)
-        self._intake.open()
-        if self._http:
-            self._http.open()
-        self._intake.start()
-        if self._mqtt:
-            self._mqtt.start()
+        self._doors.open()
         self._captures.use(self._config.source, opener)
         self._pipeline.start()
         self._notifier.status("loading the model")
@@ -192,7 +175,7 @@ class Daemon:
                             self._write_line()
                 case signal.SIGHUP:
                     self._latency_log.reopen()
-                    self._intake.reread_keys()
+                    self._doors.intake.reread_keys()
                     self._reload_wanted = True
                     self._begin_reload()
                 case signal.Signals():
@@ -228,8 +211,7 @@ class Daemon:
             start_line(time.time(), "start", start_facts(self._loaded, self._config.source))
         )
         self._captures.start()
-        if self._mqtt:
-            self._mqtt.ready()
+        self._doors.ready()
         self._say_status(self._latency.summary(time.monotonic()))
         self._notifier.ready()
         LOG.info(
@@ -273,25 +255,17 @@ class Daemon:
         if reload.changes.source or reload.changes.events or reload.loaded:
             self._replace_announcer()
         if reload.changes.source:
-            self._captures.replace(config.source, reload.open_source, self._forget_sources)
+            self._captures.replace(config.source, reload.open_source, self._doors.forget_sources)
         self._health.adjust(config)
         door = config.intake
         self._mailbox.set_limits(door.queue_limit, door.queue_bytes, door.peer_limit)
-        self._intake.adjust(door)
-        if self._http:
-            self._http.adjust(config)
-        if self._mqtt:
-            self._mqtt.adjust(config)
+        self._doors.adjust(config)
         self._next_line = min(self._next_line, time.monotonic() + config.latency.interval_s)
         self._latency.resize(config.latency.window_s, config.latency.window_frames)
         self._latency_log.resize(config.latency.max_bytes, config.latency.keep)
         logging.getLogger().setLevel(config.daemon.log_level.upper())
         for key, value in described(reload.changes).items():
             LOG.info("configuration: %s is now %r", key, value)
-
-    def _forget_sources(self) -> None:
-        if self._http:
-            self._http.forget_sources()
 
     def _check(self, config: Config, loaded: Loaded | None) -> None:
         """Raise ConfigError if the model has not the labels that `config` names."""
@@ -316,8 +290,7 @@ class Daemon:
         self._notifier.status("stopping: answering what is in flight")
         deadline = time.monotonic() + self._config.daemon.grace_s
         self._captures.close()
-        if self._mqtt:
-            self._mqtt.stopping()
+        self._doors.stopping()
         for frame in self._mailbox.close():
             self._delivery.deliver(Result.refused(frame, Refusal.SHUTTING_DOWN, STOPPING))
         # A Session that is still loading has nothing in flight, and one that died has nothing to wait for.
@@ -330,12 +303,7 @@ class Daemon:
         last_words = (
             (Refusal.SHUTTING_DOWN, STOPPING) if orderly else (Refusal.INTERNAL, self._health.ailment)
         )
-        if not self._intake.close(max(1.0, deadline - time.monotonic()), *last_words):
-            LOG.warning("the intake did not close in time")
-        if self._mqtt and not self._mqtt.close(MQTT_CLOSES_S, *last_words):
-            LOG.warning("mqtt: not everything could be sent to the broker in time")
-        if self._http and not self._http.close(HTTP_CLOSES_S, *last_words):
-            LOG.warning("the HTTP server did not close in time")
+        self._doors.close(deadline, *last_words)
         if announcer:
             announcer.close(max(1.0, deadline - time.monotonic()))
         if was_ready:
@@ -374,13 +342,7 @@ class Daemon:
 
     def _pause(self, wanted: bool) -> None:
         self._captures.pause(wanted)
-        if self._mqtt:
-            self._mqtt.paused(wanted)
-
-    def _completed(self, result: Result) -> None:
-        self._watchdog.complete(result)
-        if self._http:
-            self._http.complete(result)
+        self._doors.paused(wanted)
 
     def _died(self, thread: str, error: BaseException) -> None:
         self._events.put(Died(thread, error))
@@ -404,40 +366,9 @@ class Daemon:
             return self._loaded.warmup.runs_ms[-1]
         return latest
 
-    def _make_mqtt(self, environ: Mapping[str, str], admission: Admission) -> Mqtt:
-        mqtt = Mqtt(
-            self._config,
-            environ,
-            self._describe,
-            self._identity,
-            admission,
-            self._answers,
-            self._delivery.count,
-            lambda wanted: self._events.put(Pause(wanted)),
-            self._died,
-        )
-        self._delivery.add(mqtt)
-        return mqtt
-
-    def _make_http(self, admission: Admission) -> Http:
-        http = Http(
-            self._config,
-            self._mailbox,
-            self._standing,
-            probe_picture,
-            self._describe,
-            self._answers,
-            admission,
-            self._delivery.count,
-            self._died,
-        )
-        self._delivery.add(http)
-        self._delivery.count_by(http.metrics)
-        return http
-
     def _standing(self) -> Standing:
         sources = self._captures.status()
-        return standing(self._state, self._health, self._loaded, self._intake, sources)
+        return standing(self._state, self._health, self._loaded, self._doors.intake, sources)
 
     def _describe(self, operation: wire.Operation) -> dict[str, Any]:
         """What ``ping``, ``stats`` and ``info`` answer."""
@@ -453,9 +384,9 @@ class Daemon:
                     "state": self._state,
                     "health": str(self._health),
                     "paused": self._captures.paused,
-                    **stats(self._started, self._loaded, self._intake, self._latency, sources),
+                    **stats(self._started, self._loaded, self._doors.intake, self._latency, sources),
                     **(announcer.status() if announcer else {}),
-                    **({"mqtt": self._mqtt.status()} if self._mqtt else {}),
+                    **self._doors.status(),
                 }
 
 

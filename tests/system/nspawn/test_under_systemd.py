@@ -47,10 +47,13 @@ class Service:
         return self.machine.run("journalctl", "-u", "incv3d", "-o", "cat", "--no-pager", *words)
 
     def reload(self, *settings: str) -> str:
-        """Change keys, ``queue_limit: 3``, and have them read; returns what systemctl said."""
+        """Change keys, ``queue_limit: 3``, each in the first section that has it, and have them read.
+
+        :returns: what systemctl said.
+        """
         for setting in settings:
             key = setting.split(":")[0]
-            self.machine.run("sed", "-i", f"s|^  {key}: .*|  {setting}|", CONFIGURATION)
+            self.machine.run("sed", "-i", f"0,/^  {key}: / s|^  {key}: .*|  {setting}|", CONFIGURATION)
         return self.machine.run("systemctl", "reload", "incv3d", check=False)
 
     def drop_in(self, name: str, *lines: str) -> None:
