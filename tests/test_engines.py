@@ -17,7 +17,7 @@ import pytest
 from incv3d.client import Client, Refused
 from incv3d.config import Config, ConfigError, ModelSection, SessionSection
 from incv3d.frames import Frame
-from incv3d.loading import load_classifier
+from incv3d.loading import caches_filters, load_classifier
 from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelEntry
 from incv3d.models.store import FLATBUFFER, LABELS, ModelStore
@@ -177,3 +177,18 @@ def test_exact_is_the_graphs_own_decoding_in_the_daemon(standin: Path, shared: P
             assert totals["bad_image"] == 12 and not totals.get("internal")
         assert process.stop() == 0
         assert not any("JPEG" in line for line in process.said), process.said
+
+
+@pytest.mark.parametrize(
+    ("asked", "limit_mb", "caches"),
+    [
+        ("auto", 7900.0, True),
+        ("auto", 2048.0, True),
+        ("auto", 914.0, False),
+        ("auto", None, False),
+        (True, 914.0, True),
+        (False, 7900.0, False),
+    ],
+)
+def test_filters_are_cached_where_there_is_memory_unless_it_is_said(asked, limit_mb, caches) -> None:
+    assert caches_filters(asked, limit_mb) is caches

@@ -1,4 +1,4 @@
-"""TensorFlow's plain Session beside the lean one: start, memory, first run, median run.
+"""TensorFlow's plain Session beside the lean one, without and with cached filters: start, memory, runs.
 
 usage: .venv/bin/python tests/benchmarks/engines.py [MODEL] [ROUNDS]
 
@@ -29,7 +29,7 @@ from incv3d.paths import state_directory
 from incv3d.sessions import SessionSpec, open_session
 
 RUNS = 40
-KINDS = ("plain", "lean")
+KINDS = ("plain", "lean", "lean, filters cached")
 
 
 def child(spec: dict[str, Any]) -> None:
@@ -80,15 +80,22 @@ def main(name: str = "auto", rounds: str = "5") -> None:
     store = open_store(Config(), state_directory(os.environ))
     model = resolve(name, store, print).model
     spec = {**asdict(model.session_spec(available_cores())), "file": str(model.network)}
-    prepared = {"plain": None, "lean": str(ensure_prepared(model, store, print))}
+    prepared = str(ensure_prepared(model, store, print))
+    ways = (
+        {"prepared": None},
+        {"prepared": prepared, "cache_filters": False},
+        {"prepared": prepared, "cache_filters": True},
+    )
     figures: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
     for _ in range(int(rounds)):
-        for kind in KINDS:
-            figures[kind].append(measure({**spec, "prepared": prepared[kind]}))
-    print(f"| {model.name}, {spec['threads']} threads | plain | lean | ratio |\n| --- | --- | --- | --- |")
+        for kind, way in zip(KINDS, ways, strict=True):
+            figures[kind].append(measure({**spec, **way}))
+    heads = ["plain", *(f"{kind} | over plain" for kind in KINDS[1:])]
+    print(f"| {model.name}, {spec['threads']} threads | {' | '.join(heads)} |\n|{' --- |' * 6}")
     for row in figures["plain"][0]:
-        plain, lean = (statistics.median(each[row] for each in figures[kind]) for kind in KINDS)
-        print(f"| {row} | {plain:.1f} | {lean:.1f} | {lean / plain:.2f} |")
+        plain, *leans = (statistics.median(each[row] for each in figures[kind]) for kind in KINDS)
+        cells = [f"{plain:.1f}", *(f"{lean:.1f} | {lean / plain:.2f}" for lean in leans)]
+        print(f"| {row} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

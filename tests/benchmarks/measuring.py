@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from incv3d.config import Config
 from incv3d.frames import Frame
-from incv3d.loading import available_cores, input_spec, open_store
+from incv3d.loading import input_spec, open_store, spec_of
 from incv3d.models.labels import Labels, read_labels
 from incv3d.models.preparation import ensure_prepared
 from incv3d.models.resolve import resolve
@@ -56,7 +56,7 @@ def open_model(name: str) -> Opened:
     """The Session that the daemon would open, in this process."""
     store = open_store(Config(), state_directory(os.environ))
     model = resolve(name, store, lambda line: None).model
-    spec = model.session_spec(available_cores())
+    spec = spec_of(Config(), model)
     session = open_session(spec, ensure_prepared(model, store, lambda line: None))
     warm_up(session, spec.input_shape, WARMUP_RUNS)
     return Opened(session, input_spec(model.entry), read_labels(model.labels, model.entry.outputs))

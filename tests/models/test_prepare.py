@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import platform
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -177,6 +181,41 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         PREPARER, [msgspec.json.encode(job_for(folder / "graph", folder / "out", "x:0", "y:0", 2)).decode()]
     )
     return folder / "out"
+
+
+RUN_CACHED = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from incv3d.machine import private_memory_mb
+from incv3d.sessions.tensorflow import TensorFlowSession
+folders, caches = [Path(each) for each in sys.argv[2:]], sys.argv[1] == "cached"
+sessions = [TensorFlowSession(folder, 2, caches) for folder in folders]
+scores = []
+for seed in (1, 2):
+    for folder, session in zip(folders, sessions):
+        with np.load(str(folder).removesuffix("-prepared") + ".npz") as plain:
+            pixels = np.random.default_rng(seed).uniform(-1, 1, plain["pixels"].shape).astype(np.float32)
+        scores.append(session.run(pixels).tolist())
+print(json.dumps([scores, private_memory_mb()]))
+"""
+
+
+def test_cached_filters_take_memory_and_give_the_same_scores(graphs: Path) -> None:
+    folders = [str(graphs / f"{style}-prepared") for style in ("keras-inception", "slim")]
+
+    def run(how: str) -> tuple[list[list[float]], float]:
+        command = [sys.executable, "-c", RUN_CACHED, how, *folders]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        scores, memory_mb = json.loads(done.stdout)
+        return scores, memory_mb
+
+    (scores, memory_mb), (want, without_mb) = run("cached"), run("plain")
+    assert len(scores) == 4
+    for got, expected in zip(scores, want, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
+    if platform.machine() == "x86_64":  # where TensorFlow computes with oneDNN
+        assert memory_mb - without_mb > 50, "nothing was cached"
 
 
 @pytest.fixture

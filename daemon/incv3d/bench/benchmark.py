@@ -31,6 +31,8 @@ class Request:
     engines: Sequence[Engine]
     threads: int
     """0: all cores."""
+    cache_filters: bool
+    """Whether the lean Session keeps its filters in the processor's layout."""
     warmup_runs: int
     num_runs: int
 
@@ -92,7 +94,15 @@ def breakdown(
 def _jobs(
     request: Request, engines: Sequence[Engine], say: Callable[[str], None]
 ) -> tuple[list[Job], list[Unavailable], bool]:
-    planned, unplanned = plan(engines, request.model, request.store, request.picture, request.threads, say)
+    planned, unplanned = plan(
+        engines,
+        request.model,
+        request.store,
+        request.picture,
+        request.threads,
+        request.cache_filters,
+        say,
+    )
     jobs, too_large, together = fitting(planned, available_mb())
     return jobs, unplanned + too_large, together
 

@@ -68,6 +68,7 @@ def plan(
     store: ModelStore,
     picture: Path,
     threads: int,
+    cache_filters: bool,
     progress: Callable[[str], None],
 ) -> tuple[list[Job], list[Unavailable]]:
     """A job for each of `engines`, and those for which there is none, with the reason.
@@ -75,6 +76,7 @@ def plan(
     What has to be made first (the prepared form, an ONNX file) is made.
 
     :param threads: cores that one run may use; 0: all, and the plain Session as TensorFlow itself sets it.
+    :param cache_filters: whether the lean Session keeps its filters in the processor's layout.
     """
     jobs: list[Job] = []
     unavailable: list[Unavailable] = []
@@ -88,7 +90,9 @@ def plan(
         except ModelError as error:
             unavailable.append(Unavailable(engine=engine, reason=str(error)))
             continue
-        spec = replace(model.session_spec(threads or available_cores()), file=network)
+        spec = replace(
+            model.session_spec(threads or available_cores()), file=network, cache_filters=cache_filters
+        )
         if engine.startswith("litert-"):
             spec = replace(spec, format="tflite", input="", output="", jpeg_input="", picture_input="")
         jobs.append(
@@ -135,7 +139,7 @@ def expected_mb(job: Job) -> float:
     if job.engine == "plain":
         return 650 + 12 * network_mb
     if job.engine == "lean":
-        return 350 + network_mb
+        return 350 + network_mb * (1 + job.spec.cache_filters)
     return 150 + 3 * network_mb
 
 

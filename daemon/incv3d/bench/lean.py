@@ -16,8 +16,8 @@ class TracedSession(TensorFlowSession):
     :raises SessionError: when it cannot be opened.
     """
 
-    def __init__(self, directory: Path, threads: int) -> None:
-        super().__init__(directory, threads)
+    def __init__(self, directory: Path, threads: int, cache_filters: bool = False) -> None:
+        super().__init__(directory, threads, cache_filters)
         weights = open_prepared(directory).index.weights
         # The smallest operation there is: it hands out a pointer.
         self._nothing = self._graph.operation(f"{weights[0].name}/incv3d/handle") if weights else None

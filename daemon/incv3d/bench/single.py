@@ -51,7 +51,7 @@ class Timed:
         if job.engine == "lean":
             from incv3d.bench.lean import TracedSession
 
-            return TracedSession(Path(job.prepared), job.spec.threads)
+            return TracedSession(Path(job.prepared), job.spec.threads, job.spec.cache_filters)
         if job.engine.startswith("litert"):
             from incv3d.sessions.litert import LiteRTSession
 

@@ -32,7 +32,7 @@ def open_session(spec: SessionSpec, prepared: Path | None) -> Session:
 
         try:
             with quiet_stderr():
-                return TensorFlowSession(prepared, spec.threads)
+                return TensorFlowSession(prepared, spec.threads, spec.cache_filters)
         except (LibraryMissing, TensorFlowError) as error:
             LOG.warning("TensorFlow's C API will not do (%s); importing its Python package instead", error)
     from incv3d.sessions.tensorflow_python import PythonSession

@@ -50,6 +50,8 @@ class SessionSpec:
     """The tensor that takes a JPEG's bytes; empty: the graph has none."""
     picture_input: str = ""
     """The tensor that takes a picture of any size; empty: the graph has none."""
+    cache_filters: bool = False
+    """Whether TensorFlow may keep a second copy of the filters, in the processor's layout, to run faster."""
 
     @property
     def input_shape(self) -> tuple[int, int, int, int]:

@@ -95,12 +95,16 @@ class PreparedModel:
         """The serialized GraphDef."""
         return (self.directory / GRAPH).read_bytes()
 
+    @property
+    def weights(self) -> Path:
+        """The file of all weights."""
+        return self.directory / WEIGHTS
+
     def map_weights(self) -> npt.NDArray[np.uint8]:
         """The weights' file mapped into memory, read-only: the kernel can drop its pages at any time."""
-        path = self.directory / WEIGHTS
         if not self.index.weights_bytes:
             return np.empty(0, np.uint8)
-        return np.memmap(path, np.uint8, "r", shape=(self.index.weights_bytes,))
+        return np.memmap(self.weights, np.uint8, "r", shape=(self.index.weights_bytes,))
 
 
 def read_index(directory: Path) -> Index:

@@ -56,7 +56,10 @@ def scratch() -> Path:
 def boot(lab: Path, findings: Path) -> str:
     """Run the machine to its end, and say what it says; what it printed."""
     # Without FMA and AVX2, which QEMU computes in software: a run takes six times as long with them.
-    machine = "-machine q35 -accel tcg,thread=multi -cpu max,-fma,-avx2 -smp 2 -m 2560 -nodefaults -display none -no-reboot"
+    machine = (
+        "-machine q35 -accel tcg,thread=multi -cpu max,-fma,-avx2 -smp 2 -m 2560 "
+        "-nodefaults -display none -no-reboot"
+    )
     command = [
         *("setpriv", "--pdeathsig", "KILL"),  # it ends with whoever started it, however that ends
         *("qemu-system-x86_64", *machine.split(), "-serial", "stdio", "-serial", f"file:{findings}"),
