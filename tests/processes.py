@@ -83,6 +83,10 @@ class DaemonProcess:
         self.wait_for("READY")
         return self
 
+    def url(self) -> str:
+        """Where it serves HTTP, once it says so; to be asked once, before :meth:`ready`."""
+        return self.wait_for("health and metrics at").split()[-1]
+
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 

@@ -42,7 +42,7 @@ def daemon(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Da
 
 @pytest.fixture(scope="module")
 def url(daemon: DaemonProcess) -> str:
-    found = daemon.wait_for("health and metrics at").split()[-1]
+    found = daemon.url()
     daemon.ready()
     return found
 
@@ -151,7 +151,7 @@ def scripted(state: Path, tmp_path: Path) -> Iterator[Callable[[str], tuple[Scri
         config = tmp_path / "incv3d.yaml"
         config.write_text("http: {bind: '127.0.0.1:0'}\n" + text)
         started.append(ScriptedDaemon(state, tmp_path, str(config)))
-        return started[-1], started[-1].wait_for("health and metrics at").split()[-1]
+        return started[-1], started[-1].url()
 
     yield make
     for process in started:

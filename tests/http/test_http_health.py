@@ -45,10 +45,6 @@ def start(state: Path, tmp_path: Path) -> Iterator[Callable[..., DaemonProcess]]
         process.kill()
 
 
-def url_of(daemon: DaemonProcess) -> str:
-    return daemon.wait_for("health and metrics at").split()[-1]
-
-
 def get(url: str, accept: str = "*/*") -> tuple[int, str]:
     request = urllib.request.Request(url, headers={"Accept": accept})
     try:
@@ -67,7 +63,7 @@ def value(url: str, name: str) -> float:
 
 def test_a_daemon_that_loads_is_alive_and_not_ready(start) -> None:
     daemon = start(DaemonProcess, "--warmup-runs", "1000")
-    url = url_of(daemon)
+    url = daemon.url()
     daemon.wait_for("model efficientnet-lite0")
     assert get(f"{url}/healthz") == (200, "ok\n")
     assert get(f"{url}/readyz") == (503, "the daemon is starting\n")
@@ -76,7 +72,7 @@ def test_a_daemon_that_loads_is_alive_and_not_ready(start) -> None:
 
 def test_a_warm_daemon_is_ready_because_a_frame_gets_through(start) -> None:
     daemon = start()
-    url = url_of(daemon)
+    url = daemon.url()
     daemon.ready()
     assert get(f"{url}/readyz") == (200, "ok\n")
     with Client(daemon.door) as client:
@@ -87,7 +83,7 @@ def test_a_warm_daemon_is_ready_because_a_frame_gets_through(start) -> None:
 
 def test_what_becomes_of_frames_is_counted(start) -> None:
     daemon = start()
-    url = url_of(daemon)
+    url = daemon.url()
     daemon.ready()
     with Client(daemon.door) as client:
         for _ in range(3):
@@ -110,7 +106,7 @@ def test_prometheus_own_tool_has_nothing_to_say_of_the_running_daemon(start) -> 
     if not shutil.which("promtool"):
         pytest.skip("needs promtool: apt-get install prometheus")
     daemon = start(DaemonProcess, "--demo")
-    url = url_of(daemon)
+    url = daemon.url()
     daemon.wait_for("source demo: ok")
     text = get(f"{url}/metrics")[1]
     assert 'incv3d_camera_state{camera="demo",state="ok"} 1.0' in text
@@ -122,7 +118,7 @@ def test_prometheus_own_tool_has_nothing_to_say_of_the_running_daemon(start) -> 
 
 def test_a_daemon_whose_session_hangs_is_alive_and_not_ready(start) -> None:
     daemon = start(ScriptedDaemon)
-    url = url_of(daemon)
+    url = daemon.url()
     daemon.ready()
     assert get(f"{url}/readyz") == (200, "ok\n")
     with Client(daemon.door, timeout_s=0.2) as client, pytest.raises(Exception, match="no answer"):
@@ -139,7 +135,7 @@ def test_a_daemon_whose_session_hangs_is_alive_and_not_ready(start) -> None:
 
 def test_a_daemon_that_was_stopped_for_a_while_goes_on(start) -> None:
     daemon = start()
-    url = url_of(daemon)
+    url = daemon.url()
     daemon.ready()
     daemon.signal(signal.SIGSTOP)
     daemon.signal(signal.SIGCONT)
@@ -149,7 +145,7 @@ def test_a_daemon_that_was_stopped_for_a_while_goes_on(start) -> None:
 
 def test_stopping_does_not_wait_for_a_reader_that_is_slow(start) -> None:
     daemon = start()
-    url = url_of(daemon)
+    url = daemon.url()
     daemon.ready()
     host, port = url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as idle:
@@ -159,7 +155,7 @@ def test_stopping_does_not_wait_for_a_reader_that_is_slow(start) -> None:
 
 
 def test_an_address_in_use_ends_it_with_one_line(start, state: Path, tmp_path: Path) -> None:
-    url = url_of(start())
+    url = start().url()
     config = tmp_path / "second.yaml"
     config.write_text(f"http: {{bind: '{url.removeprefix('http://')}'}}\n")
     (tmp_path / "second").mkdir()

@@ -30,11 +30,6 @@ def start(state: Path, tmp_path: Path) -> Iterator[Callable[..., DaemonProcess]]
         process.kill()
 
 
-def url_of(daemon: DaemonProcess) -> str:
-    """Where the daemon serves its page."""
-    return daemon.wait_for("health and metrics at").split()[-1]
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     program = shutil.which("chromium") or shutil.which("google-chrome")

@@ -18,7 +18,6 @@ from PIL import Image
 from incv3d.client import Client
 from incv3d.page.broadcast import MOST_VIEWERS
 from incv3d.sources.images import demo_folder
-from page.conftest import url_of
 from processes import PATIENCE_S, DaemonProcess
 from sse import Viewer
 
@@ -45,7 +44,7 @@ def demo(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
         json.dumps({"http": {"bind": "127.0.0.1:0"}, "source": {"regions": regions}, "events": events})
     )
     daemon = DaemonProcess(state, folder, "--config", str(config), "--demo")
-    url = url_of(daemon)
+    url = daemon.url()
     daemon.ready()
     yield url
     assert daemon.stop() == 0
@@ -157,7 +156,7 @@ def test_so_many_viewers_and_no_more(demo: str) -> None:
 
 def test_a_daemon_that_stops_ends_the_stream_and_does_not_wait_for_its_viewers(start) -> None:
     daemon = start("--demo")
-    url = url_of(daemon)
+    url = daemon.url()
     daemon.ready()
     with closing(Viewer(url)) as viewer:
         viewer.next("result")
@@ -169,7 +168,7 @@ def test_a_daemon_that_stops_ends_the_stream_and_does_not_wait_for_its_viewers(s
 
 def test_a_viewer_that_reads_nothing_costs_the_daemon_nothing_but_a_connection(start) -> None:
     daemon = start()
-    url = url_of(daemon)
+    url = daemon.url()
     daemon.ready()
     with closing(Viewer(url)) as asleep, closing(Viewer(url)) as awake, Client(daemon.door) as client:
         asleep.next("hello")
@@ -180,7 +179,7 @@ def test_a_viewer_that_reads_nothing_costs_the_daemon_nothing_but_a_connection(s
 
 def test_a_picture_that_others_sent_is_shown_too(start) -> None:
     daemon = start()
-    url = url_of(daemon)
+    url = daemon.url()
     daemon.ready()
     with closing(Viewer(url)) as viewer, Client(daemon.door) as client:
         client.classify(CAT.read_bytes())
@@ -191,7 +190,7 @@ def test_a_picture_that_others_sent_is_shown_too(start) -> None:
 
 def test_without_the_page_there_are_health_and_metrics_alone(start) -> None:
     daemon = start(http={"bind": "127.0.0.1:0", "page": False})
-    url = url_of(daemon)
+    url = daemon.url()
     for path in ("", "live", "page/page.js", "login", "picture/zmq"):
         assert get(f"{url}/{path}")[0] == 404
     assert get(f"{url}/healthz")[0] == 200
@@ -199,5 +198,5 @@ def test_without_the_page_there_are_health_and_metrics_alone(start) -> None:
 
 def test_a_page_on_which_nothing_is_watched_says_so(start) -> None:
     daemon = start("--demo")
-    with closing(Viewer(url_of(daemon))) as viewer:
+    with closing(Viewer(daemon.url())) as viewer:
         assert viewer.next("hello")["events_wanted"] is False

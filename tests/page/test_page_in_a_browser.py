@@ -14,7 +14,6 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from incv3d.sources.images import demo_folder
-from page.conftest import url_of
 from processes import PATIENCE_S, DaemonProcess
 
 PATIENCE_MS = 60_000
@@ -75,7 +74,7 @@ def demo(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
     config = folder / "incv3d.yaml"
     config.write_text(json.dumps({"http": {"bind": "127.0.0.1:0"}, "events": EVENTS}))
     daemon = DaemonProcess(state, folder, "--config", str(config), "--demo")
-    url = url_of(daemon)
+    url = daemon.url()
     daemon.ready()
     yield url
     assert daemon.stop() == 0
@@ -189,7 +188,7 @@ def test_what_is_no_picture_is_said_to_be_none(demo: str, look, tmp_path: Path) 
 
 def test_regions_are_drawn_and_can_be_chosen(start, look) -> None:
     daemon = start("--demo", source={"regions": {"left": [0, 0, 0.5, 1], "right": [0.5, 0, 0.5, 1]}})
-    seen = look(url_of(daemon))
+    seen = look(daemon.url())
     expect(seen["sources"].locator("button")).to_have_count(2)
     expect(seen["region"]).to_be_visible()
     picture, left = seen["picture"].bounding_box(), seen["region"].bounding_box()
@@ -203,7 +202,7 @@ def test_regions_are_drawn_and_can_be_chosen(start, look) -> None:
 
 def test_it_says_that_the_daemon_is_away_and_goes_on_when_it_is_back(start, look, tmp_path: Path) -> None:
     daemon = start("--demo")
-    url = url_of(daemon)
+    url = daemon.url()
     seen = look(url)
     expect(seen["picture"]).to_be_visible()
     assert daemon.stop() == 0
@@ -218,7 +217,7 @@ def test_it_says_that_the_daemon_is_away_and_goes_on_when_it_is_back(start, look
 
 def test_a_daemon_that_comes_back_without_its_camera_shows_no_picture_of_before(start, look) -> None:
     daemon = start("--demo")
-    url = url_of(daemon)
+    url = daemon.url()
     seen = look(url)
     expect(seen["picture"]).to_be_visible()
     assert daemon.stop() == 0
@@ -241,7 +240,7 @@ def test_a_page_that_nobody_looks_at_is_told_nothing(demo: str, look, browser: B
 
 
 def test_a_daemon_without_a_camera_says_what_it_waits_for(start, look) -> None:
-    seen = look(url_of(start()))
+    seen = look(start().url())
     expect(seen["waiting"]).to_contain_text("There is no camera; frames come over ZeroMQ, MQTT or HTTP.")
     expect(seen["quiet"]).to_contain_text("No label is watched")
     seen["file"].set_input_files(CAT)
@@ -250,7 +249,7 @@ def test_a_daemon_without_a_camera_says_what_it_waits_for(start, look) -> None:
 
 def test_a_camera_that_is_absent_is_named(start, look, tmp_path: Path) -> None:
     daemon = start(source={"type": "v4l2", "path": "/dev/video99", "name": "gate"})
-    seen = look(url_of(daemon))
+    seen = look(daemon.url())
     expect(seen["waiting"]).to_contain_text("the source gate is absent")
     expect(seen["tiles"]).to_contain_text("absent")
     expect(seen["tiles"].locator("dd.warn").first).to_contain_text("absent")
@@ -260,7 +259,7 @@ def test_a_reload_takes_away_what_another_source_saw_and_nothing_else(start, loo
     both = {"left": [0, 0, 0.5, 1], "right": [0.5, 0, 0.5, 1]}
     source = {"type": "images", "path": str(demo_folder()), "name": "demo"}
     daemon = start(source=source | {"regions": both})
-    url = url_of(daemon)
+    url = daemon.url()
     daemon.ready()
     seen = look(url)
     expect(seen["sources"].locator("button")).to_have_count(2)

@@ -22,6 +22,7 @@ from processes import environment  # noqa: E402 - a script finds the modules of 
 PICTURE = CHECKOUT / "daemon/incv3d/sources/demo/cat.jpg"
 TOOLS = {
     "mmdebstrap": "mmdebstrap",
+    "arch-test": "arch-test",
     "qemu-aarch64-static": "qemu-user-static",
     "update-binfmts": "binfmt-support",
 }
