@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,7 +64,7 @@ def add(client: str, config_path: str | None, out: str | None, public: str | Non
 @config_option
 def list_clients(config_path: str | None) -> None:
     """List the clients that may connect, with their public keys."""
-    from datetime import datetime
+    from datetime import UTC, datetime
 
     from rich.table import Table
 
