@@ -74,6 +74,10 @@ def test_sections_whose_keys_are_all_commented_out_mean_their_defaults(tmp_path)
         ("latency: {interval_s: .nan}\n", r":1: latency\.interval_s: "),
         ("intake: 5\n", r":1: intake: expected `object`, got `int`"),
         ("intake:\n  bind: nonsense\n", r":2: intake\.bind: `nonsense` is not like tcp://"),
+        (
+            "session:\n  cache_filters: maybe\n",
+            r":2: session\.cache_filters: invalid enum value 'maybe'; possible are true, false, auto",
+        ),
         ("intake:\n  bind: tcp://127.0.0.1\n", r":2: intake\.bind: `tcp://127.0.0.1` is not like"),
         (
             "intake: {bind: 'tcp://127.0.0.1:5556'}\n",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 import yaml
@@ -195,8 +195,18 @@ def _explain(message: str, path: Path | None, lines: Mapping[str, int], origins:
 
 def _choices(key: str) -> tuple[str, ...]:
     section, name = key.split(".")
-    choices: tuple[str, ...] = get_args(get_type_hints(get_type_hints(Config)[section])[name])
-    return choices
+    return tuple(_words(get_type_hints(get_type_hints(Config)[section])[name]))
+
+
+def _words(kind: Any) -> Iterator[str]:
+    """What may be written for a key of this type, one word or several."""
+    if kind is bool:
+        yield from ("true", "false")
+    elif get_origin(kind) is Literal:
+        yield from get_args(kind)
+    else:
+        for each in get_args(kind):
+            yield from _words(each)
 
 
 def _ancestors(key: str) -> list[str]:
