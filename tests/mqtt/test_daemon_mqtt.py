@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from paho.mqtt import publish
 
 from brokers import until
 from doubles import jpeg
@@ -165,10 +166,7 @@ def test_what_is_no_command_is_said_and_does_nothing(broker, listen, start_daemo
 
 
 def test_a_retained_command_of_yesterday_is_not_obeyed(broker, start_daemon) -> None:
-    subprocess.run(
-        ["mosquitto_pub", "-p", str(broker.port), "-r", "-q", "1", "-t", "incv3d/pi/command", "-m", "pause"],
-        check=True,
-    )
+    publish.single("incv3d/pi/command", "pause", 1, True, "127.0.0.1", broker.port)
     daemon = start_daemon(broker)
     ready_to_listen(daemon)
     assert facts(daemon)["paused"] is False

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from paho.mqtt import publish
 
 from brokers import until
 from doubles import jpeg
@@ -170,7 +171,7 @@ def test_the_answer_of_a_frame_whose_connection_broke_arrives(broker, listen, st
     listener.publish("incv3d/frames/door", jpeg(), ResponseTopic="answers/me", CorrelationData=b"7")
     until(lambda: frames(daemon)["held"] == 1, "it is not taken")
     # Another client of its name throws it out.
-    subprocess.run(["mosquitto_pub", "-p", str(broker.port), "-i", "incv3d-pi", "-t", "x", "-n"], check=True)
+    publish.single("x", hostname="127.0.0.1", port=broker.port, client_id="incv3d-pi")
     daemon.wait_for("the connection was lost")
     assert listener.next("answers/me").properties.CorrelationData == b"7"
 
