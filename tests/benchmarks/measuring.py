@@ -21,17 +21,13 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from incv3d.config import Config
+from incv3d.classifier import Ranking
+from incv3d.config import Config, ModelSection
 from incv3d.frames import Frame
-from incv3d.loading import input_spec, open_store, spec_of
-from incv3d.models.labels import Labels, read_labels
-from incv3d.models.preparation import ensure_prepared
-from incv3d.models.resolve import resolve
+from incv3d.loading import find_model, input_spec, load_model, open_store
 from incv3d.paths import state_directory
 from incv3d.preprocess import InputSpec, Preprocessor
-from incv3d.sessions import open_session
 from incv3d.sessions.base import Session
-from incv3d.sessions.warmup import warm_up
 from incv3d.sources.images import demo_folder, find_pictures
 from processes import DaemonProcess, environment
 
@@ -44,7 +40,7 @@ class Opened:
 
     session: Session
     spec: InputSpec
-    labels: Labels
+    labels: Ranking
 
     @property
     def preprocessor(self) -> Preprocessor:
@@ -54,12 +50,11 @@ class Opened:
 
 def open_model(name: str) -> Opened:
     """The Session that the daemon would open, in this process."""
-    store = open_store(Config(), state_directory(os.environ))
-    model = resolve(name, store, lambda line: None).model
-    spec = spec_of(Config(), model)
-    session = open_session(spec, ensure_prepared(model, store, lambda line: None))
-    warm_up(session, spec.input_shape, WARMUP_RUNS)
-    return Opened(session, input_spec(model.entry), read_labels(model.labels, model.entry.outputs))
+    config = Config(model=ModelSection(name=name))
+    store = open_store(config, state_directory(os.environ))
+    model = find_model(config, store, lambda line: None).model
+    loaded = load_model(config, model, store, WARMUP_RUNS, lambda line: None)
+    return Opened(loaded.classifier.session, input_spec(model.entry), loaded.classifier.labels)
 
 
 def jpegs(width: int = 640, height: int = 480) -> list[bytes]:

@@ -92,8 +92,7 @@ def bench(
     from incv3d.bench.engines import OURS, THEIRS, choose
     from incv3d.bench.pictures import choose_picture
     from incv3d.config import load_config
-    from incv3d.loading import caches_filters
-    from incv3d.machine import memory_limit_mb
+    from incv3d.loading import spec_of
 
     engines: list[Engine] = choose(engine_names, OURS, "--engines")
     if peer_names:
@@ -118,7 +117,7 @@ def bench(
         picture=picture,
         engines=engines,
         threads=config.session.threads,
-        cache_filters=caches_filters(config.session.cache_filters, memory_limit_mb()),
+        cache_filters=spec_of(config, model).cache_filters,
         warmup_runs=warmup_runs,
         num_runs=num_runs,
     )

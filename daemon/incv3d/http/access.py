@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import logging
-import stat
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,8 +13,8 @@ from aiohttp.typedefs import Handler, Middleware
 from incv3d.config.schema import is_loopback
 from incv3d.http.errors import HttpError
 from incv3d.http.login import LOGIN, has_pass, is_open
+from incv3d.secretfile import read_secret
 
-LOG = logging.getLogger(__name__)
 SHORTEST_TOKEN = 16
 LARGEST_TOKEN_FILE = 4096
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
@@ -31,11 +29,7 @@ def read_token(path: Path) -> str:
     :raises HttpError: the file cannot be read, or what is in it is no token.
     """
     try:
-        mode = path.stat().st_mode
-        text = ""
-        if stat.S_ISREG(mode):  # to read a pipe would wait for whoever writes
-            with path.open("rb") as file:
-                text = file.read(LARGEST_TOKEN_FILE).decode("ascii").strip()
+        text = read_secret(path, "http.token_file", LARGEST_TOKEN_FILE).decode("ascii").strip()
     except OSError as error:
         raise HttpError(f"http.token_file: {path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -45,8 +39,6 @@ def read_token(path: Path) -> str:
             f"http.token_file: {path}: must hold one word of {SHORTEST_TOKEN} characters or more: "
             f"openssl rand -hex 32 > {path}"
         )
-    if mode & stat.S_IROTH:
-        LOG.warning("http.token_file: everybody on this machine can read %s (chmod o-r)", path)
     return text
 
 

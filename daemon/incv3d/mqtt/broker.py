@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import ssl
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from incv3d.config import MqttSection
 from incv3d.mqtt.errors import MqttError
+from incv3d.secretfile import read_secret
 
-LOG = logging.getLogger(__name__)
 PASSWORD = "INCV3D_MQTT_PASSWORD"
 """The variable that goes over the file."""
 LONGEST_PASSWORD = 65_535
+LARGEST_PASSWORD_FILE = LONGEST_PASSWORD + 3
+"""With the end of its line; one byte more is enough to know that it is too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,7 @@ def _password(section: MqttSection) -> str:
         return ""
     path = Path(section.password_file)
     try:
-        mode = path.stat().st_mode
-        text = path.read_text("utf-8") if stat.S_ISREG(mode) else ""
+        text = read_secret(path, "mqtt.password_file", LARGEST_PASSWORD_FILE).decode("utf-8")
     except OSError as error:
         raise MqttError(f"mqtt.password_file: {path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -95,6 +94,4 @@ def _password(section: MqttSection) -> str:
     password = text.removesuffix("\n").removesuffix("\r")
     if not password or "\n" in password or len(password.encode()) > LONGEST_PASSWORD:
         raise MqttError(f"mqtt.password_file: {path}: must hold one line, the password alone")
-    if mode & stat.S_IROTH:
-        LOG.warning("mqtt.password_file: everybody on this machine can read %s (chmod o-r)", path)
     return password

@@ -60,7 +60,7 @@ class TensorFlowSession:
         # The first run makes executors and compiles kernels: loading rather than running.
         self._pixels[:] = 0
         self.run(self._pixels)
-        if cache_filters:  # most of the file has been read for good
+        if cache_filters:  # with oneDNN most of the file has been read for good
             forget_untouched(prepared.weights.resolve())
         self._facts = SessionFacts(
             engine="tensorflow",

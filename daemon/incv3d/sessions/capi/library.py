@@ -90,10 +90,10 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
 }  # fmt: skip
 
 QUICK = frozenset((
-    "TF_NewStatus", "TF_DeleteStatus", "TF_GetCode", "TF_Message", "TF_NewTensor", "TF_TensorType",
-    "TF_NumDims", "TF_Dim", "TF_TensorByteSize", "TF_TensorData",
+    "TF_NewStatus", "TF_DeleteStatus", "TF_GetCode", "TF_Message", "TF_TensorType", "TF_NumDims", "TF_Dim",
+    "TF_TensorByteSize", "TF_TensorData",
 ))  # fmt: skip
-"""Called for every run, done within a microsecond, and never waiting: the interpreter's lock is kept for
+"""Called for every run, and done at once whatever the size of a tensor: the interpreter's lock is kept for
 them. Given up for each, it is often with the thread that decodes when it is wanted back."""
 
 
