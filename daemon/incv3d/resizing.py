@@ -115,17 +115,22 @@ def resize_bilinear(picture: Picture, height: int, width: int) -> Float:
     # Gathered as bytes: of items of three NumPy copies each by a call.
     left, right = (_spread(columns, channels) for columns in (left, right))
     across = np.repeat(across, channels)
-
-    def sample(rows: npt.NDArray[np.intp]) -> Float:
-        taken = picture[rows].reshape(len(rows), -1)
-        low, high = (taken.take(columns, axis=1).astype(np.float32) for columns in (left, right))
-        return _lerp(low, high, across)
-
+    rows, upper, lower = _each_once(top, bottom, picture.shape[0])
+    blocks = [slice(start, start + BLOCK_ROWS) for start in range(0, height, BLOCK_ROWS)]
+    most = max(BLOCK_ROWS, *(lower[block][-1] + 1 - upper[block][0] for block in blocks))
+    low, high = (np.empty((most, width * channels), np.float32) for _ in range(2))
     resized = np.empty((height, width * channels), np.float32)
-    for start in range(0, height, BLOCK_ROWS):
-        block = slice(start, start + BLOCK_ROWS)
-        upper, lower = np.split(sample(np.concatenate((top[block], bottom[block]))), 2)
-        resized[block] = _lerp(upper, lower, down[block, np.newaxis])
+    for block in blocks:
+        first, end = upper[block][0], lower[block][-1] + 1
+        taken = picture[rows[first:end]].reshape(end - first, -1)
+        at_left, at_right = low[: end - first], high[: end - first]
+        np.copyto(at_left, taken.take(left, axis=1, mode="clip"))
+        np.copyto(at_right, taken.take(right, axis=1, mode="clip"))
+        sampled = _lerp(at_left, at_right, across)
+        above, below = resized[block], high[: len(upper[block])]
+        sampled.take(upper[block] - first, axis=0, out=above, mode="clip")
+        sampled.take(lower[block] - first, axis=0, out=below, mode="clip")
+        _lerp(above, below, down[block, np.newaxis])
     return resized.reshape(height, width, channels)
 
 
@@ -174,6 +179,16 @@ def _sampling(
     at = np.arange(target, dtype=np.float32) * np.float32(source / target)
     low = at.astype(np.intp)
     return low, np.minimum(low + 1, source - 1), at - low.astype(np.float32)
+
+
+def _each_once(
+    top: npt.NDArray[np.intp], bottom: npt.NDArray[np.intp], source: int
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """The rows that are sampled, and where among them those of `top` and those of `bottom` are."""
+    is_sampled = np.zeros(source, np.bool_)
+    is_sampled[top] = is_sampled[bottom] = True
+    places = np.cumsum(is_sampled) - 1
+    return np.flatnonzero(is_sampled), places[top], places[bottom]
 
 
 def _spread(pixels: npt.NDArray[np.intp], channels: int) -> npt.NDArray[np.intp]:
