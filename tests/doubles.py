@@ -21,34 +21,59 @@ class ScriptedSession:
 
     :param held: True: each run waits for :meth:`release`; False: it returns at once.
     :param script: called before each run with its number, from 1; may raise.
+    :param reentrant: whether several threads may run it at once.
     """
 
-    def __init__(self, held: bool = False, script: Callable[[int], None] = lambda number: None) -> None:
+    def __init__(
+        self,
+        held: bool = False,
+        script: Callable[[int], None] = lambda number: None,
+        reentrant: bool = False,
+    ) -> None:
         self.runs = 0
+        self.under_way = 0
+        """Runs that have begun and not ended."""
         self.closed = False
         self.running = threading.Event()
+        self._changed = threading.Condition()
         self._held = held
+        self._reentrant = reentrant
         self._script = script
         self._permits = threading.Semaphore(0)
 
     @property
     def facts(self) -> SessionFacts:
-        return SessionFacts("scripted", "double", "1", 1, 0.0, 0.0)
+        return SessionFacts("scripted", "double", "1", 1, 0.0, 0.0, reentrant=self._reentrant)
+
+    def wait_until_under_way(self, runs: int, timeout_s: float = 10) -> bool:
+        """Whether so many runs are under way before the time is up."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.under_way == runs, timeout_s)
 
     def release(self, runs: int = 1) -> None:
         """Let so many runs end."""
         self._permits.release(runs)
 
     def run(self, pixels: Pixels) -> Scores:
-        self.runs += 1
+        with self._changed:
+            self.runs += 1
+            number = self.runs
+            self.under_way += 1
+            self._changed.notify_all()
         self.running.set()
-        if self._held:
-            assert self._permits.acquire(timeout=20), "nobody released the run"
-        self.running.clear()
-        self._script(self.runs)
+        try:
+            if self._held:
+                assert self._permits.acquire(timeout=20), "nobody released the run"
+            self.running.clear()
+            self._script(number)
+        finally:
+            with self._changed:
+                self.under_way -= 1
+                self._changed.notify_all()
         return np.array([0.25, 0.75], np.float32)
 
     def close(self) -> None:
+        assert not self.under_way, "closed while it runs: a real one would take the process along"
         self.closed = True
 
 

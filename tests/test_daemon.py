@@ -7,6 +7,7 @@ import json
 import re
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import zmq
 from PIL import Image
 
 from incv3d.client import Client, NoAnswer, Refused
-from incv3d.sources.images import demo_folder
+from incv3d.sources.images import demo_folder, find_pictures
 from processes import PATIENCE_S, DaemonProcess
 
 KEYS = (
@@ -71,6 +72,20 @@ def test_three_lines_of_pyzmq_get_a_label(daemon: DaemonProcess) -> None:
     assert answer["model"] == "efficientnet-lite0" and answer["engine"] == "tensorflow"
 
 
+def test_pictures_that_are_sent_at_once_get_each_their_own_labels(daemon: DaemonProcess) -> None:
+    def classify(path: Path) -> dict[int, float]:
+        with Client(daemon.door) as client:
+            answer = client.classify(path)
+        assert answer.predictions
+        return {each.index: each.score for each in answer.predictions}
+
+    pictures = find_pictures(str(demo_folder()))
+    alone = [classify(path) for path in pictures]
+    with ThreadPoolExecutor(4) as pool:
+        for number, scores in enumerate(pool.map(classify, pictures * 5)):
+            assert scores == pytest.approx(alone[number % len(pictures)], abs=1e-6)
+
+
 def test_the_client_gets_typed_answers_and_refusals(daemon: DaemonProcess) -> None:
     with Client(daemon.door) as client:
         answer = client.classify(CAT, top_k=3)
@@ -80,7 +95,7 @@ def test_the_client_gets_typed_answers_and_refusals(daemon: DaemonProcess) -> No
             client.classify(CAT.read_bytes()[:3000])
         assert client.ask("ping")["state"] == "ready"
         info = client.ask("info")
-        assert info["session"]["version"].startswith("2.")
+        assert info["session"]["version"].startswith("2.") and info["session"]["runs_at_once"] == 2
         assert set(info["versions"]) == {"incv3d", "python", "numpy", "pyzmq", "zmq", "tensorflow"}
         stats = client.ask("stats")
         assert stats["outcomes"]["ok"] >= 1 and stats["outcomes"]["bad_image"] >= 1

@@ -73,7 +73,8 @@ def test_a_tflite_model_is_served_by_litert(small: Path, tmp_path: Path) -> None
             assert sum(each.score for each in answer.predictions) == pytest.approx(1, abs=1e-4)
             with pytest.raises(Refused, match="bad_image"):
                 client.classify(CAT.read_bytes()[:3000])
-            assert client.ask("info")["session"]["engine"] == "litert"
+            session = client.ask("info")["session"]
+            assert (session["engine"], session["runs_at_once"]) == ("litert", 1)
         assert process.stop() == 0
         assert "engine=litert" in process.log.read_text()
         assert not any("XNNPACK" in line for line in process.said), process.said

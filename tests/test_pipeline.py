@@ -63,10 +63,11 @@ class Line:
     drained: threading.Event = field(default_factory=threading.Event)
     skipped: queue.Queue[None] = field(default_factory=queue.Queue)
     changes: ChangeTest | None = None
+    overlap: bool = True
     now: float = 0.0
 
     def start(self) -> Line:
-        classifier = Classifier(self.decoder, self.session, TwoLabels(), top_k=2)
+        classifier = Classifier(self.decoder, self.session, TwoLabels(), top_k=2, overlap=self.overlap)
         self.pipeline = Pipeline(
             self.mailbox,
             lambda: classifier,
@@ -107,8 +108,10 @@ def line() -> Iterator[Callable[..., Line]]:
         held: bool = False,
         script: Callable[[int], None] = lambda number: None,
         changes: ChangeTest | None = None,
+        reentrant: bool = False,
+        overlap: bool = True,
     ) -> Line:
-        lines.append(Line(ScriptedSession(held, script), changes=changes))
+        lines.append(Line(ScriptedSession(held, script, reentrant), changes=changes, overlap=overlap))
         return lines[-1].start()
 
     yield make
@@ -207,8 +210,7 @@ def test_a_session_that_keeps_failing_is_reported_once_all_have_their_answer(lin
         works.send(str(number))
         assert works.next().refusal is Refusal.INTERNAL
     thread, error = works.deaths.get(timeout=SOON_S)
-    assert thread == "session" and f"failed {FAILURES_IN_A_ROW} times in a row" in str(error)
-    assert works.session.closed
+    assert thread.startswith("session") and f"failed {FAILURES_IN_A_ROW} times in a row" in str(error)
 
 
 def test_a_thread_that_ends_in_any_way_reports_its_death(line) -> None:
@@ -224,13 +226,13 @@ def test_a_thread_that_ends_in_any_way_reports_its_death(line) -> None:
 
 def test_what_each_thread_is_at_can_be_seen_from_outside(line) -> None:
     works = line(held=True)
-    running, decoding, decoding_large = works.pipeline.works
+    running, running_beside, decoding, decoding_large = works.pipeline.works
     works.send("runs")
     works.send("large")
     assert works.session.running.wait(SOON_S)
     while not decoding_large.busy:
         threading.Event().wait(0.001)
-    assert running.busy and not decoding.busy
+    assert running.busy != running_beside.busy and not decoding.busy
     works.decoder.let_go.release()
     works.session.release(2)
     assert {works.next().id, works.next().id} == {"runs", "large"}
@@ -363,3 +365,104 @@ def test_frames_that_come_while_sessions_are_replaced_are_all_classified(line) -
         works.replace()
     assert all(works.next().ok for _ in range(50))
     assert not works.deaths.qsize()
+
+
+def test_a_request_is_run_beside_another_one(line) -> None:
+    works = line(held=True, reentrant=True)
+    for name in "abcd":
+        works.send(name)
+    assert works.session.wait_until_under_way(2)
+    assert not works.session.wait_until_under_way(3, timeout_s=0.05)
+    works.session.release(4)
+    assert sorted(str(works.next().id) for _ in range(4)) == list("abcd")
+
+
+@pytest.mark.parametrize(("reentrant", "overlap"), [(False, True), (True, False)])
+def test_requests_are_run_one_after_the_other_where_that_has_to_be(line, reentrant, overlap) -> None:
+    works = line(held=True, reentrant=reentrant, overlap=overlap)
+    works.send("a")
+    works.send("b")
+    assert works.session.wait_until_under_way(1)
+    assert not works.session.wait_until_under_way(2, timeout_s=0.05)
+    works.session.release(2)
+    assert [works.next().id, works.next().id] == ["a", "b"]
+
+
+def test_a_cameras_frame_has_the_session_for_itself(line) -> None:
+    works = line(held=True, reentrant=True)
+    works.show(50)
+    assert works.session.wait_until_under_way(1)
+    works.send("later")
+    works.send("later still")
+    assert not works.session.wait_until_under_way(2, timeout_s=0.05)
+    works.session.release()
+    assert works.next().id == 50
+    assert works.session.wait_until_under_way(2)
+    works.show(51)
+    works.session.release(3)
+    assert {works.next().id for _ in range(3)} == {"later", "later still", 51}
+
+
+def test_a_request_that_failed_and_one_beside_it_have_each_their_own_answer(line) -> None:
+    def fail_first(number: int) -> None:
+        if number == 1:
+            raise SessionError("once")
+
+    works = line(held=True, script=fail_first, reentrant=True)
+    works.send("a")
+    works.send("b")
+    assert works.session.wait_until_under_way(2)
+    works.session.release(2)
+    results = {result.id: result.refusal for result in (works.next(), works.next())}
+    assert list(results.values()).count(Refusal.INTERNAL) == 1 and results.keys() == {"a", "b"}
+
+
+def test_closing_waits_for_both_runs_before_the_session_is_closed(line) -> None:
+    works = line(held=True, reentrant=True)
+    works.send("a")
+    works.send("b")
+    assert works.session.wait_until_under_way(2)
+    works.mailbox.close()
+    works.session.release()
+    works.next()
+    assert not works.drained.is_set() and not works.session.closed
+    works.session.release()
+    works.next()
+    assert works.drained.wait(SOON_S) and works.session.closed and works.deaths.empty()
+
+
+def test_a_session_that_is_replaced_during_two_runs_is_closed_after_the_second(line) -> None:
+    works = line(held=True, reentrant=True)
+    works.send("a")
+    works.send("b")
+    assert works.session.wait_until_under_way(2)
+    new = works.replace()
+    works.session.release()
+    works.next()
+    assert not works.session.closed
+    works.session.release()
+    works.next()
+    works.send("c")
+    assert works.next().id == "c" and (works.session.runs, new.runs) == (2, 1)
+    works.mailbox.close()
+    assert works.drained.wait(SOON_S) and works.session.closed and works.deaths.empty()
+
+
+def test_a_session_that_breaks_is_not_closed_under_a_run_that_still_lasts(line) -> None:
+    may_end = threading.Event()
+
+    def break_down(number: int) -> None:
+        if number > 1:
+            raise SessionError("broken")
+        assert may_end.wait(SOON_S)
+
+    works = line(script=break_down, reentrant=True)
+    works.send("lasts")
+    assert works.session.wait_until_under_way(1)
+    for number in range(FAILURES_IN_A_ROW):
+        works.send(str(number))
+        assert works.next().refusal is Refusal.INTERNAL
+    may_end.set()
+    assert works.next().id == "lasts"
+    thread, error = works.deaths.get(timeout=SOON_S)
+    assert thread.startswith("session") and isinstance(error, SessionError)

@@ -26,16 +26,17 @@ class Denial:
 class Admission:
     """Puts frames in line.
 
-    :param run_ms: how long a run takes at the moment, if that is known; for those told to come again.
+    :param pace_ms: how long it takes from one result to the next, if that is known; for those told to come
+        again.
     :param deliver: takes the results of frames that were let go, because nobody wants them any more, to make
         room for another.
     """
 
     def __init__(
-        self, mailbox: Mailbox, run_ms: Callable[[], float | None], deliver: Callable[[Result], None]
+        self, mailbox: Mailbox, pace_ms: Callable[[], float | None], deliver: Callable[[Result], None]
     ) -> None:
         self._mailbox = mailbox
-        self._run_ms = run_ms
+        self._pace_ms = pace_ms
         self._deliver = deliver
 
     def admit(self, frame: Frame) -> Denial | None:
@@ -51,8 +52,8 @@ class Admission:
 
     def busy(self, waiting: int) -> Denial:
         """That a frame finds so many waiting that there is no room for it."""
-        run_ms = self._run_ms()
-        retry_ms = RETRY_MS if run_ms is None else math.ceil(run_ms * max(1, waiting))
+        pace_ms = self._pace_ms()
+        retry_ms = RETRY_MS if pace_ms is None else math.ceil(pace_ms * max(1, waiting))
         return Denial(Refusal.BUSY, f"{waiting} frames wait already; send it again later", retry_ms)
 
     def _purge(self, now: float) -> bool:

@@ -13,6 +13,10 @@ from incv3d.frames import Frame, Prediction, Result, Timings
 from incv3d.preprocess import Preprocessor
 from incv3d.sessions.base import Feed, Picture, Scores, Session
 
+RUNS_AT_ONCE = 2
+"""Runs that may be under way in one Session. On two cores 1.13 times as many of Inception-v3 end in a second
+as one after the other, and 1.7 times as many of EfficientNet-Lite0; with a third, 2 to 5 % more."""
+
 
 class Ranking(Protocol):
     """What the scores are of; :class:`incv3d.models.labels.Labels` is."""
@@ -41,6 +45,7 @@ class Classifier:
 
     :param top_k: how many predictions a result has when its frame does not say.
     :param logits: whether the network gives logits, which become probabilities by a softmax.
+    :param overlap: whether one run may begin before another has ended, if the Session bears it.
     """
 
     def __init__(
@@ -50,10 +55,13 @@ class Classifier:
         labels: Ranking,
         top_k: int,
         logits: bool = False,
+        overlap: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.session = session
         self.labels = labels
+        self.runs_at_once = RUNS_AT_ONCE if overlap and session.facts.reentrant else 1
+        """How many threads may :meth:`classify` at once."""
         self._preprocessor = preprocessor
         self._top_k = top_k
         self._logits = logits

@@ -103,7 +103,7 @@ class Daemon:
             keys,
             self._mailbox,
             self._delivery,
-            Questions(self._describe, self._identity, self._standing, self._run_ms),
+            Questions(self._describe, self._identity, self._standing, self._pace_ms),
             probe_picture,
             on_sent=self._watchdog.complete,
             on_pause=lambda wanted: self._events.put(Pause(wanted)),
@@ -359,12 +359,13 @@ class Daemon:
     def _identity(self) -> tuple[str, str]:
         return (self._loaded.model, self._loaded.facts.engine) if self._loaded else ("", "")
 
-    def _run_ms(self) -> float | None:
-        """How long a run takes at the moment."""
-        latest = self._latency.latest_run_ms()
-        if latest is None and self._loaded and self._loaded.warmup.runs_ms:
-            return self._loaded.warmup.runs_ms[-1]
-        return latest
+    def _pace_ms(self) -> float | None:
+        """How long it takes from one result to the next while frames wait."""
+        if self._loaded is None:
+            return None
+        if latest := self._latency.latest_run_ms():
+            return latest / self._loaded.classifier.runs_at_once
+        return self._loaded.warmup.runs_ms[-1] if self._loaded.warmup.runs_ms else None
 
     def _standing(self) -> Standing:
         sources = self._captures.status()

@@ -38,8 +38,8 @@ class Questions:
     """Model and engine; empty while the model is loaded."""
     stand: Callable[[], Standing]
     """How the daemon stands."""
-    run_ms: Callable[[], float | None]
-    """How long a run takes at the moment."""
+    pace_ms: Callable[[], float | None]
+    """How long it takes from one result to the next while frames wait, if that is known."""
 
 
 class Doors:
@@ -69,7 +69,7 @@ class Doors:
         on_death: Callable[[str, BaseException], None],
     ) -> None:
         describe, identity = questions.describe, questions.identity
-        admission = Admission(mailbox, questions.run_ms, delivery.deliver)
+        admission = Admission(mailbox, questions.pace_ms, delivery.deliver)
         answers = Answers(identity, lambda: len(mailbox))
         self._on_sent = on_sent
         self.intake = Intake(

@@ -162,7 +162,14 @@ def open_classifier(
     mode = preprocessing(config.session.preprocess, spec)
     preprocessor = Preprocessor(input_spec(model.entry), config.intake.max_pixels, mode)
     session = open_session(spec, prepared)
-    return Classifier(preprocessor, session, labels, config.model.top_k, model.entry.scores == "logits")
+    return Classifier(
+        preprocessor,
+        session,
+        labels,
+        config.model.top_k,
+        logits=model.entry.scores == "logits",
+        overlap=config.session.overlap_runs,
+    )
 
 
 def check_engine(asked: str, model: StoredModel) -> None:

@@ -1,4 +1,4 @@
-"""The worker threads: two decode the next frames while a third runs the Session on this one."""
+"""The worker threads: two decode the next frames while two others run the Session on these."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from incv3d.classifier import Classifier, Prepared
+from incv3d.classifier import RUNS_AT_ONCE, Classifier, Prepared
 from incv3d.frames import OWN, Frame, Refusal, Result
 from incv3d.mailbox import Mailbox
 from incv3d.motion import ChangeTest
 from incv3d.preprocess import PictureError
 from incv3d.sessions.base import BadFeed, SessionError
+from incv3d.turns import Turns
 from incv3d.watch import Work
 
 LOG = logging.getLogger(__name__)
@@ -32,6 +33,15 @@ class _Lane:
         self.place = threading.Lock()
 
 
+class _Runner:
+    """One thread that runs the Session."""
+
+    def __init__(self, name: str) -> None:
+        self.work = Work(name, "running the Session")
+        self.started: float | None = None
+        """When its run began, while there is one."""
+
+
 class _InForce:
     """A classifier, and the frames that still need it: decoded for one model, they are run by no other."""
 
@@ -46,10 +56,14 @@ class Pipeline:
 
     Ordinary frames and large ones are decoded by a thread each, and the Session takes what is ready first:
     a picture of 64 million pixels, which takes as long to decode as many runs, holds up nobody but the next
-    such picture. Three frames at most are out of the mailbox: one that runs, and for each decoder one that
-    is being decoded or waits decoded.
+    such picture. Few frames are out of the mailbox: those that run, and for each decoder one that is being
+    decoded or waits decoded.
 
-    :param load: opens and warms the Session; called in the thread that will run it, so that the main
+    A request is run beside another one, where the Session bears that: a run alone leaves cores idle while
+    its operations wait for each other. Both take longer, and more come through. A camera's frame has the
+    Session for itself: there, a frame that is young counts more than one more.
+
+    :param load: opens and warms the Session; called in a thread that will run it, so that the main
         thread stays free to answer signals meanwhile.
     :param deliver: takes every result; called from all threads.
     :param on_ready: told once, when `load` has returned.
@@ -81,11 +95,12 @@ class Pipeline:
         self._changes = changes
         self._on_skipped = on_skipped
         self._lanes = (_Lane("decode", large=False), _Lane("decode-large", large=True))
-        self._running = Work("session", "running the Session")
-        self._ready: queue.SimpleQueue[tuple[_Lane, tuple[_InForce, Prepared] | None]] = queue.SimpleQueue()
+        self._runners = [_Runner("session"), *(_Runner(f"session-{n}") for n in range(2, RUNS_AT_ONCE + 1))]
+        self._turns = Turns()
+        self._ready: queue.SimpleQueue[tuple[_Lane, _InForce, Prepared] | None] = queue.SimpleQueue()
+        self._lanes_left = len(self._lanes)
         self._in_force: _InForce | None = None
         self._swap = threading.Lock()
-        self._run_started: float | None = None
         self._run_s = self._decode_s = 0.0
         self.failures_in_a_row = 0
         """Runs that failed since the last good one."""
@@ -93,11 +108,11 @@ class Pipeline:
     @property
     def works(self) -> tuple[Work, ...]:
         """What each thread is at."""
-        return (self._running, *(lane.work for lane in self._lanes))
+        return (*(runner.work for runner in self._runners), *(lane.work for lane in self._lanes))
 
     def start(self) -> None:
         """Begin: load, warm, and serve the mailbox until it is closed."""
-        self._spawn(self._running.name, self._load_and_run)
+        self._spawn(self._runners[0].work.name, self._load_and_run)
 
     def replace(self, classifier: Classifier) -> None:
         """Let frames that are taken from now on go to `classifier`, which is warm.
@@ -130,47 +145,56 @@ class Pipeline:
         if unused:
             used.classifier.close()
 
-    def _spawn(self, name: str, work: Callable[[], None]) -> None:
+    def _spawn(self, name: str, work: Callable[[], None]) -> threading.Thread:
         def guarded() -> None:
             try:
                 work()
             except BaseException as error:  # noqa: BLE001 - a thread's last words: the daemon decides what follows
                 self._on_death(name, error)
 
-        threading.Thread(target=guarded, name=name, daemon=True).start()
+        thread = threading.Thread(target=guarded, name=name, daemon=True)
+        thread.start()
+        return thread
 
     def _load_and_run(self) -> None:
         self._in_force = _InForce(self._load())
         self._on_ready()
         for lane in self._lanes:
             self._spawn(lane.work.name, partial(self._decode_frames, lane))
+        first, *others = self._runners
+        threads = [self._spawn(each.work.name, partial(self._run_frames, each)) for each in others]
         try:
-            self._run_frames()
+            self._run_frames(first)
         finally:
+            # Closed while another thread is in it, it would take the process along.
+            self._end_runners()
+            for thread in threads:
+                thread.join()
             self._in_force.classifier.close()
         self._on_drained()
 
-    def _run_frames(self) -> None:
-        open_lanes = len(self._lanes)
-        while open_lanes:
-            lane, decoded = self._ready.get()
-            if decoded is None:
-                open_lanes -= 1
-                continue
-            in_force, prepared = decoded
-            lane.place.release()
-            with self._running:
-                if not self._has_expired(prepared.frame):
-                    self._deliver(self._timed_run(in_force.classifier, prepared))
+    def _run_frames(self, runner: _Runner) -> None:
+        while (decoded := self._ready.get()) is not None:
+            lane, in_force, prepared = decoded
+            runs_at_once = in_force.classifier.runs_at_once if prepared.frame.ticket is not None else 1
+            with self._turns.among(runs_at_once):
+                lane.place.release()
+                with runner.work:
+                    if not self._has_expired(prepared.frame):
+                        self._deliver(self._timed_run(runner, in_force.classifier, prepared))
             self._give_back(in_force)
             if self.failures_in_a_row >= FAILURES_IN_A_ROW:
                 raise SessionError(f"the Session failed {self.failures_in_a_row} times in a row")
 
-    def _timed_run(self, classifier: Classifier, prepared: Prepared) -> Result:
-        self._run_started = started = self._clock()
+    def _end_runners(self) -> None:
+        for _ in self._runners:
+            self._ready.put(None)
+
+    def _timed_run(self, runner: _Runner, classifier: Classifier, prepared: Prepared) -> Result:
+        runner.started = started = self._clock()
         result = self._run(classifier, prepared)
         self._run_s = self._clock() - started
-        self._run_started = None
+        runner.started = None
         self._mailbox.look_again()
         if result.refusal:
             self._forget(prepared.frame)
@@ -182,8 +206,8 @@ class Pipeline:
         Taken sooner it would wait decoded while newer ones come. What the next run and decoding take is what
         the last ones took; a run that ends sooner says so.
         """
-        started = self._run_started
-        return started + self._run_s - self._decode_s if started is not None else 0.0
+        started = [each for runner in self._runners if (each := runner.started) is not None]
+        return max(started) + self._run_s - self._decode_s if started else 0.0
 
     def _run(self, classifier: Classifier, prepared: Prepared) -> Result:
         try:
@@ -194,7 +218,8 @@ class Pipeline:
         except Exception as error:
             # One frame's failure must not cost the others their answers; a broken Session ends the daemon.
             LOG.error("the Session failed: %s", error, exc_info=not isinstance(error, SessionError))
-            self.failures_in_a_row += 1
+            with self._swap:
+                self.failures_in_a_row += 1
             detail = "the Session failed; see the daemon's log"
             return Result.refused(prepared.frame, Refusal.INTERNAL, detail)
         self.failures_in_a_row = 0
@@ -209,11 +234,15 @@ class Pipeline:
             if prepared:
                 if frame.ticket is None:
                     self._decode_s = prepared.decode_ms / 1000
-                self._ready.put((lane, (in_force, prepared)))
+                self._ready.put((lane, in_force, prepared))
                 lane.place.acquire()
             else:
                 self._give_back(in_force)
-        self._ready.put((lane, None))
+        with self._swap:
+            self._lanes_left -= 1
+            is_last = not self._lanes_left
+        if is_last:
+            self._end_runners()
 
     def _prepare(self, classifier: Classifier, frame: Frame) -> Prepared | None:
         try:

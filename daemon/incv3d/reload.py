@@ -18,7 +18,7 @@ from incv3d.sources import OpenSource, source_opener
 
 LOG = logging.getLogger(__name__)
 NEW_SESSION = ("model.name", "model.top_k", "custom.", "session.engine", "session.preprocess",
-               "session.threads", "intake.max_pixels")  # fmt: skip
+               "session.threads", "session.overlap_runs", "intake.max_pixels")  # fmt: skip
 """Keys, or sections, for which the model is loaded anew, beside the one that runs."""
 NEW_SOURCE = ("source.",)
 """... for which the source is closed and opened again."""

@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -24,6 +26,8 @@ from incv3d.models.store import ModelStore
 from incv3d.preprocess import Preprocessor
 from incv3d.resizing import InputSpec
 from incv3d.sessions import SessionError, SessionSpec, open_session
+from incv3d.sessions.base import Session
+from incv3d.sessions.capi.tensor import lent_arrays
 from incv3d.sessions.prepared import open_prepared
 from incv3d.sessions.tensorflow import TensorFlowSession
 from preparing import job_for, prepare_many, script
@@ -82,6 +86,26 @@ def test_of_kerass_network_nothing_is_left_but_convolutions_and_what_lies_betwee
     assert not {"Conv2D", "Mul", "AddV2", "Rsqrt", "Reshape"} & set(ops), ops
 
 
+def side_by_side(session: Session, inputs: Sequence[np.ndarray], threads: int = 4) -> list[np.ndarray]:
+    """The scores of each, of which so many run at once."""
+    assert session.facts.reentrant
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(session.run, inputs))
+
+
+def test_runs_side_by_side_give_each_its_own_scores(graphs: Path) -> None:
+    session = TensorFlowSession(graphs / "slim-prepared", threads=2)
+    with np.load(graphs / "slim.npz") as plain:
+        shape = plain["pixels"].shape
+    lent = lent_arrays()
+    random = np.random.default_rng(1)
+    inputs = [random.uniform(-1, 1, shape).astype(np.float32) for _ in range(40)]
+    for alone, beside in zip(map(session.run, inputs), side_by_side(session, inputs), strict=True):
+        np.testing.assert_allclose(beside, alone, atol=1e-6)
+    session.close()
+    assert lent_arrays() < lent, "a buffer of a closed Session is still lent to TensorFlow"
+
+
 @pytest.mark.parametrize("archive", ["standin", "standin-gamma"])
 def test_the_stand_ins_give_the_plain_sessions_scores(shared: Path, tmp_path: Path, archive: str) -> None:
     store = ModelStore(tmp_path)
@@ -95,8 +119,10 @@ def test_the_stand_ins_give_the_plain_sessions_scores(shared: Path, tmp_path: Pa
     inputs = [np.random.default_rng(1).uniform(-1, 1, (1, 299, 299, 3)).astype(np.float32)]
     for picture in sorted((shared / "images").glob("n*.JPEG"))[:50]:
         inputs.append(preprocess(Frame("test", picture.read_bytes(), None, received=0.0, captured=0.0)))
-    worst = max(float(np.abs(lean.run(pixels) - plain.run(pixels)).max()) for pixels in inputs)
-    assert worst <= 1e-5, worst
+    wanted = [plain.run(pixels) for pixels in inputs]
+    for found in (map(lean.run, inputs), side_by_side(lean, inputs), side_by_side(plain, inputs)):
+        worst = max(float(np.abs(a - b).max()) for a, b in zip(found, wanted, strict=True))
+        assert worst <= 1e-5, worst
     lean.close()
     plain.close()
 

@@ -24,17 +24,13 @@ class TracedSession(TensorFlowSession):
 
     def trace(self, feed: Feed) -> bytes:
         """Run once, traced; the serialized ``RunMetadata``."""
-        place, tensor = self._place(feed)
-        _, metadata = self._session.run([(place, tensor)], [self._output], options=TRACED_RUN_OPTIONS)
-        if tensor is not self._fed:
-            tensor.close()
+        with self._feeding(feed) as fed:
+            _, metadata = self._session.run([fed], [self._output], options=TRACED_RUN_OPTIONS)
         return metadata
 
     def run_nothing(self, feed: Feed) -> None:
         """The same call, with an operation that does next to nothing in place of the network."""
         if self._nothing is None:
             raise SessionError("the graph has no variable to name in place of the network")
-        place, tensor = self._place(feed)
-        self._session.run([(place, tensor)], [], [self._nothing])
-        if tensor is not self._fed:
-            tensor.close()
+        with self._feeding(feed) as fed:
+            self._session.run([fed], [], [self._nothing])

@@ -183,6 +183,7 @@ class SessionSection(Section, frozen=True, kw_only=True):
     preprocess: Literal["fast", "exact"] = "fast"
     threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
     cache_filters: bool | Literal["auto"] = "auto"
+    overlap_runs: bool = True
     warmup_runs: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 10
     run_limit_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 60.0
 

@@ -78,12 +78,15 @@ class SessionFacts:
     """Reading, parsing and importing the graph, and making the Session."""
     precision: str = "float32"
     """What the network computes with; ``int8`` where it is quantised."""
+    reentrant: bool = False
+    """Whether several threads may run it at once."""
 
 
 class Session(Protocol):
     """A model that is loaded and stays loaded.
 
-    One thread at a time calls :meth:`run`; the interpreter lock is released while the library works.
+    One thread at a time calls :meth:`run`, unless its facts say that several may; the interpreter lock is
+    released while the library works.
     """
 
     @property

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from incv3d.sessions.base import BadFeed, Feed, Scores, SessionFacts
+from incv3d.sessions.base import BadFeed, Feed, Pixels, Scores, SessionFacts
 from incv3d.sessions.capi import Graph, GraphSession, Library, Output, Tensor, TensorFlowError
 from incv3d.sessions.capi.tensor import aligned_empty
 from incv3d.sessions.memory import forget_untouched
@@ -23,6 +26,14 @@ FROZEN_WEIGHTS = "TF_ONEDNN_ASSUME_FROZEN_WEIGHTS"
 """What tells TensorFlow that no variable changes after the first run (tensorflow/core/util/util.cc)."""
 INVALID_ARGUMENT = 3
 """``TF_INVALID_ARGUMENT`` (tensorflow/c/tf_status.h): what DecodeJpeg reports of bytes it cannot decode."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Buffer:
+    """Where the pixels of one run are put: aligned, so that TensorFlow reads them where they are."""
+
+    pixels: Pixels
+    tensor: Tensor
 
 
 class TensorFlowSession:
@@ -54,12 +65,10 @@ class TensorFlowSession:
         self._assign(prepared)
         self._jpeg = self._graph.output(index.jpeg_input) if index.jpeg_input else None
         self._picture = self._graph.output(index.picture_input) if index.picture_input else None
-        # One buffer for every run, aligned, so that TensorFlow reads it where it is.
-        self._pixels = aligned_empty(index.input_shape, np.float32)
-        self._fed = Tensor.lend(library, self._pixels)
+        self._shape = index.input_shape
+        self._idle: list[_Buffer] = []
         # The first run makes executors and compiles kernels: loading rather than running.
-        self._pixels[:] = 0
-        self.run(self._pixels)
+        self.run(np.zeros(self._shape, np.float32))
         if cache_filters:  # with oneDNN most of the file has been read for good
             forget_untouched(prepared.weights.resolve())
         self._facts = SessionFacts(
@@ -69,6 +78,7 @@ class TensorFlowSession:
             threads=threads,
             import_ms=(loaded - started) * 1000,
             build_ms=(time.perf_counter() - loaded) * 1000,
+            reentrant=True,
         )
 
     @property
@@ -86,14 +96,14 @@ class TensorFlowSession:
         :raises BadFeed: when the feed does not fit, or the graph cannot decode it.
         :raises SessionError: when TensorFlow reports a failure.
         """
-        place, tensor = self._place(feed)
-        if place is not self._input:
-            tensor = self._decode(place, tensor)
-        try:
-            (scores,), _ = self._session.run([(self._input, tensor)], [self._output])
-        finally:
-            if tensor is not self._fed:
-                tensor.close()
+        with self._feeding(feed) as (place, tensor):
+            if place is self._input:
+                return self._scores(tensor)
+            with self._decode(place, tensor) as pixels:
+                return self._scores(pixels)
+
+    def _scores(self, pixels: Tensor) -> Scores:
+        (scores,), _ = self._session.run([(self._input, pixels)], [self._output])
         got: Scores = scores.array().reshape(-1)
         return got
 
@@ -109,29 +119,44 @@ class TensorFlowSession:
             if error.code == INVALID_ARGUMENT and place is self._jpeg:
                 raise BadFeed(f"damaged JPEG: {error}") from None
             raise
-        finally:
-            tensor.close()
         return pixels
 
-    def _place(self, feed: Feed) -> tuple[Output, Tensor]:
-        """Where `feed` goes, and as what."""
+    @contextmanager
+    def _feeding(self, feed: Feed) -> Iterator[tuple[Output, Tensor]]:
+        """Where `feed` goes, and as what, for the time of the block."""
         if isinstance(feed, bytes):
             if self._jpeg is None:
                 raise BadFeed("this graph does not decode JPEGs")
-            return self._jpeg, Tensor.string(self._library, feed)
-        if feed.dtype == np.uint8 and self._picture is not None:
-            return self._picture, Tensor.lend(self._library, np.ascontiguousarray(feed))
-        if feed.shape != self._pixels.shape or feed.dtype != np.float32:
+            with Tensor.string(self._library, feed) as tensor:
+                yield self._jpeg, tensor
+        elif feed.dtype == np.uint8 and self._picture is not None:
+            with Tensor.lend(self._library, np.ascontiguousarray(feed)) as tensor:
+                yield self._picture, tensor
+        elif feed.shape != self._shape or feed.dtype != np.float32:
             raise BadFeed(
-                f"the model takes float32 of shape {self._pixels.shape}, "
+                f"the model takes float32 of shape {self._shape}, "
                 f"it was given {feed.dtype} of shape {feed.shape}"
             )
-        np.copyto(self._pixels, feed)
-        return self._input, self._fed
+        else:
+            buffer = self._buffer()
+            np.copyto(buffer.pixels, feed)
+            try:
+                yield self._input, buffer.tensor
+            finally:
+                self._idle.append(buffer)
+
+    def _buffer(self) -> _Buffer:
+        """One that no other run uses; there are as many as runs were ever under way at once."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            pixels = aligned_empty(self._shape, np.float32)
+            return _Buffer(pixels, Tensor.lend(self._library, pixels))
 
     def close(self) -> None:
         """Give TensorFlow's memory back."""
-        self._fed.close()
+        for buffer in self._idle:
+            buffer.tensor.close()
         self._session.close()
         self._graph.close()
 

@@ -50,6 +50,7 @@ class PythonSession:
             threads=spec.threads,
             import_ms=(imported - started) * 1000,
             build_ms=(built - imported) * 1000,
+            reentrant=True,
         )
 
     @property

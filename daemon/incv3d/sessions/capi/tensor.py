@@ -114,6 +114,12 @@ class Tensor:
         """Give it back to TensorFlow; an array over its memory must not be used afterwards."""
         self._finalizer()
 
+    def __enter__(self) -> Tensor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
 
 class _Lent:
     """The arrays whose memory TensorFlow holds, each until TensorFlow says that it is done with it."""
