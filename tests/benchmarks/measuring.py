@@ -27,7 +27,7 @@ from incv3d.frames import Frame
 from incv3d.loading import find_model, input_spec, load_model, open_store
 from incv3d.paths import state_directory
 from incv3d.preprocess import InputSpec, Preprocessor
-from incv3d.sessions.base import Session
+from incv3d.sessions.base import Feed, Session
 from incv3d.sources.images import demo_folder, find_pictures
 from processes import DaemonProcess, environment
 
@@ -134,12 +134,16 @@ def bare(model: str) -> Child:
     return Child(__file__, model)
 
 
+def ready_pixels(opened: Opened) -> Feed:
+    """One of the bundled photographs as the model takes it."""
+    now = time.monotonic()
+    return opened.preprocessor(Frame("bare", jpegs()[0], "jpeg", received=now, captured=now))
+
+
 def bare_child(model: str) -> None:
     """What :func:`bare`'s process does."""
     opened = open_model(model)
-    now = time.monotonic()
-    frame = Frame("bare", jpegs()[0], "jpeg", received=now, captured=now)
-    pixels = opened.preprocessor(frame)
+    pixels = ready_pixels(opened)
     print('"ready"', flush=True)
     for line in sys.stdin:
         runs_ms = []
