@@ -156,6 +156,8 @@ def main(model: str = "auto", rounds: str = "3", seconds: str = "10") -> None:
             (folder / f"{number}.jpg").write_bytes(data)
         load(served.door, CLIENTS, 2)
         capacity = load(served.door, CLIENTS, float(seconds)).ok_per_s
+        # Alone, as a run beside another one takes longer.
+        run_ms = load(served.door, 1, float(seconds)).daemon["run"]["p50_ms"]
         with Client(served.door) as client:
             limit = client.ask("stats").get("queue_limit", Config().intake.queue_limit)
         interval_s = RUNS_A_FRAME / capacity
@@ -169,7 +171,7 @@ def main(model: str = "auto", rounds: str = "3", seconds: str = "10") -> None:
             refused_p99.append(flood["outcomes"]["busy"]["round_trip"]["p99_ms"])
             accepted = flood["outcomes"]["ok"]["round_trip"]
             accepted_p99.append(accepted.get("p99_ms", accepted["worst_ms"]))
-            accepted_limit.append(accepted_p99[-1] / ((limit + 2) * flood["daemon"]["run"]["p50_ms"]))
+            accepted_limit.append(accepted_p99[-1] / ((limit + 2) * run_ms))
             assert "no_answer" not in flood["outcomes"] and not flood["lost_slots"], flood
     table(
         f"{model}, a flood of {TIMES_CAPACITY} x {capacity:.1f} a second, {rounds} rounds",

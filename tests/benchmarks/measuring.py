@@ -161,9 +161,11 @@ def median(values: Sequence[float]) -> float:
     return statistics.median(values)
 
 
-def table(title: str, rows: Sequence[tuple[str, str, str]]) -> None:
-    """A Markdown table of figures beside what they should be."""
-    print(f"\n| {title} | measured | wanted |\n| --- | --- | --- |")
+def table(
+    title: str, rows: Sequence[tuple[str, str, str]], columns: tuple[str, str] = ("measured", "wanted")
+) -> None:
+    """A Markdown table of figures, beside what they should be where nothing else is said."""
+    print(f"\n| {title} | {columns[0]} | {columns[1]} |\n| --- | --- | --- |")
     for row in rows:
         print(f"| {' | '.join(row)} |", flush=True)
 
