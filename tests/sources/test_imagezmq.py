@@ -101,11 +101,12 @@ def test_a_backlog_is_read_away_at_once(addresses, source) -> None:
     try:
         next_of(source)
         time.sleep(0.5)  # a machine that had other things to do
-        before = sender.sent
-        looks = 1
-        while number(next_of(source)) < before:
-            looks += 1
-        assert looks < 50, f"{looks} of {before} old pictures were handed on"
+        backlog = sender.sent
+        while number(next_of(source)) < backlog:
+            pass
+        # How many it comes out in is for ZeroMQ's thread to say; it must be gone before as many are there.
+        came = sender.sent - backlog
+        assert came < backlog / 5, f"{came} came while {backlog} old pictures were read"
     finally:
         sender.close()
 
