@@ -22,6 +22,7 @@ class ScriptedSession:
     :param held: True: each run waits for :meth:`release`; False: it returns at once.
     :param script: called before each run with its number, from 1; may raise.
     :param reentrant: whether several threads may run it at once.
+    :param threads: cores that a run may use.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class ScriptedSession:
         held: bool = False,
         script: Callable[[int], None] = lambda number: None,
         reentrant: bool = False,
+        threads: int = 2,
     ) -> None:
         self.runs = 0
         self.under_way = 0
@@ -37,13 +39,13 @@ class ScriptedSession:
         self.running = threading.Event()
         self._changed = threading.Condition()
         self._held = held
-        self._reentrant = reentrant
+        self._facts = SessionFacts("scripted", "double", "1", threads, 0.0, 0.0, reentrant=reentrant)
         self._script = script
         self._permits = threading.Semaphore(0)
 
     @property
     def facts(self) -> SessionFacts:
-        return SessionFacts("scripted", "double", "1", 1, 0.0, 0.0, reentrant=self._reentrant)
+        return self._facts
 
     def wait_until_under_way(self, runs: int, timeout_s: float = 10) -> bool:
         """Whether so many runs are under way before the time is up."""

@@ -34,6 +34,7 @@ def test_nothing_changed_is_nothing_to_do() -> None:
         ("model", "top_k", 3, True, False),
         ("custom", "labels", "/srv/labels.txt", True, False),
         ("session", "threads", 1, True, False),
+        ("session", "overlap_runs", False, True, False),
         ("intake", "max_pixels", 1000, True, False),
         ("source", "width", 320, False, True),
         ("intake", "queue_limit", 2, False, False),
