@@ -22,7 +22,6 @@ class ScriptedSession:
     :param held: True: each run waits for :meth:`release`; False: it returns at once.
     :param script: called before each run with its number, from 1; may raise.
     :param reentrant: whether several threads may run it at once.
-    :param threads: cores that a run may use.
     """
 
     def __init__(
@@ -30,7 +29,6 @@ class ScriptedSession:
         held: bool = False,
         script: Callable[[int], None] = lambda number: None,
         reentrant: bool = False,
-        threads: int = 2,
     ) -> None:
         self.runs = 0
         self.under_way = 0
@@ -39,7 +37,7 @@ class ScriptedSession:
         self.running = threading.Event()
         self._changed = threading.Condition()
         self._held = held
-        self._facts = SessionFacts("scripted", "double", "1", threads, 0.0, 0.0, reentrant=reentrant)
+        self._facts = SessionFacts("scripted", "double", "1", 1, 0.0, 0.0, reentrant=reentrant)
         self._script = script
         self._permits = threading.Semaphore(0)
 

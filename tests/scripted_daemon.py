@@ -43,7 +43,7 @@ def hang() -> None:
 class Script:
     """The Session, and the preprocessor that tells it what its next runs are to do."""
 
-    facts = SessionFacts("scripted", "double", "1", 2, 0.0, 0.0, reentrant=True)
+    facts = SessionFacts("scripted", "double", "1", 1, 0.0, 0.0, reentrant=True)
 
     def __init__(self, config: Config, run_s: float) -> None:
         self._decoder = Preprocessor(SPEC, config.intake.max_pixels)

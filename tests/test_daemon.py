@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import signal
 from collections.abc import Callable, Iterator
@@ -95,7 +96,8 @@ def test_the_client_gets_typed_answers_and_refusals(daemon: DaemonProcess) -> No
             client.classify(CAT.read_bytes()[:3000])
         assert client.ask("ping")["state"] == "ready"
         info = client.ask("info")
-        assert info["session"]["version"].startswith("2.") and info["session"]["runs_at_once"] == 2
+        assert info["session"]["version"].startswith("2.")
+        assert info["session"]["runs_at_once"] == min(2, len(os.sched_getaffinity(0)))
         assert set(info["versions"]) == {"incv3d", "python", "numpy", "pyzmq", "zmq", "tensorflow"}
         stats = client.ask("stats")
         assert stats["outcomes"]["ok"] >= 1 and stats["outcomes"]["bad_image"] >= 1

@@ -109,11 +109,9 @@ def line() -> Iterator[Callable[..., Line]]:
         script: Callable[[int], None] = lambda number: None,
         changes: ChangeTest | None = None,
         reentrant: bool = False,
-        threads: int = 2,
         overlap: bool = True,
     ) -> Line:
-        session = ScriptedSession(held, script, reentrant, threads)
-        lines.append(Line(session, changes=changes, overlap=overlap))
+        lines.append(Line(ScriptedSession(held, script, reentrant), changes=changes, overlap=overlap))
         return lines[-1].start()
 
     yield make
@@ -379,13 +377,9 @@ def test_a_request_is_run_beside_another_one(line) -> None:
     assert sorted(str(works.next().id) for _ in range(4)) == list("abcd")
 
 
-@pytest.mark.parametrize(
-    ("reentrant", "threads", "overlap"), [(False, 2, True), (True, 1, True), (True, 2, False)]
-)
-def test_requests_are_run_one_after_the_other_where_that_has_to_be(
-    line, reentrant: bool, threads: int, overlap: bool
-) -> None:
-    works = line(held=True, reentrant=reentrant, threads=threads, overlap=overlap)
+@pytest.mark.parametrize(("reentrant", "overlap"), [(False, True), (True, False)])
+def test_requests_are_run_one_after_the_other_where_that_has_to_be(line, reentrant, overlap) -> None:
+    works = line(held=True, reentrant=reentrant, overlap=overlap)
     works.send("a")
     works.send("b")
     assert works.session.wait_until_under_way(1)

@@ -60,9 +60,7 @@ class Classifier:
     ) -> None:
         self.session = session
         self.labels = labels
-        facts = session.facts
-        # On one core there are no gaps to fill: the second would only make the first come later.
-        self.runs_at_once = RUNS_AT_ONCE if overlap and facts.reentrant and facts.threads > 1 else 1
+        self.runs_at_once = RUNS_AT_ONCE if overlap and session.facts.reentrant else 1
         """How many threads may :meth:`classify` at once."""
         self._preprocessor = preprocessor
         self._top_k = top_k

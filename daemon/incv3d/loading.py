@@ -168,7 +168,8 @@ def open_classifier(
         labels,
         config.model.top_k,
         logits=model.entry.scores == "logits",
-        overlap=config.session.overlap_runs,
+        # On one core there are no gaps to fill: a second run would only make the first come later.
+        overlap=config.session.overlap_runs and available_cores() > 1,
     )
 
 

@@ -1,15 +1,16 @@
-"""What running two requests at once brings: a daemon that does beside one that does not.
+"""What running two requests at once brings: daemons that do beside one that does not.
 
 usage: .venv/bin/python tests/benchmarks/overlapping.py [MODEL] [ROUNDS] [SECONDS]
 
-Each round sends 640x480 JPEGs to either daemon, for SECONDS each: over one, two and eight connections in a
+Each round sends 640x480 JPEGs to each daemon, for SECONDS each: over one, two and eight connections in a
 closed loop. Figures are medians over the rounds, ratios those of one round.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from door import load
@@ -17,7 +18,11 @@ from incv3d.loadreport import LoadReport
 from measuring import daemon, median, table
 
 CLIENTS = (1, 2, 8)
-OFF = "session: {overlap_runs: false}\n"
+WAYS = {
+    "one after the other": "session: {overlap_runs: false}\n",
+    "two at once": "",
+    "two at once, a core each": "session: {threads: 1}\n",
+}
 
 
 def p50_ms(report: LoadReport) -> float:
@@ -34,30 +39,33 @@ def memory_mb(pid: int) -> tuple[float, float]:
     return most, anonymous
 
 
+def both(values: Sequence[float], digits: int = 0) -> str:
+    """One figure a way of running."""
+    return ", ".join(f"{value:.{digits}f}" for value in values)
+
+
 def main(model: str = "auto", rounds: str = "7", seconds: str = "4") -> None:
     """Print the table."""
-    found: dict[tuple[int, bool], list[LoadReport]] = defaultdict(list)
-    with daemon(model, OFF) as alone, daemon(model) as beside:
-        for each in (alone, beside):
+    with contextlib.ExitStack() as stack:
+        daemons = [stack.enter_context(daemon(model, config)) for config in WAYS.values()]
+        for each in daemons:
             load(each.door, max(CLIENTS), 2)
-        for _ in range(int(rounds)):
-            for clients in CLIENTS:
-                for each in (alone, beside):
-                    found[clients, each is beside].append(load(each.door, clients, float(seconds)))
-        memory = [memory_mb(each.process.pid) for each in (alone, beside)]
+        found = [
+            {clients: [load(each.door, clients, float(seconds)) for each in daemons] for clients in CLIENTS}
+            for _ in range(int(rounds))
+        ]
+        memory = [memory_mb(each.process.pid) for each in daemons]
     rows = []
     for clients in CLIENTS:
-        one, two = (found[clients, is_beside] for is_beside in (False, True))
-        gained = median([b.ok_per_s / a.ok_per_s for a, b in zip(one, two, strict=True)])
-        waited = median([p50_ms(b) / p50_ms(a) for a, b in zip(one, two, strict=True)])
         name = f"{clients} client{'s' if clients > 1 else ''}"
-        rate = ", ".join(f"{median([r.ok_per_s for r in reports]):.1f}" for reports in (one, two))
-        wait = ", ".join(f"{median([p50_ms(r) for r in reports]):.0f}" for reports in (one, two))
-        rows.append((f"{name}: labels a second", rate, f"{gained:.2f}"))
-        rows.append((f"{name}: median round trip, ms", wait, f"{waited:.2f}"))
-    for name, values in zip(("peak memory, MB", "anonymous, MB"), zip(*memory, strict=True), strict=True):
-        rows.append((name, ", ".join(f"{value:.0f}" for value in values), f"{values[1] / values[0]:.2f}"))
-    table(f"{model}: one after the other, two at once", rows, ("measured", "ratio"))
+        per_s = list(zip(*([report.ok_per_s for report in each[clients]] for each in found), strict=True))
+        waits = list(zip(*([p50_ms(report) for report in each[clients]] for each in found), strict=True))
+        for what, digits, values in (("labels a second", 1, per_s), ("median round trip, ms", 0, waits)):
+            ratios = [median([b / a for a, b in zip(values[0], way, strict=True)]) for way in values[1:]]
+            rows.append((f"{name}: {what}", both([median(way) for way in values], digits), both(ratios, 2)))
+    for name, taken in zip(("peak memory, MB", "anonymous, MB"), zip(*memory, strict=True), strict=True):
+        rows.append((name, both(taken), both([each / taken[0] for each in taken[1:]], 2)))
+    table(f"{model}: {'; '.join(WAYS)}", rows, ("measured", "over the first"))
 
 
 if __name__ == "__main__":
