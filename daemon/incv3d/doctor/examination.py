@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as TakesTooLong
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from incv3d.doctor.cameras import check_cameras
@@ -24,6 +24,8 @@ from incv3d.doctor.setup import Setup, read_setup
 Check = Callable[[], list[Finding]]
 LIMIT_S = 150.0
 """More than the limits of all children of any check."""
+LONGEST_WAIT_S = 0.2
+"""Ctrl-C interrupts a wait, but not when it comes just before; then it is noticed after so long."""
 REPORT = "that is a fault of this check: please report it with this line"
 
 
@@ -87,11 +89,13 @@ def run_checks(checks: dict[str, Check], limit_s: float) -> Iterator[Finding]:
 
 
 def _outcome(name: str, future: Future[list[Finding]], limit_s: float) -> list[Finding]:
-    try:
-        error = future.exception(limit_s)
-    except TakesTooLong:
+    deadline = time.monotonic() + limit_s
+    while not future.done() and (left_s := deadline - time.monotonic()) > 0:
+        wait([future], min(left_s, LONGEST_WAIT_S))
+    if not future.done():
         what = f"could not be looked at within {limit_s:g} s"
         return [Finding(name, "warning", what, "does a disk or a device hang? see: sudo dmesg")]
+    error = future.exception()
     if isinstance(error, PermissionError):
         what = f"{error.filename}: this user may not look there"
         return [Finding(name, "note", what, "sudo incv3d doctor sees more")]
