@@ -349,7 +349,8 @@ def test_a_session_that_keeps_failing_is_reported_after_answering(open_door, con
     for _ in range(FAILURES_IN_A_ROW):
         assert ask(req, jpeg())["code"] == "internal"
     thread, error = door.deaths.get(timeout=10)
-    assert thread.startswith("session") and "times in a row" in str(error)
+    assert thread == "session" and "times in a row" in str(error)
+    assert door.session.closed
 
 
 def test_closing_answers_those_in_flight_and_refuses_those_who_come_later(open_door, connect) -> None:

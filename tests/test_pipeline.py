@@ -210,7 +210,8 @@ def test_a_session_that_keeps_failing_is_reported_once_all_have_their_answer(lin
         works.send(str(number))
         assert works.next().refusal is Refusal.INTERNAL
     thread, error = works.deaths.get(timeout=SOON_S)
-    assert thread.startswith("session") and f"failed {FAILURES_IN_A_ROW} times in a row" in str(error)
+    assert thread == "session" and f"failed {FAILURES_IN_A_ROW} times in a row" in str(error)
+    assert works.session.closed
 
 
 def test_a_thread_that_ends_in_any_way_reports_its_death(line) -> None:
@@ -465,4 +466,4 @@ def test_a_session_that_breaks_is_not_closed_under_a_run_that_still_lasts(line) 
     may_end.set()
     assert works.next().id == "lasts"
     thread, error = works.deaths.get(timeout=SOON_S)
-    assert thread.startswith("session") and isinstance(error, SessionError)
+    assert thread == "session" and isinstance(error, SessionError) and works.session.closed

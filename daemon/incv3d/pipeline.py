@@ -102,6 +102,7 @@ class Pipeline:
         self._in_force: _InForce | None = None
         self._swap = threading.Lock()
         self._run_s = self._decode_s = 0.0
+        self._broken: SessionError | None = None
         self.failures_in_a_row = 0
         """Runs that failed since the last good one."""
 
@@ -171,6 +172,8 @@ class Pipeline:
             for thread in threads:
                 thread.join()
             self._in_force.classifier.close()
+        if self._broken:
+            raise self._broken
         self._on_drained()
 
     def _run_frames(self, runner: _Runner) -> None:
@@ -184,7 +187,10 @@ class Pipeline:
                         self._deliver(self._timed_run(runner, in_force.classifier, prepared))
             self._give_back(in_force)
             if self.failures_in_a_row >= FAILURES_IN_A_ROW:
-                raise SessionError(f"the Session failed {self.failures_in_a_row} times in a row")
+                # The first thread ends the others, closes the Session and reports it, whichever saw it.
+                self._broken = SessionError(f"the Session failed {self.failures_in_a_row} times in a row")
+                self._end_runners()
+                return
 
     def _end_runners(self) -> None:
         for _ in self._runners:

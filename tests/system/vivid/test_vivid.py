@@ -236,7 +236,6 @@ def test_no_fault_leaves_anything_open_behind(findings: list[Finding]) -> None:
 
 def test_between_two_frames_of_an_interval_it_idles(findings: list[Finding]) -> None:
     idle = only(findings, "idle")
-    # An emulated processor is slow by as much as its host is busy: what counts is what the camera adds.
-    assert idle["idle_percent"] < idle["bare_percent"] + 1, idle
+    assert idle["idle_percent"] < 2
     assert idle["lost_frames"] == 0, "frames that nobody wanted"
     assert all(age < 10_000 for age in idle["ages_ms"]), "a frame of the interval before"
