@@ -44,14 +44,20 @@ class Slope:
 
 def sample(pid: int, at_s: float) -> Sample:
     """Look at a process now."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    status = dict(line.split(":", 1) for line in lines)
+    status = _status(pid)
     return Sample(
         at_s,
         int(status["RssAnon"].split()[0]) / 1024,
         len(os.listdir(f"/proc/{pid}/fd")),  # noqa: PTH208
         int(status["Threads"]),
     )
+
+
+def peak_and_anonymous_mb(pid: int) -> tuple[float, float]:
+    """The most that a process ever took (``VmHWM``), and what of it now is anonymous (``RssAnon``)."""
+    status = _status(pid)
+    peak, anonymous = (int(status[key].split()[0]) / 1024 for key in ("VmHWM", "RssAnon"))
+    return peak, anonymous
 
 
 def slope(at_s: Sequence[float], values: Sequence[float]) -> Slope:
@@ -70,3 +76,8 @@ def slope(at_s: Sequence[float], values: Sequence[float]) -> Slope:
     error = math.sqrt(float(residual @ residual) / dof / float(((x - x.mean()) ** 2).sum()))
     margin = (1.96 + 2.5 / dof) * error
     return Slope(float(per_hour), float(per_hour) - margin, float(per_hour) + margin)
+
+
+def _status(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return dict(line.split(":", 1) for line in lines)

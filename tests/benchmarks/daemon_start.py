@@ -20,6 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from incv3d.client import Client
 from incv3d.config import Config
 from incv3d.loading import open_store
@@ -29,6 +31,7 @@ from incv3d.models.resolve import resolve
 from incv3d.models.store import StoredModel
 from incv3d.paths import state_directory
 from incv3d.sources.images import demo_folder
+from watching import peak_and_anonymous_mb
 
 
 def stores(model: StoredModel, root: Path) -> dict[str, Path]:
@@ -76,12 +79,10 @@ def measure(model: str, state: Path) -> dict[str, float]:
     with Client(door, timeout_s=60) as client:
         for picture in sorted(demo_folder().glob("*.jpg")) * 3:
             client.classify(picture)
-    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-    status = dict(line.split(":", 1) for line in lines)
+    peak_mb, anonymous_mb = peak_and_anonymous_mb(process.pid)
     process.send_signal(signal.SIGTERM)
     process.communicate()
-    memory = {f"{key}, MiB": int(status[key].split()[0]) / 1024 for key in ("VmHWM", "RssAnon")}
-    return {"start to READY, s": ready_s, **memory}
+    return {"start to READY, s": ready_s, "VmHWM, MiB": peak_mb, "RssAnon, MiB": anonymous_mb}
 
 
 def main(name: str = "auto", rounds: str = "5") -> None:

@@ -11,11 +11,11 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from door import load
 from incv3d.loadreport import LoadReport
 from measuring import daemon, median, table
+from watching import peak_and_anonymous_mb
 
 CLIENTS = (1, 2, 8)
 WAYS = {
@@ -30,13 +30,6 @@ def p50_ms(report: LoadReport) -> float:
     spread = report.outcomes["ok"].round_trip
     assert spread
     return spread["p50_ms"]
-
-
-def memory_mb(pid: int) -> tuple[float, float]:
-    """The most that a process ever took, and what of it now is anonymous."""
-    lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    most, anonymous = (int(lines[key].split()[0]) / 1000 for key in ("VmHWM", "RssAnon"))
-    return most, anonymous
 
 
 def both(values: Sequence[float], digits: int = 0) -> str:
@@ -54,7 +47,7 @@ def main(model: str = "auto", rounds: str = "7", seconds: str = "4") -> None:
             {clients: [load(each.door, clients, float(seconds)) for each in daemons] for clients in CLIENTS}
             for _ in range(int(rounds))
         ]
-        memory = [memory_mb(each.process.pid) for each in daemons]
+        memory = [peak_and_anonymous_mb(each.process.pid) for each in daemons]
     rows = []
     for clients in CLIENTS:
         name = f"{clients} client{'s' if clients > 1 else ''}"
