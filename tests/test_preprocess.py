@@ -171,6 +171,37 @@ def test_layout_and_channel_order_are_the_models(layout: str, order: str) -> Non
     np.testing.assert_array_equal(got, want if layout == "nhwc" else want.transpose(0, 3, 1, 2))
 
 
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+@pytest.mark.parametrize("encoding", ["rgb24", "bgr24", "gray8"])
+def test_mean_and_scale_per_channel_are_in_the_networks_order(order: str, encoding: Encoding) -> None:
+    pixels = np.asarray(smooth(96, 64))
+    data = {"rgb24": pixels, "bgr24": pixels[:, :, ::-1], "gray8": pixels[:, :, 2]}[encoding].tobytes()
+    sent = frame(data, encoding, 96, 64)
+    raw = replace(INCEPTION, mean=0.0, scale=1.0, channel_order=order)
+    mean, scale = (103.939, 116.779, 123.68), (57.4, 57.1, 58.4)
+    got = Preprocessor(replace(raw, mean=mean, scale=scale), 10**6)(sent)
+    want = (Preprocessor(raw, 10**6)(sent) - np.array(mean)) / np.array(scale)
+    np.testing.assert_allclose(got, want, atol=1e-5)
+    got = Preprocessor(replace(raw, mean=mean), 10**6)(sent)
+    np.testing.assert_allclose(got, want * np.array(scale), atol=1e-4)
+
+
+@pytest.mark.parametrize("layout", ["nhwc", "nchw"])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_a_network_of_one_channel_gets_the_luma_that_pillow_makes(layout: str, interpolation: str) -> None:
+    image = smooth(96, 64)
+    shape = (1, 1, 64, 96) if layout == "nchw" else (1, 64, 96, 1)
+    spec = InputSpec(64, 96, 0.0, 1.0, "stretch", 1.0, interpolation, "rgb", layout, 1)
+    got = Preprocessor(spec, 10**6)(frame(encoded(image, "PNG")))
+    assert got.shape == shape and got.dtype == np.float32
+    luma = np.asarray(image.convert("L"))
+    np.testing.assert_allclose(got.reshape(64, 96), luma, atol=0.51)
+    bgr = np.asarray(image)[:, :, ::-1].tobytes()
+    np.testing.assert_allclose(Preprocessor(spec, 10**6)(frame(bgr, "bgr24", 96, 64)), got, atol=1e-4)
+    grey = Preprocessor(spec, 10**6)(frame(luma.tobytes(), "gray8", 96, 64))
+    np.testing.assert_array_equal(grey.reshape(64, 96), luma)
+
+
 def test_exact_decodes_at_full_size() -> None:
     image = smooth(2000, 1600)
     sent = frame(encoded(image, "JPEG", quality=95))

@@ -253,6 +253,7 @@ def input_spec(entry: ModelEntry) -> InputSpec:
         entry.interpolation,
         entry.channel_order,
         entry.layout,
+        entry.channels,
     )
 
 

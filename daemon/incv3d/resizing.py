@@ -11,9 +11,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from incv3d.frames import Region, Transform
+from incv3d.models.entry import PerChannel
 from incv3d.sessions.base import Picture
 
 Float = npt.NDArray[np.float32]
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""Shares of red, green and blue in luma (ITU-R BT.601)."""
 REDUCING_GAP = 2.0
 """A picture twice this many times too large is averaged over blocks first, unless it is to be exact."""
 BLOCK_ROWS = 32
@@ -40,13 +43,14 @@ class InputSpec:
 
     height: int
     width: int
-    mean: float
-    scale: float
+    mean: PerChannel
+    scale: PerChannel
     fit: Literal["stretch", "crop"]
     crop_fraction: float
     interpolation: Literal["bilinear", "bicubic"]
     channel_order: Literal["rgb", "bgr"] = "rgb"
     layout: Literal["nhwc", "nchw"] = "nhwc"
+    channels: Literal[1, 3] = 3
 
     @property
     def least_side(self) -> int:
@@ -59,16 +63,17 @@ def fit(picture: Picture, spec: InputSpec, exact: bool = True) -> Float:
     """Crop or stretch `picture` to the model's input, ``(pixel - mean) / scale`` as float32.
 
     :param exact: False: a picture that is far too large may be made smaller in two steps.
-    :returns: ``(1, height, width, 3)``, or ``(1, 3, height, width)`` for a network of that layout; may be a
-        view.
+    :returns: ``(1, height, width, channels)``, or ``(1, channels, height, width)`` for a network of that
+        layout; may be a view.
     """
     if spec.fit == "crop":
         picture = crop(picture, spec.crop_fraction)
     resized = resize(picture, spec, exact)
-    resized -= spec.mean
-    resized *= 1 / spec.scale
-    if spec.channel_order == "bgr":
+    if spec.channels == 1:
+        resized = luma(resized)
+    elif spec.channel_order == "bgr":
         resized = resized[:, :, ::-1]
+    normalise(resized, spec.mean, spec.scale)
     if spec.layout == "nchw":
         resized = resized.transpose(2, 0, 1)
     return resized[np.newaxis]
@@ -79,16 +84,48 @@ def resize(picture: Picture, spec: InputSpec, exact: bool) -> Float:
 
     To reorder, or to repeat, the channels of a large frame first would take several times as long.
 
-    :returns: ``(height, width, 3) float32`` in [0, 255]; may be a view.
+    :returns: ``(height, width, 3) float32`` in [0, 255], of a grey picture for a network of one channel
+        ``(height, width, 1)``; may be a view.
     """
     step = picture.strides[2]
     if step < 0:
         return resize(picture[:, :, ::-1], spec, exact)[:, :, ::-1]
     if step == 0 and picture.shape[2] > 1:
-        return np.repeat(resize(picture[:, :, :1], spec, exact), 3, axis=2)
+        grey = resize(picture[:, :, :1], spec, exact)
+        return grey if spec.channels == 1 else np.repeat(grey, 3, axis=2)
     if spec.interpolation == "bilinear":
         return resize_bilinear(picture, spec.height, spec.width)
     return resize_bicubic(picture, spec.height, spec.width, None if exact else REDUCING_GAP)
+
+
+def luma(resized: Float) -> Float:
+    """Return the luma of RGB pixels, as Pillow's mode ``L`` and ``tf.image.rgb_to_grayscale`` define it.
+
+    :param resized: ``(height, width, 3) float32``; or one channel, which is luma already.
+    :returns: ``(height, width, 1) float32``.
+    """
+    if resized.shape[2] == 1:
+        return resized
+    return (resized @ LUMA)[:, :, np.newaxis]
+
+
+def normalise(pixels: Float, mean: PerChannel, scale: PerChannel) -> None:
+    """Make `pixels` ``(pixel - mean) / scale``, in place."""
+    step = pixels.strides[2]
+    if not isinstance(mean, tuple) and not isinstance(scale, tuple):
+        pixels -= mean
+        pixels *= 1 / scale
+        return
+    if step < 0:  # in the order in which they lie in memory
+        pixels = pixels[:, :, ::-1]
+    for each, divide in ((mean, False), (scale, True)):
+        row = np.broadcast_to(np.asarray(each, np.float32), pixels.shape[2])[:: -1 if step < 0 else 1]
+        # A whole row at a time: NumPy works through channels of three elements one call each.
+        row = np.tile(row, pixels.shape[1]).reshape(pixels.shape[1:])
+        if divide:
+            pixels *= 1 / row
+        else:
+            pixels -= row
 
 
 def crop(picture: Picture, fraction: float) -> Picture:

@@ -73,15 +73,16 @@ def _find(store: ModelStore, name: str) -> tuple[StoredModel | None, ModelEntry]
 
 
 def _facts(name: str, entry: ModelEntry, stored: StoredModel | None) -> dict[str, str]:
-    low, high = ((value - entry.mean) / entry.scale for value in (0, 255))
     fit = (
         f"central square, {entry.crop_fraction:g} of the shorter side" if entry.fit == "crop" else "stretched"
     )
+    channels = entry.channel_order if entry.channels > 1 else "grey"
     facts = {
         "name": name,
         "network": {"graphdef": "frozen GraphDef", "tflite": "LiteRT flatbuffer"}[entry.format],
-        "input": f"{entry.input}, {entry.width}x{entry.height}, {entry.channel_order}, {entry.layout}",
-        "pixels": f"0 to 255 become {low:.5g} to {high:.5g}",
+        "input": f"{entry.input}, {entry.width}x{entry.height}, {channels}, {entry.layout}",
+        "pixels": entry.pixels_in_words,
+        "caution": entry.caution,
         "picture": f"{fit}, {entry.interpolation}",
         "output": f"{entry.output}, {entry.outputs} {entry.scores}",
         "golden": _golden(entry),

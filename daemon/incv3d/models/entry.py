@@ -9,6 +9,8 @@ import msgspec
 from incv3d.errors import Incv3dError
 
 Positive = Annotated[int, msgspec.Meta(gt=0)]
+PerChannel = float | tuple[float, ...]
+"""One number for every channel, or one for each, in the order in which the network takes its channels."""
 
 
 class ModelError(Incv3dError):
@@ -38,21 +40,27 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The facts of one model. Pixels reach the network as ``(pixel - mean) / scale``."""
+    """The facts of one model. Pixels, 0 to 255, reach the network as ``(pixel - mean) / scale``."""
 
     format: Literal["graphdef", "tflite"] = "graphdef"
     """What the store keeps: a frozen GraphDef, or a LiteRT flatbuffer."""
     input: str
-    """The tensor that takes ``(1, height, width, 3) float32``, ``Mul:0``."""
+    """The tensor that takes ``(1, height, width, channels) float32``, ``Mul:0``."""
     output: str
     """The tensor that gives one score a class, ``softmax:0``."""
     height: Positive
     width: Positive
-    mean: float
-    scale: float
+    channels: Literal[1, 3] = 3
+    """1: the network takes the luma of a picture."""
+    mean: PerChannel
+    scale: PerChannel
+    pixels_from: str = ""
+    """Why `mean` and `scale` are what they are, for people; empty: they are those of a known network."""
+    caution: str = ""
+    """What may be wrong with a network of the user's, for people; the log repeats it at every start."""
     channel_order: Literal["rgb", "bgr"] = "rgb"
     layout: Literal["nhwc", "nchw"] = "nhwc"
-    """``nchw``: the input is ``(1, 3, height, width)``."""
+    """``nchw``: the input is ``(1, channels, height, width)``."""
     fit: Literal["stretch", "crop"]
     """``stretch``: the whole picture, whatever its shape; ``crop``: its central square."""
     crop_fraction: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
@@ -78,3 +86,23 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     licence: str = ""
     source: str = ""
     """Where the model comes from, for people."""
+
+    def __post_init__(self) -> None:
+        for per_channel in (self.mean, self.scale):
+            if isinstance(per_channel, tuple) and len(per_channel) != self.channels:
+                raise ValueError(f"{len(per_channel)} numbers for {self.channels} channels")
+
+    @property
+    def pixel_ranges(self) -> list[tuple[float, float]]:
+        """What 0 and 255 become: one pair for all channels, or one for each."""
+        each = [value if isinstance(value, tuple) else (value,) for value in (self.mean, self.scale)]
+        count = max(map(len, each))
+        mean, scale = (value * count if len(value) == 1 else value for value in each)
+        return [((0 - m) / s, (255 - m) / s) for m, s in zip(mean, scale, strict=True)]
+
+    @property
+    def pixels_in_words(self) -> str:
+        """What pixels become and why: ``0 to 255 become -1 to 1 (assumed: the file does not say)``."""
+        ranges = " | ".join(f"{low:.5g} to {high:.5g}" for low, high in self.pixel_ranges)
+        why = f" ({self.pixels_from})" if self.pixels_from else ""
+        return f"0 to 255 become {ranges}{why}"

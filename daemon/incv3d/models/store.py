@@ -83,6 +83,7 @@ class StoredModel:
             width=entry.width,
             threads=threads,
             layout=entry.layout,
+            channels=entry.channels,
             jpeg_input=entry.in_graph.jpeg if entry.in_graph else "",
             picture_input=entry.in_graph.picture if entry.in_graph else "",
         )

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from incv3d.errors import Incv3dError
 
 Pixels = npt.NDArray[np.float32]
-"""``(1, height, width, 3) float32``, or ``(1, 3, height, width)`` for a network of that layout, in the range
-that the model was trained with."""
+"""``(1, height, width, channels) float32``, or ``(1, channels, height, width)`` for a network of that layout,
+in the range that the model was trained with."""
 Picture = npt.NDArray[np.uint8]
 """``(height, width, 3) uint8`` RGB of any size; may be a view."""
 Feed = Pixels | Picture | bytes
@@ -46,6 +46,7 @@ class SessionSpec:
     threads: int
     """Cores that one run may use; at least 1."""
     layout: Literal["nhwc", "nchw"] = "nhwc"
+    channels: Literal[1, 3] = 3
     jpeg_input: str = ""
     """The tensor that takes a JPEG's bytes; empty: the graph has none."""
     picture_input: str = ""
@@ -57,8 +58,8 @@ class SessionSpec:
     def input_shape(self) -> tuple[int, int, int, int]:
         """Of the pixels."""
         if self.layout == "nchw":
-            return (1, 3, self.height, self.width)
-        return (1, self.height, self.width, 3)
+            return (1, self.channels, self.height, self.width)
+        return (1, self.height, self.width, self.channels)
 
 
 @dataclass(frozen=True, slots=True)
