@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from incv3d.config import Config, LoadedConfig
+from incv3d.config import Config, LoadedConfig, as_builtins
 from incv3d.errors import Incv3dError
 from incv3d.loading import Loaded
 from incv3d.machine import available_memory_mb, memory_limit_mb, private_memory_mb
@@ -66,22 +66,22 @@ class Changes:
 
 def compare(old: Config, new: Config) -> Changes:
     """What `new` changes of `old` in a daemon that goes on running."""
-    before, after = msgspec.to_builtins(old), msgspec.to_builtins(new)
-    changed = [
-        (section, key)
-        for section, keys in after.items()
-        for key, value in keys.items()
-        if value != before[section][key]
-    ]
     taken, after_restart = [], []
-    for section, key in changed:
-        name = f"{section}.{key}"
-        if name.startswith((*NEW_SESSION, *NEW_SOURCE, *AT_ONCE)):
-            taken.append(name)
-        else:
-            after_restart.append(name)
-            after[section][key] = before[section][key]
-    return Changes(msgspec.convert(after, Config), tuple(taken), tuple(after_restart))
+    sections = {}
+    for section in Config.__struct_fields__:
+        before, after = getattr(old, section), getattr(new, section)
+        kept = {}
+        for key in after.__struct_fields__:
+            if getattr(after, key) == getattr(before, key):
+                continue
+            name = f"{section}.{key}"
+            if name.startswith((*NEW_SESSION, *NEW_SOURCE, *AT_ONCE)):
+                taken.append(name)
+            else:
+                after_restart.append(name)
+                kept[key] = getattr(before, key)
+        sections[section] = msgspec.structs.replace(after, **kept)
+    return Changes(Config(**sections), tuple(taken), tuple(after_restart))
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,5 +178,5 @@ def check_room(available_mb: float | None, limit_mb: float | None, private_mb: f
 
 def described(changes: Changes) -> dict[str, Any]:
     """The keys that change now, with their new values, for the log."""
-    values = msgspec.to_builtins(changes.config)
+    values = as_builtins(changes.config)
     return {key: values[key.split(".")[0]][key.split(".")[1]] for key in changes.taken}

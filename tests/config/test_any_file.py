@@ -5,15 +5,14 @@ from __future__ import annotations
 import string
 from pathlib import Path
 
-import msgspec
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from incv3d.config import Config, ConfigError, load_config
+from incv3d.config import Config, ConfigError, as_builtins, load_config
 
 SPELLED_OUT = (Path(__file__).parents[2] / "config/incv3d.yaml").read_bytes()
-SECTIONS = {section: list(keys) for section, keys in msgspec.to_builtins(Config()).items()}
+SECTIONS = {section: list(keys) for section, keys in as_builtins(Config()).items()}
 
 VALUES = st.recursive(
     st.none()

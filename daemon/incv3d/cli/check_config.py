@@ -19,13 +19,13 @@ def check_config(file: str | None, config_path: str | None, show: bool) -> None:
     Exit status 2 and one line with file, line and key if something is wrong with it.
     """
     from incv3d.access import door_keys
-    from incv3d.config import load_config
+    from incv3d.config import as_builtins, load_config
 
     loaded = load_config(file or config_path)
     door_keys(loaded, os.environ)
     if show:
         import msgspec
 
-        click.echo(msgspec.yaml.encode(loaded.config).decode().rstrip())
+        click.echo(msgspec.yaml.encode(as_builtins(loaded.config)).decode().rstrip())
     else:
         click.echo(f"{loaded.origin}: fine")

@@ -1,6 +1,6 @@
 """The typed configuration: what can be set, and reading it."""
 
-from incv3d.config.loading import ConfigError, LoadedConfig, load_config
+from incv3d.config.loading import ConfigError, LoadedConfig, as_builtins, load_config
 from incv3d.config.schema import (
     Config,
     CustomSection,
@@ -31,5 +31,6 @@ __all__ = [
     "SavingSection",
     "SessionSection",
     "SourceSection",
+    "as_builtins",
     "load_config",
 ]

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 import yaml
 
+from incv3d.address import Address
 from incv3d.config.schema import Config
 from incv3d.errors import Incv3dError
 
@@ -67,6 +68,18 @@ class LoadedConfig:
         return str(self.path) if self.path else "built-in defaults"
 
 
+def as_builtins(config: Config) -> dict[str, dict[str, Any]]:
+    """The sections of `config` with their keys and values, to be shown: no secret of an address is in it."""
+    shown: dict[str, dict[str, Any]] = msgspec.to_builtins(config, enc_hook=str)
+    return shown
+
+
+def _decoded(kind: type, value: object) -> object:
+    if kind is not Address or not isinstance(value, str):
+        raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
+    return Address(value)
+
+
 def find_config_file(given: str | None, environ: Mapping[str, str]) -> Path | None:
     """The first of: `given` (``--config``), ``$INCV3D_CONFIG``, ``/etc/incv3d/incv3d.yaml``, none.
 
@@ -104,7 +117,7 @@ def load_config(
         if value is not None:
             _set(document, key, value, f"the command line ({key})", origins)
     try:
-        config = msgspec.convert(document, Config)
+        config = msgspec.convert(document, Config, dec_hook=_decoded)
     except msgspec.ValidationError as error:
         raise ConfigError(_explain(str(error), path, lines, origins)) from None
     places = {key: f"{path}:{line}: {key}" for key, line in lines.items()} | origins

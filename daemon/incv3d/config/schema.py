@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from incv3d.address import Address
 from incv3d.frames import Region, Transform
 
 MIB = 1024 * 1024
@@ -46,7 +47,9 @@ def check_address(key: str, address: str) -> None:
     except ValueError:
         usable = False
     if not usable:
-        raise ValueError(f"{key}: `{address}` is not like tcp://127.0.0.1:5555 or ipc:///run/incv3d.sock")
+        raise ValueError(
+            f"{key}: `{Address(address)}` is not like tcp://127.0.0.1:5555 or ipc:///run/incv3d.sock"
+        )
 
 
 def is_local(address: str) -> bool:
@@ -109,7 +112,9 @@ def split_http_address(key: str, address: str) -> tuple[str, int]:
     except ValueError:
         host, port, whole = None, None, False
     if not host or port is None or not whole:
-        raise ValueError(f"{key}: `{address}` is not like 127.0.0.1:8080, or 0.0.0.0:8080 for every network")
+        raise ValueError(
+            f"{key}: `{Address(address)}` is not like 127.0.0.1:8080, or 0.0.0.0:8080 for every network"
+        )
     return host, port
 
 
@@ -193,8 +198,8 @@ class SourceSection(Section, frozen=True, kw_only=True):
 
     type: Literal["none", "auto", "picamera2", "picamera", "v4l2", "video", "images", "imagezmq"] = "none"
     name: Annotated[str, msgspec.Meta(pattern=NAME)] = "camera"
-    path: str = ""
-    addresses: list[str] = []
+    path: Address = Address("")
+    addresses: list[Address] = []
     camera: Annotated[int, msgspec.Meta(ge=0, le=63)] = 0
     width: Annotated[int, msgspec.Meta(ge=16, le=8192)] = 640
     height: Annotated[int, msgspec.Meta(ge=16, le=8192)] = 480
@@ -212,6 +217,11 @@ class SourceSection(Section, frozen=True, kw_only=True):
     stall_timeout_s: Annotated[float, msgspec.Meta(ge=0.5, le=3600)] = 10.0
 
     def __post_init__(self) -> None:
+        # A program may write plain text for an address.
+        msgspec.structs.force_setattr(self, "path", Address(self.path))
+        msgspec.structs.force_setattr(self, "addresses", [Address(each) for each in self.addresses])
+        if mistake := self.path.mistake:
+            raise ValueError(f"path: {self.path} is not an address that can be opened: {mistake}")
         if self.name in ("zmq", "mqtt", "http"):
             raise ValueError(f"name: `{self.name}` belongs to frames that others send")
         if self.type == "images" and not self.path:
@@ -221,7 +231,7 @@ class SourceSection(Section, frozen=True, kw_only=True):
         if self.type == "imagezmq" and not self.addresses:
             raise ValueError("addresses: type `imagezmq` needs one or more such as tcp://10.0.0.5:5555")
         for address in self.addresses:
-            check_address("addresses", address)
+            check_address("addresses", address.reveal())
         if len(self.regions) > MOST_REGIONS:
             raise ValueError(f"regions: {len(self.regions)} of them, at most {MOST_REGIONS} are possible")
         for name, numbers in self.regions.items():
@@ -302,7 +312,7 @@ class MqttSection(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if "/" in self.host or self.host.count(":") == 1:
-            raise ValueError(f"host: `{self.host}` is not a name or an address alone, as 10.0.0.5")
+            raise ValueError(f"host: `{Address(self.host)}` is not a name or an address alone, as 10.0.0.5")
         check_topic("prefix", self.prefix)
         if self.discovery:
             check_topic("discovery", self.discovery)

@@ -90,7 +90,7 @@ def _wanted(source: SourceSection, found: list[dict[str, Any]], listed: list[str
     name = "cameras"
     there = ", ".join(listed) or "none found"
     if source.type == "v4l2" and source.path:
-        return _device(Path(source.path), there)
+        return _device(Path(source.path.reveal()), there)
     if source.type == "auto" or source.type in AUTO:
         kinds = AUTO if source.type == "auto" else (source.type,)
         suited = [camera for camera in found if camera["type"] in kinds]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 import av
 import av.error
@@ -16,6 +15,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from incv3d.address import Address
 from incv3d.frames import Frame
 from incv3d.sources.base import SourceAbsent, SourceError
 
@@ -29,15 +29,6 @@ LIVE_OPTIONS = {
 """FFmpeg's options for streams that are watched as they come (ffmpeg-formats(1), ffmpeg-protocols(1))."""
 
 
-def without_password(path: str) -> str:
-    """`path` as it may be logged."""
-    try:
-        parts = urlsplit(path)
-    except ValueError:
-        return path
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if parts.username else path
-
-
 def covering(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int]:
     """`size` reduced as far as it still covers `wanted`, in its own proportions; even numbers."""
     factor = min(1.0, max(wanted[0] / size[0], wanted[1] / size[1]))
@@ -49,12 +40,13 @@ def covering(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int]:
 class VideoInput:
     """The first video stream in what FFmpeg opens."""
 
-    def __init__(self, path: str, size: tuple[int, int], timeout_s: float | None) -> None:
-        self._shown = without_password(path)
+    def __init__(self, path: str | Address, size: tuple[int, int], timeout_s: float | None) -> None:
+        address = Address(path)
+        self._shown = str(address)
         self._size = size
         try:
             opened = av.open(
-                path,
+                address.reveal(),
                 "r",
                 options=LIVE_OPTIONS if timeout_s else {},
                 timeout=timeout_s,

@@ -13,6 +13,7 @@ from dataclasses import replace
 import zmq
 
 from incv3d import wire
+from incv3d.address import Address
 from incv3d.frames import Frame
 from incv3d.sources.base import SourceError
 
@@ -36,9 +37,9 @@ class ImagezmqSource:
 
     lost_frames = 0
 
-    def __init__(self, name: str, addresses: Sequence[str]) -> None:
+    def __init__(self, name: str, addresses: Sequence[str | Address]) -> None:
         self._name = name
-        self._addresses = addresses
+        self._addresses = [Address(each) for each in addresses]
         self._context = zmq.Context()
         self._sockets: list[zmq.Socket[bytes]] = []
         self._newest: dict[zmq.Socket[bytes], Frame] = {}
@@ -64,7 +65,7 @@ class ImagezmqSource:
             socket.set(zmq.HEARTBEAT_TIMEOUT, 6_000)
             socket.set(zmq.RECONNECT_IVL_MAX, 5_000)
             try:
-                socket.connect(address)
+                socket.connect(address.reveal())
             except zmq.ZMQError as error:
                 raise SourceError(f"{address}: {error.strerror}") from None
 

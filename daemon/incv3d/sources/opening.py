@@ -20,6 +20,7 @@ from incv3d.sources.base import (
     SourceAbsent,
     SourceError,
 )
+from incv3d.sources.discreet import discreet_opener
 from incv3d.sources.turned import TurnedSource
 
 HOW_TO_INSTALL = {
@@ -58,7 +59,7 @@ def source_opener(section: SourceSection) -> OpenSource | None:
         return lambda: open_first(section)
     if section.type in LIBRARIES:
         check_library(LIBRARIES[section.type])
-    return lambda: _open(section.type, section)
+    return discreet_opener(lambda: _open(section.type, section), [section.path, *section.addresses])
 
 
 def source_of(path: str) -> dict[str, str]:
@@ -152,7 +153,7 @@ def _v4l2(section: SourceSection) -> FrameSource:
         from incv3d.sources.v4l2 import V4l2Source, find_device
     return V4l2Source(
         section.name,
-        find_device(section.path),
+        find_device(section.path.reveal()),
         (section.width, section.height),
         section.fps,
         section.controls,
@@ -177,7 +178,7 @@ def _images(section: SourceSection) -> FrameSource:
     from incv3d.sources.images import ImagesSource
 
     fps = section.fps or (0.0 if section.every_frame else FPS_OF_IMAGES)
-    return ImagesSource(section.name, section.path, fps, section.loop)
+    return ImagesSource(section.name, section.path.reveal(), fps, section.loop)
 
 
 def _imagezmq(section: SourceSection) -> FrameSource:

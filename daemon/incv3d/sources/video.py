@@ -7,9 +7,10 @@ import time
 
 from av.video.frame import VideoFrame
 
+from incv3d.address import Address
 from incv3d.frames import Frame
 from incv3d.sources.base import FrameSource, SourceError
-from incv3d.sources.ffmpeg import VideoInput, without_password
+from incv3d.sources.ffmpeg import VideoInput
 
 KEY_FRAMES_FROM_S = 1.0
 """Who wants a frame so seldom gets key frames: those between them are not even decoded."""
@@ -22,13 +23,14 @@ FPS_UNSAID = 25.0
 """Of a file that does not say its rate."""
 
 
-def is_live(path: str) -> bool:
-    """Whether `path` is an address on the network, and not a file."""
-    return "://" in path and not path.startswith("file://")
-
-
 def open_video(
-    name: str, path: str, size: tuple[int, int], fps: float, loop: bool, every_frame: bool, timeout_s: float
+    name: str,
+    path: str | Address,
+    size: tuple[int, int],
+    fps: float,
+    loop: bool,
+    every_frame: bool,
+    timeout_s: float,
 ) -> FrameSource:
     """A stream of the network, or a file.
 
@@ -40,9 +42,10 @@ def open_video(
     :raises SourceAbsent: when there is no such file, or nobody answers.
     :raises SourceError: when it cannot be read.
     """
-    if is_live(path):
-        return StreamSource(name, path, size, timeout_s)
-    return FileSource(name, path, size, fps, loop, paced=not every_frame)
+    address = Address(path)
+    if not address.is_path:
+        return StreamSource(name, address, size, timeout_s)
+    return FileSource(name, address, size, fps, loop, paced=not every_frame)
 
 
 class StreamSource:
@@ -54,10 +57,10 @@ class StreamSource:
 
     lost_frames = 0
 
-    def __init__(self, name: str, path: str, size: tuple[int, int], timeout_s: float) -> None:
+    def __init__(self, name: str, path: str | Address, size: tuple[int, int], timeout_s: float) -> None:
         self._name = name
         self._video = VideoInput(path, size, timeout_s)
-        self._shown = without_password(path)
+        self._shown = str(Address(path))
         self._interrupted = threading.Event()
         self._skip_to_key = True
         self._waited_at = time.monotonic()
@@ -116,7 +119,13 @@ class FileSource:
     lost_frames = 0
 
     def __init__(
-        self, name: str, path: str, size: tuple[int, int], fps: float, loop: bool, paced: bool
+        self,
+        name: str,
+        path: str | Address,
+        size: tuple[int, int],
+        fps: float,
+        loop: bool,
+        paced: bool,
     ) -> None:
         self._name = name
         self._path = path

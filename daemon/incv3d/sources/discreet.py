@@ -1,0 +1,74 @@
+"""A source whose address holds a password: what its libraries raise can quote it, in many forms."""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from collections.abc import Iterator, Sequence
+
+from incv3d.address import Address
+from incv3d.frames import Frame
+from incv3d.sources.base import FrameSource, OpenSource, SourceError
+
+
+def discreet_opener(open_source: OpenSource, addresses: Sequence[Address]) -> OpenSource:
+    """`open_source`, so that no error of it or of its source contains a secret of `addresses`."""
+    if not any(address.has_secret for address in addresses):
+        return open_source
+
+    def open_discreetly() -> FrameSource:
+        with _hidden(addresses, "".join(f"; {hint}" for each in addresses if (hint := each.encoding_hint))):
+            return DiscreetSource(open_source(), addresses)
+
+    return open_discreetly
+
+
+class DiscreetSource:
+    """Hides the secrets of `addresses` in what `source` raises."""
+
+    def __init__(self, source: FrameSource, addresses: Sequence[Address]) -> None:
+        self._source = source
+        self._addresses = addresses
+
+    @property
+    def lost_frames(self) -> int:
+        """As the source counts them."""
+        return self._source.lost_frames
+
+    def capture(self, after: float) -> Frame | None:
+        """As the source captures, see :class:`FrameSource`."""
+        with _hidden(self._addresses):
+            return self._source.capture(after)
+
+    def interrupt(self) -> None:
+        """Interrupt the source."""
+        self._source.interrupt()
+
+    def close(self) -> None:
+        """Close the source."""
+        with _hidden(self._addresses):
+            self._source.close()
+
+
+@contextlib.contextmanager
+def _hidden(addresses: Sequence[Address], hint: str = "") -> Iterator[None]:
+    """Raise what is raised inside without the secrets of `addresses`.
+
+    :param hint: appended to what a source says of itself.
+    """
+
+    def hide(text: str) -> str:
+        for address in addresses:
+            text = address.hide(text)
+        return text
+
+    try:
+        yield
+    except SourceError as error:
+        raise type(error)(f"{hide(str(error))}{hint}") from None
+    except Exception as error:
+        told = "".join(traceback.format_exception(error))
+        if hide(told) == told:
+            raise
+        # Its traceback, and the errors that led to it, would be printed as they are.
+        raise SourceError(hide(f"{type(error).__name__}: {error}")) from None
