@@ -73,11 +73,16 @@ def graphdefs(folder: Path) -> None:
     def no_classifier() -> None:
         tf.nn.relu(pixels(), name="answer")
 
+    def slow_logits() -> None:
+        """Within [0, 1] for every picture in [-1, 1], and beyond it for those in [0, 255]."""
+        tf.matmul(tf.reduce_mean(pixels(), [1, 2]), np.full((3, 5), 0.01, np.float32), name="answer")
+
     def four_channels() -> None:
         tf.reduce_mean(pixels((1, SIDE, SIDE, 4)), [1, 2], name="answer")
 
     for build in (
         ordinary, odd, two_answers, any_size, needs_more, not_frozen, no_classifier, four_channels,
+        slow_logits,
     ):  # fmt: skip
         write(f"{build.__name__}.pb", build)
 

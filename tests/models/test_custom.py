@@ -144,6 +144,11 @@ def test_what_a_file_says_of_itself_need_not_be_configured(made: Path) -> None:
         assert found["outputs"] == 5 and wanted.items() <= found.items(), (file, found)
 
 
+def test_the_kind_of_its_scores_is_told_in_the_range_that_the_network_takes(made: Path) -> None:
+    cases = {f"slow_logits.pb?{high}": {"pixel_range": [0, high]} for high in (1, 255)}
+    assert [found["scores"] for found in facts(made, cases)] == ["probabilities", "logits"]
+
+
 BAD_NETWORKS: dict[str, tuple[dict[str, object], str]] = {
     "cut-colours.h5": ({}, "Keras cannot load it"),
     "cut-quantised.tflite": ({}, "cut-quantised.tflite: LiteRT cannot take it"),

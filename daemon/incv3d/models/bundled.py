@@ -25,7 +25,10 @@ def imagenet_labels(background: bool = False) -> str:
 
 def golden_picture(name: str) -> bytes | None:
     """The bundled picture that a model's entry names; None if there is none of that name."""
-    if name not in PICTURES:
-        return None
+    return bundled_picture(name) if name in PICTURES else None
+
+
+def bundled_picture(name: str) -> bytes:
+    """Return the bytes of one of :data:`PICTURES`."""
     package, path = PICTURES[name]
     return resources.files(package).joinpath(path).read_bytes()

@@ -12,7 +12,7 @@ import msgspec
 
 from incv3d.config import CustomSection
 from incv3d.models.entry import Golden, ModelEntry, ModelError
-from incv3d.models.freezing import FreezeJob, NetworkFacts
+from incv3d.models.freezing import DEFAULT_RANGE, FreezeJob, NetworkFacts
 from incv3d.models.kinds import Kind, kind_of
 from incv3d.models.label_files import read_label_file
 from incv3d.models.labels import Label, format_labels
@@ -23,8 +23,6 @@ FREEZER = "incv3d.models.freezing"
 MAKER = "custom"
 MAKER_VERSION = 1
 """Raised when what is made of the same file changes; what an older one made is made again."""
-DEFAULT_RANGE = (-1.0, 1.0)
-"""What 0 and 255 become for every Inception."""
 DEFAULT_NAME = "custom"
 
 
@@ -95,6 +93,7 @@ def _freeze(section: CustomSection, kind: Kind, network: Path, facts: Path) -> N
         layout=section.layout,
         network=str(network),
         facts=str(facts),
+        pixel_range=section.pixel_range,
     )
     run_child(FREEZER, [msgspec.json.encode(job).decode()])
     return msgspec.json.decode(facts.read_bytes(), type=NetworkFacts)

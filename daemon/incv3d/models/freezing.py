@@ -5,7 +5,7 @@ file does to a library must not be done to the daemon.
 
 A GraphDef, a SavedModel and a Keras model all end as a GraphDef whose input ``incv3d/pixels:0`` is
 ``(1, height, width, 3) float32`` (or ``(1, 3, height, width)``) and whose output ``incv3d/scores:0`` is
-``(1, outputs)``. A flatbuffer stays what it is. Each is run, on grey and on noise, before it is admitted.
+``(1, outputs)``. A flatbuffer stays what it is. Each is run, on noise and photographs, before it is admitted.
 """
 
 from __future__ import annotations
@@ -24,11 +24,14 @@ import numpy.typing as npt
 from incv3d.errors import Incv3dError
 from incv3d.models.entry import ModelError
 from incv3d.models.kinds import Kind
+from incv3d.models.samples import sample_pixels
 from incv3d.sessions.base import SessionSpec
 
 FACTS = "facts.json"
 PIXELS, SCORES = "incv3d/pixels", "incv3d/scores"
 CHANNELS = 3
+DEFAULT_RANGE = (-1.0, 1.0)
+"""What 0 and 255 become for every Inception."""
 Array = npt.NDArray[Any]
 Run = Callable[[Array], Array]
 
@@ -47,6 +50,8 @@ class FreezeJob(msgspec.Struct, frozen=True, kw_only=True):
     """Where the frozen network is written."""
     facts: str
     """Where the facts are written."""
+    pixel_range: tuple[float, float] | None = None
+    """What 0 and 255 become; None: what the network says."""
 
 
 class NetworkFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,16 +137,19 @@ def choose(job: FreezeJob, what: Literal["input", "output"], names: list[str]) -
     return names[0]
 
 
-def try_out(job: FreezeJob, run: Run, shape: Shape) -> tuple[int, Literal["probabilities", "logits"]]:
-    """Run the network on grey and on noise: how many scores it gives, and of what kind.
+def try_out(
+    job: FreezeJob, run: Run, shape: Shape, pixel_range: tuple[float, float] | None
+) -> tuple[int, Literal["probabilities", "logits"]]:
+    """Run the network on noise and photographs: how many scores it gives, and of what kind.
 
-    Scores within [0, 1] on both are taken for probabilities (of a softmax or of sigmoids).
+    Scores within [0, 1] on all of them are taken for probabilities (of a softmax or of sigmoids).
 
+    :param pixel_range: what the network says of its input; what is configured goes before it.
     :raises ModelError: when it gives anything but one row of numbers.
     """
-    noise = np.random.default_rng(1).uniform(-1, 1, shape.dimensions).astype(np.float32)
+    low, high = job.pixel_range or pixel_range or DEFAULT_RANGE
     likely = True
-    for pixels in (np.zeros_like(noise), noise):
+    for _, pixels in sample_pixels(shape.dimensions, shape.layout, low, high):
         scores = run(pixels)
         if scores.size < 2 or scores.size != scores.shape[-1]:
             raise ModelError(
@@ -159,7 +167,7 @@ def _frozen(job: FreezeJob) -> NetworkFacts:
     freezers = {"graphdef": freeze_graphdef, "savedmodel": freeze_saved_model, "keras": freeze_keras}
     frozen = freezers[job.kind](job)
     shape = frozen.shape
-    outputs, scores = try_out(job, graph_run(job, frozen.graph), shape)
+    outputs, scores = try_out(job, graph_run(job, frozen.graph), shape, frozen.pixel_range)
     Path(job.network).write_bytes(frozen.graph.SerializeToString(deterministic=True))
     return NetworkFacts(
         input=f"{PIXELS}:0",
@@ -196,7 +204,8 @@ def _flatbuffer(job: FreezeJob) -> NetworkFacts:
         threads=1,
         layout=shape.layout,
     )
-    count, scores = try_out(job, LiteRTSession(spec).run, shape)
+    pixel_range = _byte_range(fed)
+    count, scores = try_out(job, LiteRTSession(spec).run, shape, pixel_range)
     shutil.copyfile(job.file, job.network)
     return NetworkFacts(
         input=fed["name"],
@@ -206,7 +215,7 @@ def _flatbuffer(job: FreezeJob) -> NetworkFacts:
         layout=shape.layout,
         outputs=count,
         scores=scores,
-        pixel_range=_byte_range(fed),
+        pixel_range=pixel_range,
     )
 
 

@@ -1,0 +1,50 @@
+"""Pictures to try a network with before it is relied on: noise, grey and photographs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from incv3d.models.bundled import PICTURES, bundled_picture
+from incv3d.sessions.base import Pixels
+
+NOISES = 2
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+"""Pillow's name of a picture with so many channels."""
+Limits = float | npt.ArrayLike
+"""One number, or one a channel."""
+
+
+def sample_pixels(
+    shape: tuple[int, ...], layout: Literal["nhwc", "nchw"], low: Limits, high: Limits
+) -> Iterator[tuple[str, Pixels]]:
+    """Yield pictures as a network takes them, each after its name: noise, even grey, two photographs.
+
+    The noise is the same every time.
+
+    :param shape: of the pixels, ``(1, height, width, channels)``, or ``(1, channels, height, width)`` with
+        the layout ``nchw``.
+    :param low: what a pixel of 0 becomes.
+    :param high: what a pixel of 255 becomes.
+    """
+    channels, height, width = shape[1:] if layout == "nchw" else (shape[3], shape[1], shape[2])
+    bottom, span = np.asarray(low, np.float32), np.subtract(high, low).astype(np.float32)
+    for name, picture in _pictures(height, width, channels):
+        pixels = (picture.astype(np.float32) / 255 * span + bottom)[np.newaxis]
+        yield name, np.ascontiguousarray(pixels.transpose(0, 3, 1, 2) if layout == "nchw" else pixels)
+
+
+def _pictures(height: int, width: int, channels: int) -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
+    for seed in range(1, NOISES + 1):
+        noise = np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
+        yield f"noise {seed}", noise
+    yield "grey", np.full((height, width, channels), 128, np.uint8)
+    for name in PICTURES:
+        with Image.open(io.BytesIO(bundled_picture(name))) as photograph:
+            resized = photograph.convert(MODES.get(channels, "L")).resize((width, height))
+        yield name, np.broadcast_to(np.asarray(resized).reshape(height, width, -1), (height, width, channels))
