@@ -28,18 +28,20 @@ class Label:
     synset: str
     """Its WordNet id, ``n02510455``; empty where there is none."""
     names: str
-    """All its names, separated by commas, the usual one first."""
+    """Of a class of ImageNet, which has a synset: all its names, separated by commas, the usual one first.
+    Of any other: its name, commas and all."""
 
     @property
     def name(self) -> str:
         """The first name."""
-        return self.names.split(",")[0]
+        return self.names.split(",")[0] if self.synset else self.names
 
     @property
     def all_names(self) -> tuple[str, ...]:
         """Everything that it goes by: each of its names, and the synset if it has one."""
-        names = (name.strip() for name in self.names.split(","))
-        return (*names, self.synset) if self.synset else tuple(names)
+        if not self.synset:
+            return (self.names,)
+        return (*(name.strip() for name in self.names.split(",")), self.synset)
 
 
 class Labels:
@@ -80,20 +82,28 @@ class Labels:
     def matching(self, pattern: str) -> tuple[int, ...]:
         """The outputs that `pattern` names: a name, a synset, or a shell pattern such as ``*spider*``.
 
-        Any of a class's names will do, in capitals or not. Several outputs can have the same name.
+        Any of a class's names will do, in capitals or not. Several outputs can have the same name. A name may
+        itself look like a pattern, ``night [cloudy]``.
         """
-        wanted = pattern.strip().casefold()
-        return tuple(
-            label.index
-            for label in self._labels
-            if any(fnmatch.fnmatchcase(name.casefold(), wanted) for name in label.all_names)
+        wanted = " ".join(pattern.split()).casefold()
+        names = {label.index: [name.casefold() for name in label.all_names] for label in self._labels}
+        exactly = tuple(index for index, known in names.items() if wanted in known)
+        return exactly or tuple(
+            index
+            for index, known in names.items()
+            if any(fnmatch.fnmatchcase(name, wanted) for name in known)
         )
 
     def closest(self, pattern: str) -> list[str]:
         """Up to three names that are spelled like `pattern`, the most alike first."""
         known = {name.casefold(): name for label in self._labels for name in label.all_names}
-        wanted = pattern.strip().casefold().replace("_", " ").strip("*? ")
-        return [known[name] for name in difflib.get_close_matches(wanted, known)]
+        wanted = pattern.strip().casefold().strip("*? ")
+        # Keras writes names with underscores.
+        for spelled in (wanted.replace("_", " "), wanted):
+            close = difflib.get_close_matches(spelled, known)
+            if close:
+                return [known[name] for name in close]
+        return []
 
 
 def _best(scores: npt.NDArray[np.float32], k: int) -> list[int]:
