@@ -46,16 +46,36 @@ def test_a_picture_is_sent_with_its_format_the_time_and_what_was_asked_for(addre
 
 def test_pixels_arrive_as_they_are_seen(address: str) -> None:
     pixels = np.arange(2 * 4 * 3, dtype=np.uint8).reshape(2, 4, 3)
-    views = [(pixels, "bgr"), (pixels, "rgb"), (pixels[:, ::-1], "bgr"), (pixels[:, :, 1], "bgr")]
+    views = [
+        (pixels, "bgr"),
+        (pixels, "rgb"),
+        (pixels[:, ::-1], "bgr"),
+        (pixels[:, :, 1], "bgr"),
+        (pixels[:, :, :1], "rgb"),
+    ]
     with ScriptedPeer(address) as peer, Client(address) as client:
         for view, order in views:
             client.classify_pixels(view, order=order)
         client.classify_pixels(memoryview(bytes(6)).cast("B", (3, 2)))
     *frames, plain = map(as_frame, peer.requests)
-    assert [frame.encoding for frame in frames] == ["bgr24", "rgb24", "bgr24", "gray8"]
+    assert [frame.encoding for frame in frames] == ["bgr24", "rgb24", "bgr24", "gray8", "gray8"]
     for frame, (view, _) in zip(frames, views, strict=True):
         assert (frame.width, frame.height, bytes(frame.data)) == (4, 2, view.tobytes())
     assert (plain.encoding, plain.width, plain.height) == ("gray8", 2, 3)
+
+
+@pytest.mark.parametrize(("order", "encoding"), [("bgr", "bgra"), ("rgb", "rgba")])
+def test_pixels_of_four_channels_are_sent_as_they_are(address: str, order, encoding: str) -> None:
+    pixels = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
+    with ScriptedPeer(address) as peer, Client(address) as client:
+        client.classify_pixels(pixels, order=order)
+    frame = as_frame(peer.requests[0])
+    assert (frame.encoding, frame.width, frame.height, bytes(frame.data)) == (
+        encoding,
+        3,
+        2,
+        pixels.tobytes(),
+    )
 
 
 @pytest.mark.parametrize(
@@ -63,7 +83,8 @@ def test_pixels_arrive_as_they_are_seen(address: str) -> None:
     [
         np.zeros((2, 2, 3), np.float32),
         np.zeros((2, 2, 3), np.int8),
-        np.zeros((2, 2, 4), np.uint8),
+        np.zeros((2, 2, 2), np.uint8),
+        np.zeros((2, 2, 5), np.uint8),
         np.zeros((1, 2, 2, 3), np.uint8),
         np.zeros((0, 2, 3), np.uint8),
         np.zeros(12, np.uint8),

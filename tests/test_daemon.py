@@ -137,6 +137,21 @@ def test_an_unmodified_imagezmq_sender_gets_its_labels(daemon: DaemonProcess) ->
             assert answer["predictions"][0]["label"] in CATS
 
 
+def test_imagezmq_sends_what_cameras_give(daemon: DaemonProcess) -> None:
+    picture = Image.open(CAT).convert("RGB")
+    bgr = np.asarray(picture)[:, :, ::-1]
+    bgrx = np.dstack([bgr, np.full(bgr.shape[:2], 255, np.uint8)])  # picamera2's default, XBGR8888
+    with imagezmq.ImageSender(connect_to=daemon.door) as sender:
+        plain, with_fourth = (json.loads(sender.send_image("pi", pixels)) for pixels in (bgr, bgrx))
+        assert with_fourth["predictions"] == plain["predictions"]
+        assert plain["predictions"][0]["label"] in CATS
+        for kind in ("PNG", "WEBP", "BMP"):
+            out = io.BytesIO()
+            picture.save(out, kind)
+            answer = json.loads(sender.send_jpg("pi", out.getvalue()))
+            assert answer["predictions"][0]["label"] in CATS, kind
+
+
 def test_results_reach_subscribers(daemon: DaemonProcess) -> None:
     with zmq.Context() as context:
         subscriber = context.socket(zmq.SUB)

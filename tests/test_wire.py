@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from random import Random
 from typing import Any
 
@@ -68,6 +69,21 @@ def test_imagezmq_pixels_and_jpegs_are_read() -> None:
     assert (jpeg.id, jpeg.encoding) == ("pi", "jpeg")
 
 
+@pytest.mark.parametrize(
+    ("shape", "encoding"),
+    [([2, 3], "gray8"), ([2, 3, 1], "gray8"), ([2, 3, 3], "bgr24"), ([2, 3, 4], "bgra")],
+)
+def test_imagezmq_pixels_of_every_number_of_channels_are_read(shape: list[int], encoding: str) -> None:
+    sent = json.dumps({"msg": "pi", "dtype": "uint8", "shape": shape}).encode()
+    frame = parsed(sent, bytes(math.prod(shape)))
+    assert (frame.encoding, frame.width, frame.height) == (encoding, 3, 2)
+
+
+def test_an_encoded_picture_is_of_the_size_and_the_format_that_its_bytes_say() -> None:
+    frame = parsed(header(encoding="png", width=1, height=1), JPEG)
+    assert (frame.encoding, frame.width, frame.height) == ("jpeg", 0, 0)
+
+
 def test_imagezmq_messages_need_not_be_strings() -> None:
     assert parsed(b'{"msg": [1, 2]}', JPEG).id == "[1, 2]"
     assert len(str(parsed(json.dumps({"msg": "x" * 500}).encode(), JPEG).id)) == 200
@@ -105,7 +121,8 @@ def test_imagezmq_messages_need_not_be_strings() -> None:
         ((b'{"id":"\xff"}', JPEG), "bad header", None),
         ((b" " * 70_000, JPEG), "a header of 70000 bytes", None),
         ((b'{"msg":"a","dtype":"float32","shape":[2,2]}', bytes(16)), "must be uint8", "a"),
-        ((b'{"msg":"a","dtype":"uint8","shape":[2,2,4]}', bytes(16)), "must be uint8", "a"),
+        ((b'{"msg":"a","dtype":"uint8","shape":[2,2,2]}', bytes(8)), "must be uint8", "a"),
+        ((b'{"msg":"a","dtype":"uint8","shape":[2,2,4,1]}', bytes(16)), "must be uint8", "a"),
         ((b'{"msg":"a","dtype":"uint8","shape":[]}', bytes(16)), "must be uint8", "a"),
         ((b'{"msg":"a","dtype":"uint8","shape":[0,5]}', b""), "a picture of 5x0", "a"),
     ],

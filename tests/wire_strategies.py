@@ -11,6 +11,8 @@ import numpy as np
 from hypothesis import strategies as st
 from PIL import Image
 
+from incv3d.frames import CHANNELS
+
 Parts = list[bytes]
 
 FIELDS = ("v", "op", "id", "encoding", "width", "height", "captured_at", "ttl_ms", "top_k")
@@ -61,11 +63,11 @@ def headers(draw: st.DrawFn, encoding: str, **fields: Any) -> dict[str, Any]:
 @st.composite
 def native(draw: st.DrawFn) -> Parts:
     """An encoded picture or raw pixels under a right header."""
-    encoding = draw(st.sampled_from([*PICTURES, "rgb24", "bgr24", "gray8"]))
+    encoding = draw(st.sampled_from([*PICTURES, *CHANNELS]))
     if encoding in PICTURES:
-        return [encoded(draw(headers(encoding))), PICTURES[encoding]]
+        return [encoded(draw(headers(encoding))), draw(st.sampled_from(sorted(PICTURES.values())))]
     width, height = draw(st.integers(1, 40)), draw(st.integers(1, 40))
-    data = bytes(width * height * (1 if encoding == "gray8" else 3))
+    data = bytes(width * height * CHANNELS[encoding])
     return [encoded(draw(headers(encoding, width=width, height=height))), data]
 
 
@@ -74,8 +76,9 @@ def imagezmq_messages(draw: st.DrawFn) -> Parts:
     """What imagezmq's ``ImageSender`` sends."""
     name = draw(st.text(max_size=20))
     if draw(st.booleans()):
-        return [encoded({"msg": name}), PICTURES["jpeg"]]
-    shape = [draw(st.integers(1, 20)), draw(st.integers(1, 20)), *draw(st.sampled_from([[], [3]]))]
+        return [encoded({"msg": name}), draw(st.sampled_from(sorted(PICTURES.values())))]
+    channels = draw(st.sampled_from([[], [1], [3], [4]]))
+    shape = [draw(st.integers(1, 20)), draw(st.integers(1, 20)), *channels]
     return [encoded({"msg": name, "dtype": "uint8", "shape": shape}), bytes(int(np.prod(shape)))]
 
 

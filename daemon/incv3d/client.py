@@ -53,6 +53,11 @@ __all__ = ["Client", "ClientError", "NoAnswer", "NoEntry", "Published", "Refused
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
 BACK_OFF_S = 0.1
 BACK_OFF_MAX_S = 2.0
+ENCODINGS: dict[str, dict[int, Encoding]] = {
+    "bgr": {1: "gray8", 3: "bgr24", 4: "bgra"},
+    "rgb": {1: "gray8", 3: "rgb24", 4: "rgba"},
+}
+"""By order and number of channels."""
 SUSPICIOUS_BYTES = 16 * 1024 * 1024
 """A connection that breaks under a request of so many bytes was probably cut off for its size."""
 
@@ -147,18 +152,20 @@ class Client:
 
         :param pixels: ``(height, width, 3)`` or, grey, ``(height, width)`` of unsigned bytes: a NumPy array,
             a frame of picamera2 or OpenCV, anything with the buffer protocol. A view with gaps is copied.
-        :param order: of the three channels; OpenCV's is ``bgr``.
+            ``(height, width, 4)``, as picamera2 gives by default, is taken too, without the fourth channel,
+            and ``(height, width, 1)`` is grey.
+        :param order: of the channels; OpenCV's and picamera2's are ``bgr``.
         :raises ClientError: `pixels` has another shape or type.
         :raises Refused: as for :meth:`classify`, like the other errors and parameters.
         """
         view = memoryview(pixels)
-        height, width, *channels = (*(view.shape or ()), 0, 0)[: max(2, view.ndim)]
-        if view.format != "B" or channels not in ([], [3]) or not (height and width):
+        height, width, *more = (*(view.shape or ()), 0, 0)[: max(2, view.ndim)]
+        encoding = ENCODINGS[order].get(more[0] if len(more) == 1 else 1)
+        if view.format != "B" or len(more) > 1 or encoding is None or not (height and width):
             raise ClientError(
-                "pixels must be unsigned bytes of shape (height, width, 3) or (height, width); "
-                f"these are {view.format!r} of shape {view.shape}"
+                "pixels must be unsigned bytes of shape (height, width, 3), (height, width, 4) or "
+                f"(height, width); these are {view.format!r} of shape {view.shape}"
             )
-        encoding: Encoding = "gray8" if not channels else "bgr24" if order == "bgr" else "rgb24"
         header = wire.Header(
             v=1,
             encoding=encoding,

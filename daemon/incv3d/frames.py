@@ -13,8 +13,11 @@ from enum import StrEnum
 from typing import Literal
 
 PictureFormat = Literal["jpeg", "png", "webp", "bmp"]
-Encoding = Literal["jpeg", "png", "webp", "bmp", "rgb24", "bgr24", "gray8"]
-"""How the bytes of a frame are to be read; the last three are raw pixels, row by row, 8 bits a channel."""
+Encoding = Literal["jpeg", "png", "webp", "bmp", "rgb24", "bgr24", "rgba", "bgra", "gray8"]
+"""How the bytes of a frame are to be read; the last five are raw pixels, row by row, 8 bits a channel."""
+
+CHANNELS: Mapping[str, int] = {"rgb24": 3, "bgr24": 3, "rgba": 4, "bgra": 4, "gray8": 1}
+"""The raw encodings that a sender may name, and their bytes a pixel. Of four channels the last is dropped."""
 
 MAGIC: tuple[tuple[bytes, PictureFormat], ...] = (
     (b"\xff\xd8\xff", "jpeg"),

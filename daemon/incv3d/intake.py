@@ -22,6 +22,7 @@ from incv3d.announcement import Announcement
 from incv3d.announcement import topic as event_topic
 from incv3d.config import IntakeSection
 from incv3d.doorkeeper import Doorkeeper
+from incv3d.envelope import MOST_PARTS, envelope_length
 from incv3d.frames import Frame, FrameId, Refusal, Result
 from incv3d.keyring import KeyRing
 from incv3d.listening import IntakeError, hang_up_on_all, listen
@@ -35,9 +36,6 @@ RECEIVE_BURST = 64
 """Messages read between two looks at whether the door is closing."""
 LAST_BURST = 1000
 """Messages read at the end, each answered `shutting_down`; a flood must not keep the daemon from stopping."""
-MOST_PARTS = 5
-"""Parts of one message that are kept: address, delimiter, header, picture, and one that shows that it is too
-long. ZeroMQ itself has no limit, and hands over whole messages only."""
 RECEIVE_HIGH_WATER_MARK = 4
 """Messages that ZeroMQ may hold for one peer before TCP pushes back; the mailbox is where requests wait."""
 LARGEST_SUBSCRIPTION = 1024
@@ -262,8 +260,8 @@ class Intake:
 
     def _receive(self, parts: list[zmq.Frame], count: int) -> None:
         now = wire.Clocks(time.monotonic(), time.time())
-        envelope_length = 2 if count > 2 and not len(parts[1]) else 1
-        request = _Request([part.bytes for part in parts[:envelope_length]])
+        length = envelope_length(parts, count)
+        request = _Request([part.bytes for part in parts[:length]])
         if self._doorkeeper:
             user = self._doorkeeper.admit(request.peer, parts[0])
             if user is None:
@@ -272,11 +270,11 @@ class Intake:
         ticket = next(self._tickets)
         self._open[ticket] = request
         self._remember(request.peer, now.monotonic)
-        body: list[wire.Bytes] = [part.buffer for part in parts[envelope_length:]]
+        body: list[wire.Bytes] = [part.buffer for part in parts[length:]]
         section = self._section
         try:
-            if count > MOST_PARTS:
-                raise wire.BadRequest(wire.too_many_parts(count - envelope_length))
+            if count > len(parts):
+                raise wire.BadRequest(wire.too_many_parts(count - length))
             intent = wire.parse(body, now, section.ttl_ms, section.max_message_bytes)
             request.id = intent.id
             if intent.operation:
@@ -290,7 +288,7 @@ class Intake:
             self._refuse(ticket, error.refusal, str(error), error.id)
         except Exception:
             # Whatever somebody sent must cost that request, not the daemon.
-            LOG.exception("a request of %d parts could not be handled", count - envelope_length)
+            LOG.exception("a request of %d parts could not be handled", count - length)
             self._refuse(ticket, Refusal.INTERNAL, "the daemon failed at it; see its log", request.id)
 
     def _remember(self, peer: bytes, now: float) -> None:

@@ -3,8 +3,8 @@
 A request is one of
 
 1. one part: an encoded picture (JPEG, PNG, WebP, BMP);
-2. two parts as imagezmq's ``ImageSender`` sends them: ``{"msg", "dtype", "shape"}`` and raw BGR or grey
-   pixels, or ``{"msg"}`` and a JPEG;
+2. two parts as imagezmq's ``ImageSender`` sends them: ``{"msg", "dtype", "shape"}`` and raw grey, BGR or
+   BGRA pixels, or ``{"msg"}`` and an encoded picture;
 3. two parts, native: :class:`Header` as JSON, and the bytes;
 4. one part of JSON, ``{"v": 1, "op": "ping" | "stats" | "info"}``.
 
@@ -18,7 +18,17 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from incv3d.frames import Encoding, Frame, FrameId, Prediction, Refusal, Result, Timings
+from incv3d.frames import (
+    CHANNELS,
+    Encoding,
+    Frame,
+    FrameId,
+    Prediction,
+    Refusal,
+    Result,
+    Timings,
+    picture_format,
+)
 
 VERSION = 1
 LARGEST_HEADER = 64 * 1024
@@ -36,6 +46,8 @@ UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
 """What reading somebody else's JSON can raise; UnicodeDecodeError is a ValueError, as is what Python says of
 a number of too many digits."""
 
+BY_CHANNELS: dict[int, Encoding] = {1: "gray8", 3: "bgr24", 4: "bgra"}
+"""How an array of so many channels is to be read, as OpenCV and imagezmq order them."""
 Bytes = bytes | memoryview
 Operation = Literal["ping", "stats", "info"]
 Side = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
@@ -55,7 +67,8 @@ class Header(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_
     """The first part of a native request; the second part is the bytes of the picture."""
 
     v: Literal[1]
-    encoding: Literal["jpeg", "png", "webp", "bmp", "rgb24", "bgr24", "gray8"]
+    encoding: Literal["jpeg", "png", "webp", "bmp", "rgb24", "bgr24", "rgba", "bgra", "gray8"]
+    """Of an encoded picture its first bytes tell the format, whichever is named here."""
     id: Annotated[str, msgspec.Meta(max_length=200)] | int | None = None
     """Handed back in the answer."""
     width: Side | None = None
@@ -69,7 +82,7 @@ class Header(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_
 
 
 class ImagezmqHeader(msgspec.Struct, kw_only=True):
-    """The first part as imagezmq sends it; without a shape the second part is a JPEG."""
+    """The first part as imagezmq sends it; without a shape the second part is an encoded picture."""
 
     msg: Any
     dtype: str | None = None
@@ -230,7 +243,7 @@ def _two_parts(first: Bytes, data: Bytes, now: Clocks, default_ttl_ms: float, ma
         header = _header(first)
     except UNREADABLE as error:
         raise BadRequest(f"bad header: {_plain(error)}", _id_of(first)) from None
-    if header.encoding in ("rgb24", "bgr24", "gray8") and not (header.width and header.height):
+    if header.encoding in CHANNELS and not (header.width and header.height):
         raise BadRequest(f"{header.encoding} needs width and height", header.id)
     return Intent(_frame(data, header, now, default_ttl_ms, max_bytes), id=header.id)
 
@@ -250,12 +263,14 @@ def _from_imagezmq(sent: ImagezmqHeader) -> Header:
     if sent.shape is None:
         return Header(v=1, id=name, encoding="jpeg")
     channels = sent.shape[2] if len(sent.shape) == 3 else 1
-    if sent.dtype != "uint8" or len(sent.shape) not in (2, 3) or channels not in (1, 3):
-        raise BadRequest(f"pixels must be uint8, grey or BGR; these are {sent.dtype} {sent.shape[:4]}", name)
+    encoding = BY_CHANNELS.get(channels)
+    if sent.dtype != "uint8" or len(sent.shape) not in (2, 3) or encoding is None:
+        said = f"{sent.dtype} {sent.shape[:4]}"
+        raise BadRequest(f"pixels must be uint8, grey, BGR or BGRA; these are {said}", name)
     height, width = sent.shape[:2]
     if not (1 <= height <= 65_535 and 1 <= width <= 65_535):
         raise BadRequest(f"a picture of {width}x{height} pixels", name)
-    return Header(v=1, id=name, encoding="bgr24" if channels == 3 else "gray8", width=width, height=height)
+    return Header(v=1, id=name, encoding=encoding, width=width, height=height)
 
 
 def _frame(data: Bytes, header: Header | None, now: Clocks, default_ttl_ms: float, max_bytes: int) -> Frame:
@@ -270,14 +285,17 @@ def _frame(data: Bytes, header: Header | None, now: Clocks, default_ttl_ms: floa
         captured -= max(0.0, now.unix - header.captured_at)
     ttl_ms = (header and header.ttl_ms) or default_ttl_ms
     encoding: Encoding | None = header.encoding if header else None
+    pixels = header if header and encoding in CHANNELS else None
+    if encoding and not pixels:
+        encoding = picture_format(data) or encoding
     return Frame(
         source=SOURCE,
         data=data,
         encoding=encoding,
         received=now.monotonic,
         captured=captured,
-        width=(header and header.width) or 0,
-        height=(header and header.height) or 0,
+        width=(pixels and pixels.width) or 0,
+        height=(pixels and pixels.height) or 0,
         deadline=captured + ttl_ms / 1000 if ttl_ms else None,
         top_k=header.top_k if header else None,
         id=id,

@@ -12,7 +12,7 @@ from dataclasses import replace
 import msgspec
 
 from incv3d import wire
-from incv3d.frames import Frame, picture_format
+from incv3d.frames import Frame
 
 KEYS = frozenset(wire.Header.__struct_fields__) - {"v"}
 
@@ -38,7 +38,7 @@ def worded_frame(
     :raises BadRequest: with what is wrong, for the sender.
     """
     said = {key: value for key, value in words.items() if key in KEYS}
-    said.setdefault("encoding", picture_format(data) or "jpeg")
+    said.setdefault("encoding", "jpeg")  # or whichever its first bytes tell
     try:
         header = msgspec.convert({"v": 1, **said}, wire.Header, strict=False)
     except msgspec.ValidationError as error:

@@ -38,6 +38,10 @@ def test_its_sender_says_in_user_properties_what_the_native_header_says() -> Non
     assert found.id == "007" and found.captured == NOW.monotonic - 0.5
 
 
+def test_the_first_bytes_tell_the_format_whatever_the_properties_say() -> None:
+    assert frame(encoding="png").encoding == "jpeg"
+
+
 def test_properties_of_others_are_passed_over() -> None:
     assert frame(traceparent="00-ab-cd-01", v="9").encoding == "jpeg"
 

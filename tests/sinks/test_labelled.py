@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageOps
 
 from doubles import jpeg
-from incv3d.frames import Encoding, Frame, Prediction, Region
+from incv3d.frames import CHANNELS, Encoding, Frame, Prediction, Region
 from incv3d.sinks.labelled import Kept, Shot, rendered, stem, with_exif
 
 NOON = 1_767_268_800.25
@@ -163,14 +163,15 @@ def test_names_beyond_ascii_are_written_as_they_are() -> None:
     assert facts(kept)["labels"] == [{"index": 0, "synset": "", "label": "Grünfink", "score": 0.5}]
 
 
-@pytest.mark.parametrize(("encoding", "channels"), [("rgb24", 3), ("bgr24", 3), ("gray8", 1)])
+@pytest.mark.parametrize(("encoding", "channels"), CHANNELS.items())
 def test_raw_pixels_become_a_jpeg_of_the_same_picture(encoding: Encoding, channels: int) -> None:
     gradient = np.linspace(0, 255, 64 * 48 * channels).astype(np.uint8).reshape(48, 64, channels)
     gradient[:, :, 0] = 200
     kept = rendered(shot(memoryview(gradient.tobytes()), encoding, width=64, height=48))
     assert kept.suffix == ".jpg" and facts(kept)["source"] == "camera"
-    seen = np.asarray(opened(kept)).reshape(48, 64, channels).astype(int)
-    expected = gradient[:, :, ::-1] if encoding == "bgr24" else gradient
+    colours = gradient[:, :, :3]
+    seen = np.asarray(opened(kept)).reshape(colours.shape).astype(int)
+    expected = colours[:, :, ::-1] if encoding in ("bgr24", "bgra") else colours
     assert np.abs(seen - expected).mean() < 6
 
 

@@ -16,7 +16,7 @@ import simplejpeg
 from PIL import ExifTags, Image
 
 from incv3d.announcement import precise_timestamp
-from incv3d.frames import Frame, PictureFormat, Prediction, picture_format
+from incv3d.frames import CHANNELS, Frame, PictureFormat, Prediction, picture_format
 from incv3d.resizing import ORIENTATIONS, orientation_of_both
 
 JPEG_QUALITY = 90
@@ -69,7 +69,7 @@ def rendered(shot: Shot) -> Kept:
     frame = shot.frame
     said = json.dumps(_facts(shot), separators=(",", ":"))
     turned = ORIENTATIONS[frame.transform]
-    data = encoded(frame) if frame.encoding in ("rgb24", "bgr24", "gray8") else bytes(frame.data)
+    data = encoded(frame) if frame.encoding in CHANNELS else bytes(frame.data)
     format_ = picture_format(data)
     assert format_, "a frame that was classified is a picture"
     suffix = SUFFIXES[format_]
@@ -80,9 +80,10 @@ def rendered(shot: Shot) -> Kept:
 
 def encoded(frame: Frame) -> bytes:
     """The JPEG of a frame of raw pixels."""
-    grey = frame.encoding == "gray8"
-    pixels = np.frombuffer(frame.data, np.uint8).reshape(frame.height, frame.width, 1 if grey else 3)
-    order = {"rgb24": "RGB", "bgr24": "BGR", "gray8": "GRAY"}[str(frame.encoding)]
+    encoding = str(frame.encoding)
+    grey = encoding == "gray8"
+    pixels = np.frombuffer(frame.data, np.uint8).reshape(frame.height, frame.width, CHANNELS[encoding])
+    order = {"rgb24": "RGB", "bgr24": "BGR", "rgba": "RGBX", "bgra": "BGRX", "gray8": "GRAY"}[encoding]
     data: bytes = simplejpeg.encode_jpeg(
         pixels, quality=JPEG_QUALITY, colorspace=order, colorsubsampling="Gray" if grey else "420"
     )
