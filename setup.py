@@ -47,7 +47,7 @@ setup(
     extras_require={
         # For CSI cameras: apt's python3-picamera2, which needs libcamera, and that is not on PyPI.
         "camera": ["linuxpy>=0.20"],
-        "video": ["av>=12"],
+        "video": ["av>=14"],
         "plot": ["matplotlib>=3.8"],  # incv3d plot, incv3d bench --plot
         "mqtt": ["paho-mqtt>=2.1,<3"],  # an MQTT broker, as of Home Assistant
         "http": [
@@ -75,7 +75,7 @@ setup(
             "pytest>=8",
             "pytest-xdist>=3.6",
             "hypothesis>=6.100",
-            "av>=12",
+            "av>=14",
             "imagezmq>=1.1.1",
             "linuxpy>=0.20",
             "mypy>=1.11",

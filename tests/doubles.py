@@ -131,6 +131,8 @@ class ScriptedCamera:
 class ScriptedSource:
     """One opening of a :class:`ScriptedCamera`; the id of a frame is `opening.number`."""
 
+    idle_until = 0.0
+
     def __init__(self, camera: ScriptedCamera, opening: int, script: list[str]) -> None:
         self.lost_frames = 0
         self._camera = camera

@@ -17,7 +17,7 @@ RTSP_SERVER = """
 import sys, gi
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtspServer
+from gi.repository import GLib, Gst, GstRtsp, GstRtspServer
 Gst.init(None)
 server = GstRtspServer.RTSPServer.new()
 server.set_address("127.0.0.1")
@@ -25,6 +25,8 @@ server.set_service(sys.argv[1])
 factory = GstRtspServer.RTSPMediaFactory.new()
 factory.set_launch(sys.argv[2])
 factory.set_shared(True)
+if sys.argv[3]:
+    factory.set_protocols(getattr(GstRtsp.RTSPLowerTrans, sys.argv[3]))
 server.get_mount_points().add_factory("/stream", factory)
 server.attach(None)
 print("listening", flush=True)
@@ -78,9 +80,9 @@ class HttpStream:
 
 
 class RtspStream:
-    """GStreamer's RTSP server; `launch` is its pipeline."""
+    """GStreamer's RTSP server; `launch` is its pipeline, `only` its one transport, UDP or TCP."""
 
-    def __init__(self, launch: str) -> None:
+    def __init__(self, launch: str, only: str = "") -> None:
         looked = subprocess.run([SYSTEM_PYTHON, "-c", RTSP_SERVER.split("Gst.init")[0]], capture_output=True)
         if looked.returncode:
             pytest.skip(
@@ -89,12 +91,13 @@ class RtspStream:
             )
         self._port = free_port()
         self._launch = launch
+        self._only = only
         self.url = f"rtsp://127.0.0.1:{self._port}/stream"
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> RtspStream:
         self._process = subprocess.Popen(
-            [SYSTEM_PYTHON, "-c", RTSP_SERVER, str(self._port), self._launch],
+            [SYSTEM_PYTHON, "-c", RTSP_SERVER, str(self._port), self._launch, self._only],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,

@@ -87,6 +87,13 @@ def test_sections_whose_keys_are_all_commented_out_mean_their_defaults(tmp_path)
         ("source: {type: video}\n", r":1: source\.path: type `video` needs a file, or an address"),
         ("source: {type: imagezmq}\n", r":1: source\.addresses: type `imagezmq` needs"),
         ("source:\n  addresses: [tcp]\n", r":2: source\.addresses: `tcp` is not like tcp://"),
+        *(
+            (
+                f"source: {{type: imagezmq, addresses: ['tcp://{host}:5555']}}\n",
+                rf":1: source\.addresses: `tcp://{re.escape(host)}:5555` is where .* name the sender's host",
+            )
+            for host in ("*", "0.0.0.0", "[::]")
+        ),
         (
             "source: {type: webcam}\n",
             r":1: source\.type: invalid enum value 'webcam'; possible are none,",

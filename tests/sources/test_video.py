@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from incv3d.config.schema import RtspTransport
 from incv3d.frames import Frame
 from incv3d.preprocess import Preprocessor
 from incv3d.resizing import InputSpec
@@ -134,8 +135,8 @@ def stream(request: pytest.FixtureRequest) -> Iterator[HttpStream | RtspStream]:
     server.kill()
 
 
-def watch(url: str, timeout_s: float = 5.0) -> StreamSource:
-    source = open_video("c", url, SIZE, fps=0, loop=True, every_frame=False, timeout_s=timeout_s)
+def watch(url: str, timeout_s: float = 5.0, rtsp_transport: RtspTransport = "auto") -> StreamSource:
+    source = open_video("c", url, SIZE, 0, True, False, timeout_s, rtsp_transport)
     assert isinstance(source, StreamSource)
     return source
 
@@ -192,6 +193,34 @@ def test_a_stream_that_falls_silent_fails_in_time(keep) -> None:
             frames(source)
     finally:
         server.kill()
+
+
+@pytest.fixture
+def serve_rtsp() -> Iterator[Callable[..., RtspStream]]:
+    servers: list[RtspStream] = []
+
+    def serve(*how: str) -> RtspStream:
+        servers.append(RtspStream(*how).start())
+        return servers[-1]
+
+    yield serve
+    for server in servers:
+        server.kill()
+
+
+@pytest.mark.parametrize("transport", ["auto", "udp"])
+@pytest.mark.parametrize("launch", [H264, MJPEG], ids=["h264", "mjpeg"])
+def test_a_camera_that_refuses_tcp_is_asked_over_udp(keep, serve_rtsp, launch: str, transport) -> None:
+    got = frames(keep(watch(serve_rtsp(launch, "UDP").url, rtsp_transport=transport)), most=3)
+    assert len(got) == 3 and all(DECODER.decode(frame).std() > 10 for frame in got)
+
+
+@pytest.mark.parametrize(("speaks", "asked"), [("UDP", "tcp"), ("TCP", "udp")])
+def test_a_transport_that_the_camera_refuses_is_said(serve_rtsp, speaks: str, asked) -> None:
+    words = rf"127\.0\.0\.1.*refuses {asked.upper()}.*source\.rtsp_transport"
+    with pytest.raises(SourceError, match=words) as caught:
+        watch(serve_rtsp(H264, speaks).url, rtsp_transport=asked)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_server_that_is_not_there_is_absent() -> None:

@@ -20,6 +20,8 @@ Side = Annotated[int, msgspec.Meta(ge=0, le=8192)]
 """Pixels; 0: as the network itself says."""
 ControlValue = bool | int | float | str | list[float]
 """A camera's control: ``true``, a number, a word, or numbers such as ``[1.5, 2.1]``."""
+RtspTransport = Literal["auto", "tcp", "udp"]
+"""How a camera's RTSP server sends its pictures; ``auto``: TCP, or UDP where it refuses that."""
 FPS_OF_IMAGES = 1.0
 """At which pictures are replayed unless ``source.fps`` says otherwise."""
 MQTT_NAME = r"^[A-Za-z0-9_-]{0,64}$"
@@ -50,6 +52,21 @@ def check_address(key: str, address: str) -> None:
         raise ValueError(
             f"{key}: `{Address(address)}` is not like tcp://127.0.0.1:5555 or ipc:///run/incv3d.sock"
         )
+
+
+def check_sender(key: str, address: Address) -> None:
+    """Raise ValueError if `address` stands for every address of a machine: no sender can be reached there."""
+    parts = urlsplit(address.reveal())
+    host = parts.hostname or ""
+    try:
+        is_any = ip_address(host).is_unspecified
+    except ValueError:
+        is_any = host == "*"
+    if is_any:
+        said = (
+            f"`{address}` is where a program listens; name the sender's host, as tcp://10.0.0.5:{parts.port}"
+        )
+        raise ValueError(f"{key}: {said}")
 
 
 def is_local(address: str) -> bool:
@@ -212,6 +229,7 @@ class SourceSection(Section, frozen=True, kw_only=True):
     fps: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 0.0
     loop: bool = True
     every_frame: bool = False
+    rtsp_transport: RtspTransport = "auto"
     interval_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 0.0
     max_fps: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 0.0
     stall_timeout_s: Annotated[float, msgspec.Meta(ge=0.5, le=3600)] = 10.0
@@ -232,6 +250,7 @@ class SourceSection(Section, frozen=True, kw_only=True):
             raise ValueError("addresses: type `imagezmq` needs one or more such as tcp://10.0.0.5:5555")
         for address in self.addresses:
             check_address("addresses", address.reveal())
+            check_sender("addresses", address)
         if len(self.regions) > MOST_REGIONS:
             raise ValueError(f"regions: {len(self.regions)} of them, at most {MOST_REGIONS} are possible")
         for name, numbers in self.regions.items():

@@ -29,6 +29,10 @@ class FrameSource(Protocol):
     def lost_frames(self) -> int:
         """Frames that the driver took but could not hand over, by its own count."""
 
+    @property
+    def idle_until(self) -> float:
+        """Until when (monotonic) :meth:`capture` waits on purpose, which is no stall; 0.0: it does not."""
+
     def capture(self, after: float) -> Frame | None:
         """Wait for the next frame taken at the moment `after` (monotonic) or later; 0.0: any.
 

@@ -209,7 +209,9 @@ class Capture:
         """Until the attempt is over or the capture closed; leaves behind an attempt that hangs."""
         with self._changed:
             while not (attempt.ended or self._closed):
-                left_s = attempt.awaited_since + self._pace.stall_timeout_s - time.monotonic()
+                idle_until = attempt.source.idle_until if attempt.source else 0.0
+                awaited_since = max(attempt.awaited_since, idle_until)
+                left_s = awaited_since + self._pace.stall_timeout_s - time.monotonic()
                 if left_s > 0:
                     # Endless while nobody takes frames; longer waits than this overflow the lock's clock.
                     self._changed.wait(min(left_s, 3600.0))

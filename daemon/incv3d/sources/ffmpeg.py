@@ -2,31 +2,61 @@
 
 from __future__ import annotations
 
+import errno
 import logging
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import av
 import av.error
 import numpy as np
-import numpy.typing as npt
 from av.codec.context import ThreadType
 from av.container import InputContainer
 from av.packet import Packet
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from incv3d.address import Address
+from incv3d.config.schema import RtspTransport
 from incv3d.frames import Frame
+from incv3d.resizing import SIDEWAYS, upright
 from incv3d.sources.base import SourceAbsent, SourceError
 
 LOG = logging.getLogger(__name__)
+RTSP_OPTIONS: Mapping[RtspTransport, dict[str, str]] = {
+    # UDP loses packets, and then half of the picture is grey: it is for servers that refuse TCP (status 461).
+    "auto": {"rtsp_transport": "tcp+udp", "rtsp_flags": "prefer_tcp"},
+    "tcp": {"rtsp_transport": "tcp"},
+    "udp": {"rtsp_transport": "udp"},
+}
 LIVE_OPTIONS = {
-    "rtsp_transport": "tcp",  # UDP loses packets, and then half of the picture is grey
     "fflags": "nobuffer",
     "flags": "low_delay",
     "analyzeduration": "1000000",
 }
 """FFmpeg's options for streams that are watched as they come (ffmpeg-formats(1), ffmpeg-protocols(1))."""
+
+
+def orientation_of(matrix: bytes) -> int:
+    """The EXIF orientation that does what a film's display matrix says, to the nearest quarter turn.
+
+    :param matrix: 3 x 3 little-endian int32; a pixel at (x, y) is shown at (m[0] x + m[3] y, m[1] x + m[4] y)
+        (libavutil/display.h).
+    """
+    a, b, _, c, d = struct.unpack_from("<5i", matrix)
+    fit = {
+        1: a + d,
+        2: -a + d,
+        3: -a - d,
+        4: a - d,
+        5: b + c,
+        6: b - c,
+        7: -b - c,
+        8: -b + c,
+    }
+    return max(fit, key=lambda orientation: fit[orientation])
 
 
 def covering(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int]:
@@ -38,26 +68,40 @@ def covering(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int]:
 
 
 class VideoInput:
-    """The first video stream in what FFmpeg opens."""
+    """The first video stream in what FFmpeg opens.
 
-    def __init__(self, path: str | Address, size: tuple[int, int], timeout_s: float | None) -> None:
+    :param timeout_s: of a live stream: it fails when nothing comes for so long; None: it is a file.
+    """
+
+    def __init__(
+        self,
+        path: str | Address,
+        size: tuple[int, int],
+        timeout_s: float | None = None,
+        rtsp_transport: RtspTransport = "auto",
+    ) -> None:
         address = Address(path)
         self._shown = str(address)
         self._size = size
+        self._rtsp_transport = rtsp_transport
         try:
             opened = av.open(
                 address.reveal(),
                 "r",
-                options=LIVE_OPTIONS if timeout_s else {},
+                options=LIVE_OPTIONS | RTSP_OPTIONS[rtsp_transport] if timeout_s else {},
                 timeout=timeout_s,
             )
         except (av.error.FFmpegError, OSError) as error:
             raise self.explain(error) from None
         self._container: InputContainer = opened
-        if not opened.streams.video:
+        # A sound file may hold a picture of its cover, which FFmpeg lists as a video of one frame.
+        films = [each for each in opened.streams.video if not each.disposition & Disposition.attached_pic]
+        usable = [each for each in films if each.codec_context is not None]
+        if not usable:
             opened.close()
-            raise SourceError(f"{self._shown}: there is no video in it")
-        self.stream: VideoStream = opened.streams.video[0]
+            missing = "FFmpeg has no decoder for its video" if films else "there is no video in it"
+            raise SourceError(f"{self._shown}: {missing}")
+        self.stream: VideoStream = usable[0]
         # Frame threading would hold back a frame for every thread.
         self.stream.thread_type = ThreadType.SLICE
         self.is_jpeg = self.stream.codec_context.name == "mjpeg"
@@ -83,10 +127,14 @@ class VideoInput:
             return []
 
     def frame(self, name: str, decoded: VideoFrame, captured: float) -> Frame:
-        """`decoded`, reduced, as a frame."""
-        width, height = covering((decoded.width, decoded.height), self._size)
-        reduced = decoded.reformat(width, height, "rgb24", interpolation="AREA")
-        pixels: npt.NDArray[np.uint8] = np.ascontiguousarray(reduced.to_ndarray(), np.uint8)
+        """`decoded`, reduced and upright, as a frame."""
+        orientation = _orientation(decoded)
+        wanted = self._size[::-1] if orientation in SIDEWAYS else self._size
+        reduced_size = covering((decoded.width, decoded.height), wanted)
+        reduced = decoded.reformat(*reduced_size, "rgb24", interpolation="AREA")
+        pixels = np.asarray(reduced.to_ndarray(), np.uint8)
+        pixels = np.ascontiguousarray(upright(pixels, orientation))
+        height, width = pixels.shape[:2]
         return Frame(
             name,
             pixels.data.cast("B"),
@@ -105,6 +153,10 @@ class VideoInput:
         if isinstance(error, av.error.ExitError | TimeoutError):
             return SourceError(f"{self._shown}: no data in time")
         words = f"{self._shown}: {getattr(error, 'strerror', None) or type(error).__name__}"
+        if getattr(error, "errno", None) == errno.EPROTONOSUPPORT and self._rtsp_transport != "auto":
+            # How FFmpeg says that RTSP answered 461, Unsupported Transport.
+            refused = self._rtsp_transport.upper()
+            return SourceError(f"{self._shown}: it refuses {refused}; leave source.rtsp_transport at auto")
         gone = isinstance(error, ConnectionRefusedError | av.error.HTTPNotFoundError)
         if gone or words.endswith("No route to host"):
             return SourceAbsent(words)
@@ -113,3 +165,13 @@ class VideoInput:
     def close(self) -> None:
         """Hang up."""
         self._container.close()
+
+
+def _orientation(decoded: VideoFrame) -> int:
+    """The EXIF orientation that makes `decoded` upright."""
+    try:
+        matrix: Any = decoded.side_data.get("DISPLAYMATRIX")
+        return orientation_of(bytes(matrix)) if matrix else 1
+    except ValueError:
+        # PyAV lists no side data where it does not know a kind, such as EXIF; degrees, anticlockwise.
+        return {0: 1, 1: 8, 2: 3, 3: 6}[round(decoded.rotation / 90) % 4]

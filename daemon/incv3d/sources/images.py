@@ -66,6 +66,7 @@ class ImagesSource:
     """
 
     lost_frames = 0
+    idle_until = 0.0
 
     def __init__(self, name: str, path: str, fps: float, loop: bool) -> None:
         self._name = name

@@ -36,6 +36,7 @@ class ImagezmqSource:
     """
 
     lost_frames = 0
+    idle_until = 0.0
 
     def __init__(self, name: str, addresses: Sequence[str | Address]) -> None:
         self._name = name

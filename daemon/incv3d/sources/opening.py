@@ -171,6 +171,7 @@ def _video(section: SourceSection) -> FrameSource:
         loop=section.loop,
         every_frame=section.every_frame,
         timeout_s=section.stall_timeout_s,
+        rtsp_transport=section.rtsp_transport,
     )
 
 

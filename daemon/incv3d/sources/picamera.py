@@ -48,6 +48,7 @@ class PicameraSource:
     """
 
     lost_frames = 0
+    idle_until = 0.0
 
     def __init__(
         self,

@@ -49,6 +49,7 @@ class Picamera2Source:
     """
 
     lost_frames = 0
+    idle_until = 0.0
 
     def __init__(
         self,

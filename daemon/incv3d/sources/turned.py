@@ -20,6 +20,11 @@ class TurnedSource:
         """As the source counts them."""
         return self._source.lost_frames
 
+    @property
+    def idle_until(self) -> float:
+        """As the source says."""
+        return self._source.idle_until
+
     def capture(self, after: float) -> Frame | None:
         """As the source captures, see :class:`FrameSource`."""
         frame = self._source.capture(after)

@@ -160,6 +160,8 @@ class V4l2Source:
     :raises SourceError: when it cannot be used, or is in use.
     """
 
+    idle_until = 0.0
+
     def __init__(
         self,
         name: str,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from fractions import Fraction
 
 from av.video.frame import VideoFrame
 
 from incv3d.address import Address
+from incv3d.config.schema import RtspTransport
 from incv3d.frames import Frame
 from incv3d.sources.base import FrameSource, SourceError
 from incv3d.sources.ffmpeg import VideoInput
@@ -19,8 +21,11 @@ AT_ONCE_S = 0.002
 BEHIND_S = 0.5
 """When every packet had been waiting for so long, the decoder is too slow and the stream grows old."""
 LONGEST_DRAIN_S = 2.0
+LONGEST_PAUSE_S = 60.0
+"""Frames that are further apart by their times are taken for a jump of the clock that made them."""
 FPS_UNSAID = 25.0
 """Of a file that does not say its rate."""
+HIGHEST_FPS = 1000.0
 
 
 def open_video(
@@ -31,6 +36,7 @@ def open_video(
     loop: bool,
     every_frame: bool,
     timeout_s: float,
+    rtsp_transport: RtspTransport = "auto",
 ) -> FrameSource:
     """A stream of the network, or a file.
 
@@ -39,13 +45,20 @@ def open_video(
     :param loop: begin a file again after its end.
     :param every_frame: play a file as fast as its frames are taken.
     :param timeout_s: a network stream that sends nothing for so long has failed.
+    :param rtsp_transport: how RTSP sends its pictures; ``auto``: over TCP, or UDP where TCP is refused.
     :raises SourceAbsent: when there is no such file, or nobody answers.
     :raises SourceError: when it cannot be read.
     """
     address = Address(path)
     if not address.is_path:
-        return StreamSource(name, address, size, timeout_s)
+        return StreamSource(name, address, size, timeout_s, rtsp_transport)
     return FileSource(name, address, size, fps, loop, paced=not every_frame)
+
+
+def usual_step_s(said: Fraction | None) -> float:
+    """Seconds from frame to frame at the rate that a film says it has, if it says one that is possible."""
+    rate = float(said or FPS_UNSAID)
+    return min(1 / rate, LONGEST_PAUSE_S) if 0 < rate <= HIGHEST_FPS else 1 / FPS_UNSAID
 
 
 class StreamSource:
@@ -56,10 +69,18 @@ class StreamSource:
     """
 
     lost_frames = 0
+    idle_until = 0.0
 
-    def __init__(self, name: str, path: str | Address, size: tuple[int, int], timeout_s: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        path: str | Address,
+        size: tuple[int, int],
+        timeout_s: float,
+        rtsp_transport: RtspTransport,
+    ) -> None:
         self._name = name
-        self._video = VideoInput(path, size, timeout_s)
+        self._video = VideoInput(path, size, timeout_s, rtsp_transport)
         self._shown = str(Address(path))
         self._interrupted = threading.Event()
         self._skip_to_key = True
@@ -127,6 +148,7 @@ class FileSource:
         loop: bool,
         paced: bool,
     ) -> None:
+        self.idle_until = 0.0
         self._name = name
         self._path = path
         self._loop = loop
@@ -134,13 +156,14 @@ class FileSource:
         self._fps = fps
         self._interrupted = threading.Event()
         self._size = size
-        self._video = VideoInput(path, size, None)
-        self._interval_s = 1 / (fps or float(self._video.stream.average_rate or FPS_UNSAID))
+        self._video = VideoInput(path, size)
+        self._step_s = 1 / fps if fps else usual_step_s(self._video.stream.average_rate)
+        """From the last frame to the next."""
         self._decoded: list[VideoFrame] = []
         self._at_end = False
-        self._count = 0
-        self._started = self._due_last = time.monotonic()
-        self._first_pts: int | None = None
+        self._due = time.monotonic()
+        self._is_first = True
+        self._shown_s: float | None = None
 
     def capture(self, after: float) -> Frame | None:
         """The next frame when it is due; those due before `after` are left out.
@@ -152,14 +175,14 @@ class FileSource:
             if decoded is None:
                 return None
             if self._paced:
-                due = self._due(decoded)
-                if due < after:
+                self._advance(decoded)
+                if self._due < after:
                     continue
-                late_s = time.monotonic() - due
-                if self._interrupted.wait(max(0.0, -late_s)):
+                # A replay that fell behind continues from now instead of catching up in a burst.
+                self._due = max(self._due, now := time.monotonic())
+                self.idle_until = self._due
+                if self._interrupted.wait(self._due - now):
                     return None
-                # Who fell behind goes on from now instead of catching up in a burst.
-                self._started += max(0.0, late_s)
             return self._video.frame(self._name, decoded, time.monotonic())
         return None
 
@@ -174,27 +197,31 @@ class FileSource:
                 rewound, self._at_end = True, False
                 # Opened anew: seeking back leaves a little memory behind each time.
                 self._video.close()
-                self._video = VideoInput(self._path, self._size, None)
-                # The film goes on where it ended, also for one who passes over several rounds of it.
-                self._started = self._due_last + self._interval_s
-                self._count, self._first_pts = 0, None
+                self._video = VideoInput(self._path, self._size)
+                # The next round follows the last frame, also where several rounds are passed over.
+                self._due += self._step_s
+                self._is_first, self._shown_s = True, None
             packet = self._video.next_packet()
             self._at_end = packet is None or packet.size == 0
             if packet is not None:
                 self._decoded = self._video.decode(packet)
         return self._decoded.pop(0)
 
-    def _due(self, decoded: VideoFrame) -> float:
-        """When `decoded` is to be shown (monotonic)."""
-        self._count += 1
-        if self._fps or decoded.pts is None or decoded.time_base is None:
-            shown_s = (self._count - 1) * self._interval_s
-        else:
-            if self._first_pts is None:
-                self._first_pts = decoded.pts
-            shown_s = float((decoded.pts - self._first_pts) * decoded.time_base)
-        self._due_last = self._started + shown_s
-        return self._due_last
+    def _advance(self, decoded: VideoFrame) -> None:
+        """Move on to the moment at which `decoded` is to be shown.
+
+        Times that stand still, run backwards, jump or are missing leave the step between frames as it was.
+        """
+        shown_s: float | None = None
+        if not self._fps and decoded.pts is not None and decoded.time_base is not None:
+            shown_s = float(decoded.pts * decoded.time_base)
+        if shown_s is not None and self._shown_s is not None:
+            step_s = shown_s - self._shown_s
+            self._step_s = step_s if 0 < step_s <= LONGEST_PAUSE_S else self._step_s
+        self._shown_s = shown_s
+        if not self._is_first:
+            self._due += self._step_s
+        self._is_first = False
 
     def interrupt(self) -> None:
         """Wake a capture that waits."""
