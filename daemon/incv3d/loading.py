@@ -16,7 +16,7 @@ from incv3d.golden import check_golden
 from incv3d.machine import available_memory_mb, memory_limit_mb
 from incv3d.models.catalog import load_catalog
 from incv3d.models.conversion import StoredConversion, converted_precisions, open_conversion
-from incv3d.models.custom import DEFAULT_NAME, ensure_custom
+from incv3d.models.custom import DEFAULT_NAME, INTERPOLATION_REASONS, ensure_custom
 from incv3d.models.entry import ModelEntry, ModelError
 from incv3d.models.labels import read_labels
 from incv3d.models.preparation import check_memory, ensure_prepared, prepare_model, prepared_folder
@@ -124,6 +124,10 @@ def find_model(
 
     name = DEFAULT_NAME if name == AUTO else name
     model = ensure_custom(config.custom, name, store, progress, check)
+    if config.custom.interpolation == "auto":
+        taken = model.entry.interpolation
+        reason = INTERPOLATION_REASONS[taken]
+        progress(f"interpolation: {taken} taken, because {reason}; custom.interpolation names another")
     return Resolution(model, "described in the configuration (custom.file)")
 
 
@@ -254,6 +258,7 @@ def input_spec(entry: ModelEntry) -> InputSpec:
         entry.channel_order,
         entry.layout,
         entry.channels,
+        entry.resize_to,
     )
 
 

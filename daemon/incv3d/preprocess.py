@@ -152,7 +152,9 @@ class Preprocessor:
         orientation = _jpeg_orientation(data)
         scaled = self._scaling(frame, orientation) if self._mode == "fast" else {}
         try:
-            pixels: Picture = simplejpeg.decode_jpeg(data, fastdct=True, fastupsample=False, **scaled)
+            pixels: Picture = simplejpeg.decode_jpeg(
+                data, fastdct=self._spec.fast_dct, fastupsample=False, **scaled
+            )
         except ValueError as error:
             if "extraneous bytes" in str(error):
                 # Cheap cameras pad between segments; the picture is whole, and Pillow reads it.

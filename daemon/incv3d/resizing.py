@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from incv3d.frames import Region, Transform
-from incv3d.models.entry import PerChannel
+from incv3d.models.entry import Interpolation, PerChannel
 from incv3d.sessions.base import Picture
 
 Float = npt.NDArray[np.float32]
@@ -22,6 +22,19 @@ REDUCING_GAP = 2.0
 BLOCK_ROWS = 32
 """So many rows are resized at a time that what is between stays in the processor's cache, and in memory that
 the C library does not give back: fresh pages for it took longer than the arithmetic."""
+LONGEST_RESIZED = 16
+"""How many times as long as wide a picture may be to be resized whole before its centre is cut out."""
+PILLOW_FILTERS: dict[Interpolation, Image.Resampling] = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "tf-bilinear-antialias": Image.Resampling.BILINEAR,
+    "pillow-nearest": Image.Resampling.NEAREST,
+    "pillow-box": Image.Resampling.BOX,
+    "pillow-bilinear": Image.Resampling.BILINEAR,
+    "pillow-bicubic": Image.Resampling.BICUBIC,
+    "pillow-lanczos": Image.Resampling.LANCZOS,
+}
+"""What Pillow computes. TensorFlow's antialiasing is the same triangle, without rounding in between: the two
+differ by less than 1 of 255."""
 
 
 ORIENTATIONS: dict[Transform, int] = {
@@ -47,16 +60,24 @@ class InputSpec:
     scale: PerChannel
     fit: Literal["stretch", "crop"]
     crop_fraction: float
-    interpolation: Literal["bilinear", "bicubic"]
+    interpolation: Interpolation
     channel_order: Literal["rgb", "bgr"] = "rgb"
     layout: Literal["nhwc", "nchw"] = "nhwc"
     channels: Literal[1, 3] = 3
+    resize_to: int = 0
 
     @property
     def least_side(self) -> int:
         """A picture of fewer pixels a side would have to be made larger."""
+        if self.resize_to:
+            return self.resize_to
         side = max(self.height, self.width)
         return math.ceil(side / self.crop_fraction) if self.fit == "crop" else side
+
+    @property
+    def fast_dct(self) -> bool:
+        """Whether JPEGs are decoded with the fast DCT, as by TensorFlow; Pillow uses the accurate one."""
+        return not self.interpolation.startswith("pillow-")
 
 
 def fit(picture: Picture, spec: InputSpec, exact: bool = True) -> Float:
@@ -66,9 +87,12 @@ def fit(picture: Picture, spec: InputSpec, exact: bool = True) -> Float:
     :returns: ``(1, height, width, channels)``, or ``(1, channels, height, width)`` for a network of that
         layout; may be a view.
     """
-    if spec.fit == "crop":
-        picture = crop(picture, spec.crop_fraction)
-    resized = resize(picture, spec, exact)
+    if spec.resize_to:
+        resized = resize_and_crop(picture, spec, exact)
+    else:
+        if spec.fit == "crop":
+            picture = crop(picture, spec.crop_fraction)
+        resized = resize(picture, spec, exact)
     if spec.channels == 1:
         resized = luma(resized)
     elif spec.channel_order == "bgr":
@@ -77,6 +101,25 @@ def fit(picture: Picture, spec: InputSpec, exact: bool = True) -> Float:
     if spec.layout == "nchw":
         resized = resized.transpose(2, 0, 1)
     return resized[np.newaxis]
+
+
+def resize_and_crop(picture: Picture, spec: InputSpec, exact: bool) -> Float:
+    """Return the centre of `picture` after its shorter side has been resized to ``spec.resize_to``.
+
+    Rounds as ``Resize`` and ``CenterCrop`` of torchvision do. Of a picture longer than
+    :data:`LONGEST_RESIZED` times its width, both ends are cut off first: resized whole, it could need
+    gigabytes.
+
+    :returns: ``(height, width, 3) float32`` in [0, 255]; may be a view.
+    """
+    short = min(picture.shape[:2])
+    y, x = (max(0, side - LONGEST_RESIZED * short) // 2 for side in picture.shape[:2])
+    picture = picture[y : y + LONGEST_RESIZED * short, x : x + LONGEST_RESIZED * short]
+    height, width = (spec.resize_to * side // short for side in picture.shape[:2])
+    resized = resize(picture, replace(spec, height=height, width=width), exact)
+    # To the nearest, halves to the even number.
+    top, left = round((height - spec.height) / 2), round((width - spec.width) / 2)
+    return resized[top : top + spec.height, left : left + spec.width]
 
 
 def resize(picture: Picture, spec: InputSpec, exact: bool) -> Float:
@@ -93,9 +136,13 @@ def resize(picture: Picture, spec: InputSpec, exact: bool) -> Float:
     if step == 0 and picture.shape[2] > 1:
         grey = resize(picture[:, :, :1], spec, exact)
         return grey if spec.channels == 1 else np.repeat(grey, 3, axis=2)
-    if spec.interpolation == "bilinear":
-        return resize_bilinear(picture, spec.height, spec.width)
-    return resize_bicubic(picture, spec.height, spec.width, None if exact else REDUCING_GAP)
+    if spec.interpolation in PILLOW_FILTERS:
+        # The other filters promise Pillow's own pixels, which a reduction in two steps would change.
+        gap = REDUCING_GAP if spec.interpolation == "bicubic" and not exact else None
+        resample = PILLOW_FILTERS[spec.interpolation]
+        return resize_with_pillow(picture, spec.height, spec.width, resample, gap)
+    half_pixel = spec.interpolation == "tf-bilinear"
+    return resize_bilinear(picture, spec.height, spec.width, half_pixel)
 
 
 def luma(resized: Float) -> Float:
@@ -136,18 +183,19 @@ def crop(picture: Picture, fraction: float) -> Picture:
     return picture[top : top + side, left : left + side]
 
 
-def resize_bilinear(picture: Picture, height: int, width: int) -> Float:
-    """As TensorFlow's ``ResizeBilinear(align_corners=False, half_pixel_centers=False)``, to the digit.
+def resize_bilinear(picture: Picture, height: int, width: int, half_pixel: bool = False) -> Float:
+    """As TensorFlow's ``ResizeBilinear(align_corners=False, half_pixel_centers=half_pixel)``, to the digit.
 
     Output pixel ``i`` is sampled at ``i * source / target`` between its two neighbours, without
-    anti-aliasing: what the graph of 2015 does, so that its scores come out. Only the rows that are sampled
-    are read.
+    anti-aliasing: what the graph of 2015 does, so that its scores come out. With `half_pixel` it is sampled
+    at ``(i + 0.5) * source / target - 0.5``, as ``tf.image.resize`` does. Only the rows that are sampled are
+    read.
 
     :param picture: ``(height, width, channels)``, the channels of a pixel beside each other in memory.
     :returns: ``(height, width, channels) float32`` in [0, 255].
     """
-    top, bottom, down = _sampling(picture.shape[0], height)
-    left, right, across = _sampling(picture.shape[1], width)
+    top, bottom, down = _sampling(picture.shape[0], height, half_pixel)
+    left, right, across = _sampling(picture.shape[1], width, half_pixel)
     channels = picture.shape[2]
     # Gathered as bytes: of items of three NumPy copies each by a call.
     left, right = (_spread(columns, channels) for columns in (left, right))
@@ -171,8 +219,10 @@ def resize_bilinear(picture: Picture, height: int, width: int) -> Float:
     return resized.reshape(height, width, channels)
 
 
-def resize_bicubic(picture: Picture, height: int, width: int, reducing_gap: float | None = None) -> Float:
-    """Bicubic with anti-aliasing, as Pillow (and so torchvision) does it.
+def resize_with_pillow(
+    picture: Picture, height: int, width: int, resample: Image.Resampling, reducing_gap: float | None = None
+) -> Float:
+    """As Pillow's ``Image.resize`` does it (and so torchvision and timm): all but nearest with anti-aliasing.
 
     :param picture: ``(height, width, 3)``, or 1 channel.
     :param reducing_gap: Pillow's: how many times too large the picture may be for one step.
@@ -180,7 +230,7 @@ def resize_bicubic(picture: Picture, height: int, width: int, reducing_gap: floa
     """
     channels = picture.shape[2]
     image = Image.fromarray(np.ascontiguousarray(picture if channels == 3 else picture[:, :, 0]))
-    resized = image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=reducing_gap)
+    resized = image.resize((width, height), resample, reducing_gap=reducing_gap)
     return np.asarray(resized, dtype=np.float32).reshape(height, width, channels)
 
 
@@ -211,11 +261,14 @@ def cut(picture: Picture, region: Region | None) -> Picture:
 
 
 def _sampling(
-    source: int, target: int
+    source: int, target: int, half_pixel: bool
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float32]]:
-    at = np.arange(target, dtype=np.float32) * np.float32(source / target)
-    low = at.astype(np.intp)
-    return low, np.minimum(low + 1, source - 1), at - low.astype(np.float32)
+    """The two neighbours of each sampled point, and the weight of the second."""
+    half = np.float32(0.5 if half_pixel else 0)
+    at = (np.arange(target, dtype=np.float32) + half) * np.float32(source / target) - half
+    floor = np.floor(at)
+    low = floor.astype(np.intp)
+    return np.maximum(low, 0), np.minimum(low + 1, source - 1), at - floor
 
 
 def _each_once(

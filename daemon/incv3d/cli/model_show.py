@@ -77,6 +77,8 @@ def _facts(name: str, entry: ModelEntry, stored: StoredModel | None) -> dict[str
         f"central square, {entry.crop_fraction:g} of the shorter side" if entry.fit == "crop" else "stretched"
     )
     channels = entry.channel_order if entry.channels > 1 else "grey"
+    if entry.resize_to:
+        fit = f"resized to {entry.resize_to} on the shorter side, then the centre"
     facts = {
         "name": name,
         "network": {"graphdef": "frozen GraphDef", "tflite": "LiteRT flatbuffer"}[entry.format],

@@ -14,6 +14,7 @@ import msgspec
 
 from incv3d.address import Address
 from incv3d.frames import Region, Transform
+from incv3d.models.entry import Interpolation
 
 MIB = 1024 * 1024
 Side = Annotated[int, msgspec.Meta(ge=0, le=8192)]
@@ -182,7 +183,8 @@ class CustomSection(Section, frozen=True, kw_only=True):
     channel_order: Literal["rgb", "bgr"] = "rgb"
     fit: Literal["stretch", "crop"] = "stretch"
     crop_fraction: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    resize_to: Side = 0
+    interpolation: Literal["auto", Interpolation] = "auto"
     scores: Literal["auto", "probabilities", "logits"] = "auto"
     golden_picture: str = ""
     golden_label: str = ""
@@ -196,6 +198,8 @@ class CustomSection(Section, frozen=True, kw_only=True):
             raise ValueError("golden_picture: a picture and its golden_label go together")
         if bool(self.width) != bool(self.height):
             raise ValueError("width: width and height go together")
+        if self.resize_to and (self.fit, self.crop_fraction) != ("crop", 1.0):
+            raise ValueError("resize_to: goes with `fit: crop`, and takes the place of crop_fraction")
 
 
 class SessionSection(Section, frozen=True, kw_only=True):

@@ -7,11 +7,12 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from incv3d.config import CustomSection
-from incv3d.models.entry import Golden, ModelEntry, ModelError
+from incv3d.models.entry import Golden, Interpolation, ModelEntry, ModelError
 from incv3d.models.freezing import DEFAULT_RANGE, FreezeJob, NetworkFacts
 from incv3d.models.kinds import Kind, kind_of
 from incv3d.models.label_files import read_label_file
@@ -24,6 +25,12 @@ MAKER = "custom"
 MAKER_VERSION = 1
 """Raised when what is made of the same file changes; what an older one made is made again."""
 DEFAULT_NAME = "custom"
+INTERPOLATION_REASONS: dict[Interpolation, str] = {
+    "bilinear": "TensorFlow 1, which most frozen graphs come from, resizes so",
+    "tf-bilinear": "TensorFlow 2 and Keras resize so",
+    "pillow-bilinear": "channels first is PyTorch's layout, and its pictures are resized with Pillow",
+}
+"""Why one of them is taken where ``custom.interpolation`` is ``auto``."""
 
 
 def ensure_custom(
@@ -109,6 +116,14 @@ def _entry(section: CustomSection, kind: Kind, facts: NetworkFacts) -> ModelEntr
             score=section.golden_score,
             tolerance=section.golden_tolerance,
         )
+    if 0 < section.resize_to < max(facts.width, facts.height):
+        raise ModelError(
+            f"custom.resize_to: {section.resize_to} is less than the {facts.width}x{facts.height} pixels "
+            f"that {section.file} takes"
+        )
+    interpolation = section.interpolation
+    if interpolation == "auto":
+        interpolation = default_interpolation(kind, facts.layout)
     return ModelEntry(
         format="tflite" if kind == "tflite" else "graphdef",
         input=facts.input,
@@ -122,12 +137,20 @@ def _entry(section: CustomSection, kind: Kind, facts: NetworkFacts) -> ModelEntr
         layout=facts.layout,
         fit=section.fit,
         crop_fraction=section.crop_fraction,
-        interpolation=section.interpolation,
+        resize_to=section.resize_to,
+        interpolation=interpolation,
         outputs=facts.outputs,
         scores=facts.scores if section.scores == "auto" else section.scores,
         golden=golden,
         source=section.file,
     )
+
+
+def default_interpolation(kind: Kind, layout: Literal["nhwc", "nchw"]) -> Interpolation:
+    """Return how the pictures that a network of this kind was trained with have most likely been resized."""
+    if layout == "nchw":
+        return "pillow-bilinear"
+    return "bilinear" if kind == "graphdef" else "tf-bilinear"
 
 
 def _labels(section: CustomSection, outputs: int) -> list[Label]:

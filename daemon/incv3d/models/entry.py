@@ -11,6 +11,26 @@ from incv3d.errors import Incv3dError
 Positive = Annotated[int, msgspec.Meta(gt=0)]
 PerChannel = float | tuple[float, ...]
 """One number for every channel, or one for each, in the order in which the network takes its channels."""
+Interpolation = Literal[
+    "bilinear",
+    "bicubic",
+    "tf-bilinear",
+    "tf-bilinear-antialias",
+    "pillow-nearest",
+    "pillow-box",
+    "pillow-bilinear",
+    "pillow-bicubic",
+    "pillow-lanczos",
+]
+"""How a picture is resized.
+
+``bilinear``: as TensorFlow 1's ``ResizeBilinear`` samples it, without anti-aliasing;
+``tf-bilinear``: as ``tf.image.resize`` and Keras do it, with half-pixel centres, without anti-aliasing;
+``tf-bilinear-antialias``: as ``tf.image.resize(antialias=True)`` does it;
+``pillow-...``: as Pillow's ``Image.resize`` does it, JPEGs decoded as Pillow decodes them;
+``bicubic``: as Pillow's, but JPEGs are decoded as TensorFlow decodes them, and ``fast`` may resize a large
+picture in two steps.
+"""
 
 
 class ModelError(Incv3dError):
@@ -65,9 +85,10 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """``stretch``: the whole picture, whatever its shape; ``crop``: its central square."""
     crop_fraction: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     """``crop``: the side of the square as a fraction of the picture's shorter side."""
-    interpolation: Literal["bilinear", "bicubic"]
-    """``bilinear``: as TensorFlow's ResizeBilinear of 2015 samples it, without anti-aliasing;
-    ``bicubic``: with anti-aliasing, as Pillow does it."""
+    resize_to: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """``crop``: the picture is resized until its shorter side is so long, and its centre is cut out then,
+    as torchvision's ``Resize`` and ``CenterCrop`` do it; 0: the square is cut out first."""
+    interpolation: Interpolation
     outputs: Positive
     """Length of the score vector."""
     scores: Literal["probabilities", "logits"] = "probabilities"
