@@ -130,7 +130,10 @@ def test_check_config_says_what_is_wrong_with_line_and_key(tmp_path: Path) -> No
     config.write_text("model:\n  name: auto\nintake:\n  queue_limit: 0\n")
     done = run_incv3d(tmp_path, "check-config", str(config))
     assert done.returncode == 2
-    assert done.stderr == f"incv3d: {config}:4: intake.queue_limit: expected `int` >= 1\n"
+    assert (
+        done.stderr
+        == f"incv3d: {config}:4: intake.queue_limit: must be a whole number from 1 to 10000, not `0`\n"
+    )
 
 
 def test_check_config_shows_every_key(tmp_path: Path) -> None:

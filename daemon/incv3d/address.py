@@ -124,7 +124,7 @@ class Address:
     def mistake(self) -> str:
         """Why no program could open this address, for the person who wrote it; empty: it can be parsed."""
         if self.is_path or self.scheme in LOCAL_SCHEMES:
-            return ""
+            return "it does not begin with rtsp:// or http://" if self.has_secret else ""
         start = _start(self._text) or 0
         authority = self._text[start : _end_of_authority(self._text, start)]
         server = authority.rpartition("@")[2]

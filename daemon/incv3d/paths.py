@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,12 @@ def state_directory(environ: Mapping[str, str], prefix: str = sys.prefix) -> Pat
         Path(environ.get("HOME", "~")).expanduser() / ".local/share"
     )
     return Path(data_home) / "incv3d"
+
+
+def absolute_path(path: str, folder: Path) -> str:
+    """`path` with ``~`` as the home folder; a relative one lies in `folder`. May be a pattern."""
+    # Path.expanduser raises an error for a user that does not exist: such a path stays as it is.
+    return os.path.join(folder, os.path.expanduser(path))  # noqa: PTH111, PTH118
 
 
 def latency_log_path(configured: str, environ: Mapping[str, str], prefix: str = sys.prefix) -> Path:

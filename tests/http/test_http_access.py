@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from incv3d.config import HttpSection
-from incv3d.config.schema import split_http_address
+from incv3d.config.checks import split_http_address
 from incv3d.http.access import read_token
 from incv3d.http.errors import HttpError
 from incv3d.http.server import HttpServer

@@ -9,9 +9,11 @@ from unittest.mock import MagicMock
 import pytest
 
 from doubles import jpeg
+from incv3d.address import Address
 from incv3d.config import SourceSection
 from incv3d.frames import Frame
-from incv3d.sources import LibraryMissing, SourceAbsent, opening, source_of, source_opener
+from incv3d.sources import LibraryMissing, SourceAbsent, opening, source_opener
+from incv3d.sources.base import SourceMisnamed
 from incv3d.sources.images import ImagesSource
 
 
@@ -100,7 +102,7 @@ def test_what_a_pi_camera_turned_itself_is_not_turned_again(monkeypatch, kind, t
 def test_a_missing_library_is_named_with_what_to_type(monkeypatch, kind, library, advice) -> None:
     hide(monkeypatch, library)
     with pytest.raises(LibraryMissing, match=rf"library {library} is missing: .*{advice}"):
-        source_opener(SourceSection(type=kind, path="x"))
+        source_opener(SourceSection(type=kind, path="" if "picamera" in kind else "x"))
 
 
 def test_a_library_that_cannot_be_loaded_is_said_with_its_reason(monkeypatch, tmp_path) -> None:
@@ -128,17 +130,17 @@ def test_auto_says_of_each_kind_why_it_is_not_there(monkeypatch) -> None:
     assert "; picamera: " in said and "; v4l2: " in said and "\n" not in said
 
 
-@pytest.mark.parametrize(
-    ("word", "kind", "path"),
-    [
-        ("auto", "auto", ""),
-        ("picamera2", "picamera2", ""),
-        ("/dev/video0", "v4l2", "/dev/video0"),
-        ("rtsp://10.0.0.5/stream", "video", "rtsp://10.0.0.5/stream"),
-        ("clips/night.MP4", "video", "clips/night.MP4"),
-        ("cat.jpg", "images", "cat.jpg"),
-        ("/srv/pictures", "images", "/srv/pictures"),
-    ],
-)
-def test_one_word_names_a_source(word: str, kind: str, path: str) -> None:
-    assert source_of(word) == {"source.type": kind, "source.path": path}
+def test_a_path_that_will_not_come_by_itself_is_refused_at_the_start(tmp_path: Path) -> None:
+    for path in ("gone", "gone/*.jpg", "gone.mp4"):
+        kind = "video" if path.endswith("mp4") else "images"
+        with pytest.raises(SourceMisnamed, match=r"gone.*: no such file or folder"):
+            source_opener(SourceSection(type=kind, path=Address(str(tmp_path / path))))
+
+
+def test_what_may_be_plugged_in_later_is_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for path in ("/media/usb/pictures", "/mnt/nas/*.jpg", f"{tmp_path}/empty/*.jpg", f"{tmp_path}/empty"):
+        assert source_opener(SourceSection(type="images", path=Address(path)))
+    for path in ("/dev/video99", "/dev/v4l/by-id/none"):
+        assert source_opener(SourceSection(type="v4l2", path=Address(path)))
+    assert source_opener(SourceSection(type="video", path=Address("rtsp://127.0.0.1:9/x")))

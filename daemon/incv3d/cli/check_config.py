@@ -19,10 +19,16 @@ def check_config(file: str | None, config_path: str | None, show: bool) -> None:
     Exit status 2 and one line with file, line and key if something is wrong with it.
     """
     from incv3d.access import door_keys
-    from incv3d.config import as_builtins, load_config
+    from incv3d.config import ConfigError, as_builtins, load_config
+    from incv3d.sources.base import SourceMisnamed
+    from incv3d.sources.opening import check_path
 
     loaded = load_config(file or config_path)
     door_keys(loaded, os.environ)
+    try:
+        check_path(loaded.config.source)
+    except SourceMisnamed as error:
+        raise ConfigError(f"{loaded.place('source.path')}: {error}") from None
     if show:
         import msgspec
 

@@ -25,6 +25,21 @@ connect_option_help = "Address of the daemon's door."
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON for programs instead of a table.")
 
 
+source_option = click.option(
+    "--source",
+    "source_path",
+    metavar="PATH",
+    help="Instead of the configured source: a device, an address, a film, a picture, a folder; or `auto`.",
+)
+
+
+def source_keys(path: str | None) -> dict[str, object]:
+    """The keys of the configuration that ``--source PATH`` overrides."""
+    if not path:
+        return {}
+    return {"source.type": "auto", "source.path": path, "source.addresses": []}
+
+
 def session_options(command: Command) -> Command:
     """``--model`` and ``--threads``, which every command that opens a Session takes."""
     command = click.option("--threads", type=int, help="Cores that one run may use; 0: all of them.")(command)

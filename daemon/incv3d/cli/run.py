@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import click
 
-from incv3d.cli.options import config_option, session_options
+from incv3d.cli.options import config_option, session_options, source_keys, source_option
 from incv3d.journal import JournalFormatter, is_journal
 
 
@@ -23,12 +23,7 @@ from incv3d.journal import JournalFormatter, is_journal
 @click.option("--publish", metavar="ADDRESS", help="Where results are published; '' for nowhere.")
 @click.option("--http", metavar="ADDRESS", help="Where the page is, and metrics: 127.0.0.1:8080.")
 @click.option("--latency-log", metavar="FILE", help="The latency log.")
-@click.option(
-    "--source",
-    "source_path",
-    metavar="PATH",
-    help="Capture from a device, an address, a film, a picture, a folder; or `auto`.",
-)
+@source_option
 @click.option("--demo", is_flag=True, help="With no source configured, replay a few bundled photographs.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]))
 def run(
@@ -62,11 +57,8 @@ def run(
         "http.bind": http,
         "latency.log": latency_log,
         "daemon.log_level": log_level,
+        **source_keys(source_path),
     }
-    if source_path:
-        from incv3d.sources import source_of
-
-        overrides |= source_of(source_path)
 
     def read() -> LoadedConfig:
         loaded = load_config(config_path, overrides=overrides)

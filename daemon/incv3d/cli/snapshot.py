@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
 
-from incv3d.cli.options import config_option, session_options
+from incv3d.cli.options import config_option, session_options, source_keys, source_option
 
 if TYPE_CHECKING:
     from incv3d.config import Config
@@ -22,12 +21,7 @@ if TYPE_CHECKING:
 @click.argument("out", metavar="OUT.jpg", type=click.Path(dir_okay=False, writable=True))
 @config_option
 @session_options
-@click.option(
-    "--source",
-    "source_path",
-    metavar="PATH",
-    help="Instead of the configured source: a device, an address, a film, a picture, a folder; or `auto`.",
-)
+@source_option
 @click.option("--classify", "with_labels", is_flag=True, help="Write the labels on the picture.")
 @click.option(
     "--settle",
@@ -56,12 +50,10 @@ def snapshot(
     """
     from incv3d.config import load_config
     from incv3d.snapshot import picture_of, save_jpeg
-    from incv3d.sources import SourceError, source_of, source_opener
+    from incv3d.sources import SourceError, source_opener
     from incv3d.sources.single import take_frame
 
-    overrides: Mapping[str, object] = {"model.name": model_name, "session.threads": threads}
-    if source_path:
-        overrides = {**overrides, **source_of(source_path)}
+    overrides = {"model.name": model_name, "session.threads": threads, **source_keys(source_path)}
     config = load_config(config_path, overrides=overrides).config
     opener = source_opener(config.source)
     if opener is None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 import yaml
 
 from incv3d.address import Address
-from incv3d.config.schema import Config
+from incv3d.config.schema import Config, FilePath
+from incv3d.config.source_types import names_camera
+from incv3d.config.wording import key_types, quoted, unknown_key, wrong_value
 from incv3d.errors import Incv3dError
+from incv3d.paths import absolute_path
 
 SYSTEM_FILE = Path("/etc/incv3d/incv3d.yaml")
 LONGEST_MESSAGE = 1000
@@ -87,7 +90,7 @@ def find_config_file(given: str | None, environ: Mapping[str, str]) -> Path | No
     """
     for named, origin in ((given, "--config"), (environ.get("INCV3D_CONFIG"), "$INCV3D_CONFIG")):
         if named:
-            path = Path(named)
+            path = Path(named).expanduser()
             if not path.is_file():
                 raise ConfigError(f"{path}: no such file (named by {origin})")
             return path
@@ -105,21 +108,27 @@ def load_config(
     :param overrides: command-line values by dotted key, ``{"model.name": "inception-v3"}``; None values
         were not given.
     :raises ConfigError: one line with file, line number and key.
+
+    Relative paths in the file count from the file's folder, others from the working directory.
     """
     environ = os.environ if environ is None else environ
     path = find_config_file(given, environ)
     document, lines = read_yaml(path) if path else ({}, {})
+    if path:
+        _find_paths(document, path.absolute().parent)
     origins: dict[str, str] = {}
     for variable, key in ENVIRONMENT.items():
         if environ.get(variable):
-            _set(document, key, _lenient(environ[variable]), f"${variable}", origins)
+            _set(document, key, _from_word(key, environ[variable]), f"${variable}", origins)
     for key, value in (overrides or {}).items():
         if value is not None:
             _set(document, key, value, f"the command line ({key})", origins)
+    _imply_type(document)
+    _find_paths(document, Path.cwd())
     try:
         config = msgspec.convert(document, Config, dec_hook=_decoded)
     except msgspec.ValidationError as error:
-        raise ConfigError(_explain(str(error), path, lines, origins)) from None
+        raise ConfigError(_explain(str(error), document, path, lines, origins)) from None
     places = {key: f"{path}:{line}: {key}" for key, line in lines.items()} | origins
     return LoadedConfig(config, path, places)
 
@@ -173,10 +182,6 @@ def _note_lines(node: yaml.MappingNode, prefix: str, lines: dict[str, int], path
             _note_lines(value_node, f"{key}.", lines, path)
 
 
-def _lenient(value: str) -> str | int:
-    return int(value) if re.fullmatch(r"-?\d{1,18}", value) else value
-
-
 def _set(document: dict[str, Any], key: str, value: Any, origin: str, origins: dict[str, str]) -> None:
     section, name = key.split(".")
     if section in document and not isinstance(document[section], dict):
@@ -185,20 +190,68 @@ def _set(document: dict[str, Any], key: str, value: Any, origin: str, origins: d
     origins[key] = origin
 
 
-def _explain(message: str, path: Path | None, lines: Mapping[str, int], origins: Mapping[str, str]) -> str:
-    """Turn msgspec's ``... - at `$.intake.bind``` into ``FILE:LINE: intake.bind: ...``."""
-    text, _, at = message.partition(" - at `$")
-    key = at.rstrip("`").lstrip(".").split("[")[0]
-    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", text)
+def _from_word(key: str, word: str) -> Any:
+    """What `word`, the value of an environment variable, is for `key`: text, a number, true or false."""
+    section, name = key.split(".")
+    kind = key_types()[section][name]
+    base = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    if base is str:
+        return word
+    try:
+        return msgspec.convert(word, base, strict=False)
+    except msgspec.ValidationError:
+        return word
+
+
+def _imply_type(document: dict[str, Any]) -> None:
+    """A source with a path or addresses and without a type: they tell it."""
+    source = document.get("source")
+    if isinstance(source, dict) and source.get("type") is None:
+        if source.get("path") not in (None, ""):
+            source["type"] = "auto"
+        elif source.get("addresses"):
+            source["type"] = "imagezmq"
+
+
+def _find_paths(document: dict[str, Any], folder: Path) -> None:
+    """Make every path in `document` absolute: ``~`` is the home folder, others lie in `folder`."""
+    for section, keys in key_types().items():
+        given = document.get(section)
+        if not isinstance(given, dict):
+            continue
+        for key, kind in keys.items():
+            value = given.get(key)
+            if isinstance(value, int) and kind is Address and not isinstance(value, bool):
+                given[key] = str(value)  # the number of a device
+            elif isinstance(value, str) and value and kind == FilePath:
+                given[key] = absolute_path(value, folder)
+            elif isinstance(value, str) and value and kind is Address:
+                address = Address(value)
+                if address.is_path and not address.has_secret and not names_camera(address):
+                    given[key] = absolute_path(value, folder)
+
+
+def _explain(
+    message: str,
+    document: Mapping[str, Any],
+    path: Path | None,
+    lines: Mapping[str, int],
+    origins: Mapping[str, str],
+) -> str:
+    """Turn msgspec's ``... - at `$.intake.bind``` into ``FILE:LINE: intake.bind: ...`` in plain words."""
+    text, _, at = message.rpartition(" - at `")
+    if not text:
+        text, at = message, "$`"
+    key = at.rstrip("`").removeprefix("key in ").lstrip("$.").split("[")[0]
+    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", text, re.DOTALL)
+    checked = re.fullmatch(r"([\w.-]+): (.*)", text, re.DOTALL)
     if unknown:
-        key = f"{key}.{unknown[1]}".lstrip(".")
-        text = "unknown key (`incv3d check-config --show` lists them all)"
-    checked = re.fullmatch(r"([\w.-]+): (.*)", text)
-    if checked and not unknown:
+        text = unknown_key(key, unknown[1])
+        key = f"{key}.{_plain(unknown[1])}".lstrip(".")
+    elif checked:
         key, text = f"{key}.{checked[1]}".lstrip("."), checked[2]
-    if text.startswith("Invalid enum value"):
-        text = f"{text[0].lower()}{text[1:]}; possible are {', '.join(_choices(key))}"
-    text = re.sub(r"\bExpected\b", "expected", text)
+    else:
+        key, text = _mistyped(key, document)
     if key in origins:
         return f"{origins[key]}: {text}"
     line = next((lines[k] for k in _ancestors(key) if k in lines), None)
@@ -206,20 +259,38 @@ def _explain(message: str, path: Path | None, lines: Mapping[str, int], origins:
     return f"{where}: {key}: {text}" if key else f"{where}: {text}"
 
 
-def _choices(key: str) -> tuple[str, ...]:
-    section, name = key.split(".")
-    return tuple(_words(get_type_hints(get_type_hints(Config)[section])[name]))
+def _mistyped(key: str, document: Mapping[str, Any]) -> tuple[str, str]:
+    """The key whose value has the wrong type, and a line about it."""
+    section, _, name = key.partition(".")
+    value = document.get(section)
+    if not name:
+        return key, f"must be `key: value` lines, not {quoted(value)}"
+    kind = key_types()[section][name]
+    value = value[name] if isinstance(value, dict) else value
+    if get_origin(kind) is dict and isinstance(value, dict):
+        for entry, each in value.items():
+            with_kind = get_args(kind)[1]
+            try:
+                msgspec.convert(each, with_kind)
+            except msgspec.ValidationError:
+                return f"{key}.{_plain(str(entry))}", _wrong(with_kind, each)
+    return key, _wrong(kind, value)
 
 
-def _words(kind: Any) -> Iterator[str]:
-    """What may be written for a key of this type, one word or several."""
-    if kind is bool:
-        yield from ("true", "false")
-    elif get_origin(kind) is Literal:
-        yield from get_args(kind)
-    else:
-        for each in get_args(kind):
-            yield from _words(each)
+def _wrong(kind: Any, value: object) -> str:
+    """As :func:`wrong_value`, about the element of a list that is the wrong one."""
+    for each in (kind,) if get_origin(kind) is dict else (kind, *get_args(kind)):
+        if get_origin(each) is list and isinstance(value, list):
+            for element in value:
+                try:
+                    msgspec.convert(element, get_args(each)[0], dec_hook=_decoded)
+                except msgspec.ValidationError:
+                    return f"in the list: {wrong_value(get_args(each)[0], element)}"
+    return wrong_value(kind, value)
+
+
+def _plain(key: str) -> str:
+    return str(Address(key))
 
 
 def _ancestors(key: str) -> list[str]:

@@ -5,14 +5,24 @@ The file ``config/incv3d.yaml`` spells the same keys out for people; a test hold
 
 from __future__ import annotations
 
-import re
-from ipaddress import ip_address
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 
 from incv3d.address import Address
+from incv3d.config.checks import (
+    NAME,
+    Threshold,
+    check_address,
+    check_region,
+    check_sender,
+    check_threshold,
+    check_topic,
+    is_local,
+    is_loopback,
+    split_http_address,
+)
+from incv3d.config.source_types import SourceType, check_kind, source_of
 from incv3d.frames import Region, Transform
 from incv3d.models.entry import Interpolation
 
@@ -23,130 +33,20 @@ ControlValue = bool | int | float | str | list[float]
 """A camera's control: ``true``, a number, a word, or numbers such as ``[1.5, 2.1]``."""
 RtspTransport = Literal["auto", "tcp", "udp"]
 """How a camera's RTSP server sends its pictures; ``auto``: TCP, or UDP where it refuses that."""
+FilePath = Annotated[str, msgspec.Meta(description="the path of a file or a folder")]
+"""Read with ``~`` as the home folder, and, in a configuration file, from the folder of that file on."""
+Name = Annotated[str, msgspec.Meta(pattern=NAME, description="1 to 64 letters, digits, - and _")]
+"""Of a source or a region: a part of the topic of its results."""
+NameOrEmpty = Annotated[
+    str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{0,64}$", description="up to 64 letters, digits, - and _")
+]
+"""Of a daemon: a part of its topics and of its entities in Home Assistant."""
 FPS_OF_IMAGES = 1.0
 """At which pictures are replayed unless ``source.fps`` says otherwise."""
-MQTT_NAME = r"^[A-Za-z0-9_-]{0,64}$"
-"""Of a daemon: a part of its topics and of its entities in Home Assistant."""
-NAME = r"^[A-Za-z0-9_-]{1,64}$"
-"""Of a source or a region: a part of the topic of its results."""
 MOST_REGIONS = 32
 """Each has a frame waiting and a run to itself."""
-ROUNDING = 1e-9
-"""By which the sum of two fractions may exceed 1."""
-Threshold = float | list[float]
-"""From which score on a label counts as seen, or that and a lower one for a label that is there already.
-Not a pair with its limits in the type: msgspec 0.22 mixes up the limits of such a union, and crashes."""
 LARGEST_PICTURE = 89_000_000
 """Pixels; just under the size at which Pillow itself begins to warn of decompression bombs."""
-
-
-def check_address(key: str, address: str) -> None:
-    """Raise ValueError unless `address` is one that ZeroMQ can bind to over TCP or IPC."""
-    if address.startswith("ipc://") and len(address) > len("ipc://"):
-        return
-    try:
-        parts = urlsplit(address)
-        usable = parts.scheme == "tcp" and parts.hostname and parts.port and not parts.path
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ValueError(
-            f"{key}: `{Address(address)}` is not like tcp://127.0.0.1:5555 or ipc:///run/incv3d.sock"
-        )
-
-
-def check_sender(key: str, address: Address) -> None:
-    """Raise ValueError if `address` stands for every address of a machine: no sender can be reached there."""
-    parts = urlsplit(address.reveal())
-    host = parts.hostname or ""
-    try:
-        is_any = ip_address(host).is_unspecified
-    except ValueError:
-        is_any = host == "*"
-    if is_any:
-        said = (
-            f"`{address}` is where a program listens; name the sender's host, as tcp://10.0.0.5:{parts.port}"
-        )
-        raise ValueError(f"{key}: {said}")
-
-
-def is_local(address: str) -> bool:
-    """Whether only this machine's own processes can reach a socket that is bound to `address`."""
-    if address.startswith("ipc://"):
-        return True
-    host = urlsplit(address).hostname or ""
-    return host == "lo" or is_loopback(host)  # it can be a network interface's name, too
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine's own processes can reach what listens at `host`."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"  # what any other name stands for can change
-
-
-def check_region(key: str, name: str, numbers: list[float]) -> None:
-    """Raise ValueError unless `numbers` are a region, with the key of the one that is not."""
-    if not re.fullmatch(NAME, name):
-        raise ValueError(f"{key}: `{name}` is no name for a region (letters, digits, - and _)")
-    key = f"{key}.{name}"
-    if len(numbers) != 4:
-        raise ValueError(f"{key}: needs four numbers, [x, y, width, height]; these are {len(numbers)}")
-    for number in numbers:
-        if not 0 <= number <= 1:
-            raise ValueError(f"{key}: {number:g} is no fraction of the picture, 0 to 1")
-    x, y, width, height = numbers
-    if not (width and height):
-        raise ValueError(f"{key}: its width and height must not be 0")
-    for what, end in (("x + width", x + width), ("y + height", y + height)):
-        if end > 1 + ROUNDING:
-            raise ValueError(f"{key}: {what} is {end:g}, beyond the edge of the picture, 1")
-
-
-def check_threshold(key: str, threshold: Threshold, whose: str = "") -> None:
-    """Raise ValueError unless a label can both enter and leave by `threshold`."""
-    scores = threshold if isinstance(threshold, list) else [threshold]
-    if len(scores) not in (1, 2):
-        raise ValueError(f"{key}: {whose}expected one score, or two: [enter, leave]")
-    for score in scores:
-        if not 0 < score <= 1:
-            raise ValueError(f"{key}: {whose}{score:g} is no score: more than 0, at most 1")
-    if scores[-1] > scores[0]:
-        raise ValueError(
-            f"{key}: {whose}it would leave below {scores[1]:g}, which is above {scores[0]:g}, where it enters"
-        )
-
-
-def split_http_address(key: str, address: str) -> tuple[str, int]:
-    """Host and port of ``127.0.0.1:8080`` or ``[::]:8080``; port 0 is any that is free.
-
-    :raises ValueError: it is not like that.
-    """
-    try:
-        parts = urlsplit(f"//{address}")
-        host, port = parts.hostname, parts.port
-        whole = parts.netloc == address and not parts.username
-    except ValueError:
-        host, port, whole = None, None, False
-    if not host or port is None or not whole:
-        raise ValueError(
-            f"{key}: `{Address(address)}` is not like 127.0.0.1:8080, or 0.0.0.0:8080 for every network"
-        )
-    return host, port
-
-
-def check_topic(key: str, topic: str, wildcards: bool = False) -> None:
-    """Raise ValueError unless `topic` is one of MQTT, or a filter where `wildcards` may stand in it."""
-    levels = topic.split("/")
-    if not all(levels) or "\0" in topic or levels[0].startswith("$"):
-        raise ValueError(
-            f"{key}: `{topic}` is no topic: words with a / between them, none that begins with $"
-        )
-    if not wildcards and any(each in topic for each in "+#"):
-        raise ValueError(f"{key}: `{topic}` must not have + or # in it")
-    if any(("+" in level or "#" in level) and len(level) > 1 for level in levels) or "#" in levels[:-1]:
-        raise ValueError(f"{key}: `{topic}`: + stands for a whole level, # for all that follow, at the end")
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -164,7 +64,7 @@ class ModelSection(Section, frozen=True, kw_only=True):
     """Which network classifies."""
 
     name: str = "auto"
-    store: str = ""
+    store: FilePath = ""
     fetch_wait_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 600.0
     top_k: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5
 
@@ -172,8 +72,8 @@ class ModelSection(Section, frozen=True, kw_only=True):
 class CustomSection(Section, frozen=True, kw_only=True):
     """A network of one's own; in force when ``file`` is named."""
 
-    file: str = ""
-    labels: str = ""
+    file: FilePath = ""
+    labels: FilePath = ""
     input: str = ""
     output: str = ""
     width: Side = 0
@@ -186,7 +86,7 @@ class CustomSection(Section, frozen=True, kw_only=True):
     resize_to: Side = 0
     interpolation: Literal["auto", Interpolation] = "auto"
     scores: Literal["auto", "probabilities", "logits"] = "auto"
-    golden_picture: str = ""
+    golden_picture: FilePath = ""
     golden_label: str = ""
     golden_score: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     golden_tolerance: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.02
@@ -217,8 +117,8 @@ class SessionSection(Section, frozen=True, kw_only=True):
 class SourceSection(Section, frozen=True, kw_only=True):
     """Where the daemon itself takes frames from, besides those that arrive over ZeroMQ."""
 
-    type: Literal["none", "auto", "picamera2", "picamera", "v4l2", "video", "images", "imagezmq"] = "none"
-    name: Annotated[str, msgspec.Meta(pattern=NAME)] = "camera"
+    type: SourceType = "none"
+    name: Name = "camera"
     path: Address = Address("")
     addresses: list[Address] = []
     camera: Annotated[int, msgspec.Meta(ge=0, le=63)] = 0
@@ -242,8 +142,11 @@ class SourceSection(Section, frozen=True, kw_only=True):
         # A program may write plain text for an address.
         msgspec.structs.force_setattr(self, "path", Address(self.path))
         msgspec.structs.force_setattr(self, "addresses", [Address(each) for each in self.addresses])
-        if mistake := self.path.mistake:
-            raise ValueError(f"path: {self.path} is not an address that can be opened: {mistake}")
+        if self.type == "auto" and self.path:
+            kind, path = source_of(self.path)
+            msgspec.structs.force_setattr(self, "type", kind)
+            msgspec.structs.force_setattr(self, "path", path)
+        check_kind("path", self.type, self.path)
         if self.name in ("zmq", "mqtt", "http"):
             raise ValueError(f"name: `{self.name}` belongs to frames that others send")
         if self.type == "images" and not self.path:
@@ -252,6 +155,8 @@ class SourceSection(Section, frozen=True, kw_only=True):
             raise ValueError("path: type `video` needs a file, or an address such as rtsp://10.0.0.5/stream")
         if self.type == "imagezmq" and not self.addresses:
             raise ValueError("addresses: type `imagezmq` needs one or more such as tcp://10.0.0.5:5555")
+        if self.addresses and self.type not in ("imagezmq", "none"):
+            raise ValueError(f"addresses: belongs to type `imagezmq`, and this is `{self.type}`")
         for address in self.addresses:
             check_address("addresses", address.reveal())
             check_sender("addresses", address)
@@ -288,7 +193,7 @@ class IntakeSection(Section, frozen=True, kw_only=True):
 
     bind: str = "tcp://127.0.0.1:5555"
     publish: str = "tcp://127.0.0.1:5556"
-    keys: str = ""
+    keys: FilePath = ""
     insecure: bool = False
     queue_limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 8
     peer_limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 4
@@ -319,18 +224,18 @@ class MqttSection(Section, frozen=True, kw_only=True):
     host: str = ""
     port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 0
     username: str = ""
-    password_file: str = ""
+    password_file: FilePath = ""
     tls: bool = False
-    ca_file: str = ""
+    ca_file: FilePath = ""
     prefix: str = "incv3d"
-    name: Annotated[str, msgspec.Meta(pattern=MQTT_NAME)] = ""
+    name: NameOrEmpty = ""
     discovery: str = "homeassistant"
     image: bool = False
     interval_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 1.0
     threshold: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     queue_limit: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
     frames: str = ""
-    group: Annotated[str, msgspec.Meta(pattern=NAME)] = "incv3d"
+    group: Name = "incv3d"
     receive_maximum: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 2
 
     def __post_init__(self) -> None:
@@ -353,7 +258,7 @@ class MqttSection(Section, frozen=True, kw_only=True):
 class LatencySection(Section, frozen=True, kw_only=True):
     """The rolling latency and its log file."""
 
-    log: str = ""
+    log: FilePath = ""
     interval_s: Annotated[float, msgspec.Meta(ge=0.1, le=86_400)] = 10.0
     window_s: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 60.0
     window_frames: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
@@ -379,10 +284,10 @@ class EventsSection(Section, frozen=True, kw_only=True):
             raise ValueError(f"needed: {self.needed} of the last {self.frames} frames (`frames`) is never")
         for name, patterns in self.groups.items():
             if not patterns:
-                raise ValueError(f"groups: `{name}` has no labels in it")
+                raise ValueError(f"groups: `{Address(name)}` has no labels in it")
         check_threshold("threshold", self.threshold)
         for pattern, threshold in self.labels.items():
-            check_threshold("labels", threshold, f"`{pattern}`: ")
+            check_threshold("labels", threshold, f"`{Address(pattern)}`: ")
         given = [
             field.name
             for field in msgspec.structs.fields(self)
@@ -402,7 +307,7 @@ class EventsSection(Section, frozen=True, kw_only=True):
 class SavingSection(Section, frozen=True, kw_only=True):
     """Which frames with watched labels are kept as pictures, and how much of the disk they may fill."""
 
-    folder: str = ""
+    folder: FilePath = ""
     when: Literal["entered", "match"] = "entered"
     min_interval_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 1.0
     max_files: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1000
@@ -414,7 +319,7 @@ class HttpSection(Section, frozen=True, kw_only=True):
     """What is served over HTTP: the page, pictures to classify, health and metrics."""
 
     bind: str = ""
-    token_file: str = ""
+    token_file: FilePath = ""
     page: bool = True
 
     def __post_init__(self) -> None:

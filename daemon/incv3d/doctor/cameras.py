@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from incv3d.config import SourceSection
+from incv3d.config.source_types import CAMERAS
 from incv3d.doctor.children import run_python
 from incv3d.doctor.findings import Finding, Status
 from incv3d.doctor.machine import Machine, read
 from incv3d.doctor.permissions import READ, WRITE, Person, group_name, may
-from incv3d.sources.opening import AUTO
 
 LIMIT_S = 30.0
 NODES = ("video[0-9]*", "media[0-9]*", "dma_heap/*", "vchiq")
@@ -32,7 +32,7 @@ def check_cameras(
     :param me: whoever asks.
     :param servant: whom the service runs as; None: it is not installed.
     """
-    wanted = source.type in AUTO or source.type == "auto"
+    wanted = source.type in CAMERAS or source.type == "auto"
     nodes = [node for pattern in NODES for node in sorted(machine.dev.glob(pattern))]
     findings = [_nodes(machine, nodes, wanted)]
     for who in filter(None, (me, servant)):
@@ -91,8 +91,8 @@ def _wanted(source: SourceSection, found: list[dict[str, Any]], listed: list[str
     there = ", ".join(listed) or "none found"
     if source.type == "v4l2" and source.path:
         return _device(Path(source.path.reveal()), there)
-    if source.type == "auto" or source.type in AUTO:
-        kinds = AUTO if source.type == "auto" else (source.type,)
+    if source.type == "auto" or source.type in CAMERAS:
+        kinds = CAMERAS if source.type == "auto" else (source.type,)
         suited = [camera for camera in found if camera["type"] in kinds]
         if len(suited) > (source.camera if source.type in ("picamera2", "picamera") else 0):
             return Finding(name, "ok", f"{there}; source.type: {source.type} takes one")
@@ -117,7 +117,7 @@ def _libraries(source: SourceSection, notes: list[str]) -> list[Finding]:
     complaints = dict(note.partition(": ")[::2] for note in notes)
     findings = []
     for kind in dict.fromkeys(("picamera2", source.type)):
-        if kind not in AUTO:
+        if kind not in CAMERAS:
             continue
         complaint = complaints.get(kind)
         if complaint is None:

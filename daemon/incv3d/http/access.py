@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from incv3d.config.schema import is_loopback
+from incv3d.config.checks import is_loopback
 from incv3d.http.errors import HttpError
 from incv3d.http.login import LOGIN, has_pass, is_open
 from incv3d.secretfile import read_secret

@@ -11,7 +11,7 @@ from pathlib import Path
 from aiohttp import web
 
 from incv3d.config import HttpSection
-from incv3d.config.schema import split_http_address
+from incv3d.config.checks import split_http_address
 from incv3d.http.access import gate, read_token
 from incv3d.http.errors import HttpError
 from incv3d.http.login import login_routes

@@ -10,7 +10,7 @@ from incv3d.sources.base import (
     SourceStatus,
 )
 from incv3d.sources.capture import Capture, Pace, Retry
-from incv3d.sources.opening import list_cameras, source_of, source_opener
+from incv3d.sources.opening import list_cameras, source_opener
 
 __all__ = [
     "Capture",
@@ -24,6 +24,5 @@ __all__ = [
     "SourceError",
     "SourceStatus",
     "list_cameras",
-    "source_of",
     "source_opener",
 ]

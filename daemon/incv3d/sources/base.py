@@ -18,6 +18,10 @@ class SourceAbsent(SourceError):
     """What the source would be opened on is not there: no such device, file or server."""
 
 
+class SourceMisnamed(SourceError):
+    """What the configuration names as a source is not there, and will hardly come by itself."""
+
+
 class LibraryMissing(SourceError):
     """The library that a source needs is not installed, or cannot be loaded."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import importlib
 import importlib.util
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from incv3d.config import SourceSection
 from incv3d.config.schema import FPS_OF_IMAGES
+from incv3d.config.source_types import CAMERAS
 from incv3d.frames import Transform
 from incv3d.sources.base import (
     FoundCamera,
@@ -19,6 +21,7 @@ from incv3d.sources.base import (
     OpenSource,
     SourceAbsent,
     SourceError,
+    SourceMisnamed,
 )
 from incv3d.sources.discreet import discreet_opener
 from incv3d.sources.turned import TurnedSource
@@ -34,9 +37,8 @@ HOW_TO_INSTALL = {
 LIBRARIES = {"picamera2": "picamera2", "picamera": "picamera", "v4l2": "linuxpy", "video": "av"}
 """The library of each type of source that needs one."""
 
-FILMS = {".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".mjpeg", ".h264"}
-AUTO = ("picamera2", "picamera", "v4l2")
-"""The types that `auto` tries, in this order."""
+COME_LATER = ("/dev/", "/media/", "/mnt/", "/net/", "/run/")
+"""Below these, what is not there yet is waited for."""
 TURNED_BY_CAMERA: dict[str, tuple[Transform, ...]] = {
     "picamera2": ("hflip", "vflip", "rotate180"),
     "picamera": ("hflip", "vflip", "rotate180"),
@@ -52,6 +54,7 @@ def source_opener(section: SourceSection) -> OpenSource | None:
     that captures.
 
     :raises LibraryMissing: when the library of that type is not installed.
+    :raises SourceMisnamed: when it is a path that is not there and is not waited for.
     """
     if section.type == "none":
         return None
@@ -59,20 +62,8 @@ def source_opener(section: SourceSection) -> OpenSource | None:
         return lambda: open_first(section)
     if section.type in LIBRARIES:
         check_library(LIBRARIES[section.type])
+    check_path(section)
     return discreet_opener(lambda: _open(section.type, section), [section.path, *section.addresses])
-
-
-def source_of(path: str) -> dict[str, str]:
-    """The configuration that one word means: `auto`, a type of camera, a device, an address or a path."""
-    if path == "auto" or path in AUTO:
-        return {"source.type": path, "source.path": ""}
-    if path.startswith("/dev/"):
-        kind = "v4l2"
-    elif "://" in path or Path(path).suffix.lower() in FILMS:
-        kind = "video"
-    else:
-        kind = "images"
-    return {"source.type": kind, "source.path": path}
 
 
 def check_library(name: str) -> None:
@@ -81,13 +72,29 @@ def check_library(name: str) -> None:
         raise LibraryMissing(f"the Python library {name} is missing: {HOW_TO_INSTALL[name]}")
 
 
+def check_path(section: SourceSection) -> None:
+    """Raise :class:`SourceMisnamed` if the source's path is not there and not one that is waited for.
+
+    Disks and shares can be plugged in, or mounted, after the start; devices and servers can come at any time.
+    """
+    if section.type not in ("images", "video") or not section.path.is_path:
+        return
+    named = section.path.reveal().removeprefix("file://")
+    while glob.has_magic(named):
+        named = str(Path(named).parent)
+    if not named.startswith(COME_LATER) and not Path(named).exists():
+        raise SourceMisnamed(
+            f"{section.path}: no such file or folder; an address begins with rtsp:// or http://"
+        )
+
+
 def open_first(section: SourceSection) -> FrameSource:
-    """The first camera of :data:`AUTO` that is there.
+    """The first camera of :data:`CAMERAS` that is there.
 
     :raises SourceAbsent: when there is none, with what each of them says.
     """
     said = []
-    for kind in AUTO:
+    for kind in CAMERAS:
         try:
             check_library(LIBRARIES[kind])
             return _open(kind, section)
@@ -111,7 +118,7 @@ def list_cameras() -> tuple[list[FoundCamera], list[str]]:
     """The cameras of this machine, and for each type that cannot be looked for, why."""
     found: list[FoundCamera] = []
     notes: list[str] = []
-    for kind in AUTO:
+    for kind in CAMERAS:
         try:
             check_library(LIBRARIES[kind])
             with _importing(LIBRARIES[kind]):

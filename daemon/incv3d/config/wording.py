@@ -1,0 +1,181 @@
+"""What is wrong with a value or a key of the configuration, in plain words."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import re
+import types
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from incv3d.address import Address
+from incv3d.config.schema import Config
+
+LONGEST_QUOTE = 80
+"""Characters of a wrong value that are repeated in its message."""
+SHOW_ALL = "`incv3d check-config --show` lists them all"
+MEANT = {
+    **dict.fromkeys(("webcam", "usb", "device", "camera"), "v4l2"),
+    **dict.fromkeys(("rtsp", "http", "https", "ffmpeg", "film", "file", "url", "mjpeg", "ipcam"), "video"),
+    **dict.fromkeys(("folder", "image", "picture", "pictures", "photos", "directory"), "images"),
+    **dict.fromkeys(("picam", "libcamera", "csi", "pi"), "picamera2"),
+    **dict.fromkeys(("zmq", "zeromq"), "imagezmq"),
+}
+"""Words that people write for ``source.type``."""
+
+
+@functools.cache
+def key_types() -> dict[str, dict[str, Any]]:
+    """The type of each key, by section."""
+    sections = get_type_hints(Config)
+    return {name: get_type_hints(section, include_extras=True) for name, section in sections.items()}
+
+
+def wrong_value(kind: Any, value: object) -> str:
+    """``must be a whole number from 1 to 9, not `many```: one line about a value of the wrong type or size.
+
+    :param kind: the type that the schema gives it.
+    """
+    return f"must be {expected(kind)}, not {quoted(value)}{_advice(kind, value)}"
+
+
+def expected(kind: Any) -> str:
+    """What may be written for a key of the type `kind`."""
+    alternatives = list(dict.fromkeys(_alternatives(kind)))
+    if len(alternatives) > 1:
+        return f"{', '.join(alternatives[:-1])} or {alternatives[-1]}"
+    return alternatives[0]
+
+
+def _alternatives(kind: Any) -> Iterator[str]:
+    origin = get_origin(kind)
+    if origin is Annotated:
+        base, *metas = get_args(kind)
+        yield _limited(next(_alternatives(base)), [meta for meta in metas if isinstance(meta, msgspec.Meta)])
+    elif origin in (Union, types.UnionType):
+        for each in get_args(kind):
+            yield from _alternatives(each)
+    elif origin is Literal:
+        yield from get_args(kind)
+    elif origin is dict:
+        yield f"lines of `name: value`, each value {expected(get_args(kind)[1])}"
+    elif origin is list:
+        yield "a list of numbers, as [0.5, 1]" if get_args(kind)[0] is float else "a list, as [one, two]"
+    elif origin is tuple:
+        yield f"{len(get_args(kind))} numbers in brackets, as [{', '.join('01'[: len(get_args(kind))])}]"
+    else:
+        yield from _PLAIN[kind]
+
+
+_PLAIN: Mapping[Any, tuple[str, ...]] = {
+    bool: ("true", "false"),
+    int: ("a whole number",),
+    float: ("a number",),
+    str: ("text",),
+    Address: ("a path or an address",),
+    type(None): ("null",),
+}
+
+
+def _limited(words: str, metas: list[msgspec.Meta]) -> str:
+    for meta in metas:
+        if meta.description:
+            return meta.description
+    lowest, above, highest, below = (
+        next((getattr(meta, name) for meta in metas if getattr(meta, name) is not None), None)
+        for name in ("ge", "gt", "le", "lt")
+    )
+    if lowest is not None and highest is not None:
+        return f"{words} from {_number(lowest)} to {_number(highest)}"
+    limits = [
+        f"{limit} {_number(number)}"
+        for limit, number in (
+            ("at least", lowest), ("more than", above), ("at most", highest), ("less than", below)
+        )
+        if number is not None
+    ]  # fmt: skip
+    return f"{words}, {' and '.join(limits)}" if limits else words
+
+
+def _number(number: float) -> str:
+    return str(int(number)) if number == int(number) else f"{number:g}"
+
+
+def quoted(value: object) -> str:
+    """A wrong value as its file has it, without the secrets of an address."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, list):
+        return "a list" if value else "an empty list"
+    if isinstance(value, dict):
+        return "`name: value` lines"
+    if isinstance(value, bytes):
+        return "binary data"
+    if value == "":
+        return "empty text"
+    text = str(Address(str(value)))
+    return f"`{text if len(text) <= LONGEST_QUOTE else f'{text[:LONGEST_QUOTE]}…'}`"
+
+
+def _advice(kind: Any, value: object) -> str:
+    words = [each for each in _leaves(kind) if isinstance(each, str)]
+    takes_text = bool(words) or any(each in (str, Address) for each in _leaves(kind))
+    if isinstance(value, str) and any(each in (int, float) for each in _leaves(kind)):
+        number = value.strip().replace(",", ".")
+        if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", number, re.I):
+            return f": write {number}, {'with a point' if ',' in value else 'without quotes'}"
+    if isinstance(value, bool) and takes_text:
+        return "; YAML reads yes, no, on and off as true and false: put the word in quotes"
+    if not isinstance(value, str | list | dict | None) and takes_text:
+        return ": put it in quotes"
+    if isinstance(value, str) and words:
+        meant = MEANT.get(value.lower(), "") if "v4l2" in words else ""
+        close = difflib.get_close_matches(value.lower(), words, 1)
+        if meant or close:
+            return f"; did you mean {meant or close[0]}?"
+    return ""
+
+
+def _leaves(kind: Any) -> Iterator[Any]:
+    """The plain types, and the words of a Literal, in `kind`; not those of the elements of lists."""
+    origin = get_origin(kind)
+    if origin is Annotated:
+        yield from _leaves(get_args(kind)[0])
+    elif origin in (Union, types.UnionType):
+        for each in get_args(kind):
+            yield from _leaves(each)
+    elif origin is Literal:
+        yield from get_args(kind)
+    else:
+        yield kind
+
+
+def unknown_key(section: str, name: str) -> str:
+    """One line about a key that does not exist, with the one that was probably meant.
+
+    :param section: empty: at the top of the file.
+    """
+    types_ = key_types()
+    wanted = name.lower().replace("-", "_")
+    if section in types_:
+        close = difflib.get_close_matches(wanted, types_[section], 1)
+        if close:
+            return f"unknown key; did you mean `{close[0]}`? ({SHOW_ALL})"
+    else:
+        close = difflib.get_close_matches(wanted, types_, 1)
+        if close:
+            return f"unknown key; did you mean `{close[0]}`? ({SHOW_ALL})"
+    homes = [each for each, keys in types_.items() if wanted in keys]
+    if homes:
+        listed = " or ".join(f"`{each}:`" for each in homes)
+        return f"unknown key here; `{wanted}` stands under {listed} ({SHOW_ALL})"
+    everywhere = {key: each for each, keys in types_.items() for key in keys}
+    close = difflib.get_close_matches(wanted, everywhere, 1, cutoff=0.75)
+    if close:
+        return f"unknown key; did you mean `{close[0]}` under `{everywhere[close[0]]}:`? ({SHOW_ALL})"
+    return f"unknown key ({SHOW_ALL})"
