@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import pytest
 from trees import bare, only, write
 
@@ -55,7 +54,7 @@ def saying(machine: Machine, cameras: list[dict[str, object]], notes: list[str])
 
 
 def source(**keys: object) -> SourceSection:
-    return msgspec.convert(keys, SourceSection)
+    return SourceSection(**keys)
 
 
 def look(machine: Machine, section: SourceSection, servant: Person | None = None) -> list[Finding]:
