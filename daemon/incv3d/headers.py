@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import struct
-
+from incv3d import jpeg
 from incv3d.frames import Frame, PictureFormat, picture_format
 
 LARGE = 4_000_000
@@ -13,19 +12,11 @@ DEARNESS: dict[PictureFormat, int] = {"jpeg": 1, "png": 4, "webp": 4, "bmp": 4}
 size, and are copied more often. A WebP of 38 bytes can have 64 million pixels, and took 22 bytes for each."""
 GRAPH_DEARNESS = 4
 """The same where the graph itself decodes and resizes: of every pixel it makes three floats."""
-MOST_SCANS = 100
-"""Each scan of a JPEG costs a pass over all its pixels, and a few bytes; encoders write about ten."""
-PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
-"""The JPEG start-of-frame markers of pictures in many scans, each of which costs a pass over all pixels."""
-TABLES = (0xC4, 0xC8, 0xCC)
-"""The JPEG markers among those of start of frame that are none."""
-SEGMENT = struct.Struct(">BBHBHH")
-"""A marker, the length of its segment and, in a start of frame, precision, height and width."""
-START_OF_SCAN = b"\xff\xda"
-STANDALONE = (0x01, *range(0xD0, 0xD9))
-"""JPEG markers that have no length (ITU-T T.81, table B.1)."""
 MOST_SEGMENTS = 64
-"""A JPEG with more segments before its first scan is not one that a camera made."""
+"""Phones write pictures with more; to look for their frame header would hold up others."""
+
+OS2_HEADER = b"\x0c\0\0\0"
+"""The length of the header of the first BMP files."""
 
 
 def is_large(frame: Frame) -> bool:
@@ -48,11 +39,6 @@ def cost(width: int, height: int, format_: PictureFormat) -> int:
     return width * height * DEARNESS[format_]
 
 
-def has_too_many_scans(jpeg: bytes | memoryview) -> bool:
-    """Whether decoding `jpeg` would go over its pixels more often than any encoder has use for."""
-    return bytes(jpeg).count(START_OF_SCAN) > MOST_SCANS
-
-
 def picture_size(data: bytes | memoryview, format_: PictureFormat) -> tuple[int, int] | None:
     """Width and height as the header has them; None: it does not say, or the picture is progressive."""
     head = bytes(data[:32])
@@ -61,6 +47,8 @@ def picture_size(data: bytes | memoryview, format_: PictureFormat) -> tuple[int,
             return _jpeg_size(data)
         case "png":  # the chunk IHDR comes first
             return _big(head[16:20]), _big(head[20:24])
+        case "bmp" if head[14:18] == OS2_HEADER:
+            return _little(head[18:20]), _little(head[20:22])
         case "bmp":  # a height below zero means rows from the top
             return abs(_signed(head[18:22])), abs(_signed(head[22:26]))
         case "webp":
@@ -68,21 +56,15 @@ def picture_size(data: bytes | memoryview, format_: PictureFormat) -> tuple[int,
 
 
 def _jpeg_size(data: bytes | memoryview) -> tuple[int, int] | None:
-    at = 2
-    for _ in range(MOST_SEGMENTS):
-        if at + SEGMENT.size > len(data):
-            return None
-        prefix, marker, length, _, height, width = SEGMENT.unpack_from(data, at)
-        if prefix != 0xFF:
-            return None
-        if 0xC0 <= marker <= 0xCF and marker not in TABLES:
-            return None if marker in PROGRESSIVE else (width, height)
-        if marker == 0xFF:  # padding
-            at += 1
-        elif marker in STANDALONE:
-            at += 2
-        else:
-            at += 2 + length
+    try:
+        for marker, start, _ in jpeg.segments(data, MOST_SEGMENTS):
+            if marker in jpeg.FRAMES and start + 4 + jpeg.FRAME.size <= len(data):
+                _, height, width, _ = jpeg.FRAME.unpack_from(data, start + 4)
+                return None if marker in jpeg.PROGRESSIVE else (width, height)
+            if marker == jpeg.SCAN:
+                break
+    except jpeg.JpegError:
+        pass  # it would take long to find out
     return None
 
 

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 import warnings
 from typing import Literal
 
 import numpy as np
-import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
+from incv3d import jpeg, jpeg_decoding
 from incv3d.errors import Incv3dError
 from incv3d.frames import CHANNELS, Frame, PictureFormat, Refusal, picture_format
-from incv3d.headers import DEARNESS, GRAPH_DEARNESS, has_too_many_scans
+from incv3d.headers import DEARNESS, GRAPH_DEARNESS
+from incv3d.jpeg import ORIENTATION, JpegError
+from incv3d.jpeg_decoding import DecodingOptions
 from incv3d.resizing import ORIENTATIONS, SIDEWAYS, InputSpec, cut, fit, upright
 from incv3d.sessions.base import Feed, Picture
 
@@ -27,12 +30,27 @@ Mode = Literal["fast", "exact", "graph"]
 """``fast``: a large JPEG is decoded at a fraction of its size; ``exact``: everything at full size;
 ``graph``: the graph decodes and resizes."""
 
-EXIF_ORIENTATION = 0x0112
 SCALED_DECODING_FROM = 2
 """``fast``: a JPEG is decoded at half its size or less while it, or its region, stays this many times the
 model's input."""
 LARGEST_SIDE = 65_535
 """Of a JPEG."""
+
+OTHER_FORMATS = (
+    (4, b"ftyphei", "HEIC: set the phone to its most compatible format, or convert it"),
+    (4, b"ftypmif1", "HEIC: set the phone to its most compatible format, or convert it"),
+    (4, b"ftypavif", "AVIF: convert it"),
+    (4, b"ftyp", "an MP4 film"),
+    (0, b"GIF8", "GIF: convert it"),
+    (0, b"II*\0", "TIFF or a raw format: convert it"),
+    (0, b"MM\0*", "TIFF or a raw format: convert it"),
+    (0, b"\xff\x0a", "JPEG XL: convert it"),
+    (4, b"JXL ", "JPEG XL: convert it"),
+    (4, b"jP  ", "JPEG 2000: convert it"),
+    (0, b"%PDF", "PDF"),
+    (0, b"<", "a web page or other text"),
+)
+"""What people send instead: where its magic bytes are, and what it is."""
 
 
 class PictureError(Incv3dError):
@@ -87,7 +105,7 @@ class Preprocessor:
         elif found == "jpeg":
             picture = self._jpeg(frame)
         else:
-            picture = self._pillow(frame.data, found)
+            picture = upright(*self._pillow(frame.data, found))
         return cut(upright(picture, ORIENTATIONS[frame.transform]), frame.region)
 
     def feed(self, picture: Picture) -> Feed:
@@ -121,50 +139,44 @@ class Preprocessor:
     def _is_plain(self, data: bytes | memoryview) -> bool:
         """Whether a JPEG needs nothing that TensorFlow's decoder does not do.
 
-        It is decoded on trial, at the smallest size: of a damaged one TensorFlow's decoder makes grey areas
-        where it can, and writes about it to standard error, which is the daemon's log.
+        It is decoded on trial: of a damaged one TensorFlow's decoder makes grey areas where it can, and
+        writes about it to standard error, which is the daemon's log.
         """
-        if self._check_jpeg(data) in ("CMYK", "YCCK") or _jpeg_orientation(data) != 1:
-            return False
-        try:
-            simplejpeg.decode_jpeg(data, fastdct=True, min_height=1, min_width=1, min_factor=8)
-        except (ValueError, MemoryError):
-            return False
-        return True
+        header = self._jpeg_header(data)
+        is_rgb = header.frame in jpeg.HUFFMAN and len(header.components) in (1, 3)
+        return is_rgb and header.orientation == 1 and jpeg_decoding.is_sound(data)
 
-    def _check_jpeg(self, data: bytes | memoryview) -> str:
-        """The colour model of a JPEG, read with its size from its header alone."""
+    def _jpeg_header(self, data: bytes | memoryview) -> jpeg.Header:
         try:
-            height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data, strict=False)
-        except ValueError as error:
+            header = jpeg.read_header(data)
+        except JpegError as error:
             raise PictureError(f"damaged JPEG: {error}") from None
-        except KeyError:  # how simplejpeg says that it found no subsampling
-            raise PictureError("damaged JPEG: its header is incomplete") from None
-        self._check_size(width, height, "jpeg")
-        if has_too_many_scans(data):
-            raise PictureError("damaged JPEG: it has more scans than any encoder writes")
-        return str(colorspace)
+        self._check_size(header.width, header.height, "jpeg")
+        return header
 
     def _jpeg(self, frame: Frame) -> Picture:
         data = frame.data
-        if self._check_jpeg(data) in ("CMYK", "YCCK"):
-            return self._pillow(data, "jpeg")
-        orientation = _jpeg_orientation(data)
-        scaled = self._scaling(frame, orientation) if self._mode == "fast" else {}
+        header = self._jpeg_header(data)
+        options: DecodingOptions = {"fastdct": self._spec.fast_dct, "fastupsample": False}
+        if self._mode == "fast":
+            options |= self._scaling(frame, header.orientation)
         try:
-            pixels: Picture = simplejpeg.decode_jpeg(
-                data, fastdct=self._spec.fast_dct, fastupsample=False, **scaled
-            )
-        except ValueError as error:
-            if "extraneous bytes" in str(error):
-                # Cheap cameras pad between segments; the picture is whole, and Pillow reads it.
-                return self._pillow(data, "jpeg")
-            raise PictureError(f"damaged JPEG: {error}") from None
+            pixels = jpeg_decoding.decode(data, header, self._jpeg_by_pillow, options)
+        except JpegError as error:
+            raise PictureError(str(error)) from None
         except MemoryError:
             raise PictureTooLarge("not enough memory to decode it") from None
-        return upright(pixels, orientation)
+        return upright(pixels, header.orientation)
 
-    def _scaling(self, frame: Frame, orientation: int) -> dict[str, int]:
+    def _jpeg_by_pillow(self, data: bytes | memoryview) -> Picture:
+        try:
+            return self._pillow(data, "jpeg")[0]
+        except PictureTooLarge:
+            raise
+        except PictureError as error:
+            raise JpegError(str(error)) from None
+
+    def _scaling(self, frame: Frame, orientation: int) -> DecodingOptions:
         """The least size at which a JPEG is decoded, so that its region keeps what the model can see."""
         shares = (frame.region.width, frame.region.height) if frame.region else (1.0, 1.0)
         if (orientation in SIDEWAYS) != (ORIENTATIONS[frame.transform] in SIDEWAYS):
@@ -173,14 +185,15 @@ class Preprocessor:
         width, height = (min(LARGEST_SIDE, math.ceil(least / share)) for share in shares)
         return {"min_width": width, "min_height": height, "min_factor": 2}
 
-    def _pillow(self, data: bytes | memoryview, format_: PictureFormat) -> Picture:
+    def _pillow(self, data: bytes | memoryview, format_: PictureFormat) -> tuple[Picture, int]:
+        """Pixels as they are stored, and their EXIF orientation."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
                 image = Image.open(io.BytesIO(data), formats=[format_.upper()])
             self._check_size(*image.size, format_)
-            orientation = image.getexif().get(EXIF_ORIENTATION, 1)
-            return upright(np.asarray(_to_rgb(image)), orientation)
+            pixels = np.asarray(_to_rgb(image))
+            return pixels, _orientation(image)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             raise PictureTooLarge(f"more than {self._max_pixels} pixels") from None
         except UnidentifiedImageError:
@@ -214,18 +227,20 @@ def encoded_format(frame: Frame) -> PictureFormat | None:
         return None
     found = picture_format(frame.data)
     if found is None:
-        raise PictureError("not a JPEG, PNG, WebP or BMP picture")
+        raise PictureError(f"not a JPEG, PNG, WebP or BMP picture{_what_else(frame.data)}")
     return found
 
 
-def _jpeg_orientation(data: bytes | memoryview) -> int:
-    # Pillow reads the header alone here, and only of pictures that have EXIF.
-    if b"Exif\x00\x00" not in bytes(data[:4096]):
-        return 1
+def _what_else(data: bytes | memoryview) -> str:
+    head = bytes(data[:16])
+    return next((f", but {name}" for at, magic, name in OTHER_FORMATS if head.startswith(magic, at)), "")
+
+
+def _orientation(image: Image.Image) -> int:
     try:
-        orientation = Image.open(io.BytesIO(data), formats=["JPEG"]).getexif().get(EXIF_ORIENTATION, 1)
-    except (OSError, ValueError, SyntaxError, TypeError, KeyError):
-        return 1  # damaged EXIF beside an intact picture
+        orientation = image.getexif().get(ORIENTATION)
+    except (OSError, ValueError, SyntaxError, TypeError, KeyError, struct.error):
+        return 1  # damaged EXIF in an intact picture
     return orientation if isinstance(orientation, int) else 1
 
 
@@ -233,6 +248,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip instead of scaling
         wide = np.asarray(image).astype(np.uint32)
         return Image.fromarray((wide >> 8).astype(np.uint8)).convert("RGB")
+    if image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
+        return image.convert("RGB")  # a fourth byte that is not used, which Windows says is transparency
     if image.has_transparency_data:
         # Pasting lets other threads work meanwhile and takes half the memory of Image.alpha_composite.
         image = image.convert("RGBA")
