@@ -6,7 +6,7 @@ import errno
 import logging
 import struct
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import av.error
@@ -23,6 +23,9 @@ from incv3d.config.schema import RtspTransport
 from incv3d.frames import Frame
 from incv3d.resizing import SIDEWAYS, upright
 from incv3d.sources.base import SourceAbsent, SourceError
+
+if TYPE_CHECKING:
+    from incv3d.sources.web_camera import OtherStream
 
 LOG = logging.getLogger(__name__)
 RTSP_OPTIONS: Mapping[RtspTransport, dict[str, str]] = {
@@ -71,6 +74,7 @@ class VideoInput:
     """The first video stream in what FFmpeg opens.
 
     :param timeout_s: of a live stream: it fails when nothing comes for so long; None: it is a file.
+    :param body: what comes from there, where FFmpeg need not ask itself.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class VideoInput:
         size: tuple[int, int],
         timeout_s: float | None = None,
         rtsp_transport: RtspTransport = "auto",
+        body: OtherStream | None = None,
     ) -> None:
         address = Address(path)
         self._shown = str(address)
@@ -86,10 +91,10 @@ class VideoInput:
         self._rtsp_transport = rtsp_transport
         try:
             opened = av.open(
-                address.reveal(),
+                body or address.reveal(),
                 "r",
                 options=LIVE_OPTIONS | RTSP_OPTIONS[rtsp_transport] if timeout_s else {},
-                timeout=timeout_s,
+                timeout=None if body else timeout_s,
             )
         except (av.error.FFmpegError, OSError) as error:
             raise self.explain(error) from None

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from incv3d.config import SourceSection
 from incv3d.config.schema import FPS_OF_IMAGES
@@ -26,6 +27,9 @@ from incv3d.sources.base import (
 from incv3d.sources.discreet import discreet_opener
 from incv3d.sources.turned import TurnedSource
 
+if TYPE_CHECKING:
+    from incv3d.sources.web_camera import OtherStream
+
 HOW_TO_INSTALL = {
     "picamera2": "sudo apt-get install python3-picamera2 (and a venv made with --system-site-packages)",
     "picamera": "sudo apt-get install python3-picamera (32-bit Raspberry Pi OS with the legacy camera stack)",
@@ -37,6 +41,7 @@ HOW_TO_INSTALL = {
 LIBRARIES = {"picamera2": "picamera2", "picamera": "picamera", "v4l2": "linuxpy", "video": "av"}
 """The library of each type of source that needs one."""
 
+WEB_SCHEMES = ("http", "https")
 COME_LATER = ("/dev/", "/media/", "/mnt/", "/net/", "/run/")
 """Below these, what is not there yet is waited for."""
 TURNED_BY_CAMERA: dict[str, tuple[Transform, ...]] = {
@@ -60,7 +65,9 @@ def source_opener(section: SourceSection) -> OpenSource | None:
         return None
     if section.type == "auto":
         return lambda: open_first(section)
-    if section.type in LIBRARIES:
+    # Cameras that send JPEGs over HTTP need no library; for others it is looked for when they have answered.
+    is_web = section.type == "video" and section.path.scheme in WEB_SCHEMES
+    if section.type in LIBRARIES and not is_web:
         check_library(LIBRARIES[section.type])
     check_path(section)
     return discreet_opener(lambda: _open(section.type, section), [section.path, *section.addresses])
@@ -168,6 +175,26 @@ def _v4l2(section: SourceSection) -> FrameSource:
 
 
 def _video(section: SourceSection) -> FrameSource:
+    if section.path.scheme not in WEB_SCHEMES:
+        return _ffmpeg(section)
+    from incv3d.sources.web_camera import POLL_S, OtherStream, open_web_camera
+
+    interval_s = 0.0 if section.gap_s else 1 / section.fps if section.fps else POLL_S
+    camera = open_web_camera(section.name, section.path, section.stall_timeout_s, interval_s)
+    if not isinstance(camera, OtherStream):
+        return camera
+    try:
+        check_library("av")
+        if camera.is_live:
+            return _ffmpeg(section, camera)
+    except SourceError:
+        camera.close()
+        raise
+    camera.close()
+    return _ffmpeg(section)
+
+
+def _ffmpeg(section: SourceSection, body: OtherStream | None = None) -> FrameSource:
     with _importing("av"):
         from incv3d.sources.video import open_video
     return open_video(
@@ -179,6 +206,7 @@ def _video(section: SourceSection) -> FrameSource:
         every_frame=section.every_frame,
         timeout_s=section.stall_timeout_s,
         rtsp_transport=section.rtsp_transport,
+        body=body,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from av.video.frame import VideoFrame
 
@@ -13,6 +14,9 @@ from incv3d.config.schema import RtspTransport
 from incv3d.frames import Frame
 from incv3d.sources.base import FrameSource, SourceError
 from incv3d.sources.ffmpeg import VideoInput
+
+if TYPE_CHECKING:
+    from incv3d.sources.web_camera import OtherStream
 
 KEY_FRAMES_FROM_S = 1.0
 """Who wants a frame so seldom gets key frames: those between them are not even decoded."""
@@ -37,6 +41,7 @@ def open_video(
     every_frame: bool,
     timeout_s: float,
     rtsp_transport: RtspTransport = "auto",
+    body: OtherStream | None = None,
 ) -> FrameSource:
     """A stream of the network, or a file.
 
@@ -46,12 +51,13 @@ def open_video(
     :param every_frame: play a file as fast as its frames are taken.
     :param timeout_s: a network stream that sends nothing for so long has failed.
     :param rtsp_transport: how RTSP sends its pictures; ``auto``: over TCP, or UDP where TCP is refused.
+    :param body: what comes from a network stream, where FFmpeg need not ask itself.
     :raises SourceAbsent: when there is no such file, or nobody answers.
     :raises SourceError: when it cannot be read.
     """
     address = Address(path)
     if not address.is_path:
-        return StreamSource(name, address, size, timeout_s, rtsp_transport)
+        return StreamSource(name, address, size, timeout_s, rtsp_transport, body)
     return FileSource(name, address, size, fps, loop, paced=not every_frame)
 
 
@@ -78,9 +84,11 @@ class StreamSource:
         size: tuple[int, int],
         timeout_s: float,
         rtsp_transport: RtspTransport,
+        body: OtherStream | None,
     ) -> None:
         self._name = name
-        self._video = VideoInput(path, size, timeout_s, rtsp_transport)
+        self._video = VideoInput(path, size, timeout_s, rtsp_transport, body)
+        self._body = body
         self._shown = str(Address(path))
         self._interrupted = threading.Event()
         self._skip_to_key = True
@@ -128,10 +136,14 @@ class StreamSource:
     def interrupt(self) -> None:
         """Let a capture return at the next packet, or when the stream has been silent for too long."""
         self._interrupted.set()
+        if self._body:
+            self._body.interrupt()
 
     def close(self) -> None:
         """Hang up."""
         self._video.close()
+        if self._body:
+            self._body.close()
 
 
 class FileSource:

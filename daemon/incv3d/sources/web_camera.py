@@ -1,0 +1,277 @@
+"""Cameras that send JPEGs over HTTP: Motion JPEG, or one picture for each request."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from incv3d.address import Address
+from incv3d.frames import Frame, picture_format
+from incv3d.sources.asking import Answer, Asker
+from incv3d.sources.base import FrameSource, SourceError
+from incv3d.sources.splitting import LARGEST_PICTURE, PictureSplitter, SplitError
+
+POLL_S = 1.0
+"""Between two pictures that are asked for, unless the configuration says how often one is wanted."""
+LONGEST_DRAIN_S = 0.5
+"""After so long the newest picture is handed out, although more of the stream waits already."""
+PLAYLISTS = (b"#EXTM3U", b"<?xml", b"<MPD", b"v=0")
+"""How HLS, DASH and SDP begin: lists of addresses, which FFmpeg asks for itself."""
+
+
+class OtherStream:
+    """An answer that is neither pictures nor a web page: for FFmpeg, which reads it as a file."""
+
+    def __init__(self, asker: Asker, answer: Answer, first: bytes) -> None:
+        self._asker = asker
+        self._answer = answer
+        self._waiting = first
+        self.is_live = not answer.is_bounded and not first.lstrip().startswith(PLAYLISTS)
+        """Whether it is one stream without an end. FFmpeg asks itself for what it has to seek in."""
+
+    def read(self, most_bytes: int) -> bytes:
+        """The next bytes, `most_bytes` at most; empty at the end.
+
+        :raises SourceError: when it breaks off, or nothing comes in time.
+        """
+        data = self._waiting or self._answer.read()
+        self._waiting = data[most_bytes:]
+        return data[:most_bytes]
+
+    def interrupt(self) -> None:
+        """Let a :meth:`read` that waits return. Callable from any thread; never waits."""
+        self._answer.shut()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._answer.close()
+        self._asker.close()
+
+
+def open_web_camera(
+    name: str, address: Address, timeout_s: float, interval_s: float
+) -> FrameSource | OtherStream:
+    """Ask `address`, and see by the content of the answer which kind of camera it is.
+
+    :param timeout_s: how long nothing may come.
+    :param interval_s: seconds between two requests to a camera that sends one picture at a time.
+    :raises SourceAbsent: when no one answers.
+    :raises SourceError: when the camera refuses, or sends a web page.
+    """
+    asker = Asker(address, timeout_s)
+    try:
+        answer = asker.ask()
+        if answer.media_type.startswith("multipart/"):
+            return MjpegSource(name, asker, answer, PictureSplitter(answer.boundary))
+        first = answer.read()
+        while first and len(first) < 16:  # a signature
+            more = answer.read()
+            if not more:
+                break
+            first += more
+        if looks_multipart(first):
+            return MjpegSource(name, asker, answer, PictureSplitter(), first)
+        if picture_format(first) is None:
+            check_no_page(answer, first, asker.shown)
+            if not first:
+                raise SourceError(f"{asker.shown}: the answer is empty")
+            return OtherStream(asker, answer, first)
+        return _pictures(name, asker, answer, first, interval_s)
+    except SourceError:
+        asker.close()
+        raise
+
+
+def looks_multipart(first: bytes) -> bool:
+    """Whether a body whose type does not say so begins as one of several parts."""
+    start = first.lstrip().lower()
+    return start.startswith((b"--", b"content-type:", b"content-length:"))
+
+
+def check_no_page(answer: Answer, first: bytes, shown: str) -> None:
+    """Raise SourceError if a web page came."""
+    start = first.lstrip().lower()
+    is_page = answer.media_type in ("text/html", "application/xhtml+xml")
+    if is_page or start.startswith((b"<!doctype", b"<html")):
+        raise SourceError(
+            f"{shown}: a web page came, not a picture or a stream; the camera's manual names the right path"
+        )
+
+
+def _pictures(name: str, asker: Asker, answer: Answer, first: bytes, interval_s: float) -> FrameSource:
+    """A camera that sends one picture at a time, or one JPEG after the other with nothing between them."""
+    now = time.monotonic()
+    splitter = PictureSplitter(in_parts=False)
+    body = first
+    if not answer.is_bounded and picture_format(first) == "jpeg":
+        while True:
+            done = _split(splitter, body[len(body) - len(first) :], now, asker.shown)
+            first = answer.read()
+            body += first
+            if not first:
+                break
+            if done:
+                return MjpegSource(name, asker, answer, splitter, first, done[-1])
+    else:
+        body = whole(answer, first, asker.shown)
+    answer.close()
+    return SnapshotSource(name, asker, interval_s, (now, body))
+
+
+def _split(splitter: PictureSplitter, data: bytes, now: float, shown: str) -> list[tuple[float, bytes]]:
+    try:
+        return splitter.feed(data, now)
+    except SplitError as error:
+        raise SourceError(f"{shown}: {error}") from None
+
+
+def whole(answer: Answer, first: bytes, shown: str) -> bytes:
+    """The body to its end, which begins with `first`.
+
+    :raises SourceError: when it is larger than any camera's picture, or breaks off.
+    """
+    pieces = [first]
+    size_bytes = len(first)
+    while piece := answer.read():
+        pieces.append(piece)
+        size_bytes += len(piece)
+        if size_bytes > LARGEST_PICTURE:
+            raise SourceError(f"{shown}: a picture has no end within {LARGEST_PICTURE >> 20} MiB")
+    return b"".join(pieces)
+
+
+class MjpegSource:
+    """Motion JPEG, read to its newest picture. The time of a frame is that at which its first bytes came.
+
+    :param first: what was read of the stream already.
+    :param newest: a picture that came already, and when.
+    """
+
+    lost_frames = 0
+    idle_until = 0.0
+
+    def __init__(
+        self,
+        name: str,
+        asker: Asker,
+        answer: Answer,
+        splitter: PictureSplitter,
+        first: bytes = b"",
+        newest: tuple[float, bytes] | None = None,
+    ) -> None:
+        self._name = name
+        self._asker = asker
+        self._answer = answer
+        self._splitter = splitter
+        self._first = first
+        self._newest = newest
+        self._count = 0
+        self._interrupted = threading.Event()
+
+    def capture(self, after: float) -> Frame | None:
+        """The newest picture, as soon as nothing waits behind it.
+
+        :raises SourceError: when the stream ends or fails.
+        """
+        newest, self._newest = self._newest, None
+        drained_since = time.monotonic()
+        caught_up = False
+        while not self._interrupted.is_set():
+            if not self._first and not self._answer.waits():
+                caught_up = True
+            if newest and newest[0] < after:
+                newest = None
+            if newest and (caught_up or time.monotonic() - drained_since > LONGEST_DRAIN_S):
+                return self._frame(*newest)
+            if newest is None:
+                drained_since = time.monotonic()
+            newest = self._next() or newest
+        return None
+
+    def _next(self) -> tuple[float, bytes] | None:
+        """The last of the pictures that the next bytes complete."""
+        data, self._first = self._first or self._answer.read(), b""
+        if self._interrupted.is_set():
+            return None
+        if not data:
+            raise SourceError(f"{self._asker.shown}: the stream ended")
+        pictures = _split(self._splitter, data, time.monotonic(), self._asker.shown)
+        self._count += len(pictures)
+        return pictures[-1] if pictures else None
+
+    def _frame(self, began: float, picture: bytes) -> Frame:
+        return Frame(self._name, picture, None, time.monotonic(), began, id=self._count)
+
+    def interrupt(self) -> None:
+        """Wake a capture that waits."""
+        self._interrupted.set()
+        self._answer.shut()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._answer.close()
+        self._asker.close()
+
+
+class SnapshotSource:
+    """Asks for one picture after the other. The time of a frame is that at which it was asked for.
+
+    :param interval_s: seconds between two requests.
+    :param first: the picture that came already, and when.
+    """
+
+    lost_frames = 0
+    idle_until = 0.0
+
+    def __init__(self, name: str, asker: Asker, interval_s: float, first: tuple[float, bytes]) -> None:
+        self._name = name
+        self._asker = asker
+        self._interval_s = interval_s
+        self._newest: tuple[float, bytes] | None = first
+        self._due = first[0] + interval_s
+        self._count = 0
+        self._answer: Answer | None = None
+        self._interrupted = threading.Event()
+
+    def capture(self, after: float) -> Frame | None:
+        """The next picture, when it is due.
+
+        :raises SourceAbsent: when the camera does not answer.
+        :raises SourceError: when it fails, or what comes is no picture.
+        """
+        newest, self._newest = self._newest, None
+        if newest is None or newest[0] < after:
+            if self._interrupted.wait(max(0.0, max(self._due, after) - time.monotonic())):
+                return None
+            newest = self._ask()
+        if self._interrupted.is_set():
+            return None
+        self._count += 1
+        return Frame(self._name, newest[1], None, time.monotonic(), newest[0], id=self._count)
+
+    def _ask(self) -> tuple[float, bytes]:
+        asked = time.monotonic()
+        # A fixed beat; one that was missed is not made up for.
+        self._due = max(self._due + self._interval_s, asked)
+        self._answer = answer = self._asker.ask()
+        try:
+            first = answer.read()
+            picture = whole(answer, first, self._asker.shown)
+        finally:
+            self._answer = None
+            answer.close()
+        if picture_format(picture) is None:
+            check_no_page(answer, picture, self._asker.shown)
+            kind = answer.media_type or "of no type"
+            raise SourceError(f"{self._asker.shown}: no picture came, but {len(picture)} bytes ({kind})")
+        return asked, picture
+
+    def interrupt(self) -> None:
+        """Wake a capture that waits."""
+        self._interrupted.set()
+        if answer := self._answer:
+            answer.shut()
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._asker.close()

@@ -1,0 +1,385 @@
+"""Cameras that send JPEGs over HTTP, as a browser takes them: real servers on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import logging
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from PIL import Image
+
+from doubles import jpeg
+from incv3d.address import Address
+from incv3d.config import SourceSection
+from incv3d.frames import Frame, picture_format
+from incv3d.preprocess import Preprocessor
+from incv3d.resizing import InputSpec
+from incv3d.sources import FrameSource, SourceAbsent, SourceError, source_opener
+from incv3d.sources.web_camera import MjpegSource, OtherStream, SnapshotSource, open_web_camera
+from streams import HttpStream, free_port, needs_ffmpeg
+from webcams import (
+    PASSWORD,
+    USER,
+    Request,
+    WebCamera,
+    behind_basic,
+    behind_digest,
+    chunked,
+    parts,
+    pictures,
+    self_signed,
+    web_camera,
+)
+
+DECODER = Preprocessor(InputSpec(224, 224, 0.0, 1.0, "stretch", 1.0, "bilinear"), 50_000_000)
+LOGIN = f"{USER}:{quote(PASSWORD, safe='')}@"
+ONE = jpeg(64, 48)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Callable[[Request], None]], WebCamera]]:
+    with contextlib.ExitStack() as stack:
+        yield lambda answer, tls=None: stack.enter_context(web_camera(answer, tls))
+
+
+@contextlib.contextmanager
+def opened(url: str, timeout_s: float = 5.0, interval_s: float = 0.0) -> Iterator[FrameSource]:
+    source = open_web_camera("c", Address(url), timeout_s, interval_s)
+    assert not isinstance(source, OtherStream)
+    try:
+        yield source
+    finally:
+        source.close()
+
+
+def frames(url: str, most: int = 3, interval_s: float = 0.0) -> list[Frame]:
+    with opened(url, interval_s=interval_s) as source:
+        got = [source.capture(0.0) for _ in range(most)]
+    assert all(got)
+    return [frame for frame in got if frame]
+
+
+REPLACE = "multipart/x-mixed-replace"
+STREAMS: dict[str, Callable[[Request], None]] = {
+    "as it should be": parts(),
+    "the first part without a boundary": parts(first_before=b""),
+    "a boundary line without dashes": parts(before=b"frame\r\n"),
+    "a boundary that is declared with its dashes": parts(kind=f"{REPLACE};boundary=--frame"),
+    "a quoted boundary": parts(kind=f'{REPLACE}; boundary="frame"'),
+    "another boundary than declared": parts(kind=f"{REPLACE}; boundary=other"),
+    "no boundary declared": parts(kind=REPLACE),
+    "image/jpg": parts(head=b"Content-Type: image/jpg\r\n\r\n"),
+    "no Content-Type of parts": parts(head=b"\r\n"),
+    "Content-Length too small": parts(head=b"Content-Type: image/jpeg\r\nContent-Length: 99\r\n\r\n"),
+    "Content-Length too large": parts(head=b"Content-Type: image/jpeg\r\nContent-Length: 99999\r\n\r\n"),
+    "Content-Length right": parts(head=b"Content-Length: %d\r\nContent-Type: image/jpeg\r\n\r\n"),
+    "multipart/mixed": parts(kind="multipart/mixed;boundary=frame"),
+    "another type of the whole": parts(kind="text/plain"),
+    "no end markers": parts(cut=2),
+    "no parts at all": parts(b"", b"", b"", kind="video/x-motion-jpeg"),
+    "no parts, called a picture": parts(b"", b"", b"", kind="image/jpeg"),
+    "chunked": chunked(parts()),
+}
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+def test_motion_jpeg_is_taken_as_browsers_take_it(serve, kind: str) -> None:
+    got = frames(serve(STREAMS[kind]).url())
+    sent = [each.removesuffix(b"\xff\xd9") for each in pictures()]
+    numbers = [sent.index(bytes(frame.data).removesuffix(b"\xff\xd9")) for frame in got]
+    assert numbers == sorted(set(numbers)), "newer ones only"
+    assert all(a.captured < b.captured for a, b in pairwise(got))
+    if kind != "no end markers":
+        assert all(DECODER.decode(frame).std() > 10 for frame in got)
+
+
+def test_ffmpegs_own_motion_jpeg_is_taken() -> None:
+    server = HttpStream().start()
+    try:
+        got = frames(server.url, most=10)
+        assert all(DECODER.decode(frame).std() > 10 for frame in got)
+    finally:
+        server.kill()
+
+
+def test_a_reader_gets_the_newest_picture_and_not_what_waited(serve) -> None:
+    sent: list[float] = []
+
+    def answer(request: Request) -> None:
+        request.head(Content_Type=f"{REPLACE}; boundary=frame")
+        for number in range(1000):
+            request.send(b"--frame\r\n\r\n" + jpeg(200, 150, seed=number) + b"\r\n")
+            sent.append(time.monotonic())
+            if not request.pause(0.02):
+                return
+
+    with opened(serve(answer).url()) as source:
+        assert source.capture(0.0)
+        behind = len(sent)
+        while len(sent) < behind + 50:  # a reader that is away meanwhile
+            time.sleep(0.01)
+        before = len(sent)
+        newest = source.capture(0.0)
+        assert newest and isinstance(newest.id, int) and newest.id >= before - 1, "what waited was handed out"
+
+
+def test_a_frame_that_began_before_it_was_wanted_is_passed_over(serve) -> None:
+    with opened(serve(parts()).url()) as source:
+        wanted = time.monotonic() + 0.5
+        frame = source.capture(wanted)
+        assert frame and wanted <= frame.captured < wanted + 1.0
+
+
+def test_a_stream_without_a_pause_still_gives_frames(serve) -> None:
+    with opened(serve(parts(pause_s=0.0)).url()) as source:
+        started = time.monotonic()
+        assert all(source.capture(0.0) for _ in range(3))
+        assert time.monotonic() - started < 3
+
+
+def test_a_stream_that_ends_or_breaks_off_or_falls_silent_fails(serve) -> None:
+    def two_and(then: Callable[[Request], None]) -> Callable[[Request], None]:
+        def answer(request: Request) -> None:
+            request.head(Content_Type=f"{REPLACE}; boundary=frame")
+            request.send(b"--frame\r\n\r\n" + ONE + b"\r\n--frame\r\n\r\n" + ONE[:50])
+            then(request)
+
+        return answer
+
+    for then, words in ((lambda request: None, "the stream ended"), (Request.wait, "no data in time")):
+        url = serve(two_and(then)).url()
+        with (
+            opened(url, timeout_s=0.5) as source,
+            pytest.raises(SourceError, match=rf"^http://127.*/video: {words}$"),
+        ):
+            while source.capture(0.0):
+                pass
+
+
+@pytest.mark.parametrize("answer", [parts(pause_s=60), lambda request: request.send_whole(ONE)])
+def test_a_capture_that_waits_is_interrupted(serve, answer) -> None:
+    with opened(serve(answer).url(), timeout_s=60, interval_s=60) as source:
+        assert source.capture(0.0)
+        threading.Timer(0.2, source.interrupt).start()
+        started = time.monotonic()
+        assert source.capture(0.0) is None
+        assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda request: request.send_whole(ONE),
+        lambda request: request.send_whole(ONE, "application/octet-stream"),
+        lambda request: request.send_whole(ONE, "text/html"),
+        chunked(lambda request: (request.head(Content_Type="image/jpeg"), request.send(ONE))),
+        lambda request: (request.head(), request.send(ONE[:20]), request.pause(0.1), request.send(ONE[20:])),
+        lambda request: (request.head(Content_Type="image/jpeg"), request.send(ONE[:-2])),
+    ],
+    ids=["jpeg", "no type", "a wrong type", "chunked", "no length", "no end marker"],
+)
+def test_an_address_that_gives_one_jpeg_is_asked_again_and_again(serve, answer) -> None:
+    camera = serve(answer)
+    got = frames(camera.url("/cgi-bin/snapshot.cgi?channel=1"))
+    assert {bytes(frame.data) for frame in got} in ({ONE}, {ONE[:-2]})
+    assert [path for path, _ in camera.asked] == ["/cgi-bin/snapshot.cgi?channel=1"] * 3
+    assert all(a.captured < b.captured for a, b in pairwise(got))
+
+
+def test_one_picture_may_be_of_any_format_that_we_read(serve) -> None:
+    out = io.BytesIO()
+    Image.new("RGB", (64, 48), "red").save(out, "WEBP")
+    (frame,) = frames(serve(lambda request: request.send_whole(out.getvalue(), "image/webp")).url(), most=1)
+    assert DECODER.decode(frame)[0, 0].tolist() == pytest.approx([254, 0, 0], abs=3)
+
+
+def test_it_is_asked_on_a_beat(serve) -> None:
+    got = frames(serve(lambda request: request.send_whole(ONE)).url(), most=4, interval_s=0.3)
+    steps = [b.captured - a.captured for a, b in pairwise(got)]
+    assert all(0.2 < step < 0.5 for step in steps), steps
+
+
+@pytest.mark.parametrize(
+    ("given", "interval_s"),
+    [({}, 1.0), ({"interval_s": 5}, 0.0), ({"max_fps": 2}, 0.0), ({"fps": 4}, 0.25)],
+)
+def test_how_often_it_is_asked_is_what_the_configuration_says(serve, given, interval_s: float) -> None:
+    url = serve(lambda request: request.send_whole(ONE)).url()
+    opener = source_opener(SourceSection(type="video", path=url, **given))
+    assert opener
+    source = opener()
+    assert isinstance(source, SnapshotSource) and source._interval_s == interval_s
+    source.close()
+
+
+def test_a_camera_that_answers_now_and_then_is_absent_meanwhile(serve) -> None:
+    left = [200, 503, 200]
+
+    def answer(request: Request) -> None:
+        request.send_whole(ONE, status=left.pop(0))
+
+    camera = serve(answer)
+    with opened(camera.url()) as source:
+        assert source.capture(0.0)
+        with pytest.raises(SourceAbsent, match=r"the server says 503 Service Unavailable$"):
+            source.capture(0.0)
+    assert frames(camera.url(), most=1)
+
+
+def test_a_connection_that_is_kept_and_closed_by_the_camera_costs_no_picture(serve) -> None:
+    def answer(request: Request) -> None:
+        request.protocol_version = "HTTP/1.1"
+        request.send_whole(ONE)
+        request.close_connection = True  # which it has not said
+
+    assert frames(serve(answer).url(), most=5)
+
+
+@pytest.mark.parametrize("guard", [behind_basic, behind_digest])
+@pytest.mark.parametrize("answer", [parts(), lambda request: request.send_whole(ONE)], ids=["mjpeg", "jpeg"])
+def test_a_login_in_the_address_is_given_when_it_is_asked_for(serve, guard, answer) -> None:
+    camera = serve(guard(answer))
+    assert all(picture_format(frame.data) == "jpeg" for frame in frames(camera.url(login=LOGIN)))
+    for login, words in (("viewer:wrong@", "the password is wrong"), ("", "it wants a login")):
+        with pytest.raises(SourceError, match=rf"says 401 Unauthorized: .*{words}") as caught:
+            frames(camera.url(login=login))
+        assert "wrong@" not in str(caught.value) and not isinstance(caught.value, SourceAbsent)
+
+
+def test_a_redirect_is_followed_and_another_host_is_not_told_the_password(serve) -> None:
+    other = serve(parts())
+    target = other.url().replace("127.0.0.1", "localhost")
+
+    def answer(request: Request) -> None:
+        if request.path == "/moved":
+            request.head(302, Location=target, Content_Length=0)
+        elif request.path == "/loop":
+            request.head(302, Location="/loop", Content_Length=0)
+        else:
+            request.head(301, Location="/moved", Content_Length=0)
+
+    camera = serve(behind_basic(answer))
+    assert frames(camera.url(login=LOGIN))
+    assert "Authorization" in camera.asked[-1][1] and "Authorization" not in other.asked[-1][1]
+    with pytest.raises(SourceError, match="redirected more than 5 times"):
+        frames(camera.url("/loop", login=LOGIN))
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "words"),
+    [
+        (lambda request: request.send_whole(b"", status=403), SourceError, "the server says 403 Forbidden"),
+        (lambda request: request.send_whole(b"", status=404), SourceAbsent, "the server says 404 Not Found"),
+        (lambda request: request.send_whole(b"<html>hi</html>", "text/html"), SourceError, "a web page came"),
+        (lambda request: request.send_whole(b"\n<!DOCTYPE html>"), SourceError, "a web page came"),
+        (lambda request: request.send_whole(b""), SourceError, "the answer is empty"),
+        (lambda request: request.head(302, Location="ftp://x/y"), SourceError, "redirected to `ftp://x/y`"),
+        (lambda request: request.send(b"\x16\x03no http\r\n\r\n"), SourceError, "the connection broke off"),
+        (Request.wait, SourceError, "no data in time"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(serve, answer, error, words: str) -> None:
+    with pytest.raises(error, match=words) as caught, opened(serve(answer).url(), timeout_s=0.5):
+        pass
+    said = str(caught.value)
+    assert said.startswith("http://127.0.0.1:") and "\n" not in said
+    assert isinstance(caught.value, SourceAbsent) == (error is SourceAbsent)
+
+
+def test_a_poll_that_brings_no_picture_or_half_of_one_is_said(serve) -> None:
+    answers: list[Callable[[Request], None]] = [
+        lambda request: request.send_whole(b"busy", "text/plain"),
+        lambda request: (
+            request.head(Content_Length=1000, Content_Type="image/jpeg"),
+            request.send(ONE[:99]),
+        ),
+        lambda request: request.send_whole(b"<html>log in</html>", "text/html"),
+    ]
+
+    def answer(request: Request) -> None:
+        if request.path == "/first":
+            request.send_whole(ONE)
+        else:
+            answers.pop(0)(request)
+
+    camera = serve(answer)
+    for words in ("no picture came, but 4 bytes .text/plain.", "the connection broke off", "a web page came"):
+        with opened(camera.url("/first")) as source:
+            assert source.capture(0.0)
+            assert isinstance(source, SnapshotSource)
+            source._asker._url = camera.url("/then")
+            with pytest.raises(SourceError, match=words):
+                source.capture(0.0)
+
+
+def test_no_one_there_is_absent() -> None:
+    with pytest.raises(SourceAbsent, match="/x.jpg: Connection refused"):
+        open_web_camera("c", Address(f"http://127.0.0.1:{free_port()}/x.jpg"), 5.0, 0.0)
+    with pytest.raises(SourceAbsent, match="/x.jpg: .*[Nn]ame"):
+        open_web_camera("c", Address("http://camera.invalid/x.jpg"), 5.0, 0.0)
+
+
+def test_a_certificate_of_its_own_is_accepted_and_said(serve, tmp_path: Path, caplog) -> None:
+    camera = serve(behind_digest(parts()), self_signed(tmp_path))
+    with caplog.at_level(logging.WARNING):
+        assert frames(camera.url(login=LOGIN))
+    (line,) = [record.getMessage() for record in caplog.records if "certificate" in record.getMessage()]
+    assert "cannot be verified: self-signed certificate" in line and PASSWORD not in line
+
+
+@pytest.fixture(scope="module")
+def film() -> bytes:
+    words = "-loglevel error -f lavfi -i testsrc=size=320x240:rate=10:duration=3 -c:v mpeg2video -f mpegts -"
+    return subprocess.run([needs_ffmpeg(), *words.split()], check=True, capture_output=True).stdout
+
+
+def send_film(request: Request, film: bytes, live: bool) -> None:
+    if live:
+        request.head(Content_Type="video/mp2t")
+        request.send(film)
+        request.wait()
+    else:
+        request.send_whole(film, "video/mp2t")
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_other_streams_over_http_are_for_ffmpeg(serve, film: bytes, live: bool) -> None:
+    pytest.importorskip("av", reason="needs PyAV: pip install 'incv3d[video]'")
+    camera = serve(partial(send_film, film=film, live=live))
+    opener = source_opener(SourceSection(type="video", path=camera.url(), stall_timeout_s=5))
+    assert opener
+    source = opener()
+    got = [source.capture(0.0) for _ in range(3)]
+    assert all(frame and frame.encoding == "rgb24" and frame.width == 320 for frame in got)
+    assert len(camera.asked) == 1 or not live, "a server may have room for one"
+    with pytest.raises(SourceError, match=r"^http://127.*(no data in time|the stream ended)"):
+        while source.capture(0.0):
+            pass
+    source.close()
+
+
+def test_no_library_is_needed_for_jpegs_and_the_missing_one_is_named_for_others(
+    serve, film: bytes, monkeypatch
+) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "av" else find_spec(name))
+    opener = source_opener(SourceSection(type="video", path=serve(parts()).url()))
+    assert opener
+    source = opener()
+    assert isinstance(source, MjpegSource) and source.capture(0.0)
+    source.close()
+    url = serve(partial(send_film, film=film, live=True)).url()
+    opener = source_opener(SourceSection(type="video", path=url))
+    assert opener
+    with pytest.raises(SourceError, match="library av is missing"):
+        opener()
