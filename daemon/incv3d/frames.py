@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, TypeGuard, get_args
 
 PictureFormat = Literal["jpeg", "png", "webp", "bmp"]
 Encoding = Literal["jpeg", "png", "webp", "bmp", "rgb24", "bgr24", "rgba", "bgra", "gray8"]
@@ -18,6 +18,14 @@ Encoding = Literal["jpeg", "png", "webp", "bmp", "rgb24", "bgr24", "rgba", "bgra
 
 CHANNELS: Mapping[str, int] = {"rgb24": 3, "bgr24": 3, "rgba": 4, "bgra": 4, "gray8": 1}
 """The raw encodings that a sender may name, and their bytes a pixel. Of four channels the last is dropped."""
+
+YuvEncoding = Literal["yuyv", "yvyu", "uyvy", "vyuy", "yu12", "yv12", "nv12", "nv21"]
+"""Raw pixels as V4L2 cameras send them, without padding, by the kernel's names. No sender may name them."""
+YUV_ENCODINGS: tuple[str, ...] = get_args(YuvEncoding)
+Colours = Literal[
+    "bt601", "bt601-full", "bt709", "bt709-full", "bt2020", "bt2020-full", "smpte240m", "smpte240m-full"
+]
+"""What a camera's YUV means in RGB; not ``full``: black is 16 and white 235."""
 
 MAGIC: tuple[tuple[bytes, PictureFormat], ...] = (
     (b"\xff\xd8\xff", "jpeg"),
@@ -85,7 +93,7 @@ class Frame:
     source: str
     """Who it came from: ``zmq``, ``mqtt``, the name of a camera, or ``CAMERA.REGION``; part of its topic."""
     data: bytes | memoryview
-    encoding: Encoding | None
+    encoding: Encoding | YuvEncoding | None
     """None: an encoded picture whose format its first bytes tell."""
     received: float
     captured: float
@@ -103,6 +111,8 @@ class Frame:
     """The connection that it came over, for fairness between them; empty for a camera's frame."""
     transform: Transform = "none"
     """What is still to be done to the decoded picture to make it upright."""
+    colours: Colours = "bt601"
+    """What raw YUV means."""
     region: Region | None = None
     """The part of the upright picture that is meant; None: all of it."""
 
@@ -178,6 +188,11 @@ def by_region(frame: Frame, regions: Mapping[str, Region]) -> tuple[Frame, ...]:
     return tuple(
         replace(frame, source=f"{frame.source}.{name}", region=region) for name, region in regions.items()
     )
+
+
+def is_yuv(encoding: str | None) -> TypeGuard[YuvEncoding]:
+    """Whether `encoding` is raw YUV."""
+    return encoding in YUV_ENCODINGS
 
 
 def picture_format(data: bytes | memoryview) -> PictureFormat | None:

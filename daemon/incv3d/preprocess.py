@@ -17,9 +17,9 @@ from typing import Literal
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from incv3d import jpeg, jpeg_decoding
+from incv3d import jpeg, jpeg_decoding, yuv
 from incv3d.errors import Incv3dError
-from incv3d.frames import CHANNELS, Frame, PictureFormat, Refusal, picture_format
+from incv3d.frames import CHANNELS, Frame, PictureFormat, Refusal, is_yuv, picture_format
 from incv3d.headers import DEARNESS, GRAPH_DEARNESS
 from incv3d.jpeg import ORIENTATION, JpegError
 from incv3d.jpeg_decoding import DecodingOptions
@@ -120,8 +120,11 @@ class Preprocessor:
         return encoded_format(frame) == "jpeg" and is_whole and self._is_plain(frame.data)
 
     def _raw(self, frame: Frame) -> Picture:
-        channels = CHANNELS[str(frame.encoding)]
+        encoding = frame.encoding
+        channels = CHANNELS.get(str(encoding), 3)
         expected = frame.width * frame.height * channels
+        if is_yuv(encoding):
+            expected = yuv.size_bytes(encoding, frame.width, frame.height)
         if frame.width < 1 or frame.height < 1:
             raise PictureError(f"a raw frame of {frame.width}x{frame.height} pixels")
         self._check_size(frame.width, frame.height, "jpeg")
@@ -129,6 +132,8 @@ class Preprocessor:
             raise PictureError(
                 f"{frame.width}x{frame.height} {frame.encoding} is {expected} bytes, {len(frame.data)} came"
             )
+        if is_yuv(encoding):
+            return yuv.to_rgb(frame.data, encoding, frame.width, frame.height, frame.colours)
         pixels = np.frombuffer(frame.data, np.uint8).reshape(frame.height, frame.width, channels)
         if channels == 1:
             return np.broadcast_to(pixels, (frame.height, frame.width, 3))
@@ -223,7 +228,7 @@ def encoded_format(frame: Frame) -> PictureFormat | None:
 
     :raises PictureError: when it is of none that is known.
     """
-    if frame.encoding in CHANNELS:
+    if frame.encoding in CHANNELS or is_yuv(frame.encoding):
         return None
     found = picture_format(frame.data)
     if found is None:

@@ -1,15 +1,13 @@
-"""Cameras' pixel layouts: the padding is cut, YUYV becomes the RGB that it means."""
+"""Cameras' rows of pixels: the padding between them is cut."""
 
 from __future__ import annotations
 
-import colorsys
-
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from incv3d.sources.pixels import without_padding, yuyv_to_rgb
+from incv3d import yuv
+from incv3d.frames import YuvEncoding
+from incv3d.sources.pixels import planes_without_padding, without_padding
 
 
 def test_rows_are_cut_to_their_pixels() -> None:
@@ -22,38 +20,29 @@ def test_rows_are_cut_to_their_pixels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("yuv", "rgb"),
-    [  # colour bars of 100 %, as BT.601 has them
-        ((235, 128, 128), (255, 255, 255)),
-        ((16, 128, 128), (0, 0, 0)),
-        ((81, 90, 240), (255, 0, 0)),
-        ((145, 54, 34), (0, 255, 0)),
-        ((41, 240, 110), (0, 0, 255)),
-        ((210, 16, 146), (255, 255, 0)),
+    ("encoding", "padded"),
+    [
+        ("yuyv", b"YUYVYUYV..yuyvyuyv.."),
+        ("nv12", b"YYYY..yyyy..UVuv.."),
+        ("yu12", b"YYYY..yyyy..Uu.Vv."),
+        ("yv12", b"YYYY..yyyy..Vv.Uu."),
     ],
 )
-def test_the_colours_of_bt_601_come_out(yuv, rgb) -> None:
-    y, u, v = yuv
-    pixels = np.frombuffer(yuyv_to_rgb(bytes([y, u, y, v] * 6), 4, 3), np.uint8)
-    assert np.abs(pixels.reshape(12, 3).astype(int) - rgb).max() <= 2
+def test_every_plane_is_cut_to_its_pixels(encoding: YuvEncoding, padded: bytes) -> None:
+    planes = yuv.planes(encoding, 4, 2)
+    stride_bytes = 10 if encoding == "yuyv" else 6
+    bare = padded.replace(b".", b"")
+    assert planes_without_padding(padded, planes, stride_bytes) == bare
+    assert planes_without_padding(bare + b"more", planes, planes[0][1]) == bare
+    assert len(bare) == yuv.size_bytes(encoding, 4, 2)
+    for data, stride in ((padded[:-4], stride_bytes), (bare[:-1], planes[0][1])):
+        with pytest.raises(ValueError, match="too few"):
+            planes_without_padding(data, planes, stride)
 
 
-@given(st.integers(1, 16), st.integers(1, 8), st.integers(0, 2**32 - 1))
-def test_it_agrees_with_the_formula_of_bt_601(pairs: int, height: int, seed: int) -> None:
-    data = np.random.default_rng(seed).integers(0, 256, (height, pairs, 4), dtype=np.uint8)
-    got = np.frombuffer(yuyv_to_rgb(data.tobytes(), 2 * pairs, height), np.uint8).reshape(height, -1, 3)
-    luma = np.clip((data[:, :, 0::2].reshape(height, -1).astype(float) - 16) * 255 / 219, 0, 255)
-    u, v = (
-        np.clip((np.repeat(data[:, :, plane], 2, axis=1).astype(float) - 128) * 255 / 224, -128, 127)
-        for plane in (1, 3)
-    )
-    red, green, blue = luma + 1.402 * v, luma - 0.344136 * u - 0.714136 * v, luma + 1.772 * u
-    expected = np.clip(np.stack([red, green, blue], axis=2), 0, 255)
-    assert np.abs(got - expected).max() <= 3, "three roundings to a byte"
-
-
-def test_a_hue_stays_that_hue() -> None:
-    # A green of medium brightness, sent by a camera: Y 112, U 90, V 80.
-    red, green, blue = yuyv_to_rgb(bytes([112, 90, 112, 80]), 2, 1)[:3]
-    hue = colorsys.rgb_to_hsv(red / 255, green / 255, blue / 255)[0]
-    assert hue == pytest.approx(120 / 360, abs=0.05)
+def test_odd_sizes_have_room_for_their_last_colours() -> None:
+    assert yuv.planes("yu12", 5, 3) == [(3, 5), (2, 3), (2, 3)]
+    assert yuv.planes("nv12", 5, 3) == [(3, 5), (2, 6)]
+    assert yuv.planes("uyvy", 5, 3) == [(3, 12)]
+    data = np.arange(3 * 8 + 2 * 4 * 2, dtype=np.uint8)
+    assert len(planes_without_padding(data.data, yuv.planes("yu12", 5, 3), 8)) == 15 + 6 + 6

@@ -19,6 +19,7 @@ from linuxpy.video.device import BufferFlag, Format, PixelFormat
 from linuxpy.video.device import Frame as V4l2Frame
 
 from incv3d.sources.v4l2 import (
+    FORMATS,
     V4l2Source,
     choose_size,
     content_of,
@@ -27,6 +28,7 @@ from incv3d.sources.v4l2 import (
     time_of,
     video_devices,
 )
+from incv3d.sources.v4l2_colours import colours_of
 
 WEBCAM = [(160, 120), (320, 240), (640, 480), (800, 600), (1280, 720), (1920, 1080)]
 
@@ -105,11 +107,60 @@ def taken(
         (PixelFormat.GREY, b"abcd....", 8, ("gray8", b"abcd" * 2)),
         (PixelFormat.RGB24, b"rgb" * 4, 0, ("rgb24", b"rgb" * 8)),
         (PixelFormat.BGR24, b"bgr" * 4, 12, ("bgr24", b"bgr" * 8)),
-        (PixelFormat.YUYV, bytes([235, 128, 16, 128] * 2), 8, ("rgb24", (b"\xff" * 3 + b"\0" * 3) * 4)),
+        (PixelFormat.YUYV, b"YUYVYUYV", 8, ("yuyv", b"YUYVYUYV" * 2)),
+        (PixelFormat.YUYV, b"YUYVYUYV..", 10, ("yuyv", b"YUYVYUYV" * 2)),
     ],
 )
 def test_raw_frames_become_pixels_without_padding(pixel_format, row, stride, expected) -> None:
     assert content_of(taken(pixel_format, row * 2, stride=stride)) == expected
+
+
+@pytest.mark.parametrize(
+    ("pixel_format", "encoding"),
+    [
+        (PixelFormat.YUYV, "yuyv"),
+        (PixelFormat.UYVY, "uyvy"),
+        (PixelFormat.YVYU, "yvyu"),
+        (PixelFormat.VYUY, "vyuy"),
+        (PixelFormat.NV12, "nv12"),
+        (PixelFormat.NV21, "nv21"),
+        (PixelFormat.YUV420, "yu12"),
+        (PixelFormat.YVU420, "yv12"),
+    ],
+)
+def test_yuv_is_handed_on_as_it_comes_and_converted_by_the_decoder(pixel_format, encoding) -> None:
+    """White above black, as the kernel's documentation lays out each format; a driver pads its buffer."""
+    if encoding in ("yuyv", "yvyu"):
+        data = bytes([235, 128] * 4) + bytes([16, 128] * 4)
+    elif encoding in ("uyvy", "vyuy"):
+        data = bytes([128, 235] * 4) + bytes([128, 16] * 4)
+    else:
+        data = bytes([235] * 4 + [16] * 4 + [128] * 4)
+    content = content_of(taken(pixel_format, data + b"padding"))
+    assert content == (encoding, data)
+    frame = Frame("c", data, encoding, received=0.0, captured=0.0, width=4, height=2)
+    decoder = Preprocessor(InputSpec(24, 24, 0.0, 1.0, "stretch", 1.0, "bilinear"), 1_000_000)
+    assert decoder.decode(frame).tolist() == [[[255] * 3] * 4, [[0] * 3] * 4]
+    assert pixel_format in FORMATS
+
+
+@pytest.mark.parametrize(
+    ("colorspace", "encoding", "quantization", "colours"),
+    [
+        (0, 0, 0, "bt601"),
+        (8, 0, 0, "bt601"),  # sRGB, which webcams say
+        (1, 0, 0, "bt601"),
+        (3, 0, 0, "bt709"),
+        (7, 0, 0, "bt601-full"),  # JPEG
+        (8, 2, 0, "bt709"),
+        (8, 1, 1, "bt601-full"),
+        (7, 0, 2, "bt601"),
+        (10, 0, 0, "bt2020"),
+        (99, 99, 99, "bt601"),
+    ],
+)
+def test_what_the_driver_says_of_its_colours_counts(colorspace, encoding, quantization, colours) -> None:
+    assert colours_of(colorspace, encoding, quantization) == colours
 
 
 def test_a_jpeg_stays_one_and_needs_no_huffman_tables() -> None:
@@ -137,6 +188,8 @@ def test_a_jpeg_stays_one_and_needs_no_huffman_tables() -> None:
         taken(PixelFormat.MJPEG, b""),
         taken(PixelFormat.YUYV, b"12345678" * 2, stride=16),
         taken(PixelFormat.GREY, b"1234567"),
+        taken(PixelFormat.NV12, b"12345678901"),
+        taken(PixelFormat.YUV420, b"1234..5678..12.3", stride=6),
     ],
 )
 def test_a_damaged_or_cut_off_frame_has_no_content(frame: V4l2Frame) -> None:

@@ -323,9 +323,9 @@ def test_a_poll_that_brings_no_picture_or_half_of_one_is_said(serve) -> None:
 
 
 def test_no_one_there_is_absent() -> None:
-    with pytest.raises(SourceAbsent, match="/x.jpg: Connection refused"):
+    with pytest.raises(SourceAbsent, match=r"/x\.jpg: Connection refused"):
         open_web_camera("c", Address(f"http://127.0.0.1:{free_port()}/x.jpg"), 5.0, 0.0)
-    with pytest.raises(SourceAbsent, match="/x.jpg: .*[Nn]ame"):
+    with pytest.raises(SourceAbsent, match=r"/x\.jpg: .*[Nn]ame"):
         open_web_camera("c", Address("http://camera.invalid/x.jpg"), 5.0, 0.0)
 
 

@@ -7,7 +7,7 @@ import re
 import struct
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -15,8 +15,9 @@ import numpy as np
 import simplejpeg
 from PIL import ExifTags, Image
 
+from incv3d import yuv
 from incv3d.announcement import precise_timestamp
-from incv3d.frames import CHANNELS, Frame, PictureFormat, Prediction, picture_format
+from incv3d.frames import CHANNELS, Frame, PictureFormat, Prediction, is_yuv, picture_format
 from incv3d.resizing import ORIENTATIONS, orientation_of_both
 
 JPEG_QUALITY = 90
@@ -69,7 +70,7 @@ def rendered(shot: Shot) -> Kept:
     frame = shot.frame
     said = json.dumps(_facts(shot), separators=(",", ":"))
     turned = ORIENTATIONS[frame.transform]
-    data = encoded(frame) if frame.encoding in CHANNELS else bytes(frame.data)
+    data = encoded(frame) if frame.width else bytes(frame.data)
     format_ = picture_format(data)
     assert format_, "a frame that was classified is a picture"
     suffix = SUFFIXES[format_]
@@ -80,10 +81,13 @@ def rendered(shot: Shot) -> Kept:
 
 def encoded(frame: Frame) -> bytes:
     """The JPEG of a frame of raw pixels."""
-    encoding = str(frame.encoding)
+    encoding = frame.encoding
+    if is_yuv(encoding):
+        rgb = yuv.to_rgb(frame.data, encoding, frame.width, frame.height, frame.colours)
+        return encoded(replace(frame, data=rgb.data.cast("B"), encoding="rgb24"))
     grey = encoding == "gray8"
-    pixels = np.frombuffer(frame.data, np.uint8).reshape(frame.height, frame.width, CHANNELS[encoding])
-    order = {"rgb24": "RGB", "bgr24": "BGR", "rgba": "RGBX", "bgra": "BGRX", "gray8": "GRAY"}[encoding]
+    pixels = np.frombuffer(frame.data, np.uint8).reshape(frame.height, frame.width, CHANNELS[str(encoding)])
+    order = {"rgb24": "RGB", "bgr24": "BGR", "rgba": "RGBX", "bgra": "BGRX", "gray8": "GRAY"}[str(encoding)]
     data: bytes = simplejpeg.encode_jpeg(
         pixels, quality=JPEG_QUALITY, colorspace=order, colorsubsampling="Gray" if grey else "420"
     )

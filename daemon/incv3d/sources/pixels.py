@@ -1,12 +1,10 @@
-"""Cameras' pixel layouts to what a frame may hold: rows without padding, RGB instead of YUYV."""
+"""Rows of pixels without the padding that cameras' drivers put between them."""
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-from PIL import Image
+from collections.abc import Sequence
 
-Plane = npt.NDArray[np.uint8]
+import numpy as np
 
 
 def without_padding(data: bytes | memoryview, rows: int, row_bytes: int, stride_bytes: int) -> bytes:
@@ -24,24 +22,26 @@ def without_padding(data: bytes | memoryview, rows: int, row_bytes: int, stride_
     return whole[:, :row_bytes].tobytes() + last
 
 
-def yuyv_to_rgb(data: bytes, width: int, height: int) -> bytes:
-    """Packed YUV 4:2:2 (Y0 U Y1 V) to ``rgb24``, both of `width` x `height` pixels.
+def planes_without_padding(
+    data: bytes | memoryview, planes: Sequence[tuple[int, int]], stride_bytes: int
+) -> bytes:
+    """The rows of all `planes`, one after the other, without what is between them.
 
-    Studio swing and the coefficients of BT.601, which webcams send unless they say otherwise (kernel
-    documentation of V4L2_PIX_FMT_YUYV and V4L2_COLORSPACE_SRGB). Pillow converts full swing, in C.
+    :param planes: rows, and bytes a row, of each.
+    :param stride_bytes: from row to row of the first plane, and of those that are as wide; rows of half the
+        width are half as far apart (kernel documentation of V4L2, single-planar formats).
+    :raises ValueError: when `data` is shorter than that.
     """
-    pairs: Plane = np.frombuffer(data, np.uint8).reshape(height, width // 2, 4)
-    luma = _LUMA[pairs[:, :, 0::2]].reshape(height, width)
-    chroma = (np.repeat(_CHROMA[pairs[:, :, plane]], 2, axis=1) for plane in (1, 3))
-    planes = [Image.fromarray(np.ascontiguousarray(plane)) for plane in (luma, *chroma)]
-    return Image.merge("YCbCr", planes).convert("RGB").tobytes()
-
-
-def _full_swing(low: float, span: float, to_low: float, to_span: float) -> Plane:
-    levels = (np.arange(256) - low) * (to_span / span) + to_low
-    full: Plane = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
-    return full
-
-
-_LUMA = _full_swing(16, 219, 0, 255)
-_CHROMA = _full_swing(128, 224, 128, 255)
+    widest = planes[0][1]
+    if stride_bytes == widest:
+        size_bytes = sum(rows * row_bytes for rows, row_bytes in planes)
+        if len(data) < size_bytes:
+            raise ValueError(f"{len(data)} bytes are too few, {size_bytes} were expected")
+        return bytes(data[:size_bytes])
+    rest = memoryview(data)
+    pieces = []
+    for rows, row_bytes in planes:
+        stride = stride_bytes if row_bytes >= widest else (stride_bytes + 1) // 2
+        pieces.append(without_padding(rest, rows, row_bytes, stride))
+        rest = rest[rows * stride :]
+    return b"".join(pieces)

@@ -19,13 +19,16 @@ from linuxpy.video.device import (
     PixelFormat,
     V4L2Error,
     VideoCapture,
+    get_raw_format,
 )
 from linuxpy.video.device import Frame as V4l2Frame
 
+from incv3d import yuv
 from incv3d.config.schema import ControlValue
-from incv3d.frames import Encoding, Frame
+from incv3d.frames import CHANNELS, Colours, Encoding, Frame, YuvEncoding, is_yuv
 from incv3d.sources.base import FoundCamera, SourceAbsent, SourceError
-from incv3d.sources.pixels import without_padding, yuyv_to_rgb
+from incv3d.sources.pixels import planes_without_padding
+from incv3d.sources.v4l2_colours import colours_of
 
 LOG = logging.getLogger(__name__)
 DEV = Path("/dev")
@@ -33,18 +36,32 @@ FORMATS = (
     PixelFormat.MJPEG,
     PixelFormat.JPEG,
     PixelFormat.YUYV,
+    PixelFormat.UYVY,
+    PixelFormat.YVYU,
+    PixelFormat.VYUY,
+    PixelFormat.NV12,
+    PixelFormat.NV21,
+    PixelFormat.YUV420,
+    PixelFormat.YVU420,
     PixelFormat.RGB24,
     PixelFormat.BGR24,
     PixelFormat.GREY,
 )
 """What can be used, best first: a JPEG stays one until it is decoded at the size that the model needs."""
-RAW: dict[PixelFormat, tuple[Encoding, int]] = {
-    PixelFormat.YUYV: ("rgb24", 2),
-    PixelFormat.RGB24: ("rgb24", 3),
-    PixelFormat.BGR24: ("bgr24", 3),
-    PixelFormat.GREY: ("gray8", 1),
+RAW: dict[PixelFormat, Encoding | YuvEncoding] = {
+    PixelFormat.YUYV: "yuyv",
+    PixelFormat.UYVY: "uyvy",
+    PixelFormat.YVYU: "yvyu",
+    PixelFormat.VYUY: "vyuy",
+    PixelFormat.NV12: "nv12",
+    PixelFormat.NV21: "nv21",
+    PixelFormat.YUV420: "yu12",
+    PixelFormat.YVU420: "yv12",
+    PixelFormat.RGB24: "rgb24",
+    PixelFormat.BGR24: "bgr24",
+    PixelFormat.GREY: "gray8",
 }
-"""What raw pixels become, and their bytes a pixel."""
+"""What is raw pixels. It is handed on as it comes: the thread that decodes converts what is used."""
 NO_CAMERAS = {"bcm2835-codec", "bcm2835-isp", "rpivid", "rpi-hevc-dec", "pispbe", "rp1-cfe", "unicam"}
 """Drivers of a Pi's codecs, and of its raw sensors, which only libcamera can make pictures of."""
 BUFFERS = 4
@@ -133,20 +150,20 @@ def time_of(taken: V4l2Frame, now: float) -> float:
     return min(taken.timestamp, now) if BufferFlag.TIMESTAMP_MONOTONIC in taken.flags else now
 
 
-def content_of(taken: V4l2Frame) -> tuple[Encoding, bytes] | None:
+def content_of(taken: V4l2Frame) -> tuple[Encoding | YuvEncoding, bytes] | None:
     """The bytes of a frame, as one of our encodings; None when it is damaged or cut off."""
     if BufferFlag.ERROR in taken.flags or not taken.nbytes:
         return None
-    if taken.pixel_format not in RAW:
+    encoding = RAW.get(taken.pixel_format)
+    if encoding is None:
         return "jpeg", bytes(taken.data)
-    encoding, depth = RAW[taken.pixel_format]
-    row_bytes = taken.width * depth
+    planes = [(taken.height, taken.width * CHANNELS.get(encoding, 0))]
+    if is_yuv(encoding):
+        planes = yuv.planes(encoding, taken.width, taken.height)
     try:
-        data = without_padding(taken.data, taken.height, row_bytes, taken.format.bytes_per_line or row_bytes)
+        data = planes_without_padding(taken.data, planes, taken.format.bytes_per_line or planes[0][1])
     except ValueError:
         return None
-    if taken.pixel_format == PixelFormat.YUYV:
-        data = yuyv_to_rgb(data, taken.width, taken.height)
     return encoding, data
 
 
@@ -176,6 +193,7 @@ class V4l2Source:
         self._path = path
         self._interrupted = threading.Event()
         self._sequence: int | None = None
+        self._colours: Colours = "bt601"
         self._device = Device(path)
         self._capture = VideoCapture(self._device, size=BUFFERS)
         try:
@@ -196,6 +214,9 @@ class V4l2Source:
             )
         width, height = choose_size(sizes(self._device, formats[0]), size)
         self._capture.set_format(width, height, formats[0])
+        if RAW.get(formats[0]):
+            said = get_raw_format(self._device, BufferType.VIDEO_CAPTURE).fmt.pix
+            self._colours = colours_of(said.colorspace, said.m1.ycbcr_enc, said.quantization)
         if fps:
             try:
                 self._capture.set_fps(fps)
@@ -249,7 +270,17 @@ class V4l2Source:
             return None
         encoding, data = content
         width, height = (0, 0) if encoding == "jpeg" else (taken.width, taken.height)
-        return Frame(self._name, data, encoding, now, captured, width, height, id=taken.frame_nb)
+        return Frame(
+            self._name,
+            data,
+            encoding,
+            now,
+            captured,
+            width,
+            height,
+            id=taken.frame_nb,
+            colours=self._colours,
+        )
 
     def _explain(self, error: Exception) -> SourceError:
         number = error.errno if isinstance(error, OSError) else None

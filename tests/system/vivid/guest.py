@@ -31,7 +31,7 @@ from processes import PATIENCE_S, DaemonProcess, run_incv3d
 
 STATE = Path("/state")
 SMALL = {"width": 320, "height": 180, "fps": 5}
-"""Converting every frame to RGB takes an emulated processor its time."""
+"""Converting frames to RGB takes an emulated processor its time."""
 STALL_S = 3.0
 INTERVAL_S = 10.0
 INTERVALS = 4
@@ -210,7 +210,9 @@ def colour_bars(pixels: np.ndarray) -> list[list[int]]:
 def look_at_formats() -> None:
     """Each format that can be used, through the source itself, which takes the first of them otherwise."""
     all_formats = v4l2.FORMATS
-    for format_ in (PixelFormat.YUYV, PixelFormat.RGB24, PixelFormat.BGR24, PixelFormat.GREY):
+    for format_ in all_formats:
+        if format_ in (PixelFormat.MJPEG, PixelFormat.JPEG):  # which the driver has not
+            continue
         v4l2.FORMATS = (format_,)
         source = v4l2.V4l2Source("gate", CAMERA, (600, 400), 5, CONTROLS)
         frames = []

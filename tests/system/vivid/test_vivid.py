@@ -42,6 +42,9 @@ BARS = [(r, g, b) for g in (255, 0) for r in (255, 0) for b in (255, 0)]
 GREYS = [255, 237, 201, 182, 73, 54, 18, 0]
 """The bars' luma by BT.709, which vivid takes for grey."""
 
+FORMATS = ["YUYV", "UYVY", "YVYU", "VYUY", "NV12", "NV21", "YU12", "YV12", "RGB3", "BGR3", "GREY"]
+"""What vivid offers that can be used, best first."""
+
 Finding = dict[str, Any]
 
 
@@ -163,7 +166,7 @@ def test_a_camera_that_another_program_has_is_said_to_be_in_use(findings: list[F
 def test_the_camera_is_listed_with_its_formats_and_sizes(findings: list[Finding]) -> None:
     (camera,) = only(findings, "cameras")["cameras"]
     assert (camera["type"], camera["name"], camera["path"]) == ("v4l2", "vivid", "/dev/video0")
-    assert list(camera["formats"]) == ["YUYV", "RGB3", "BGR3", "GREY"]
+    assert list(camera["formats"]) == FORMATS
     assert [640, 480] in camera["formats"]["YUYV"]
     assert camera["configuration"] == "source: {type: v4l2, path: /dev/video0}"
 
@@ -175,7 +178,20 @@ def test_a_snapshot_shows_what_the_camera_sees(findings: list[Finding]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "encoding"), [("YUYV", "rgb24"), ("RGB24", "rgb24"), ("BGR24", "bgr24"), ("GREY", "gray8")]
+    ("name", "encoding"),
+    [
+        ("YUYV", "yuyv"),
+        ("UYVY", "uyvy"),
+        ("YVYU", "yvyu"),
+        ("VYUY", "vyuy"),
+        ("NV12", "nv12"),
+        ("NV21", "nv21"),
+        ("YUV420", "yu12"),
+        ("YVU420", "yv12"),
+        ("RGB24", "rgb24"),
+        ("BGR24", "bgr24"),
+        ("GREY", "gray8"),
+    ],
 )
 def test_every_format_gives_the_colours_drawn_by_the_driver(findings: list[Finding], name, encoding) -> None:
     (found,) = [each for each in of(findings, "format") if each["name"] == name]
