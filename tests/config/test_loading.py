@@ -113,6 +113,15 @@ def test_sections_whose_keys_are_all_commented_out_mean_their_defaults(tmp_path)
             "source: {type: webcam}\n",
             r":1: source\.type: must be none, auto, .* not `webcam`; did you mean v4l2\?$",
         ),
+        (
+            "custom:\n  interpolation: area\n",
+            r":2: custom\.interpolation: invalid enum value 'area'; possible are auto, .*pillow-lanczos",
+        ),
+        ("custom: {resize_to: 256}\n", r":1: custom\.resize_to: goes with `fit: crop`"),
+        (
+            "custom: {resize_to: 256, fit: crop, crop_fraction: 0.875}\n",
+            r":1: custom\.resize_to: .*takes the place of crop_fraction",
+        ),
         ("source: {interval_s: 1, max_fps: 2}\n", r":1: source\.max_fps: `interval_s` is given too"),
         (
             "source:\n  controls: {x: {y: 1}}\n",

@@ -11,8 +11,12 @@ import pytest
 import yaml
 from PIL import Image
 
+from incv3d.config import load_config
+from incv3d.loading import find_model
+from incv3d.models.custom import INTERPOLATION_REASONS, default_interpolation
 from incv3d.models.entry import ModelError
 from incv3d.models.kinds import kind_of
+from incv3d.models.store import ModelStore
 from processes import DaemonProcess, run_incv3d
 
 HERE = Path(__file__).resolve().parent
@@ -64,6 +68,44 @@ def test_a_network_of_ones_own_classifies_by_configuration_alone(made, tmp_path,
     path = config(tmp_path, made, file, **custom)
     pictures = [made / f"{name}.png" for name in NAMES]
     assert classify(tmp_path / "state", path, *pictures) == {name: name for name in NAMES}
+
+
+@pytest.mark.parametrize(
+    ("kind", "layout", "interpolation"),
+    [
+        ("graphdef", "nhwc", "bilinear"),
+        ("savedmodel", "nhwc", "tf-bilinear"),
+        ("keras", "nhwc", "tf-bilinear"),
+        ("tflite", "nhwc", "tf-bilinear"),
+        ("tflite", "nchw", "pillow-bilinear"),
+        ("graphdef", "nchw", "pillow-bilinear"),
+    ],
+)
+def test_pictures_are_resized_as_is_usual_for_the_kind_of_file(kind, layout, interpolation) -> None:
+    assert default_interpolation(kind, layout) == interpolation
+    assert INTERPOLATION_REASONS[interpolation]
+
+
+def test_the_log_says_which_interpolation_is_taken_unless_one_is_named(made: Path, tmp_path: Path) -> None:
+    def said(**custom: object) -> list[str]:
+        path = config(tmp_path, made, QUICK, pixel_range=[0, 1], **custom)
+        lines: list[str] = []
+        find_model(load_config(str(path)).config, ModelStore(tmp_path), lines.append)
+        return [line for line in lines if "interpolation:" in line]
+
+    for _ in range(2):  # at the first start, and at every other one
+        (line,) = said()
+        assert "tf-bilinear taken, because TensorFlow 2 and Keras resize so; custom.interpolation" in line
+    assert said(interpolation="pillow-box", fit="crop", resize_to=40) == []
+    shown = run_incv3d(tmp_path, "model", "show", "colours").stdout
+    assert "resized to 40 on the shorter side, then the centre, pillow-box" in shown
+
+
+def test_a_shorter_side_that_is_less_than_the_networks_input_is_refused(made: Path, tmp_path: Path) -> None:
+    path = config(tmp_path, made, QUICK, pixel_range=[0, 1], fit="crop", resize_to=31)
+    done = run_incv3d(tmp_path / "state", "classify", "--config", str(path), str(made / "red.png"))
+    assert done.returncode == 1
+    assert "custom.resize_to: 31 is less than the 32x32 pixels that" in done.stderr.splitlines()[-1]
 
 
 def test_the_daemon_serves_it_and_takes_it_in_only_once(made: Path, tmp_path: Path) -> None:
