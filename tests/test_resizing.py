@@ -145,6 +145,34 @@ def test_a_strip_is_not_resized_whole_before_its_centre_is_taken() -> None:
     assert peak < 50 * 2**20
 
 
+@pytest.mark.parametrize(
+    ("size", "decoded"),
+    [
+        ((960, 640), (480, 320)),
+        ((1280, 960), (320, 240)),
+        ((2560, 1920), (320, 240)),
+        ((961, 640), (961, 640)),  # half of it has a pixel too many, and so another scale
+        ((1100, 700), (550, 350)),  # 3/8 would be enough, but is no average
+        ((480, 470), (480, 470)),
+    ],
+)
+def test_fast_decoding_is_an_average_for_a_filter_with_antialiasing(size, decoded) -> None:
+    """And hardly changes the pixels, where it changes those of 2015 a lot."""
+    y, x = np.mgrid[0 : size[1], 0 : size[0]]
+    waves = [np.sin(x / 3 + y / 5), np.sin(x * y / 4000), np.sign(np.sin(x / 7) + np.cos(y / 6))]
+    sent = frame(jpeg((np.stack(waves, axis=-1) * 100 + 128).astype(np.uint8), subsampling="4:4:4"))
+    differences = {}
+    for name in ALL:
+        fast, exact = (Preprocessor(spec_of(name, 80, 80), 10**7, mode) for mode in ("fast", "exact"))
+        if fast._spec.antialias:
+            assert fast.decode(sent).shape[1::-1] == decoded
+        differences[name] = np.abs(fast(sent) - exact(sent)).mean()
+    if decoded != size:
+        for name in ALL:
+            share = 0.25 if spec_of(name).antialias else 1
+            assert differences[name] <= differences["bilinear"] * share, (name, differences)
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_region_orientation_crop_and_order_combine(name: Interpolation) -> None:
     """The same pixels, however they come: they are decoded, turned and cut first, and only then resized."""

@@ -33,6 +33,9 @@ Mode = Literal["fast", "exact", "graph"]
 SCALED_DECODING_FROM = 2
 """``fast``: a JPEG is decoded at half its size or less while it, or its region, stays this many times the
 model's input."""
+ANTIALIASED_DECODING_FROM = 3
+"""The same for an interpolation with antialiasing. From this factor on, Pillow's manual (``reducing_gap``)
+says, two steps can hardly be distinguished from one."""
 LARGEST_SIDE = 65_535
 """Of a JPEG."""
 
@@ -164,7 +167,7 @@ class Preprocessor:
         header = self._jpeg_header(data)
         options: DecodingOptions = {"fastdct": self._spec.fast_dct, "fastupsample": False}
         if self._mode == "fast":
-            options |= self._scaling(frame, header.orientation)
+            options |= self._scaling(frame, header)
         try:
             pixels = jpeg_decoding.decode(data, header, self._jpeg_by_pillow, options)
         except JpegError as error:
@@ -181,13 +184,16 @@ class Preprocessor:
         except PictureError as error:
             raise JpegError(str(error)) from None
 
-    def _scaling(self, frame: Frame, orientation: int) -> DecodingOptions:
+    def _scaling(self, frame: Frame, header: jpeg.Header) -> DecodingOptions:
         """The least size at which a JPEG is decoded, so that its region keeps what the model can see."""
         shares = (frame.region.width, frame.region.height) if frame.region else (1.0, 1.0)
-        if (orientation in SIDEWAYS) != (ORIENTATIONS[frame.transform] in SIDEWAYS):
+        if (header.orientation in SIDEWAYS) != (ORIENTATIONS[frame.transform] in SIDEWAYS):
             shares = shares[::-1]
-        least = self._spec.least_side * SCALED_DECODING_FROM
+        antialias = self._spec.antialias
+        least = self._spec.least_side * (ANTIALIASED_DECODING_FROM if antialias else SCALED_DECODING_FROM)
         width, height = (min(LARGEST_SIDE, math.ceil(least / share)) for share in shares)
+        if antialias:
+            width, height = _least_average(header, width, height)
         return {"min_width": width, "min_height": height, "min_factor": 2}
 
     def _pillow(self, data: bytes | memoryview, format_: PictureFormat) -> tuple[Picture, int]:
@@ -213,6 +219,19 @@ class Preprocessor:
         if width * height * times > self._max_pixels:
             admitted = self._max_pixels // times
             raise PictureTooLarge(f"{width}x{height} pixels, at most {admitted} are admitted of this format")
+
+
+def _least_average(header: jpeg.Header, width: int, height: int) -> tuple[int, int]:
+    """Return the least size, `width` x `height` or more, at which a JPEG's pixels are averages of whole blocks.
+
+    Of libjpeg-turbo's sizes these are a half, a quarter and an eighth, where they leave no remainder: at the
+    others it leaves out frequencies (jidctred.c, jidctint.c), which moves edges and makes rings.
+    """
+    for part in (8, 4, 2):
+        has_remainder = header.width % part or header.height % part
+        if not has_remainder and header.width // part >= width and header.height // part >= height:
+            return header.width // part, header.height // part
+    return header.width, header.height
 
 
 def _without_fourth(pixels: Picture, is_bgr: bool) -> Picture:
