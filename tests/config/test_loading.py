@@ -115,7 +115,7 @@ def test_sections_whose_keys_are_all_commented_out_mean_their_defaults(tmp_path)
         ),
         (
             "custom:\n  interpolation: area\n",
-            r":2: custom\.interpolation: invalid enum value 'area'; possible are auto, .*pillow-lanczos",
+            r":2: custom\.interpolation: must be auto, bilinear, .* or pillow-lanczos, not `area`",
         ),
         ("custom: {resize_to: 256}\n", r":1: custom\.resize_to: goes with `fit: crop`"),
         (
