@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tracemalloc
 from dataclasses import replace
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -189,6 +190,34 @@ def test_region_orientation_crop_and_order_combine(name: Interpolation) -> None:
         other = replace(spec, channel_order="bgr", layout="nchw")
         got = Preprocessor(other, 10**6)(part)
         np.testing.assert_array_equal(got, want[..., ::-1].transpose(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("name", ORIGINALS)
+def test_a_network_of_one_channel_gets_what_pillow_makes_of_the_luma(name: Interpolation) -> None:
+    pixels = noise(320, 240)
+    grey = Image.fromarray(pixels).convert("L")
+    want = np.asarray(grey.resize((65, 48), ORIGINALS[name]))[None, :, :, None]
+    prepare = Preprocessor(spec_of(name, 65, 48, channels=1), 10**6, "exact")
+    for sent in (
+        frame(pixels.tobytes(), "rgb24", 320, 240),
+        frame(pixels[:, :, ::-1].tobytes(), "bgr24", 320, 240),
+        frame(grey.tobytes(), "gray8", 320, 240),
+    ):
+        np.testing.assert_array_equal(prepare(sent), want)
+
+
+@pytest.mark.parametrize("folder", ["images", "teach/ants-bees/val/ants", "cases/pics"])
+def test_photographs_become_what_pillow_alone_makes_of_them_to_the_bit(shared: Path, folder: str) -> None:
+    def as_its_maker(path: Path) -> npt.NDArray[np.uint8]:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB").resize((299, 299), Image.Resampling.BILINEAR))
+
+    paths = sorted((shared / folder).iterdir())
+    assert len(paths) >= 20
+    for mode in ("fast", "exact"):
+        prepare = Preprocessor(spec_of("pillow-bilinear"), 10**7, mode)
+        for path in paths:
+            np.testing.assert_array_equal(prepare(frame(path.read_bytes()))[0], as_its_maker(path), str(path))
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -222,7 +222,7 @@ class Preprocessor:
 
 
 def _least_average(header: jpeg.Header, width: int, height: int) -> tuple[int, int]:
-    """Return the least size, `width` x `height` or more, at which a JPEG's pixels are averages of whole blocks.
+    """Return the least size, `width` x `height` or more, at which a JPEG's pixels are averages of blocks.
 
     Of libjpeg-turbo's sizes these are a half, a quarter and an eighth, where they leave no remainder: at the
     others it leaves out frequencies (jidctred.c, jidctint.c), which moves edges and makes rings.

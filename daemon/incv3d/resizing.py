@@ -95,12 +95,13 @@ def fit(picture: Picture, spec: InputSpec, exact: bool = True) -> Float:
     :returns: ``(1, height, width, channels)``, or ``(1, channels, height, width)`` for a network of that
         layout; may be a view.
     """
-    if spec.resize_to:
-        resized = resize_and_crop(picture, spec, exact)
-    else:
-        if spec.fit == "crop":
-            picture = crop(picture, spec.crop_fraction)
-        resized = resize(picture, spec, exact)
+    if spec.fit == "crop" and not spec.resize_to:
+        picture = crop(picture, spec.crop_fraction)
+    if spec.channels == 1 and spec.interpolation in PILLOW_FILTERS:
+        # As in Pillow, where the conversion comes first and rounds: `Image.convert("L").resize(...)`.
+        grey = Image.fromarray(np.ascontiguousarray(picture)).convert("L")
+        picture = np.asarray(grey)[:, :, np.newaxis]
+    resized = (resize_and_crop if spec.resize_to else resize)(picture, spec, exact)
     if spec.channels == 1:
         resized = luma(resized)
     elif spec.channel_order == "bgr":
