@@ -6,7 +6,7 @@ from incv3d.machine import Readings
 from incv3d.sources.base import SourceStatus
 from incv3d.standing import Standing
 
-CAMERA = SourceStatus("gate", "stalled", "no frame for 10 s", 0.0, 120, 3, 2, 0)
+CAMERA = SourceStatus("gate", "stalled", "no frame for 10 s", 0.0, 120, 3, 2, 7, 0)
 STANDING = Standing(
     state="ready",
     health="ok",

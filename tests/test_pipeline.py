@@ -77,7 +77,7 @@ class Line:
             lambda thread, error: self.deaths.put((thread, error)),
             clock=lambda: self.now,
             changes=self.changes,
-            on_skipped=lambda: self.skipped.put(None),
+            on_skipped=lambda frame: self.skipped.put(None),
         )
         self.pipeline.start()
         return self
@@ -188,6 +188,19 @@ def test_an_exception_while_decoding_costs_that_frame_alone(line) -> None:
     results = [works.next() for _ in range(3)]
     assert [each.refusal for each in results] == [Refusal.BAD_IMAGE, Refusal.INTERNAL, None]
     assert works.deaths.empty()
+
+
+def test_an_exception_at_every_frame_is_logged_once_until_one_is_good(line, caplog) -> None:
+    def script(frame: Frame) -> None:
+        if frame.id != "good":
+            raise ZeroDivisionError(frame.id)
+
+    works = line()
+    works.decoder.script = script
+    for name in ("odd", "odd", "odd", "other", "good", "odd"):
+        works.send(name)
+        works.next()
+    assert [record.message for record in caplog.records] == ["decoding a frame of zmq failed"] * 3
 
 
 def test_a_feed_that_the_graph_refuses_is_a_bad_image_and_no_failure_of_the_session(line) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from incv3d.announcement import Announcement
 from incv3d.config import SourceSection
+from incv3d.frames import Frame, Result
 from incv3d.mailbox import Mailbox
 from incv3d.sources import Capture, OpenSource, Pace, SourceStatus
 
@@ -88,6 +90,21 @@ class Captures:
         """Capture no more; the camera is let go of soon."""
         if self._capture:
             self._capture.close()
+
+    def deliver(self, result: Result) -> None:
+        """Take note of what became of a frame of the source; callable from any thread."""
+        capture = self._capture
+        if capture and result.source in capture.sources:
+            capture.judge(result)
+
+    def announce(self, announcement: Announcement, frame: Frame | None) -> None:
+        """Events say nothing about the source."""
+
+    def accept(self, frame: Frame) -> None:
+        """Take note that a frame of the source was skipped because nothing changed in it."""
+        capture = self._capture
+        if capture and frame.source in capture.sources:
+            capture.accept()
 
     def status(self) -> list[SourceStatus]:
         """How the source is, if there is one; callable from any thread."""

@@ -17,7 +17,7 @@ from incv3d.config import Config, LoadedConfig, SourceSection
 from incv3d.delivery import Delivery
 from incv3d.doors import Doors, Questions
 from incv3d.events import EventQueue
-from incv3d.frames import Refusal, Result
+from incv3d.frames import Frame, Refusal, Result
 from incv3d.happenings import Died, Drained, Happening, Pause, Ready, Reloaded, SourceEnded
 from incv3d.headers import is_large
 from incv3d.health import FAILED, GROWN, Health
@@ -117,7 +117,7 @@ class Daemon:
             on_drained=lambda: self._events.put(Drained()),
             on_death=self._died,
             changes=change_test(config.source),
-            on_skipped=lambda: self._delivery.count(SKIPPED),
+            on_skipped=self._skipped,
         )
         works = [self._doors.intake.work, *self._pipeline.works]
         self._health = Health(config, works, lambda: self._pipeline.failures_in_a_row)
@@ -127,6 +127,7 @@ class Daemon:
             on_end=lambda name: self._events.put(SourceEnded(name)),
             on_death=self._died,
         )
+        self._delivery.add(self._captures)
         self._reloader = Reloader(
             read, self._load_by, self._check, on_done=lambda reload: self._events.put(Reloaded(reload))
         )
@@ -343,6 +344,10 @@ class Daemon:
     def _pause(self, wanted: bool) -> None:
         self._captures.pause(wanted)
         self._doors.paused(wanted)
+
+    def _skipped(self, frame: Frame) -> None:
+        self._delivery.count(SKIPPED)
+        self._captures.accept(frame)
 
     def _died(self, thread: str, error: BaseException) -> None:
         self._events.put(Died(thread, error))

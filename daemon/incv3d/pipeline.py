@@ -83,7 +83,7 @@ class Pipeline:
         on_death: Callable[[str, BaseException], None],
         clock: Callable[[], float] = time.monotonic,
         changes: ChangeTest | None = None,
-        on_skipped: Callable[[], None] = lambda: None,
+        on_skipped: Callable[[Frame], None] = lambda frame: None,
     ) -> None:
         self._mailbox = mailbox
         self._load = load
@@ -102,6 +102,8 @@ class Pipeline:
         self._in_force: _InForce | None = None
         self._swap = threading.Lock()
         self._run_s = self._decode_s = 0.0
+        self._decoding_failures: dict[str, str] = {}
+        """The latest error of the decoder for each source that has had no good frame since."""
         self._broken: SessionError | None = None
         self.failures_in_a_row = 0
         """Runs that failed since the last good one."""
@@ -255,16 +257,22 @@ class Pipeline:
             # A request is answered, and the daemon's own frame proves that the Session works.
             changes = self._changes
             if changes is None or frame.ticket is not None or frame.source == OWN:
-                return classifier.prepare(frame)
-            is_news = partial(changes.is_news, frame.source, self._clock())
-            if prepared := classifier.prepare_if(is_news, frame):
+                prepared = classifier.prepare(frame)
+                self._decoding_failures.pop(frame.source, None)
                 return prepared
-            self._on_skipped()
+            is_news = partial(changes.is_news, frame.source, self._clock())
+            prepared_news = classifier.prepare_if(is_news, frame)
+            self._decoding_failures.pop(frame.source, None)
+            if prepared_news:
+                return prepared_news
+            self._on_skipped(frame)
         except PictureError as error:
             self._deliver(Result.refused(frame, error.refusal, str(error)))
-        except Exception:
-            # A decoder's bug must cost one frame, not the daemon.
-            LOG.exception("decoding a frame of %s failed", frame.source)
+        except Exception as error:
+            # A decoder's bug must cost one frame, not the daemon, and not a traceback for every frame.
+            if self._decoding_failures.get(frame.source) != repr(error):
+                self._decoding_failures[frame.source] = repr(error)
+                LOG.exception("decoding a frame of %s failed", frame.source)
             self._forget(frame)
             self._deliver(Result.refused(frame, Refusal.INTERNAL, "decoding failed; see the daemon's log"))
         return None

@@ -52,6 +52,8 @@ STATE: dict[str, Any] = {
     "run_p95_ms": None,
     "temp_c": 61.2,
     "throttled": 0x50005,
+    "source": "refused",
+    "source_reason": "bad_image: damaged JPEG: Premature end of JPEG file",
 }
 RESULT = {"label": "tench", "score": 0.75, "at": "2026-01-31T12:00:00.000Z", "predictions": [{"score": 0.75}]}
 
@@ -114,6 +116,7 @@ def test_a_daemon_without_a_camera_shows_what_it_has() -> None:
         ("latency_p95", "None"),  # which Home Assistant takes for unknown
         ("fps", "1.5"),
         ("problem", "ON"),
+        ("camera", "refused"),
         ("temperature", "61.2"),
         ("throttled", "ON"),
     ],

@@ -60,6 +60,20 @@ def test_a_result_says_what_was_seen_when_and_by_whom() -> None:
     assert said["predictions"] == [{"index": 0, "synset": "n0", "label": "tench", "score": 0.75}]
 
 
+def test_the_state_says_why_a_camera_is_not_well() -> None:
+    desk = Desk()
+    facts = {
+        "state": "ready", "health": "ok", "model": "m", "engine": "e", "queue_depth": 0,
+        "window": {"run": None, "fps": 0.0}, "machine": {"temp_c": None, "throttled": None},
+    }  # fmt: skip
+    refused = {"state": "refused", "reason": "bad_image: damaged JPEG"}
+    for source in ({"source": refused}, {"source": {"state": "ok", "reason": ""}}, {}):
+        desk.publisher.tell_state({**facts, **source}, paused=False)
+    states = [json.loads(message.payload) for message in desk.sent]
+    said = [(state["source"], state["source_reason"]) for state in states]
+    assert said == [("refused", "bad_image: damaged JPEG"), ("ok", None), (None, None)]
+
+
 def test_the_same_label_is_published_once_an_interval() -> None:
     desk = Desk(interval_s=1.0)
     for _ in range(25):

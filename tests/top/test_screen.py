@@ -107,6 +107,13 @@ def test_what_is_wrong_is_said() -> None:
     assert "restarted twice" in shown(replace(VIEW, restarts=2))
 
 
+def test_a_camera_whose_frames_are_refused_is_shown_with_the_reason() -> None:
+    refused = Source("gate", "refused", "bad_image: damaged JPEG", "2026-01-01T11:58:00Z", 1204, 0, 0, 96)
+    shows = shown(replace(VIEW, stats=msgspec.structs.replace(STATS, source=refused)))
+    assert "source gate refused since" in shows
+    assert ": bad_image: damaged JPEG; 1204 frames, 96 refused" in shows
+
+
 def test_why_no_results_are_shown_is_said() -> None:
     assert "none heard yet at tcp://pi:5556" in shown(replace(VIEW, heard=()))
     assert "--results says where" in shown(replace(VIEW, heard=(), results_address=""))

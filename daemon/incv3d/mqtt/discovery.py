@@ -154,6 +154,16 @@ def _components(device: Device) -> dict[str, dict[str, Any]]:
             "content_type": "image/jpeg",
         }
     if device.pictures:
+        found["camera"] = {
+            "platform": "sensor",
+            "name": "Camera",
+            "icon": "mdi:cctv",
+            "entity_category": "diagnostic",
+            "state_topic": topics.state,
+            "value_template": "{{ value_json.source }}",
+            "json_attributes_topic": topics.state,
+            "json_attributes_template": "{{ {'reason': value_json.source_reason} | tojson }}",
+        }
         found["snapshot"] = {
             "platform": "button",
             "name": "Snapshot",

@@ -103,6 +103,9 @@ def _cameras(now: Standing) -> Iterator[Metric]:
         "lost_frames": CounterMetricFamily(
             "incv3d_camera_lost_frames", "Frames that the driver did not hand over.", labels=["camera"]
         ),
+        "refused_frames": CounterMetricFamily(
+            "incv3d_camera_refused_frames", "Frames, or regions, that were refused.", labels=["camera"]
+        ),
         "recoveries": CounterMetricFamily(
             "incv3d_camera_recoveries", "How often frames came again after a stop.", labels=["camera"]
         ),

@@ -58,6 +58,8 @@ class PublishedState(msgspec.Struct, kw_only=True):
     throttled: int | None
     source: str | None
     """The state of the camera."""
+    source_reason: str | None
+    """Why that is not ``ok``."""
 
 
 @dataclass(slots=True)
@@ -147,6 +149,7 @@ class MqttPublisher:
             temp_c=_rounded(machine["temp_c"]),
             throttled=machine["throttled"],
             source=source["state"] if source else None,
+            source_reason=(source["reason"] or None) if source else None,
         )
         message = Outgoing(self._topics.state, msgspec.json.encode(state), retain=True, is_latest=True)
         self._publish(message)

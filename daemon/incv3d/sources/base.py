@@ -56,9 +56,10 @@ class FrameSource(Protocol):
 OpenSource = Callable[[], FrameSource]
 """Opens a source; raises :class:`SourceAbsent` or another :class:`SourceError`."""
 
-SourceState = Literal["opening", "ok", "stalled", "reopening", "absent", "ended"]
-"""``opening``: no frame has come yet; ``stalled``: frames stopped coming; ``reopening``: it is closed and
-tried again; ``absent``: it is not there, and looked for again; ``ended``: it had no more frames."""
+SourceState = Literal["opening", "ok", "refused", "stalled", "reopening", "absent", "ended"]
+"""``opening``: no frame has come yet; ``refused``: frames come, and all are refused; ``stalled``: frames
+stopped coming; ``reopening``: it is closed and tried again; ``absent``: it is not there, and is looked for;
+``ended``: it had no more frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,8 @@ class SourceStatus:
     """Frames that the driver counted and did not hand over."""
     recoveries: int
     """How often frames came again after they had stopped."""
+    refused_frames: int
+    """Frames, or regions of them, that were refused since the start."""
     hung_threads: int
     """Capture threads that were left behind in a call that does not return."""
 

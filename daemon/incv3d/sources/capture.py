@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from incv3d.frames import Frame, Region, by_region
+from incv3d.frames import Frame, Region, Result, by_region
 from incv3d.mailbox import Mailbox
 from incv3d.sources.base import FrameSource, OpenSource, SourceAbsent, SourceError, SourceState, SourceStatus
+from incv3d.sources.refusals import Patience, Refusals
 
 LOG = logging.getLogger(__name__)
 MOST_HUNG_THREADS = 3
@@ -83,6 +84,7 @@ class Capture:
     :param on_end: told the source's name when it has no more frames.
     :param on_death: told the thread's name and the error when the watch itself cannot go on.
     :param regions: parts of the picture by name; each has a slot of its own in the mailbox.
+    :param patience: how many frames may be refused before the source's state says so.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Capture:
         on_death: Callable[[str, Exception], None],
         retry: Retry | None = None,
         regions: Mapping[str, Region] | None = None,
+        patience: Patience | None = None,
     ) -> None:
         self._name = name
         self._open_source = open_source
@@ -106,6 +109,9 @@ class Capture:
         self._on_death = on_death
         self._retry = retry or Retry()
         self._regions = regions or {}
+        self.sources = frozenset(f"{name}.{region}" for region in self._regions) or frozenset({name})
+        """What its frames say that they are of."""
+        self._refusals = Refusals(len(self._regions), patience or Patience())
         self._changed = threading.Condition(threading.RLock())
         self._attempt: _Attempt | None = None
         self._hung: list[_Attempt] = []
@@ -153,8 +159,28 @@ class Capture:
                 self._frames,
                 self._lost_before + (self._attempt.lost_frames if self._attempt else 0),
                 self._recoveries,
+                self._refusals.total,
                 len(self._hung),
             )
+
+    def judge(self, result: Result) -> None:
+        """Take note of what became of a frame of this source, or of a region; callable from any thread."""
+        with self._changed:
+            self._refusals.count(result, time.monotonic())
+            if self._state in ("ok", "refused"):
+                self._set_state_of_frames()
+
+    def accept(self) -> None:
+        """Take note that a frame was skipped: nothing changed in it. Callable from any thread."""
+        with self._changed:
+            self._refusals.accept()
+            if self._state == "refused":
+                self._set_state_of_frames()
+
+    def _set_state_of_frames(self) -> None:
+        """Be ``refused`` or ``ok``: frames come."""
+        reason = self._refusals.reason
+        self._set_state("refused" if reason else "ok", reason)
 
     def _guard(self) -> None:
         try:
@@ -221,7 +247,7 @@ class Capture:
                 if attempt.step != "capturing":
                     longest_s += self._retry.opening_s if attempt.step == "opening" else 0.0
                     reason = f"{attempt.step} it takes longer than {longest_s:g} s"
-                if self._state in ("opening", "ok"):
+                if self._state in ("opening", "ok", "refused"):
                     self._set_state("stalled", reason)
                 attempt.error = SourceError(reason)
                 attempt.stop()
@@ -247,7 +273,7 @@ class Capture:
             return False
         now = time.monotonic()
         if state == "ok" and self._reason:
-            self._recoveries += self._frames > 1
+            self._recoveries += self._frames > 1 and self._state != "refused"
             LOG.info("source %s: ok after %.1f s", self._name, now - self._trouble_since)
         elif state == "ok":
             LOG.info("source %s: ok", self._name)
@@ -312,7 +338,7 @@ class Capture:
             attempt.lost_frames = lost_frames
             attempt.first_frame = attempt.first_frame or time.monotonic()
             attempt.awaited_since = math.inf
-            self._set_state("ok", "")
+            self._set_state_of_frames()
         for _ in dropped:
             self._on_dropped()
         for part in parts if self._pace.every_frame else ():

@@ -100,6 +100,8 @@ def _source(stats: Stats) -> Text:
     if source.reason:
         line.append(f": {_printable(source.reason)}", WARN)
     line.append(f"; {source.frames} frames")
+    if source.refused_frames:
+        line.append(f", {source.refused_frames} refused", WARN)
     if source.lost_frames:
         line.append(f", {source.lost_frames} lost by the driver", WARN)
     if source.recoveries:

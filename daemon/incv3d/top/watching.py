@@ -41,6 +41,7 @@ class Source(msgspec.Struct, frozen=True):
     frames: int = 0
     lost_frames: int = 0
     recoveries: int = 0
+    refused_frames: int = 0
 
 
 class Window(msgspec.Struct, frozen=True):

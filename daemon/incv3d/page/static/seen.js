@@ -66,7 +66,7 @@ export class Seen {
     this.#show();
     if (this.#shown) return;
     byId("waiting").textContent = source
-      ? `No frame yet: the source ${source.name} is ${source.state}. ${source.reason}`
+      ? `No result yet: the source ${source.name} is ${source.state}. ${source.reason}`
       : "No frame yet. There is no camera; frames come over ZeroMQ, MQTT or HTTP.";
   }
 
