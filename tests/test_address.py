@@ -28,6 +28,7 @@ SECRETS = (
 FORMS = {
     "rtsp://admin:SECRET@10.0.0.5:554/stream": "rtsp://admin:***@10.0.0.5:554/stream",
     "rtsp://:SECRET@10.0.0.5/stream": "rtsp://:***@10.0.0.5/stream",
+    "https://SECRET@10.0.0.5:80/x": "https://***@10.0.0.5:80/x",
     "rtmp://admin:SECRET@10.0.0.5/live": "rtmp://admin:***@10.0.0.5/live",
     "admin:SECRET@10.0.0.5/stream": "admin:***@10.0.0.5/stream",
     "rtsp:/admin:SECRET@10.0.0.5/stream": "rtsp:/admin:***@10.0.0.5/stream",

@@ -23,6 +23,8 @@ HARMLESS = re.compile(
 SECRET_WORDS = re.compile(r"pass|pwd|pw|psw|pin|secret|token|key|auth|sig|cred|code|hash|sess|sid", re.I)
 SHORT_NUMBER = re.compile(r"\d{1,2}")
 HOST = re.compile(r"(?:\[[0-9A-Fa-f:.%\w]+\]|[^\s:@\[\]]*)(?::(?:\d*|\*))?")
+SURELY_HOST = re.compile(r"(\[|localhost|\d+\.\d+\.\d+\.\d+)|[\w.-]+(:\d+|/)")
+"""What hardly follows an ``@`` in a path."""
 REENCODED_SCHEMES = ("http", "https", "rtsp", "rtsps")
 """Those whose user names and passwords FFmpeg decodes (libavformat/httpauth.c)."""
 ALLOWED_IN_LOGIN = "%:@!$&'()*+,;=-._~"
@@ -188,9 +190,9 @@ def _secret_spans(text: str) -> Iterator[tuple[int, int]]:
     elif not HOST.fullmatch(text, start, end):
         end = max(end, last)
         yield text.find(":", start, end) + 1 or start, end
-    if last >= 0 and (colon := text.find(":", start, last)) >= 0:
+    if last >= 0 and ((colon := text.find(":", start, last)) >= 0 or SURELY_HOST.match(text, last + 1)):
         # A password with a / or a # in it, unless the path has an @: it cannot be told.
-        yield colon + 1, last
+        yield (colon + 1 or start), last
     yield from _keyed_spans(text, end)
 
 

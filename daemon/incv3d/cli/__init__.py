@@ -6,11 +6,14 @@ What is heavy (NumPy, the engines, ZeroMQ) is imported inside the commands that 
 
 from __future__ import annotations
 
+import io
 import sys
+from collections.abc import Sequence
 
 import click
 
 from incv3d import __version__
+from incv3d.address import Address
 from incv3d.cli.bench import bench
 from incv3d.cli.cameras import cameras
 from incv3d.cli.check_config import check_config
@@ -41,17 +44,27 @@ for command in COMMANDS:
     cli.add_command(command)
 
 
+def without_secrets(message: str, words: Sequence[str]) -> str:
+    """`message` without the secrets of the addresses among `words`, which a command may repeat."""
+    for word in words:
+        for address in (Address(word), Address(word.partition("=")[2])):
+            message = address.hide(message)
+    return message
+
+
 def main() -> None:
     """The command ``incv3d``: run, and turn this project's errors into one line and an exit status."""
     try:
         cli.main(prog_name="incv3d", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        click.echo(without_secrets(shown.getvalue(), sys.argv), nl=False, err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except Incv3dError as error:
-        click.echo(f"incv3d: {error}", err=True)
+        click.echo(f"incv3d: {without_secrets(str(error), sys.argv)}", err=True)
         sys.exit(error.exit_status)
     except BrokenPipeError:
         # The reader of our output went away (`incv3d classify … | head -1`); nobody is left to tell.

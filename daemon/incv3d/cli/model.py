@@ -67,6 +67,8 @@ def import_file(
     from incv3d.models.importing import import_model
     from incv3d.models.preparation import ensure_prepared
 
+    if "://" in file:
+        raise click.UsageError("FILE is an address: download it with `incv3d model fetch NAME --url ADDRESS`")
     store = configured_store(config_path)
     stored = import_model(store, Path(file), name=name, like=like, replace=replace)
     ensure_prepared(stored, store, say)

@@ -13,7 +13,7 @@ import msgspec
 import yaml
 
 from incv3d.address import Address
-from incv3d.config.schema import Config, FilePath
+from incv3d.config.schema import Config, FilePath, is_file_path
 from incv3d.config.source_types import names_camera
 from incv3d.config.wording import key_types, quoted, unknown_key, wrong_value
 from incv3d.errors import Incv3dError
@@ -223,7 +223,7 @@ def _find_paths(document: dict[str, Any], folder: Path) -> None:
             value = given.get(key)
             if isinstance(value, int) and kind is Address and not isinstance(value, bool):
                 given[key] = str(value)  # the number of a device
-            elif isinstance(value, str) and value and kind == FilePath:
+            elif isinstance(value, str) and kind == FilePath and is_file_path(value):
                 given[key] = absolute_path(value, folder)
             elif isinstance(value, str) and value and kind is Address:
                 address = Address(value)

@@ -5,6 +5,7 @@ The file ``config/incv3d.yaml`` spells the same keys out for people; a test hold
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 import msgspec
@@ -33,8 +34,15 @@ ControlValue = bool | int | float | str | list[float]
 """A camera's control: ``true``, a number, a word, or numbers such as ``[1.5, 2.1]``."""
 RtspTransport = Literal["auto", "tcp", "udp"]
 """How a camera's RTSP server sends its pictures; ``auto``: TCP, or UDP where it refuses that."""
-FilePath = Annotated[str, msgspec.Meta(description="the path of a file or a folder")]
+NO_URL = r"^(?!\w+://|\w+:.*@)"
+"""Of a path: what would be an address, and may hold a password."""
+FilePath = Annotated[
+    str, msgspec.Meta(pattern=NO_URL, description="the path of a file or a folder of this machine")
+]
 """Read with ``~`` as the home folder, and, in a configuration file, from the folder of that file on."""
+ModelName = Annotated[
+    str, msgspec.Meta(pattern=NO_URL, description="the name of a model, as `incv3d model list` shows it")
+]
 Name = Annotated[str, msgspec.Meta(pattern=NAME, description="1 to 64 letters, digits, - and _")]
 """Of a source or a region: a part of the topic of its results."""
 NameOrEmpty = Annotated[
@@ -47,6 +55,11 @@ MOST_REGIONS = 32
 """Each has a frame waiting and a run to itself."""
 LARGEST_PICTURE = 89_000_000
 """Pixels; just under the size at which Pillow itself begins to warn of decompression bombs."""
+
+
+def is_file_path(text: str) -> bool:
+    """Whether `text` is not empty, and no address."""
+    return bool(text) and re.match(NO_URL, text) is not None
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -63,7 +76,7 @@ def _default(field: msgspec.structs.FieldInfo) -> object:
 class ModelSection(Section, frozen=True, kw_only=True):
     """Which network classifies."""
 
-    name: str = "auto"
+    name: ModelName = "auto"
     store: FilePath = ""
     fetch_wait_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 600.0
     top_k: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5

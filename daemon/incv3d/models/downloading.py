@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """Of what the bytes that are there are a part, so that the rest can be asked for."""
 
     url: str
+    """As it may be shown, and a digest of the whole: a file keeps no secret of an address."""
     etag: str = ""
     last_modified: str = ""
     size_bytes: int | None = None
@@ -201,13 +203,13 @@ class Download:
             origin = msgspec.json.decode(self._note.read_bytes(), type=Origin)
             size_bytes = self.part.stat().st_size
         except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
-            return Origin(url=self._wanted.url), 0
+            return Origin(url=_identity(self._wanted.url)), 0
         wanted = self._wanted
-        if origin.url != wanted.url or wanted.size_bytes not in (
+        if origin.url != _identity(wanted.url) or wanted.size_bytes not in (
             None,
             origin.size_bytes or wanted.size_bytes,
         ):
-            return Origin(url=wanted.url), 0
+            return Origin(url=_identity(wanted.url)), 0
         return origin, size_bytes
 
     def _is_whole(self) -> bool:
@@ -251,9 +253,13 @@ def _is_the_rest(response: requests.Response, origin: Origin, have: int) -> bool
     )
 
 
+def _identity(url: str) -> str:
+    return f"{shown(url)} {hashlib.sha256(url.encode()).hexdigest()}"
+
+
 def _described(response: requests.Response, url: str, size_bytes: int | None) -> Origin:
     return Origin(
-        url=url,
+        url=_identity(url),
         etag=response.headers.get("ETag", ""),
         last_modified=response.headers.get("Last-Modified", ""),
         size_bytes=size_bytes,

@@ -7,12 +7,13 @@ import errno
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
 
 from incv3d import __version__
+from incv3d.address import Address
 from incv3d.models.entry import ModelError
 
 CHUNK_BYTES = 1 << 16
@@ -43,13 +44,15 @@ def check_url(url: str) -> None:
     except ValueError:
         usable = False
     if not usable:
-        raise DownloadError(f"`{url}` is not like https://example.org/model.tgz")
+        hint = Address(url).encoding_hint
+        raise DownloadError(
+            f"`{Address(url)}` is not like https://example.org/model.tgz{f'; {hint}' if hint else ''}"
+        )
 
 
 def shown(url: str) -> str:
-    """`url` without the password that may stand in it."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    """`url` without the secrets that may stand in it."""
+    return str(Address(url))
 
 
 @contextlib.contextmanager
@@ -74,7 +77,9 @@ def ask(
         except requests.RequestException as error:
             raise _explained(error, url) from None
         except ValueError as error:  # of a redirect, which requests looks into though it need not follow
-            raise DownloadError(f"{shown(url)}: cannot be asked for: {error}") from None
+            raise DownloadError(
+                f"{shown(url)}: cannot be asked for: {Address(url).hide(str(error))}"
+            ) from None
         with response:
             if response.status_code in REDIRECTS:
                 url = _redirected(url, response.headers.get("Location", ""))
@@ -103,7 +108,9 @@ def _redirected(url: str, location: str) -> str:
     try:
         check_url(target)
     except DownloadError:
-        raise DownloadError(f"{shown(url)}: redirected to `{location}`, which is not fetched") from None
+        raise DownloadError(
+            f"{shown(url)}: redirected to `{shown(location)}`, which is not fetched"
+        ) from None
     if urlsplit(url).scheme == "https" and urlsplit(target).scheme == "http":
         raise DownloadError(f"{shown(url)}: redirected from https to {shown(target)}; refused")
     return target
@@ -125,7 +132,7 @@ def _check_status(response: requests.Response, url: str) -> None:
 def _explained(error: requests.RequestException, url: str) -> Exception:
     """What is raised of a request that got no answer."""
     causes = list(_causes(error))
-    reason = _reason(error)
+    reason = Address(url).hide(_reason(error))
     if isinstance(error, requests.exceptions.ProxyError):
         reason = f"the proxy: {reason}"
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):

@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+from incv3d.address import Address
 from incv3d.frames import Frame
 from incv3d.sources.base import SourceAbsent, SourceError
 
@@ -33,11 +34,11 @@ def find_pictures(path: str) -> list[Path]:
         found = named.iterdir() if named.is_dir() else map(Path, glob.glob(path, recursive=True))  # noqa: PTH207
         pictures = sorted(each for each in found if _is_picture(each))
     except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror}") from None
+        raise SourceError(f"{Address(path)}: cannot be read: {error.strerror}") from None
     if not pictures and not named.exists() and not glob.has_magic(path):
-        raise SourceAbsent(f"{path}: no such file or folder")
+        raise SourceAbsent(f"{Address(path)}: no such file or folder")
     if not pictures:
-        raise SourceAbsent(f"{path}: no pictures there ({', '.join(sorted(SUFFIXES))})")
+        raise SourceAbsent(f"{Address(path)}: no pictures there ({', '.join(sorted(SUFFIXES))})")
     return pictures
 
 
