@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import socket as sockets
 import time
 from collections import OrderedDict
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 import zmq
 from zmq.utils import z85
 
+from incv3d.farewell import PeerSocket
 from incv3d.keyfiles import KeyFileError
 from incv3d.keyring import KeyRing, KnownClient
 
@@ -35,9 +35,7 @@ class _Connection:
     """One that a message came over."""
 
     user: bytes
-    descriptor: int
-    inode: int
-    """Tells it from another connection that has got its descriptor since."""
+    socket: PeerSocket
 
 
 class Doorkeeper:
@@ -143,8 +141,8 @@ class Doorkeeper:
         user = str(part.get("User-Id")).encode()
         connection = self._connections.get(peer)
         descriptor = int(part.get(zmq.SRCFD))
-        if connection is None or connection.descriptor != descriptor:
-            self._remember(peer, user, descriptor)
+        if connection is None or connection.socket.descriptor != descriptor:
+            self._remember(peer, user, PeerSocket.under(part))
         if self.knows(user):
             return user
         self._hang_up(peer)
@@ -158,12 +156,10 @@ class Doorkeeper:
         """Decide no more; to be called after the sockets that it guards are closed."""
         self.questions.close()
 
-    def _remember(self, peer: bytes, user: bytes, descriptor: int) -> None:
-        try:
-            inode = os.fstat(descriptor).st_ino
-        except OSError:  # it is gone already
+    def _remember(self, peer: bytes, user: bytes, socket: PeerSocket | None) -> None:
+        if socket is None:  # it is gone already
             return
-        self._connections[peer] = _Connection(user, descriptor, inode)
+        self._connections[peer] = _Connection(user, socket)
         if len(self._connections) > CONNECTIONS_REMEMBERED:
             self._connections.popitem(last=False)
 
@@ -172,11 +168,8 @@ class Doorkeeper:
         connection = self._connections.pop(peer, None)
         if connection is None:
             return
-        with contextlib.suppress(OSError):  # it is gone already
-            copy = os.dup(connection.descriptor)
-            with sockets.socket(fileno=copy) as socket:
-                if os.fstat(copy).st_ino == connection.inode:
-                    socket.shutdown(sockets.SHUT_RDWR)
+        with contextlib.suppress(OSError), connection.socket.copy() as socket:  # or it is gone already
+            socket.shutdown(sockets.SHUT_RDWR)
 
     def _turn_away(self, address: str) -> None:
         self._strangers += 1

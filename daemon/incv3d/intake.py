@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
+import math
 import os
 import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -23,10 +23,12 @@ from incv3d.announcement import topic as event_topic
 from incv3d.config import IntakeSection
 from incv3d.doorkeeper import Doorkeeper
 from incv3d.envelope import MOST_PARTS, envelope_length
+from incv3d.farewell import PeerSocket
 from incv3d.frames import Frame, FrameId, Refusal, Result
 from incv3d.keyring import KeyRing
 from incv3d.listening import IntakeError, hang_up_on_all, listen
 from incv3d.mailbox import Mailbox
+from incv3d.replies import Replies, Request
 from incv3d.watch import Work
 
 __all__ = ["Intake", "IntakeError"]
@@ -36,6 +38,10 @@ RECEIVE_BURST = 64
 """Messages read between two looks at whether the door is closing."""
 LAST_BURST = 1000
 """Messages read at the end, each answered `shutting_down`; a flood must not keep the daemon from stopping."""
+QUIET_S = 0.2
+"""At the end the door is open until no request has arrived for so long ..."""
+SETTLING_S = 1.0
+"""... and no longer than this."""
 RECEIVE_HIGH_WATER_MARK = 4
 """Messages that ZeroMQ may hold for one peer before TCP pushes back; the mailbox is where requests wait."""
 LARGEST_SUBSCRIPTION = 1024
@@ -47,26 +53,8 @@ LATELY_S = 60.0
 """`stats` counts the peers that were heard of within so many seconds."""
 
 
-@dataclass(slots=True)
-class _Request:
-    """A request that has no answer yet."""
-
-    envelope: list[bytes]
-    """The parts under which its answer is sent."""
-    id: FrameId = None
-    user: bytes = b""
-    """The key of the client that sent it, where keys are asked for."""
-
-    @property
-    def peer(self) -> bytes:
-        """The connection that it came over."""
-        return self.envelope[0]
-
-
 class Intake:
     """A ROUTER socket for requests and a PUB socket for results, served by one thread.
-
-    Every request has a ticket until it is answered, and whoever answers a ticket first does so alone.
 
     :param describe: answers ``ping``, ``stats`` and ``info`` with a dictionary.
     :param identity: model and engine, for the answers; asked for each.
@@ -98,16 +86,17 @@ class Intake:
         self._on_sent = on_sent
         self._on_death = on_death
         self.work = Work("intake", "receiving and answering")
-        self._open: dict[int, _Request] = {}
-        self._tickets = itertools.count(1)
-        self._undelivered = 0
         self._peers: OrderedDict[bytes, float] = OrderedDict()  # when each was heard of, the latest last
         self._outbox: deque[Result | Announcement] = deque()
         self._closing = threading.Event()
+        self._settling_s = SETTLING_S
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._context = zmq.Context()
         self._doorkeeper = Doorkeeper(self._context, keys) if keys else None
         self._router = self._context.socket(zmq.ROUTER)
+        self._replies = Replies(
+            self._router, lambda user: not self._doorkeeper or self._doorkeeper.knows(user)
+        )
         self._publisher = self._context.socket(zmq.PUB) if section.publish else None
         self._thread = threading.Thread(target=self._guard, name=self.work.name, daemon=True)
 
@@ -151,8 +140,8 @@ class Intake:
         return {
             "queue_depth": len(self._mailbox),
             "queue_limit": self._section.queue_limit,
-            "unanswered": len(self._open) - 1,  # this question is the one
-            "undelivered": self._undelivered,
+            "unanswered": len(self._replies) - 1,  # this question is the one
+            "undelivered": self._replies.undelivered,
             "peers": {"seen": lately, "waiting": self._mailbox.peers},
             **({"keys": self._doorkeeper.status()} if self._doorkeeper else {}),
         }
@@ -177,8 +166,11 @@ class Intake:
     def close(self, timeout_s: float, refusal: Refusal, detail: str) -> bool:
         """Send what is in the outbox, answer what is still open with `refusal`, and close.
 
+        A sender in a loop, which sends its next request when it has an answer, sends it to the next daemon.
+
         :returns: False when the thread did not end in time; then nothing is closed.
         """
+        self._settling_s = min(SETTLING_S, timeout_s / 2)
         self._closing.set()
         self._wake()
         if self._thread.ident:
@@ -187,8 +179,9 @@ class Intake:
                 return False
             # The thread has ended, in peace or not: its sockets are now this thread's.
             self._send_outbox()
-            for ticket, request in list(self._open.items()):
+            for ticket, request in self._replies.unanswered():
                 self._refuse(ticket, refusal, detail, request.id)
+            self._replies.take_leave(encrypted=self._doorkeeper is not None)
         for socket in (self._router, self._publisher):
             if socket:
                 socket.close()
@@ -228,22 +221,42 @@ class Intake:
                     self._receive_burst(RECEIVE_BURST)
                 if self._doorkeeper and self._doorkeeper.questions in ready:
                     self._doorkeeper.decide()
-        self._receive_burst(LAST_BURST)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Read on until every sender in a loop has sent its last request; it is answered at the very end."""
+        self._replies.hold_all = True
+        end = time.monotonic() + self._settling_s
+        received = 0
+        while received < LAST_BURST:
+            self._send_outbox()
+            received += self._receive_burst(RECEIVE_BURST)
+            left_s = min(QUIET_S, end - time.monotonic())
+            if self._all_wait() or left_s <= 0 or not self._router.poll(math.ceil(left_s * 1000)):
+                return
+
+    def _all_wait(self) -> bool:
+        """Whether every peer that was heard of lately waits for its answer."""
+        since = time.monotonic() - SETTLING_S
+        waiting = self._replies.waiting_peers()
+        return all(peer in waiting for peer, heard in self._peers.items() if heard >= since)
 
     def _look_at_keys(self, doorkeeper: Doorkeeper) -> None:
         if doorkeeper.look() and self._publisher:
             # Whom a result goes to cannot be chosen: all must come in again, and those revoked will not.
             hang_up_on_all(self._publisher, self._section.publish, "intake.publish")
 
-    def _receive_burst(self, most: int) -> None:
-        for _ in range(most):
+    def _receive_burst(self, most: int) -> int:
+        """Receive what is there already, at most so many messages; returns how many."""
+        for received in range(most):
             try:
                 parts, count = self._next_message()
             except zmq.Again:
-                return
+                return received
             self._receive(parts, count)
             if self._outbox:  # a flood of requests must not hold up answers
                 self._send_outbox()
+        return most
 
     def _next_message(self) -> tuple[list[zmq.Frame], int]:
         """The first parts of the next message, and how many it had."""
@@ -261,14 +274,13 @@ class Intake:
     def _receive(self, parts: list[zmq.Frame], count: int) -> None:
         now = wire.Clocks(time.monotonic(), time.time())
         length = envelope_length(parts, count)
-        request = _Request([part.bytes for part in parts[:length]])
+        request = Request([part.bytes for part in parts[:length]], PeerSocket.under(parts[0]))
         if self._doorkeeper:
             user = self._doorkeeper.admit(request.peer, parts[0])
             if user is None:
                 return
             request.user = user
-        ticket = next(self._tickets)
-        self._open[ticket] = request
+        ticket = self._replies.add(request)
         self._remember(request.peer, now.monotonic)
         body: list[wire.Bytes] = [part.buffer for part in parts[length:]]
         section = self._section
@@ -279,7 +291,7 @@ class Intake:
             request.id = intent.id
             if intent.operation:
                 facts = self._describe(intent.operation)
-                self._reply(ticket, wire.report(intent.operation, intent.id, facts))
+                self._replies.send(ticket, wire.report(intent.operation, intent.id, facts))
             elif intent.frame:
                 denial = self._admit(replace(intent.frame, ticket=ticket, peer=request.peer))
                 if denial:
@@ -301,7 +313,8 @@ class Intake:
         self, ticket: int, refusal: Refusal, detail: str, id: FrameId, retry_ms: int | None = None
     ) -> None:
         self._on_refused(refusal)
-        self._reply(ticket, wire.refuse(refusal, detail, id, len(self._mailbox), retry_ms))
+        data = wire.refuse(refusal, detail, id, len(self._mailbox), retry_ms)
+        self._replies.send(ticket, data, is_last=refusal is Refusal.SHUTTING_DOWN)
 
     def _send_outbox(self) -> None:
         while self._outbox:
@@ -316,23 +329,10 @@ class Intake:
     def _send(self, result: Result) -> None:
         data = wire.answer(result, *self._identity(), len(self._mailbox))
         if result.ticket is not None and result.source == wire.SOURCE:
-            self._reply(result.ticket, data)
+            self._replies.send(result.ticket, data, is_last=result.refusal is Refusal.SHUTTING_DOWN)
         if result.ok:
             self._publish(wire.topic(result.source), data)
 
     def _publish(self, topic: bytes, data: bytes) -> None:
         if self._publisher:
             self._publisher.send_multipart([topic, data], zmq.NOBLOCK)
-
-    def _reply(self, ticket: int, data: bytes) -> None:
-        request = self._open.pop(ticket, None)
-        if request is None:  # answered already, when the thread that now comes with a result was given up
-            return
-        if self._doorkeeper and not self._doorkeeper.knows(request.user):
-            return
-        try:
-            self._router.send_multipart([*request.envelope, data], zmq.NOBLOCK)
-        except zmq.ZMQError as error:
-            # The peer is gone, or does not read: its answer has nowhere to go.
-            self._undelivered += 1
-            LOG.debug("an answer could not be sent: %s", error.strerror)
