@@ -48,6 +48,7 @@ setup(
         # For CSI cameras: apt's python3-picamera2, which needs libcamera, and that is not on PyPI.
         "camera": ["linuxpy>=0.20"],
         "video": ["av>=14"],
+        "keras2": ["tf_keras>=2.18,<3"],  # networks that Keras 2 saved, Teachable Machine's among them
         "plot": ["matplotlib>=3.8"],  # incv3d plot, incv3d bench --plot
         "mqtt": ["paho-mqtt>=2.1,<3"],  # an MQTT broker, as of Home Assistant
         "http": [
@@ -68,6 +69,7 @@ setup(
             "jinja2>=3.1",  # Home Assistant's templates
             "paho-mqtt>=2.1,<3",
             "playwright>=1.40",  # drives Chromium
+            "tf_keras>=2.18,<3",
             "prometheus-client>=0.20",
             "matplotlib>=3.8",
             "onnxruntime>=1.18",

@@ -89,6 +89,7 @@ class CustomSection(Section, frozen=True, kw_only=True):
     labels: FilePath = ""
     input: str = ""
     output: str = ""
+    signature: str = ""
     width: Side = 0
     height: Side = 0
     layout: Literal["auto", "nhwc", "nchw"] = "auto"

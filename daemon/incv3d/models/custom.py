@@ -95,6 +95,7 @@ def _freeze(section: CustomSection, kind: Kind, network: Path, facts: Path) -> N
         kind=kind,
         input=section.input,
         output=section.output,
+        signature=section.signature,
         width=section.width,
         height=section.height,
         layout=section.layout,

@@ -43,6 +43,8 @@ class FreezeJob(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind
     input: str
     output: str
+    signature: str = ""
+    """Of a SavedModel."""
     width: int
     height: int
     layout: Literal["auto", "nhwc", "nchw"]
@@ -162,13 +164,20 @@ def try_out(
 
 
 def _frozen(job: FreezeJob) -> NetworkFacts:
-    from incv3d.models.graphs import freeze_graphdef, freeze_keras, freeze_saved_model, graph_run
+    from incv3d.models.graphs import freeze_graphdef
+    from incv3d.models.keras_models import freeze_keras
+    from incv3d.models.pixel_ranges import range_of_first_layers
+    from incv3d.models.saved_models import freeze_saved_model
+    from incv3d.models.tracing import check_frozen, graph_run, settle_random
 
     freezers = {"graphdef": freeze_graphdef, "savedmodel": freeze_saved_model, "keras": freeze_keras}
     frozen = freezers[job.kind](job)
+    check_frozen(frozen.graph, job)
     shape = frozen.shape
-    outputs, scores = try_out(job, graph_run(job, frozen.graph), shape, frozen.pixel_range)
-    Path(job.network).write_bytes(frozen.graph.SerializeToString(deterministic=True))
+    graph = settle_random(frozen.graph, shape, job)
+    pixel_range = frozen.pixel_range or range_of_first_layers(graph, shape)
+    outputs, scores = try_out(job, graph_run(job, graph), shape, pixel_range)
+    Path(job.network).write_bytes(graph.SerializeToString(deterministic=True))
     return NetworkFacts(
         input=f"{PIXELS}:0",
         output=f"{SCORES}:0",
@@ -177,7 +186,7 @@ def _frozen(job: FreezeJob) -> NetworkFacts:
         layout=shape.layout,
         outputs=outputs,
         scores=scores,
-        pixel_range=frozen.pixel_range,
+        pixel_range=pixel_range,
     )
 
 

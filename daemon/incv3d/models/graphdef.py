@@ -1,21 +1,24 @@
 """A look into a serialized GraphDef without TensorFlow: is it one, and which nodes has it?
 
 The protobuf wire format is a sequence of fields, each a varint key (field number and wire type) and its
-value; a GraphDef holds its nodes in field 1, a node its name, its operation and its inputs in fields 1 to 3
-(tensorflow/core/framework/graph.proto, node_def.proto).
+value; a GraphDef holds its nodes in field 1 and its functions in field 2, a node its name, its operation and
+its inputs in fields 1 to 3, a function its signature in field 1 and its nodes in field 3
+(tensorflow/core/framework/graph.proto, node_def.proto, function.proto).
 """
 
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from incv3d.models.entry import ModelError
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 Buffer = bytes | mmap.mmap
+Parsed = TypeVar("Parsed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +36,24 @@ def read_nodes(path: Path) -> list[Node]:
 
     :raises ModelError: when it cannot be read, or is not a GraphDef.
     """
+    return _read(path, parse_nodes)
+
+
+def read_functions(path: Path) -> dict[str, list[Node]]:
+    """Return the nodes of each function in the library of the GraphDef in the file at `path`, by its name.
+
+    :raises ModelError: when it cannot be read, or is not a GraphDef.
+    """
+    return _read(path, parse_functions)
+
+
+def _read(path: Path, parse: Callable[[Buffer], Parsed]) -> Parsed:
     try:
         with path.open("rb") as file:
             if not path.stat().st_size:
                 raise ModelError(f"{path}: is empty")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return parse_nodes(data)
+                return parse(data)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:
@@ -57,6 +72,32 @@ def parse_nodes(data: Buffer) -> list[Node]:
     if not any(node.op for node in nodes):
         raise ValueError("no nodes in it")
     return nodes
+
+
+def parse_functions(data: Buffer) -> dict[str, list[Node]]:
+    """Return the nodes of each function in the library of a serialized GraphDef, by its name.
+
+    :raises ValueError: when it is not a GraphDef.
+    """
+    functions = {}
+    for library, kind, start, end in fields(data, 0, len(data)):
+        if library != 2 or kind != LENGTH:
+            continue
+        for field, inner, first, last in fields(data, start, end):
+            if field == 1 and inner == LENGTH:
+                name, nodes = _function(data, first, last)
+                functions[name] = nodes
+    return functions
+
+
+def _function(data: Buffer, start: int, end: int) -> tuple[str, list[Node]]:
+    name, nodes = "", []
+    for field, kind, first, last in fields(data, start, end):
+        if field == 1 and kind == LENGTH:
+            name = _node(data, first, last).name  # of an OpDef, whose first field is its name, too
+        elif field == 3 and kind == LENGTH:
+            nodes.append(_node(data, first, last))
+    return name, nodes
 
 
 def _node(data: Buffer, start: int, end: int) -> Node:

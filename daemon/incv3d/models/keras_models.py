@@ -1,0 +1,177 @@
+"""A model that Keras saved, ``.keras`` or ``.h5``, to a frozen graph. Imports TensorFlow.
+
+What Keras 2 saved is read with ``tf_keras``, which is Keras 2 and goes on with it, where that is installed;
+else with Keras 3, which reads most of it. Code in a file is never run.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from incv3d.models.entry import ModelError
+from incv3d.models.freezing import FreezeJob, choose, input_shape, one_line
+from incv3d.models.graphs import Frozen, byte_range
+from incv3d.models.kinds import HDF5, KERAS_MEMBER
+from incv3d.models.tracing import cast, trace
+
+KERAS_2 = "tf_keras"
+METADATA = "metadata.json"
+CODE = {"Lambda", "__lambda__"}
+EXPORT_IT = "export it where it was made, model.export('FOLDER'), and give FOLDER"
+CODE_IS_MISSING = f"its code is not in the file; {EXPORT_IT}"
+MODULES = ("keras.", "keras_nlp.", "keras_cv.", "tf_keras.")
+BUILDING_BLOCKS = {
+    "activations", "constraints", "engine", "initializers", "layers", "models", "regularizers", "src",
+    "mixed_precision", "optimizers", "losses", "metrics",
+}  # fmt: skip
+"""Parts of Keras that name layers and their settings. Others have functions that load or fetch files."""
+HARMLESS_FUNCTIONS = (
+    "__operators__.", "cast", "clip_by_value", "compat.v1.shape", "compat.v1.transpose", "concat",
+    "convert_to_tensor", "expand_dims", "identity", "image.", "math.", "nn.", "reshape", "reverse", "split",
+    "squeeze", "stack", "transpose", "unstack",
+)  # fmt: skip
+"""What a Keras-2 file may call of TensorFlow by name; every other function is refused."""
+
+
+def freeze_keras(job: FreezeJob) -> Frozen:
+    """A model that Keras saved.
+
+    :raises ModelError: when it cannot be loaded, or has several inputs or outputs.
+    """
+    model = _load(job)
+    if len(model.inputs) != 1:
+        raise ModelError(f"{job.file}: has {len(model.inputs)} inputs, it must have one, for the picture")
+    # Only a functional model names its outputs.
+    names = getattr(model, "output_names", [output.name for output in model.outputs])
+    fed = model.inputs[0].name
+    fetched = names.index(choose(job, "output", names))
+    shape = input_shape(job, fed, list(model.inputs[0].shape))
+    dtype = tf.as_dtype(model.inputs[0].dtype)
+
+    def call(pixels: Any) -> Any:
+        return tf.nest.flatten(model(cast(pixels, dtype), training=False))[fetched]
+
+    return Frozen(trace(call, shape, job), shape, byte_range(dtype))
+
+
+def _load(job: FreezeJob) -> Any:
+    """The model, by the Keras that it was saved with."""
+    path = Path(job.file)
+    with path.open("rb") as file:
+        is_hdf5 = file.read(len(HDF5)) == HDF5
+    version, config = _described_in_hdf5(path) if is_hdf5 else _described_in_zip(path)
+    code = next((each for each in _dicts(config) if each.get("class_name") in CODE), None)
+    if code is not None:
+        raise ModelError(
+            f"{path}: it has a Lambda layer, which is Python code, and code in a file is not run; build it "
+            f"with other layers (Rescaling for `x / 255`), or {EXPORT_IT}"
+        )
+    own = next((each["class_name"] for each in _dicts(config) if _is_of_ones_own(each)), None)
+    if own is not None:
+        raise ModelError(f"{path}: its layer `{own}` is not one of Keras, and {CODE_IS_MISSING}")
+    if version.startswith(("0.", "1.", "2.")) and importlib.util.find_spec(KERAS_2):
+        _check_names(path, config)
+        return _loaded_by_keras_2(path)
+    try:
+        return tf.keras.models.load_model(job.file, compile=False, safe_mode=True)
+    except Exception as error:  # noqa: BLE001 - a stranger's file raises whatever Keras trips over
+        raise ModelError(f"{path}: Keras cannot load it: {_why(error, version)}") from None
+
+
+def _loaded_by_keras_2(path: Path) -> Any:
+    import tf_keras
+
+    try:
+        return tf_keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # noqa: BLE001 - a stranger's file raises whatever Keras trips over
+        raise ModelError(f"{path}: Keras cannot load it: {_why(error, '')}") from None
+
+
+def _why(error: Exception, version: str) -> str:
+    said = one_line(error)
+    if version.startswith(("0.", "1.", "2.")):
+        release = ".".join(tf.__version__.split(".")[:2])
+        return (
+            f"it was saved with Keras {version}, of which Keras {tf.keras.__version__} reads only a part; "
+            f"install Keras 2: {sys.executable} -m pip install '{KERAS_2}=={release}.*' ({said})"
+        )
+    if "Could not locate" in said or "Unknown layer" in said:
+        return f"{CODE_IS_MISSING} ({said})"
+    return said
+
+
+def _described_in_hdf5(path: Path) -> tuple[str, Any]:
+    """Keras' version and the network's layers, as an HDF5 file has them.
+
+    :raises ModelError: when it is damaged, or holds weights only.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            version = _text(file.attrs.get("keras_version", ""))
+            described = file.attrs.get("model_config")
+            config = None if described is None else json.loads(_text(described))
+    except (OSError, ValueError, RuntimeError, KeyError, RecursionError) as error:
+        raise ModelError(f"{path}: Keras cannot load it: {one_line(error)}") from None
+    if config is None:
+        raise ModelError(
+            f"{path}: holds weights only, and no layers; save the whole model: model.save('NAME.keras')"
+        )
+    return version, config
+
+
+def _described_in_zip(path: Path) -> tuple[str, Any]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read(KERAS_MEMBER))
+            members = archive.namelist()
+            metadata = json.loads(archive.read(METADATA)) if METADATA in members else {}
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RecursionError) as error:
+        raise ModelError(f"{path}: Keras cannot load it: {one_line(error)}") from None
+    return str(metadata.get("keras_version", "")) if isinstance(metadata, dict) else "", config
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+
+def _dicts(config: Any) -> Iterator[dict[str, Any]]:
+    """Every JSON object in `config`."""
+    waiting = [config]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, dict):
+            yield each
+            waiting += each.values()
+        elif isinstance(each, list):
+            waiting += each
+
+
+def _is_of_ones_own(described: dict[str, Any]) -> bool:
+    """Whether a JSON object describes something that its owner registered with Keras 3, and programmed."""
+    return ">" in str(described.get("registered_name")) and isinstance(described.get("class_name"), str)
+
+
+def _check_names(path: Path, config: Any) -> None:
+    """Raise ModelError unless a file names only layers and their settings; Keras 2 looks up any name."""
+    for each in _dicts(config):
+        module = each.get("module")
+        if module and (
+            not str(module).startswith(MODULES) or str(module).split(".")[1] not in BUILDING_BLOCKS
+        ):
+            raise ModelError(
+                f"{path}: refused: it uses `{module}.{each.get('class_name')}`, which is no layer"
+            )
+        called = each.get("class_name") in ("TFOpLambda", "SlicingOpLambda") and each.get("config", {})
+        function = called.get("function", "") if isinstance(called, dict) else ""
+        if function and not str(function).startswith(HARMLESS_FUNCTIONS):
+            raise ModelError(f"{path}: refused: it calls `tf.{function}`, which is no layer")

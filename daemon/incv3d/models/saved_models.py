@@ -1,0 +1,163 @@
+"""A SavedModel, through one of its signatures, to a frozen graph. Imports TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from incv3d.models.entry import ModelError
+from incv3d.models.folding import node_name
+from incv3d.models.freezing import FreezeJob, choose, input_shape, one_line
+from incv3d.models.graphdef import Node
+from incv3d.models.graphs import Frozen, byte_range, is_pictures
+from incv3d.models.kinds import SAVED_MODEL
+from incv3d.models.operations import SAVING, check_operations
+from incv3d.models.tracing import cast, plain_functions, plain_nodes, trace
+
+PREFERRED = "serving_default"
+RESTORING = frozenset({"DisableCopyOnRead", "Restore", "RestoreSlice", "RestoreV2", "ShardedFilename"})
+"""What loading may run of :data:`SAVING`: it reads the variables' own files."""
+MetaGraph = Any
+Signature = Any
+
+
+def freeze_saved_model(job: FreezeJob) -> Frozen:
+    """One of a SavedModel's signatures: the configured one, else the one that takes pixels.
+
+    :raises ModelError: when it cannot be loaded, or its signature, input or output cannot be told.
+    """
+    _check_runs_nothing_else(job)
+    try:
+        loaded = tf.saved_model.load(job.file)
+    except Exception as error:  # noqa: BLE001 - a damaged SavedModel raises whatever its reader trips over
+        raise ModelError(f"{job.file}: cannot be loaded as a SavedModel: {one_line(error)}") from None
+    name, signature = _choose_signature(job, dict(loaded.signatures))
+    takes = _inputs(signature)
+    fed = choose(job, "input", list(takes) if job.input else [each for each in takes if _is_fed(takes[each])])
+    if len(takes) > 1:
+        raise ModelError(f"{job.file}: its signature `{name}` takes {len(takes)} inputs: {', '.join(takes)}")
+    if not _is_fed(takes[fed]):
+        raise ModelError(
+            f"{job.file}: its signature `{name}` takes {_spell(fed, takes[fed])}, not pixels, and no other "
+            f"one does; export it with one that takes pixels"
+        )
+    fetched = choose(job, "output", _outputs(job, signature))
+    known, dtype = takes[fed].shape, takes[fed].dtype
+    shape = input_shape(job, fed, None if known.rank is None else known.as_list())
+    graph = trace(lambda pixels: signature(**{fed: cast(pixels, dtype)})[fetched], shape, job)
+    return Frozen(graph, shape, byte_range(dtype))
+
+
+def _choose_signature(job: FreezeJob, signatures: dict[str, Signature]) -> tuple[str, Signature]:
+    if not signatures:
+        raise ModelError(
+            f"{job.file}: the SavedModel has no signature to call; export it with one (model.export of Keras)"
+        )
+    listed = "; ".join(
+        f"{name} ({', '.join(_spell(*each) for each in _inputs(signature).items())})"
+        for name, signature in signatures.items()
+    )
+    if job.signature:
+        if job.signature not in signatures:
+            raise ModelError(f"{job.file}: no signature `{job.signature}`; there are: {listed}")
+        return job.signature, signatures[job.signature]
+    fitting = [
+        name
+        for name, signature in signatures.items()
+        if any(
+            job.input == tensor if job.input else _is_fed(spec) for tensor, spec in _inputs(signature).items()
+        )
+    ]
+    if PREFERRED in fitting or len(fitting) == 1:
+        name = PREFERRED if PREFERRED in fitting else fitting[0]
+        return name, signatures[name]
+    if not fitting:
+        wanted = f"takes `{job.input}`" if job.input else "takes pixels"
+        raise ModelError(f"{job.file}: no signature of the SavedModel {wanted}; there are: {listed}")
+    raise ModelError(f"{job.file}: which signature is meant? Say custom.signature; there are: {listed}")
+
+
+def _inputs(signature: Signature) -> dict[str, Any]:
+    takes: dict[str, Any] = signature.structured_input_signature[1]
+    return takes
+
+
+def _outputs(job: FreezeJob, signature: Signature) -> list[str]:
+    """The outputs that may be the scores: those of numbers, and of these the rows, where there are any."""
+    gives: dict[str, Any] = signature.structured_outputs
+    if job.output:
+        return list(gives)
+    numbers = [name for name, spec in gives.items() if spec.dtype.is_floating]
+    rows = [name for name in numbers if gives[name].shape.rank == 2]
+    return rows or numbers
+
+
+def _is_fed(spec: Any) -> bool:
+    return is_pictures(spec.dtype, spec.shape.rank)
+
+
+def _spell(name: str, spec: Any) -> str:
+    sides = "x".join("?" if side is None else str(side) for side in spec.shape) if spec.shape.rank else "?"
+    return f"{name}: {sides} {spec.dtype.name}"
+
+
+def _check_runs_nothing_else(job: FreezeJob) -> None:
+    """Raise ModelError unless every operation only computes.
+
+    Loading a SavedModel already runs a part of it. Every SavedModel has functions that write its variables to
+    files; those may be there, as long as nothing else calls them.
+    """
+    saved = saved_model_pb2.SavedModel()
+    try:
+        saved.ParseFromString((Path(job.file) / SAVED_MODEL).read_bytes())
+    except Exception as error:  # noqa: BLE001 - protobuf's DecodeError, whose module moves between versions
+        raise ModelError(f"{job.file}: its {SAVED_MODEL} is damaged: {one_line(error)}") from None
+    for meta in saved.meta_graphs:
+        functions = plain_functions(meta.graph_def)
+        check_operations(job.file, plain_nodes(meta.graph_def.node), functions, also=SAVING)
+        nodes, called = _run(meta, set(meta.object_graph_def.concrete_functions), _roots(meta))
+        check_operations(job.file, nodes, {name: functions[name] for name in called}, also=set(functions))
+        nodes, called = _run(meta, set(), [meta.saver_def.restore_op_name])
+        check_operations(
+            job.file, nodes, {name: functions[name] for name in called}, also=RESTORING | set(functions)
+        )
+
+
+def _roots(meta: MetaGraph) -> list[str]:
+    """The nodes that signatures and initialisers run."""
+    roots = [info.name for signature in meta.signature_def.values() for info in signature.outputs.values()]
+    for key in ("saved_model_main_op", "legacy_init_op", "saved_model_init_op"):
+        roots += meta.collection_def[key].node_list.value if key in meta.collection_def else ()
+    return roots
+
+
+def _run(meta: MetaGraph, functions: set[str], roots: Iterable[str]) -> tuple[list[Node], set[str]]:
+    """The nodes that the nodes `roots` need; and the functions that they, or `functions`, call."""
+    nodes = {node.name: node for node in meta.graph_def.node}
+    library = {function.signature.name: function.node_def for function in meta.graph_def.library.function}
+    seen: set[str] = set()
+    queue = [node_name(root) for root in roots]
+    while queue:
+        name = queue.pop()
+        if name in nodes and name not in seen:
+            seen.add(name)
+            queue += [node_name(source) for source in nodes[name].input]
+    called: set[str] = set()
+    waiting = [*functions, *(each for name in seen for each in _calls(nodes[name]))]
+    while waiting:
+        function = waiting.pop()
+        if function in library and function not in called:
+            called.add(function)
+            waiting += [each for node in library[function] for each in _calls(node)]
+    return plain_nodes(nodes[name] for name in seen), called
+
+
+def _calls(node: Any) -> list[str]:
+    named = [node.op]
+    for attribute in node.attr.values():
+        named += [attribute.func.name, *(each.name for each in attribute.list.func)]
+    return [name for name in named if name]
