@@ -173,7 +173,7 @@ def facts(made: Path, cases: dict[str, dict[str, object]]) -> list[dict[str, obj
 
 FOUND = {
     "ordinary.pb": {"scores": "probabilities", "width": 32, "height": 32, "layout": "nhwc"},
-    "odd.pb": {"scores": "logits", "layout": "nchw", "pixel_range": None},
+    "odd.pb": {"scores": "logits", "layout": "nchw", "pixel_range": [-1, 1]},
     "colours.h5": {"scores": "probabilities", "pixel_range": None},
     "saved": {"scores": "logits", "pixel_range": [0, 255]},
     "float.tflite": {"scores": "probabilities", "pixel_range": None},

@@ -27,12 +27,11 @@ METADATA = "metadata.json"
 CODE = {"Lambda", "__lambda__"}
 EXPORT_IT = "export it where it was made, model.export('FOLDER'), and give FOLDER"
 CODE_IS_MISSING = f"its code is not in the file; {EXPORT_IT}"
-MODULES = ("keras.", "keras_nlp.", "keras_cv.", "tf_keras.")
-BUILDING_BLOCKS = {
-    "activations", "constraints", "engine", "initializers", "layers", "models", "regularizers", "src",
-    "mixed_precision", "optimizers", "losses", "metrics",
+MODULES = {
+    "activations", "constraints", "engine", "initializers", "layers", "losses", "metrics", "mixed_precision",
+    "models", "optimizers", "regularizers",
 }  # fmt: skip
-"""Parts of Keras that name layers and their settings. Others have functions that load or fetch files."""
+"""Parts of Keras whose classes are layers and their settings; other parts load and fetch files."""
 HARMLESS_FUNCTIONS = (
     "__operators__.", "cast", "clip_by_value", "compat.v1.shape", "compat.v1.transpose", "concat",
     "convert_to_tensor", "expand_dims", "identity", "image.", "math.", "nn.", "reshape", "reverse", "split",
@@ -164,13 +163,11 @@ def _is_of_ones_own(described: dict[str, Any]) -> bool:
 def _check_names(path: Path, config: Any) -> None:
     """Raise ModelError unless a file names only layers and their settings; Keras 2 looks up any name."""
     for each in _dicts(config):
-        module = each.get("module")
-        if module and (
-            not str(module).startswith(MODULES) or str(module).split(".")[1] not in BUILDING_BLOCKS
-        ):
-            raise ModelError(
-                f"{path}: refused: it uses `{module}.{each.get('class_name')}`, which is no layer"
-            )
+        module, name = str(each.get("module") or ""), str(each.get("class_name"))
+        package, *parts = module.replace(".src", "").split(".")
+        is_class = package in ("keras", KERAS_2) and (not parts or parts[0] in MODULES) and name[:1].isupper()
+        if module and not is_class:
+            raise ModelError(f"{path}: refused: it uses `{module}.{name}`, which is no layer")
         called = each.get("class_name") in ("TFOpLambda", "SlicingOpLambda") and each.get("config", {})
         function = called.get("function", "") if isinstance(called, dict) else ""
         if function and not str(function).startswith(HARMLESS_FUNCTIONS):
