@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from incv3d.cli import with_home
 from incv3d.sources.images import demo_folder
 from processes import DaemonProcess, environment, run_incv3d
 
@@ -225,3 +226,21 @@ def test_a_snapshot_that_cannot_be_taken_is_one_line(state: Path, tmp_path: Path
     assert done.returncode == 1
     assert done.stderr.startswith("incv3d: ") and done.stderr.count("\n") == 1 and complaint in done.stderr
     assert not list(tmp_path.iterdir()), "something was left behind"
+
+
+def test_the_home_folder_is_found_where_the_shell_leaves_it(monkeypatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    words = [
+        "run",
+        "--config=~/my.yaml",
+        "~/pictures/*.jpg",
+        "--source",
+        "~",
+        "a~b",
+        "--bind=tcp://*:1",
+        "x=~/y",
+    ]
+    assert with_home(words) == [
+        "run", "--config=/home/me/my.yaml", "/home/me/pictures/*.jpg", "--source", "/home/me", "a~b",
+        "--bind=tcp://*:1", "x=~/y",
+    ]  # fmt: skip

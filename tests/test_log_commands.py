@@ -160,4 +160,6 @@ def test_without_matplotlib_it_says_how_to_get_it(tmp_path: Path, log: Path) -> 
     command = [sys.executable, "-c", code, "plot", str(log), "-o", str(tmp_path / "x.png")]
     done = subprocess.run(command, env=environment(tmp_path), capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    assert done.stderr == "incv3d: -o: matplotlib is not installed; pip install 'incv3d[plot]'\n"
+    assert done.stderr == (
+        f"incv3d: -o: matplotlib is not installed; {sys.executable} -m pip install matplotlib\n"
+    )

@@ -7,8 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from incv3d.errors import Incv3dError
+from incv3d.installing import pip_install
 
-INSTALL = "pip install 'incv3d[plot]'"
+INSTALL = pip_install("matplotlib")
 SUFFIXES = (".png", ".svg", ".pdf")
 
 

@@ -15,6 +15,7 @@ import zmq
 from zmq.utils import z85
 
 from incv3d.errors import Incv3dError
+from incv3d.installing import pip_install
 
 LOG = logging.getLogger(__name__)
 LARGEST_FILE = 16 * 1024
@@ -71,7 +72,7 @@ def check_curve() -> None:
     if not zmq.has("curve"):
         raise KeyFileError(
             f"ZeroMQ {zmq.zmq_version()} was built without CURVE here, so it has no keys; "
-            "pip's own build has it: pip install --force-reinstall --only-binary pyzmq pyzmq"
+            "pip's own build has it: " + pip_install("--force-reinstall", "--only-binary", "pyzmq", "pyzmq")
         )
 
 
@@ -94,7 +95,7 @@ def read_client_key(path: str | os.PathLike[str]) -> ClientKey:
     :raises KeyFileError: missing, unreadable, damaged, or not a client's; or ZeroMQ has no CURVE.
     """
     check_curve()
-    path = Path(path)
+    path = Path(os.path.expanduser(path))  # noqa: PTH111 - an unknown ~user stays as it is
     keys = read_keys(path)
     if "server" not in keys:
         raise KeyFileError(f"{path}: no client's key: there is no `server-key` line in it")

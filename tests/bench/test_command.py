@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from doubles import jpeg
+from incv3d.installing import pip_install
 from incv3d.sources.images import demo_folder
 from processes import PATIENCE_S, environment, run_incv3d
 
@@ -144,7 +145,10 @@ def test_a_peer_that_is_not_installed_is_listed_with_the_command_that_installs_i
     path = f"{tmp_path}:{Path(sys.modules['incv3d'].__file__ or '').parent.parent}"
     done = bench(state, *FEW, "--engines", "lean", "--against", "openvino", PYTHONPATH=path)
     assert done.returncode == 0, done.stderr
-    assert "not measured: OpenVINO: openvino is not installed; pip install 'incv3d[peers]'" in done.stdout
+    assert (
+        f"not measured: OpenVINO: openvino is not installed; {pip_install('onnxruntime', 'openvino')}"
+        in done.stdout
+    )
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,8 @@ def test_without_its_libraries_it_says_how_to_get_them(state: Path, tmp_path: Pa
     command = [sys.executable, "-c", code, "run", "--config", str(config)]
     done = subprocess.run(command, env=environment(state), capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "incv3d: http.bind: aiohttp missing: pip install 'incv3d[http]'"
+    advice = f"{sys.executable} -m pip install aiohttp prometheus-client"
+    assert done.stderr.splitlines()[-1] == f"incv3d: http.bind: aiohttp missing: {advice}"
 
 
 def test_without_http_none_of_its_libraries_is_imported() -> None:

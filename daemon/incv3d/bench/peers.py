@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from incv3d.installing import pip_install
 from incv3d.sessions.base import Feed, Scores, SessionError, SessionSpec
 
 PEERS = {"onnxruntime": "onnxruntime", "openvino": "openvino", "opencv": "cv2"}
 """The engines by name, and the module of each."""
-INSTALL = "pip install 'incv3d[peers]'"
+INSTALL = pip_install("onnxruntime", "openvino", "opencv-python-headless", "tf2onnx")
 
 
 class OnnxRuntimeSession:

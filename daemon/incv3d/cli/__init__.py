@@ -7,6 +7,8 @@ What is heavy (NumPy, the engines, ZeroMQ) is imported inside the commands that 
 from __future__ import annotations
 
 import io
+import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -52,10 +54,19 @@ def without_secrets(message: str, words: Sequence[str]) -> str:
     return message
 
 
+def with_home(words: Sequence[str]) -> list[str]:
+    """`words` with ``~`` as the home folder where the shell left it: in ``--config=~/x`` and in quotes."""
+    parts = [re.fullmatch(r"(--[\w-]+=)?(~[^=]*)", word, re.DOTALL) for word in words]
+    return [
+        f"{part[1] or ''}{os.path.expanduser(part[2])}" if part else word  # noqa: PTH111 - it may be a pattern
+        for word, part in zip(words, parts, strict=True)
+    ]
+
+
 def main() -> None:
     """The command ``incv3d``: run, and turn this project's errors into one line and an exit status."""
     try:
-        cli.main(prog_name="incv3d", standalone_mode=False)
+        cli.main(with_home(sys.argv[1:]), prog_name="incv3d", standalone_mode=False)
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(shown)

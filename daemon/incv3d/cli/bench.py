@@ -46,7 +46,7 @@ SCENARIOS = ("single-stream", "offline", "server")
 )  # fmt: skip
 @click.option(
     "--against", "peer_names", metavar="NAMES",
-    help="Also onnxruntime, openvino, opencv, or all, on the same weights (pip install 'incv3d[peers]').",
+    help="Also onnxruntime, openvino, opencv, or all, on the same weights; says what to install.",
 )  # fmt: skip
 @click.option("--breakdown", "take_apart", is_flag=True, help="Where the time of a run goes, instead.")
 @click.option("--scenario", type=click.Choice(SCENARIOS), help="Steady figures in MLPerf's manner, instead.")
@@ -60,7 +60,7 @@ SCENARIOS = ("single-stream", "offline", "server")
     help="Scenario server: what the 99th percentile must keep; without --rate, the highest rate is sought.",
 )  # fmt: skip
 @click.option("--random-weights", is_flag=True, help="Inception-v3 without its weights: timing only.")
-@click.option("--plot", "plot_path", metavar="FILE.png", help="Draw the runs (pip install 'incv3d[plot]').")
+@click.option("--plot", "plot_path", metavar="FILE.png", help="Draw the runs; needs matplotlib.")
 @click.option("--markdown", is_flag=True, help="Markdown instead of a table for the terminal.")
 @json_option
 def bench(

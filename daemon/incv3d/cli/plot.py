@@ -19,7 +19,7 @@ from incv3d.cli.since import log_paths, since_option
 def plot(paths: tuple[Path, ...], output: Path, since_s: float) -> None:
     """Draw latency logs (else this machine's own), their rotated files included; several are compared.
 
-    Needs matplotlib: pip install 'incv3d[plot]'.
+    Needs matplotlib; says what to type where it is missing.
     """
     from incv3d.charts import check_chart
 

@@ -14,6 +14,7 @@ from incv3d.answering import Answers
 from incv3d.config import Config
 from incv3d.frames import Frame, Refusal, Result
 from incv3d.http.errors import HttpError
+from incv3d.installing import pip_install
 from incv3d.mailbox import Mailbox
 from incv3d.standing import Standing
 
@@ -53,7 +54,9 @@ class Http:
         on_death: Callable[[str, BaseException], None],
     ) -> None:
         if missing := [name for name in LIBRARIES if find_spec(name) is None]:
-            raise HttpError(f"http.bind: {' and '.join(missing)} missing: pip install 'incv3d[http]'")
+            raise HttpError(
+                f"http.bind: {' and '.join(missing)} missing: {pip_install(*'aiohttp', 'prometheus-client')}"
+            )
         from incv3d.http.classify import HttpIntake
         from incv3d.http.exposition import metrics_routes
         from incv3d.http.health import Readiness, health_routes

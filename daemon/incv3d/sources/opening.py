@@ -6,7 +6,6 @@ import glob
 import importlib
 import importlib.util
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from incv3d.config import SourceSection
 from incv3d.config.schema import FPS_OF_IMAGES
 from incv3d.config.source_types import CAMERAS
 from incv3d.frames import Transform
+from incv3d.installing import pip_install
 from incv3d.sources.base import (
     FoundCamera,
     FrameSource,
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 HOW_TO_INSTALL = {
     "picamera2": "sudo apt-get install python3-picamera2 (and a venv made with --system-site-packages)",
     "picamera": "sudo apt-get install python3-picamera (32-bit Raspberry Pi OS with the legacy camera stack)",
-    "linuxpy": f"{sys.executable} -m pip install linuxpy",
-    "av": f"{sys.executable} -m pip install av",
+    "linuxpy": pip_install("linuxpy"),
+    "av": pip_install("av"),
 }
 """Libraries of the sources that are not part of incv3d, and what to type for each."""
 
@@ -245,7 +245,7 @@ class _importing:
         hint = ""
         if "numpy" in str(error):
             # Compiled against NumPy 1, as Debian 12 has it, and loaded beside NumPy 2.
-            hint = f" (Debian's packages need NumPy 1: {sys.executable} -m pip install 'numpy<2')"
+            hint = f" (Debian's packages need NumPy 1: {pip_install('numpy<2')})"
         raise LibraryMissing(
             f"the Python library {self._library} cannot be loaded: {error}{hint}; "
             f"to install it: {HOW_TO_INSTALL[self._library]}"
