@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import pytest
 from hypothesis import given
@@ -39,6 +40,11 @@ def test_the_size_is_what_the_encoder_wrote(format_: PictureFormat, options: dic
     data = encoded(format_, 333, 257, **options)
     assert picture_format(data) == format_
     assert picture_size(data, format_) == (333, 257)
+
+
+def test_the_size_of_the_first_kind_of_bmp_is_read() -> None:
+    head = struct.pack("<IHHI", 26, 0, 0, 26) + struct.pack("<IHHHH", 12, 333, 257, 1, 24)
+    assert picture_size(b"BM" + head, "bmp") == (333, 257)
 
 
 @pytest.mark.parametrize(

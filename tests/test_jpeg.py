@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from jpegs import (
     with_segments,
     xmp,
 )
+from processes import run_incv3d
 
 MODES: tuple[Mode, ...] = ("fast", "exact", "graph")
 SPEC = InputSpec(32, 32, 128.0, 128.0, "stretch", 1.0, "bilinear")
@@ -404,3 +406,24 @@ def test_a_real_cut_picture_is_refused(shared: Path) -> None:
     data = (shared / "cases/pictures/tail-cut-8.jpg").read_bytes()
     for then in CUTS.values():
         assert "damaged JPEG" in refusal(then(data))
+
+
+def test_real_odd_pictures_get_the_right_label(state: Path, shared: Path, tmp_path: Path) -> None:
+    """Each is the same cup of espresso."""
+    folder = shared / "cases/pictures"
+    same = ["base.jpg", "samsung-sos-0-0.jpg", "no-eoi.jpg", "jfif-0.00.jpg"]
+    turned = ["exif6.jpg", "exif6-after-xmp.jpg"]
+    subsampled = ["samp-1x4_1x1_1x1.jpg", "samp-4x1_2x1_2x1.jpg"]
+    for name in subsampled:
+        Image.open(folder / name).save(tmp_path / f"{name}.png")
+    names = [str(folder / name) for name in (*same, *turned, *subsampled)]
+    done = run_incv3d(
+        state, "classify", "--json", *names, *(str(each) for each in sorted(tmp_path.iterdir()))
+    )
+    assert done.returncode == 0, done.stderr
+    best = [json.loads(line)["predictions"][0] for line in done.stdout.splitlines()]
+    assert [each["label"] for each in best] == ["espresso"] * 10
+    scores = [each["score"] for each in best]
+    assert scores[:4] == pytest.approx([0.86541] * 4, abs=1e-4) and len(set(scores[:4])) == 1
+    assert scores[4:6] == pytest.approx([0.848] * 2, abs=0.01) and scores[4] == scores[5]
+    assert scores[6:8] == pytest.approx(scores[8:], abs=0.02), "not as Pillow decodes them"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import subprocess
 import sys
 import tracemalloc
@@ -351,6 +352,64 @@ def test_a_jpeg_of_more_scans_than_encoders_write_is_refused_before_it_is_decode
     assert PREPARE.decode(frame(data)).shape == (64, 64, 3)
     with pytest.raises(PictureError, match="more scans than any encoder writes"):
         PREPARE.decode(frame(data[:first] + scan * 1000 + data[first:]))
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
+
+
+def test_sixteen_bit_colours_are_scaled_with_and_without_transparency() -> None:
+    pixels = np.asarray(smooth(24, 16))
+    wide = (pixels.astype(np.uint16) * 257).astype(">u2")
+    opaque = np.full((16, 24, 1), 65_535, ">u2")
+    for kind, channels in ((2, wide), (6, np.concatenate((wide, opaque), axis=2))):
+        rows = b"".join(b"\0" + row.tobytes() for row in channels)
+        head = (24).to_bytes(4, "big") + (16).to_bytes(4, "big") + bytes((16, kind, 0, 0, 0))
+        chunks = (chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b""))
+        got = PREPARE.decode(frame(b"\x89PNG\r\n\x1a\n" + b"".join(chunks)))
+        np.testing.assert_array_equal(got, pixels)
+
+
+def test_a_moving_picture_is_its_first_one() -> None:
+    image = smooth(32, 24)
+    others = [image.rotate(180)] * 3
+    for format_, options in (("PNG", {}), ("WEBP", {"lossless": True})):
+        data = encoded(image, format_, save_all=True, append_images=others, **options)
+        np.testing.assert_array_equal(PREPARE.decode(frame(data)), np.asarray(image))
+
+
+def test_damaged_exif_harms_no_picture() -> None:
+    image = smooth(32, 24)
+    for format_, options in (("PNG", {}), ("WEBP", {"lossless": True})):
+        for exif in (b"Exif\0\0nonsense", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"):
+            got = PREPARE.decode(frame(encoded(image, format_, exif=exif, **options)))
+            np.testing.assert_array_equal(got, np.asarray(image))
+
+
+@pytest.mark.parametrize("alpha", [0, 255])
+def test_the_fourth_byte_of_a_bmp_that_is_not_used_is_no_transparency(alpha: int) -> None:
+    pixels = np.asarray(smooth(32, 24))
+    rows = np.dstack([pixels[::-1, :, ::-1], np.full((24, 32), alpha, np.uint8)]).tobytes()
+    info = struct.pack("<IiiHHIIiiII", 108, 32, 24, 1, 32, 3, len(rows), 0, 0, 0, 0)
+    info += struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000).ljust(68, b"\0")
+    data = b"BM" + struct.pack("<IHHI", 14 + len(info) + len(rows), 0, 0, 14 + len(info)) + info + rows
+    np.testing.assert_array_equal(PREPARE.decode(frame(data)), pixels)
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0", "AVIF"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0", "an MP4 film"),
+        (encoded(smooth(8, 8), "GIF"), "GIF"),
+        (encoded(smooth(8, 8), "TIFF"), "TIFF"),
+        (b"<!DOCTYPE html><title>401</title>", "a web page"),
+    ],
+)
+def test_what_people_send_instead_is_named(data: bytes, name: str) -> None:
+    with pytest.raises(PictureError, match=f"^not a JPEG, PNG, WebP or BMP picture, but {name}"):
+        PREPARE.decode(frame(data))
 
 
 def test_transparent_pixels_are_shown_on_white() -> None:

@@ -262,7 +262,9 @@ def _what_else(data: bytes | memoryview) -> str:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        orientation = image.getexif().get(ORIENTATION)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            orientation = image.getexif().get(ORIENTATION)
     except (OSError, ValueError, SyntaxError, TypeError, KeyError, struct.error):
         return 1  # damaged EXIF in an intact picture
     return orientation if isinstance(orientation, int) else 1
