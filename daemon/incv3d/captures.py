@@ -48,7 +48,7 @@ class Captures:
             name,
             opener,
             self._mailbox,
-            Pace(section.gap_s, section.every_frame, section.patience_s),
+            Pace(section.gap_s, section.takes_every_frame, section.patience_s),
             self._on_dropped,
             self._on_end,
             self._on_death,

@@ -146,6 +146,7 @@ class SourceSection(Section, frozen=True, kw_only=True):
     controls: dict[str, ControlValue] = {}
     fps: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 0.0
     loop: bool = True
+    watch: bool = False
     every_frame: bool = False
     rtsp_transport: RtspTransport = "auto"
     interval_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 0.0
@@ -194,6 +195,11 @@ class SourceSection(Section, frozen=True, kw_only=True):
     def gap_s(self) -> float:
         """Seconds between two frames, as ``interval_s`` or ``max_fps`` says it; 0: as they come."""
         return 1 / self.max_fps if self.max_fps else self.interval_s
+
+    @property
+    def takes_every_frame(self) -> bool:
+        """Whether no frame may be dropped for a newer one: ``every_frame``, or files that come in."""
+        return self.every_frame or (self.type == "images" and self.watch)
 
     @property
     def patience_s(self) -> float:

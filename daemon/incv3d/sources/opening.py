@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from incv3d.sources.base import (
     SourceMisnamed,
 )
 from incv3d.sources.discreet import discreet_opener
+from incv3d.sources.images import SUFFIXES
 from incv3d.sources.turned import TurnedSource
 
 if TYPE_CHECKING:
@@ -70,7 +72,10 @@ def source_opener(section: SourceSection) -> OpenSource | None:
     if section.type in LIBRARIES and not is_web:
         check_library(LIBRARIES[section.type])
     check_path(section)
-    return discreet_opener(lambda: _open(section.type, section), [section.path, *section.addresses])
+    open_source: OpenSource = partial(_open, section.type, section)
+    if section.type == "images" and section.watch:
+        open_source = _watched(section)
+    return discreet_opener(open_source, [section.path, *section.addresses])
 
 
 def check_library(name: str) -> None:
@@ -87,6 +92,8 @@ def check_path(section: SourceSection) -> None:
     if section.type not in ("images", "video") or not section.path.is_path:
         return
     named = section.path.reveal().removeprefix("file://")
+    if section.watch and Path(named).suffix.lower() in SUFFIXES:
+        named = str(Path(named).parent)  # the picture may still be to come
     while glob.has_magic(named):
         named = str(Path(named).parent)
     if not named.startswith(COME_LATER) and not Path(named).exists():
@@ -115,7 +122,10 @@ def open_first(section: SourceSection) -> FrameSource:
 
 
 def _open(kind: str, section: SourceSection) -> FrameSource:
-    source = _OPENERS[kind](section)
+    return _turned(kind, section, _OPENERS[kind](section))
+
+
+def _turned(kind: str, section: SourceSection, source: FrameSource) -> FrameSource:
     if section.transform == "none" or section.transform in TURNED_BY_CAMERA.get(kind, ()):
         return source
     return TurnedSource(source, section.transform)
@@ -215,6 +225,15 @@ def _images(section: SourceSection) -> FrameSource:
 
     fps = section.fps or (0.0 if section.every_frame else FPS_OF_IMAGES)
     return ImagesSource(section.name, section.path.reveal(), fps, section.loop)
+
+
+def _watched(section: SourceSection) -> OpenSource:
+    """What opens a folder that is watched; each time it knows what was handed out before."""
+    from incv3d.sources.folder_watch import FolderWatch
+    from incv3d.sources.watched import Watch, WatchedSource
+
+    watch = Watch(FolderWatch(section.path.reveal()))
+    return lambda: _turned("images", section, WatchedSource(section.name, watch))
 
 
 def _imagezmq(section: SourceSection) -> FrameSource:

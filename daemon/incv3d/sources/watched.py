@@ -1,0 +1,182 @@
+"""Pictures that a camera drops into a folder, by FTP or as `motion` does: each is handed out once."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import os
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from incv3d.frames import Frame
+from incv3d.sources.folder_watch import FileState, FolderWatch, file_state
+
+LOG = logging.getLogger(__name__)
+LOOK_S = 0.5
+"""Between two looks at the folder."""
+LOOKING_SHARE = 0.05
+"""Of the time is spent on looking, at most: a large folder is looked at less often."""
+WRITTEN_S = 0.5
+"""A picture that has its end is complete when it has not changed for so long ..."""
+UNFINISHED_S = 10.0
+"""... and one without an end after so long: it is damaged, or the upload was given up."""
+MOST_WAITING = 1000
+"""Pictures that wait; beyond it the oldest are left out."""
+TAIL_BYTES = 4096
+"""In which the end of a picture is looked for; some programs write more after it."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A picture that was not handed out yet."""
+
+    path: str
+    state: FileState
+    look: int
+    """The number of the look that found it."""
+    first_seen: float
+    unchanged_since: float
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Later is newer."""
+        return self.look, self.state.modified_ns
+
+
+@dataclass(slots=True)
+class Watch:
+    """What was found so far. It outlives a source that fails and is opened again."""
+
+    folder: FolderWatch
+    waiting: dict[str, _Waiting] = field(default_factory=dict)
+    looks: int = 0
+
+
+class WatchedSource:
+    """Hands out the pictures that come into a folder, the newest first, each once.
+
+    Those that are there at the start come first. The time of a frame is when its file was first seen.
+
+    :raises SourceAbsent: when there is no such folder.
+    """
+
+    def __init__(self, name: str, watch: Watch) -> None:
+        self.lost_frames = 0
+        self.idle_until = 0.0
+        self._name = name
+        self._watch = watch
+        self._next_look = 0.0
+        self._interrupted = threading.Event()
+        self._look()
+
+    def capture(self, after: float) -> Frame | None:
+        """The newest picture that is complete, as soon as there is one; None after :meth:`interrupt`.
+
+        :raises SourceAbsent: when the folder is gone.
+        """
+        wake = after
+        while True:
+            self.idle_until = wake
+            if self._interrupted.wait(max(0.0, wake - time.monotonic())):
+                return None
+            if time.monotonic() >= self._next_look:
+                self._look()
+            if frame := self._take():
+                return frame
+            wake = self._next_look
+
+    def _look(self) -> None:
+        began = time.monotonic()
+        watch = self._watch
+        watch.looks += 1
+        found = (
+            _Waiting(path, state, watch.looks, began, _unchanged_since(state, began))
+            for path, state in watch.folder.look()
+        )
+        # Of an archive of years only the newest are kept in memory.
+        newest = heapq.nlargest(MOST_WAITING + 1, found, key=lambda each: each.order)
+        watch.waiting.update((each.path, each) for each in newest)
+        if not watch.folder.is_empty:
+            for path in [path for path in watch.waiting if file_state(path) is None]:
+                del watch.waiting[path]  # removed before its turn
+        self._leave_out_oldest()
+        self._next_look = began + max(LOOK_S, (time.monotonic() - began) / LOOKING_SHARE)
+
+    def _leave_out_oldest(self) -> None:
+        waiting = self._watch.waiting
+        if len(waiting) <= MOST_WAITING:
+            return
+        ordered = sorted(waiting.values(), key=lambda each: each.order)
+        for each in ordered[:-MOST_WAITING]:
+            del waiting[each.path]
+            self.lost_frames += 1
+        LOG.warning("source %s: the oldest of more than %d pictures are left out", self._name, MOST_WAITING)
+
+    def _take(self) -> Frame | None:
+        """The newest of the pictures that are complete."""
+        now = time.monotonic()
+        waiting = self._watch.waiting
+        for each in sorted(waiting.values(), key=lambda found: found.order, reverse=True):
+            state = file_state(each.path)
+            if state is None:  # removed, or away with its folder
+                continue
+            if state != each.state:
+                each.state, each.unchanged_since = state, _unchanged_since(state, now)
+            if not _is_complete(each, now):
+                continue
+            del waiting[each.path]
+            try:
+                data = Path(each.path).read_bytes()
+            except OSError as error:
+                LOG.warning("%s: cannot be read: %s", each.path, error.strerror)
+                continue
+            return Frame(self._name, data, None, now, each.first_seen, id=self._id(each.path))
+        return None
+
+    def _id(self, path: str) -> str:
+        """A picture's path as seen from the folder."""
+        root = self._watch.folder.path
+        return os.path.relpath(path, root) if Path(root).is_dir() else Path(path).name
+
+    def interrupt(self) -> None:
+        """Wake a capture that waits."""
+        self._interrupted.set()
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def _unchanged_since(state: FileState, now: float) -> float:
+    """Since when a file that is in this state now is known to be (monotonic)."""
+    age_s = time.time() - state.modified_ns / 1e9
+    # Of one that was written long ago nothing has to be waited for; less tells nothing, for clocks differ.
+    return now - UNFINISHED_S if age_s > UNFINISHED_S else now
+
+
+def _is_complete(each: _Waiting, now: float) -> bool:
+    unchanged_s = now - each.unchanged_since
+    if not each.state.size_bytes or unchanged_s < WRITTEN_S:
+        return False
+    return unchanged_s >= UNFINISHED_S or has_end(each.path, each.state.size_bytes)
+
+
+def has_end(path: str, size_bytes: int) -> bool:
+    """Whether a picture's file ends as its format does, or is as long as it says."""
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(16)
+            file.seek(max(0, size_bytes - TAIL_BYTES))
+            tail = file.read(TAIL_BYTES)
+    except OSError:
+        return False
+    if head.startswith(b"\xff\xd8"):
+        return b"\xff\xd9" in tail
+    if head.startswith(b"\x89PNG"):
+        return b"IEND" in tail
+    if head.startswith(b"RIFF"):
+        return size_bytes >= 8 + int.from_bytes(head[4:8], "little")
+    if head.startswith(b"BM"):
+        return size_bytes >= int.from_bytes(head[2:6], "little")
+    return True  # no picture, which the decoder says
