@@ -44,7 +44,8 @@ class Classifier:
     """A frame to its labels, in two steps that two threads can take: :meth:`prepare` and :meth:`classify`.
 
     :param top_k: how many predictions a result has when its frame does not say.
-    :param logits: whether the network gives logits, which become probabilities by a softmax.
+    :param logits: whether the network gives logits, which become probabilities.
+    :param binary: whether it gives one score only, that of the second of two labels.
     :param overlap: whether one run may begin before another has ended, if the Session bears it.
     """
 
@@ -55,6 +56,7 @@ class Classifier:
         labels: Ranking,
         top_k: int,
         logits: bool = False,
+        binary: bool = False,
         overlap: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -65,6 +67,7 @@ class Classifier:
         self._preprocessor = preprocessor
         self._top_k = top_k
         self._logits = logits
+        self._binary = binary
         self._clock = clock
 
     def close(self) -> None:
@@ -102,8 +105,8 @@ class Classifier:
         started = self._clock()
         scores = self.session.run(prepared.feed)
         ended = self._clock()
-        if self._logits:
-            scores = softmax(scores)
+        if self._logits or self._binary:
+            scores = probabilities(scores, self._logits, self._binary)
         predictions = self.labels.top_k(scores, frame.top_k or self._top_k)
         run_ms = (ended - started) * 1000
         total_ms = (ended - frame.received) * 1000
@@ -115,6 +118,19 @@ class Classifier:
             age_ms=(ended - frame.captured) * 1000,
         )
         return Result(frame.source, frame.id, frame.ticket, predictions, timings, frame=frame)
+
+
+def probabilities(scores: Scores, logits: bool, binary: bool) -> Scores:
+    """Return one probability for each label: ``(labels,) float32``.
+
+    :param logits: whether the network gives logits.
+    :param binary: whether it gives one score only, that of the second of two labels.
+    """
+    if binary:
+        # A logit is that of the second label over a first one of 0.
+        pair = np.concatenate((np.zeros_like(scores) if logits else 1 - scores, scores))
+        return softmax(pair) if logits else pair
+    return softmax(scores) if logits else scores
 
 
 def softmax(logits: Scores) -> Scores:

@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from incv3d.classifier import softmax
+from incv3d.classifier import probabilities
 from incv3d.models.conversion import Comparison, EngineFigures
 from incv3d.models.pixels import PixelFile
 from incv3d.sessions import SessionError, SessionSpec, open_session
@@ -41,7 +41,9 @@ class Contestant(msgspec.Struct, frozen=True, kw_only=True):
     pixels: Path
     """A :class:`PixelFile`."""
     logits: bool
-    """Whether the network gives logits, which become probabilities by a softmax."""
+    """Whether the network gives logits, which become probabilities."""
+    binary: bool = False
+    """Whether it gives one score only, that of the second of two labels."""
 
 
 class Last(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,7 +194,7 @@ def _take_turns(
         started = time.perf_counter()
         given = session.run(fed)
         run_ms = (time.perf_counter() - started) * 1000
-        scores[picture] = softmax(given) if contestant.logits else given
+        scores[picture] = probabilities(given, contestant.logits, contestant.binary)
         say(f"{run_ms:.4f}")
     peak_mb = _peak_memory_mb()
     with scores_file.open("wb") as file:

@@ -211,10 +211,16 @@ def _compare(
     progress: Progress,
 ) -> Comparison:
     spec = model.session_spec(threads_of(config))
-    pixels, logits = pictures.pixels.path, model.entry.scores == "logits"
+    session = Contestant(
+        spec=spec,
+        prepared=prepared,
+        pixels=pictures.pixels.path,
+        logits=model.entry.scores == "logits",
+        binary=model.entry.binary,
+    )
     return compare(
-        Contestant(spec=spec, prepared=prepared, pixels=pixels, logits=logits),
-        Contestant(spec=flatbuffer_spec(spec, network), pixels=pixels, logits=logits),
+        session,
+        msgspec.structs.replace(session, spec=flatbuffer_spec(spec, network), prepared=None),
         pictures.held_back,
         progress.count,
     )

@@ -41,6 +41,8 @@ class Loaded:
     model: str
     facts: SessionFacts
     warmup: WarmUp
+    pixels: str = ""
+    """What pixels become before they reach the network, and why, for people."""
 
 
 class Loader(Protocol):
@@ -93,7 +95,7 @@ def load_model(
         classifier = open_classifier(config, model, spec_of(config, model), prepared)
     warmup = warm_up(classifier.session, model.session_spec(1).input_shape, warmup_runs)
     check_golden(classifier, model, golden)
-    return Loaded(classifier, model.name, classifier.session.facts, warmup)
+    return Loaded(classifier, model.name, classifier.session.facts, warmup, model.entry.pixels_in_words)
 
 
 def find_model(
@@ -124,6 +126,11 @@ def find_model(
 
     name = DEFAULT_NAME if name == AUTO else name
     model = ensure_custom(config.custom, name, store, progress, check)
+    progress(f"pixels: {model.entry.pixels_in_words}")
+    if model.entry.binary:
+        progress("output: one score, taken as that of the second label; the first gets the rest")
+    if model.entry.caution:
+        LOG.warning("model %s: %s", model.name, model.entry.caution)
     if config.custom.interpolation == "auto":
         taken = model.entry.interpolation
         reason = INTERPOLATION_REASONS[taken]
@@ -172,6 +179,7 @@ def open_classifier(
         labels,
         config.model.top_k,
         logits=model.entry.scores == "logits",
+        binary=model.entry.binary,
         # On one core there are no gaps to fill: a second run would only make the first come later.
         overlap=config.session.overlap_runs and available_cores() > 1,
     )

@@ -40,6 +40,7 @@ def info(loaded: Loaded | None, source: SourceSection) -> dict[str, Any]:
         facts["source"] = {"type": source.type, "name": source.name, "regions": source.regions}
     if loaded:
         versions[loaded.facts.engine] = loaded.facts.version
+        facts["pixels"] = loaded.pixels
         facts["session"] = {**asdict(loaded.facts), "runs_at_once": loaded.classifier.runs_at_once}
     return facts
 

@@ -76,6 +76,9 @@ def _facts(name: str, entry: ModelEntry, stored: StoredModel | None) -> dict[str
     fit = (
         f"central square, {entry.crop_fraction:g} of the shorter side" if entry.fit == "crop" else "stretched"
     )
+    scores = (
+        f"one of {entry.scores}, for the second label" if entry.binary else f"{entry.outputs} {entry.scores}"
+    )
     channels = entry.channel_order if entry.channels > 1 else "grey"
     if entry.resize_to:
         fit = f"resized to {entry.resize_to} on the shorter side, then the centre"
@@ -86,7 +89,7 @@ def _facts(name: str, entry: ModelEntry, stored: StoredModel | None) -> dict[str
         "pixels": entry.pixels_in_words,
         "caution": entry.caution,
         "picture": f"{fit}, {entry.interpolation}",
-        "output": f"{entry.output}, {entry.outputs} {entry.scores}",
+        "output": f"{entry.output}, {scores}",
         "golden": _golden(entry),
         "source": entry.source,
         "URL": entry.url,

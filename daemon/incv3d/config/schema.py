@@ -25,7 +25,8 @@ from incv3d.config.checks import (
 )
 from incv3d.config.source_types import SourceType, check_kind, source_of
 from incv3d.frames import Region, Transform
-from incv3d.models.entry import Interpolation
+from incv3d.models.entry import Interpolation, PerChannel
+from incv3d.models.normalisation import of_mean_and_std
 
 MIB = 1024 * 1024
 Side = Annotated[int, msgspec.Meta(ge=0, le=8192)]
@@ -94,6 +95,8 @@ class CustomSection(Section, frozen=True, kw_only=True):
     height: Side = 0
     layout: Literal["auto", "nhwc", "nchw"] = "auto"
     pixel_range: tuple[float, float] | None = None
+    mean: PerChannel | None = None
+    std: PerChannel | None = None
     channel_order: Literal["rgb", "bgr"] = "rgb"
     fit: Literal["stretch", "crop"] = "stretch"
     crop_fraction: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
@@ -108,6 +111,13 @@ class CustomSection(Section, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.pixel_range and self.pixel_range[0] == self.pixel_range[1]:
             raise ValueError("pixel_range: needs two different numbers, what 0 and 255 become")
+        for key, given in (("mean", self.mean), ("std", self.std)):
+            if isinstance(given, tuple) and len(given) not in (1, 3):
+                raise ValueError(f"{key}: has {len(given)} numbers; it needs one, or one for each channel")
+            if given is not None and self.pixel_range:
+                raise ValueError(f"{key}: goes without pixel_range; either says what pixels become")
+        if self.mean is not None or self.std is not None:
+            of_mean_and_std(self.mean, self.std, "custom.mean and custom.std")
         if bool(self.golden_picture) != bool(self.golden_label):
             raise ValueError("golden_picture: a picture and its golden_label go together")
         if bool(self.width) != bool(self.height):

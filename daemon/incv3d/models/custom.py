@@ -13,9 +13,9 @@ import msgspec
 
 from incv3d.config import CustomSection
 from incv3d.models.entry import Golden, Interpolation, ModelEntry, ModelError
-from incv3d.models.freezing import DEFAULT_RANGE, FreezeJob, NetworkFacts
+from incv3d.models.freezing import FreezeJob, NetworkFacts
 from incv3d.models.kinds import Kind, kind_of
-from incv3d.models.label_files import read_label_file
+from incv3d.models.label_files import parse_labels, read_label_file
 from incv3d.models.labels import Label, format_labels
 from incv3d.models.preparation import run_child
 from incv3d.models.store import LABELS, NETWORKS, ModelStore, StoredModel
@@ -80,8 +80,8 @@ def _take_in(
         format_ = "tflite" if kind == "tflite" else "graphdef"
         network = scratch / NETWORKS[format_]
         facts = _freeze(section, kind, network, scratch / "facts.json")
-        entry = _entry(section, kind, facts)
-        labels = _labels(section, facts.outputs)
+        labels = _labels(section, facts)
+        entry = _entry(section, kind, facts, labels)
         with store.adding(name, entry, replace=True, made_by=made_by, check=check) as folder:
             network.rename(folder / network.name)
             (folder / LABELS).write_text(format_labels(labels), "utf-8")
@@ -102,18 +102,20 @@ def _freeze(section: CustomSection, kind: Kind, network: Path, facts: Path) -> N
         network=str(network),
         facts=str(facts),
         pixel_range=section.pixel_range,
+        mean=section.mean,
+        std=section.std,
+        needs_labels=not section.labels,
     )
     run_child(FREEZER, [msgspec.json.encode(job).decode()])
     return msgspec.json.decode(facts.read_bytes(), type=NetworkFacts)
 
 
-def _entry(section: CustomSection, kind: Kind, facts: NetworkFacts) -> ModelEntry:
-    low, high = section.pixel_range or facts.pixel_range or DEFAULT_RANGE
+def _entry(section: CustomSection, kind: Kind, facts: NetworkFacts, labels: list[Label]) -> ModelEntry:
     golden = None
     if section.golden_picture:
         golden = Golden(
             picture=f"golden{Path(section.golden_picture).suffix}",
-            label=section.golden_label,
+            label=" ".join(section.golden_label.split()),
             score=section.golden_score,
             tolerance=section.golden_tolerance,
         )
@@ -131,16 +133,19 @@ def _entry(section: CustomSection, kind: Kind, facts: NetworkFacts) -> ModelEntr
         output=facts.output,
         height=facts.height,
         width=facts.width,
-        # pixel / 255 * (high - low) + low, as (pixel - mean) / scale
-        mean=-low * 255 / (high - low),
-        scale=255 / (high - low),
+        channels=facts.channels,
+        mean=facts.normalisation.mean,
+        scale=facts.normalisation.scale,
+        pixels_from=facts.normalisation.why,
+        caution=facts.normalisation.caution,
         channel_order=section.channel_order,
         layout=facts.layout,
         fit=section.fit,
         crop_fraction=section.crop_fraction,
         resize_to=section.resize_to,
         interpolation=interpolation,
-        outputs=facts.outputs,
+        outputs=len(labels),
+        binary=facts.outputs == 1,
         scores=facts.scores if section.scores == "auto" else section.scores,
         golden=golden,
         source=section.file,
@@ -154,10 +159,14 @@ def default_interpolation(kind: Kind, layout: Literal["nhwc", "nchw"]) -> Interp
     return "bilinear" if kind == "graphdef" else "tf-bilinear"
 
 
-def _labels(section: CustomSection, outputs: int) -> list[Label]:
+def _labels(section: CustomSection, facts: NetworkFacts) -> list[Label]:
+    """One for each output, two for a network of one output."""
     if section.labels:
-        return read_label_file(Path(section.labels), outputs)
-    return [Label(index, "", f"class {index}") for index in range(outputs)]
+        return read_label_file(Path(section.labels), facts.outputs)
+    if facts.labels:
+        where = f"{section.file}: its own labels, {facts.labels_name}"
+        return parse_labels(where, facts.labels, facts.outputs)
+    return [Label(index, "", f"class {index}") for index in range(max(2, facts.outputs))]
 
 
 def _fingerprint(section: CustomSection) -> str:

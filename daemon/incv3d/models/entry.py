@@ -90,9 +90,11 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     as torchvision's ``Resize`` and ``CenterCrop`` do it; 0: the square is cut out first."""
     interpolation: Interpolation
     outputs: Positive
-    """Length of the score vector."""
+    """Length of the score vector; 2 for a `binary` network."""
     scores: Literal["probabilities", "logits"] = "probabilities"
     """What the network gives; logits become probabilities by a softmax."""
+    binary: bool = False
+    """Whether the network gives one score only, that of the second of its two labels."""
     in_graph: InGraph | None = None
     """None: the graph takes pixels only."""
     golden: Golden | None = None

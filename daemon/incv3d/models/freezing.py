@@ -11,7 +11,6 @@ A GraphDef, a SavedModel and a Keras model all end as a GraphDef whose input ``i
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,16 +21,16 @@ import numpy as np
 import numpy.typing as npt
 
 from incv3d.errors import Incv3dError
-from incv3d.models.entry import ModelError
+from incv3d.models.entry import ModelError, PerChannel
 from incv3d.models.kinds import Kind
+from incv3d.models.normalisation import Normalisation, choose_normalisation, of_range
 from incv3d.models.samples import sample_pixels
-from incv3d.sessions.base import SessionSpec
 
-FACTS = "facts.json"
 PIXELS, SCORES = "incv3d/pixels", "incv3d/scores"
-CHANNELS = 3
-DEFAULT_RANGE = (-1.0, 1.0)
-"""What 0 and 255 become for every Inception."""
+CHANNELS: tuple[Literal[1, 3], ...] = (3, 1)
+"""How many a network may take; 3 where its shape leaves it open."""
+PASSING = {"Identity", "Cast", "Reshape", "Squeeze"}
+LINEAR = {"MatMul", "BiasAdd", "Add", "AddV2"}
 Array = npt.NDArray[Any]
 Run = Callable[[Array], Array]
 
@@ -54,6 +53,16 @@ class FreezeJob(msgspec.Struct, frozen=True, kw_only=True):
     """Where the facts are written."""
     pixel_range: tuple[float, float] | None = None
     """What 0 and 255 become; None: what the network says."""
+    mean: PerChannel | None = None
+    std: PerChannel | None = None
+    """The same as ``(pixel - mean) / std``, of pixels from 0 to 1 or to 255."""
+    needs_labels: bool = False
+    """Whether the labels are to be those in the file itself, if there are any."""
+
+    @property
+    def says_pixels(self) -> bool:
+        """Whether the settings say what pixels become."""
+        return not (self.pixel_range is None and self.mean is None and self.std is None)
 
 
 class NetworkFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,9 +74,17 @@ class NetworkFacts(msgspec.Struct, frozen=True, kw_only=True):
     height: int
     layout: Literal["nhwc", "nchw"]
     outputs: int
+    """How many scores it gives; 1: that of the second of two labels."""
     scores: Literal["probabilities", "logits"]
+    channels: Literal[1, 3] = 3
     pixel_range: tuple[float, float] | None = None
-    """What 0 and 255 are to an input of bytes; None: the network does not say."""
+    """What 0 and 255 become, as the network itself says; None: it does not say, or not in two numbers."""
+    normalisation: Normalisation
+    """What pixels become: as configured, as the network itself says, or assumed."""
+    labels: bytes = b""
+    """The file of labels that is in the network's own; empty: there is none."""
+    labels_name: str = ""
+    """What that file is called."""
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,13 +93,14 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     width: int
     height: int
     layout: Literal["nhwc", "nchw"]
+    channels: Literal[1, 3] = 3
 
     @property
     def dimensions(self) -> tuple[int, int, int, int]:
         """As TensorFlow has them."""
         if self.layout == "nchw":
-            return (1, CHANNELS, self.height, self.width)
-        return (1, self.height, self.width, CHANNELS)
+            return (1, self.channels, self.height, self.width)
+        return (1, self.height, self.width, self.channels)
 
 
 def freeze(job: FreezeJob) -> NetworkFacts:
@@ -90,7 +108,7 @@ def freeze(job: FreezeJob) -> NetworkFacts:
 
     :raises ModelError: when it is damaged, ambiguous, or no classifier of pictures.
     """
-    facts = _flatbuffer(job) if job.kind == "tflite" else _frozen(job)
+    facts = _take_flatbuffer(job) if job.kind == "tflite" else _frozen(job)
     Path(job.facts).write_bytes(msgspec.json.encode(facts))
     return facts
 
@@ -102,24 +120,37 @@ def input_shape(job: FreezeJob, name: str, known: list[int | None] | None) -> Sh
     :raises ModelError: when it takes no pictures one at a time, or its size is open and not configured.
     """
     sides = [None if side is None or side < 1 else side for side in known] if known else [None] * 4
-    if len(sides) != 4 or sides[0] not in (None, 1):
+    if len(sides) == 4 and sides[0] not in (None, 1):
         raise ModelError(
-            f"{job.file}: `{name}` has shape {_spell(known)}, it must take one picture at a time"
+            f"{job.file}: `{name}` has shape {spell(known)}, it must take one picture at a time, not "
+            f"{sides[0]}; export the network again with a batch size of 1, or an open one"
+        )
+    if len(sides) != 4:
+        raise ModelError(
+            f"{job.file}: `{name}` has shape {spell(known)}, it must take one picture at a time: "
+            f"1 x height x width x channels"
         )
     layout = job.layout
     if layout == "auto":
-        layout = "nchw" if sides[1] == CHANNELS and sides[3] != CHANNELS else "nhwc"
+        layout = "nchw" if sides[1] in CHANNELS and sides[3] not in CHANNELS else "nhwc"
     channels, height, width = (sides[i] for i in ((1, 2, 3) if layout == "nchw" else (3, 1, 2)))
-    if channels not in (None, CHANNELS):
-        raise ModelError(f"{job.file}: `{name}` has shape {_spell(known)}, it must take three channels")
+    if channels not in (None, *CHANNELS):
+        raise ModelError(
+            f"{job.file}: `{name}` has shape {spell(known)}, it must take three channels, or one (grey)"
+        )
     for what, wanted, has in (("width", job.width, width), ("height", job.height, height)):
         if wanted and has and wanted != has:
-            raise ModelError(f"{job.file}: custom.{what} is {wanted}, but `{name}` has shape {_spell(known)}")
+            raise ModelError(f"{job.file}: custom.{what} is {wanted}, but `{name}` has shape {spell(known)}")
         if not wanted and not has:
             raise ModelError(
                 f"{job.file}: `{name}` takes pictures of any size: say custom.width and custom.height"
             )
-    return Shape(width=job.width or width or 0, height=job.height or height or 0, layout=layout)
+    return Shape(
+        width=job.width or width or 0,
+        height=job.height or height or 0,
+        layout=layout,
+        channels=1 if channels == 1 else 3,
+    )
 
 
 def choose(job: FreezeJob, what: Literal["input", "output"], names: list[str]) -> str:
@@ -140,26 +171,27 @@ def choose(job: FreezeJob, what: Literal["input", "output"], names: list[str]) -
 
 
 def try_out(
-    job: FreezeJob, run: Run, shape: Shape, pixel_range: tuple[float, float] | None
+    job: FreezeJob, run: Run, shape: Shape, taken: Normalisation, is_linear: bool
 ) -> tuple[int, Literal["probabilities", "logits"]]:
     """Run the network on noise and photographs: how many scores it gives, and of what kind.
 
     Scores within [0, 1] on all of them are taken for probabilities (of a softmax or of sigmoids).
 
-    :param pixel_range: what the network says of its input; what is configured goes before it.
+    :param taken: what pixels become.
+    :param is_linear: whether its last operation is a plain layer without a sigmoid or softmax: a single score
+        is a logit then, even where all that were seen happen to lie within [0, 1].
     :raises ModelError: when it gives anything but one row of numbers.
     """
-    low, high = job.pixel_range or pixel_range or DEFAULT_RANGE
     likely = True
-    for _, pixels in sample_pixels(shape.dimensions, shape.layout, low, high):
+    for _, pixels in sample_pixels(shape.dimensions, shape.layout, taken.low, taken.high):
         scores = run(pixels)
-        if scores.size < 2 or scores.size != scores.shape[-1]:
-            raise ModelError(
-                f"{job.file}: its output has shape {_spell(scores.shape)}, not one score a class"
-            )
+        if not scores.ndim or not scores.size or scores.size != scores.shape[-1]:
+            raise ModelError(f"{job.file}: its output has shape {spell(scores.shape)}, not one score a class")
         if not np.isfinite(scores).all():
             raise ModelError(f"{job.file}: its scores are not numbers: its weights are damaged")
         likely = likely and bool(scores.min() >= -1e-3 and scores.max() <= 1 + 1e-3)
+    if scores.size == 1 and is_linear:
+        likely = False
     return scores.size, "probabilities" if likely else "logits"
 
 
@@ -175,8 +207,11 @@ def _frozen(job: FreezeJob) -> NetworkFacts:
     check_frozen(frozen.graph, job)
     shape = frozen.shape
     graph = settle_random(frozen.graph, shape, job)
-    pixel_range = frozen.pixel_range or range_of_first_layers(graph, shape)
-    outputs, scores = try_out(job, graph_run(job, graph), shape, pixel_range)
+    told = _told(frozen.pixel_range, frozen.why)
+    if told is None:
+        told = _told(range_of_first_layers(graph, shape), "its first layers")
+    taken = choose_normalisation(job.file, job.pixel_range, job.mean, job.std, told, None, shape.channels)
+    outputs, scores = try_out(job, graph_run(job, graph), shape, taken, _is_linear(graph))
     Path(job.network).write_bytes(graph.SerializeToString(deterministic=True))
     return NetworkFacts(
         input=f"{PIXELS}:0",
@@ -186,63 +221,33 @@ def _frozen(job: FreezeJob) -> NetworkFacts:
         layout=shape.layout,
         outputs=outputs,
         scores=scores,
-        pixel_range=pixel_range,
+        channels=shape.channels,
+        pixel_range=told.pixel_range if told else None,
+        normalisation=taken,
     )
 
 
-def _flatbuffer(job: FreezeJob) -> NetworkFacts:
-    from ai_edge_litert.interpreter import Interpreter
+def _take_flatbuffer(job: FreezeJob) -> NetworkFacts:
+    from incv3d.models.flatbuffer import take_flatbuffer
 
-    from incv3d.sessions.litert import LiteRTSession
-
-    try:
-        interpreter = Interpreter(job.file)
-        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-        fed = _detail(inputs, choose(job, "input", [each["name"] for each in inputs]))
-        fetched = _detail(outputs, choose(job, "output", [each["name"] for each in outputs]))
-        shape = input_shape(job, fed["name"], [int(side) for side in fed["shape_signature"]])
-    except (ValueError, RuntimeError) as error:
-        raise ModelError(f"{job.file}: LiteRT cannot take it: {one_line(error)}") from None
-    spec = SessionSpec(
-        file=Path(job.file),
-        format="tflite",
-        input=fed["name"],
-        output=fetched["name"],
-        height=shape.height,
-        width=shape.width,
-        threads=1,
-        layout=shape.layout,
-    )
-    pixel_range = _byte_range(fed)
-    count, scores = try_out(job, LiteRTSession(spec).run, shape, pixel_range)
-    shutil.copyfile(job.file, job.network)
-    return NetworkFacts(
-        input=fed["name"],
-        output=fetched["name"],
-        width=shape.width,
-        height=shape.height,
-        layout=shape.layout,
-        outputs=count,
-        scores=scores,
-        pixel_range=pixel_range,
-    )
+    return take_flatbuffer(job)
 
 
-def _detail(details: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    return next(each for each in details if each["name"] == name)
+def _told(pixel_range: tuple[float, float] | None, why: str) -> Normalisation | None:
+    return of_range(*pixel_range, why) if pixel_range else None
 
 
-def _byte_range(detail: dict[str, Any]) -> tuple[float, float] | None:
-    """What the lowest and the highest value of an 8-bit input stand for."""
-    dtype = np.dtype(detail["dtype"])
-    scale, zero_point = detail["quantization"]
-    if dtype.itemsize != 1 or not scale:
-        return None
-    limits = np.iinfo(dtype)
-    return float((limits.min - zero_point) * scale), float((limits.max - zero_point) * scale)
+def _is_linear(graph: Any) -> bool:
+    """Whether the last operation of a frozen graph is that of a plain layer."""
+    nodes = {node.name: node for node in graph.node}
+    node = nodes[SCORES]
+    while node.op in PASSING:
+        node = nodes[node.input[0].removeprefix("^").partition(":")[0]]
+    return node.op in LINEAR
 
 
-def _spell(shape: Any) -> str:
+def spell(shape: Any) -> str:
+    """Return `shape` as people write one: ``1x224x224x3``, an open side as ``?``."""
     if shape is None:
         return "unknown"
     return "x".join("?" if side is None or side < 0 else str(side) for side in shape) or "()"

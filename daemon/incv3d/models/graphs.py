@@ -38,6 +38,8 @@ class Frozen:
     shape: Shape
     pixel_range: Range | None
     """What 0 and 255 become; None: the graph does not say."""
+    why: str = "its input takes integers"
+    """Where `pixel_range` comes from, for people."""
 
 
 def freeze_graphdef(job: FreezeJob) -> Frozen:
@@ -74,13 +76,16 @@ def freeze_graphdef(job: FreezeJob) -> Frozen:
     if graph_def.library.function:
         graph_def = what_gives(SCORES, inline(graph_def, [PIXELS, SCORES]))
     graph_def.versions.CopyFrom(original.versions)  # old operations are there only for graphs of their time
-    pixel_range = byte_range(fed.dtype) if decoded is None else range_after_decoding(graph, decoded, fed)
-    return Frozen(graph_def, shape, pixel_range)
+    if decoded is not None:
+        return Frozen(graph_def, shape, range_after_decoding(graph, decoded, fed), "its own decoding")
+    return Frozen(graph_def, shape, byte_range(fed.dtype))
 
 
 def byte_range(dtype: Any) -> Range | None:
-    """Return the pixel range of an input of bytes; None for any other type."""
-    return (0.0, 255.0) if dtype == tf.uint8 else None
+    """Return the pixel range of an input of integers, which takes bytes as they are; None for floats."""
+    if dtype == tf.int8:
+        return (-128.0, 127.0)
+    return (0.0, 255.0) if dtype.is_integer else None
 
 
 def is_pictures(dtype: Any, rank: int | None) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +27,8 @@ IDENTIFIER = b"TFL3"
 """Bytes 4 to 8 of a flatbuffer of this kind (``file_identifier`` in tensorflow/lite/schema/schema.fbs)."""
 TYPES = (np.float32, np.int8, np.uint8, np.int16)
 """What an input or output may be; the integers are quantised."""
+INPUT_TYPES = (*TYPES, np.uint16, np.int32, np.int64, np.float16)
+"""What an input may be besides; these are the numbers that they look like."""
 FAILED_NODE = re.compile(r"Node number \d+ \((\w+)\) failed to prepare")
 
 Details = dict[str, Any]
@@ -129,8 +131,8 @@ class LiteRTSession:
     def _connect(self, spec: SessionSpec) -> None:
         """Find the input and the output, settle their shapes, and run once."""
         fed, fetched = self._find("input", spec.input), self._find("output", spec.output)
-        self._in = _quantisation(fed, f"{spec.file}: the input `{fed['name']}`")
-        self._out = _quantisation(fetched, f"{spec.file}: the output `{fetched['name']}`")
+        self._in = _quantisation(fed, f"{spec.file}: the input `{fed['name']}`", INPUT_TYPES)
+        self._out = _quantisation(fetched, f"{spec.file}: the output `{fetched['name']}`", TYPES)
         self._resize(fed)
         self._interpreter.allocate_tensors()
         # Called anew for every use: the Interpreter refuses to run while an array over its memory exists.
@@ -219,13 +221,13 @@ def _precision(interpreter: Any) -> str:
     return next((name for name in ("int8", "uint8", "int16", "float16") if name in types), "float32")
 
 
-def _quantisation(tensor: Details, what: str) -> Quantisation | None:
-    """How a tensor's elements are to be read; None: as float32."""
+def _quantisation(tensor: Details, what: str, types: Sequence[type]) -> Quantisation | None:
+    """How a tensor's elements are to be read; None: as floats."""
     dtype = np.dtype(tensor["dtype"])
-    if dtype not in TYPES:
-        names = ", ".join(np.dtype(each).name for each in TYPES)
+    if dtype not in types:
+        names = ", ".join(np.dtype(each).name for each in types)
         raise SessionError(f"{what} is {dtype.name}; possible are {names}")
-    if dtype == np.float32:
+    if dtype.kind == "f":
         return None
     if len(tensor["quantization_parameters"]["scales"]) > 1:
         raise SessionError(f"{what} is quantised with a scale for each channel; one for all is possible")

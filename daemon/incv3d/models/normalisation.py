@@ -1,0 +1,281 @@
+"""What pixels become before they reach a network of the user's: who says so, and can its input hold it?
+
+Without TensorFlow and NumPy: the configuration's check and the process that reads the network share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from incv3d.models.entry import ModelError, PerChannel
+
+DEFAULT_RANGE = (-1.0, 1.0)
+"""What 0 and 255 become for every Inception and MobileNet of TensorFlow."""
+ASSUMED = "assumed, the network does not say; custom.pixel_range, or mean and std, can say otherwise"
+USUAL_RANGES = ((0.0, 1.0), (-0.5, 0.5), (-1.0, 1.0), (0.0, 255.0), (-128.0, 127.0))
+"""What 0 and 255 become in practice, narrow ones first."""
+TORCH_MEAN, TORCH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of torchvision's networks, for pixels from 0 to 1."""
+TORCH_RANGE = (-2.118, 2.640)
+"""The least and the largest number that these two make of a pixel."""
+STEPS = 1.5
+"""So many integers may an 8-bit input's ends be away from a usual range to be just that range, rounded."""
+SLACK = 0.03
+"""By so much of a usual range may what an input holds lie beyond it."""
+DIM = 0.75
+"""An input that holds less of a usual range than this was calibrated with pictures unlike others."""
+UNLIKE = 0.25
+"""One that holds less than this of it was not trained with that range."""
+NONSENSE = 0.1
+"""Less than this of what is fed can be held, or less than this of what can be held is fed."""
+HALF = 0.55
+
+
+class Normalisation(msgspec.Struct, frozen=True, kw_only=True):
+    """What pixels, 0 to 255, become: ``(pixel - mean) / scale``."""
+
+    mean: PerChannel
+    scale: PerChannel
+    why: str
+    """Who says so, for people."""
+    caution: str = ""
+    """What may be wrong with it, for people."""
+
+    @property
+    def low(self) -> PerChannel:
+        """What 0 becomes."""
+        return self._of(0.0)
+
+    @property
+    def high(self) -> PerChannel:
+        """What 255 becomes."""
+        return self._of(255.0)
+
+    @property
+    def pixel_range(self) -> tuple[float, float] | None:
+        """What 0 and 255 become; None: not the same in all channels."""
+        if isinstance(self.low, tuple) or isinstance(self.high, tuple):
+            return None
+        return self.low, self.high
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The least and the largest number that it makes of any pixel in any channel."""
+        ends = [*_each(self.low), *_each(self.high)]
+        return min(ends), max(ends)
+
+    def _of(self, pixel: float) -> PerChannel:
+        means, scales = _each(self.mean), _each(self.scale)
+        count = max(len(means), len(scales))
+        pairs = zip(_fill(means, count), _fill(scales, count), strict=True)
+        made = tuple((pixel - mean) / scale for mean, scale in pairs)
+        return made if count > 1 else made[0]
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """What an input of integers can hold, as real numbers."""
+
+    low: float
+    high: float
+    step: float
+    """Between two neighbours."""
+    dtype: str
+    quantised: bool
+    """False: it has no scale, the integers are the numbers that they look like."""
+
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether it is quantised around 0 whatever the pictures were, as 16-bit inputs are."""
+        return self.dtype == "int16" and self.quantised
+
+    def takes(self, wanted: Normalisation) -> bool:
+        """Whether what `wanted` makes of pixels is about what the input can hold."""
+        low, high = wanted.limits
+        span = high - low if self.is_symmetric else max(high - low, self.high - self.low)
+        return self.quantised and _overlap(low, high, self) > DIM * span
+
+
+def of_range(low: float, high: float, why: str, caution: str = "") -> Normalisation:
+    """Return what makes `low` of 0 and `high` of 255."""
+    # pixel / 255 * (high - low) + low, as (pixel - mean) / scale
+    scale = 255 / (high - low)
+    return Normalisation(mean=(0 - low) * scale, scale=scale, why=why, caution=caution)
+
+
+def of_mean_and_std(mean: PerChannel | None, std: PerChannel | None, why: str) -> Normalisation:
+    """Return what ``custom.mean`` and ``custom.std`` say, of pixels from 0 to 1 where both are at most 1.
+
+    torchvision has 0.485 and 0.229, of pixels from 0 to 1; Caffe has 103.939 and 1, of pixels from 0 to 255.
+
+    :raises ValueError: they cannot be told apart, or belong to different pixels.
+    """
+    means, stds = _each(0.0 if mean is None else mean), _each(1.0 if std is None else std)
+    if min(stds) <= 0:
+        raise ValueError("std: must be more than 0; it divides")
+    small_mean, small_std = max(map(abs, means)) <= 1, max(stds) <= 1
+    if small_mean and small_std and max(map(abs, means)) == 0 and set(stds) == {1.0}:
+        raise ValueError("mean: 0 and a std of 1 can mean two things; say pixel_range: [0, 1] or [0, 255]")
+    if not small_mean and small_std and min(stds) < 1:
+        raise ValueError(
+            f"std: {_spell(stds)} is of pixels from 0 to 1, mean {_spell(means)} of pixels from 0 to 255; "
+            f"std divides: a factor of 0.017 is a std of 58.8"
+        )
+    if small_mean and not small_std and any(means):
+        raise ValueError(
+            f"mean: {_spell(means)} is of pixels from 0 to 1, std {_spell(stds)} of pixels from 0 to 255"
+        )
+    unit = 255.0 if small_mean and small_std else 1.0
+    said = f"{why}: mean {_spell(means)}, std {_spell(stds)} of pixels from 0 to {'1' if unit > 1 else '255'}"
+    return Normalisation(mean=_scaled(means, unit), scale=_scaled(stds, unit), why=said)
+
+
+def of_integers(held: Held) -> Normalisation:
+    """Return what an input of integers without a scale takes: bytes as they are."""
+    low, high = (-128.0, 127.0) if held.dtype == "int8" else (0.0, 255.0)
+    return of_range(low, high, f"its input takes integers ({held.dtype}) without a scale")
+
+
+def of_quantised(held: Held) -> Normalisation:
+    """Return what an input with a scale was most likely trained with.
+
+    The scale comes from the pictures that the network was calibrated with. Where it makes a usual range of 0
+    to 255, the integers are the bytes themselves. Where it makes somewhat less of one, those pictures had no
+    black or no white in them; the range is still the one of the training.
+    """
+    ends = f"{held.low:.4g} to {held.high:.4g}"
+    said = f"its quantised input ({held.dtype}) holds {ends}"
+    if held.is_symmetric:
+        for low, high in reversed(USUAL_RANGES[1:]):
+            if DIM <= held.high / max(-low, high) <= 1 + SLACK:
+                besides = "; 0 to 1 would fit as well" if high == 1 else ""
+                return of_range(low, high, f"{said}{besides}")
+    elif any(_near(held, low, high, STEPS * held.step) for low, high in USUAL_RANGES):
+        return of_range(held.low, held.high, said)
+    if _near(held, *TORCH_RANGE, 0.1 * (TORCH_RANGE[1] - TORCH_RANGE[0])):
+        return of_mean_and_std(TORCH_MEAN, TORCH_STD, f"{said}, as torchvision's networks do")
+    for low, high in USUAL_RANGES:
+        slack = SLACK * (high - low)
+        share = (held.high - held.low) / (high - low)
+        if held.low < low - slack or held.high > high + slack or share < UNLIKE:
+            continue
+        if share >= DIM:
+            return of_range(low, high, f"{said}, most of {low:g} to {high:g}")
+        caution = (
+            f"the network's quantised input holds only {ends}, {share:.0%} of {low:g} to {high:g}, which is "
+            f"taken: it was probably calibrated with few or dark pictures, and what is beyond is cut; "
+            f"custom.pixel_range says otherwise"
+        )
+        return of_range(low, high, said, caution)
+    caution = (
+        f"the network's quantised input holds {ends}, which is like no usual pixel range; all of it is "
+        f"taken; if the scores make no sense, say custom.pixel_range, or custom.mean and custom.std"
+    )
+    return of_range(held.low, held.high, said, caution)
+
+
+def choose_normalisation(
+    file: str,
+    pixel_range: tuple[float, float] | None,
+    mean: PerChannel | None,
+    std: PerChannel | None,
+    told: Normalisation | None,
+    held: Held | None,
+    channels: Literal[1, 3],
+) -> Normalisation:
+    """Return what pixels become: as the settings say, else as the network itself says, else as assumed.
+
+    :param told: what the network itself says.
+    :param held: what its input can hold; None: any number.
+    :raises ModelError: they are for another number of channels, or the input cannot hold what they make.
+    """
+    key, wanted = "custom.pixel_range", None
+    if pixel_range:
+        wanted = of_range(*pixel_range, key)
+    elif mean is not None or std is not None:
+        key = "custom.mean and custom.std"
+        wanted = of_mean_and_std(mean, std, key)
+        _check_channels(file, wanted, channels)
+    if wanted is None:
+        if told and _fits(told, channels):
+            return told
+        assumed = of_range(*DEFAULT_RANGE, ASSUMED)
+        return _check_held(file, assumed, held, "what is assumed, -1 to 1,") if held else assumed
+    if held:
+        return _check_held(file, wanted, held, key)
+    return _check_told(wanted, told, key) if told else wanted
+
+
+def _check_held(file: str, wanted: Normalisation, held: Held, key: str) -> Normalisation:
+    """Return `wanted`, with a caution where the input can hold too little of it, or far more.
+
+    :param key: which setting `wanted` comes from.
+    :raises ModelError: next to nothing of a picture would reach the network.
+    """
+    low, high = wanted.limits
+    kept = _overlap(low, high, held) / (high - low)
+    used = _overlap(low, high, held) / (held.high - held.low)
+    if not held.quantised and held.dtype not in ("int8", "uint8"):
+        used = 1.0 if (high - low) / held.step > NONSENSE * 255 else 0.0
+    what = f"{key} makes {low:.4g} to {high:.4g} of pixels, but the {held.dtype} input"
+    if kept < NONSENSE or used < NONSENSE:
+        raise ModelError(
+            f"{file}: {what} holds {held.low:.4g} to {held.high:.4g} in steps of {held.step:.2g}; "
+            f"leave {key} out: what the file says is taken then"
+        )
+    caution = ""
+    if kept < DIM:
+        caution = f"{what} holds only {held.low:.4g} to {held.high:.4g}: what is beyond is cut"
+    elif used < HALF and not held.is_symmetric:
+        caution = f"{what} is made for {held.low:.4g} to {held.high:.4g}: pictures will look pale to it"
+    return msgspec.structs.replace(wanted, caution=caution)
+
+
+def _check_told(wanted: Normalisation, told: Normalisation, key: str) -> Normalisation:
+    """Return `wanted`, with a caution where the network itself says something of quite another size."""
+    (low, high), (told_low, told_high) = wanted.limits, told.limits
+    if 1 / 4 < (high - low) / (told_high - told_low) < 4:
+        return wanted
+    caution = (
+        f"{key} makes {low:.4g} to {high:.4g} of pixels, but the network itself takes {told_low:.4g} to "
+        f"{told_high:.4g} ({told.why}); if the scores make no sense, leave {key} out"
+    )
+    return msgspec.structs.replace(wanted, caution=caution)
+
+
+def _check_channels(file: str, wanted: Normalisation, channels: Literal[1, 3]) -> None:
+    for key, given in (("mean", wanted.mean), ("std", wanted.scale)):
+        if isinstance(given, tuple) and len(given) != channels:
+            takes = "one channel" if channels == 1 else "three channels"
+            raise ModelError(f"{file}: custom.{key} has {len(given)} numbers, the network takes {takes}")
+
+
+def _fits(told: Normalisation, channels: int) -> bool:
+    return all(not isinstance(each, tuple) or len(each) == channels for each in (told.mean, told.scale))
+
+
+def _near(held: Held, low: float, high: float, by: float) -> bool:
+    return abs(held.low - low) <= by and abs(held.high - high) <= by
+
+
+def _overlap(low: float, high: float, held: Held) -> float:
+    return max(0.0, min(high, held.high) - max(low, held.low))
+
+
+def _each(given: PerChannel) -> tuple[float, ...]:
+    return given if isinstance(given, tuple) else (given,)
+
+
+def _fill(given: tuple[float, ...], count: int) -> tuple[float, ...]:
+    return given * count if len(given) == 1 else given
+
+
+def _scaled(given: tuple[float, ...], factor: float) -> PerChannel:
+    made = tuple(each * factor for each in given)
+    return made if len(made) > 1 else made[0]
+
+
+def _spell(given: Sequence[float]) -> str:
+    return ", ".join(f"{each:g}" for each in (given[:1] if len(set(given)) == 1 else given))
