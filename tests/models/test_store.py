@@ -11,7 +11,9 @@ import pytest
 
 from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelError
-from incv3d.models.store import ModelStore, sha256_of
+from incv3d.models.files import sha256_of
+from incv3d.models.store import ModelStore
+from incv3d.models.sweeping import sweep
 
 ENTRY = load_catalog()["inception-v3"]
 
@@ -148,3 +150,76 @@ def test_a_store_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ModelError, match="cannot be written: Not a directory"):
         add(ModelStore(tmp_path / "file"), "mine")
+
+
+def test_a_manifest_that_cannot_be_read_harms_no_other_model(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    for name in ("first", "mine", "other"):
+        add(store, name)
+    (tmp_path / "models/mine/manifest.json").unlink()
+    (tmp_path / "models/mine/manifest.json").mkdir()
+    (tmp_path / "models/other/manifest.json").write_bytes(b"\xff\xfe")
+    assert [model.name for model in store.models()] == ["first"]
+    assert list(store.damages()) == ["mine", "other"] and store.names() == ["first", "mine", "other"]
+    assert store.get("first") and store.find("gone") is None
+    with pytest.raises(ModelError, match=r"no model `x` .*\(there: first, mine, other\)"):
+        store.get("x")
+    for name in ("mine", "other"):
+        with pytest.raises(ModelError, match=rf"models/{name}/manifest\.json: "):
+            store.find(name)
+        add(store, name, b"new", replace=True)
+    assert not store.damages()
+
+
+LEFT = (
+    "models/.unfinished-abc/graph.pb",
+    "models/mine/.prepared-abc/weights.bin",
+    "models/mine/.unprepared.json-abc",
+    ".custom-abc/graph.pb",
+    ".converting/pixels",
+    ".checksums.json-abc",
+)
+"""What killed processes leave."""
+
+
+def leave(root: Path) -> list[Path]:
+    for name in LEFT:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"half")
+    return [root / name for name in LEFT]
+
+
+def test_what_killed_processes_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    add(store, "mine")
+    (tmp_path / "checksums.json").write_text("{}")
+    sweep(store)
+    kept = sorted(tmp_path.rglob("*"))
+    left = leave(tmp_path)
+    sweep(store)
+    assert not any(path.exists() for path in left)
+    locks = {tmp_path / "models" / name for name in (".lock", ".making", ".converting")}
+    assert set(tmp_path.rglob("*")) - locks == set(kept) - locks
+
+
+def test_what_another_process_works_on_is_not_swept(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    add(store, "mine")
+    left = leave(tmp_path)
+    with store.exclusively():
+        sweep(store)
+        assert [path.exists() for path in left] == [False, True, True, True, False, True]
+    (left[4].parent).mkdir()
+    with store.adding("other", ENTRY) as folder:
+        (folder / "graph.pb").write_bytes(b"graph")
+        (folder / "labels.tsv").write_text("0\tn0\tzero\n")
+        sweep(store)
+        assert folder.exists() and not any(path.exists() for path in left)
+    with store.workshop("converting") as folder:
+        sweep(store)
+        assert folder.exists()
+
+
+def test_a_store_that_is_not_there_is_not_made_by_sweeping(tmp_path: Path) -> None:
+    sweep(ModelStore(tmp_path / "new"))
+    assert not (tmp_path / "new").exists()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import os
+import shutil
 import tarfile
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -14,6 +18,7 @@ from incv3d.models.importing import import_model
 from incv3d.models.preparation import is_prepared, prepared_folder
 from incv3d.models.store import ModelStore
 from incv3d.models.transfer import MARK, export_model
+from incv3d.models.verifying import verify_model
 from incv3d.sessions.tensorflow import TensorFlowSession
 
 NAME = "efficientnet-lite0"
@@ -101,6 +106,77 @@ def test_a_damaged_archive_is_refused_and_the_store_is_as_before(
     with pytest.raises(ModelError, match=complaint):
         import_model(store, changed(exported, tmp_path / "bad.tar", member, content), "moved")
     assert store.models() == []
+
+
+def test_a_member_that_was_changed_is_named(exported: Path, tmp_path: Path) -> None:
+    for member in ("golden-picture", "labels.tsv", "prepared-graph.pb"):
+        with pytest.raises(ModelError, match=f"its {member.split('.')[0]}"):
+            import_model(
+                ModelStore(tmp_path / "store"), changed(exported, tmp_path / "bad.tar", member, b""), "x"
+            )
+
+
+def test_an_archive_of_an_older_program_is_taken(exported: Path, tmp_path: Path) -> None:
+    with tarfile.open(exported) as archive:
+        mark = msgspec.json.decode(archive.extractfile(MARK).read())
+    assert "golden_sha256" not in mark["manifest"], "older programs know no such field"
+    del mark["sha256"]
+    path = changed(exported, tmp_path / "old.tar", MARK, msgspec.json.encode(mark))
+    assert is_prepared(import_model(ModelStore(tmp_path / "store"), path))
+
+
+@pytest.mark.parametrize(("mode", "prefix"), [("w:gz", "./"), ("w", "moved/to/"), ("w:gz", "")])
+def test_one_that_was_unpacked_and_packed_again_is_taken(exported, tmp_path, mode, prefix) -> None:
+    with tarfile.open(exported) as source, tarfile.open(tmp_path / "again.tgz", mode) as target:
+        members = [(info, source.extractfile(info).read()) for info in source]
+        if prefix:
+            folder = tarfile.TarInfo(prefix.rstrip("/"))
+            folder.type = tarfile.DIRTYPE
+            target.addfile(folder)
+        for info, content in reversed(members):
+            info.name = prefix + info.name
+            target.addfile(info, io.BytesIO(content))
+    model = import_model(ModelStore(tmp_path / "store"), tmp_path / "again.tgz")
+    assert model.name == NAME and is_prepared(model)
+
+
+FILES = {
+    "graph.pb": "graph.pb",
+    "labels.tsv": "labels.tsv",
+    "coffee.jpg": "coffee.jpg",
+    "prepared/graph.pb": "prepared",
+    "prepared/weights.bin": "prepared",
+}
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("kind", ["built here", "imported"])
+def test_every_file_that_runs_is_verified(state, exported, tmp_path, file, kind) -> None:
+    store = ModelStore(tmp_path / "store")
+    if kind == "imported":
+        import_model(store, exported)
+    else:
+        shutil.copytree(state, tmp_path / "store")
+    assert verify_model(store, NAME) == []
+    path = store.get(NAME).directory / file
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    (finding,) = verify_model(store, NAME)
+    assert finding.startswith(f"{path}: damaged") and FILES[file] in finding
+
+
+def test_what_a_killed_export_left_is_swept_and_a_living_one_is_not(state: Path, tmp_path: Path) -> None:
+    dead, alive = tmp_path / ".export-dead", tmp_path / ".export-alive"
+    for folder in (dead, alive):
+        folder.mkdir()
+    descriptor = os.open(alive, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        export_model(ModelStore(state).get(NAME), tmp_path / "model.tar", lambda line: None)
+    finally:
+        os.close(descriptor)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".export-alive", "model.tar"]
 
 
 @pytest.mark.parametrize("part", [0.2, 0.6, 0.99])

@@ -39,7 +39,8 @@ def ensure_random_model(store: ModelStore, progress: Callable[[str], None]) -> S
     :raises ModelError: when it cannot be made.
     """
     made_by = f"{MAKER} {MAKER_VERSION}"
-    if not any(each.name == NAME and each.manifest.made_by == made_by for each in store.models()):
+    there = store.find(NAME)
+    if there is None or there.manifest.made_by != made_by:
         progress(
             f"making {NAME} (once; this imports TensorFlow and Keras, and takes minutes on a Raspberry Pi)"
         )

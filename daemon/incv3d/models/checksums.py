@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from incv3d.models.entry import ModelError
-from incv3d.models.store import write_atomically
+from incv3d.models.files import write_atomically
 
 FILE = "checksums.json"
 

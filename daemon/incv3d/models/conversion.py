@@ -13,7 +13,8 @@ from typing import Literal, get_args
 import msgspec
 
 from incv3d.models.entry import Golden, ModelError
-from incv3d.models.store import FLATBUFFER, StoredModel, sha256_of
+from incv3d.models.files import sha256_of
+from incv3d.models.store import FLATBUFFER, StoredModel
 from incv3d.sessions.base import SessionSpec
 
 Precision = Literal["int8", "float32"]

@@ -59,7 +59,7 @@ def ensure_custom(
 
 
 def _is_there(store: ModelStore, name: str, made_by: str) -> bool:
-    there = next((model for model in store.models() if model.name == name), None)
+    there = store.find(name)
     if there and not there.manifest.made_by.startswith(f"{MAKER} "):
         raise ModelError(
             f"custom.file: there is a model `{name}` in the store that was imported by hand; "

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import requests
 
-from incv3d.models.store import sha256_of, write_atomically
+from incv3d.models.files import sha256_of, write_atomically
 from incv3d.models.web import BrokenError, DownloadError, UnreachableError, ask, check_url, read, shown
 
 LARGEST_BYTES = 1 << 30

@@ -12,11 +12,12 @@ from pathlib import Path
 from incv3d.models.archive import Archive, is_archive
 from incv3d.models.bundled import imagenet_labels
 from incv3d.models.entry import ModelEntry, ModelError
+from incv3d.models.files import sha256_of
 from incv3d.models.graphdef import read_nodes
 from incv3d.models.keras_inception import is_hdf5
 from incv3d.models.labels import Label, format_labels
 from incv3d.models.preparation import run_child
-from incv3d.models.store import GRAPH, LABELS, sha256_of
+from incv3d.models.store import GRAPH, LABELS
 
 GRAPH_MEMBER = "classify_image_graph_def.pb"
 CLASSES_MEMBER = "imagenet_2012_challenge_label_map_proto.pbtxt"

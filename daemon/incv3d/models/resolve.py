@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from incv3d.models.importing import add_golden_picture
 from incv3d.models.preparation import run_child
 from incv3d.models.store import GRAPH, LABELS, ModelStore, StoredModel
 
+LOG = logging.getLogger(__name__)
 AUTO = "auto"
 PREFERRED = "inception-v3"
 EMBEDDED = "efficientnet-lite0"
@@ -48,10 +50,14 @@ def resolve(
         return Resolution(_embedded(store, progress), "named in the configuration")
     if name != AUTO:
         return Resolution(_named(name, store), "named in the configuration")
-    if PREFERRED in store.names():
-        return Resolution(store.get(PREFERRED), f"taken by `{AUTO}`, because it is in the store")
     why = f"{PREFERRED} is not in the store (incv3d model fetch {PREFERRED})"
-    if fetch:
+    if PREFERRED in store.names():
+        try:
+            return Resolution(store.get(PREFERRED), f"taken by `{AUTO}`, because it is in the store")
+        except ModelError as error:
+            why = f"{PREFERRED} cannot be used: {error}"
+            LOG.warning("%s", why)
+    elif fetch:
         try:
             fetch(PREFERRED)
         except ModelError as error:
@@ -79,7 +85,12 @@ def _embedded(store: ModelStore, progress: Callable[[str], None]) -> StoredModel
 
 
 def _is_there(store: ModelStore, made_by: str) -> bool:
-    return any(model.name == EMBEDDED and model.manifest.made_by == made_by for model in store.models())
+    try:
+        there = store.find(EMBEDDED)
+    except ModelError as error:
+        LOG.warning("%s; it is built again", error)
+        return False
+    return there is not None and there.manifest.made_by == made_by
 
 
 def _build(store: ModelStore, made_by: str) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import re
 import shutil
 import tempfile
@@ -16,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from incv3d.models.entry import ModelEntry, ModelError
+from incv3d.models.files import locked, sha256_of, sync
 from incv3d.sessions.base import SessionSpec
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -26,10 +25,9 @@ NETWORKS = {"graphdef": GRAPH, "tflite": FLATBUFFER}
 """The file that holds the network, by the format that a model's entry says."""
 LABELS = "labels.tsv"
 UNFINISHED = ".unfinished-"
-CHUNK_BYTES = 1 << 20
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What is written beside a model; its presence says that the model is whole."""
 
     manifest: int
@@ -41,6 +39,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """For a model that incv3d made itself: the maker and its version."""
     labels_sha256: str = ""
     """Of the labels; empty in manifests from before it was noted."""
+    golden_sha256: str = ""
+    """Of the golden picture; empty where there is none, and in manifests from before it was noted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,33 +103,67 @@ class ModelStore:
         self._models = root / "models"
 
     def models(self) -> list[StoredModel]:
-        """Every whole model, by name."""
-        return [self._read(self._models / name) for name in self.names()]
+        """Return every model that can be read, by name; :meth:`damages` names the others."""
+        return self._look()[0]
+
+    def damages(self) -> dict[str, ModelError]:
+        """Return what is wrong with each model that cannot be read, by its name."""
+        return self._look()[1]
+
+    def _look(self) -> tuple[list[StoredModel], dict[str, ModelError]]:
+        whole, damaged = [], {}
+        for name in self.names():
+            try:
+                whole.append(self._read(self._models / name))
+            except ModelError as error:
+                damaged[name] = error
+        return whole, damaged
 
     def names(self) -> list[str]:
-        """What :meth:`models` are called; their manifests are not read for it."""
+        """Return the names of all models, whole or damaged; their manifests are not read for it."""
         try:
             names = sorted(path.name for path in self._models.iterdir() if NAME.fullmatch(path.name))
         except FileNotFoundError:
             return []
         except OSError as error:
             raise ModelError(f"{self._models}: cannot be read: {error.strerror}") from None
-        return [name for name in names if (self._models / name / MANIFEST).exists()]
+        return [name for name in names if self._is_model(name)]
+
+    def find(self, name: str) -> StoredModel | None:
+        """Return the model called `name`, of which only the manifest is read; None: it is not there.
+
+        :raises ModelError: when it is damaged.
+        """
+        return self._read(self._models / name) if self._is_model(check_name(name)) else None
+
+    def _is_model(self, name: str) -> bool:
+        """Whether there is a model of this name; one that may not be looked at counts."""
+        try:
+            (self._models / name / MANIFEST).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+        return True
 
     def get(self, name: str) -> StoredModel:
         """The model called `name`.
 
         :raises ModelError: when it is not there, or damaged.
         """
-        folder = self._models / check_name(name)
-        if not (folder / MANIFEST).exists():
-            there = ", ".join(model.name for model in self.models()) or "none"
+        model = self.find(name)
+        if model is None:
+            there = ", ".join(self.names()) or "none"
             raise ModelError(
                 f"no model `{name}` in {self.root} (there: {there}); "
                 f"import it: incv3d model import FILE --name {name}"
             )
-        model = self._read(folder)
-        size_bytes = model.network.stat().st_size if model.network.exists() else 0
+        try:
+            size_bytes = model.network.stat().st_size
+        except FileNotFoundError:
+            size_bytes = 0
+        except OSError as error:
+            raise ModelError(f"{model.network}: cannot be read: {error.strerror}") from None
         if size_bytes != model.size_bytes:
             raise ModelError(
                 f"{model.network}: {size_bytes} bytes, it had {model.size_bytes} when it was imported; "
@@ -159,7 +193,8 @@ class ModelStore:
         with self._errors_explained(), self._locked():
             if (target / MANIFEST).exists() and not replace:
                 raise ModelError(f"there is a model `{name}` already; replace it with --replace")
-            self._sweep()
+            for left in self._models.glob(f"{UNFINISHED}*"):  # by killed attempts: the lock says so
+                shutil.rmtree(left, ignore_errors=True)
             folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self._models))
             try:
                 yield folder
@@ -206,11 +241,11 @@ class ModelStore:
                 raise ModelError(f"{model.name} was replaced or removed meanwhile; begin again")
             folder.chmod(0o755)
             for path in (*folder.rglob("*"), folder):
-                _sync(path)
+                sync(path)
             if (now / folder.name).exists():
                 self._discard(now / folder.name)
             folder.rename(now / folder.name)
-            _sync(now)
+            sync(now)
 
     def detach(self, model: StoredModel, name: str) -> None:
         """Remove what was attached to `model` as `name`.
@@ -243,6 +278,7 @@ class ModelStore:
         check: Callable[[StoredModel], None],
     ) -> None:
         network = folder / NETWORKS[entry.format]
+        picture = folder / entry.golden.picture if entry.golden else None
         manifest = Manifest(
             manifest=1,
             entry=entry,
@@ -251,16 +287,17 @@ class ModelStore:
             imported_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             made_by=made_by,
             labels_sha256=sha256_of(folder / LABELS),
+            golden_sha256=sha256_of(picture) if picture and picture.is_file() else "",
         )
         (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
         folder.chmod(0o755)
         check(StoredModel(target.name, folder, manifest))
         for path in (*folder.rglob("*"), folder):
-            _sync(path)
+            sync(path)
         if target.exists():
             self._discard(target)
         folder.rename(target)
-        _sync(self._models)
+        sync(self._models)
 
     def _discard(self, target: Path) -> None:
         # Moved away in one step, so that no start ever sees half of it.
@@ -268,19 +305,10 @@ class ModelStore:
         target.rename(grave / "model")
         shutil.rmtree(grave)
 
-    def _sweep(self) -> None:
-        """Remove what killed attempts left behind; the lock says that none is alive."""
-        for path in self._models.glob(f"{UNFINISHED}*"):
-            shutil.rmtree(path, ignore_errors=True)
-
     @contextlib.contextmanager
     def _locked(self, name: str = ".lock", wait: bool = True) -> Iterator[None]:
         self._models.mkdir(parents=True, exist_ok=True)
-        with (self._models / name).open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ModelError(f"another process is at it already ({lock.name} is locked)") from None
+        with locked(self._models / name, wait):
             yield
 
     @contextlib.contextmanager
@@ -314,36 +342,3 @@ def check_name(name: str) -> str:
             f"`{name}` is no name for a model: small letters, digits, '.', '_' and '-', at most 64"
         )
     return name
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of the file at `path`, in hexadecimal."""
-    import hashlib  # its OpenSSL takes 3 MB, which a daemon whose model is there does not need
-
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write the file at `path` so that it has its old content, or the new one, whatever happens meanwhile."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-        try:
-            file.write(content)
-            file.flush()
-            os.fchmod(file.fileno(), 0o644)
-            os.fsync(file.fileno())
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import re
+import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from incv3d.models.archive import DAMAGE, Archive, open_archive
+from incv3d.models.archive import DAMAGE, MOST_MEMBERS, Archive, open_archive
 from incv3d.models.catalog import load_catalog
 from incv3d.models.conversion import (
     DESCRIPTION,
@@ -21,23 +25,16 @@ from incv3d.models.conversion import (
     read_conversion,
 )
 from incv3d.models.entry import ModelError
+from incv3d.models.files import sha256_of
 from incv3d.models.preparation import PREPARED, prepare_model
-from incv3d.models.store import (
-    FLATBUFFER,
-    GRAPH,
-    LABELS,
-    MANIFEST,
-    Manifest,
-    ModelStore,
-    StoredModel,
-    sha256_of,
-)
+from incv3d.models.store import FLATBUFFER, GRAPH, LABELS, MANIFEST, Manifest, ModelStore, StoredModel
 from incv3d.sessions import prepared
 from incv3d.sessions.base import SessionError
-from incv3d.sessions.prepared import open_prepared
+from incv3d.sessions.prepared import open_prepared, read_index
 
 MARK = "incv3d-model.json"
 """The first member of an exported model, its manifest; no other archive has one."""
+SCRATCH = ".export-"
 
 MEMBERS = {
     GRAPH: GRAPH,
@@ -75,6 +72,9 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     manifest: Manifest
+    """Without fields that older programs do not know."""
+    sha256: dict[str, str] = {}
+    """Of the other members, by name; empty in archives from before they were noted."""
 
 
 def export_model(model: StoredModel, file: Path, progress: Callable[[str], None]) -> None:
@@ -92,49 +92,74 @@ def export_model(model: StoredModel, file: Path, progress: Callable[[str], None]
     ]
     progress(f"preparing {model.name} for any machine")
     try:
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=file.absolute().parent) as scratch:
+        _sweep(file.absolute().parent)
+        with (
+            tempfile.TemporaryDirectory(prefix=SCRATCH, dir=file.absolute().parent) as scratch,
+            contextlib.ExitStack() as stack,
+        ):
             folder = Path(scratch)
+            alive = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, alive)
+            fcntl.flock(alive, fcntl.LOCK_EX)
             members = _members(file, model.manifest)
             for name in (path for path in members.values() if "/" not in path):
                 (folder / name).symlink_to((model.directory / name).absolute())
             prepare_model(model, folder / PREPARED, portable=True)
-            described = Exported(name=model.name, manifest=model.manifest)
+            converted = [path for path in CONVERTED.items() if Path(path[1]).parent.name in conversions]
+            described = Exported(
+                name=model.name,
+                manifest=msgspec.structs.replace(model.manifest, golden_sha256=""),
+                sha256={
+                    **{member: sha256_of(folder / path) for member, path in members.items()},
+                    **{member: sha256_of(model.directory / path) for member, path in converted},
+                },
+            )
             (folder / MARK).write_bytes(msgspec.json.encode(described))
             with tarfile.open(folder / "archive", "w", dereference=True) as archive:
                 for member, path in {MARK: MARK, **members}.items():
                     archive.add(folder / path, member, filter=_anonymous)
-                for member, path in CONVERTED.items():
-                    if Path(path).parent.name in conversions:
-                        archive.add(model.directory / path, member, filter=_anonymous)
+                for member, path in converted:
+                    archive.add(model.directory / path, member, filter=_anonymous)
             (folder / "archive").replace(file)
     except OSError as error:
         raise ModelError(f"{error.filename or file}: cannot be written: {error.strerror}") from None
 
 
 def is_exported(file: Path) -> bool:
-    """Whether `file` is what :func:`export_model` writes."""
+    """Whether `file` is what :func:`export_model` writes, or that unpacked and packed again.
+
+    Then its members come in any order, in a folder or not.
+    """
+    known = {MARK, GOLDEN, *MEMBERS, *CONVERTED}
     try:
         with open_archive(file) as archive:
-            first = archive.next()
+            for number, member in enumerate(archive):
+                name = PurePosixPath(member.name).name
+                if name == MARK and member.isreg():
+                    return True
+                if number >= MOST_MEMBERS or not (member.isdir() or name in known or name.startswith("._")):
+                    return False
     except (*DAMAGE, OSError):
         return False
-    return first is not None and first.name == MARK
+    return False
 
 
-def import_exported(store: ModelStore, file: Path, name: str | None, replace: bool) -> StoredModel:
+def import_exported(
+    store: ModelStore,
+    file: Path,
+    name: str | None,
+    replace: bool,
+    check: Callable[[StoredModel], None] = lambda model: None,
+) -> StoredModel:
     """Take an exported model into `store`.
 
     :param name: what to call it; None: what it was called.
+    :param check: what it must pass before it gets its name.
     :raises ModelError: when it is damaged, or is not what it says; the store is then as before.
     """
-    wanted = {member: LARGEST.get(member, LARGEST_MODEL) for member in (MARK, *MEMBERS, GOLDEN, *CONVERTED)}
+    exported = _read_mark(file)
+    wanted = {member: LARGEST.get(member, LARGEST_MODEL) for member in (*MEMBERS, GOLDEN, *CONVERTED)}
     archive = Archive(file, wanted)
-    members = archive.members()
-    _, stream = next(members)
-    try:
-        exported = msgspec.json.decode(stream.read(), type=Exported)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ModelError(f"{file}: damaged: {error}") from None
     manifest, name = exported.manifest, name or exported.name
     known = load_catalog().get(name)
     if known and known.graph_bytes not in (None, manifest.size_bytes):
@@ -143,15 +168,47 @@ def import_exported(store: ModelStore, file: Path, name: str | None, replace: bo
             f"give it another name: --name NAME"
         )
     targets = _members(file, manifest) | CONVERTED
-    with store.adding(name, manifest.entry, replace, manifest.made_by) as folder:
+    with store.adding(name, manifest.entry, replace, manifest.made_by, check) as folder:
         (folder / PREPARED).mkdir()
-        for member, stream in members:
+        for member, stream in archive.members():
             if member in targets:
                 target = folder / targets[member]
                 target.parent.mkdir(exist_ok=True)
                 archive.save(stream, target)
         _check(file, folder, manifest)
+        for member, sha256 in exported.sha256.items():
+            path = folder / targets.get(member, member)
+            if member in targets and (not path.is_file() or sha256_of(path) != sha256):
+                raise ModelError(f"{file}: damaged: its {member} is not the one that was exported")
+        _note_graph(folder / PREPARED)
     return store.get(name)
+
+
+def _read_mark(file: Path) -> Exported:
+    archive = Archive(file, {MARK: LARGEST[MARK]})
+    stream = next((stream for _, stream in archive.members()), None)
+    try:
+        return msgspec.json.decode(stream.read() if stream else b"", type=Exported)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ModelError(f"{file}: damaged: {error}") from None
+
+
+def _note_graph(folder: Path) -> None:
+    """Add the checksum of the prepared graph to its index; an exported one is without it."""
+    index = msgspec.structs.replace(read_index(folder), graph_sha256=sha256_of(folder / prepared.GRAPH))
+    (folder / prepared.INDEX).write_bytes(msgspec.json.encode(index))
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed exports left in `folder`; one that is alive has its own locked."""
+    for left in folder.glob(f"{SCRATCH}*"):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(left, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left, ignore_errors=True)
+            finally:
+                os.close(descriptor)
 
 
 def _members(file: Path, manifest: Manifest) -> dict[str, str]:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from incv3d.models.conversion import converted_precisions, open_conversion
 from incv3d.models.entry import ModelError
+from incv3d.models.files import sha256_of
 from incv3d.models.preparation import prepared_folder
-from incv3d.models.store import ModelStore, StoredModel, sha256_of
+from incv3d.models.store import ModelStore, StoredModel
 from incv3d.sessions import prepared
 from incv3d.sessions.base import SessionError
 from incv3d.sessions.prepared import open_prepared
@@ -32,6 +33,8 @@ def verify_model(store: ModelStore, name: str) -> list[str]:
     golden = model.entry.golden
     if golden and not (model.directory / golden.picture).is_file():
         findings.append(f"{model.directory / golden.picture}: is missing; {again}")
+    elif golden:
+        findings += _differs(model.directory / golden.picture, model.manifest.golden_sha256, again)
     return findings
 
 
@@ -57,7 +60,10 @@ def _prepared_findings(model: StoredModel) -> list[str]:
         return [f"{error}; {remedy}"]
     if index.source_sha256 != model.manifest.sha256:
         return [f"{folder}: prepared from another graph; {remedy}"]
-    return _differs(folder / prepared.WEIGHTS, index.weights_sha256, remedy)
+    return [
+        *_differs(folder / prepared.GRAPH, index.graph_sha256, remedy),
+        *_differs(folder / prepared.WEIGHTS, index.weights_sha256, remedy),
+    ]
 
 
 def _conversion_findings(model: StoredModel) -> list[str]:

@@ -1,0 +1,46 @@
+"""Remove what killed processes left in a model store: each leftover can be as large as a model."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+
+from incv3d.models.entry import ModelError
+from incv3d.models.files import locked
+from incv3d.models.store import UNFINISHED, ModelStore
+
+
+def sweep(store: ModelStore) -> None:
+    """Remove every leftover on which no other process is at work; its lock says so.
+
+    Looking takes about a millisecond. Nothing is written unless there is something to remove, and a store
+    that cannot be written stays as it is.
+    """
+    models = store.root / "models"
+    for lock, leftovers in _leftovers(store.root, models, store.names()).items():
+        if leftovers:
+            with contextlib.suppress(ModelError, OSError), locked(models / lock, wait=False):
+                for left in leftovers:
+                    _remove(left)
+
+
+def _leftovers(root: Path, models: Path, names: list[str]) -> dict[str, list[Path]]:
+    """What may be left, by the lock that its makers hold."""
+    return {
+        ".lock": [*models.glob(f"{UNFINISHED}*")],
+        # Prepared forms, networks being frozen, small files being written.
+        ".making": [
+            *(left for name in names for left in (models / name).glob(".*")),
+            *root.glob(".custom-*"),
+            *root.glob(".*.json-*"),
+        ],
+        ".converting": [*root.glob(".converting")],
+    }
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
