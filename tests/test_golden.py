@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from doubles import ScriptedSession, TwoLabels, jpeg
 from incv3d.classifier import Classifier
 from incv3d.golden import GoldenMismatch, check_golden
 from incv3d.models.entry import Golden, ModelEntry, ModelError
+from incv3d.models.labels import Label, Labels
 from incv3d.models.store import Manifest, StoredModel
 from incv3d.preprocess import Preprocessor
 from incv3d.resizing import InputSpec
 from incv3d.sessions import SessionError
+from incv3d.sessions.base import Feed, Scores
 
 
 def model(folder: Path, golden: Golden | None) -> StoredModel:
@@ -78,3 +81,38 @@ def test_a_session_that_fails_at_it_is_named(folder: Path) -> None:
 
     with pytest.raises(ModelError, match="cannot be classified: out of paper"):
         check(classifier(ScriptedSession(script=fail)), folder, Golden(picture="golden.jpg", label="x"))
+
+
+def test_a_label_that_the_model_does_not_have_is_said_with_the_closest(folder: Path) -> None:
+    with pytest.raises(ModelError, match=r"golden_label: mine has no label `labl 1`; the closest: `label 1`"):
+        check(classifier(), folder, Golden(picture="golden.jpg", label="labl 1"))
+    with pytest.raises(ModelError, match=r"mine has no label `tulip`$"):
+        check(classifier(), folder, Golden(picture="golden.jpg", label="tulip"))
+
+
+class Bright(ScriptedSession):
+    """One whose scores are right in [0, 255] only: it sees `label 1` in what is bright to it."""
+
+    def run(self, feed: Feed) -> Scores:
+        super().run(feed)
+        bright = float(np.mean(feed)) > 10
+        return np.array([0.25, 0.75] if bright else [0.625, 0.375], np.float32)
+
+
+def test_a_wrong_pixel_range_shows_in_what_others_would_give(folder: Path) -> None:
+    spec = InputSpec(8, 8, 127.5, 127.5, "stretch", 1.0, "bilinear")
+    mistaken = Classifier(Preprocessor(spec, 10_000), Bright(), TwoLabels(), top_k=1)
+    with pytest.raises(GoldenMismatch) as raised:
+        check(mistaken, folder, Golden(picture="golden.jpg", label="label 1"))
+    assert str(raised.value).endswith(
+        "it is `label 0` 0.62500 with pixel_range [-1, 1]; it would be with [0, 1] `label 0` 0.62500, "
+        "with [0, 255] `label 1` 0.75000"
+    )
+
+
+def test_a_label_may_be_any_of_its_names_and_hold_what_patterns_mean(folder: Path) -> None:
+    labels = Labels([Label(0, "", "cat"), Label(1, "n1", "dog [small], hound")], 2)
+    preprocessor = Preprocessor(InputSpec(8, 8, 0, 1, "stretch", 1.0, "bilinear"), 10_000)
+    seen = Classifier(preprocessor, ScriptedSession(), labels, top_k=1)
+    for label in ("dog [small]", "hound"):
+        assert check(seen, folder, Golden(picture="golden.jpg", label=label)) == 0.75

@@ -64,11 +64,16 @@ class Classifier:
         self.labels = labels
         self.runs_at_once = RUNS_AT_ONCE if overlap and session.facts.reentrant else 1
         """How many threads may :meth:`classify` at once."""
-        self._preprocessor = preprocessor
+        self.preprocessor = preprocessor
         self._top_k = top_k
         self._logits = logits
         self._binary = binary
         self._clock = clock
+
+    def in_range(self, low: float, high: float) -> Classifier:
+        """Return one over the same Session that makes `low` of a pixel of 0 and `high` of one of 255."""
+        preprocessor = self.preprocessor.in_range(low, high)
+        return Classifier(preprocessor, self.session, self.labels, self._top_k, self._logits)
 
     def close(self) -> None:
         """Close its Session."""
@@ -80,7 +85,7 @@ class Classifier:
         :raises PictureError: when it cannot be decoded.
         """
         started = self._clock()
-        feed = self._preprocessor(frame)
+        feed = self.preprocessor(frame)
         return Prepared(frame, feed, (self._clock() - started) * 1000)
 
     def prepare_if(self, is_wanted: Callable[[Picture], bool], frame: Frame) -> Prepared | None:
@@ -89,10 +94,10 @@ class Classifier:
         :raises PictureError: when it cannot be decoded.
         """
         started = self._clock()
-        picture = self._preprocessor.decode(frame)
+        picture = self.preprocessor.decode(frame)
         if not is_wanted(picture):
             return None
-        feed = self._preprocessor.feed(picture)
+        feed = self.preprocessor.feed(picture)
         return Prepared(frame, feed, (self._clock() - started) * 1000)
 
     def classify(self, prepared: Prepared) -> Result:

@@ -12,6 +12,7 @@ import io
 import math
 import struct
 import warnings
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -81,6 +82,19 @@ class Preprocessor:
         self._spec = spec
         self._max_pixels = max_pixels
         self._mode = mode
+
+    @property
+    def pixel_range(self) -> tuple[float, float] | None:
+        """What 0 and 255 become; None: each channel has its own, or the graph does it by itself."""
+        mean, scale = self._spec.mean, self._spec.scale
+        if self._mode == "graph" or not isinstance(mean, float | int) or not isinstance(scale, float | int):
+            return None
+        return (0 - mean) / scale, (255 - mean) / scale
+
+    def in_range(self, low: float, high: float) -> Preprocessor:
+        """Return one that makes `low` of 0 and `high` of 255, and does everything else alike."""
+        spec = replace(self._spec, mean=-low * 255 / (high - low), scale=255 / (high - low))
+        return Preprocessor(spec, self._max_pixels, self._mode)
 
     def __call__(self, frame: Frame) -> Feed:
         """The model's input for `frame`: ``(1, height, width, 3) float32``.
