@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-FLOAT, STRING = 1, 7
+FLOAT, INT32, UINT8, STRING = 1, 3, 4, 7
 
 
 def varint(value: int) -> bytes:
@@ -49,6 +49,30 @@ def relu(name: str, source: str) -> bytes:
 def integers(key: str, *values: int) -> bytes:
     packed = b"".join(varint(value) for value in values)
     return attribute(key, field(1, field(3, packed)))
+
+
+def constant(name: str, *values: int) -> bytes:
+    """A constant of int32: one number, or a list of several."""
+    dims = b"" if len(values) == 1 else field(2, field(2, field(1, len(values))))
+    tensor = field(1, INT32) + dims + field(7, b"".join(varint(value) for value in values))
+    return node(name, "Const", attributes=dtype("dtype", INT32) + attribute("value", field(8, tensor)))
+
+
+def of_2015(scores: bytes, side: int = 299) -> bytes:
+    """A graph that decodes and resizes a JPEG as Google's does; `scores` are its nodes from ``Mul`` on."""
+    cast = dtype("SrcT", UINT8) + dtype("DstT")
+    return (
+        placeholder("DecodeJpeg/contents", code=STRING)
+        + node(
+            "DecodeJpeg", "DecodeJpeg", "DecodeJpeg/contents", attributes=attribute("channels", field(3, 3))
+        )
+        + node("Cast", "Cast", "DecodeJpeg", attributes=cast)
+        + constant("first", 0)
+        + node("ExpandDims", "ExpandDims", "Cast", "first", attributes=dtype("T") + dtype("Tdim", INT32))
+        + constant("size", side, side)
+        + node("Mul", "ResizeBilinear", "ExpandDims", "size", attributes=dtype("T"))
+        + scores
+    )
 
 
 def strongest_channel(side: int) -> bytes:

@@ -14,11 +14,15 @@ from pathlib import Path
 import pytest
 
 from archives import GOOD, archive
-from graphs import placeholder, relu
+from graphs import attribute, dtype, field, integers, node, of_2015, relu
+from incv3d.sources.images import demo_folder
 from processes import DaemonProcess, environment, run_incv3d
 from webserver import Site, serve, silence, web_server
 
-GRAPH = placeholder("Mul", 1, 1, 1, 1008) + relu("softmax", "Mul")
+WINDOW = integers("ksize", 1, 18, 14, 1) + integers("strides", 1, 18, 14, 1)
+POOL = dtype("T") + WINDOW + attribute("padding", field(2, b"VALID"))
+# 16 times 21 places of three channels are 1008 scores.
+GRAPH = of_2015(node("mean", "AvgPool", "Mul", attributes=POOL) + relu("softmax", "mean"))
 
 
 @pytest.fixture
@@ -166,3 +170,39 @@ def test_prepare_fetches_a_known_model_that_is_named(tmp_path) -> None:
     done = run_incv3d(tmp_path, *words, https_proxy="http://127.0.0.1:1")
     assert done.returncode == 1
     assert done.stderr.endswith("copy it here, and: incv3d model import FILE\n"), done.stderr
+
+
+def test_a_network_of_another_number_of_scores_is_refused_when_it_is_imported(tmp_path) -> None:
+    few = of_2015(relu("softmax", "Mul"))
+    path = archive(tmp_path / "few.tgz", GOOD | {"classify_image_graph_def.pb": few})
+    done = run_incv3d(tmp_path / "state", "model", "import", str(path), "--name", "mine")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert "`softmax:0` gives 268203 scores, 1008 are expected" in last, last
+    assert "mine" not in run_incv3d(tmp_path / "state", "model", "list").stdout
+
+
+def test_one_damaged_model_harms_no_other(state: Path, tmp_path: Path) -> None:
+    shutil.copytree(state, tmp_path / "state")
+    for name, manifest in (("inception-v3", "{"), ("mine", "[]")):
+        folder = tmp_path / "state/models" / name
+        folder.mkdir()
+        (folder / "manifest.json").write_text(manifest)
+
+    def run(*arguments: str, status: int = 0) -> str:
+        done = run_incv3d(tmp_path / "state", *arguments)
+        assert done.returncode == status and "Traceback" not in done.stderr, done.stderr
+        return done.stdout + done.stderr
+
+    listed = run("model", "list")
+    assert "efficientnet-lite0" in listed and listed.count("damaged: ") == 2, listed
+    assert "remove it: incv3d model remove mine" in listed
+    verified = run("model", "verify", status=1)
+    assert "efficientnet-lite0: whole" in verified and "inception-v3: " in verified, verified
+    coffee = str(demo_folder() / "coffee.jpg")
+    classified = run("classify", coffee)  # auto, which would take inception-v3
+    assert "espresso" in classified and "inception-v3 cannot be used: " in classified, classified
+    assert "there: efficientnet-lite0" in run("model", "show", "other", status=1)
+    run("model", "remove", "mine")
+    run("model", "remove", "inception-v3")
+    assert "damaged: " not in run("model", "list")

@@ -77,12 +77,18 @@ def graphdefs(folder: Path) -> None:
         """Within [0, 1] for every picture in [-1, 1], and beyond it for those in [0, 255]."""
         tf.matmul(tf.reduce_mean(pixels(), [1, 2]), np.full((3, 5), 0.01, np.float32), name="answer")
 
+    def branching() -> None:
+        """Dark pictures take another way, on which nothing happens to them either."""
+        x = pixels()
+        x = v1.cond(tf.reduce_mean(x) > 0.3, lambda: x, lambda: x + tf.zeros(3))
+        tf.nn.softmax(logits(x), name="answer")
+
     def four_channels() -> None:
         tf.reduce_mean(pixels((1, SIDE, SIDE, 4)), [1, 2], name="answer")
 
     for build in (
         ordinary, odd, two_answers, any_size, needs_more, not_frozen, no_classifier, four_channels,
-        slow_logits,
+        slow_logits, branching,
     ):  # fmt: skip
         write(f"{build.__name__}.pb", build)
 

@@ -156,6 +156,19 @@ def test_a_golden_picture_that_comes_out_wrong_keeps_the_network_out(made: Path,
     assert classify(tmp_path / "state", right, made / "green.png") == {"green": "green"}
 
 
+def test_a_network_that_cannot_be_prepared_runs_as_it_is_and_is_not_tried_again(made, tmp_path) -> None:
+    golden = {"golden_picture": str(made / "red.png"), "golden_label": "red"}
+    path = config(tmp_path, made, "branching.pb", pixel_range=[0, 1], **golden)
+    state = tmp_path / "state"
+    assert classify(state, path, *(made / f"{name}.png" for name in NAMES)) == {name: name for name in NAMES}
+    done = run_incv3d(state, "classify", "--config", str(path), str(made / "black.png"))
+    assert done.returncode == 0 and "black" in done.stdout
+    assert "colours could not be prepared: the graph has control flow" in done.stderr
+    assert "importing" not in done.stderr and "preparing" not in done.stderr
+    shown = run_incv3d(state, "model", "show", "colours", "--config", str(path)).stdout
+    assert "no, it cannot be: the graph has control flow" in " ".join(shown.split())
+
+
 def facts(made: Path, cases: dict[str, dict[str, object]]) -> list[dict[str, object] | str]:
     """What freezing finds in each file of `made`, or its error; in a process of its own."""
     nothing = {"input": "", "output": "", "width": 0, "height": 0, "layout": "auto"}

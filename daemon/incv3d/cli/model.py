@@ -42,7 +42,9 @@ def list_models(config_path: str | None) -> None:
         table.add_column(heading, no_wrap=True)
     table.add_column("STATE")
     stored = {found.name: found for found in store.models()}
-    entries = load_catalog() | {name: found.entry for name, found in stored.items()}
+    damages = store.damages()
+    catalog = {name: entry for name, entry in load_catalog().items() if name not in damages}
+    entries = catalog | {name: found.entry for name, found in stored.items()}
     for name, entry in sorted(entries.items()):
         found = stored.get(name)
         size = f"{found.size_bytes / 1e6:.1f} MB" if found else ""
@@ -51,6 +53,8 @@ def list_models(config_path: str | None) -> None:
             state += "".join(f", litert {each}" for each in converted_precisions(found.directory))
         table.add_row(name, f"{entry.width}x{entry.height}", str(entry.outputs), size, state)
     print_table(table)
+    for damage in damages.values():
+        click.echo(f"damaged: {damage}", err=True)
     click.echo(f"store: {store.root}")
 
 
@@ -65,13 +69,12 @@ def import_file(
 ) -> None:
     """Import FILE: the published file of a known model, a network like it, or an exported model."""
     from incv3d.models.importing import import_model
-    from incv3d.models.preparation import ensure_prepared
+    from incv3d.models.preparation import preparing
 
     if "://" in file:
         raise click.UsageError("FILE is an address: download it with `incv3d model fetch NAME --url ADDRESS`")
     store = configured_store(config_path)
-    stored = import_model(store, Path(file), name=name, like=like, replace=replace)
-    ensure_prepared(stored, store, say)
+    stored = import_model(store, Path(file), name=name, like=like, replace=replace, check=preparing(say))
     click.echo(f"imported {stored.name}: {stored.entry.outputs} outputs, {stored.size_bytes / 1e6:.1f} MB")
 
 

@@ -39,21 +39,20 @@ def fetch(
     """
     from incv3d.models.downloading import Patience
     from incv3d.models.fetching import Order, by_hand, fetch_model
-    from incv3d.models.preparation import ensure_prepared
+    from incv3d.models.preparation import preparing
     from incv3d.models.web import UnreachableError
 
     store = configured_store(config_path)
     order = Order(name, url, like, sha256, replace or accept_new, accept_new)
     try:
         with _progress(name) as progress:
-            fetched = fetch_model(store, order, Patience(), progress, say)
+            fetched = fetch_model(store, order, Patience(), progress, say, preparing(say))
     except UnreachableError as error:
         raise by_hand(error, order) from None
     model = fetched.model
     if not fetched.sha256:
         click.echo(f"{name} is there already, since {model.manifest.imported_at}; again: --replace")
         return
-    ensure_prepared(model, store, say)
     click.echo(f"fetched {name}: {model.entry.outputs} outputs, {model.size_bytes / 1e6:.1f} MB")
     click.echo(f"SHA-256 of the file: {fetched.sha256}")
 

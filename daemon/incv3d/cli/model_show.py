@@ -99,6 +99,8 @@ def _facts(name: str, entry: ModelEntry, stored: StoredModel | None) -> dict[str
     if stored:
         told = _stored_facts(stored)
         prepared = "yes" if told["prepared"] else "no; when first needed"
+        if told["unpreparable"]:
+            prepared = f"no, it cannot be: {told['unpreparable']}"
         facts |= {
             "stored": f"{told['directory']}, since {told['imported_at']}",
             "size": f"{told['size_bytes']} bytes",
@@ -127,11 +129,12 @@ def _file(entry: ModelEntry) -> str:
 
 def _stored_facts(stored: StoredModel | None) -> dict[str, Any]:
     from incv3d.models.conversion import converted_precisions
-    from incv3d.models.preparation import is_prepared
+    from incv3d.models.preparation import is_prepared, refusal_of
 
     if stored is None:
         return {}
     manifest = stored.manifest
+    refusal = refusal_of(stored)
     return {
         "directory": str(stored.directory),
         "imported_at": manifest.imported_at,
@@ -139,6 +142,7 @@ def _stored_facts(stored: StoredModel | None) -> dict[str, Any]:
         "sha256": manifest.sha256,
         "labels_sha256": manifest.labels_sha256,
         "prepared": is_prepared(stored),
+        "unpreparable": refusal.reason if refusal else "",
         "conversions": converted_precisions(stored.directory),
     }
 

@@ -16,8 +16,9 @@ from incv3d.models.checksums import FILE as CHECKSUMS
 from incv3d.models.checksums import Recorded, record, recorded
 from incv3d.models.downloading import Download, Patience, Progress, Wanted, lines_of_progress
 from incv3d.models.entry import ModelEntry, ModelError
+from incv3d.models.files import sha256_of
 from incv3d.models.importing import import_model
-from incv3d.models.store import ModelStore, StoredModel, check_name, sha256_of
+from incv3d.models.store import ModelStore, StoredModel, check_name
 from incv3d.models.web import DownloadError, UnreachableError, shown
 
 DOWNLOADS = "downloads"
@@ -59,6 +60,7 @@ def fetch_model(
     patience: Patience,
     progress: Progress,
     say: Callable[[str], None],
+    check: Callable[[StoredModel], None] = lambda model: None,
 ) -> Fetched:
     """Have the model that `order` names in the store, fetched if it is not there.
 
@@ -67,6 +69,7 @@ def fetch_model(
 
     :param progress: told of the download.
     :param say: told, in one line, of a wait for another fetch.
+    :param check: what the model must pass before it gets its name.
     :raises UnreachableError: there is no network.
     :raises ModelError: whatever else is in the way; the store is then as before.
     """
@@ -79,7 +82,7 @@ def fetch_model(
             if order.name in store.names() and not order.replace:
                 remove_download(store, order.name)  # of a fetch that was killed at its very end
                 return Fetched(store.get(order.name), sha256="")
-            return _fetch(store, order, entry, patience, progress)
+            return _fetch(store, order, entry, patience, progress, check)
 
 
 def fetch_in_time(store: ModelStore, name: str, wait_s: float, say: Callable[[str], None]) -> None:
@@ -127,7 +130,12 @@ def _known(order: Order) -> ModelEntry | None:
 
 
 def _fetch(
-    store: ModelStore, order: Order, entry: ModelEntry | None, patience: Patience, progress: Progress
+    store: ModelStore,
+    order: Order,
+    entry: ModelEntry | None,
+    patience: Patience,
+    progress: Progress,
+    check: Callable[[StoredModel], None],
 ) -> Fetched:
     before = recorded(store.root, order.name) if entry and not entry.archive_sha256 else None
     size_bytes = entry.archive_bytes if entry else None
@@ -157,7 +165,7 @@ def _fetch(
         download.discard()
         raise DownloadError(_differs(store, order.name, before, found, url))
     try:
-        model = import_model(store, file, order.name, order.like, order.replace, shown(url))
+        model = import_model(store, file, order.name, order.like, order.replace, shown(url), check)
     except ModelError:
         if not wanted.sha256:  # a file that must be right is kept for a better moment
             download.discard()

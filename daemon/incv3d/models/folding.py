@@ -42,6 +42,9 @@ TensorFlow's own optimiser comes later, when the weights are variables and no co
 
 DT_FLOAT = 1
 """``tensorflow.DT_FLOAT`` in types.proto."""
+CASTS = {DT_FLOAT: np.float32, 2: np.float64, 3: np.int32, 9: np.int64}
+"""Types that constants are cast to here, by their number in types.proto. Weights of half precision are: they
+take half the room in the graph's file, and are used as float32."""
 
 FUSED_NORMS = {"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"}
 GLOBAL_NORM = "BatchNormWithGlobalNormalization"
@@ -115,12 +118,16 @@ class Folder:
                 inputs = [node_name(source) for source in node.input]
                 if node.op in ARITHMETIC and inputs and all(each in self.weights for each in inputs):
                     value = ARITHMETIC[node.op](*(self.weights[each] for each in inputs))
-                    self._become_constant(name, np.asarray(value, self.weights[inputs[0]].dtype))
+                    value = np.asarray(value, self.weights[inputs[0]].dtype)
+                    self._become_constant(name, value, node.attr["T"].type)
+                    settled = False
+                elif node.op == "Cast" and inputs[0] in self.weights and node.attr["DstT"].type in CASTS:
+                    cast = self.weights[inputs[0]].astype(CASTS[node.attr["DstT"].type])
+                    self._become_constant(name, cast, node.attr["DstT"].type)
                     settled = False
 
-    def _become_constant(self, name: str, value: Array) -> None:
+    def _become_constant(self, name: str, value: Array, dtype: int) -> None:
         node = self.nodes[name]
-        dtype = node.attr["T"].type
         node.Clear()
         node.name, node.op = name, "Const"
         node.attr["dtype"].type = dtype
@@ -132,6 +139,8 @@ class Folder:
         kernel = node_name(node.input[1])
         if kernel not in self.weights or node.attr["data_format"].s not in (b"", b"NHWC"):
             return
+        if self.weights[kernel].dtype != np.float32:
+            return  # of half precision: folding would round otherwise than the graph does
         channels = int(np.prod(self.weights[kernel].shape[CONVOLUTIONS[node.op] :]))
         consumers = consumers_of(self.nodes)
         scale = np.ones(channels, np.float64)
@@ -177,6 +186,7 @@ class Folder:
             node.op in FUSED_NORMS
             and "is_training" in node.attr
             and not node.attr["is_training"].b
+            and node.attr["T"].type == DT_FLOAT
             and node.attr["data_format"].s in (b"", b"NHWC")
         )
 

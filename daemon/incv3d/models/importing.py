@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -9,10 +10,11 @@ import msgspec
 from incv3d.models.bundled import golden_picture
 from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelEntry, ModelError
+from incv3d.models.files import sha256_of
 from incv3d.models.graphdef import Node, read_nodes
 from incv3d.models.keras_inception import is_hdf5
 from incv3d.models.originals import unpack_2015, unpack_2016, unpack_keras
-from incv3d.models.store import GRAPH, ModelStore, StoredModel, sha256_of
+from incv3d.models.store import GRAPH, ModelStore, StoredModel
 from incv3d.models.transfer import import_exported, is_exported
 
 LIKE_DEFAULT = "inception-v3"
@@ -27,6 +29,7 @@ def import_model(
     like: str | None = None,
     replace: bool = False,
     source: str = "",
+    check: Callable[[StoredModel], None] = lambda model: None,
 ) -> StoredModel:
     """Take the model in `file` into `store`.
 
@@ -38,13 +41,14 @@ def import_model(
     :param like: the known model whose tensors, input and labels it has; None: `name`, if that is a known
         model, else what the file looks like.
     :param source: where a network of one's own comes from, for people; empty: the file's name.
+    :param check: what it must pass before it gets its name.
     :raises ModelError: whatever is wrong with it; the store is then as before.
     """
     _check_readable(file)
     if is_exported(file):
         if like:
             raise ModelError(f"{file}: an exported model knows its tensors; leave out --like")
-        return import_exported(store, file, name, replace)
+        return import_exported(store, file, name, replace, check)
     catalog = load_catalog()
     like = like or (name if name in catalog else _looks_like(file, catalog))
     if like not in catalog:
@@ -55,7 +59,7 @@ def import_model(
         entry = catalog[name]
     else:
         entry = _of_ones_own(catalog[like], source or file.name)
-    with store.adding(name, entry, replace) as folder:
+    with store.adding(name, entry, replace, check=check) as folder:
         if like == KERAS:
             unpack_keras(file, folder)
         elif like == SLIM:

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+import numpy as np
+
 from incv3d.models.folding import Array, NodeDef, consumers_of, node_name
 
 ONE_BY_ONE = [1, 1, 1, 1]
@@ -77,7 +79,9 @@ def _narrows(node: NodeDef, source: str, weights: Mapping[str, Array]) -> bool:
     if node.op != "Conv2D" or node_name(node.input[0]) != source:
         return False
     filters = weights.get(node_name(node.input[1]))
-    if filters is None or filters.shape[:2] != (1, 1) or filters.shape[3] >= filters.shape[2]:
+    if filters is None or filters.dtype != np.float32:
+        return False
+    if filters.shape[:2] != (1, 1) or filters.shape[3] >= filters.shape[2]:
         return False
     return (
         list(node.attr["strides"].list.i) == ONE_BY_ONE

@@ -16,17 +16,47 @@ from types import MappingProxyType
 import msgspec
 
 from incv3d.models.entry import ModelError
+from incv3d.models.files import write_atomically
 from incv3d.models.store import ModelStore, StoredModel
 from incv3d.sessions.base import SessionError
-from incv3d.sessions.prepared import Job, open_prepared, preparer_id
+from incv3d.sessions.prepared import ONEDNN, Index, Job, open_prepared, preparer_id, processor_id
 
 LOG = logging.getLogger(__name__)
 PREPARED = "prepared"
 PREPARER = "incv3d.models.prepare"
+REFUSAL = "unprepared.json"
+"""In a model's folder: why it cannot be prepared."""
+UNPREPARABLE, UNRUNNABLE = 65, 66
+"""Exit statuses of the preparer, for :class:`UnpreparableError` and :class:`UnrunnableError`."""
 PREPARING_MB = 800
 """What preparing Inception-v3 takes."""
 CHILD_TIMEOUT_S = 3600
 """A Raspberry Pi 3 needs minutes to import TensorFlow from a slow card, and more when it swaps."""
+
+
+class ChildError(ModelError):
+    """A child process failed; its exit status says more."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class UnpreparableError(ModelError):
+    """A model cannot be prepared, however often that is tried; the plain Session may run it."""
+
+
+class UnrunnableError(ModelError):
+    """A model's own graph gives no scores for a picture, or not as many as it should."""
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a model cannot be prepared, and what was tried: another graph or preparer may do."""
+
+    source_sha256: str
+    preparer: str
+    processor: str
+    reason: str
 
 
 def check_memory(spare_mb: float | None) -> None:
@@ -47,15 +77,8 @@ def prepared_folder(model: StoredModel) -> Path:
 
 
 def is_prepared(model: StoredModel) -> bool:
-    """Whether the prepared form is there, whole, of this graph, and of the installed TensorFlow."""
-    try:
-        index = open_prepared(prepared_folder(model)).index
-        return (index.source_sha256, index.preparer) == (
-            model.manifest.sha256,
-            preparer_id(version("tensorflow")),
-        )
-    except (SessionError, PackageNotFoundError):
-        return False
+    """Whether the prepared form is there, whole, of this graph, for this processor and this TensorFlow."""
+    return _current_index(model) is not None
 
 
 def ensure_prepared(model: StoredModel, store: ModelStore, progress: Callable[[str], None]) -> Path | None:
@@ -64,31 +87,122 @@ def ensure_prepared(model: StoredModel, store: ModelStore, progress: Callable[[s
     :param progress: told, in one line, when it has to be made.
     :returns: None when it cannot be made; the log says why, and the plain Session has to do. None, too, for
         a flatbuffer, which needs no preparation.
+    :raises UnrunnableError: when its own graph cannot classify a picture.
     """
     if model.entry.format != "graphdef":
         return None
-    folder = prepared_folder(model)
-    if is_prepared(model):
-        return folder
-    progress(f"preparing {model.name} (once; this imports TensorFlow, and takes minutes on a Raspberry Pi)")
+    if _is_settled(model):
+        return attempt_preparing(model)
+    progress(_announcement(model))
     try:
         with store.exclusively():
-            if not is_prepared(model):
-                prepare_model(model, folder)
+            return attempt_preparing(model)
+    except UnrunnableError:
+        raise
     except ModelError as error:
-        LOG.warning("%s could not be prepared: %s", model.name, error)
+        _warn(model, str(error))
         return None
-    return folder
+
+
+def preparing(progress: Callable[[str], None]) -> Callable[[StoredModel], None]:
+    """Return a check for :meth:`ModelStore.adding`: it prepares the model before that gets its name.
+
+    :param progress: told, in one line, when it has to be prepared.
+    """
+
+    def check(model: StoredModel) -> None:
+        if model.entry.format == "graphdef" and not _is_settled(model):
+            progress(_announcement(model))
+        attempt_preparing(model)
+
+    return check
+
+
+def attempt_preparing(model: StoredModel) -> Path | None:
+    """The same for a caller that has the store, or a model that has no place in it yet."""
+    if model.entry.format != "graphdef":
+        return None
+    if not _is_settled(model):
+        try:
+            prepare_model(model, prepared_folder(model))
+        except UnpreparableError as error:
+            _remember(model, str(error))
+        except UnrunnableError:
+            raise
+        except ModelError as error:  # too little memory, say: another time there may be enough
+            _warn(model, str(error))
+            return None
+    refusal = refusal_of(model)
+    if refusal:
+        _warn(model, refusal.reason)
+        return None
+    index = _current_index(model)
+    if index and index.outputs != model.entry.outputs:
+        raise UnrunnableError(
+            f"{model.name}: its graph gives {index.outputs} scores, it was imported as a network of "
+            f"{model.entry.outputs}"
+        )
+    return prepared_folder(model)
+
+
+def _announcement(model: StoredModel) -> str:
+    return f"preparing {model.name} (once; this imports TensorFlow, and takes minutes on a Raspberry Pi)"
+
+
+def _is_settled(model: StoredModel) -> bool:
+    """Whether there is nothing to prepare: that was done, or cannot be done."""
+    return is_prepared(model) or refusal_of(model) is not None
+
+
+def _current_index(model: StoredModel) -> Index | None:
+    try:
+        index = open_prepared(prepared_folder(model)).index
+        current = (index.source_sha256, index.preparer) == (model.manifest.sha256, _preparer())
+    except (SessionError, PackageNotFoundError):
+        return None
+    return index if current and (not index.processor or index.processor == processor_id()) else None
+
+
+def refusal_of(model: StoredModel) -> Refusal | None:
+    """Return why this graph cannot be prepared here by this TensorFlow; None: that has not been seen."""
+    try:
+        refusal = msgspec.json.decode((model.directory / REFUSAL).read_bytes(), type=Refusal)
+        current = (model.manifest.sha256, _preparer(), processor_id())
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, PackageNotFoundError):
+        return None
+    return refusal if (refusal.source_sha256, refusal.preparer, refusal.processor) == current else None
+
+
+def _remember(model: StoredModel, reason: str) -> None:
+    refusal = Refusal(
+        source_sha256=model.manifest.sha256, preparer=_preparer(), processor=processor_id(), reason=reason
+    )
+    try:
+        write_atomically(model.directory / REFUSAL, msgspec.json.encode(refusal))
+    except OSError as error:
+        raise ModelError(
+            f"{error.filename or model.directory}: cannot be written: {error.strerror}"
+        ) from None
+
+
+def _warn(model: StoredModel, reason: str) -> None:
+    LOG.warning("%s could not be prepared: %s", model.name, reason)
+
+
+def _preparer() -> str:
+    return preparer_id(version("tensorflow"))
 
 
 def prepare_model(model: StoredModel, out: Path, portable: bool = False) -> None:
-    """Prepare `model` into the folder `out`, in a process of its own.
+    """Prepare `model` into the folder `out`, in a process of its own, and compare it with its original.
 
     :param portable: only with operations that TensorFlow has on every processor; oneDNN, which is on
         where the processor is new enough, knows some more.
-    :raises ModelError: when it cannot be prepared.
+    :raises UnpreparableError: when it cannot be prepared, or gives other scores then.
+    :raises UnrunnableError: when its own graph cannot classify a picture.
+    :raises ModelError: when it cannot be prepared this time.
     """
-    spec = model.session_spec(threads=1)
+    spec, entry = model.session_spec(threads=1), model.entry
     job = Job(
         graph=str(spec.file),
         source_sha256=model.manifest.sha256,
@@ -98,9 +212,17 @@ def prepare_model(model: StoredModel, out: Path, portable: bool = False) -> None
         out=str(out),
         jpeg_input=spec.jpeg_input,
         picture_input=spec.picture_input,
+        layout=entry.layout,
+        mean=entry.mean,
+        scale=entry.scale,
+        outputs=entry.outputs,
+        portable=portable,
     )
-    settings = {"TF_ENABLE_ONEDNN_OPTS": "0"} if portable else {}
-    run_child(PREPARER, [msgspec.json.encode(job).decode()], settings)
+    try:
+        run_child(PREPARER, [msgspec.json.encode(job).decode()], {ONEDNN: "0"} if portable else {})
+    except ChildError as error:
+        kinds = {UNPREPARABLE: UnpreparableError, UNRUNNABLE: UnrunnableError}
+        raise kinds.get(error.status, ModelError)(str(error)) from None
 
 
 def run_child(
@@ -113,7 +235,8 @@ def run_child(
 
     :param settings: environment variables, besides this process's own.
     :param heard: given every line that it writes to standard output.
-    :raises ModelError: with the last line that it said, when it fails or takes too long.
+    :raises ChildError: with the last line that it said, when it fails.
+    :raises ModelError: when it takes too long.
     """
     environ = {
         **os.environ,
@@ -148,6 +271,6 @@ def run_child(
     if late:
         raise ModelError(f"{module} took more than {CHILD_TIMEOUT_S} s")
     if status < 0:  # the kernel's killer of processes, most likely
-        raise ModelError(f"{module} was killed by signal {-status}; was there too little memory?")
+        raise ChildError(f"{module} was killed by signal {-status}; was there too little memory?", status)
     if status:
-        raise ModelError(said[-1] if said else f"{module} ended with status {status}")
+        raise ChildError(said[-1] if said else f"{module} ended with status {status}", status)

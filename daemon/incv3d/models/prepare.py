@@ -8,7 +8,8 @@ The graph is cut to what its output needs and batch normalisation is folded into
 (:mod:`incv3d.models.pooling`). Every large constant then becomes a variable (``VarHandleOp``,
 ``ReadVariableOp``) that an ``AssignVariableOp`` fills once through a placeholder: weights that lie outside
 the graph are not copied when TensorFlow imports, optimises and compiles it. What TensorFlow's own optimiser
-(grappler) makes of that is kept, so that the Session need not run it again.
+(grappler) makes of that is kept, so that the Session need not run it again. It is kept only if it gives the
+scores of the graph as it came (:mod:`incv3d.models.proving`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import os
 import shutil
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +26,15 @@ import msgspec
 import numpy as np
 
 from incv3d.errors import Incv3dError
+from incv3d.heap import give_back
 from incv3d.models.entry import ModelError
+from incv3d.models.files import sha256_of
 from incv3d.models.folding import Array, Folder, node_name
+from incv3d.models.graphdef import parse_nodes
 from incv3d.models.pooling import convolve_before_pooling
-from incv3d.models.store import sha256_of
+from incv3d.models.preparation import UNPREPARABLE, UNRUNNABLE, UnrunnableError
+from incv3d.models.proving import prove, run_original
+from incv3d.models.structure import check_effects, check_structure
 from incv3d.sessions.prepared import (
     ALIGNMENT,
     FORMAT,
@@ -38,6 +45,7 @@ from incv3d.sessions.prepared import (
     Job,
     Weight,
     preparer_id,
+    processor_id,
 )
 
 CPU = "/job:localhost/replica:0/task:0/device:CPU:0"
@@ -50,15 +58,20 @@ its activation."""
 def prepare(job: Job) -> Index:
     """Prepare the model and write it to the folder ``job.out``, whole or not at all.
 
+    :raises UnrunnableError: when the graph itself cannot classify a picture.
     :raises ModelError: when the graph cannot be prepared; the Python Session may still run it.
     """
+    _check_structure(Path(job.graph), job.jpeg_input or job.input, job.output)
+    wanted = run_original(job)
     import tensorflow as tf
 
     if job.jpeg_input:
-        folder, versions = read_graph(tf, Path(job.graph), job.jpeg_input, tf.string, ())
+        source = read_graph(tf, Path(job.graph), job.jpeg_input, tf.string, ())
     else:
-        folder, versions = read_graph(tf, Path(job.graph), job.input, tf.float32, job.input_shape)
+        source = read_graph(tf, Path(job.graph), job.input, tf.float32, job.input_shape)
+    folder, versions = source.folder, source.versions
     kept = [node_name(each) for each in (job.input, job.picture_input, job.output) if each]
+    check_effects(source.folder.nodes, source.functions, node_name(job.output))
     folder.fold(node_name(job.output), kept)
     convolve_before_pooling(folder.nodes, folder.weights, kept)
     graph, weights = _lean_graph(tf, folder)
@@ -75,6 +88,7 @@ def prepare(job: Job) -> Index:
             format=FORMAT,
             source_sha256=job.source_sha256,
             preparer=preparer_id(tf.version.VERSION),
+            processor="" if job.portable else processor_id(),
             input=job.input,
             output=job.output,
             input_shape=job.input_shape,
@@ -85,8 +99,13 @@ def prepare(job: Job) -> Index:
             weights_bytes=size_bytes,
             weights_sha256=sha256_of(scratch / WEIGHTS),
             weights=tuple(weights),
+            # An exported model is read by older programs, too, which know no such field.
+            graph_sha256="" if job.portable else sha256_of(scratch / GRAPH),
         )
         (scratch / INDEX).write_bytes(msgspec.json.encode(index))
+        del folder, graph, serialized
+        give_back()
+        prove(scratch, wanted)
         _replace(scratch, out)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -98,9 +117,12 @@ def folded_graph(tf: Any, path: Path, fed: str, shape: tuple[int, ...], fetched:
 
     :raises ModelError: when the graph cannot be read or folded.
     """
-    folder, versions = read_graph(tf, path, fed, tf.float32, shape)
+    _check_structure(path, fed, fetched)
+    source = read_graph(tf, path, fed, tf.float32, shape)
+    check_effects(source.folder.nodes, source.functions, node_name(fetched))
+    folder = source.folder
     folder.fold(node_name(fetched), [node_name(fed)])
-    graph = tf.compat.v1.GraphDef(versions=versions)
+    graph = tf.compat.v1.GraphDef(versions=source.versions)
     for name in list(folder.nodes):  # moved over node by node: a copy of all would double the memory
         node = graph.node.add()
         node.CopyFrom(folder.nodes.pop(name))
@@ -109,8 +131,19 @@ def folded_graph(tf: Any, path: Path, fed: str, shape: tuple[int, ...], fetched:
     return graph
 
 
-def read_graph(tf: Any, path: Path, fed: str, dtype: Any, shape: tuple[int, ...]) -> tuple[Folder, Any]:
-    """The graph's nodes, the one that gives the tensor `fed` made a placeholder; and the graph's versions.
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A graph that was read, to be folded."""
+
+    folder: Folder
+    versions: Any
+    """Of its operations: old ones are there only for graphs of their time."""
+    functions: frozenset[str]
+    """Names of the functions that come with it."""
+
+
+def read_graph(tf: Any, path: Path, fed: str, dtype: Any, shape: tuple[int, ...]) -> Source:
+    """Read the graph, the node that gives the tensor `fed` made a placeholder.
 
     :raises ModelError: when the file is no GraphDef, or one that cannot be taken apart.
     """
@@ -119,8 +152,7 @@ def read_graph(tf: Any, path: Path, fed: str, dtype: Any, shape: tuple[int, ...]
         graph_def.ParseFromString(path.read_bytes())
     except Exception as error:  # noqa: BLE001 - protobuf's DecodeError, whose module moves between versions
         raise ModelError(f"{path}: not a GraphDef: {error}") from None
-    if graph_def.library.function:
-        raise ModelError(f"{path}: the graph calls functions of its own, which cannot be prepared")
+    functions = frozenset(function.signature.name for function in graph_def.library.function)
     new_node = tf.compat.v1.NodeDef
     nodes: dict[str, Any] = {}
     weights: dict[str, Array] = {}
@@ -133,6 +165,7 @@ def read_graph(tf: Any, path: Path, fed: str, dtype: Any, shape: tuple[int, ...]
         elif original.op == "Const":
             # The value is left behind in the original: a copy in every node would double the memory.
             node.name, node.op = original.name, "Const"
+            node.input.extend(original.input)
             node.attr["dtype"].type = original.attr["dtype"].type
             weights[node.name] = tf.make_ndarray(original.attr["value"].tensor)
         else:
@@ -140,7 +173,14 @@ def read_graph(tf: Any, path: Path, fed: str, dtype: Any, shape: tuple[int, ...]
         nodes[node.name] = node
     if node_name(fed) not in nodes:
         raise ModelError(f"{path}: the graph has no node `{node_name(fed)}`")
-    return Folder(nodes, weights, new_node), graph_def.versions
+    return Source(Folder(nodes, weights, new_node), graph_def.versions, functions)
+
+
+def _check_structure(path: Path, fed: str, fetched: str) -> None:
+    try:
+        check_structure(parse_nodes(path.read_bytes()), fed, fetched)
+    except ValueError as error:
+        raise ModelError(f"{path}: not a GraphDef: {error}") from None
 
 
 def _lean_graph(tf: Any, folder: Folder) -> tuple[Any, list[Weight]]:
@@ -255,6 +295,7 @@ if __name__ == "__main__":
     try:
         prepare(msgspec.json.decode(sys.argv[1], type=Job))
     except Incv3dError as failure:
-        sys.exit(str(failure))
+        print(failure, file=sys.stderr)  # noqa: T201 - the parent shows it
+        sys.exit(UNRUNNABLE if isinstance(failure, UnrunnableError) else UNPREPARABLE)
     except OSError as failure:
         sys.exit(f"the store cannot be written: {failure.strerror}")

@@ -6,8 +6,11 @@ Preparing takes TensorFlow's Python package and its memory, and is done once, ah
 
 from __future__ import annotations
 
+import os
+import platform
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -21,6 +24,14 @@ INDEX = "index.json"
 FORMAT = 2
 PREPARER_VERSION = 4
 """Raised when what is written changes; a model prepared by an older one is prepared again."""
+CPUINFO = Path("/proc/cpuinfo")
+NEURAL_FEATURES = frozenset((
+    "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16", "sve", "bf16", "i8mm",
+))  # fmt: skip
+"""What TensorFlow looks at when it decides by itself whether to compute with oneDNN, which has operations of
+its own (tensorflow/core/util/port.cc), as ``/proc/cpuinfo`` calls it."""
+ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+"""What decides it for TensorFlow."""
 ALIGNMENT = 64
 """Bytes. TensorFlow takes a buffer that is aligned like this as it is, and copies any other."""
 
@@ -37,6 +48,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     jpeg_input: str = ""
     picture_input: str = ""
     """Tensors ahead of the input that stay in the graph, so that they can be fed; empty: there are none."""
+    layout: Literal["nhwc", "nchw"] = "nhwc"
+    mean: float | tuple[float, ...] = 127.5
+    scale: float | tuple[float, ...] = 127.5
+    """Pixels reach the network as ``(pixel - mean) / scale``, for one or for each channel."""
+    outputs: int = 0
+    """How many scores it must give; 0: any number."""
+    portable: bool = False
+    """Whether it is prepared for any processor, not only for this one."""
 
 
 class Weight(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,7 +76,7 @@ class Weight(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return int(np.prod(self.shape, dtype=np.int64)) * 4
 
 
-class Index(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Index(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a prepared model is made of and made from."""
 
     format: int
@@ -76,6 +95,26 @@ class Index(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     weights_sha256: str
     """Checked when a prepared model is imported; at every start it would cost a Raspberry Pi seconds."""
     weights: tuple[Weight, ...]
+    processor: str = ""
+    """What it was prepared for (:func:`processor_id`); empty: for any."""
+    graph_sha256: str = ""
+    """Checked by ``incv3d model verify``; empty in a model prepared before it was noted."""
+
+
+def processor_id() -> str:
+    """Return what of this processor and of the environment decides which operations TensorFlow chooses.
+
+    Raspberry Pis of one architecture are all alike in that: ``aarch64``.
+    """
+    features: frozenset[str] = frozenset()
+    try:
+        with CPUINFO.open("r", encoding="ascii", errors="replace") as file:
+            line = next((each for each in file if each.startswith(("flags", "Features"))), "")
+        features = NEURAL_FEATURES.intersection(line.split())
+    except OSError:
+        pass  # no procfs: the architecture has to do
+    asked = os.environ.get(ONEDNN)
+    return " ".join((platform.machine(), *sorted(features), *([f"{ONEDNN}={asked}"] if asked else [])))
 
 
 def preparer_id(tensorflow_version: str) -> str:
@@ -89,11 +128,12 @@ class PreparedModel:
 
     directory: Path
     index: Index
+    graph_file: str = GRAPH
 
     @property
     def graph(self) -> bytes:
         """The serialized GraphDef."""
-        return (self.directory / GRAPH).read_bytes()
+        return (self.directory / self.graph_file).read_bytes()
 
     @property
     def weights(self) -> Path:

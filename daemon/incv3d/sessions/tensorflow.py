@@ -39,7 +39,7 @@ class _Buffer:
 class TensorFlowSession:
     """A prepared model in a Session of the C API, its weights in place.
 
-    :param directory: what :mod:`incv3d.models.prepare` wrote.
+    :param model: the folder that :mod:`incv3d.models.prepare` wrote; or what was opened of one.
     :param threads: cores that one run may use.
     :param cache_filters: keep the filters in the layout that oneDNN computes with, instead of bringing them
         into it for every run: an eighth less time for a run of Inception-v3 on two cores with AVX-512, for
@@ -48,9 +48,9 @@ class TensorFlowSession:
     :raises SessionError: when the prepared model is damaged or does not fit this TensorFlow.
     """
 
-    def __init__(self, directory: Path, threads: int, cache_filters: bool = False) -> None:
+    def __init__(self, model: Path | PreparedModel, threads: int, cache_filters: bool = False) -> None:
         started = time.perf_counter()
-        prepared = open_prepared(directory)
+        prepared = model if isinstance(model, PreparedModel) else open_prepared(model)
         if cache_filters:
             os.environ.setdefault(FROZEN_WEIGHTS, "1")
         library = Library()
@@ -104,7 +104,7 @@ class TensorFlowSession:
 
     def _scores(self, pixels: Tensor) -> Scores:
         (scores,), _ = self._session.run([(self._input, pixels)], [self._output])
-        got: Scores = scores.array().reshape(-1)
+        got: Scores = scores.array().reshape(-1).astype(np.float32, copy=False)
         return got
 
     def _decode(self, place: Output, tensor: Tensor) -> Tensor:

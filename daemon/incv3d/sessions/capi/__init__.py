@@ -9,7 +9,16 @@ every call.
 """
 
 from incv3d.sessions.capi.graph import Graph, GraphSession, Output
-from incv3d.sessions.capi.library import Library, LibraryMissing, TensorFlowError
+from incv3d.sessions.capi.library import GraphRefused, Library, LibraryMissing, TensorFlowError
 from incv3d.sessions.capi.tensor import Tensor
 
-__all__ = ["Graph", "GraphSession", "Library", "LibraryMissing", "Output", "Tensor", "TensorFlowError"]
+__all__ = [
+    "Graph",
+    "GraphRefused",
+    "GraphSession",
+    "Library",
+    "LibraryMissing",
+    "Output",
+    "Tensor",
+    "TensorFlowError",
+]

@@ -11,8 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from incv3d.sessions.base import SessionError
-from incv3d.sessions.capi.library import BufferStruct, Library, OutputStruct
-from incv3d.sessions.capi.tensor import Tensor
+from incv3d.sessions.capi.library import (
+    BufferStruct,
+    GraphRefused,
+    Library,
+    OutputStruct,
+    TensorFlowError,
+)
+from incv3d.sessions.capi.tensor import NAMES, Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,7 @@ class Output:
 class Graph:
     """A graph imported from a serialized GraphDef.
 
-    :raises TensorFlowError: when it is none, or uses an operation that this TensorFlow does not know.
+    :raises GraphRefused: when it is none, or uses an operation that this TensorFlow does not know.
     """
 
     def __init__(self, library: Library, graph_def: bytes) -> None:
@@ -56,6 +62,8 @@ class Graph:
         try:
             with library.buffer(graph_def) as buffer, library.status() as status:
                 library.TF_GraphImportGraphDef(self.handle, buffer, options, status)
+        except TensorFlowError as error:
+            raise GraphRefused(error.code, str(error)) from None
         finally:
             library.TF_DeleteImportGraphDefOptions(options)
 
@@ -148,8 +156,9 @@ class GraphSession:
             dtype = library.TF_TensorType(tensor.handle)
             if not place.admits(tensor, dtype):
                 raise SessionError(
-                    f"`{place.name}` takes shape {place.shape} and type {place.dtype}, "
-                    f"it was given shape {tensor.shape} and type {dtype}"
+                    f"`{place.name}` takes shape {place.shape} and type "
+                    f"{NAMES.get(place.dtype, place.dtype)}, it was given shape {tensor.shape} and type "
+                    f"{NAMES.get(dtype, dtype)}"
                 )
         fetched = (c_void_p * max(1, len(fetches)))()
         with self._tracing(options) as (run_options, metadata), library.status() as status:

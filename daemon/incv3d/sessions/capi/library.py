@@ -113,6 +113,10 @@ class TensorFlowError(SessionError):
         self.code = code
 
 
+class GraphRefused(TensorFlowError):
+    """TensorFlow cannot import a graph: it is damaged, or has operations that this TensorFlow lacks."""
+
+
 class Library:
     """TensorFlow's libraries, loaded; its functions are attributes under their own names.
 

@@ -25,8 +25,10 @@ DTYPES: dict[int, np.dtype[Any]] = {
     6: np.dtype(np.int8),
     9: np.dtype(np.int64),
     10: np.dtype(np.bool_),
+    19: np.dtype(np.float16),
 }
 """``TF_DataType`` to NumPy's type (tensorflow/c/tf_datatype.h)."""
+NAMES = {code: dtype.name for code, dtype in DTYPES.items()} | {STRING: "string", 14: "bfloat16"}
 CODES = {dtype: code for code, dtype in DTYPES.items()}
 TSTRING_BYTES = 24
 """``sizeof(TF_TString)`` on 64-bit machines (tensorflow/c/tf_tstring.h)."""

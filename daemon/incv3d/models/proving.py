@@ -1,0 +1,139 @@
+"""Prove a prepared graph: on noise and photographs it must give its original's scores.
+
+The original runs through the C API, before TensorFlow's Python package is imported: that takes less memory
+than preparing does, and gives it back.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import simplejpeg
+
+from incv3d.heap import give_back
+from incv3d.models.bundled import bundled_picture
+from incv3d.models.entry import ModelError
+from incv3d.models.preparation import UnrunnableError
+from incv3d.models.samples import sample_pixels
+from incv3d.sessions.base import Feed, Scores, SessionError
+from incv3d.sessions.capi import GraphRefused, LibraryMissing
+from incv3d.sessions.prepared import FORMAT, Index, Job, PreparedModel
+from incv3d.sessions.tensorflow import TensorFlowSession
+
+TOLERANCE = 1e-4
+"""By how much of its largest score a prepared graph may differ. Folding changes the last digits only."""
+PHOTOGRAPH = "grace_hopper.jpg"
+"""What a graph is fed that decodes and resizes by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the original gave for one picture."""
+
+    picture: str
+    feed: Feed
+    scores: Scores
+
+
+def run_original(job: Job) -> list[Wanted]:
+    """Run the original graph on every picture.
+
+    :raises UnrunnableError: when it gives no scores for a picture, or not as many as it should.
+    :raises ModelError: when TensorFlow cannot take the graph, or it gives other scores each time.
+    """
+    index = Index(
+        format=FORMAT, source_sha256=job.source_sha256, preparer="", input=job.input, output=job.output,
+        input_shape=job.input_shape, outputs=job.outputs, jpeg_input=job.jpeg_input,
+        picture_input=job.picture_input, graph_bytes=0, weights_bytes=0, weights_sha256="", weights=(),
+    )  # fmt: skip
+    file = Path(job.graph)
+    wanted: list[Wanted] = []
+    try:
+        session = TensorFlowSession(PreparedModel(file.parent, index, file.name), _cores())
+    except LibraryMissing as error:
+        raise ModelError(f"the C API, which would run it, cannot be had: {error}") from None
+    except GraphRefused as error:
+        raise ModelError(f"TensorFlow cannot import the graph: {error}") from None
+    except SessionError as error:
+        raise UnrunnableError(f"the graph cannot be run on a picture: {error}") from None
+    try:
+        for picture, feed in _feeds(job):
+            wanted.append(Wanted(picture, feed, session.run(feed).copy()))
+        again = session.run(wanted[0].feed)
+    except SessionError as error:
+        raise UnrunnableError(f"the graph cannot be run on a picture: {error}") from None
+    finally:
+        session.close()
+        give_back()
+    scores = wanted[0].scores
+    if job.outputs and scores.size != job.outputs:
+        raise UnrunnableError(f"`{job.output}` gives {scores.size} scores, {job.outputs} are expected")
+    if not any(np.isfinite(each.scores).all() for each in wanted):
+        raise UnrunnableError("the graph gives scores that are not numbers: its weights are damaged")
+    if _difference(again, scores) > TOLERANCE * _largest(scores):
+        raise ModelError("the graph gives other scores each time for the same picture, by chance or a state")
+    return wanted
+
+
+def prove(directory: Path, wanted: list[Wanted]) -> None:
+    """Run the prepared model in `directory` on the same pictures.
+
+    :raises ModelError: when its scores are not its original's.
+    """
+    try:
+        session = TensorFlowSession(directory, _cores())
+        try:
+            got = [session.run(each.feed).copy() for each in wanted]
+        finally:
+            session.close()
+    except SessionError as error:
+        raise ModelError(f"prepared, it cannot be run: {error}") from None
+    floor = max(_largest(each.scores) for each in wanted) / 100  # of a picture whose scores are all near 0
+    for each, scores in zip(wanted, got, strict=True):
+        difference = _difference(scores, each.scores)
+        largest = max(_largest(each.scores), floor)
+        if difference > TOLERANCE * largest:
+            raise ModelError(
+                f"prepared, it gives other scores than its original: on {each.picture} they differ by "
+                f"{difference:.2g}, the largest is {largest:.2g}"
+            )
+
+
+def _feeds(job: Job) -> Iterator[tuple[str, Feed]]:
+    low, high = ((value - np.asarray(job.mean)) / np.asarray(job.scale) for value in (0, 255))
+    for picture, pixels in sample_pixels(job.input_shape, job.layout, low, high):
+        if picture != "grey":
+            yield picture, pixels
+    if job.jpeg_input or job.picture_input:
+        jpeg = bundled_picture(PHOTOGRAPH)
+        if job.jpeg_input:
+            yield f"{PHOTOGRAPH} as a JPEG", jpeg
+        if job.picture_input:
+            yield f"{PHOTOGRAPH} decoded", simplejpeg.decode_jpeg(jpeg)
+
+
+def _difference(scores: Scores, wanted: Scores) -> float:
+    """The largest difference; infinite where only one of the two is a number, or their count differs."""
+    if scores.shape != wanted.shape:
+        return float("inf")
+    with np.errstate(invalid="ignore"):
+        differences = np.where(_alike(scores, wanted), 0, np.abs(scores.astype(np.float64) - wanted))
+    return float(np.nan_to_num(differences, nan=np.inf).max(initial=0.0))
+
+
+def _alike(scores: Scores, wanted: Scores) -> Scores:
+    """Where both are the same number, or both are none."""
+    alike: Scores = (scores == wanted) | (np.isnan(scores) & np.isnan(wanted))
+    return alike
+
+
+def _largest(scores: Scores) -> float:
+    return float(np.abs(scores[np.isfinite(scores)]).max(initial=0.0))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))

@@ -1,0 +1,129 @@
+"""When a model is prepared: once, for this processor, and not again and again where it cannot be."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from graphs import dtype, node, placeholder, relu
+from incv3d.models.entry import ModelEntry
+from incv3d.models.preparation import (
+    UnrunnableError,
+    attempt_preparing,
+    ensure_prepared,
+    is_prepared,
+    prepared_folder,
+    refusal_of,
+)
+from incv3d.models.store import ModelStore, StoredModel
+from incv3d.sessions import SessionError, check_plain_memory, plain_session_mb
+from incv3d.sessions.prepared import processor_id
+
+X = placeholder("x", 1, 2, 2, 3)
+HALF = node("y", "Relu", "x", attributes=dtype("T", 19))
+UNKNOWN = X + node("y", "NoSuchOp", "x")
+NAME = "efficientnet-lite0"
+
+
+def add(store: ModelStore, graph: bytes, outputs: int = 12) -> StoredModel:
+    entry = ModelEntry(
+        input="x:0", output="y:0", height=2, width=2, mean=0, scale=1, fit="stretch",
+        interpolation="bilinear", outputs=outputs,
+    )  # fmt: skip
+    with store.adding("odd", entry, replace=True) as folder:
+        (folder / "graph.pb").write_bytes(graph)
+        (folder / "labels.tsv").write_text("0\t\tzero\n")
+    return store.get("odd")
+
+
+def test_what_cannot_be_prepared_is_remembered_with_its_reason(tmp_path: Path, caplog, monkeypatch) -> None:
+    store, said = ModelStore(tmp_path), []
+    model = add(store, UNKNOWN)
+    assert ensure_prepared(model, store, said.append) is None and len(said) == 1
+    caplog.clear()
+    assert ensure_prepared(model, store, said.append) is None and len(said) == 1
+    assert "odd could not be prepared" in caplog.text and "NoSuchOp" in caplog.text
+    refusal = refusal_of(model)
+    assert refusal and "NoSuchOp" in refusal.reason
+    with monkeypatch.context() as changed:
+        changed.setattr("incv3d.models.preparation.version", lambda name: "2.999.0")
+        assert refusal_of(model) is None, "another TensorFlow may know the operation"
+    with monkeypatch.context() as changed:
+        changed.setattr("incv3d.models.preparation.processor_id", lambda: "vax")
+        assert refusal_of(model) is None
+    assert refusal_of(add(store, UNKNOWN + relu("z", "x"))) is None, "another graph may be prepared"
+
+
+def test_what_failed_for_want_of_memory_is_tried_again(tmp_path: Path, caplog, monkeypatch) -> None:
+    store, said = ModelStore(tmp_path), []
+    model = add(store, UNKNOWN)
+    monkeypatch.setattr("incv3d.models.preparation.PREPARER", "incv3d.no_such_module")
+    for number in (1, 2):
+        assert ensure_prepared(model, store, said.append) is None and len(said) == number
+    assert "no_such_module" in caplog.text and refusal_of(model) is None
+
+
+@pytest.mark.parametrize(
+    ("graph", "outputs", "complaint"),
+    [
+        (X + relu("y", "x"), 1008, "`y:0` gives 12 scores, 1008 are expected"),
+        (placeholder("x", 1, 2, 2, 3, code=19) + HALF, 12, "`x:0` takes shape .* type float16"),
+        (placeholder("x", 1, 4, 4, 3) + relu("y", "x"), 12, r"`x:0` takes shape \(1, 4, 4, 3\)"),
+    ],
+    ids=["other number of scores", "half precision", "other size"],
+)
+def test_a_graph_that_can_classify_no_picture_is_an_error_at_once(
+    tmp_path: Path, graph: bytes, outputs: int, complaint: str
+) -> None:
+    model = add(ModelStore(tmp_path), graph, outputs)
+    with pytest.raises(UnrunnableError, match=complaint):
+        attempt_preparing(model)
+
+
+def test_a_prepared_form_is_bound_to_the_processor_unless_it_is_portable(
+    state: Path, tmp_path: Path, monkeypatch
+) -> None:
+    shutil.copytree(state, tmp_path / "state")
+    model = ModelStore(tmp_path / "state").get(NAME)
+    index = prepared_folder(model) / "index.json"
+    facts = msgspec.json.decode(index.read_bytes())
+    assert is_prepared(model) and facts["processor"] == processor_id()
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    assert not is_prepared(model), "it may have operations that only oneDNN has"
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
+    del facts["processor"]
+    index.write_bytes(msgspec.json.encode(facts))
+    monkeypatch.setattr("incv3d.models.preparation.processor_id", lambda: "vax")
+    assert is_prepared(model)
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "features"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu avx2 avx512_vnni amx_tile\n", ["amx_tile", "avx512_vnni"]),
+        ("processor\t: 0\nflags\t\t: fpu avx avx2\n", []),
+        ("processor\t: 0\nFeatures\t: fp asimd evtstrm crc32 cpuid\n", []),
+        ("", []),
+    ],
+    ids=["with oneDNN", "without", "Raspberry Pi 3", "nothing known"],
+)
+def test_of_a_processor_counts_what_decides_about_onednn(tmp_path, monkeypatch, cpuinfo, features) -> None:
+    (tmp_path / "cpuinfo").write_text(cpuinfo)
+    monkeypatch.setattr("incv3d.sessions.prepared.CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    architecture, *found = processor_id().split()
+    assert architecture and found == features
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")
+    assert processor_id().split()[-1] == "TF_ENABLE_ONEDNN_OPTS=1"
+
+
+def test_the_plain_session_is_opened_only_where_there_is_memory_for_it(tmp_path: Path) -> None:
+    network = tmp_path / "graph.pb"
+    network.write_bytes(bytes(10 << 20))
+    for enough in (None, plain_session_mb(10 << 20), 4000.0):
+        check_plain_memory(network, enough)
+    with pytest.raises(SessionError, match=r"graph\.pb: not prepared, it takes 760 MB .*, 600 MB are free"):
+        check_plain_memory(network, 600.0)
