@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -412,7 +413,7 @@ def test_a_frame_past_its_ttl_is_expired_on_arrival_and_at_its_turn(open_door, c
     session = ScriptedSession(held=True)
     door = open_door(session)
     dealer = connect(zmq.DEALER, door.section.bind)
-    dealer.send_multipart([header(id="old", captured_at=1.0, ttl_ms=5), jpeg()])
+    dealer.send_multipart([header(id="old", age_ms=6, ttl_ms=5), jpeg()])
     answer = json.loads(dealer.recv())
     assert (answer["id"], answer["code"]) == ("old", "expired")
     dealer.send_multipart([header(id="first"), jpeg()])
@@ -423,6 +424,32 @@ def test_a_frame_past_its_ttl_is_expired_on_arrival_and_at_its_turn(open_door, c
     assert by_id["first"]["status"] == "ok"
     # It may have been let through within its millisecond; then it was classified in time.
     assert by_id["late"].get("code") == "expired" or by_id["late"]["timing_ms"]["queue"] < 1
+
+
+@pytest.mark.parametrize("behind_s", [1.0, 3600.0, -1.0, -3600.0, 1e9])
+def test_a_sender_whose_clock_is_wrong_gets_its_labels(open_door, connect, behind_s: float) -> None:
+    dealer = connect(zmq.DEALER, open_door().section.bind)
+    for _ in range(3):
+        answer = ask(dealer, header(captured_at=time.time() - behind_s, ttl_ms=500), jpeg())
+        assert answer["status"] == "ok", answer
+        assert answer["age_ms"] < 500
+
+
+def test_a_sender_whose_clock_is_right_is_told_that_its_frame_is_too_old(open_door, connect) -> None:
+    dealer = connect(zmq.DEALER, open_door().section.bind)
+    assert ask(dealer, header(captured_at=time.time() - 5, ttl_ms=500), jpeg())["code"] == "expired"
+    assert ask(dealer, header(captured_at=time.time(), ttl_ms=500), jpeg())["status"] == "ok"
+    assert ask(dealer, header(captured_at=time.time() - 0.9, ttl_ms=500), jpeg())["code"] == "expired"
+    answer = ask(dealer, header(captured_at=time.time() - 2), jpeg())
+    assert 1900 < answer["age_ms"] < 10_000
+
+
+def test_an_age_is_taken_at_its_word(open_door, connect) -> None:
+    dealer = connect(zmq.DEALER, open_door().section.bind)
+    assert ask(dealer, header(age_ms=600, ttl_ms=500), jpeg())["code"] == "expired"
+    assert ask(dealer, header(age_ms=600), jpeg())["age_ms"] >= 600
+    answer = ask(dealer, header(id=1, age_ms=1, captured_at=time.time()), jpeg())
+    assert (answer["id"], answer["code"]) == (1, "bad_request")
 
 
 def test_the_next_frame_is_decoded_while_one_runs(open_door, connect) -> None:

@@ -151,7 +151,7 @@ def descriptors(daemon: DaemonProcess) -> int:
         pytest.param([nested(30_000), CAT], "bad_request", id="deeply nested JSON"),
         pytest.param([nested(30_000)], "bad_request", id="a deeply nested question"),
         pytest.param([b'{"v":1,"op":"stop"}'], "bad_request", id="an unknown question"),
-        pytest.param([header(captured_at=1.0, ttl_ms=1), CAT], "expired", id="a frame that is too old"),
+        pytest.param([header(age_ms=2, ttl_ms=1), CAT], "expired", id="a frame that is too old"),
     ],
 )
 def test_what_is_wrong_gets_its_code_and_the_next_frame_its_labels(

@@ -55,6 +55,12 @@ def test_a_sender_whose_clock_is_ahead_took_its_picture_just_now() -> None:
     assert parsed(header(captured_at=NOW.unix + 3600), JPEG).captured == 1000.0
 
 
+def test_an_age_counts_without_any_clock() -> None:
+    frame = parsed(header(age_ms=1500, ttl_ms=2000), JPEG)
+    assert (frame.received, frame.captured, frame.deadline) == (1000.0, 998.5, 1000.5)
+    assert parsed(header(age_ms=0), JPEG).captured == 1000.0
+
+
 def test_the_default_time_to_live_holds_for_those_who_name_none() -> None:
     assert parsed(JPEG, ttl_ms=200).deadline == 1000.2
     assert parsed(header(ttl_ms=50), JPEG, ttl_ms=200).deadline == 1000.05
@@ -114,6 +120,10 @@ def test_imagezmq_messages_need_not_be_strings() -> None:
         ((header(captured_at=-1e308), JPEG), "bad header", None),
         ((header(captured_at=1.7e12), JPEG), "bad header", None),
         ((header(ttl_ms=-1), JPEG), "bad header", None),
+        ((header(age_ms=-1), JPEG), "bad header", None),
+        ((header(age_ms=float("nan")), JPEG), "bad header", None),
+        ((header(age_ms=1e300), JPEG), "bad header", None),
+        ((header(id=9, age_ms=1, captured_at=NOW.unix), JPEG), "age_ms or captured_at", 9),
         ((header(top_k=0), JPEG), "bad header", None),
         ((b"[" * 5000, JPEG), "bad header", None),
         ((b'{"v":1,"id":' + b"[" * 20_000, JPEG), "bad header", None),

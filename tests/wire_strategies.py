@@ -15,7 +15,7 @@ from incv3d.frames import CHANNELS
 
 Parts = list[bytes]
 
-FIELDS = ("v", "op", "id", "encoding", "width", "height", "captured_at", "ttl_ms", "top_k")
+FIELDS = ("v", "op", "id", "encoding", "width", "height", "captured_at", "age_ms", "ttl_ms", "top_k")
 IMAGEZMQ_FIELDS = ("msg", "dtype", "shape")
 NUMBERS = st.sampled_from([0, -1, 1e308, 10**400, float("nan"), float("inf"), 2**63, -(2**64), 65_536, 0.5])
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10) | NUMBERS
@@ -50,13 +50,16 @@ def encoded(document: Any) -> bytes:
 @st.composite
 def headers(draw: st.DrawFn, encoding: str, **fields: Any) -> dict[str, Any]:
     """A native header that is right."""
-    optional = {
+    optional: dict[str, st.SearchStrategy[Any]] = {
         "id": IDS,
         "captured_at": st.floats(0, 4e9),
         "ttl_ms": st.floats(1, 1e9),
         "top_k": st.integers(1, 1000),
     }
     chosen = draw(st.lists(st.sampled_from(sorted(optional)), unique=True))
+    optional["age_ms"] = st.floats(0, 1e11)
+    if "captured_at" in chosen and draw(st.booleans()):
+        chosen[chosen.index("captured_at")] = "age_ms"
     return {"v": 1, "encoding": encoding, **fields, **{name: draw(optional[name]) for name in chosen}}
 
 

@@ -31,7 +31,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -58,6 +58,10 @@ ENCODINGS: dict[str, dict[int, Encoding]] = {
     "rgb": {1: "gray8", 3: "rgb24", 4: "rgba"},
 }
 """By order and number of channels."""
+LEAST_AGE_MS = 50.0
+"""A picture is sent without an age before it is so old: it waits for a connection, or is sent again."""
+Parts = list[bytes | memoryview]
+"""A request as it is sent."""
 SUSPICIOUS_BYTES = 16 * 1024 * 1024
 """A connection that breaks under a request of so many bytes was probably cut off for its size."""
 
@@ -121,12 +125,15 @@ class Client:
         top_k: int | None = None,
         ttl_ms: float | None = None,
         captured_at: float | None = None,
+        age_ms: float | None = None,
     ) -> wire.Answer:
         """Send one encoded picture, its bytes or its file's path, and wait for its labels.
 
         :param top_k: how many predictions; None: as many as the daemon's configuration says.
-        :param ttl_ms: the answer is of no use so long after `captured_at`; the daemon drops the frame then.
-        :param captured_at: when the picture was taken, seconds since 1970; None: now.
+        :param ttl_ms: the answer is of no use when the picture is so old; the daemon drops the frame then.
+        :param captured_at: when the picture was taken, seconds since 1970, where this machine's clock and the
+            daemon's are both right.
+        :param age_ms: how old the picture is, instead; None: it was taken just now.
         :raises Refused: the daemon would not, or could not, classify it.
         :raises NoAnswer: nothing came within ``timeout_s``, nor for any of the retries.
         :raises OSError: the file cannot be read.
@@ -136,8 +143,8 @@ class Client:
         data = memoryview(picture)
         # What is no picture at all is for the daemon to say: its answer then names the reason.
         encoding = picture_format(data) or "jpeg"
-        header = wire.Header(v=1, encoding=encoding, top_k=top_k, ttl_ms=ttl_ms, captured_at=captured_at)
-        return self._classify(header, data)
+        header = wire.Header(v=1, encoding=encoding, top_k=top_k, ttl_ms=ttl_ms)
+        return self._classify(header, data, captured_at, age_ms)
 
     def classify_pixels(
         self,
@@ -147,6 +154,7 @@ class Client:
         top_k: int | None = None,
         ttl_ms: float | None = None,
         captured_at: float | None = None,
+        age_ms: float | None = None,
     ) -> wire.Answer:
         """Send one picture that is not encoded, and wait for its labels.
 
@@ -173,9 +181,9 @@ class Client:
             height=height,
             top_k=top_k,
             ttl_ms=ttl_ms,
-            captured_at=captured_at,
         )
-        return self._classify(header, view.cast("B") if view.c_contiguous else view.tobytes())
+        data = view.cast("B") if view.c_contiguous else view.tobytes()
+        return self._classify(header, data, captured_at, age_ms)
 
     def ask(self, operation: wire.Operation) -> dict[str, Any]:
         """``ping``, ``stats`` or ``info``: the daemon's answer as a dictionary.
@@ -184,9 +192,8 @@ class Client:
         :raises NoAnswer: nothing came within ``timeout_s``, nor for any of the retries.
         """
         number = next(self._ids)
-        document = self._exchange(
-            number, [msgspec.json.encode({"v": wire.VERSION, "op": operation, "id": number})]
-        )
+        question = msgspec.json.encode({"v": wire.VERSION, "op": operation, "id": number})
+        document = self._exchange(number, lambda: [question])
         if document.get("status") != "ok":
             raise Refused(self._answer(document))
         return document
@@ -206,11 +213,25 @@ class Client:
     ) -> None:
         self.close()
 
-    def _classify(self, header: wire.Header, data: bytes | memoryview) -> wire.Answer:
+    def _classify(
+        self,
+        header: wire.Header,
+        data: bytes | memoryview,
+        captured_at: float | None,
+        age_ms: float | None,
+    ) -> wire.Answer:
+        if captured_at is not None and age_ms is not None:
+            raise ClientError("captured_at or age_ms: one of the two says how old the picture is")
         header.id = number = next(self._ids)
-        if header.captured_at is None:
-            header.captured_at = time.time()
-        answer = self._answer(self._exchange(number, [msgspec.json.encode(header), data]))
+        header.captured_at = captured_at
+        taken = time.monotonic() - (age_ms or 0.0) / 1000
+
+        def parts() -> Parts:
+            if captured_at is None:
+                header.age_ms = age_since(taken)
+            return [msgspec.json.encode(header), data]
+
+        answer = self._answer(self._exchange(number, parts))
         if answer.status != "ok":
             raise Refused(answer)
         return answer
@@ -230,7 +251,7 @@ class Client:
         finally:
             self._in_use.release()
 
-    def _exchange(self, number: int, parts: list[bytes | memoryview]) -> dict[str, Any]:
+    def _exchange(self, number: int, parts: Callable[[], Parts]) -> dict[str, Any]:
         with self._alone():
             if self._context.closed:
                 raise ClientError("this Client is closed")
@@ -240,7 +261,7 @@ class Client:
                 time.sleep(back_off_s(attempt))
             return self._attempt(number, parts)
 
-    def _attempt(self, number: int, parts: list[bytes | memoryview]) -> dict[str, Any]:
+    def _attempt(self, number: int, parts: Callable[[], Parts]) -> dict[str, Any]:
         deadline = time.monotonic() + self.timeout_s
         refused = 0
         while True:
@@ -253,7 +274,7 @@ class Client:
             time.sleep(pause_s)
             refused += 1
 
-    def _ask_once(self, number: int, parts: list[bytes | memoryview], deadline: float) -> dict[str, Any]:
+    def _ask_once(self, number: int, make_parts: Callable[[], Parts], deadline: float) -> dict[str, Any]:
         connection = self._connection
         if not connection.wait_connected(deadline):
             why = (
@@ -262,6 +283,7 @@ class Client:
                 else "nothing listens there"
             )
             raise NoAnswer(f"{self._nothing_in_time()}: {why}; is incv3d running?")
+        parts = make_parts()
         if not connection.try_send(parts):
             raise NoAnswer(f"no answer from {self.address}: it does not read what is sent to it")
         losses = connection.losses
@@ -287,6 +309,12 @@ class Client:
             return msgspec.json.decode(data, type=dict[str, Any])
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise ClientError(f"{self.address}: what answers there is not incv3d") from None
+
+
+def age_since(taken: float) -> float | None:
+    """The age to send with a picture that was taken then (monotonic), in ms; None: not worth a word."""
+    age_ms = (time.monotonic() - taken) * 1000
+    return round(age_ms, 3) if age_ms >= LEAST_AGE_MS else None
 
 
 def back_off_s(attempt: int) -> float:

@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from incv3d import wire
 from incv3d.admission import Denial
 from incv3d.announcement import Announcement
 from incv3d.announcement import topic as event_topic
+from incv3d.clocks import SenderClocks
 from incv3d.config import IntakeSection
 from incv3d.doorkeeper import Doorkeeper
 from incv3d.envelope import MOST_PARTS, envelope_length
@@ -86,6 +88,7 @@ class Intake:
         self._on_sent = on_sent
         self._on_death = on_death
         self.work = Work("intake", "receiving and answering")
+        self._clocks = SenderClocks()
         self._peers: OrderedDict[bytes, float] = OrderedDict()  # when each was heard of, the latest last
         self._outbox: deque[Result | Announcement] = deque()
         self._closing = threading.Event()
@@ -272,16 +275,18 @@ class Intake:
         return parts, count
 
     def _receive(self, parts: list[zmq.Frame], count: int) -> None:
-        now = wire.Clocks(time.monotonic(), time.time())
+        received = time.monotonic()
         length = envelope_length(parts, count)
         request = Request([part.bytes for part in parts[:length]], PeerSocket.under(parts[0]))
+        where = partial(_address_of, parts[0])
+        now = wire.Clocks(received, time.time(), partial(self._clocks.age_s, request.peer, where, received))
         if self._doorkeeper:
             user = self._doorkeeper.admit(request.peer, parts[0])
             if user is None:
                 return
             request.user = user
         ticket = self._replies.add(request)
-        self._remember(request.peer, now.monotonic)
+        self._remember(request.peer, received)
         body: list[wire.Bytes] = [part.buffer for part in parts[length:]]
         section = self._section
         try:
@@ -336,3 +341,10 @@ class Intake:
     def _publish(self, topic: bytes, data: bytes) -> None:
         if self._publisher:
             self._publisher.send_multipart([topic, data], zmq.NOBLOCK)
+
+
+def _address_of(part: zmq.Frame) -> str:
+    try:
+        return str(part.get("Peer-Address")) or "this machine"
+    except zmq.ZMQError:
+        return "this machine"

@@ -11,6 +11,7 @@ import msgspec
 import zmq
 
 from incv3d import wire
+from incv3d.client import age_since
 from incv3d.connection import LONGEST_POLL_MS, ClientError, Connection, NoAnswer
 from incv3d.frames import picture_format
 from incv3d.keyfiles import ClientKey
@@ -33,7 +34,7 @@ class _LineFlight(Flight):
     """A shot on its connection."""
 
     line: _Line
-    parts: list[bytes]
+    header: wire.Header
     losses: int = 0
     """The connection's when it was sent: when they have become more, its answer is lost."""
 
@@ -104,15 +105,15 @@ class LoadGenerator(Shooter[_LineFlight]):
             encoding=shot.encoding or picture_format(shot.data) or "jpeg",
             width=shot.width,
             height=shot.height,
-            captured_at=time.time(),
             ttl_ms=self._plan.ttl_ms,
         )
         line = self._line_for(slot)
         line.under_way += 1
-        return _LineFlight(shot=shot, due=due, line=line, parts=[msgspec.json.encode(header), shot.data])
+        return _LineFlight(shot=shot, due=due, line=line, header=header)
 
     def _carry(self, number: int, flight: _LineFlight) -> bool:
-        if not flight.line.connection.try_send(flight.parts):
+        flight.header.age_ms = age_since(flight.due)
+        if not flight.line.connection.try_send([msgspec.json.encode(flight.header), flight.shot.data]):
             return False
         flight.losses = flight.line.connection.losses
         return True

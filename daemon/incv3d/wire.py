@@ -13,6 +13,7 @@ The answer is one part of JSON.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -76,8 +77,10 @@ class Header(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_
     height: Side | None = None
     captured_at: Annotated[float, msgspec.Meta(ge=0, le=1e11)] | None = None
     """When the picture was taken, by the sender's clock: seconds since 1970 (milliseconds are too many)."""
+    age_ms: Annotated[float, msgspec.Meta(ge=0, le=1e11)] | None = None
+    """How old the picture is when it is sent: instead of `captured_at`, where no two clocks need to agree."""
     ttl_ms: Annotated[float, msgspec.Meta(gt=0)] | None = None
-    """The answer is of no use so long after `captured_at` (without it: after receipt)."""
+    """The answer is of no use when the picture is so old (of unknown age: so long after receipt)."""
     top_k: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = None
 
 
@@ -129,12 +132,19 @@ class Answer(msgspec.Struct, omit_defaults=True, kw_only=True):
     """With the code ``busy``: when there will be room again, as far as the daemon can tell."""
 
 
+def believe(behind_s: float) -> float:
+    """How old a picture is whose sender's clock is right; one that is ahead took its picture just now."""
+    return max(0.0, behind_s)
+
+
 @dataclass(frozen=True, slots=True)
 class Clocks:
     """One moment on both clocks: monotonic, and seconds since 1970."""
 
     monotonic: float
     unix: float
+    age_s: Callable[[float], float] = believe
+    """From how far a sender's time of capture is behind `unix` to how old its picture is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +156,12 @@ class Intent:
     id: FrameId = None
 
 
-def parse(parts: list[Bytes], now: Clocks, default_ttl_ms: float, max_bytes: int) -> Intent:
+def parse(
+    parts: list[Bytes],
+    now: Clocks,
+    default_ttl_ms: float,
+    max_bytes: int,
+) -> Intent:
     """Read one request.
 
     :param parts: the message without its envelope.
@@ -245,6 +260,8 @@ def _two_parts(first: Bytes, data: Bytes, now: Clocks, default_ttl_ms: float, ma
         raise BadRequest(f"bad header: {_plain(error)}", _id_of(first)) from None
     if header.encoding in CHANNELS and not (header.width and header.height):
         raise BadRequest(f"{header.encoding} needs width and height", header.id)
+    if header.age_ms is not None and header.captured_at is not None:
+        raise BadRequest("age_ms or captured_at: one of the two says how old it is", header.id)
     return Intent(_frame(data, header, now, default_ttl_ms, max_bytes), id=header.id)
 
 
@@ -280,9 +297,10 @@ def _frame(data: Bytes, header: Header | None, now: Clocks, default_ttl_ms: floa
     if not len(data):
         raise BadRequest("an empty picture", id)
     captured = now.monotonic
-    if header and header.captured_at is not None:
-        # A sender whose clock is ahead of ours took its picture just now, not in the future.
-        captured -= max(0.0, now.unix - header.captured_at)
+    if header and header.age_ms is not None:
+        captured -= header.age_ms / 1000
+    elif header and header.captured_at is not None:
+        captured -= now.age_s(now.unix - header.captured_at)
     ttl_ms = (header and header.ttl_ms) or default_ttl_ms
     encoding: Encoding | None = header.encoding if header else None
     pixels = header if header and encoding in CHANNELS else None

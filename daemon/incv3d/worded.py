@@ -1,7 +1,7 @@
 """A request with its header in words: the user properties of an MQTT message, the query of a URL.
 
 The words are those of the native ZeroMQ header that a sender wants to give: ``id``, ``encoding``, ``width``,
-``height``, ``captured_at``, ``ttl_ms``, ``top_k``.
+``height``, ``captured_at``, ``age_ms``, ``ttl_ms``, ``top_k``.
 """
 
 from __future__ import annotations

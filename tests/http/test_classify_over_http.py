@@ -208,7 +208,7 @@ def test_a_full_daemon_is_busy_and_says_when_to_come_again(scripted) -> None:
 def test_a_picture_whose_time_is_over_is_said_to_be(scripted) -> None:
     daemon, url = scripted("")
     daemon.ready()
-    status, answer, _ = post(url, CAT, "?captured_at=1000000&ttl_ms=10")
+    status, answer, _ = post(url, CAT, "?age_ms=11&ttl_ms=10")
     assert (status, answer["code"]) == (504, "expired")
 
 

@@ -180,7 +180,7 @@ def test_a_frame_that_is_too_old_is_not_classified(broker, listen, start_daemon)
     listener = listen(broker, "answers/#")
     start_daemon(broker, FLEET)
     joined(broker, "pi")
-    said = [("ttl_ms", "50"), ("captured_at", "1000000000")]
+    said = [("ttl_ms", "50"), ("age_ms", "51")]
     listener.publish("incv3d/frames/door", jpeg(), ResponseTopic="answers/me", UserProperty=said)
     assert json.loads(listener.next("answers/me").payload)["code"] == "expired"
 

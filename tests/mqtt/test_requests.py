@@ -42,6 +42,10 @@ def test_the_first_bytes_tell_the_format_whatever_the_properties_say() -> None:
     assert frame(encoding="png").encoding == "jpeg"
 
 
+def test_its_age_can_be_given_instead_of_a_time() -> None:
+    assert frame(age_ms="250").captured == NOW.monotonic - 0.25
+
+
 def test_properties_of_others_are_passed_over() -> None:
     assert frame(traceparent="00-ab-cd-01", v="9").encoding == "jpeg"
 
@@ -67,6 +71,8 @@ def test_the_first_of_expiry_and_time_to_live_counts(said, left_s) -> None:
         (bytes(1_000_001), {}, Refusal.TOO_LARGE, "1000001 bytes, at most 1000000"),
         (PICTURE, {"top_k": "many"}, Refusal.BAD_REQUEST, "user properties: Expected `int | null`"),
         (PICTURE, {"ttl_ms": "-1"}, Refusal.BAD_REQUEST, "ttl_ms"),
+        (PICTURE, {"age_ms": "nan"}, Refusal.BAD_REQUEST, "age_ms"),
+        (PICTURE, {"age_ms": "1", "captured_at": "1"}, Refusal.BAD_REQUEST, "age_ms or captured_at"),
         (PICTURE, {"encoding": "gif"}, Refusal.BAD_REQUEST, "encoding"),
         (bytes(12), {"encoding": "rgb24"}, Refusal.BAD_REQUEST, "rgb24 needs width and height"),
         (PICTURE, {"id": "x" * 201}, Refusal.BAD_REQUEST, "id"),

@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 
 from aiohttp import web
 
 from incv3d import wire
 from incv3d.admission import Admission, Denial
 from incv3d.answering import Answers
+from incv3d.clocks import SenderClocks
 from incv3d.config import IntakeSection
 from incv3d.frames import Frame, Refusal, Result
 from incv3d.worded import KEYS, worded_frame
@@ -63,6 +65,7 @@ class HttpIntake:
         self._lock = threading.Lock()
         self._open: dict[int, Future[Answered]] = {}
         self._tickets = itertools.count(1)
+        self._clocks = SenderClocks()
         self._bodies = asyncio.Semaphore(MOST_BODIES)
 
     def routes(self) -> list[web.AbstractRouteDef]:
@@ -115,7 +118,9 @@ class HttpIntake:
         section = self._section
         async with self._bodies:
             data = await _body(request, section.max_message_bytes)
-        now = wire.Clocks(time.monotonic(), time.time())
+        received, sender = time.monotonic(), request.remote or "?"
+        age_s = partial(self._clocks.age_s, sender.encode(), lambda: sender, received)
+        now = wire.Clocks(received, time.time(), age_s)
         return worded_frame(
             words, data, wire.HTTP_SOURCE, "query", now, section.ttl_ms, section.max_message_bytes
         )

@@ -18,11 +18,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from incv3d import wire
 from incv3d.admission import Admission, Denial
 from incv3d.answering import Answers
+from incv3d.clocks import SenderClocks
 from incv3d.config import IntakeSection
 from incv3d.frames import FrameId, Refusal, Result
 from incv3d.mqtt.link import Link
@@ -83,6 +85,7 @@ class FrameIntake:
         self._lock = threading.Lock()
         self._open: dict[int, _Request] = {}
         self._tickets = itertools.count(1)
+        self._clocks = SenderClocks()
         self._is_wanted = False
         self._is_subscribed = False
         self._taken = self._answered = 0
@@ -112,7 +115,13 @@ class FrameIntake:
         with self._lock:
             held = len(self._open)
             self._open[ticket] = _Request(message, message.properties.get("id"))
-        now = wire.Clocks(time.monotonic(), time.time())
+        received = time.monotonic()
+        # The broker does not say who sent it; senders that await an answer differ in where they await it.
+        sender = message.response_topic or message.topic
+        age_s = partial(
+            self._clocks.age_s, sender.encode(), lambda: f"the broker ({message.topic})", received
+        )
+        now = wire.Clocks(received, time.time(), age_s)
         try:
             frame = frame_of(message, now, self._section.ttl_ms, self._section.max_message_bytes)
             if held < self._room:

@@ -29,6 +29,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from incv3d import wire
+from incv3d.client import age_since
 from incv3d.connection import ClientError, NoAnswer
 from incv3d.frames import Refusal, picture_format
 from incv3d.mqtt.broker import PASSWORD, Broker, reason_of, send_at_once, tls_context
@@ -154,7 +155,7 @@ class MqttLoadGenerator(Shooter[Flight]):
             "encoding": shot.encoding or picture_format(shot.data) or "jpeg",
             "width": shot.width,
             "height": shot.height,
-            "captured_at": time.time(),
+            "age_ms": age_since(flight.due),
             "ttl_ms": self._plan.ttl_ms,
         }
         extras = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
