@@ -84,7 +84,7 @@ class Client:
 
     Not to be shared between threads: give each its own (a second thread that comes in is told so).
 
-    :param address: where the daemon's door is, as in its ``intake.bind``.
+    :param address: where the daemon's door is: ``pi.local``, ``10.0.0.5:5555``, or as in its ``intake.bind``.
     :param timeout_s: how long a connection and the answer may take together.
     :param retries: so many times a request without an answer (too late, or the daemon was restarted) is sent
         again, under the same id and with another ``timeout_s``, before it ends in :class:`NoAnswer`.
@@ -105,7 +105,6 @@ class Client:
         key: str | os.PathLike[str] | None = None,
     ) -> None:
         client_key = read_client_key(key) if key else None
-        self.address = address
         self.timeout_s = timeout_s
         self._retries = retries
         self._wait_if_busy = wait_if_busy
@@ -117,6 +116,7 @@ class Client:
         except ClientError:
             self._context.term()
             raise
+        self.address = self._connection.address
 
     def classify(
         self,

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+from incv3d.addresses import DOOR_PORT, is_ipv6, to_connect
 from incv3d.entry import FAILED_HANDSHAKE, ClientError, Entry, NoEntry
 from incv3d.keyfiles import ClientKey
 
@@ -40,7 +41,7 @@ class Connection:
     nothing is to be sent before :attr:`connected`, and what was under way when :attr:`losses` went up has
     lost its answer: the daemon knows a connection's peer, not its next connection's.
 
-    :param address: where the daemon's door is.
+    :param address: where the daemon's door is; the host is enough.
     :param key: for a daemon that wants one.
     :raises ClientError: the address is none that ZeroMQ can connect to.
     """
@@ -48,7 +49,7 @@ class Connection:
     def __init__(
         self, context: zmq.Context[zmq.Socket[bytes]], address: str, key: ClientKey | None = None
     ) -> None:
-        self.address = address
+        self.address = address = to_connect(address, DOOR_PORT)
         self.connected = False
         self.losses = 0
         """How often an established connection broke."""
@@ -59,6 +60,7 @@ class Connection:
         self.socket = context.socket(zmq.DEALER)
         if key:
             key.lock(self.socket)
+        self.socket.set(zmq.IPV6, is_ipv6(address))
         self.socket.set(zmq.LINGER, 0)
         self.socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
         self.socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)

@@ -14,6 +14,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from incv3d import announcement, wire
+from incv3d.addresses import RESULTS_PORT, is_ipv6, to_connect
 from incv3d.announcement import Announcement
 from incv3d.connection import ClientError, NoAnswer, wait_ms
 from incv3d.entry import FAILED_HANDSHAKE, Entry
@@ -43,7 +44,7 @@ def results(
 ) -> Generator[Published, None, None]:
     """Every result that the daemon publishes from the first ``next()`` on, until the loop is left.
 
-    :param address: as in the daemon's ``intake.publish``.
+    :param address: where the daemon publishes: ``pi.local``, or as in its ``intake.publish``.
     :param source: only those of this source, its regions included; None: of all.
     :param timeout_s: the longest pause between two; None: wait for ever, also for a daemon that is away.
     :param key: the file that ``incv3d keys add`` made, for a daemon that other machines can reach.
@@ -81,8 +82,10 @@ def _published(
 ) -> Generator[tuple[str, bytes], None, None]:
     """Source and bytes of everything whose topic is `prefix` and a source."""
     client_key = read_client_key(key) if key else None
+    address = to_connect(address, RESULTS_PORT)
     entry = Entry(address, client_key)
     with zmq.Context() as context, context.socket(zmq.SUB) as subscriber, contextlib.ExitStack() as stack:
+        subscriber.set(zmq.IPV6, is_ipv6(address))
         subscriber.set(zmq.LINGER, 0)
         subscriber.set(zmq.RCVHWM, HIGH_WATER_MARK)
         subscriber.set(zmq.RECONNECT_IVL_MAX, 1000)

@@ -21,7 +21,7 @@ key_option = click.option(
     envvar="INCV3D_KEY",
     help="The client's key, from `incv3d keys add`; else $INCV3D_KEY. With --connect.",
 )
-connect_option_help = "Address of the daemon's door."
+connect_option_help = "The daemon's door: HOST, HOST:PORT or tcp://HOST:PORT."
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON for programs instead of a table.")
 
 

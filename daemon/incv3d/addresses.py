@@ -1,0 +1,70 @@
+"""Addresses of daemons as people type them: ``pi.local``, ``10.0.0.5:5555``, ``tcp://[fd00::5]:5555``."""
+
+from __future__ import annotations
+
+import re
+import socket
+
+from incv3d.entry import ClientError
+
+DOOR_PORT = 5555
+RESULTS_PORT = 5556
+TRANSPORTS = ("tcp://", "ipc://", "inproc://")
+WITH_TRANSPORT = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+WORD = re.compile(r"[a-z0-9_-]+", re.IGNORECASE)
+HOST = re.compile(r"\[[^\]\s]+\]|[^\s/@?#:\[\]]+")
+
+
+def to_connect(typed: str, port: int) -> str:
+    """The ZeroMQ address to connect to; a host is enough, without ``tcp://`` and a port.
+
+    :param port: the one that is meant where none is given.
+    :raises ClientError: it is not an address.
+    """
+    text = typed.strip()
+    if found := WITH_TRANSPORT.match(text):
+        transport = found[0].lower()
+        if transport not in TRANSPORTS:
+            raise _cannot(typed, f"a daemon does not speak {transport[:-3]}: tcp://HOST:{port}")
+        if transport != "tcp://" or ";" in text:  # tcp://OWN:PORT;OTHER:PORT
+            return text
+        text = text[found.end() :]
+    host, number = _host_and_port(text.rstrip("/"))
+    if host == "*":
+        raise _cannot(typed, "`*` is where a daemon listens; name its machine")
+    if not HOST.fullmatch(host):
+        raise _cannot(typed, f"not an address such as pi.local, 10.0.0.5:{port} or tcp://pi.local:{port}")
+    if number and not (number.isascii() and number.isdigit() and 0 < int(number) < 65_536):
+        raise _cannot(typed, f"`{number}` is not a port")
+    if not found and not number and WORD.fullmatch(host):
+        _look_up(typed, host, port)
+    return f"tcp://{host}:{number or port}"
+
+
+def is_ipv6(address: str) -> bool:
+    """Whether it has a number of IPv6, which ZeroMQ takes only if it is told."""
+    return address.startswith("tcp://[")
+
+
+def _host_and_port(text: str) -> tuple[str, str]:
+    if text.startswith("["):
+        host, bracket, rest = text.partition("]")
+        return host + bracket, rest.removeprefix(":")
+    if text.count(":") > 1:  # without brackets IPv6 leaves no place for a port
+        return f"[{text}]", ""
+    host, _, number = text.partition(":")
+    return host, number
+
+
+def _look_up(typed: str, host: str, port: int) -> None:
+    """A single word may be anything: a machine, or a mistake, for which ZeroMQ would wait forever."""
+    try:
+        socket.getaddrinfo(host, port, socket.AF_INET)
+    except (OSError, UnicodeError):
+        raise _cannot(
+            typed, f"no machine of that name is known; an address is like pi.local or tcp://10.0.0.5:{port}"
+        ) from None
+
+
+def _cannot(typed: str, why: str) -> ClientError:
+    return ClientError(f"{typed}: cannot connect: {why}")
