@@ -244,3 +244,21 @@ def test_the_home_folder_is_found_where_the_shell_leaves_it(monkeypatch) -> None
         "run", "--config=/home/me/my.yaml", "/home/me/pictures/*.jpg", "--source", "/home/me", "a~b",
         "--bind=tcp://*:1", "x=~/y",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "custom: {file: gone.pb}",
+        "custom: {labels: gone.txt}",
+        "http: {token_file: gone}",
+        "source: {path: gone}",
+    ],
+)
+def test_check_config_looks_for_the_files_that_must_be_there(tmp_path: Path, text: str) -> None:
+    config = tmp_path / "my.yaml"
+    config.write_text(f"\n{text}\n")
+    done = run_incv3d(tmp_path, "check-config", str(config))
+    key = text.replace(": {", ".").split(":")[0]
+    assert done.returncode == 2
+    assert f"{config}:2: {key}: {tmp_path}/gone" in done.stderr and "no such file" in done.stderr

@@ -71,6 +71,36 @@ def test_a_wrong_value_of_any_key_is_explained_in_plain_words(tmp_path: Path, ke
 
 
 ADVICE = """
+source: /srv/pictures
+    source: must be `key: value` lines, not `/srv/pictures`; did you mean `source: {path: /srv/pictures}`?
+mqtt: 10.0.0.5
+    did you mean `mqtt: {host: 10.0.0.5}`?
+mqtt: {broker: 10.0.0.5}
+    mqtt.broker: unknown key; did you mean `host`?
+mqtt: {password: x}
+    mqtt.password: unknown key; did you mean `password_file`?
+model: {file: x.tflite}
+    model.file: unknown key; did you mean `custom.file`?
+camera: {path: x}
+    camera: unknown key; did you mean `source`?
+http: {port: 8080}
+    http.port: unknown key; did you mean `bind`?
+http: {bind: 8080}
+    http.bind: must be an address, as 127.0.0.1:8080, not `8080`
+source: {path:x}
+    source.path:x: unknown key; a blank must follow the colon: `path: …`
+source: {regions: {a: 1,2}}
+    a key must be a plain word, not `2`; a list stands in brackets: [1, 2]
+source: {path: @x}
+    a value that begins with @, ` or % stands in quotes
+source: {path: *.jpg}
+    a value that begins with * or & stands in quotes
+source: {path: [x}
+    a bracket is not closed
+model: {name: mine.tflite}
+    it belongs under `custom:`, as `file: mine.tflite`
+custom: {file: 'https://me:geheim@10.0.0.5/x.pb'}
+    must be the path of a file or a folder of this machine, not `https://me:***@10.0.0.5/x.pb`
 session: {threads: '4'}
     session.threads: must be a whole number from 0 to 256, not `4`: write 4, without quotes
 events: {allow: [x], threshold: '0,5'}
@@ -92,7 +122,7 @@ events: {allow: tabby}
 events: {allow: [1]}
     events.allow: in the list: must be text, not `1`: put it in quotes
 intake: {bind: ~}
-    intake.bind: must be text, not nothing
+    intake.bind: must be an address, as tcp://127.0.0.1:5555, not nothing
 mqtt: {host: 'mqtt://me:geheim@10.0.0.5'}
     mqtt.host: `mqtt://me:***@10.0.0.5` is not a name or an address alone, as 10.0.0.5
 source: {path: 'rtsp://a:g#heim@cam/x'}

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from incv3d.cli.options import config_option
+
+if TYPE_CHECKING:
+    from incv3d.config import LoadedConfig
+
+
+MUST_EXIST = ("custom.file", "custom.labels", "custom.golden_picture", "mqtt.password_file", "mqtt.ca_file",
+              "http.token_file")  # fmt: skip
+"""Keys of files that the daemon reads and never makes."""
 
 
 @click.command("check-config")
@@ -25,6 +36,7 @@ def check_config(file: str | None, config_path: str | None, show: bool) -> None:
 
     loaded = load_config(file or config_path)
     door_keys(loaded, os.environ)
+    _check_files(loaded)
     try:
         check_path(loaded.config.source)
     except SourceMisnamed as error:
@@ -35,3 +47,16 @@ def check_config(file: str | None, config_path: str | None, show: bool) -> None:
         click.echo(msgspec.yaml.encode(as_builtins(loaded.config)).decode().rstrip())
     else:
         click.echo(f"{loaded.origin}: fine")
+
+
+def _check_files(loaded: LoadedConfig) -> None:
+    """Raise ConfigError if a file that the configuration names is not there."""
+    from incv3d.config import ConfigError
+
+    for key in MUST_EXIST:
+        section, name = key.split(".")
+        path = getattr(getattr(loaded.config, section), name)
+        # What this user may not look at can still be there for the daemon's.
+        with contextlib.suppress(PermissionError):
+            if path and not Path(path).exists():
+                raise ConfigError(f"{loaded.place(key)}: {path}: no such file")

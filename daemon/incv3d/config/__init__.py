@@ -1,16 +1,15 @@
 """The typed configuration: what can be set, and reading it."""
 
 from incv3d.config.loading import ConfigError, LoadedConfig, as_builtins, load_config
+from incv3d.config.outlets import HttpSection, MqttSection
 from incv3d.config.schema import (
     Config,
     CustomSection,
     DaemonSection,
     EventsSection,
-    HttpSection,
     IntakeSection,
     LatencySection,
     ModelSection,
-    MqttSection,
     SavingSection,
     SessionSection,
     SourceSection,

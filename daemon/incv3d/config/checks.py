@@ -4,17 +4,52 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address
+from typing import Annotated
 from urllib.parse import urlsplit
+
+import msgspec
 
 from incv3d.address import Address
 
 NAME = r"^[A-Za-z0-9_-]{1,64}$"
 """Of a source or a region: a part of the topic of its results."""
+NO_URL = r"^(?!\w+://|\w+:.*@)"
+"""Of a path: what would be an address, and may hold a password."""
+FilePath = Annotated[
+    str, msgspec.Meta(pattern=NO_URL, description="the path of a file or a folder of this machine")
+]
+"""Read with ``~`` as the home folder, and, in a configuration file, from the folder of that file on."""
+ModelName = Annotated[
+    str, msgspec.Meta(pattern=NO_URL, description="the name of a model, as `incv3d model list` shows it")
+]
+Name = Annotated[str, msgspec.Meta(pattern=NAME, description="1 to 64 letters, digits, - and _")]
+"""Of a source or a region: a part of the topic of its results."""
+NameOrEmpty = Annotated[
+    str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{0,64}$", description="up to 64 letters, digits, - and _")
+]
+"""Of a daemon: a part of its topics and of its entities in Home Assistant."""
+DoorAddress = Annotated[str, msgspec.Meta(description="an address, as tcp://127.0.0.1:5555")]
+HttpAddress = Annotated[str, msgspec.Meta(description="an address, as 127.0.0.1:8080")]
+NETWORK_FILES = (".tflite", ".pb", ".keras", ".h5", ".hdf5", ".onnx", ".pt", ".pth", ".tar", ".tgz", ".zip")
 ROUNDING = 1e-9
 """By which the sum of two fractions may exceed 1."""
 Threshold = float | list[float]
 """From which score on a label counts as seen, or that and a lower one for a label that is there already.
 Not a pair with its limits in the type: msgspec 0.22 mixes up the limits of such a union, and crashes."""
+
+
+def is_file_path(text: str) -> bool:
+    """Whether `text` is not empty, and no address."""
+    return bool(text) and re.match(NO_URL, text) is not None
+
+
+def check_model_name(key: str, name: str) -> None:
+    """Raise ValueError if `name` is that of a file instead of a model's."""
+    if "/" in name or name.lower().endswith(NETWORK_FILES):
+        raise ValueError(
+            f"{key}: `{name}` is a file: it belongs under `custom:`, as `file: {name}`, with its `labels`; "
+            f"`{key}` is only what to call it"
+        )
 
 
 def check_address(key: str, address: str) -> None:

@@ -13,9 +13,11 @@ import msgspec
 import yaml
 
 from incv3d.address import Address
-from incv3d.config.schema import Config, FilePath, is_file_path
+from incv3d.config.checks import FilePath, is_file_path
+from incv3d.config.schema import Config
 from incv3d.config.source_types import names_camera
-from incv3d.config.wording import key_types, quoted, unknown_key, wrong_value
+from incv3d.config.wording import key_types, not_a_section, quoted, unknown_key, wrong_value
+from incv3d.config.yaml_errors import explained
 from incv3d.errors import Incv3dError
 from incv3d.paths import absolute_path
 
@@ -91,6 +93,8 @@ def find_config_file(given: str | None, environ: Mapping[str, str]) -> Path | No
     for named, origin in ((given, "--config"), (environ.get("INCV3D_CONFIG"), "$INCV3D_CONFIG")):
         if named:
             path = Path(named).expanduser()
+            if path.is_dir():
+                raise ConfigError(f"{path}: is a folder, not a configuration file")
             if not path.is_file():
                 raise ConfigError(f"{path}: no such file (named by {origin})")
             return path
@@ -158,7 +162,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         document = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(f"{path}:{line}: not valid YAML: {error.problem}") from None
+        raise ConfigError(f"{path}:{line}: not valid YAML: {explained(error.problem)}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
@@ -173,7 +177,10 @@ def _note_lines(node: yaml.MappingNode, prefix: str, lines: dict[str, int], path
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1
         if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != "tag:yaml.org,2002:str":
-            raise ConfigError(f"{path}:{line}: a key must be a plain word")
+            written = quoted(key_node.value if isinstance(key_node, yaml.ScalarNode) else [])
+            raise ConfigError(
+                f"{path}:{line}: a key must be a plain word, not {written}; a list stands in brackets: [1, 2]"
+            )
         key = f"{prefix}{key_node.value}"
         if key in lines:
             raise ConfigError(f"{path}:{line}: `{key}` is given twice (first in line {lines[key]})")
@@ -264,7 +271,7 @@ def _mistyped(key: str, document: Mapping[str, Any]) -> tuple[str, str]:
     section, _, name = key.partition(".")
     value = document.get(section)
     if not name:
-        return key, f"must be `key: value` lines, not {quoted(value)}"
+        return key, not_a_section(key, value)
     kind = key_types()[section][name]
     value = value[name] if isinstance(value, dict) else value
     if get_origin(kind) is dict and isinstance(value, dict):

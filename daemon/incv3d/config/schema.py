@@ -5,25 +5,26 @@ The file ``config/incv3d.yaml`` spells the same keys out for people; a test hold
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
 import msgspec
 
 from incv3d.address import Address
 from incv3d.config.checks import (
-    NAME,
+    DoorAddress,
+    FilePath,
+    ModelName,
+    Name,
     Threshold,
     check_address,
+    check_model_name,
     check_region,
-    check_sender,
     check_threshold,
-    check_topic,
     is_local,
-    is_loopback,
-    split_http_address,
 )
-from incv3d.config.source_types import SourceType, check_kind, source_of
+from incv3d.config.outlets import HttpSection, MqttSection
+from incv3d.config.section import Section
+from incv3d.config.source_types import SourceType, check_place, source_of
 from incv3d.frames import Region, Transform
 from incv3d.models.entry import Interpolation, PerChannel
 from incv3d.models.normalisation import of_mean_and_std
@@ -35,39 +36,12 @@ ControlValue = bool | int | float | str | list[float]
 """A camera's control: ``true``, a number, a word, or numbers such as ``[1.5, 2.1]``."""
 RtspTransport = Literal["auto", "tcp", "udp"]
 """How a camera's RTSP server sends its pictures; ``auto``: TCP, or UDP where it refuses that."""
-NO_URL = r"^(?!\w+://|\w+:.*@)"
-"""Of a path: what would be an address, and may hold a password."""
-FilePath = Annotated[
-    str, msgspec.Meta(pattern=NO_URL, description="the path of a file or a folder of this machine")
-]
-"""Read with ``~`` as the home folder, and, in a configuration file, from the folder of that file on."""
-ModelName = Annotated[
-    str, msgspec.Meta(pattern=NO_URL, description="the name of a model, as `incv3d model list` shows it")
-]
-Name = Annotated[str, msgspec.Meta(pattern=NAME, description="1 to 64 letters, digits, - and _")]
-"""Of a source or a region: a part of the topic of its results."""
-NameOrEmpty = Annotated[
-    str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{0,64}$", description="up to 64 letters, digits, - and _")
-]
-"""Of a daemon: a part of its topics and of its entities in Home Assistant."""
 FPS_OF_IMAGES = 1.0
 """At which pictures are replayed unless ``source.fps`` says otherwise."""
 MOST_REGIONS = 32
 """Each has a frame waiting and a run to itself."""
 LARGEST_PICTURE = 89_000_000
 """Pixels; just under the size at which Pillow itself begins to warn of decompression bombs."""
-
-
-def is_file_path(text: str) -> bool:
-    """Whether `text` is not empty, and no address."""
-    return bool(text) and re.match(NO_URL, text) is not None
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A part of the configuration file. Unknown keys are errors: a typing mistake is never a default.
-
-    A check in ``__post_init__`` raises ValueError with ``KEY: what is wrong``.
-    """
 
 
 def _default(field: msgspec.structs.FieldInfo) -> object:
@@ -81,6 +55,9 @@ class ModelSection(Section, frozen=True, kw_only=True):
     store: FilePath = ""
     fetch_wait_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 600.0
     top_k: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5
+
+    def __post_init__(self) -> None:
+        check_model_name("name", self.name)
 
 
 class CustomSection(Section, frozen=True, kw_only=True):
@@ -171,20 +148,9 @@ class SourceSection(Section, frozen=True, kw_only=True):
             kind, path = source_of(self.path)
             msgspec.structs.force_setattr(self, "type", kind)
             msgspec.structs.force_setattr(self, "path", path)
-        check_kind("path", self.type, self.path)
+        check_place(self.type, self.path, self.addresses)
         if self.name in ("zmq", "mqtt", "http"):
             raise ValueError(f"name: `{self.name}` belongs to frames that others send")
-        if self.type == "images" and not self.path:
-            raise ValueError("path: type `images` needs a picture, a folder or a pattern")
-        if self.type == "video" and not self.path:
-            raise ValueError("path: type `video` needs a file, or an address such as rtsp://10.0.0.5/stream")
-        if self.type == "imagezmq" and not self.addresses:
-            raise ValueError("addresses: type `imagezmq` needs one or more such as tcp://10.0.0.5:5555")
-        if self.addresses and self.type not in ("imagezmq", "none"):
-            raise ValueError(f"addresses: belongs to type `imagezmq`, and this is `{self.type}`")
-        for address in self.addresses:
-            check_address("addresses", address.reveal())
-            check_sender("addresses", address)
         if len(self.regions) > MOST_REGIONS:
             raise ValueError(f"regions: {len(self.regions)} of them, at most {MOST_REGIONS} are possible")
         for name, numbers in self.regions.items():
@@ -221,8 +187,8 @@ class SourceSection(Section, frozen=True, kw_only=True):
 class IntakeSection(Section, frozen=True, kw_only=True):
     """The ZeroMQ door."""
 
-    bind: str = "tcp://127.0.0.1:5555"
-    publish: str = "tcp://127.0.0.1:5556"
+    bind: DoorAddress = "tcp://127.0.0.1:5555"
+    publish: DoorAddress = "tcp://127.0.0.1:5556"
     keys: FilePath = ""
     insecure: bool = False
     queue_limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 8
@@ -246,43 +212,6 @@ class IntakeSection(Section, frozen=True, kw_only=True):
         """The addresses that other machines can reach, by their keys ``bind`` and ``publish``."""
         addresses = {"bind": self.bind, "publish": self.publish}
         return {key: address for key, address in addresses.items() if address and not is_local(address)}
-
-
-class MqttSection(Section, frozen=True, kw_only=True):
-    """A broker for results, and for frames that a fleet shares; in force with a ``host``."""
-
-    host: str = ""
-    port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 0
-    username: str = ""
-    password_file: FilePath = ""
-    tls: bool = False
-    ca_file: FilePath = ""
-    prefix: str = "incv3d"
-    name: NameOrEmpty = ""
-    discovery: str = "homeassistant"
-    image: bool = False
-    interval_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 1.0
-    threshold: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
-    queue_limit: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
-    frames: str = ""
-    group: Name = "incv3d"
-    receive_maximum: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 2
-
-    def __post_init__(self) -> None:
-        if "/" in self.host or self.host.count(":") == 1:
-            raise ValueError(f"host: `{Address(self.host)}` is not a name or an address alone, as 10.0.0.5")
-        check_topic("prefix", self.prefix)
-        if self.discovery:
-            check_topic("discovery", self.discovery)
-        if self.frames:
-            check_topic("frames", self.frames, wildcards=True)
-        if self.ca_file and not self.tls:
-            raise ValueError("ca_file: only of use with `tls: true`")
-
-    @property
-    def port_in_force(self) -> int:
-        """``port``, or the usual one."""
-        return self.port or (8883 if self.tls else 1883)
 
 
 class LatencySection(Section, frozen=True, kw_only=True):
@@ -343,20 +272,6 @@ class SavingSection(Section, frozen=True, kw_only=True):
     max_files: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1000
     max_bytes: Annotated[int, msgspec.Meta(ge=MIB)] = 512 * MIB
     min_free_bytes: Annotated[int, msgspec.Meta(ge=0)] = 512 * MIB
-
-
-class HttpSection(Section, frozen=True, kw_only=True):
-    """What is served over HTTP: the page, pictures to classify, health and metrics."""
-
-    bind: str = ""
-    token_file: FilePath = ""
-    page: bool = True
-
-    def __post_init__(self) -> None:
-        if self.bind:
-            host, _ = split_http_address("bind", self.bind)
-            if not is_loopback(host) and not self.token_file:
-                raise ValueError("token_file: must be given, because other machines can reach `bind`")
 
 
 class DaemonSection(Section, frozen=True, kw_only=True):

@@ -25,6 +25,34 @@ MEANT = {
     **dict.fromkeys(("zmq", "zeromq"), "imagezmq"),
 }
 """Words that people write for ``source.type``."""
+MAIN_KEYS = {
+    "model": "name", "custom": "file", "session": "engine", "source": "path", "intake": "bind",
+    "events": "allow", "saving": "folder", "mqtt": "host", "latency": "log", "http": "bind",
+    "daemon": "log_level",
+}  # fmt: skip
+"""The key of each section that is meant when a value stands in the place of the section."""
+SYNONYMS = {
+    f"{section}.{word}".lstrip("."): meant
+    for section, words, meant in (
+        ("", "camera video input images sources cameras", "source"),
+        ("", "logging log_level loglevel", "daemon.log_level"),
+        ("", "network labels", "custom"),
+        ("source", "url uri address device folder file user username password token", "source.path"),
+        ("source", "rotate rotation flip", "source.transform"),
+        ("mqtt", "broker server address hostname url", "mqtt.host"),
+        ("mqtt", "topic base_topic", "mqtt.prefix"),
+        ("http", "port host listen address", "http.bind"),
+        ("http", "token password", "http.token_file"),
+        ("intake", "port host listen address", "intake.bind"),
+        ("model", "file path", "custom.file"),
+        ("model", "labels", "custom.labels"),
+        ("custom", "path model name", "custom.file"),
+        ("saving", "path directory dir", "saving.folder"),
+        ("latency", "file path", "latency.log"),
+    )
+    for word in words.split()
+}
+"""Keys that people write, and the keys that they mean."""
 
 
 @functools.cache
@@ -131,7 +159,7 @@ def _advice(kind: Any, value: object) -> str:
             return f": write {number}, {'with a point' if ',' in value else 'without quotes'}"
     if isinstance(value, bool) and takes_text:
         return "; YAML reads yes, no, on and off as true and false: put the word in quotes"
-    if not isinstance(value, str | list | dict | None) and takes_text:
+    if not isinstance(value, str | list | dict | None) and takes_text and not _says_how(kind):
         return ": put it in quotes"
     if isinstance(value, str) and words:
         meant = MEANT.get(value.lower(), "") if "v4l2" in words else ""
@@ -139,6 +167,11 @@ def _advice(kind: Any, value: object) -> str:
         if meant or close:
             return f"; did you mean {meant or close[0]}?"
     return ""
+
+
+def _says_how(kind: Any) -> bool:
+    """Whether the words for `kind` have an example, which a mere number is not like."""
+    return ", as " in expected(kind)
 
 
 def _leaves(kind: Any) -> Iterator[Any]:
@@ -155,27 +188,40 @@ def _leaves(kind: Any) -> Iterator[Any]:
         yield kind
 
 
+def not_a_section(section: str, value: object) -> str:
+    """One line about a value that stands where the keys of `section` should."""
+    said = f"must be `key: value` lines, not {quoted(value)}"
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        shown = str(Address(str(value)))[:LONGEST_QUOTE]
+        return f"{said}; did you mean `{section}: {{{MAIN_KEYS[section]}: {shown}}}`?"
+    return said
+
+
 def unknown_key(section: str, name: str) -> str:
     """One line about a key that does not exist, with the one that was probably meant.
 
     :param section: empty: at the top of the file.
     """
-    types_ = key_types()
-    wanted = name.lower().replace("-", "_")
-    if section in types_:
-        close = difflib.get_close_matches(wanted, types_[section], 1)
-        if close:
-            return f"unknown key; did you mean `{close[0]}`? ({SHOW_ALL})"
-    else:
-        close = difflib.get_close_matches(wanted, types_, 1)
-        if close:
-            return f"unknown key; did you mean `{close[0]}`? ({SHOW_ALL})"
-    homes = [each for each, keys in types_.items() if wanted in keys]
+    key, colon, _ = name.partition(":")
+    if colon and "://" not in name:
+        return f"unknown key; a blank must follow the colon: `{Address(key)}: …`"
+    meant = _meant_key(section, key.lower().replace("-", "_"))
+    return f"unknown key{meant} ({SHOW_ALL})"
+
+
+def _meant_key(section: str, wanted: str) -> str:
+    all_types = key_types()
+    synonym = SYNONYMS.get(f"{section}.{wanted}".lstrip("."))
+    if synonym:
+        home, _, name = synonym.partition(".")
+        return f"; did you mean `{name if home == section else synonym}`?"
+    close = difflib.get_close_matches(wanted, all_types.get(section, all_types), 1)
+    if close:
+        return f"; did you mean `{close[0]}`?"
+    homes = [each for each, keys in all_types.items() if wanted in keys]
     if homes:
         listed = " or ".join(f"`{each}:`" for each in homes)
-        return f"unknown key here; `{wanted}` stands under {listed} ({SHOW_ALL})"
-    everywhere = {key: each for each, keys in types_.items() for key in keys}
+        return f" here; `{wanted}` stands under {listed}"
+    everywhere = {key: each for each, keys in all_types.items() for key in keys}
     close = difflib.get_close_matches(wanted, everywhere, 1, cutoff=0.75)
-    if close:
-        return f"unknown key; did you mean `{close[0]}` under `{everywhere[close[0]]}:`? ({SHOW_ALL})"
-    return f"unknown key ({SHOW_ALL})"
+    return f"; did you mean `{close[0]}` under `{everywhere[close[0]]}:`?" if close else ""

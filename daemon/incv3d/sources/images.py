@@ -26,6 +26,8 @@ def find_pictures(path: str) -> list[Path]:
 
     :raises SourceAbsent: when it names none.
     """
+    if "://" in path:
+        raise SourceAbsent(f"{Address(path)}: pictures are read from files; curl, for one, fetches them")
     named = Path(path)
     if named.is_file():
         return [named]

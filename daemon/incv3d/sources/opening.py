@@ -44,6 +44,7 @@ LIBRARIES = {"picamera2": "picamera2", "picamera": "picamera", "v4l2": "linuxpy"
 """The library of each type of source that needs one."""
 
 WEB_SCHEMES = ("http", "https")
+OTHERWISE = "a camera of this machine is `auto` or /dev/video0, an address begins with rtsp:// or http://"
 COME_LATER = ("/dev/", "/media/", "/mnt/", "/net/", "/run/")
 """Below these, what is not there yet is waited for."""
 TURNED_BY_CAMERA: dict[str, tuple[Transform, ...]] = {
