@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 
@@ -13,6 +14,8 @@ from incv3d.sources.splitting import LARGEST_PICTURE, PictureSplitter, SplitErro
 
 POLL_S = 1.0
 """Between two pictures that are asked for, unless the configuration says how often one is wanted."""
+SIGNATURE_BYTES = 16
+"""By which a picture, or a web page, is told."""
 LONGEST_DRAIN_S = 0.5
 """After so long the newest picture is handed out, although more of the stream waits already."""
 PLAYLISTS = (b"#EXTM3U", b"<?xml", b"<MPD", b"v=0")
@@ -59,27 +62,31 @@ def open_web_camera(
     :raises SourceError: when the camera refuses, or sends a web page.
     """
     asker = Asker(address, timeout_s)
-    try:
+    with contextlib.ExitStack() as undo:
+        undo.callback(asker.close)
         answer = asker.ask()
-        if answer.media_type.startswith("multipart/"):
-            return MjpegSource(name, asker, answer, PictureSplitter(answer.boundary))
-        first = answer.read()
-        while first and len(first) < 16:  # a signature
-            more = answer.read()
-            if not more:
-                break
-            first += more
-        if looks_multipart(first):
-            return MjpegSource(name, asker, answer, PictureSplitter(), first)
-        if picture_format(first) is None:
-            check_no_page(answer, first, asker.shown)
-            if not first:
-                raise SourceError(f"{asker.shown}: the answer is empty")
-            return OtherStream(asker, answer, first)
-        return _pictures(name, asker, answer, first, interval_s)
-    except SourceError:
-        asker.close()
-        raise
+        undo.callback(answer.close)
+        camera = _told_by(name, asker, answer, interval_s)
+        undo.pop_all()
+        return camera
+
+
+def _told_by(name: str, asker: Asker, answer: Answer, interval_s: float) -> FrameSource | OtherStream:
+    """What the beginning of an answer is of."""
+    if answer.media_type.startswith("multipart/"):
+        return MjpegSource(name, asker, answer, PictureSplitter(answer.boundary))
+    first = more = answer.read()
+    while more and len(first) < SIGNATURE_BYTES:
+        more = answer.read()
+        first += more
+    if looks_multipart(first):
+        return MjpegSource(name, asker, answer, PictureSplitter(), first)
+    if picture_format(first) is None:
+        check_no_page(answer, first, asker.shown)
+        if not first:
+            raise SourceError(f"{asker.shown}: the answer is empty")
+        return OtherStream(asker, answer, first)
+    return _pictures(name, asker, answer, first, interval_s)
 
 
 def looks_multipart(first: bytes) -> bool:
