@@ -73,7 +73,7 @@ class Classifier:
     def in_range(self, low: float, high: float) -> Classifier:
         """Return one over the same Session that makes `low` of a pixel of 0 and `high` of one of 255."""
         preprocessor = self.preprocessor.in_range(low, high)
-        return Classifier(preprocessor, self.session, self.labels, self._top_k, self._logits)
+        return Classifier(preprocessor, self.session, self.labels, self._top_k, self._logits, self._binary)
 
     def close(self) -> None:
         """Close its Session."""

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
-from incv3d.config import load_config
+from incv3d.config import EventsSection, load_config
 from incv3d.frames import Frame
 from incv3d.loading import Loaded, load_classifier, open_store
 from incv3d.models.entry import ModelError
+from incv3d.watchlist import read_watchlist
 from processes import run_incv3d
 
 HERE = Path(__file__).resolve().parent
@@ -136,6 +138,25 @@ def test_one_score_and_one_label_or_none(made: Path, tmp_path: Path) -> None:
     assert list(answer(none, COLOURS["red"])) == ["class 1", "class 0"]
     with pytest.raises(ModelError, match=r"5 labels, the network has one output: it needs two labels"):
         load(tmp_path, made / "warm.tflite", made / "colours.txt")
+
+
+def test_a_golden_picture_that_one_score_gets_wrong_says_so(made: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "red.png")
+    golden = {"golden_picture": str(tmp_path / "red.png"), "golden_label": "cold", "pixel_range": [0, 1]}
+    with pytest.raises(ModelError, match=r"must be `cold`, it is `warm` 0.99966 .* with \[-1, 1\] `warm`"):
+        load(tmp_path, made / "warm.tflite", made / "two.txt", **golden)
+
+
+def test_a_label_with_commas_can_be_the_golden_one_and_watched(made: Path, tmp_path: Path) -> None:
+    names = ["Pepper,_bell___spot", "Pepper,_bell___healthy", 'a "b": c/d', "night [cloudy]", "7 up"]
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    Image.new("RGB", (40, 40), "lime").save(tmp_path / "lime.png")
+    golden = {"golden_picture": str(tmp_path / "lime.png"), "golden_label": names[1]}
+    loaded = load(tmp_path, made / "metadata.tflite", tmp_path / "names.txt", **golden)
+    assert named(loaded) == names
+    for index, name in enumerate(names):
+        watched = read_watchlist(EventsSection(labels={name: 0.5}), loaded.classifier.labels, "own")
+        assert list(watched.thresholds) == [index]
 
 
 @pytest.mark.parametrize(

@@ -70,8 +70,8 @@ def _load(job: FreezeJob) -> Any:
     code = next((each for each in _dicts(config) if each.get("class_name") in CODE), None)
     if code is not None:
         raise ModelError(
-            f"{path}: it has a Lambda layer, which is Python code, and code in a file is not run; build it "
-            f"with other layers (Rescaling for `x / 255`), or {EXPORT_IT}"
+            f"{path}: Keras cannot load it: it has a Lambda layer, which is Python code, and code in a file "
+            f"is not run; build it with other layers (Rescaling for `x / 255`), or {EXPORT_IT}"
         )
     own = next((each["class_name"] for each in _dicts(config) if _is_of_ones_own(each)), None)
     if own is not None:
