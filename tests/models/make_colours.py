@@ -6,12 +6,14 @@ colours, so a wrong pixel range, channel order or layout shows as a wrong colour
 
 from __future__ import annotations
 
+import shutil
 import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 v1 = tf.compat.v1
 COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "white": (1, 1, 1), "black": (0, 0, 0)}
@@ -86,9 +88,15 @@ def graphdefs(folder: Path) -> None:
     def four_channels() -> None:
         tf.reduce_mean(pixels((1, SIDE, SIDE, 4)), [1, 2], name="answer")
 
+    def resizes() -> None:
+        """From a JPEG's bytes on, as TensorFlow 2 resizes."""
+        picture = tf.image.decode_jpeg(v1.placeholder(tf.string, (), name="bytes"), 3)
+        resized = tf.image.resize(tf.cast(picture, tf.float32)[None], (SIDE, SIDE), antialias=True)
+        tf.nn.softmax(logits(resized / 255.0), name="answer")
+
     for build in (
         ordinary, odd, two_answers, any_size, needs_more, not_frozen, no_classifier, four_channels,
-        slow_logits, branching,
+        slow_logits, branching, resizes,
     ):  # fmt: skip
         write(f"{build.__name__}.pb", build)
 
@@ -123,6 +131,11 @@ def saved_model(folder: Path) -> None:
             return {"logits": logits(tf.cast(picture, tf.float32) * self.scale)}
 
     tf.saved_model.save(Colours(), str(folder / "saved"))
+    shutil.copytree(folder / "saved", folder / "saved_by_1")
+    file = folder / "saved_by_1/saved_model.pb"
+    saved = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    saved.meta_graphs[0].meta_info_def.tensorflow_version = "1.15.5"
+    file.write_bytes(saved.SerializeToString())
 
 
 def flatbuffers(folder: Path, model: tf.keras.Model) -> None:

@@ -188,7 +188,9 @@ FOUND = {
     "ordinary.pb": {"scores": "probabilities", "width": 32, "height": 32, "layout": "nhwc"},
     "odd.pb": {"scores": "logits", "layout": "nchw", "pixel_range": [-1, 1]},
     "colours.h5": {"scores": "probabilities", "pixel_range": None},
-    "saved": {"scores": "logits", "pixel_range": [0, 255]},
+    "saved": {"scores": "logits", "pixel_range": [0, 255], "interpolation": None},
+    "saved_by_1": {"scores": "logits", "interpolation": "bilinear"},
+    "resizes.pb": {"scores": "probabilities", "interpolation": "tf-bilinear-antialias"},
     "float.tflite": {"scores": "probabilities", "pixel_range": None},
 }
 

@@ -28,6 +28,7 @@ DEFAULT_NAME = "custom"
 INTERPOLATION_REASONS: dict[Interpolation, str] = {
     "bilinear": "TensorFlow 1, which most frozen graphs come from, resizes so",
     "tf-bilinear": "TensorFlow 2 and Keras resize so",
+    "tf-bilinear-antialias": "the graph itself resizes so",
     "pillow-bilinear": "channels first is PyTorch's layout, and its pictures are resized with Pillow",
 }
 """Why one of them is taken where ``custom.interpolation`` is ``auto``."""
@@ -126,7 +127,7 @@ def _entry(section: CustomSection, kind: Kind, facts: NetworkFacts, labels: list
         )
     interpolation = section.interpolation
     if interpolation == "auto":
-        interpolation = default_interpolation(kind, facts.layout)
+        interpolation = facts.interpolation or default_interpolation(kind, facts.layout)
     return ModelEntry(
         format="tflite" if kind == "tflite" else "graphdef",
         input=facts.input,

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from incv3d.errors import Incv3dError
-from incv3d.models.entry import ModelError, PerChannel
+from incv3d.models.entry import Interpolation, ModelError, PerChannel
 from incv3d.models.kinds import Kind
 from incv3d.models.normalisation import Normalisation, choose_normalisation, of_range
 from incv3d.models.samples import sample_pixels
@@ -81,6 +81,8 @@ class NetworkFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What 0 and 255 become, as the network itself says; None: it does not say, or not in two numbers."""
     normalisation: Normalisation
     """What pixels become: as configured, as the network itself says, or assumed."""
+    interpolation: Interpolation | None = None
+    """How its pictures were resized; None: the network does not say."""
     labels: bytes = b""
     """The file of labels that is in the network's own; empty: there is none."""
     labels_name: str = ""
@@ -224,6 +226,7 @@ def _frozen(job: FreezeJob) -> NetworkFacts:
         channels=shape.channels,
         pixel_range=told.pixel_range if told else None,
         normalisation=taken,
+        interpolation=frozen.interpolation,
     )
 
 

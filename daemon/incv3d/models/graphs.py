@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from incv3d.models.entry import ModelError
+from incv3d.models.entry import Interpolation, ModelError
 from incv3d.models.freezing import PIXELS, SCORES, FreezeJob, Shape, choose, input_shape, one_line
 from incv3d.models.operations import SAVING, check_graph_file
 from incv3d.models.pixel_ranges import Range, range_after_decoding
@@ -40,6 +40,8 @@ class Frozen:
     """What 0 and 255 become; None: the graph does not say."""
     why: str = "its input takes integers"
     """Where `pixel_range` comes from, for people."""
+    interpolation: Interpolation | None = None
+    """How the pictures were resized; None: the graph does not say."""
 
 
 def freeze_graphdef(job: FreezeJob) -> Frozen:
@@ -76,9 +78,10 @@ def freeze_graphdef(job: FreezeJob) -> Frozen:
     if graph_def.library.function:
         graph_def = what_gives(SCORES, inline(graph_def, [PIXELS, SCORES]))
     graph_def.versions.CopyFrom(original.versions)  # old operations are there only for graphs of their time
-    if decoded is not None:
-        return Frozen(graph_def, shape, range_after_decoding(graph, decoded, fed), "its own decoding")
-    return Frozen(graph_def, shape, byte_range(fed.dtype))
+    own = _own_interpolation(fed)
+    if decoded is None:
+        return Frozen(graph_def, shape, byte_range(fed.dtype), interpolation=own)
+    return Frozen(graph_def, shape, range_after_decoding(graph, decoded, fed), "its own decoding", own)
 
 
 def byte_range(dtype: Any) -> Range | None:
@@ -176,6 +179,18 @@ def _behind(tensor: Tensor) -> Iterator[Operation]:
 def _resized(operations: Iterator[Operation]) -> Tensor | None:
     """What the first of `operations` that resizes pictures gives."""
     return next((each.outputs[0] for each in operations if each.type in RESIZERS), None)
+
+
+def _own_interpolation(fed: Tensor) -> Interpolation | None:
+    """How the graph itself resizes the pictures of which `fed` is made."""
+    resizer = next((each for each in _ahead(fed) if each.type in RESIZERS), None)
+    if resizer is None:
+        return None
+    if resizer.type == "ResizeBilinear" and not resizer.get_attr("align_corners"):
+        return "tf-bilinear" if resizer.get_attr("half_pixel_centers") else "bilinear"
+    if resizer.type == "ScaleAndTranslate" and resizer.get_attr("kernel_type") == b"triangle":
+        return "tf-bilinear-antialias" if resizer.get_attr("antialias") else "tf-bilinear"
+    return None
 
 
 def _outputs(job: FreezeJob, graph: Any) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from incv3d.models.entry import ModelError
+from incv3d.models.entry import Interpolation, ModelError
 from incv3d.models.folding import node_name
 from incv3d.models.freezing import FreezeJob, choose, input_shape, one_line
 from incv3d.models.graphdef import Node
@@ -49,7 +49,9 @@ def freeze_saved_model(job: FreezeJob) -> Frozen:
     known, dtype = takes[fed].shape, takes[fed].dtype
     shape = input_shape(job, fed, None if known.rank is None else known.as_list())
     graph = trace(lambda pixels: signature(**{fed: cast(pixels, dtype)})[fetched], shape, job)
-    return Frozen(graph, shape, byte_range(dtype))
+    is_tensorflow_1 = str(loaded.tensorflow_version).startswith("1.")
+    interpolation: Interpolation | None = "bilinear" if is_tensorflow_1 else None
+    return Frozen(graph, shape, byte_range(dtype), interpolation=interpolation)
 
 
 def _choose_signature(job: FreezeJob, signatures: dict[str, Signature]) -> tuple[str, Signature]:
