@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from incv3d.journal import JournalFormatter, is_journal
+from incv3d.journal import JournalFormatter, is_journal, set_level
 
 
 def record(level: int, message: str, error: Exception | None = None) -> logging.LogRecord:
@@ -36,3 +36,19 @@ def test_only_the_stream_that_systemd_gave_is_the_journal(tmp_path: Path) -> Non
         assert is_journal(out.fileno(), environ)
         assert not is_journal(other.fileno(), environ)
         assert not is_journal(out.fileno(), {})
+
+
+def test_libraries_log_no_addresses_at_any_level() -> None:
+    """urllib3 repeats addresses in its warnings, other HTTP clients in what they say for information."""
+    names = ("", "incv3d", "urllib3")
+    before = [logging.getLogger(name).level for name in names]
+    try:
+        for level in ("debug", "info", "error"):
+            set_level(level)
+            assert logging.getLogger("incv3d.sources").isEnabledFor(logging.DEBUG) == (level == "debug")
+            assert not logging.getLogger("urllib3.connectionpool").isEnabledFor(logging.WARNING)
+            assert not logging.getLogger("another.library").isEnabledFor(logging.INFO)
+            assert logging.getLogger("another.library").isEnabledFor(logging.WARNING)
+    finally:
+        for name, level_ in zip(names, before, strict=True):
+            logging.getLogger(name).setLevel(level_)

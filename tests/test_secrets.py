@@ -72,6 +72,7 @@ class Camera(socketserver.ThreadingTCPServer):
                 "{protocol} 200 OK\r\nCSeq: 1\r\nContent-Type: text/html\r\n\r\nno such thing: {path}",
                 "{protocol} 302 Found\r\nLocation: http://127.0.0.1:1{path}\r\n\r\n",
                 "",
+                "{protocol} 200 OK\r\nthis is no header: {path}\r\n also: none\r\nX\r\n\r\n{path}",
                 "\0\1{path}",
             ]
         )  # fmt: skip

@@ -22,6 +22,7 @@ from incv3d.happenings import Died, Drained, Happening, Pause, Ready, Reloaded, 
 from incv3d.headers import is_large
 from incv3d.health import FAILED, GROWN, Health
 from incv3d.heap import give_back
+from incv3d.journal import set_level
 from incv3d.keyring import KeyRing
 from incv3d.latency import DROPPED, SKIPPED, RollingLatency, Summary
 from incv3d.loading import Loaded, Loader, load_classifier, model_fetcher
@@ -264,7 +265,7 @@ class Daemon:
         self._next_line = min(self._next_line, time.monotonic() + config.latency.interval_s)
         self._latency.resize(config.latency.window_s, config.latency.window_frames)
         self._latency_log.resize(config.latency.max_bytes, config.latency.keep)
-        logging.getLogger().setLevel(config.daemon.log_level.upper())
+        set_level(config.daemon.log_level)
         for key, value in described(reload.changes).items():
             LOG.info("configuration: %s is now %r", key, value)
 

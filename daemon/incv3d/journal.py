@@ -11,6 +11,17 @@ PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (
 DEBUG_PRIORITY = 7
 
 
+def set_level(level: str) -> None:
+    """Log what incv3d itself has to say from `level` on, as ``daemon.log_level`` names it.
+
+    Libraries log warnings and errors alone: at other levels they repeat whole addresses, with the passwords
+    in them. urllib3 does so in its warnings, too.
+    """
+    logging.getLogger("incv3d").setLevel(level.upper())
+    logging.getLogger().setLevel(logging.WARNING)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
+
+
 def is_journal(descriptor: int, environ: Mapping[str, str]) -> bool:
     """Whether what is written to `descriptor` goes to the journal.
 

@@ -152,3 +152,9 @@ def test_a_camera_that_hangs_holds_nobody_up(machine: Machine, monkeypatch: pyte
 def test_this_machine_is_really_asked(tmp_path: Path) -> None:
     findings = look(bare(tmp_path), source(type="none"))
     assert only(findings, "cameras").status in ("ok", "note"), findings
+
+
+def test_a_folder_that_is_not_there_is_a_problem(machine: Machine) -> None:
+    for path, status in ((machine.dev / "gone", "problem"), (machine.dev, "note")):
+        finding = only(look(saying(machine, [], []), source(type="images", path=str(path))), "cameras")
+        assert finding.status == status and ("no such file" in finding.what) == (status == "problem")

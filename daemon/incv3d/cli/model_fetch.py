@@ -43,6 +43,8 @@ def fetch(
     from incv3d.models.web import UnreachableError
 
     store = configured_store(config_path)
+    if "://" in name:
+        raise click.UsageError("NAME is what to call the model; its address goes behind --url")
     order = Order(name, url, like, sha256, replace or accept_new, accept_new)
     try:
         with _progress(name) as progress:

@@ -12,7 +12,7 @@ from typing import NoReturn
 import click
 
 from incv3d.cli.options import config_option, session_options, source_keys, source_option
-from incv3d.journal import JournalFormatter, is_journal
+from incv3d.journal import JournalFormatter, is_journal, set_level
 
 
 @click.command()
@@ -119,6 +119,7 @@ def set_up_logging(level: str) -> None:
         if is_journal(stream.fileno(), os.environ)
         else logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
     )
-    logging.basicConfig(level=level.upper(), handlers=[handler])
+    logging.basicConfig(handlers=[handler])
+    set_level(level)
     # Killed by SIGABRT, as systemd does it to a daemon that hangs, it says what its threads were at.
     faulthandler.enable(stream)

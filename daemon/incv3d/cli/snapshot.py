@@ -58,7 +58,7 @@ def snapshot(
     opener = source_opener(config.source)
     if opener is None:
         raise SourceError(
-            "no source is configured: set source.type, or give --source (incv3d cameras lists some)"
+            "no source is configured: set source.path, or give --source (incv3d cameras lists some)"
         )
     frame = take_frame(opener, settle_s, timeout_s)
     picture = picture_of(frame, config.intake.max_pixels)

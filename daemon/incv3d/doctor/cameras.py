@@ -14,6 +14,8 @@ from incv3d.doctor.children import run_python
 from incv3d.doctor.findings import Finding, Status
 from incv3d.doctor.machine import Machine, read
 from incv3d.doctor.permissions import READ, WRITE, Person, group_name, may
+from incv3d.sources.base import SourceMisnamed
+from incv3d.sources.opening import check_path
 
 LIMIT_S = 30.0
 NODES = ("video[0-9]*", "media[0-9]*", "dma_heap/*", "vchiq")
@@ -89,6 +91,10 @@ def _wanted(source: SourceSection, found: list[dict[str, Any]], listed: list[str
     """Whether the source that is configured is among what was found."""
     name = "cameras"
     there = ", ".join(listed) or "none found"
+    try:
+        check_path(source)
+    except SourceMisnamed as error:
+        return Finding(name, "problem", f"source.path: {error}", "mend source.path")
     if source.type == "v4l2" and source.path:
         return _device(Path(source.path.reveal()), there)
     if source.type == "auto" or source.type in CAMERAS:
