@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from incv3d.doctor.models import check_models, memory_needed_mb, name_in_force
 from incv3d.doctor.setup import Setup
 from incv3d.models.catalog import load_catalog
 from incv3d.models.store import ModelStore
+from incv3d.sessions.prepared import preparer_id, processor_id
 
 LITE = "efficientnet-lite0"
 
@@ -64,6 +67,22 @@ def test_a_model_cut_short_or_without_its_picture_is_a_problem(store: Path, tmp_
     graph = store / "models" / LITE / "graph.pb"
     graph.write_bytes(graph.read_bytes()[:1000])
     assert "1000 bytes, it had" in only(look(bare(tmp_path), store), "model").what
+
+
+def test_a_model_that_cannot_be_prepared_takes_what_the_plain_session_takes(store, tmp_path) -> None:
+    folder = store / "models" / LITE
+    shutil.rmtree(folder / "prepared")
+    refusal = {
+        "source_sha256": json.loads((folder / "manifest.json").read_text())["sha256"],
+        "preparer": preparer_id(version("tensorflow")),
+        "processor": processor_id(),
+        "reason": "it has control flow",
+    }
+    (folder / "unprepared.json").write_text(json.dumps(refusal))
+    finding = only(look(with_memory(bare(tmp_path), 700), store), "model memory")
+    assert (
+        finding.status == "problem" and "takes about 845 MB unprepared (it has control flow)" in finding.what
+    )
 
 
 def test_too_little_memory_is_a_problem_unless_a_daemon_has_it_already(store: Path, tmp_path: Path) -> None:
