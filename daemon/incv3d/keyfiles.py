@@ -23,6 +23,8 @@ KEY_LENGTH = 40
 """Characters of a key of 32 bytes in Z85 (ZeroMQ RFC 32)."""
 LINE = re.compile(r'^\s*(public|secret|server)-key\s*=\s*"(.*)"\s*$', re.MULTILINE)
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
+AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+"""Windows has neither, nor pipes among its files."""
 
 
 class KeyFileError(Incv3dError):
@@ -99,7 +101,7 @@ def read_client_key(path: str | os.PathLike[str]) -> ClientKey:
     keys = read_keys(path)
     if "server" not in keys:
         raise KeyFileError(f"{path}: no client's key: there is no `server-key` line in it")
-    if path.stat().st_mode & OTHERS:
+    if os.name == "posix" and path.stat().st_mode & OTHERS:
         LOG.warning("%s: others on this machine can read this key: chmod 600 %s", path, path)
     return ClientKey(pair_of(keys, path), keys["server"])
 
@@ -123,7 +125,7 @@ def read_keys(path: Path) -> dict[str, bytes]:
     """
     try:
         # A pipe that nobody writes to must not keep us waiting.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        with os.fdopen(os.open(path, os.O_RDONLY | AT_ONCE), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise KeyFileError(f"{path}: not a file with keys")
             text = file.read(LARGEST_FILE).decode("utf-8", "replace")

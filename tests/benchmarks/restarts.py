@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from incv3d.paths import state_directory
 from looping import LoopingSenders
 from measuring import free_port, table
