@@ -182,6 +182,19 @@ def test_a_daemon_that_goes_away_is_noticed_at_once(address: str) -> None:
     closer.join()
 
 
+def test_what_a_stopping_daemon_refused_is_sent_again_to_the_next(address: str) -> None:
+    def stopping_first(number: int, request: Request) -> list[Request]:
+        return [refusal(request, "shutting_down")] if number < 2 else label(number, request)
+
+    with ScriptedPeer(address, stopping_first) as peer, Client(address, retries=1) as client:
+        with pytest.raises(Refused, match="shutting_down"):
+            client.classify(JPEG)
+        assert client.classify(JPEG).status == "ok"
+    assert [request["id"] for request in peer.requests] == [1, 1, 2]
+    with ScriptedPeer(address, stopping_first), Client(address, retries=2) as client:
+        assert client.classify(JPEG).status == "ok"
+
+
 def test_a_request_lost_in_a_restart_is_made_again(address: str) -> None:
     first = ScriptedPeer(address, silent)
     second: list[ScriptedPeer] = []

@@ -214,3 +214,12 @@ def test_only_labels_for_all_are_a_success() -> None:
     tally = Tally()
     tally.add(outcome(1.0))
     assert not tally.all_ok, "an unanswered shot passed for a label"
+
+
+def test_what_a_stopping_daemon_refused_is_sent_again_if_wanted(address: str) -> None:
+    def stopping_first(number: int, request: Request) -> list[Request]:
+        return [refusal(request, "shutting_down")] if number == 0 else label(number, request)
+
+    for retries, kind in ((1, "ok"), (0, "shutting_down")):
+        with ScriptedPeer(address, stopping_first):
+            assert kinds(shoot(address, [SHOT], retries=retries)) == {kind: 1}

@@ -86,8 +86,9 @@ class Client:
 
     :param address: where the daemon's door is: ``pi.local``, ``10.0.0.5:5555``, or as in its ``intake.bind``.
     :param timeout_s: how long a connection and the answer may take together.
-    :param retries: so many times a request without an answer (too late, or the daemon was restarted) is sent
-        again, under the same id and with another ``timeout_s``, before it ends in :class:`NoAnswer`.
+    :param retries: so many times a request without an answer, or with the one that the daemon is stopping, is
+        sent again, under the same id and with another ``timeout_s``, before it ends in :class:`NoAnswer` or
+        :class:`Refused`.
     :param wait_if_busy: ask again as long as the answer is ``busy`` and ``timeout_s`` lasts.
     :param key: the file that ``incv3d keys add`` made, for a daemon that other machines can reach.
     :raises ClientError: the address is none that ZeroMQ can connect to.
@@ -257,7 +258,9 @@ class Client:
                 raise ClientError("this Client is closed")
             for attempt in range(self._retries):
                 with contextlib.suppress(NoAnswer):
-                    return self._attempt(number, parts)
+                    document = self._attempt(number, parts)
+                    if document.get("code") != Refusal.SHUTTING_DOWN.value:
+                        return document
                 time.sleep(back_off_s(attempt))
             return self._attempt(number, parts)
 

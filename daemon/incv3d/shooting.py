@@ -55,7 +55,7 @@ class Plan:
     timeout_s: float = 30.0
     """How long each try may take."""
     retries: int = 0
-    """So many times a shot without an answer is sent again."""
+    """So many times a shot is sent again that has no answer, or the one that the daemon is stopping."""
     wait_if_busy: bool = False
     """Whether a shot that was answered ``busy`` is sent again, as long as ``timeout_s`` lasts."""
     ttl_ms: float | None = None
@@ -217,6 +217,11 @@ class Shooter(ABC, Generic[AnyFlight]):
     def _take(self, number: int, answer: wire.Answer, by: str = "") -> Outcome | None:
         """An answer to a flight; None: it is sent again."""
         flight = self._flights[number]
+        if answer.code is Refusal.SHUTTING_DOWN and flight.unanswered < self._plan.retries:
+            flight.unanswered += 1
+            flight.deadline = 0.0
+            self._resend_in(back_off_s(flight.unanswered - 1), number, flight)
+            return None
         if answer.code is Refusal.BUSY and self._plan.wait_if_busy:
             pause_s = answer.retry_ms / 1000 if answer.retry_ms else back_off_s(flight.refused)
             if time.monotonic() + pause_s < flight.deadline:
