@@ -13,7 +13,7 @@ import zmq
 
 from doubles import jpeg
 from incv3d.keyring import KeyRing
-from looping import LoopingSenders
+from looping_senders import LoopingSenders
 from processes import PATIENCE_S, DaemonProcess, ScriptedDaemon
 
 PROMPT_S = 5.0

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from incv3d.errors import Incv3dError
-from incv3d.installing import pip_install
+from incv3d.install_hints import pip_install
 
 INSTALL = pip_install("matplotlib")
 SUFFIXES = (".png", ".svg", ".pdf")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from incv3d.addresses import DOOR_PORT, is_ipv6, to_connect
+from incv3d.daemon_address import DOOR_PORT, connect_address, is_ipv6
 from incv3d.entry import FAILED_HANDSHAKE, ClientError, Entry, NoEntry
 from incv3d.keyfiles import ClientKey
 
@@ -49,7 +49,7 @@ class Connection:
     def __init__(
         self, context: zmq.Context[zmq.Socket[bytes]], address: str, key: ClientKey | None = None
     ) -> None:
-        self.address = address = to_connect(address, DOOR_PORT)
+        self.address = address = connect_address(address, DOOR_PORT)
         self.connected = False
         self.losses = 0
         """How often an established connection broke."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import zmq
 from zmq.utils import z85
 
-from incv3d.farewell import PeerSocket
 from incv3d.keyfiles import KeyFileError
 from incv3d.keyring import KeyRing, KnownClient
+from incv3d.peer_socket import PeerSocket
 
 LOG = logging.getLogger(__name__)
 ZAP_ADDRESS = "inproc://zeromq.zap.01"

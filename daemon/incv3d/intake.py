@@ -25,11 +25,11 @@ from incv3d.clocks import SenderClocks
 from incv3d.config import IntakeSection
 from incv3d.doorkeeper import Doorkeeper
 from incv3d.envelope import MOST_PARTS, envelope_length
-from incv3d.farewell import PeerSocket
 from incv3d.frames import Frame, FrameId, Refusal, Result
 from incv3d.keyring import KeyRing
 from incv3d.listening import IntakeError, hang_up_on_all, listen
 from incv3d.mailbox import Mailbox
+from incv3d.peer_socket import PeerSocket
 from incv3d.replies import Replies, Request
 from incv3d.watch import Work
 
@@ -184,7 +184,7 @@ class Intake:
             self._send_outbox()
             for ticket, request in self._replies.unanswered():
                 self._refuse(ticket, refusal, detail, request.id)
-            self._replies.take_leave(encrypted=self._doorkeeper is not None)
+            self._replies.send_held(encrypted=self._doorkeeper is not None)
         for socket in (self._router, self._publisher):
             if socket:
                 socket.close()

@@ -15,7 +15,7 @@ import zmq
 from zmq.utils import z85
 
 from incv3d.errors import Incv3dError
-from incv3d.installing import pip_install
+from incv3d.install_hints import pip_install
 
 LOG = logging.getLogger(__name__)
 LARGEST_FILE = 16 * 1024

@@ -11,9 +11,9 @@ import msgspec
 import zmq
 
 from incv3d import wire
-from incv3d.addresses import DOOR_PORT, to_connect
 from incv3d.client import age_since
 from incv3d.connection import LONGEST_POLL_MS, ClientError, Connection, NoAnswer
+from incv3d.daemon_address import DOOR_PORT, connect_address
 from incv3d.frames import picture_format
 from incv3d.keyfiles import ClientKey
 from incv3d.shooting import Flight, Outcome, Plan, Shooter, Shot
@@ -49,7 +49,7 @@ class LoadGenerator(Shooter[_LineFlight]):
 
     def __init__(self, address: str, plan: Plan, key: ClientKey | None = None) -> None:
         super().__init__(plan)
-        self._address = to_connect(address, DOOR_PORT)
+        self._address = connect_address(address, DOOR_PORT)
         self._key = key
         self._context = zmq.Context()
         self._poller = zmq.Poller()

@@ -18,12 +18,12 @@ from typing import Literal
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from incv3d import jpeg, jpeg_decoding, yuv
+from incv3d import jpeg, jpeg_decoder, yuv
 from incv3d.errors import Incv3dError
 from incv3d.frames import CHANNELS, Frame, PictureFormat, Refusal, is_yuv, picture_format
 from incv3d.headers import DEARNESS, GRAPH_DEARNESS
 from incv3d.jpeg import ORIENTATION, JpegError
-from incv3d.jpeg_decoding import DecodingOptions
+from incv3d.jpeg_decoder import DecodingOptions
 from incv3d.resizing import ORIENTATIONS, SIDEWAYS, InputSpec, cut, fit, upright
 from incv3d.sessions.base import Feed, Picture
 
@@ -166,7 +166,7 @@ class Preprocessor:
         """
         header = self._jpeg_header(data)
         is_rgb = header.frame in jpeg.HUFFMAN and len(header.components) in (1, 3)
-        return is_rgb and header.orientation == 1 and jpeg_decoding.is_sound(data)
+        return is_rgb and header.orientation == 1 and jpeg_decoder.is_sound(data)
 
     def _jpeg_header(self, data: bytes | memoryview) -> jpeg.Header:
         try:
@@ -183,7 +183,7 @@ class Preprocessor:
         if self._mode == "fast":
             options |= self._scaling(frame, header)
         try:
-            pixels = jpeg_decoding.decode(data, header, self._jpeg_by_pillow, options)
+            pixels = jpeg_decoder.decode(data, header, self._jpeg_by_pillow, options)
         except JpegError as error:
             raise PictureError(str(error)) from None
         except MemoryError:

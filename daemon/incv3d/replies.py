@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import zmq
 
-from incv3d.farewell import PeerSocket, take_leave
+from incv3d.final_replies import send_and_disconnect
 from incv3d.frames import FrameId
+from incv3d.peer_socket import PeerSocket
 
 LOG = logging.getLogger(__name__)
 MOST_HELD = 1000
@@ -51,7 +52,7 @@ class Replies:
         self._tickets = itertools.count(1)
         self._held = 0
         self.hold_all = False
-        """Whether no answer is sent before :meth:`take_leave`."""
+        """Whether no answer is sent before :meth:`send_held`."""
         self.undelivered = 0
         """Answers that could not be sent."""
 
@@ -76,7 +77,7 @@ class Replies:
     def send(self, ticket: int, data: bytes, is_last: bool = False) -> None:
         """Answer a request.
 
-        :param is_last: the daemon is stopping: the answer is held until :meth:`take_leave`, unless its sender
+        :param is_last: the daemon is stopping: the answer is held until :meth:`send_held`, unless its sender
             does not wait for one answer before it sends the next request.
         """
         request = self._open.get(ticket)
@@ -90,8 +91,8 @@ class Replies:
         if self._may_have(request.user):
             self._send([*request.envelope, data])
 
-    def take_leave(self, encrypted: bool) -> None:
-        """Send what is held. The router must be closed at once; see :mod:`incv3d.farewell`.
+    def send_held(self, encrypted: bool) -> None:
+        """Send what is held. The router must be closed at once; see :mod:`incv3d.final_replies`.
 
         :param encrypted: whether the router's connections are.
         """
@@ -101,7 +102,7 @@ class Replies:
             if request.last_answer is not None and self._may_have(request.user)
         ]
         self._open.clear()
-        take_leave(last, self._send, encrypted)
+        send_and_disconnect(last, self._send, encrypted)
 
     def _waits(self, request: Request) -> bool:
         """Whether its sender has no other request here, as one that waits for each answer has none."""

@@ -14,9 +14,9 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from incv3d import announcement, wire
-from incv3d.addresses import RESULTS_PORT, is_ipv6, to_connect
 from incv3d.announcement import Announcement
 from incv3d.connection import ClientError, NoAnswer, wait_ms
+from incv3d.daemon_address import RESULTS_PORT, connect_address, is_ipv6
 from incv3d.entry import FAILED_HANDSHAKE, Entry
 from incv3d.keyfiles import read_client_key
 
@@ -82,7 +82,7 @@ def _published(
 ) -> Generator[tuple[str, bytes], None, None]:
     """Source and bytes of everything whose topic is `prefix` and a source."""
     client_key = read_client_key(key) if key else None
-    address = to_connect(address, RESULTS_PORT)
+    address = connect_address(address, RESULTS_PORT)
     entry = Entry(address, client_key)
     with zmq.Context() as context, context.socket(zmq.SUB) as subscriber, contextlib.ExitStack() as stack:
         subscriber.set(zmq.IPV6, is_ipv6(address))

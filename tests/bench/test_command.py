@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from doubles import jpeg
-from incv3d.installing import pip_install
+from incv3d.install_hints import pip_install
 from incv3d.sources.images import demo_folder
 from processes import PATIENCE_S, environment, run_incv3d
 

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from incv3d.paths import state_directory
-from looping import LoopingSenders
+from looping_senders import LoopingSenders
 from measuring import free_port, table
 from processes import DaemonProcess
 

@@ -22,7 +22,7 @@ pytest.importorskip("av", reason="needs PyAV: pip install 'incv3d[video]'")
 CAT = demo_folder() / "cat.jpg"
 
 
-class Asker:
+class HttpClient:
     """A client that asks the door without a pause, and remembers the longest it waited."""
 
     def __init__(self, door: str) -> None:
@@ -96,7 +96,7 @@ def test_a_stream_that_dies_and_comes_back_is_taken_up_again(start, stream, caps
     daemon = start(stream.url)
     daemon.wait_for("source porch: ok")
     assert next_result(daemon)["status"] == "ok"
-    asker = Asker(daemon.door)
+    asker = HttpClient(daemon.door)
     stream.kill()
     daemon.wait_for("source porch: absent")
     assert source_of(daemon)["state"] == "absent"
@@ -121,7 +121,7 @@ def test_a_stream_that_falls_silent_is_opened_again(start, capsys) -> None:
     try:
         daemon = start(stream.url)
         daemon.wait_for("source porch: ok")
-        asker = Asker(daemon.door)
+        asker = HttpClient(daemon.door)
         stream.freeze()
         silent = time.monotonic()
         daemon.wait_for("source porch: ")

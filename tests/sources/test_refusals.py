@@ -17,7 +17,7 @@ import pytest
 from doubles import jpeg
 from incv3d.client import Client
 from incv3d.frames import Refusal, Result
-from incv3d.sources.refusals import Patience, Refusals
+from incv3d.sources.refusals import RefusalLimit, Refusals
 from processes import PATIENCE_S, DaemonProcess
 from sse import Viewer
 from webcams import Request, WebCamera, web_camera
@@ -31,7 +31,7 @@ def refused(refusal: Refusal = Refusal.BAD_IMAGE, detail: str = "damaged") -> Re
 
 def after(*counted: tuple[float, Result], regions: int = 0) -> Refusals:
     """What is said after these results, each at its time in seconds."""
-    refusals = Refusals(regions, Patience(frames=3, at_least_s=2.0))
+    refusals = Refusals(regions, RefusalLimit(frames=3, at_least_s=2.0))
     for at, result in counted:
         refusals.count(result, at)
     return refusals

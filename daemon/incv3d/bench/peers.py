@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from incv3d.installing import pip_install
+from incv3d.install_hints import pip_install
 from incv3d.sessions.base import Feed, Scores, SessionError, SessionSpec
 
 PEERS = {"onnxruntime": "onnxruntime", "openvino": "openvino", "opencv": "cv2"}

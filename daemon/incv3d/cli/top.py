@@ -44,13 +44,13 @@ def top(connect: str, key: str | None, results: str | None, interval_s: float, o
     """
     from rich.console import Console
 
-    from incv3d.addresses import DOOR_PORT, to_connect
+    from incv3d.daemon_address import DOOR_PORT, connect_address
     from incv3d.top.watching import Watch
 
     console = Console(highlight=False)
     if not once and not console.is_terminal:
         raise click.UsageError("standard output is not a terminal; --once prints what there is to see once")
-    connect = to_connect(connect, DOOR_PORT)
+    connect = connect_address(connect, DOOR_PORT)
     watch = Watch(connect, results_beside(connect) if results is None else results, interval_s, key=key)
     watch.start()
     if once:

@@ -1,7 +1,7 @@
 """The typed configuration: what can be set, and reading it."""
 
 from incv3d.config.loading import ConfigError, LoadedConfig, as_builtins, load_config
-from incv3d.config.outlets import HttpSection, MqttSection
+from incv3d.config.network import HttpSection, MqttSection
 from incv3d.config.schema import (
     Config,
     CustomSection,

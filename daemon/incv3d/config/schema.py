@@ -22,7 +22,7 @@ from incv3d.config.checks import (
     check_threshold,
     is_local,
 )
-from incv3d.config.outlets import HttpSection, MqttSection
+from incv3d.config.network import HttpSection, MqttSection
 from incv3d.config.section import Section
 from incv3d.config.source_types import SourceType, check_place, source_of
 from incv3d.frames import Region, Transform

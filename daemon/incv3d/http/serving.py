@@ -14,7 +14,7 @@ from incv3d.answering import Answers
 from incv3d.config import Config
 from incv3d.frames import Frame, Refusal, Result
 from incv3d.http.errors import HttpError
-from incv3d.installing import pip_install
+from incv3d.install_hints import pip_install
 from incv3d.mailbox import Mailbox
 from incv3d.standing import Standing
 

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from incv3d.errors import Incv3dError
-from incv3d.installing import pip_install
+from incv3d.install_hints import pip_install
 from incv3d.models.entry import ModelError
 from incv3d.models.pth import read_pth
 

@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 
 from incv3d.errors import Incv3dError
-from incv3d.installing import pip_install
+from incv3d.install_hints import pip_install
 
 
 class MqttError(Incv3dError):

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from incv3d.installing import pip_install
+from incv3d.install_hints import pip_install
 from incv3d.sessions.base import BadFeed, Feed, Scores, SessionError, SessionFacts, SessionSpec
 from incv3d.sessions.memory import forget_untouched
 

@@ -14,7 +14,7 @@ from typing import Literal
 from incv3d.frames import Frame, Region, Result, by_region
 from incv3d.mailbox import Mailbox
 from incv3d.sources.base import FrameSource, OpenSource, SourceAbsent, SourceError, SourceState, SourceStatus
-from incv3d.sources.refusals import Patience, Refusals
+from incv3d.sources.refusals import RefusalLimit, Refusals
 
 LOG = logging.getLogger(__name__)
 MOST_HUNG_THREADS = 3
@@ -84,7 +84,7 @@ class Capture:
     :param on_end: told the source's name when it has no more frames.
     :param on_death: told the thread's name and the error when the watch itself cannot go on.
     :param regions: parts of the picture by name; each has a slot of its own in the mailbox.
-    :param patience: how many frames may be refused before the source's state says so.
+    :param refusal_limit: how many frames may be refused before the source's state says so.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Capture:
         on_death: Callable[[str, Exception], None],
         retry: Retry | None = None,
         regions: Mapping[str, Region] | None = None,
-        patience: Patience | None = None,
+        refusal_limit: RefusalLimit | None = None,
     ) -> None:
         self._name = name
         self._open_source = open_source
@@ -111,7 +111,7 @@ class Capture:
         self._regions = regions or {}
         self.sources = frozenset(f"{name}.{region}" for region in self._regions) or frozenset({name})
         """What its frames say that they are of."""
-        self._refusals = Refusals(len(self._regions), patience or Patience())
+        self._refusals = Refusals(len(self._regions), refusal_limit or RefusalLimit())
         self._changed = threading.Condition(threading.RLock())
         self._attempt: _Attempt | None = None
         self._hung: list[_Attempt] = []

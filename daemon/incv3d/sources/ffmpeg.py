@@ -25,7 +25,7 @@ from incv3d.resizing import SIDEWAYS, upright
 from incv3d.sources.base import SourceAbsent, SourceError
 
 if TYPE_CHECKING:
-    from incv3d.sources.web_camera import OtherStream
+    from incv3d.sources.http_camera import HttpBody
 
 LOG = logging.getLogger(__name__)
 RTSP_OPTIONS: Mapping[RtspTransport, dict[str, str]] = {
@@ -83,7 +83,7 @@ class VideoInput:
         size: tuple[int, int],
         timeout_s: float | None = None,
         rtsp_transport: RtspTransport = "auto",
-        body: OtherStream | None = None,
+        body: HttpBody | None = None,
     ) -> None:
         address = Address(path)
         self._shown = str(address)

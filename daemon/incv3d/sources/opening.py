@@ -15,7 +15,7 @@ from incv3d.config import SourceSection
 from incv3d.config.schema import FPS_OF_IMAGES
 from incv3d.config.source_types import CAMERAS
 from incv3d.frames import Transform
-from incv3d.installing import pip_install
+from incv3d.install_hints import pip_install
 from incv3d.sources.base import (
     FoundCamera,
     FrameSource,
@@ -25,12 +25,12 @@ from incv3d.sources.base import (
     SourceError,
     SourceMisnamed,
 )
-from incv3d.sources.discreet import discreet_opener
 from incv3d.sources.images import SUFFIXES
+from incv3d.sources.redaction import redacted_opener
 from incv3d.sources.turned import TurnedSource
 
 if TYPE_CHECKING:
-    from incv3d.sources.web_camera import OtherStream
+    from incv3d.sources.http_camera import HttpBody
 
 HOW_TO_INSTALL = {
     "picamera2": "sudo apt-get install python3-picamera2 (and a venv made with --system-site-packages)",
@@ -75,8 +75,8 @@ def source_opener(section: SourceSection) -> OpenSource | None:
     check_path(section)
     open_source: OpenSource = partial(_open, section.type, section)
     if section.type == "images" and section.watch:
-        open_source = _watched(section)
-    return discreet_opener(open_source, [section.path, *section.addresses])
+        open_source = _folder(section)
+    return redacted_opener(open_source, [section.path, *section.addresses])
 
 
 def check_library(name: str) -> None:
@@ -188,11 +188,11 @@ def _v4l2(section: SourceSection) -> FrameSource:
 def _video(section: SourceSection) -> FrameSource:
     if section.path.scheme not in WEB_SCHEMES:
         return _ffmpeg(section)
-    from incv3d.sources.web_camera import POLL_S, OtherStream, open_web_camera
+    from incv3d.sources.http_camera import POLL_S, HttpBody, open_http_camera
 
     interval_s = 0.0 if section.gap_s else 1 / section.fps if section.fps else POLL_S
-    camera = open_web_camera(section.name, section.path, section.stall_timeout_s, interval_s)
-    if not isinstance(camera, OtherStream):
+    camera = open_http_camera(section.name, section.path, section.stall_timeout_s, interval_s)
+    if not isinstance(camera, HttpBody):
         return camera
     try:
         check_library("av")
@@ -205,7 +205,7 @@ def _video(section: SourceSection) -> FrameSource:
     return _ffmpeg(section)
 
 
-def _ffmpeg(section: SourceSection, body: OtherStream | None = None) -> FrameSource:
+def _ffmpeg(section: SourceSection, body: HttpBody | None = None) -> FrameSource:
     with _importing("av"):
         from incv3d.sources.video import open_video
     return open_video(
@@ -228,13 +228,13 @@ def _images(section: SourceSection) -> FrameSource:
     return ImagesSource(section.name, section.path.reveal(), fps, section.loop)
 
 
-def _watched(section: SourceSection) -> OpenSource:
+def _folder(section: SourceSection) -> OpenSource:
     """What opens a folder that is watched; each time it knows what was handed out before."""
+    from incv3d.sources.folder import FolderSource, FolderState
     from incv3d.sources.folder_watch import FolderWatch
-    from incv3d.sources.watched import Watch, WatchedSource
 
-    watch = Watch(FolderWatch(section.path.reveal()))
-    return lambda: _turned("images", section, WatchedSource(section.name, watch))
+    watch = FolderState(FolderWatch(section.path.reveal()))
+    return lambda: _turned("images", section, FolderSource(section.name, watch))
 
 
 def _imagezmq(section: SourceSection) -> FrameSource:

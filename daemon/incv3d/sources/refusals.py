@@ -11,7 +11,7 @@ FAULTS = (Refusal.BAD_IMAGE, Refusal.TOO_LARGE, Refusal.INTERNAL)
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RefusalLimit:
     """How many frames in a row may be refused before a camera is said to be ``refused``."""
 
     frames: int = 3
@@ -23,9 +23,9 @@ class Patience:
 class Refusals:
     """Counts the frames of one camera that are refused. Not locked: its owner is."""
 
-    def __init__(self, regions: int, patience: Patience) -> None:
-        self._most = patience.frames * max(1, regions)
-        self._at_least_s = patience.at_least_s
+    def __init__(self, regions: int, limit: RefusalLimit) -> None:
+        self._most = limit.frames * max(1, regions)
+        self._at_least_s = limit.at_least_s
         self._in_a_row = 0
         self._since = 0.0
         self._kind: Refusal | None = None

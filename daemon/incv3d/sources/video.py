@@ -16,7 +16,7 @@ from incv3d.sources.base import FrameSource, SourceError
 from incv3d.sources.ffmpeg import VideoInput
 
 if TYPE_CHECKING:
-    from incv3d.sources.web_camera import OtherStream
+    from incv3d.sources.http_camera import HttpBody
 
 KEY_FRAMES_FROM_S = 1.0
 """Who wants a frame so seldom gets key frames: those between them are not even decoded."""
@@ -41,7 +41,7 @@ def open_video(
     every_frame: bool,
     timeout_s: float,
     rtsp_transport: RtspTransport = "auto",
-    body: OtherStream | None = None,
+    body: HttpBody | None = None,
 ) -> FrameSource:
     """A stream of the network, or a file.
 
@@ -84,7 +84,7 @@ class StreamSource:
         size: tuple[int, int],
         timeout_s: float,
         rtsp_transport: RtspTransport,
-        body: OtherStream | None,
+        body: HttpBody | None,
     ) -> None:
         self._name = name
         self._video = VideoInput(path, size, timeout_s, rtsp_transport, body)

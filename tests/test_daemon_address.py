@@ -8,8 +8,8 @@ import pytest
 import zmq
 
 from doubles import jpeg
-from incv3d.addresses import is_ipv6, to_connect
 from incv3d.client import Client, ClientError, results
+from incv3d.daemon_address import connect_address, is_ipv6
 
 
 @pytest.mark.parametrize(
@@ -34,11 +34,11 @@ from incv3d.client import Client, ClientError, results
     ],
 )
 def test_what_people_type_is_an_address(typed: str, address: str) -> None:
-    assert to_connect(typed, 5555) == address
+    assert connect_address(typed, 5555) == address
 
 
 def test_results_have_a_port_of_their_own() -> None:
-    assert to_connect("10.0.0.5", 5556) == "tcp://10.0.0.5:5556"
+    assert connect_address("10.0.0.5", 5556) == "tcp://10.0.0.5:5556"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ WORD = re.compile(r"[a-z0-9_-]+", re.IGNORECASE)
 HOST = re.compile(r"\[[^\]\s]+\]|[^\s/@?#:\[\]]+")
 
 
-def to_connect(typed: str, port: int) -> str:
+def connect_address(typed: str, port: int) -> str:
     """The ZeroMQ address to connect to; a host is enough, without ``tcp://`` and a port.
 
     :param port: the one that is meant where none is given.

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from incv3d.installing import pip_install
+from incv3d.install_hints import pip_install
 
 CODE = Path(__file__).parents[1] / "daemon" / "incv3d"
 
@@ -32,7 +32,7 @@ def test_no_message_gives_advice_that_works_in_some_shells_only() -> None:
     for file in CODE.rglob("*.py"):
         for line in file.read_text("utf-8").splitlines():
             bare = re.search(r"(?<!-m )pip install|incv3d\[", line)
-            assert not bare or file.name == "installing.py", f"{file.name}: {line.strip()}"
+            assert not bare or file.name == "install_hints.py", f"{file.name}: {line.strip()}"
 
 
 def test_help_needs_no_environment(tmp_path: Path) -> None:

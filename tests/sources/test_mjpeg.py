@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from incv3d.sources.splitting import LARGEST_PICTURE, PictureSplitter, SplitError
+from incv3d.sources.mjpeg import LARGEST_PICTURE, PictureSplitter, SplitError
 
 
 def encoded(seed: int, format_: str = "JPEG", **options: object) -> bytes:

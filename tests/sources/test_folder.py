@@ -15,9 +15,9 @@ import pytest
 from doubles import jpeg
 from incv3d.config import SourceSection
 from incv3d.mailbox import Mailbox
-from incv3d.sources import Capture, FrameSource, Pace, SourceAbsent, folder_watch, source_opener, watched
+from incv3d.sources import Capture, FrameSource, Pace, SourceAbsent, folder, folder_watch, source_opener
+from incv3d.sources.folder import FolderSource, FolderState, has_end
 from incv3d.sources.folder_watch import FolderWatch
-from incv3d.sources.watched import Watch, WatchedSource, has_end
 
 PICTURE = jpeg(64, 48)
 SOON_S = 15.0
@@ -73,7 +73,7 @@ def test_what_is_there_comes_newest_first_and_what_comes_later_comes_before_it(t
     source = watch(tmp_path)
     assert soon(source) == "c.jpeg"
     put(tmp_path / "old-clock.jpg", age_s=10_000)
-    time.sleep(watched.LOOK_S)
+    time.sleep(folder.LOOK_S)
     assert [soon(source) for _ in range(3)] == ["old-clock.jpg", "a.PNG", "b.jpg"]
     assert within(source, QUIET_S) is None, "each comes once"
 
@@ -101,7 +101,7 @@ def test_folders_of_days_that_are_made_later_are_seen(tmp_path: Path, watch) -> 
 
 
 def test_a_file_that_is_still_written_is_waited_for(tmp_path: Path, watch, monkeypatch) -> None:
-    monkeypatch.setattr(watched, "UNFINISHED_S", 2 * QUIET_S)
+    monkeypatch.setattr(folder, "UNFINISHED_S", 2 * QUIET_S)
     source = watch(tmp_path)
     path = tmp_path / "slow.jpg"
     with path.open("wb") as file:
@@ -214,10 +214,10 @@ def test_every_picture_of_a_burst_reaches_a_slow_session_and_no_stall_is_reporte
 def test_of_a_large_archive_the_newest_are_kept_and_the_rest_is_said(
     tmp_path: Path, monkeypatch, caplog
 ) -> None:
-    monkeypatch.setattr(watched, "MOST_WAITING", 3)
+    monkeypatch.setattr(folder, "MOST_WAITING", 3)
     for number in range(10):
         put(tmp_path / f"{number}.jpg", age_s=1000 - number)
-    source = WatchedSource("folder", Watch(FolderWatch(str(tmp_path))))
+    source = FolderSource("folder", FolderState(FolderWatch(str(tmp_path))))
     assert [soon(source) for _ in range(3)] == ["9.jpg", "8.jpg", "7.jpg"]
     assert within(source, QUIET_S) is None
     assert "the oldest of more than 3 pictures are left out" in caplog.text
@@ -253,12 +253,12 @@ def test_months_of_pictures_take_little_memory_and_are_not_looked_at_again(
 
 
 def test_a_long_look_makes_the_next_one_later(tmp_path: Path, monkeypatch) -> None:
-    source = WatchedSource("folder", Watch(FolderWatch(str(tmp_path))))
+    source = FolderSource("folder", FolderState(FolderWatch(str(tmp_path))))
     look = source._watch.folder.look
     monkeypatch.setattr(source._watch.folder, "look", lambda: time.sleep(0.3) or look())
     began = time.monotonic()
     source._look()
-    assert source._next_look - began >= 0.3 / watched.LOOKING_SHARE
+    assert source._next_look - began >= 0.3 / folder.LOOKING_SHARE
 
 
 @pytest.mark.parametrize(
@@ -284,7 +284,7 @@ def test_a_file_tells_whether_it_has_its_end(tmp_path: Path, data: bytes, whole:
 def test_a_folder_that_is_not_there_is_absent(tmp_path: Path) -> None:
     for path in (tmp_path / "nowhere", tmp_path / "nowhere/latest.jpg"):
         with pytest.raises(SourceAbsent, match="no such folder"):
-            WatchedSource("folder", Watch(FolderWatch(str(path))))
+            FolderSource("folder", FolderState(FolderWatch(str(path))))
 
 
 def test_a_share_that_is_mounted_again_brings_nothing_twice(tmp_path: Path, watch) -> None:

@@ -11,19 +11,19 @@ from incv3d.frames import Frame
 from incv3d.sources.base import FrameSource, OpenSource, SourceError
 
 
-def discreet_opener(open_source: OpenSource, addresses: Sequence[Address]) -> OpenSource:
+def redacted_opener(open_source: OpenSource, addresses: Sequence[Address]) -> OpenSource:
     """`open_source`, so that no error of it or of its source contains a secret of `addresses`."""
     if not any(address.has_secret for address in addresses):
         return open_source
 
-    def open_discreetly() -> FrameSource:
-        with _hidden(addresses, "".join(f"; {hint}" for each in addresses if (hint := each.encoding_hint))):
-            return DiscreetSource(open_source(), addresses)
+    def open_redacted() -> FrameSource:
+        with _redacted(addresses, "".join(f"; {hint}" for each in addresses if (hint := each.encoding_hint))):
+            return RedactedSource(open_source(), addresses)
 
-    return open_discreetly
+    return open_redacted
 
 
-class DiscreetSource:
+class RedactedSource:
     """Hides the secrets of `addresses` in what `source` raises."""
 
     def __init__(self, source: FrameSource, addresses: Sequence[Address]) -> None:
@@ -42,7 +42,7 @@ class DiscreetSource:
 
     def capture(self, after: float) -> Frame | None:
         """As the source captures, see :class:`FrameSource`."""
-        with _hidden(self._addresses):
+        with _redacted(self._addresses):
             return self._source.capture(after)
 
     def interrupt(self) -> None:
@@ -51,12 +51,12 @@ class DiscreetSource:
 
     def close(self) -> None:
         """Close the source."""
-        with _hidden(self._addresses):
+        with _redacted(self._addresses):
             self._source.close()
 
 
 @contextlib.contextmanager
-def _hidden(addresses: Sequence[Address], hint: str = "") -> Iterator[None]:
+def _redacted(addresses: Sequence[Address], hint: str = "") -> Iterator[None]:
     """Raise what is raised inside without the secrets of `addresses`.
 
     :param hint: appended to what a source says of itself.

@@ -1,4 +1,4 @@
-"""Senders in tight loops, each a process, as other machines would run them: ``looping.py KIND ADDRESS``.
+"""Senders in tight loops, each a process, as on other machines: ``looping_senders.py KIND ADDRESS``.
 
 ``imagezmq`` is the library's own sender, which waits for its answer however long that takes; ``safe`` is the
 same with the three options of the README; ``keyed:FILE`` is a plain REQ socket with a client's key. Each

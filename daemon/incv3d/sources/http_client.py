@@ -33,7 +33,7 @@ HUNG_UP = (ConnectionResetError, BrokenPipeError, RemoteDisconnected)
 GONE = (errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN)
 
 
-class Answer:
+class HttpResponse:
     """The body of an answer, read as it comes."""
 
     def __init__(self, response: requests.Response, shown: str) -> None:
@@ -91,7 +91,7 @@ class Answer:
         self._response.close()
 
 
-class Asker:
+class HttpClient:
     """GETs one address, again and again where that is wanted.
 
     A user name and a password in the address are given when the camera asks for them (Basic or Digest), and
@@ -116,7 +116,7 @@ class Asker:
         self._session.headers["User-Agent"] = f"incv3d/{__version__}"
         self._session.headers["Accept-Encoding"] = "identity"
 
-    def ask(self) -> Answer:
+    def get(self) -> HttpResponse:
         """Ask once; redirects are followed.
 
         :raises SourceAbsent: when no one answers, or the camera has no answer now.
@@ -133,7 +133,7 @@ class Asker:
                 response.close()
                 raise self._refusal(response)
             self._was_answered = True
-            return Answer(response, self.shown)
+            return HttpResponse(response, self.shown)
         raise SourceError(f"{self.shown}: redirected more than {MOST_REDIRECTS} times")
 
     def close(self) -> None:

@@ -8,9 +8,9 @@ import time
 
 from incv3d.address import Address
 from incv3d.frames import Frame, picture_format
-from incv3d.sources.asking import Answer, Asker
 from incv3d.sources.base import FrameSource, SourceError
-from incv3d.sources.splitting import LARGEST_PICTURE, PictureSplitter, SplitError
+from incv3d.sources.http_client import HttpClient, HttpResponse
+from incv3d.sources.mjpeg import LARGEST_PICTURE, PictureSplitter, SplitError
 
 POLL_S = 1.0
 """Between two pictures that are asked for, unless the configuration says how often one is wanted."""
@@ -22,14 +22,14 @@ PLAYLISTS = (b"#EXTM3U", b"<?xml", b"<MPD", b"v=0")
 """How HLS, DASH and SDP begin: lists of addresses, which FFmpeg asks for itself."""
 
 
-class OtherStream:
-    """An answer that is neither pictures nor a web page: for FFmpeg, which reads it as a file."""
+class HttpBody:
+    """An response that is neither pictures nor a web page: for FFmpeg, which reads it as a file."""
 
-    def __init__(self, asker: Asker, answer: Answer, first: bytes) -> None:
-        self._asker = asker
-        self._answer = answer
+    def __init__(self, client: HttpClient, response: HttpResponse, first: bytes) -> None:
+        self._client = client
+        self._response = response
         self._waiting = first
-        self.is_live = not answer.is_bounded and not first.lstrip().startswith(PLAYLISTS)
+        self.is_live = not response.is_bounded and not first.lstrip().startswith(PLAYLISTS)
         """Whether it is one stream without an end. FFmpeg asks itself for what it has to seek in."""
 
     def read(self, most_bytes: int) -> bytes:
@@ -37,56 +37,58 @@ class OtherStream:
 
         :raises SourceError: when it breaks off, or nothing comes in time.
         """
-        data = self._waiting or self._answer.read()
+        data = self._waiting or self._response.read()
         self._waiting = data[most_bytes:]
         return data[:most_bytes]
 
     def interrupt(self) -> None:
         """Let a :meth:`read` that waits return. Callable from any thread; never waits."""
-        self._answer.shut()
+        self._response.shut()
 
     def close(self) -> None:
         """Hang up."""
-        self._answer.close()
-        self._asker.close()
+        self._response.close()
+        self._client.close()
 
 
-def open_web_camera(
+def open_http_camera(
     name: str, address: Address, timeout_s: float, interval_s: float
-) -> FrameSource | OtherStream:
-    """Ask `address`, and see by the content of the answer which kind of camera it is.
+) -> FrameSource | HttpBody:
+    """Ask `address`, and see by the content of the response which kind of camera it is.
 
     :param timeout_s: how long nothing may come.
     :param interval_s: seconds between two requests to a camera that sends one picture at a time.
     :raises SourceAbsent: when no one answers.
     :raises SourceError: when the camera refuses, or sends a web page.
     """
-    asker = Asker(address, timeout_s)
+    client = HttpClient(address, timeout_s)
     with contextlib.ExitStack() as undo:
-        undo.callback(asker.close)
-        answer = asker.ask()
-        undo.callback(answer.close)
-        camera = _told_by(name, asker, answer, interval_s)
+        undo.callback(client.close)
+        response = client.get()
+        undo.callback(response.close)
+        camera = _told_by(name, client, response, interval_s)
         undo.pop_all()
         return camera
 
 
-def _told_by(name: str, asker: Asker, answer: Answer, interval_s: float) -> FrameSource | OtherStream:
-    """What the beginning of an answer is of."""
-    if answer.media_type.startswith("multipart/"):
-        return MjpegSource(name, asker, answer, PictureSplitter(answer.boundary))
-    first = more = answer.read()
+def _told_by(
+    name: str, client: HttpClient, response: HttpResponse, interval_s: float
+) -> FrameSource | HttpBody:
+    """Return the source that the beginning of a response calls for."""
+    if response.media_type.startswith("multipart/"):
+        return MjpegSource(name, client, response, PictureSplitter(response.boundary))
+    first = more = response.read()
     while more and len(first) < SIGNATURE_BYTES:
-        more = answer.read()
+        more = response.read()
         first += more
     if looks_multipart(first):
-        return MjpegSource(name, asker, answer, PictureSplitter(), first)
+        return MjpegSource(name, client, response, PictureSplitter(), first)
     if picture_format(first) is None:
-        check_no_page(answer, first, asker.shown)
+        check_no_page(response, first, client.shown)
         if not first:
-            raise SourceError(f"{asker.shown}: the answer is empty")
-        return OtherStream(asker, answer, first)
-    return _pictures(name, asker, answer, first, interval_s)
+            raise SourceError(f"{client.shown}: the answer is empty")
+        return HttpBody(client, response, first)
+    return _pictures(name, client, response, first, interval_s)
 
 
 def looks_multipart(first: bytes) -> bool:
@@ -95,34 +97,36 @@ def looks_multipart(first: bytes) -> bool:
     return start.startswith((b"--", b"content-type:", b"content-length:"))
 
 
-def check_no_page(answer: Answer, first: bytes, shown: str) -> None:
+def check_no_page(response: HttpResponse, first: bytes, shown: str) -> None:
     """Raise SourceError if a web page came."""
     start = first.lstrip().lower()
-    is_page = answer.media_type in ("text/html", "application/xhtml+xml")
+    is_page = response.media_type in ("text/html", "application/xhtml+xml")
     if is_page or start.startswith((b"<!doctype", b"<html")):
         raise SourceError(
             f"{shown}: a web page came, not a picture or a stream; the camera's manual names the right path"
         )
 
 
-def _pictures(name: str, asker: Asker, answer: Answer, first: bytes, interval_s: float) -> FrameSource:
+def _pictures(
+    name: str, client: HttpClient, response: HttpResponse, first: bytes, interval_s: float
+) -> FrameSource:
     """A camera that sends one picture at a time, or one JPEG after the other with nothing between them."""
     now = time.monotonic()
     splitter = PictureSplitter(in_parts=False)
     body = first
-    if not answer.is_bounded and picture_format(first) == "jpeg":
+    if not response.is_bounded and picture_format(first) == "jpeg":
         while True:
-            done = _split(splitter, body[len(body) - len(first) :], now, asker.shown)
-            first = answer.read()
+            done = _split(splitter, body[len(body) - len(first) :], now, client.shown)
+            first = response.read()
             body += first
             if not first:
                 break
             if done:
-                return MjpegSource(name, asker, answer, splitter, first, done[-1])
+                return MjpegSource(name, client, response, splitter, first, done[-1])
     else:
-        body = whole(answer, first, asker.shown)
-    answer.close()
-    return SnapshotSource(name, asker, interval_s, (now, body))
+        body = whole(response, first, client.shown)
+    response.close()
+    return SnapshotSource(name, client, interval_s, (now, body))
 
 
 def _split(splitter: PictureSplitter, data: bytes, now: float, shown: str) -> list[tuple[float, bytes]]:
@@ -132,14 +136,14 @@ def _split(splitter: PictureSplitter, data: bytes, now: float, shown: str) -> li
         raise SourceError(f"{shown}: {error}") from None
 
 
-def whole(answer: Answer, first: bytes, shown: str) -> bytes:
+def whole(response: HttpResponse, first: bytes, shown: str) -> bytes:
     """The body to its end, which begins with `first`.
 
     :raises SourceError: when it is larger than any camera's picture, or breaks off.
     """
     pieces = [first]
     size_bytes = len(first)
-    while piece := answer.read():
+    while piece := response.read():
         pieces.append(piece)
         size_bytes += len(piece)
         if size_bytes > LARGEST_PICTURE:
@@ -160,15 +164,15 @@ class MjpegSource:
     def __init__(
         self,
         name: str,
-        asker: Asker,
-        answer: Answer,
+        client: HttpClient,
+        response: HttpResponse,
         splitter: PictureSplitter,
         first: bytes = b"",
         newest: tuple[float, bytes] | None = None,
     ) -> None:
         self._name = name
-        self._asker = asker
-        self._answer = answer
+        self._client = client
+        self._response = response
         self._splitter = splitter
         self._first = first
         self._newest = newest
@@ -184,7 +188,7 @@ class MjpegSource:
         drained_since = time.monotonic()
         caught_up = False
         while not self._interrupted.is_set():
-            if not self._first and not self._answer.waits():
+            if not self._first and not self._response.waits():
                 caught_up = True
             if newest and newest[0] < after:
                 newest = None
@@ -197,12 +201,12 @@ class MjpegSource:
 
     def _next(self) -> tuple[float, bytes] | None:
         """The last of the pictures that the next bytes complete."""
-        data, self._first = self._first or self._answer.read(), b""
+        data, self._first = self._first or self._response.read(), b""
         if self._interrupted.is_set():
             return None
         if not data:
-            raise SourceError(f"{self._asker.shown}: the stream ended")
-        pictures = _split(self._splitter, data, time.monotonic(), self._asker.shown)
+            raise SourceError(f"{self._client.shown}: the stream ended")
+        pictures = _split(self._splitter, data, time.monotonic(), self._client.shown)
         self._count += len(pictures)
         return pictures[-1] if pictures else None
 
@@ -212,12 +216,12 @@ class MjpegSource:
     def interrupt(self) -> None:
         """Wake a capture that waits."""
         self._interrupted.set()
-        self._answer.shut()
+        self._response.shut()
 
     def close(self) -> None:
         """Hang up."""
-        self._answer.close()
-        self._asker.close()
+        self._response.close()
+        self._client.close()
 
 
 class SnapshotSource:
@@ -230,55 +234,55 @@ class SnapshotSource:
     lost_frames = 0
     idle_until = 0.0
 
-    def __init__(self, name: str, asker: Asker, interval_s: float, first: tuple[float, bytes]) -> None:
+    def __init__(self, name: str, client: HttpClient, interval_s: float, first: tuple[float, bytes]) -> None:
         self._name = name
-        self._asker = asker
+        self._client = client
         self._interval_s = interval_s
         self._newest: tuple[float, bytes] | None = first
         self._due = first[0] + interval_s
         self._count = 0
-        self._answer: Answer | None = None
+        self._response: HttpResponse | None = None
         self._interrupted = threading.Event()
 
     def capture(self, after: float) -> Frame | None:
         """The next picture, when it is due.
 
-        :raises SourceAbsent: when the camera does not answer.
+        :raises SourceAbsent: when the camera does not response.
         :raises SourceError: when it fails, or what comes is no picture.
         """
         newest, self._newest = self._newest, None
         if newest is None or newest[0] < after:
             if self._interrupted.wait(max(0.0, max(self._due, after) - time.monotonic())):
                 return None
-            newest = self._ask()
+            newest = self._get()
         if self._interrupted.is_set():
             return None
         self._count += 1
         return Frame(self._name, newest[1], None, time.monotonic(), newest[0], id=self._count)
 
-    def _ask(self) -> tuple[float, bytes]:
+    def _get(self) -> tuple[float, bytes]:
         asked = time.monotonic()
         # A fixed beat; one that was missed is not made up for.
         self._due = max(self._due + self._interval_s, asked)
-        self._answer = answer = self._asker.ask()
+        self._response = response = self._client.get()
         try:
-            first = answer.read()
-            picture = whole(answer, first, self._asker.shown)
+            first = response.read()
+            picture = whole(response, first, self._client.shown)
         finally:
-            self._answer = None
-            answer.close()
+            self._response = None
+            response.close()
         if picture_format(picture) is None:
-            check_no_page(answer, picture, self._asker.shown)
-            kind = answer.media_type or "of no type"
-            raise SourceError(f"{self._asker.shown}: no picture came, but {len(picture)} bytes ({kind})")
+            check_no_page(response, picture, self._client.shown)
+            kind = response.media_type or "of no type"
+            raise SourceError(f"{self._client.shown}: no picture came, but {len(picture)} bytes ({kind})")
         return asked, picture
 
     def interrupt(self) -> None:
         """Wake a capture that waits."""
         self._interrupted.set()
-        if answer := self._answer:
-            answer.shut()
+        if response := self._response:
+            response.shut()
 
     def close(self) -> None:
         """Let go of the connection."""
-        self._asker.close()
+        self._client.close()

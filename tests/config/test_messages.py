@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from incv3d.config import Config, ConfigError, as_builtins, load_config
-from incv3d.config.wording import key_types
+from incv3d.config.messages import key_types
 
 KEYS = [f"{section}.{key}" for section, keys in key_types().items() for key in keys]
 VALUES = [

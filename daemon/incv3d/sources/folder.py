@@ -46,7 +46,7 @@ class _Waiting:
 
 
 @dataclass(slots=True)
-class Watch:
+class FolderState:
     """What was found so far. It outlives a source that fails and is opened again."""
 
     folder: FolderWatch
@@ -54,7 +54,7 @@ class Watch:
     looks: int = 0
 
 
-class WatchedSource:
+class FolderSource:
     """Hands out the pictures that come into a folder, the newest first, each once.
 
     Those that are there at the start come first. The time of a frame is when its file was first seen.
@@ -62,7 +62,7 @@ class WatchedSource:
     :raises SourceAbsent: when there is no such folder.
     """
 
-    def __init__(self, name: str, watch: Watch) -> None:
+    def __init__(self, name: str, watch: FolderState) -> None:
         self.lost_frames = 0
         self.idle_until = 0.0
         self._name = name

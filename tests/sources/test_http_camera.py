@@ -25,7 +25,7 @@ from incv3d.frames import Frame, picture_format
 from incv3d.preprocess import Preprocessor
 from incv3d.resizing import InputSpec
 from incv3d.sources import FrameSource, SourceAbsent, SourceError, source_opener
-from incv3d.sources.web_camera import MjpegSource, OtherStream, SnapshotSource, open_web_camera
+from incv3d.sources.http_camera import HttpBody, MjpegSource, SnapshotSource, open_http_camera
 from streams import HttpStream, free_port, needs_ffmpeg
 from webcams import (
     PASSWORD,
@@ -54,8 +54,8 @@ def serve() -> Iterator[Callable[[Callable[[Request], None]], WebCamera]]:
 
 @contextlib.contextmanager
 def opened(url: str, timeout_s: float = 5.0, interval_s: float = 0.0) -> Iterator[FrameSource]:
-    source = open_web_camera("c", Address(url), timeout_s, interval_s)
-    assert not isinstance(source, OtherStream)
+    source = open_http_camera("c", Address(url), timeout_s, interval_s)
+    assert not isinstance(source, HttpBody)
     try:
         yield source
     finally:
@@ -317,16 +317,16 @@ def test_a_poll_that_brings_no_picture_or_half_of_one_is_said(serve) -> None:
         with opened(camera.url("/first")) as source:
             assert source.capture(0.0)
             assert isinstance(source, SnapshotSource)
-            source._asker._url = camera.url("/then")
+            source._client._url = camera.url("/then")
             with pytest.raises(SourceError, match=words):
                 source.capture(0.0)
 
 
 def test_no_one_there_is_absent() -> None:
     with pytest.raises(SourceAbsent, match=r"/x\.jpg: Connection refused"):
-        open_web_camera("c", Address(f"http://127.0.0.1:{free_port()}/x.jpg"), 5.0, 0.0)
+        open_http_camera("c", Address(f"http://127.0.0.1:{free_port()}/x.jpg"), 5.0, 0.0)
     with pytest.raises(SourceAbsent, match=r"/x\.jpg: .*[Nn]ame"):
-        open_web_camera("c", Address("http://camera.invalid/x.jpg"), 5.0, 0.0)
+        open_http_camera("c", Address("http://camera.invalid/x.jpg"), 5.0, 0.0)
 
 
 def test_a_certificate_of_its_own_is_accepted_and_said(serve, tmp_path: Path, caplog) -> None:
