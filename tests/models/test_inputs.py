@@ -176,6 +176,37 @@ def test_what_cannot_be_right_is_refused_in_one_line(made, tmp_path, file, custo
     assert str(made / file) in str(caught.value) and "\n" not in str(caught.value)
 
 
+DAMAGE = """
+import random, sys
+from pathlib import Path
+from incv3d.models.entry import ModelError
+from incv3d.models.tflite_metadata import read_metadata
+path = Path(sys.argv[1])
+whole = path.read_bytes()
+start = whole.index(b"M001") - 4
+assert read_metadata(path, whole, 0, 0, True).normalisation.scale == 255
+refused = 0
+for seed in range(500):
+    random.seed(seed)
+    damaged = bytearray(whole)
+    for _ in range(3):
+        damaged[start + random.randrange(300)] = random.choice((0, 1, 127, 255))
+    try:
+        read_metadata(path, bytes(damaged), 0, 0, True)
+    except ModelError as error:
+        assert "\\n" not in str(error)
+        refused += 1
+print(refused)
+"""
+
+
+def test_damaged_metadata_are_an_error_of_one_line(made: Path) -> None:
+    command = [sys.executable, "-c", DAMAGE, str(made / "metadata.tflite")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-1000:]
+    assert int(done.stdout) > 100
+
+
 def test_metadata_that_name_labels_which_are_not_there_say_so(made: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"`classes.txt` in it cannot be read .*; say custom.labels"):
         load(tmp_path, made / "metadata_lost.tflite", None)
@@ -231,6 +262,7 @@ def test_the_log_and_the_commands_say_what_pixels_become_and_why(made, tmp_path,
         ({"mean": [0.5, 0.5]}, "mean: has 2 numbers"),
         ({"mean": 127.5, "pixel_range": [0, 1]}, "mean: goes without pixel_range"),
         ({"std": 0}, "std: must be more than 0"),
+        ({"mean": float("nan")}, "mean and std must be numbers"),
         ({"mean": 0, "std": 1}, r"can mean two things; say pixel_range: \[0, 1\] or \[0, 255\]"),
         ({"mean": [103.9, 116.8, 123.7], "std": 0.017}, "a factor of 0.017 is a std of 58.8"),
         (

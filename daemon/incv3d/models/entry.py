@@ -90,7 +90,7 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     as torchvision's ``Resize`` and ``CenterCrop`` do it; 0: the square is cut out first."""
     interpolation: Interpolation
     outputs: Positive
-    """Length of the score vector; 2 for a `binary` network."""
+    """How many labels there are: one for each score, two for a `binary` network."""
     scores: Literal["probabilities", "logits"] = "probabilities"
     """What the network gives; logits become probabilities by a softmax."""
     binary: bool = False
@@ -114,6 +114,11 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         for per_channel in (self.mean, self.scale):
             if isinstance(per_channel, tuple) and len(per_channel) != self.channels:
                 raise ValueError(f"{len(per_channel)} numbers for {self.channels} channels")
+
+    @property
+    def scores_given(self) -> int:
+        """How many scores a run of the network gives."""
+        return 1 if self.binary else self.outputs
 
     @property
     def pixel_ranges(self) -> list[tuple[float, float]]:

@@ -5,6 +5,7 @@ Without TensorFlow and NumPy: the configuration's check and the process that rea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -113,6 +114,8 @@ def of_mean_and_std(mean: PerChannel | None, std: PerChannel | None, why: str) -
     :raises ValueError: they cannot be told apart, or belong to different pixels.
     """
     means, stds = _each(0.0 if mean is None else mean), _each(1.0 if std is None else std)
+    if not all(map(math.isfinite, (*means, *stds))):
+        raise ValueError("mean: mean and std must be numbers")
     if min(stds) <= 0:
         raise ValueError("std: must be more than 0; it divides")
     small_mean, small_std = max(map(abs, means)) <= 1, max(stds) <= 1

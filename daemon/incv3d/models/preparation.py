@@ -137,10 +137,10 @@ def attempt_preparing(model: StoredModel) -> Path | None:
         _warn(model, refusal.reason)
         return None
     index = _current_index(model)
-    if index and index.outputs != model.entry.outputs:
+    if index and index.outputs != model.entry.scores_given:
         raise UnrunnableError(
             f"{model.name}: its graph gives {index.outputs} scores, it was imported as a network of "
-            f"{model.entry.outputs}"
+            f"{model.entry.scores_given}"
         )
     return prepared_folder(model)
 
@@ -215,7 +215,7 @@ def prepare_model(model: StoredModel, out: Path, portable: bool = False) -> None
         layout=entry.layout,
         mean=entry.mean,
         scale=entry.scale,
-        outputs=entry.outputs,
+        outputs=entry.scores_given,
         portable=portable,
     )
     try:

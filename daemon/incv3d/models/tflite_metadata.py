@@ -7,6 +7,7 @@ tflite-support.
 
 from __future__ import annotations
 
+import math
 import struct
 import zipfile
 import zlib
@@ -142,8 +143,8 @@ def _normalisation(taken: _Fields) -> Normalisation | None:
         if unit.number(OPTIONS_TYPE) != NORMALIZATION or options is None:
             continue
         mean, std = options.floats(MEAN) or (0.0,), options.floats(STD) or (1.0,)
-        if not all(each > 0 for each in std):
-            raise ValueError(f"std {std}")
+        if not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
+            raise ValueError(f"mean {mean}, std {std}")
         spelled = ", std ".join(", ".join(f"{each:g}" for each in values) for values in (mean, std))
         return Normalisation(
             mean=_per_channel(mean), scale=_per_channel(std), why=f"the file's metadata: mean {spelled}"
