@@ -19,7 +19,7 @@ from incv3d.models.conversion import StoredConversion, converted_precisions, ope
 from incv3d.models.custom import DEFAULT_NAME, INTERPOLATION_REASONS, ensure_custom
 from incv3d.models.entry import ModelEntry, ModelError
 from incv3d.models.labels import read_labels
-from incv3d.models.preparation import attempt_preparing, check_memory, ensure_prepared
+from incv3d.models.preparation import check_memory, ensure_prepared, prepare_if_needed
 from incv3d.models.resolve import AUTO, Resolution, resolve
 from incv3d.models.store import ModelStore, StoredModel
 from incv3d.models.sweeping import sweep
@@ -118,7 +118,7 @@ def find_model(
     def check(model: StoredModel) -> None:
         check_engine(config.session.engine, model)
         if model.entry.golden:
-            prepared = attempt_preparing(model)
+            prepared = prepare_if_needed(model)
             with contextlib.closing(
                 open_classifier(config, model, spec_of(config, model), prepared)
             ) as classifier:

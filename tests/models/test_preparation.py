@@ -12,11 +12,11 @@ from graphs import dtype, node, placeholder, relu
 from incv3d.models.entry import ModelEntry
 from incv3d.models.preparation import (
     UnrunnableError,
-    attempt_preparing,
     ensure_prepared,
+    find_refusal,
     is_prepared,
+    prepare_if_needed,
     prepared_folder,
-    refusal_of,
 )
 from incv3d.models.store import ModelStore, StoredModel
 from incv3d.sessions import SessionError, check_plain_memory, plain_session_mb
@@ -46,15 +46,15 @@ def test_what_cannot_be_prepared_is_remembered_with_its_reason(tmp_path: Path, c
     caplog.clear()
     assert ensure_prepared(model, store, said.append) is None and len(said) == 1
     assert "odd could not be prepared" in caplog.text and "NoSuchOp" in caplog.text
-    refusal = refusal_of(model)
+    refusal = find_refusal(model)
     assert refusal and "NoSuchOp" in refusal.reason
     with monkeypatch.context() as changed:
         changed.setattr("incv3d.models.preparation.version", lambda name: "2.999.0")
-        assert refusal_of(model) is None, "another TensorFlow may know the operation"
+        assert find_refusal(model) is None, "another TensorFlow may know the operation"
     with monkeypatch.context() as changed:
         changed.setattr("incv3d.models.preparation.processor_id", lambda: "vax")
-        assert refusal_of(model) is None
-    assert refusal_of(add(store, UNKNOWN + relu("z", "x"))) is None, "another graph may be prepared"
+        assert find_refusal(model) is None
+    assert find_refusal(add(store, UNKNOWN + relu("z", "x"))) is None, "another graph may be prepared"
 
 
 def test_what_failed_for_want_of_memory_is_tried_again(tmp_path: Path, caplog, monkeypatch) -> None:
@@ -63,7 +63,7 @@ def test_what_failed_for_want_of_memory_is_tried_again(tmp_path: Path, caplog, m
     monkeypatch.setattr("incv3d.models.preparation.PREPARER", "incv3d.no_such_module")
     for number in (1, 2):
         assert ensure_prepared(model, store, said.append) is None and len(said) == number
-    assert "no_such_module" in caplog.text and refusal_of(model) is None
+    assert "no_such_module" in caplog.text and find_refusal(model) is None
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,20 @@ def test_a_graph_that_can_classify_no_picture_is_an_error_at_once(
 ) -> None:
     model = add(ModelStore(tmp_path), graph, outputs)
     with pytest.raises(UnrunnableError, match=complaint):
-        attempt_preparing(model)
+        prepare_if_needed(model)
+
+
+def test_a_network_of_one_score_for_two_labels_is_prepared(tmp_path: Path) -> None:
+    entry = ModelEntry(
+        input="x:0", output="y:0", height=1, width=1, channels=1, mean=0, scale=1, fit="stretch",
+        interpolation="bilinear", outputs=2, binary=True,
+    )  # fmt: skip
+    store = ModelStore(tmp_path)
+    with store.adding("odd", entry) as folder:
+        (folder / "graph.pb").write_bytes(placeholder("x", 1, 1, 1, 1) + relu("y", "x"))
+        (folder / "labels.tsv").write_text("0\t\tcold\n1\t\twarm\n")
+    model = store.get("odd")
+    assert prepare_if_needed(model) == prepared_folder(model) and is_prepared(model)
 
 
 def test_a_prepared_form_is_bound_to_the_processor_unless_it_is_portable(

@@ -69,12 +69,14 @@ def import_file(
 ) -> None:
     """Import FILE: the published file of a known model, a network like it, or an exported model."""
     from incv3d.models.importing import import_model
-    from incv3d.models.preparation import preparing
+    from incv3d.models.preparation import preparation_check
 
     if "://" in file:
         raise click.UsageError("FILE is an address: download it with `incv3d model fetch NAME --url ADDRESS`")
     store = configured_store(config_path)
-    stored = import_model(store, Path(file), name=name, like=like, replace=replace, check=preparing(say))
+    stored = import_model(
+        store, Path(file), name=name, like=like, replace=replace, check=preparation_check(say)
+    )
     click.echo(f"imported {stored.name}: {stored.entry.outputs} outputs, {stored.size_bytes / 1e6:.1f} MB")
 
 

@@ -39,7 +39,7 @@ def fetch(
     """
     from incv3d.models.downloading import Patience
     from incv3d.models.fetching import Order, by_hand, fetch_model
-    from incv3d.models.preparation import preparing
+    from incv3d.models.preparation import preparation_check
     from incv3d.models.web import UnreachableError
 
     store = configured_store(config_path)
@@ -48,7 +48,7 @@ def fetch(
     order = Order(name, url, like, sha256, replace or accept_new, accept_new)
     try:
         with _progress(name) as progress:
-            fetched = fetch_model(store, order, Patience(), progress, say, preparing(say))
+            fetched = fetch_model(store, order, Patience(), progress, say, preparation_check(say))
     except UnreachableError as error:
         raise by_hand(error, order) from None
     model = fetched.model

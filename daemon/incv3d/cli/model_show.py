@@ -129,12 +129,12 @@ def _file(entry: ModelEntry) -> str:
 
 def _stored_facts(stored: StoredModel | None) -> dict[str, Any]:
     from incv3d.models.conversion import converted_precisions
-    from incv3d.models.preparation import is_prepared, refusal_of
+    from incv3d.models.preparation import find_refusal, is_prepared
 
     if stored is None:
         return {}
     manifest = stored.manifest
-    refusal = refusal_of(stored)
+    refusal = find_refusal(stored)
     return {
         "directory": str(stored.directory),
         "imported_at": manifest.imported_at,

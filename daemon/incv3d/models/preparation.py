@@ -91,12 +91,13 @@ def ensure_prepared(model: StoredModel, store: ModelStore, progress: Callable[[s
     """
     if model.entry.format != "graphdef":
         return None
-    if _is_settled(model):
-        return attempt_preparing(model)
+    outcome = _outcome(model)
+    if outcome:
+        return _folder_of(model, outcome)
     progress(_announcement(model))
     try:
         with store.exclusively():
-            return attempt_preparing(model)
+            return prepare_if_needed(model)
     except UnrunnableError:
         raise
     except ModelError as error:
@@ -104,42 +105,52 @@ def ensure_prepared(model: StoredModel, store: ModelStore, progress: Callable[[s
         return None
 
 
-def preparing(progress: Callable[[str], None]) -> Callable[[StoredModel], None]:
+def preparation_check(progress: Callable[[str], None]) -> Callable[[StoredModel], None]:
     """Return a check for :meth:`ModelStore.adding`: it prepares the model before that gets its name.
 
-    :param progress: told, in one line, when it has to be prepared.
+    :param progress: called with one line when the model has to be prepared.
     """
 
     def check(model: StoredModel) -> None:
-        if model.entry.format == "graphdef" and not _is_settled(model):
+        if model.entry.format == "graphdef" and _outcome(model) is None:
             progress(_announcement(model))
-        attempt_preparing(model)
+        prepare_if_needed(model)
 
     return check
 
 
-def attempt_preparing(model: StoredModel) -> Path | None:
-    """The same for a caller that has the store, or a model that has no place in it yet."""
+def prepare_if_needed(model: StoredModel) -> Path | None:
+    """Do what :func:`ensure_prepared` does, for a caller that holds the store's lock."""
     if model.entry.format != "graphdef":
         return None
-    if not _is_settled(model):
+    outcome = _outcome(model)
+    if outcome is None:
         try:
             prepare_model(model, prepared_folder(model))
+            outcome = _current_index(model)
         except UnpreparableError as error:
-            _remember(model, str(error))
+            outcome = _remember(model, str(error))
         except UnrunnableError:
             raise
         except ModelError as error:  # too little memory, say: another time there may be enough
             _warn(model, str(error))
             return None
-    refusal = refusal_of(model)
-    if refusal:
-        _warn(model, refusal.reason)
+    return _folder_of(model, outcome)
+
+
+def _outcome(model: StoredModel) -> Index | Refusal | None:
+    """Return the index of the prepared form, or why there is none; None: preparing has to be tried."""
+    return _current_index(model) or find_refusal(model)
+
+
+def _folder_of(model: StoredModel, outcome: Index | Refusal | None) -> Path | None:
+    """Return the folder of the prepared form; log the reason and return None if it was refused."""
+    if isinstance(outcome, Refusal):
+        _warn(model, outcome.reason)
         return None
-    index = _current_index(model)
-    if index and index.outputs != model.entry.scores_given:
+    if outcome and outcome.outputs != model.entry.scores_given:
         raise UnrunnableError(
-            f"{model.name}: its graph gives {index.outputs} scores, it was imported as a network of "
+            f"{model.name}: its graph gives {outcome.outputs} scores, it was imported as a network of "
             f"{model.entry.scores_given}"
         )
     return prepared_folder(model)
@@ -147,11 +158,6 @@ def attempt_preparing(model: StoredModel) -> Path | None:
 
 def _announcement(model: StoredModel) -> str:
     return f"preparing {model.name} (once; this imports TensorFlow, and takes minutes on a Raspberry Pi)"
-
-
-def _is_settled(model: StoredModel) -> bool:
-    """Whether there is nothing to prepare: that was done, or cannot be done."""
-    return is_prepared(model) or refusal_of(model) is not None
 
 
 def _current_index(model: StoredModel) -> Index | None:
@@ -163,7 +169,7 @@ def _current_index(model: StoredModel) -> Index | None:
     return index if current and (not index.processor or index.processor == processor_id()) else None
 
 
-def refusal_of(model: StoredModel) -> Refusal | None:
+def find_refusal(model: StoredModel) -> Refusal | None:
     """Return why this graph cannot be prepared here by this TensorFlow; None: that has not been seen."""
     try:
         refusal = msgspec.json.decode((model.directory / REFUSAL).read_bytes(), type=Refusal)
@@ -173,7 +179,7 @@ def refusal_of(model: StoredModel) -> Refusal | None:
     return refusal if (refusal.source_sha256, refusal.preparer, refusal.processor) == current else None
 
 
-def _remember(model: StoredModel, reason: str) -> None:
+def _remember(model: StoredModel, reason: str) -> Refusal:
     refusal = Refusal(
         source_sha256=model.manifest.sha256, preparer=_preparer(), processor=processor_id(), reason=reason
     )
@@ -183,6 +189,7 @@ def _remember(model: StoredModel, reason: str) -> None:
         raise ModelError(
             f"{error.filename or model.directory}: cannot be written: {error.strerror}"
         ) from None
+    return refusal
 
 
 def _warn(model: StoredModel, reason: str) -> None:
