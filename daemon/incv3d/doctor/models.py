@@ -12,7 +12,7 @@ from incv3d.machine import available_memory_mb
 from incv3d.models.catalog import load_catalog
 from incv3d.models.conversion import converted_precisions, folder_name
 from incv3d.models.custom import DEFAULT_NAME
-from incv3d.models.preparation import PREPARING_MB, is_prepared, refusal_of
+from incv3d.models.preparation import PREPARING_MB, find_refusal, is_prepared
 from incv3d.models.resolve import AUTO, EMBEDDED, PREFERRED
 from incv3d.models.store import FLATBUFFER, ModelStore, StoredModel
 from incv3d.models.verifying import verify_model
@@ -96,7 +96,7 @@ def _memory(machine: Machine, config: Config, stored: StoredModel, running: bool
         size_bytes = (stored.directory / folder_name(precisions[0]) / FLATBUFFER).stat().st_size
     needed_mb = memory_needed_mb(engine, size_bytes)
     what = f"{stored.name} on {engine} takes about {needed_mb:.0f} MB"
-    refusal = None if ready else refusal_of(stored)
+    refusal = None if ready else find_refusal(stored)
     if refusal:
         needed_mb, ready = plain_session_mb(size_bytes), True
         what = f"{stored.name} on {engine} takes about {needed_mb:.0f} MB unprepared ({refusal.reason})"
