@@ -44,6 +44,11 @@ def test_a_picture_is_sent_with_its_format_and_what_was_asked_for(address: str) 
     assert found.predictions and found.predictions[0].label == "cat"
 
 
+def test_an_unknown_order_of_channels_is_said(address: str) -> None:
+    with Client(address) as client, pytest.raises(ClientError, match="`rgb` or `bgr`, not `BGR`"):
+        client.classify_pixels(np.zeros((2, 2, 3), np.uint8), order="BGR")  # type: ignore[arg-type]
+
+
 def test_pixels_arrive_as_they_are_seen(address: str) -> None:
     pixels = np.arange(2 * 4 * 3, dtype=np.uint8).reshape(2, 4, 3)
     views = [

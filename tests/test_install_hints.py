@@ -10,6 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from incv3d.http.errors import HttpError
+from incv3d.http.serving import need_libraries
 from incv3d.install_hints import pip_install
 
 CODE = Path(__file__).parents[1] / "daemon" / "incv3d"
@@ -26,6 +30,13 @@ def test_the_command_is_that_of_the_environment_that_runs() -> None:
 def test_an_environment_of_root_takes_sudo(monkeypatch) -> None:
     monkeypatch.setattr("os.access", lambda path, mode: False)
     assert pip_install("av").startswith(f"sudo {sys.executable} -m pip install av")
+
+
+def test_the_libraries_of_http_are_named_for_pip(monkeypatch) -> None:
+    monkeypatch.setattr("incv3d.http.serving.find_spec", lambda name: None)
+    with pytest.raises(HttpError) as raised:
+        need_libraries("http.bind")
+    assert str(raised.value).endswith("-m pip install aiohttp prometheus-client")
 
 
 def test_no_message_gives_advice_that_works_in_some_shells_only() -> None:

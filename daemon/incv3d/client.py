@@ -169,6 +169,8 @@ class Client:
         """
         view = memoryview(pixels)
         height, width, *more = (*(view.shape or ()), 0, 0)[: max(2, view.ndim)]
+        if order not in ENCODINGS:
+            raise ClientError(f"order must be `rgb` or `bgr`, not `{order}`")
         encoding = ENCODINGS[order].get(more[0] if len(more) == 1 else 1)
         if view.format != "B" or len(more) > 1 or encoding is None or not (height and width):
             raise ClientError(

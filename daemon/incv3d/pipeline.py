@@ -257,15 +257,14 @@ class Pipeline:
             # A request is answered, and the daemon's own frame proves that the Session works.
             changes = self._changes
             if changes is None or frame.ticket is not None or frame.source == OWN:
-                prepared = classifier.prepare(frame)
-                self._decoding_failures.pop(frame.source, None)
-                return prepared
-            is_news = partial(changes.is_news, frame.source, self._clock())
-            prepared_news = classifier.prepare_if(is_news, frame)
+                prepared: Prepared | None = classifier.prepare(frame)
+            else:
+                is_news = partial(changes.is_news, frame.source, self._clock())
+                prepared = classifier.prepare_if(is_news, frame)
             self._decoding_failures.pop(frame.source, None)
-            if prepared_news:
-                return prepared_news
-            self._on_skipped(frame)
+            if prepared is None:
+                self._on_skipped(frame)
+            return prepared
         except PictureError as error:
             self._deliver(Result.refused(frame, error.refusal, str(error)))
         except Exception as error:

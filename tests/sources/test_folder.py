@@ -15,7 +15,16 @@ import pytest
 from doubles import jpeg
 from incv3d.config import SourceSection
 from incv3d.mailbox import Mailbox
-from incv3d.sources import Capture, FrameSource, Pace, SourceAbsent, folder, folder_watch, source_opener
+from incv3d.sources import (
+    Capture,
+    FrameSource,
+    Pace,
+    SourceAbsent,
+    folder,
+    folder_watch,
+    images,
+    source_opener,
+)
 from incv3d.sources.folder import FolderSource, FolderState, has_end
 from incv3d.sources.folder_watch import FolderWatch
 
@@ -299,3 +308,12 @@ def test_a_share_that_is_mounted_again_brings_nothing_twice(tmp_path: Path, watc
     elsewhere.rename(share)
     assert soon(source) == "day/1.jpg"
     assert within(source, QUIET_S) is None
+
+
+def test_a_file_too_large_for_a_picture_is_passed_over(tmp_path: Path, watch, caplog) -> None:
+    put(tmp_path / "picture.jpg", age_s=200)
+    with (tmp_path / "film.jpg").open("wb") as file:
+        file.truncate(images.LARGEST_FILE + 1)
+    os.utime(tmp_path / "film.jpg", (time.time() - 100,) * 2)
+    assert soon(watch(tmp_path)) == "picture.jpg"
+    assert "film.jpg: larger than 128 MiB" in caplog.text

@@ -256,6 +256,32 @@ def test_a_login_in_the_address_is_given_when_it_is_asked_for(serve, guard, answ
         assert "wrong@" not in str(caught.value) and not isinstance(caught.value, SourceAbsent)
 
 
+def test_odd_answers_end_in_one_line_without_secrets(serve, caplog) -> None:
+    def digest_without_realm(request: Request) -> None:
+        request.send_response(401)
+        request.send_header("WWW-Authenticate", "Digest qop=auth")
+        request.send_header("Content-Length", "0")
+        request.end_headers()
+
+    def nowhere(request: Request) -> None:
+        request.send_response(302)
+        request.send_header("Location", "http://[::1/x")
+        request.send_header("Content-Length", "0")
+        request.end_headers()
+
+    def no_header(request: Request) -> None:
+        request.wfile.write(b"HTTP/1.1 200 OK\r\nthis is no header\r\n\r\n<html>")
+
+    for answer, words in (
+        (digest_without_realm, "its Digest login lacks the field 'realm'$"),
+        (nowhere, "the one it redirects to, is invalid$"),
+        (no_header, "a web page came"),
+    ):
+        with pytest.raises(SourceError, match=words):
+            frames(serve(answer).url("/x?token=geheim", login=LOGIN))
+    assert "geheim" not in caplog.text
+
+
 def test_a_redirect_is_followed_and_another_host_is_not_told_the_password(serve) -> None:
     other = serve(parts())
     target = other.url().replace("127.0.0.1", "localhost")

@@ -118,8 +118,8 @@ def test_parts_may_be_png_or_webp(cuts: list[int]) -> None:
 def test_a_picture_has_the_time_of_its_first_bytes() -> None:
     splitter = PictureSplitter()
     data = stream(*FRAMES["as it should be"], JPEGS[:1])
-    assert splitter.feed(data[:200], 1.0) == [] and splitter.is_inside
-    assert splitter.feed(data[200:], 2.0) == [(1.0, JPEGS[0])] and not splitter.is_inside
+    assert splitter.feed(data[:200], 1.0) == []
+    assert splitter.feed(data[200:], 2.0) == [(1.0, JPEGS[0])]
 
 
 def test_what_is_no_picture_is_not_kept_and_what_has_no_end_is_refused() -> None:

@@ -22,8 +22,15 @@ if TYPE_CHECKING:
     from incv3d.page.page import Page
 
 LOG = logging.getLogger(__name__)
-LIBRARIES = ("aiohttp", "prometheus_client")
+LIBRARIES = {"aiohttp": "aiohttp", "prometheus_client": "prometheus-client"}
+"""The packages by the names of their modules."""
 THREAD = "http"
+
+
+def need_libraries(key: str) -> None:
+    """Raise HttpError unless the libraries that the configuration's `key` needs are installed."""
+    if missing := [package for module, package in LIBRARIES.items() if find_spec(module) is None]:
+        raise HttpError(f"{key}: {' and '.join(missing)} missing: {pip_install(*missing)}")
 
 
 class Http:
@@ -53,10 +60,7 @@ class Http:
         on_refused: Callable[[Refusal], None],
         on_death: Callable[[str, BaseException], None],
     ) -> None:
-        if missing := [name for name in LIBRARIES if find_spec(name) is None]:
-            raise HttpError(
-                f"http.bind: {' and '.join(missing)} missing: {pip_install(*'aiohttp', 'prometheus-client')}"
-            )
+        need_libraries("http.bind")
         from incv3d.http.classify import HttpIntake
         from incv3d.http.exposition import metrics_routes
         from incv3d.http.health import Readiness, health_routes

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from incv3d.frames import Frame
+from incv3d.sources.base import SourceError
 from incv3d.sources.folder_watch import FileState, FolderWatch, file_state
+from incv3d.sources.images import read_picture
 
 LOG = logging.getLogger(__name__)
 LOOK_S = 0.5
@@ -128,9 +130,9 @@ class FolderSource:
                 continue
             del waiting[each.path]
             try:
-                data = Path(each.path).read_bytes()
-            except OSError as error:
-                LOG.warning("%s: cannot be read: %s", each.path, error.strerror)
+                data = read_picture(Path(each.path))
+            except SourceError as error:
+                LOG.warning("%s", error)
                 continue
             return Frame(self._name, data, None, now, each.first_seen, id=self._id(each.path))
         return None

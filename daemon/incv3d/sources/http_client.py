@@ -1,4 +1,4 @@
-"""Asks a camera over HTTP: logins, redirects, certificates of its own, and what went wrong in one line."""
+"""An HTTP client for cameras: logins, redirects, self-signed certificates, and errors in one line."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from incv3d.sources.base import SourceAbsent, SourceError
 LOG = logging.getLogger(__name__)
 CHUNK_BYTES = 1 << 16
 CONNECT_S = 10.0
-"""A camera that is there answers sooner."""
+"""A reachable camera answers sooner."""
 MOST_REDIRECTS = 5
 REDIRECTS = (301, 302, 303, 307, 308)
 PASSING = (404, 408, 429, 500, 502, 503, 504)
-"""Statuses of a camera, or of a server between, that may answer better in a moment."""
+"""Statuses of a camera, or of a proxy, that may be temporary."""
 HUNG_UP = (ConnectionResetError, BrokenPipeError, RemoteDisconnected)
 GONE = (errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN)
 
@@ -92,13 +92,13 @@ class HttpResponse:
 
 
 class HttpClient:
-    """GETs one address, again and again where that is wanted.
+    """Requests one address, once or repeatedly.
 
-    A user name and a password in the address are given when the camera asks for them (Basic or Digest), and
-    to its host alone. A certificate that cannot be verified is accepted: cameras sign theirs themselves. The
-    log says so.
+    A user name and a password in the address are sent when the camera asks for them (Basic or Digest), and
+    only to its own host. A certificate that cannot be verified is accepted, because cameras sign theirs
+    themselves; the log says so.
 
-    :param timeout_s: how long nothing may come.
+    :param timeout_s: the longest time without data.
     """
 
     def __init__(self, address: Address, timeout_s: float) -> None:
@@ -112,15 +112,17 @@ class HttpClient:
         self._auth: AuthBase | None = None
         self._was_answered = False
         self._verify = True
+        # It quotes the whole address, with its secrets, in warnings about odd headers.
+        logging.getLogger("urllib3").setLevel(logging.ERROR)
         self._session = requests.Session()
         self._session.headers["User-Agent"] = f"incv3d/{__version__}"
         self._session.headers["Accept-Encoding"] = "identity"
 
     def get(self) -> HttpResponse:
-        """Ask once; redirects are followed.
+        """Send one GET request and follow redirects.
 
-        :raises SourceAbsent: when no one answers, or the camera has no answer now.
-        :raises SourceError: when it refuses, or cannot be understood.
+        :raises SourceAbsent: the camera does not answer, or is busy.
+        :raises SourceError: it refuses, or its answer cannot be understood.
         """
         url = self._url
         for _ in range(MOST_REDIRECTS + 1):
@@ -137,7 +139,7 @@ class HttpClient:
         raise SourceError(f"{self.shown}: redirected more than {MOST_REDIRECTS} times")
 
     def close(self) -> None:
-        """Let go of the connections that were kept."""
+        """Close the connections that were kept open."""
         self._session.close()
 
     def _get(self, url: str) -> requests.Response:
@@ -172,14 +174,16 @@ class HttpClient:
                 self._was_answered = False
                 return self._send(url, auth)
             if self._verify and any(isinstance(each, ssl.SSLCertVerificationError) for each in found):
-                LOG.warning("%s: taken all the same, but %s", self.shown, reason(error))
-                # What urllib3 would say at every request is said now.
+                LOG.warning("%s: used anyway, but %s", self.shown, reason(error))
+                # urllib3 would repeat the warning at every request.
                 urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
                 self._verify = False
                 return self._send(url, auth)
             raise explained(error, self.shown) from None
-        except (ValueError, urllib3.exceptions.HTTPError) as error:  # an address, or a redirect, that is none
-            raise explained(error, self.shown) from None
+        except (ValueError, urllib3.exceptions.LocationParseError):
+            raise SourceError(f"{self.shown}: this address, or the one it redirects to, is invalid") from None
+        except KeyError as error:  # from HTTPDigestAuth
+            raise SourceError(f"{self.shown}: its Digest login lacks the field {error}") from None
 
     def _redirected(self, url: str, location: str) -> str:
         target = urljoin(url, location)
@@ -198,7 +202,7 @@ class HttpClient:
 
 
 def explained(error: Exception, shown: str) -> SourceError:
-    """What is raised of a request that got no answer, or of an answer that broke off."""
+    """Return the error to raise for a request without an answer, or for an answer that broke off."""
     found = list(causes(error))
     is_gone = any(isinstance(each, socket.gaierror) or getattr(each, "errno", 0) in GONE for each in found)
     if isinstance(error, requests.exceptions.ConnectTimeout):
@@ -208,7 +212,7 @@ def explained(error: Exception, shown: str) -> SourceError:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """`error`, and what led to it."""
+    """Yield `error` and its chain of causes."""
     seen: BaseException | None = error
     while seen is not None:
         yield seen
@@ -216,7 +220,7 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def reason(error: BaseException) -> str:
-    """The innermost cause in its own words: the outer ones repeat it in brackets, with the address."""
+    """Return the message of the innermost cause; the outer ones repeat it, with the address."""
     found = list(causes(error))
     innermost = found[-1]
     if isinstance(innermost, ssl.SSLCertVerificationError):
@@ -226,5 +230,5 @@ def reason(error: BaseException) -> str:
     if any(isinstance(each, urllib3.exceptions.TimeoutError | TimeoutError) for each in found):
         return "no data in time"
     if isinstance(error, requests.exceptions.InvalidURL | urllib3.exceptions.LocationParseError):
-        return "not an address that can be asked"
+        return "not a valid address"
     return f"the connection broke off ({type(innermost).__name__})"

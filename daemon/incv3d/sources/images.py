@@ -14,6 +14,8 @@ from incv3d.sources.base import SourceAbsent, SourceError
 
 LOG = logging.getLogger(__name__)
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+LARGEST_FILE = 128 * 1024 * 1024
+"""Bytes of a picture; a larger file is not read into memory."""
 
 
 def demo_folder() -> Path:
@@ -49,11 +51,13 @@ def _is_picture(path: Path) -> bool:
 
 
 def read_picture(path: Path) -> bytes:
-    """The bytes of the file at `path`.
+    """Return the bytes of the file at `path`.
 
-    :raises SourceError: when it cannot be read.
+    :raises SourceError: it cannot be read, or is too large to be a picture.
     """
     try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise SourceError(f"{path}: larger than {LARGEST_FILE >> 20} MiB, too large for a picture")
         return path.read_bytes()
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from None

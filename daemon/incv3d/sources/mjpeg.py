@@ -1,7 +1,7 @@
-"""Pictures out of the bytes of a Motion JPEG stream, whatever stands between them.
+"""Pictures out of the bytes of a Motion JPEG stream, whatever lies between them.
 
-A picture says itself where it ends. Boundaries and the headers of parts, which cameras get wrong in many
-ways, are needed for JPEGs without an end marker only.
+The end of a picture is found in the picture itself. Boundaries and part headers, which cameras get wrong in
+many ways, are only needed for JPEGs without an end marker.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SHORTEST_BOUNDARY = 4
 
 
 class SplitError(Incv3dError):
-    """There is no end to a picture."""
+    """A picture does not end."""
 
 
 class PictureSplitter:
@@ -59,16 +59,11 @@ class PictureSplitter:
         self._scan: int | None = None
         """Where the first scan of the JPEG begins, once that is known."""
 
-    @property
-    def is_inside(self) -> bool:
-        """Whether a picture has begun and not ended yet."""
-        return self._began is not None
-
     def feed(self, data: bytes, now: float) -> list[tuple[float, bytes]]:
-        """Take the next bytes of the stream, which came at the moment `now`.
+        """Take the next bytes of the stream, which were received at `now`.
 
-        :returns: the pictures that they complete, each after the moment at which its first bytes came.
-        :raises SplitError: when a picture is larger than any camera's.
+        :returns: the pictures that they complete, each preceded by the time at which its first bytes came.
+        :raises SplitError: a picture is larger than any camera's.
         """
         self._buffer += data
         pictures: list[tuple[float, bytes]] = []
@@ -82,12 +77,12 @@ class PictureSplitter:
         return pictures
 
     def _find_start(self, now: float) -> bool:
-        """Let the buffer begin with a picture; False when none has begun."""
+        """Discard what comes before the next picture; False if none has begun."""
         if self._began is not None:
             return True
         found = self._start.search(self._buffer)
         if not found:
-            # Nothing of it is needed but what may be the beginning of a signature.
+            # Only the possible beginning of a signature is kept.
             del self._buffer[: -LONGEST_SIGNATURE if self._start is not FIRST else 0]
             if len(self._buffer) > LONGEST_SIGNATURE:
                 self._start = self._next
@@ -110,7 +105,7 @@ class PictureSplitter:
         return self._end_of_header() if self._scan is None else self._end_of_scan()
 
     def _end_of_header(self) -> int | None:
-        """Step over the segments of a JPEG to its first scan: an end marker in them is of a thumbnail."""
+        """Skip the segments of a JPEG up to its first scan: an end marker in them belongs to a thumbnail."""
         while self._at + 4 <= len(self._buffer):
             prefix, marker, length = struct.unpack_from(">BBH", self._buffer, self._at)
             if prefix == 0xFF and marker == 0xD9:
@@ -127,7 +122,7 @@ class PictureSplitter:
         return None
 
     def _end_of_scan(self) -> int | None:
-        """Where the JPEG ends: with its end marker, or without one where the next part begins."""
+        """Return where the JPEG ends: at its end marker or, without one, where the next part begins."""
         if self._lacks_ends and self._boundary:
             boundary = self._buffer.find(self._boundary, self._at)
             if boundary >= 0:
