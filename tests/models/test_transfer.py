@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import io
+import json
 import os
 import shutil
 import tarfile
@@ -13,6 +15,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from archives import field
 from incv3d.models.entry import ModelError
 from incv3d.models.importing import import_model
 from incv3d.models.preparation import is_prepared, prepared_folder
@@ -177,6 +180,39 @@ def test_what_a_killed_export_left_is_swept_and_a_living_one_is_not(state: Path,
     finally:
         os.close(descriptor)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".export-alive", "model.tar"]
+
+
+def members(exported: Path) -> dict[str, bytes]:
+    with tarfile.open(exported) as archive:
+        return {info.name: archive.extractfile(info).read() for info in archive}
+
+
+WRITES = field(1, field(1, b"log") + field(2, b"WriteFile"))
+"""A node more: protobuf's messages can be put one after another."""
+
+
+@pytest.mark.parametrize("graph", ["graph.pb", "prepared-graph.pb"])
+def test_an_archive_whose_graph_writes_files_is_refused_by_name(exported, tmp_path, graph) -> None:
+    found = members(exported)
+    mark, index = json.loads(found[MARK]), json.loads(found["prepared-index.json"])
+    content = found[graph] + WRITES
+    digest = hashlib.sha256(content).hexdigest()
+    if graph == "graph.pb":
+        mark["manifest"] |= {"sha256": digest, "size_bytes": len(content)}
+        index["source_sha256"] = digest
+    else:
+        index["graph_bytes"] = len(content)
+    path = changed(exported, tmp_path / "a.tar", graph, content)
+    # With everything else as it has to be for such a graph.
+    index_bytes = json.dumps(index).encode()
+    if "sha256" in mark:
+        mark["sha256"] |= {graph: digest, "prepared-index.json": hashlib.sha256(index_bytes).hexdigest()}
+    path = changed(path, tmp_path / "b.tar", "prepared-index.json", index_bytes)
+    path = changed(path, tmp_path / "c.tar", MARK, json.dumps(mark).encode())
+    store = ModelStore(tmp_path / "store")
+    with pytest.raises(ModelError, match=r"c\.tar: refused: it has the operation WriteFile \(`log`\)"):
+        import_model(store, path, "moved")
+    assert store.models() == []
 
 
 @pytest.mark.parametrize("part", [0.2, 0.6, 0.99])

@@ -62,12 +62,17 @@ def list_models(config_path: str | None) -> None:
 @click.argument("file")
 @config_option
 @click.option("--name", help="What to call it; a file that is known gets its own name.")
-@click.option("--like", metavar="MODEL", help="The known model whose tensors and input it has.")
+@click.option("--like", metavar="MODEL", help="The known model that it was trained from.")
+@click.option("--labels", metavar="LABELS", help="A file with the names of its outputs, a line each.")
 @click.option("--replace", is_flag=True, help="Replace a model of this name.")
 def import_file(
-    file: str, config_path: str | None, name: str | None, like: str | None, replace: bool
+    file: str, config_path: str | None, name: str | None, like: str | None, labels: str | None, replace: bool
 ) -> None:
-    """Import FILE: the published file of a known model, a network like it, or an exported model."""
+    """Import FILE: a network of your own, an exported model, or the published file of a known one.
+
+    Your own is a frozen graph (.pb), a SavedModel's folder, .keras, .h5 or .tflite. Labels are read from
+    output_labels.txt or labels.txt beside it.
+    """
     from incv3d.models.importing import import_model
     from incv3d.models.preparation import preparation_check
 
@@ -75,9 +80,19 @@ def import_file(
         raise click.UsageError("FILE is an address: download it with `incv3d model fetch NAME --url ADDRESS`")
     store = configured_store(config_path)
     stored = import_model(
-        store, Path(file), name=name, like=like, replace=replace, check=preparation_check(say)
+        store,
+        Path(file),
+        name=name,
+        like=like,
+        replace=replace,
+        labels=Path(labels) if labels else None,
+        progress=say,
+        check=preparation_check(say),
     )
-    click.echo(f"imported {stored.name}: {stored.entry.outputs} outputs, {stored.size_bytes / 1e6:.1f} MB")
+    click.echo(
+        f"imported {stored.name}: {stored.entry.outputs} outputs, {stored.size_bytes / 1e6:.1f} MB; "
+        f"to use it, say `model.name: {stored.name}` in the configuration"
+    )
 
 
 @model.command("export")

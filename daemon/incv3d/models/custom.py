@@ -55,7 +55,7 @@ def ensure_custom(
     progress(f"importing {section.file} as {name} (once; takes minutes on a Raspberry Pi)")
     with store.exclusively():
         if not _is_there(store, name, made_by):
-            _take_in(section, kind, name, made_by, store, check)
+            take_in(section, kind, name, store, made_by, check)
     return store.get(name)
 
 
@@ -69,21 +69,29 @@ def _is_there(store: ModelStore, name: str, made_by: str) -> bool:
     return there is not None and there.manifest.made_by == made_by
 
 
-def _take_in(
+def take_in(
     section: CustomSection,
     kind: Kind,
     name: str,
-    made_by: str,
     store: ModelStore,
-    check: Callable[[StoredModel], None],
+    made_by: str = "",
+    check: Callable[[StoredModel], None] = lambda model: None,
+    replace: bool = True,
 ) -> None:
+    """Freeze the network that `section` describes, and add it to `store`; :meth:`exclusively` is held.
+
+    :param made_by: of what it was made; empty: a person imported it.
+    :param check: what it must pass before it gets its name.
+    :param replace: whether a model of this name may be there already.
+    :raises ModelError: whatever is wrong with it; the store is then as before.
+    """
     with _scratch(store) as scratch:
         format_ = "tflite" if kind == "tflite" else "graphdef"
         network = scratch / NETWORKS[format_]
         facts = _freeze(section, kind, network, scratch / "facts.json")
         labels = _labels(section, facts)
         entry = _entry(section, kind, facts, labels)
-        with store.adding(name, entry, replace=True, made_by=made_by, check=check) as folder:
+        with store.adding(name, entry, replace, made_by, check) as folder:
             network.rename(folder / network.name)
             (folder / LABELS).write_text(format_labels(labels), "utf-8")
             if entry.golden:

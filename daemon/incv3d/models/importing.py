@@ -7,13 +7,17 @@ from pathlib import Path
 
 import msgspec
 
+from incv3d.models.archive import is_archive
 from incv3d.models.bundled import golden_picture
 from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelEntry, ModelError
 from incv3d.models.files import sha256_of
 from incv3d.models.graphdef import Node, read_nodes
-from incv3d.models.keras_inception import is_hdf5
+from incv3d.models.keras_inception import is_hdf5, is_whole_model
+from incv3d.models.kinds import kind_of
+from incv3d.models.operations import check_graph_file
 from incv3d.models.originals import unpack_2015, unpack_2016, unpack_keras
+from incv3d.models.own import import_own, labels_beside
 from incv3d.models.store import GRAPH, ModelStore, StoredModel
 from incv3d.models.transfer import import_exported, is_exported
 
@@ -30,16 +34,21 @@ def import_model(
     replace: bool = False,
     source: str = "",
     check: Callable[[StoredModel], None] = lambda model: None,
+    labels: Path | None = None,
+    progress: Callable[[str], None] = lambda line: None,
 ) -> StoredModel:
     """Take the model in `file` into `store`.
 
     What `file` is, its content says: what ``incv3d model export`` wrote; an archive with the members of
     Google's ``inception-2015-12-05.tgz``, or of TF-Slim's of 2016; a frozen GraphDef (with the label maps of
-    2015 beside it, if it is like that one); the weights of Keras' Inception-v3 as HDF5.
+    2015 beside it, if it is like that one); the weights of Keras' Inception-v3 as HDF5; any other network
+    that ``custom.file`` can name.
 
     :param name: what to call it; None: its own name, if it is one that is known.
     :param like: the known model whose tensors, input and labels it has; None: `name`, if that is a known
         model, else what the file looks like.
+    :param labels: the names of the outputs of a network of one's own; None: those in a file beside it.
+    :param progress: told, in one line, what was found, and of anything that takes a while.
     :param source: where a network of one's own comes from, for people; empty: the file's name.
     :param check: what it must pass before it gets its name.
     :raises ModelError: whatever is wrong with it; the store is then as before.
@@ -50,9 +59,16 @@ def import_model(
             raise ModelError(f"{file}: an exported model knows its tensors; leave out --like")
         return import_exported(store, file, name, replace, check)
     catalog = load_catalog()
+    given = bool(like)
     like = like or (name if name in catalog else _looks_like(file, catalog))
     if like not in catalog:
         raise ModelError(f"no known model `{like}`; known are {', '.join(sorted(catalog))}")
+    if not _is_published(file, name, catalog[like], labels):
+        return import_own(
+            store, file, name, labels, catalog[like] if given else None, replace, progress, check
+        )
+    if labels:
+        raise ModelError(f"{file}: has labels of its own; leave out --labels")
     name = name or like
     if name in catalog:
         _check_is_original(file, name, catalog[name], like)
@@ -68,9 +84,22 @@ def import_model(
             unpack_2015(file, folder, entry)
         if entry.graph_bytes not in (None, (folder / GRAPH).stat().st_size):
             raise ModelError(f"{file}: its graph does not have the {entry.graph_bytes} bytes of {name}")
+        check_graph_file(file, folder / GRAPH)
         check_graph(read_nodes(folder / GRAPH), entry, file)
         add_golden_picture(entry, folder)
     return store.get(name)
+
+
+def _is_published(file: Path, name: str | None, like: ModelEntry, labels: Path | None) -> bool:
+    """Whether `file` holds a known model, or its twin: the same tensors, and labels in the same files."""
+    if name in load_catalog() or (file.is_file() and is_archive(file)):
+        return True
+    if file.is_file() and is_hdf5(file):
+        return not is_whole_model(file)
+    if kind_of(file) != "graphdef" or labels or labels_beside(file):
+        return False
+    nodes = {node.name for node in read_nodes(file)}
+    return all(tensor.split(":")[0] in nodes for tensor in (like.input, like.output))
 
 
 def check_graph(nodes: list[Node], entry: ModelEntry, file: Path) -> None:
@@ -96,7 +125,8 @@ def add_golden_picture(entry: ModelEntry, folder: Path) -> None:
 
 def _check_readable(file: Path) -> None:
     if file.is_dir():
-        raise ModelError(f"{file}: is a folder; a model is imported from a file")
+        kind_of(file)
+        return
     if not file.is_file():
         raise ModelError(f"{file}: no such file")
     try:
@@ -109,7 +139,7 @@ def _check_readable(file: Path) -> None:
 
 
 def _looks_like(file: Path, catalog: dict[str, ModelEntry]) -> str:
-    if is_hdf5(file):
+    if file.is_file() and is_hdf5(file):
         return KERAS
     size_bytes = file.stat().st_size
     return next((name for name, each in catalog.items() if each.archive_bytes == size_bytes), LIKE_DEFAULT)
@@ -117,6 +147,11 @@ def _looks_like(file: Path, catalog: dict[str, ModelEntry]) -> str:
 
 def _check_is_original(file: Path, name: str, entry: ModelEntry, like: str) -> None:
     own = f"if it is a network of your own, give it another name: --name NAME --like {like}"
+    if like == KERAS:
+        own = (
+            "if it is of a network of your own, it holds weights only, and no layers; save the whole model: "
+            "model.save('NAME.keras')"
+        )
     if like != name:
         raise ModelError(f"`{name}` is a known model, and not like {like}; {own}")
     if not entry.url:

@@ -6,6 +6,7 @@ graph takes TensorFlow's import and its memory.
 
 from __future__ import annotations
 
+import mmap
 import os
 import sys
 import tempfile
@@ -26,6 +27,17 @@ def is_hdf5(path: Path) -> bool:
     """
     with path.open("rb") as file:
         return file.read(8) == b"\x89HDF\r\n\x1a\n"
+
+
+def is_whole_model(path: Path) -> bool:
+    """Whether an HDF5 file of Keras holds a network's layers, and not its weights alone.
+
+    :raises OSError: when it cannot be read.
+    """
+    if not path.stat().st_size:
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return data.find(b"model_config") >= 0  # an attribute, whose name is stored as it is
 
 
 def build(weights: Path) -> bytes:

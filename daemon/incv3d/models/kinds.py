@@ -17,6 +17,19 @@ KERAS_MEMBER = "config.json"
 ZIP, HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
 FLATBUFFER = b"TFL3"
 """The identifier of LiteRT's flatbuffers, at byte 4 (tensorflow/compiler/mlir/lite/schema/schema.fbs)."""
+TORCH_HINT = "it is PyTorch's; export it for TensorFlow or LiteRT there (litert-torch writes a .tflite)"
+HINTS = {
+    (".pt", ".pth", ".ckpt", ".bin"): "a checkpoint holds weights only; export the whole network",
+    (".onnx",): "ONNX is not read; onnx2tf makes a .tflite or a SavedModel of it",
+    (".pbtxt",): "a graph as text is not read; write it with as_text=False",
+    (
+        ".json",
+        ".yaml",
+    ): "layers without weights; save the whole model: model.save('NAME.keras')",
+    (".hdf5", ".h5", ".keras", ".tflite", ".zip", ".pb"): "is the file whole?",
+}
+"""By the ends of their names, files that people take for networks, and what to do with them."""
+NETWORK_ENDS = (".tflite", ".h5", ".keras", ".pb")
 LARGEST_UNPACKED = 2 << 30
 MOST_MEMBERS = 10_000
 
@@ -28,7 +41,7 @@ def kind_of(path: Path) -> Kind:
     """
     if path.is_dir():
         if not (path / SAVED_MODEL).is_file():
-            raise ModelError(f"{path}: a folder without {SAVED_MODEL}, so no SavedModel")
+            raise ModelError(f"{path}: is a folder without {SAVED_MODEL}, so no SavedModel")
         return "savedmodel"
     try:
         with path.open("rb") as file:
@@ -46,8 +59,18 @@ def kind_of(path: Path) -> Kind:
     if head.startswith(ZIP):
         _check_keras(path)
         return "keras"
-    read_nodes(path)
+    try:
+        read_nodes(path)
+    except ModelError as error:
+        raise ModelError(f"{error}{_hint(path)}") from None
     return "graphdef"
+
+
+def _hint(path: Path) -> str:
+    """What a file that is no network probably is, by its name alone, and what to do then."""
+    suffix = path.suffix.lower()
+    found = next((hint for suffixes, hint in HINTS.items() if suffix in suffixes), "")
+    return f"; {found}" if found else ""
 
 
 def _check_keras(path: Path) -> None:
@@ -59,5 +82,11 @@ def _check_keras(path: Path) -> None:
         raise ModelError(f"{path}: a damaged zip archive: {error}") from None
     if len(members) > MOST_MEMBERS or sum(member.file_size for member in members) > LARGEST_UNPACKED:
         raise ModelError(f"{path}: unpacks to more than a model can be; refused")
-    if KERAS_MEMBER not in (member.filename for member in members):
-        raise ModelError(f"{path}: a zip archive, but no Keras model: there is no {KERAS_MEMBER} in it")
+    names = [member.filename for member in members]
+    if KERAS_MEMBER in names:
+        return
+    inside = next((name for name in names if name.endswith(NETWORK_ENDS)), "")
+    if inside:
+        raise ModelError(f"{path}: a zip archive with `{inside}` in it; unpack it, and name what was in it")
+    hint = f"; {TORCH_HINT}" if any(name.endswith("data.pkl") for name in names) else ""
+    raise ModelError(f"{path}: a zip archive, but no Keras model: there is no {KERAS_MEMBER} in it{hint}")

@@ -119,6 +119,8 @@ def _copy_with_label_maps(file: Path, folder: Path) -> None:
     read_nodes(file)
     for path in beside.values():
         if not path.is_file():
-            raise ModelError(f"{file}: its labels are missing: put {path.name} beside it")
+            raise ModelError(
+                f"{file}: its labels are missing: put {path.name} beside it, or say --labels FILE"
+            )
     for source, target in ((file, GRAPH), *((path, member) for member, path in beside.items())):
         shutil.copyfile(source, folder / target)

@@ -26,6 +26,7 @@ from incv3d.models.conversion import (
 )
 from incv3d.models.entry import ModelError
 from incv3d.models.files import sha256_of
+from incv3d.models.operations import check_graph_file
 from incv3d.models.preparation import PREPARED, prepare_model
 from incv3d.models.store import FLATBUFFER, GRAPH, LABELS, MANIFEST, Manifest, ModelStore, StoredModel
 from incv3d.sessions import prepared
@@ -244,6 +245,8 @@ def _check(file: Path, folder: Path, manifest: Manifest) -> None:
             raise ModelError(f"{file}: damaged: {error}") from None
         if sha256_of(conversion.network) != conversion.facts.sha256:
             raise ModelError(f"{file}: damaged: its {precision} network is not the one that was exported")
+    for graph in (folder / GRAPH, folder / PREPARED / prepared.GRAPH):
+        check_graph_file(file, graph)
 
 
 def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -1,0 +1,159 @@
+"""``model import``: a network of one's own from any file, with nothing said that the file says itself."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from incv3d.models.entry import ModelError
+from incv3d.models.importing import import_model
+from incv3d.models.labels import read_labels
+from incv3d.models.store import ModelStore, StoredModel
+from processes import run_incv3d
+
+HERE = Path(__file__).resolve().parent
+NAMES = ["red", "green", "blue", "white", "black"]
+QUICK = "float.tflite"
+"""The form that is taken in without importing TensorFlow: for what has nothing to do with the form."""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The colour network in many forms, and a picture of each colour."""
+    folder = tmp_path_factory.mktemp("made")
+    for script in ("make_colours.py", "make_found.py"):
+        command = [sys.executable, str(HERE / script), str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr[-3000:]
+    for name in NAMES:
+        Image.new("RGB", (90, 60), name if name != "green" else "lime").save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    return ModelStore(tmp_path / "store")
+
+
+def put(made: Path, folder: Path, file: str, labels: str = "") -> Path:
+    """Copy a network into a folder of its own, with labels beside it."""
+    folder.mkdir(exist_ok=True)
+    source, target = made / file, folder / file
+    if source.is_dir():
+        shutil.copytree(source, target)
+    else:
+        shutil.copyfile(source, target)
+    if labels:
+        (folder / labels).write_text("\n".join(NAMES) + "\n")
+    return target
+
+
+def names(model: StoredModel) -> list[str]:
+    labels = read_labels(model.labels, 5)
+    return [labels[index].name for index in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("file", "arguments"),
+    [
+        ("retrain_2017.pb", ["--name", "mine", "--like", "inception-v3"]),
+        ("rescaled.keras", []),
+        ("augmented", []),
+    ],
+)
+def test_a_network_is_imported_and_classifies(made: Path, tmp_path: Path, file: str, arguments) -> None:
+    path = put(made, tmp_path / "mine", file, "output_labels.txt")
+    done = run_incv3d(tmp_path / "state", "model", "import", str(path), *arguments)
+    name = "mine" if arguments else path.stem
+    assert done.returncode == 0, done.stderr
+    assert f"imported {name}: 5 outputs" in done.stdout and f"`model.name: {name}`" in done.stdout
+    assert f"labels: {tmp_path}/mine/output_labels.txt" in done.stderr
+    assert (tmp_path / f"state/models/{name}/prepared/index.json").exists(), done.stderr
+    (tmp_path / "incv3d.yaml").write_text(yaml.safe_dump({"model": {"name": name}}))
+    pictures = [str(made / f"{each}.png") for each in NAMES]
+    config = ("--config", str(tmp_path / "incv3d.yaml"))
+    done = run_incv3d(tmp_path / "state", "classify", "--json", *config, *pictures)
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["predictions"][0]["label"] for line in done.stdout.splitlines()] == NAMES
+
+
+def test_its_name_is_the_file_s_and_its_labels_lie_beside_it_or_are_named(made, tmp_path, store) -> None:
+    path = put(made, tmp_path / "a", QUICK, "float_labels.txt").rename(tmp_path / "a/My Birds (2).tflite")
+    said: list[str] = []
+    model = import_model(store, path, progress=said.append)
+    assert model.name == "my-birds-2"
+    assert names(model) == [f"class {i}" for i in range(5)]
+    (tmp_path / "a/labels.txt").write_text("a\nb\nc\nd\ne\n")
+    model = import_model(store, path, "beside", progress=said.append)
+    assert names(model) == list("abcde")
+    model = import_model(store, path, "named", labels=tmp_path / "a/float_labels.txt", progress=said.append)
+    assert names(model) == NAMES
+    assert f"labels: {tmp_path}/a/labels.txt" in said and f"labels: {tmp_path}/a/float_labels.txt" in said
+    with pytest.raises(ModelError, match="there is a model `named` already; replace it with --replace"):
+        import_model(store, path, "named")
+    assert import_model(store, path, "named", replace=True).name == "named"
+
+
+def test_labels_that_do_not_fit_keep_it_out(made: Path, tmp_path: Path, store: ModelStore) -> None:
+    path = put(made, tmp_path / "a", QUICK)
+    (tmp_path / "a/labels.txt").write_text("red\ngreen\n")
+    with pytest.raises(ModelError, match=r"a/labels\.txt: 2 labels, the network has 5 outputs"):
+        import_model(store, path)
+    assert store.models() == []
+
+
+def test_what_the_command_has_no_option_for_is_said_to_be_the_configuration_s(made, tmp_path, store) -> None:
+    with pytest.raises(
+        ModelError, match=r"Say custom\.output; there are: .*in the configuration, with custom\.f"
+    ):
+        import_model(store, put(made, tmp_path / "a", "two_answers.pb"))
+    assert store.models() == [] and not list(store.root.glob(".custom-*"))
+
+
+def test_a_graph_that_is_none_of_the_known_ones_is_not_taken_for_one(made, tmp_path, store) -> None:
+    with pytest.raises(ModelError, match="bytes, the published file of inception-v3 has"):
+        import_model(store, put(made, tmp_path / "a", "retrain_hub.pb"), "inception-v3")
+    with pytest.raises(ModelError, match="give it a name: --name NAME"):
+        import_model(store, put(made, tmp_path / "a", QUICK).rename(tmp_path / "a/inception-v3.tflite"))
+    with pytest.raises(ModelError, match="holds weights only, and no layers; save the whole model"):
+        import_model(store, put(made, tmp_path / "a", "only.weights.h5"))
+    with pytest.raises(ModelError, match="refused: it has the operation WriteFile"):
+        import_model(store, put(made, tmp_path / "a", "WriteFile.pb"))
+    assert store.models() == []
+
+
+HINTS = {
+    "net.onnx": (b"\x08\x07\x12\x07pytorch", "ONNX is not read; onnx2tf makes"),
+    "net.pth": (b"\x80\x02\x8a\x0al", "a checkpoint holds weights only; export the whole network"),
+    "graph.pbtxt": (b'node {\n  name: "x"\n}\n', "a graph as text is not read; write it with as_text=False"),
+    "model.json": (b'{"class_name": "Sequential"}', "layers without weights; save the whole model"),
+    "cut.h5": (b"HDF is not here", "is the file whole?"),
+}
+
+
+@pytest.mark.parametrize("file", HINTS)
+def test_a_file_that_people_take_for_a_network_says_what_to_do(tmp_path, store, file: str) -> None:
+    content, hint = HINTS[file]
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(ModelError, match=hint.replace("?", r"\?")):
+        import_model(store, tmp_path / file)
+
+
+def test_an_archive_with_a_network_in_it_is_to_be_unpacked(tmp_path: Path, store: ModelStore) -> None:
+    for file, complaint in (
+        ("model_unquant.tflite", "`model_unquant.tflite` in it; unpack it"),
+        ("model.savedmodel/saved_model.pb", "`model.savedmodel/saved_model.pb` in it; unpack it"),
+        ("archive/data.pkl", "it is PyTorch's; export it for TensorFlow or LiteRT"),
+    ):
+        with zipfile.ZipFile(tmp_path / "converted.zip", "w") as archive:
+            archive.writestr(file, "x")
+        with pytest.raises(ModelError, match=complaint):
+            import_model(store, tmp_path / "converted.zip")
