@@ -181,6 +181,8 @@ def import_exported(
             path = folder / targets.get(member, member)
             if member in targets and (not path.is_file() or sha256_of(path) != sha256):
                 raise ModelError(f"{file}: damaged: its {member} is not the one that was exported")
+        for graph in (folder / GRAPH, folder / PREPARED / prepared.GRAPH):
+            check_graph_file(file, graph)
         _note_graph(folder / PREPARED)
     return store.get(name)
 
@@ -245,8 +247,6 @@ def _check(file: Path, folder: Path, manifest: Manifest) -> None:
             raise ModelError(f"{file}: damaged: {error}") from None
         if sha256_of(conversion.network) != conversion.facts.sha256:
             raise ModelError(f"{file}: damaged: its {precision} network is not the one that was exported")
-    for graph in (folder / GRAPH, folder / PREPARED / prepared.GRAPH):
-        check_graph_file(file, graph)
 
 
 def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
