@@ -1,4 +1,4 @@
-"""An address that may hold a password or a token, which it shows to no one who prints it."""
+"""An address that may hold a password or a token, which is never printed."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ SECRET_WORDS = re.compile(r"pass|pwd|pw|psw|pin|secret|token|key|auth|sig|cred|c
 SHORT_NUMBER = re.compile(r"\d{1,2}")
 HOST = re.compile(r"(?:\[[0-9A-Fa-f:.%\w]+\]|[^\s:@\[\]]*)(?::(?:\d*|\*))?")
 SURELY_HOST = re.compile(r"(\[|localhost|\d+\.\d+\.\d+\.\d+)|[\w.-]+(:\d+|/)")
-"""What hardly follows an ``@`` in a path."""
+"""What is unlikely to follow an ``@`` in a path."""
 REENCODED_SCHEMES = ("http", "https", "rtsp", "rtsps")
 """Those whose user names and passwords FFmpeg decodes (libavformat/httpauth.c)."""
 ALLOWED_IN_LOGIN = "%:@!$&'()*+,;=-._~"
 """RFC 3986, 3.2.1; and ``@``, which every parser takes."""
 SHORTEST_PIECE = 3
-"""Characters of a part of a secret that is worth hiding by itself."""
+"""The least length of a part of a secret that is hidden on its own."""
 
 
 class Address:
-    """Where something is: a URL, a ZeroMQ address, or a path of this machine.
+    """A location: a URL, a ZeroMQ address, or a path on this machine.
 
     ``str``, ``repr``, ``format`` and the configuration's encoders show it with ``***`` in place of its
     secrets; when in doubt, a part is taken for a secret. Only :meth:`reveal` gives the whole text, to the
@@ -79,14 +79,14 @@ class Address:
 
     @property
     def is_path(self) -> bool:
-        """Whether it names something on this machine: a file, a folder, a device, a pattern."""
+        """Whether it is a local path: of a file, a folder or a device, or a pattern."""
         return "://" not in self._text or self.scheme == "file"
 
     def reveal(self) -> str:
-        """The whole address, for the library that opens it: nothing else may get it.
+        """Return the whole address, only for the library that opens it.
 
-        Characters that no user name or password may have in a URL are percent-encoded, so that every
-        parser finds the host.
+        Characters that are not allowed in a user name or password are percent-encoded, so that every parser
+        finds the host.
         """
         end = _end_of_login(self._text)
         if end is None or self.scheme not in REENCODED_SCHEMES:
@@ -95,7 +95,7 @@ class Address:
         return f"{self._text[:start]}{quote(self._text[start:end], safe=ALLOWED_IN_LOGIN)}{self._text[end:]}"
 
     def hide(self, text: str) -> str:
-        """`text` without the secrets of this address, in whatever form another program quotes them."""
+        """Return `text` without the secrets of this address, in any form that a program may quote."""
         if not self._spans:
             return text
         text = text.replace(self._text, self._shown)
@@ -107,7 +107,7 @@ class Address:
         return text
 
     def _forms(self) -> set[str]:
-        """The secrets as they stand here, decoded, encoded, in base64, and as a parser cuts them up."""
+        """Return the secrets as written, decoded, encoded, in base64, and as a parser splits them."""
         forms: set[str] = set()
         for start, end in self._spans:
             secret = self._text[start:end]
@@ -124,7 +124,7 @@ class Address:
 
     @property
     def mistake(self) -> str:
-        """Why no program could open this address, for the person who wrote it; empty: it can be parsed."""
+        """Why no program could open this address; empty if it can be parsed."""
         if self.is_path or self.scheme in LOCAL_SCHEMES:
             return "it does not begin with rtsp:// or http://" if self.has_secret else ""
         start = _start(self._text) or 0
@@ -141,7 +141,7 @@ class Address:
 
     @property
     def encoding_hint(self) -> str:
-        """How to write a password, if this one may hold characters that end the host in an address."""
+        """How to write a password, if this one may contain characters that end the host part."""
         start = _start(self._text)
         at = self._text.rfind("@")
         if start is None or at < 0:
@@ -155,7 +155,7 @@ class Address:
 
 
 def _start(text: str) -> int | None:
-    """Where the login or the host of an address begins; None: `text` is a path."""
+    """Return where the login or the host of an address begins; None if `text` is a path."""
     found = SCHEME.match(text)
     if found:
         return None if (found[1] or "").lower() in LOCAL_SCHEMES else found.end()
@@ -169,7 +169,7 @@ def _end_of_authority(text: str, start: int) -> int:
 
 
 def _end_of_login(text: str) -> int | None:
-    """Where the ``@`` is after a user name and password that a parser can find; None: there is no such."""
+    """Return the position of the ``@`` after user name and password; None if a parser finds none."""
     start = _start(text)
     if start is None:
         return None
@@ -191,13 +191,13 @@ def _secret_spans(text: str) -> Iterator[tuple[int, int]]:
         end = max(end, last)
         yield text.find(":", start, end) + 1 or start, end
     if last >= 0 and ((colon := text.find(":", start, last)) >= 0 or SURELY_HOST.match(text, last + 1)):
-        # A password with a / or a # in it, unless the path has an @: it cannot be told.
+        # A password with a / or a # in it, unless the path has an @: the two cannot be distinguished.
         yield (colon + 1 or start), last
     yield from _keyed_spans(text, end)
 
 
 def _keyed_spans(text: str, start: int) -> Iterator[tuple[int, int]]:
-    """The values in the path and the query that are not known to be harmless, from `start` on."""
+    """Yield the values in path and query, from `start` on, that are not known to be harmless."""
     keys = [*_keys(text, start), (len(text), len(text), "")]
     query = re.compile("[?#]").search(text, start, keys[0][0])
     if query:
@@ -213,7 +213,7 @@ def _keyed_spans(text: str, start: int) -> Iterator[tuple[int, int]]:
 
 
 def _keys(text: str, start: int) -> Iterator[tuple[int, int, str]]:
-    """Each ``key=`` from `start` on: where it begins and ends, and the key in small letters."""
+    """Yield each ``key=`` from `start` on: its beginning, its end, and the key in lower case."""
     for found in KEY.finditer(text, start):
         name = found[1].lower()
         before, _, last = name.rpartition("_")
@@ -225,7 +225,7 @@ def _keys(text: str, start: int) -> Iterator[tuple[int, int, str]]:
 
 
 def _bare_spans(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """The words of a query that stand alone and are not known to be harmless."""
+    """Yield the words without a key in a query that are not known to be harmless."""
     for word in re.compile("[^?&;#]+").finditer(text, start, end):
         if not HARMLESS.fullmatch(word[0].lower()) and not SHORT_NUMBER.fullmatch(word[0]):
             yield word.span()

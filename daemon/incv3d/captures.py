@@ -92,7 +92,7 @@ class Captures:
             self._capture.close()
 
     def deliver(self, result: Result) -> None:
-        """Take note of what became of a frame of the source; callable from any thread."""
+        """Record the result of a frame of the source. Callable from any thread."""
         capture = self._capture
         if capture and result.source in capture.sources:
             capture.judge(result)
@@ -101,7 +101,7 @@ class Captures:
         """Events say nothing about the source."""
 
     def accept(self, frame: Frame) -> None:
-        """Take note that a frame of the source was skipped because nothing changed in it."""
+        """Record that a frame of the source was skipped as unchanged."""
         capture = self._capture
         if capture and frame.source in capture.sources:
             capture.accept()

@@ -1,7 +1,7 @@
-"""How old a frame is by the clock of its sender, as far as that clock can be believed.
+"""The age of a frame by the clock of its sender, as far as that clock is plausible.
 
 A Raspberry Pi has no clock that runs while the power is off: until NTP has set it, it can be years behind.
-So a time that a sender gives is compared with what is known of its connection.
+So the time that a sender states is checked against what is known of its connection.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 LOG = logging.getLogger(__name__)
 BELIEVED_S = 60.0
-"""A frame may have been captured so long before its connection was first heard of."""
+"""The longest plausible time between the capture of a frame and the first message of its connection."""
 SKEW_S = 1.0
-"""A clock that is behind by no more than this cannot be told from frames that are all as late."""
+"""A clock that is behind by no more than this cannot be distinguished from frames that are all late."""
 AHEAD_S = 0.1
-"""Clocks that are set by NTP can differ by this, which is not worth a word."""
+"""Clocks that are set by NTP can differ by this; it is not logged."""
 PEERS_REMEMBERED = 1024
 MOST_WARNINGS = 100
 
@@ -34,20 +34,20 @@ class _Sender:
 
 
 class SenderClocks:
-    """Judges the times that the senders at one door give; for one thread."""
+    """Checks the times that senders state. Not thread-safe."""
 
     def __init__(self) -> None:
         self._senders: OrderedDict[bytes, _Sender] = OrderedDict()  # the latest last
         self._warnings: set[str] = set()
 
     def age_s(self, peer: bytes, where: Callable[[], str], received: float, behind_s: float) -> float:
-        """How old a frame was when it was received; 0 where its sender's clock is not believed.
+        """Return how old a frame was when it was received; 0 if the clock of its sender is not plausible.
 
-        A capture that lies ahead is not believed, nor one that lies further behind than the sender has been
-        known and :data:`BELIEVED_S`. The fastest frame so far tells how far the clock itself is behind, up to
+        A time of capture is not plausible in the future, nor further back than the sender has been known
+        plus :data:`BELIEVED_S`. The fastest frame so far shows how far the clock itself is behind, up to
         :data:`SKEW_S`.
 
-        :param peer: tells the senders apart.
+        :param peer: identifies the sender.
         :param where: the sender's address, for the log.
         :param received: when the frame was received (monotonic).
         :param behind_s: how far its time of capture is behind our clock then.

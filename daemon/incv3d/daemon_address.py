@@ -16,9 +16,9 @@ HOST = re.compile(r"\[[^\]\s]+\]|[^\s/@?#:\[\]]+")
 
 
 def connect_address(typed: str, port: int) -> str:
-    """The ZeroMQ address to connect to; a host is enough, without ``tcp://`` and a port.
+    """Return the ZeroMQ address to connect to; ``tcp://`` and the port can be left out.
 
-    :param port: the one that is meant where none is given.
+    :param port: the default port.
     :raises ClientError: it is not an address.
     """
     text = typed.strip()
@@ -42,7 +42,7 @@ def connect_address(typed: str, port: int) -> str:
 
 
 def is_ipv6(address: str) -> bool:
-    """Whether it has a number of IPv6, which ZeroMQ takes only if it is told."""
+    """Return whether it is a numeric IPv6 address, which ZeroMQ accepts only with its option ``IPV6``."""
     return address.startswith("tcp://[")
 
 
@@ -57,7 +57,7 @@ def _host_and_port(text: str) -> tuple[str, str]:
 
 
 def _look_up(typed: str, host: str, port: int) -> None:
-    """A single word may be anything: a machine, or a mistake, for which ZeroMQ would wait forever."""
+    """Raise ClientError unless a host of this name is known: for a mistake ZeroMQ would wait forever."""
     try:
         socket.getaddrinfo(host, port, socket.AF_INET)
     except (OSError, UnicodeError):

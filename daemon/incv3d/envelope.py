@@ -1,4 +1,4 @@
-"""The envelope of a request: the parts that bring its answer back to the sender, through any proxies."""
+"""The envelope of a request: the parts that route its answer back to the sender, through any proxies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import zmq
 
 MOST_PARTS = 64
-"""Parts of a message that are looked at; a longer one is not a request. Each proxy on the way adds one."""
+"""The most parts of a request. Each proxy on the way adds one."""
 LARGEST_PART = 255
 """Bytes of a routing id (zmq_setsockopt(3), ZMQ_ROUTING_ID), the longest part of an envelope."""
 MADE_UP_ID = 5
@@ -15,11 +15,11 @@ MADE_UP_ID = 5
 
 
 def envelope_length(parts: Sequence[zmq.Frame], count: int) -> int:
-    """How many of the first parts of a message are its envelope.
+    """Return how many of the first parts of a message are its envelope.
 
-    That is everything up to and including the first empty part: a REQ socket sends one, after its request id
+    These are all parts up to the first empty one, included: a REQ socket sends one, after its request id
     where it has ``REQ_CORRELATE``, and proxies put routing ids before it. A DEALER socket need not send one;
-    then the envelope is its routing id, and those of the proxies. The last part belongs to the request.
+    then the envelope is its routing id and those of the proxies. The last part belongs to the request.
 
     :param parts: the message's first parts, at most :data:`MOST_PARTS`.
     :param count: how many parts the message has.

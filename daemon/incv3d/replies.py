@@ -1,4 +1,4 @@
-"""The requests at the ZeroMQ door that have no answer yet, and their answers: exactly one each."""
+"""Pairs every request at the ZeroMQ door with exactly one answer."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from incv3d.peer_socket import PeerSocket
 
 LOG = logging.getLogger(__name__)
 MOST_HELD = 1000
-"""Answers that are held until the door closes; a flood must not fill the memory of a daemon that stops."""
+"""The most answers to hold until the door closes; a flood must not fill the memory."""
 
 
 @dataclass(slots=True)
 class Request:
-    """A request that has no answer yet."""
+    """A request without an answer."""
 
     envelope: list[bytes]
-    """The parts under which its answer is sent."""
+    """The parts that precede its answer."""
     socket: PeerSocket | None
-    """Under its connection; None: that is gone."""
+    """The socket of its connection; None if it is closed."""
     id: FrameId = None
     user: bytes = b""
-    """The key of the client that sent it, where keys are asked for."""
+    """The key of the client that sent it, where keys are required."""
     last_answer: bytes | None = None
-    """What it is answered when the door closes."""
+    """The answer to send when the door closes."""
 
     @property
     def peer(self) -> bytes:
-        """The connection that it came over."""
+        """The routing id of its connection."""
         return self.envelope[0]
 
 
 class Replies:
-    """Every request has a ticket until it is answered; the first answer to a ticket counts.
+    """Gives every request a ticket until it is answered; the first answer to a ticket counts.
 
-    :param router: answers are sent by it.
-    :param may_have: whether the client with this key may have an answer.
+    :param router: the socket that sends the answers.
+    :param may_have: tells whether the client with this key may receive an answer.
     """
 
     def __init__(self, router: zmq.Socket[bytes], may_have: Callable[[bytes], bool]) -> None:
@@ -57,31 +57,31 @@ class Replies:
         """Answers that could not be sent."""
 
     def __len__(self) -> int:
-        """Requests without an answer."""
+        """Return the number of requests without an answer."""
         return len(self._open)
 
     def add(self, request: Request) -> int:
-        """The ticket of a new request."""
+        """Register a new request and return its ticket."""
         ticket = next(self._tickets)
         self._open[ticket] = request
         return ticket
 
     def waiting_peers(self) -> set[bytes]:
-        """The connections over which an answer is awaited."""
+        """Return the connections that wait for an answer."""
         return {request.peer for request in self._open.values()}
 
     def unanswered(self) -> Iterator[tuple[int, Request]]:
-        """Tickets and requests for which there is no answer, not even one that is held."""
+        """Yield ticket and request where there is no answer, not even a held one."""
         return ((ticket, each) for ticket, each in list(self._open.items()) if each.last_answer is None)
 
     def send(self, ticket: int, data: bytes, is_last: bool = False) -> None:
         """Answer a request.
 
         :param is_last: the daemon is stopping: the answer is held until :meth:`send_held`, unless its sender
-            does not wait for one answer before it sends the next request.
+            sends further requests without waiting for the answer.
         """
         request = self._open.get(ticket)
-        if request is None:  # answered already, when the thread that now comes with a result was given up
+        if request is None:  # answered already, because the thread that now delivers a result was abandoned
             return
         if self.hold_all or (is_last and self._held < MOST_HELD and self._waits(request)):
             self._held += request.last_answer is None
@@ -92,9 +92,9 @@ class Replies:
             self._send([*request.envelope, data])
 
     def send_held(self, encrypted: bool) -> None:
-        """Send what is held. The router must be closed at once; see :mod:`incv3d.final_replies`.
+        """Send the held answers. The caller must close the router at once; see :mod:`incv3d.final_replies`.
 
-        :param encrypted: whether the router's connections are.
+        :param encrypted: whether the connections of the router are encrypted.
         """
         last = [
             (request.socket, [*request.envelope, request.last_answer])
@@ -105,13 +105,13 @@ class Replies:
         send_and_disconnect(last, self._send, encrypted)
 
     def _waits(self, request: Request) -> bool:
-        """Whether its sender has no other request here, as one that waits for each answer has none."""
+        """Return whether this is the only open request of its sender, which then waits for each answer."""
         return not any(each.peer == request.peer and each is not request for each in self._open.values())
 
     def _send(self, parts: Sequence[bytes]) -> None:
         try:
             self._router.send_multipart(parts, zmq.NOBLOCK)
         except zmq.ZMQError as error:
-            # The peer is gone, or does not read: its answer has nowhere to go.
+            # The peer is gone or does not read.
             self.undelivered += 1
             LOG.debug("an answer could not be sent: %s", error.strerror)

@@ -36,7 +36,7 @@ WEIGHTS: dict[str, tuple[float, float]] = {
 
 
 def planes(encoding: YuvEncoding, width: int, height: int) -> list[tuple[int, int]]:
-    """Rows, and bytes a row, of each plane of a picture, in the order in which they come."""
+    """Return rows and bytes per row of each plane of a picture, in order."""
     chroma_width, chroma_height = (width + 1) // 2, (height + 1) // 2
     if encoding in PACKED:
         return [(height, 4 * chroma_width)]
@@ -46,17 +46,17 @@ def planes(encoding: YuvEncoding, width: int, height: int) -> list[tuple[int, in
 
 
 def size_bytes(encoding: YuvEncoding, width: int, height: int) -> int:
-    """Bytes of a picture."""
+    """Return the size of a picture."""
     return sum(rows * row_bytes for rows, row_bytes in planes(encoding, width, height))
 
 
 def to_rgb(
     data: bytes | memoryview, encoding: YuvEncoding, width: int, height: int, colours: Colours
 ) -> Plane:
-    """The pixels of `data`, which is of :func:`size_bytes`: ``(height, width, 3) uint8`` RGB."""
+    """Return the pixels of `data`, whose length is :func:`size_bytes`: ``(height, width, 3) uint8`` RGB."""
     luma, blue, red = _split(np.frombuffer(data, np.uint8), encoding, width, height)
     bands = [Image.fromarray(np.ascontiguousarray(each)) for each in (luma, blue, red)]
-    # Each value of chroma is that of two pixels, or of four.
+    # Each chroma value belongs to two or four pixels.
     size = (2 * blue.shape[1], height if blue.shape[0] == height else 2 * blue.shape[0])
     bands[1:] = [
         each.resize(size, Image.Resampling.NEAREST).crop((0, 0, width, height)) for each in bands[1:]
@@ -65,7 +65,7 @@ def to_rgb(
 
 
 def _split(data: Plane, encoding: YuvEncoding, width: int, height: int) -> tuple[Plane, Plane, Plane]:
-    """Luma ``(height, width)``, Cb and Cr; views as far as possible."""
+    """Return luma ``(height, width)``, Cb and Cr; views where possible."""
     shapes = planes(encoding, width, height)
     if encoding in PACKED:
         groups = data.reshape(height, -1, 4)
@@ -83,7 +83,7 @@ def _split(data: Plane, encoding: YuvEncoding, width: int, height: int) -> tuple
 
 @cache
 def _matrix(colours: Colours) -> tuple[float, ...]:
-    """The three rows of R, G and B by Y, Cb, Cr and 1, for bytes (ITU-R BT.601, BT.709, BT.2020)."""
+    """Return the matrix from (Y, Cb, Cr, 1) to R, G and B, for bytes (ITU-R BT.601, BT.709, BT.2020)."""
     name, _, full = colours.partition("-")
     of_red, of_blue = WEIGHTS[name]
     of_green = 1 - of_red - of_blue

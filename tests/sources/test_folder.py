@@ -229,7 +229,7 @@ def test_of_a_large_archive_the_newest_are_kept_and_the_rest_is_said(
     source = FolderSource("folder", FolderState(FolderWatch(str(tmp_path))))
     assert [soon(source) for _ in range(3)] == ["9.jpg", "8.jpg", "7.jpg"]
     assert within(source, QUIET_S) is None
-    assert "the oldest of more than 3 pictures are left out" in caplog.text
+    assert "more than 3 pictures wait; the oldest are dropped" in caplog.text
 
 
 def test_months_of_pictures_take_little_memory_and_are_not_looked_at_again(

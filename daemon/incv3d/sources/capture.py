@@ -164,21 +164,21 @@ class Capture:
             )
 
     def judge(self, result: Result) -> None:
-        """Take note of what became of a frame of this source, or of a region; callable from any thread."""
+        """Record the result of a frame of this source, or of a region. Callable from any thread."""
         with self._changed:
             self._refusals.count(result, time.monotonic())
             if self._state in ("ok", "refused"):
                 self._set_state_of_frames()
 
     def accept(self) -> None:
-        """Take note that a frame was skipped: nothing changed in it. Callable from any thread."""
+        """Record that a frame was skipped as unchanged. Callable from any thread."""
         with self._changed:
             self._refusals.accept()
             if self._state == "refused":
                 self._set_state_of_frames()
 
     def _set_state_of_frames(self) -> None:
-        """Be ``refused`` or ``ok``: frames come."""
+        """Set the state to ``refused`` or ``ok``, since frames arrive."""
         reason = self._refusals.reason
         self._set_state("refused" if reason else "ok", reason)
 

@@ -1,4 +1,4 @@
-"""Pictures that a camera drops into a folder, by FTP or as `motion` does: each is handed out once."""
+"""Pictures that a camera writes to a folder, by FTP or as `motion` does; each is returned once."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ LOG = logging.getLogger(__name__)
 LOOK_S = 0.5
 """Between two looks at the folder."""
 LOOKING_SHARE = 0.05
-"""Of the time is spent on looking, at most: a large folder is looked at less often."""
+"""The largest share of the time to spend on looking: a large folder is looked at less often."""
 WRITTEN_S = 0.5
-"""A picture that has its end is complete when it has not changed for so long ..."""
+"""A picture with an end is complete when it has not changed for this time ..."""
 UNFINISHED_S = 10.0
-"""... and one without an end after so long: it is damaged, or the upload was given up."""
+"""... and one without an end after this time: it is damaged, or its upload was aborted."""
 MOST_WAITING = 1000
-"""Pictures that wait; beyond it the oldest are left out."""
+"""The most pictures that wait; beyond it the oldest are dropped."""
 TAIL_BYTES = 4096
-"""In which the end of a picture is looked for; some programs write more after it."""
+"""Where the end of a picture is searched for; some programs append data after it."""
 
 
 @dataclass(slots=True)
 class _Waiting:
-    """A picture that was not handed out yet."""
+    """A picture that has not been returned yet."""
 
     path: str
     state: FileState
@@ -43,13 +43,13 @@ class _Waiting:
 
     @property
     def order(self) -> tuple[int, int]:
-        """Later is newer."""
+        """The sort key; newer pictures have larger ones."""
         return self.look, self.state.modified_ns
 
 
 @dataclass(slots=True)
 class FolderState:
-    """What was found so far. It outlives a source that fails and is opened again."""
+    """What has been found so far. It outlives a source that fails and is reopened."""
 
     folder: FolderWatch
     waiting: dict[str, _Waiting] = field(default_factory=dict)
@@ -57,11 +57,11 @@ class FolderState:
 
 
 class FolderSource:
-    """Hands out the pictures that come into a folder, the newest first, each once.
+    """Returns the pictures that appear in a folder, the newest first, each once.
 
-    Those that are there at the start come first. The time of a frame is when its file was first seen.
+    Existing pictures come first. The time of a frame is when its file was first seen.
 
-    :raises SourceAbsent: when there is no such folder.
+    :raises SourceAbsent: there is no such folder.
     """
 
     def __init__(self, name: str, watch: FolderState) -> None:
@@ -74,9 +74,9 @@ class FolderSource:
         self._look()
 
     def capture(self, after: float) -> Frame | None:
-        """The newest picture that is complete, as soon as there is one; None after :meth:`interrupt`.
+        """Return the newest complete picture, as soon as there is one; None after :meth:`interrupt`.
 
-        :raises SourceAbsent: when the folder is gone.
+        :raises SourceAbsent: the folder is gone.
         """
         wake = after
         while True:
@@ -97,27 +97,30 @@ class FolderSource:
             _Waiting(path, state, watch.looks, began, _unchanged_since(state, began))
             for path, state in watch.folder.look()
         )
-        # Of an archive of years only the newest are kept in memory.
+        # Of a large archive only the newest are kept in memory.
         newest = heapq.nlargest(MOST_WAITING + 1, found, key=lambda each: each.order)
         watch.waiting.update((each.path, each) for each in newest)
         if not watch.folder.is_empty:
             for path in [path for path in watch.waiting if file_state(path) is None]:
                 del watch.waiting[path]  # removed before its turn
-        self._leave_out_oldest()
+        self._drop_oldest()
         self._next_look = began + max(LOOK_S, (time.monotonic() - began) / LOOKING_SHARE)
 
-    def _leave_out_oldest(self) -> None:
+    def _drop_oldest(self) -> None:
         waiting = self._watch.waiting
         if len(waiting) <= MOST_WAITING:
             return
+        if not self.lost_frames:
+            LOG.warning(
+                "source %s: more than %d pictures wait; the oldest are dropped", self._name, MOST_WAITING
+            )
         ordered = sorted(waiting.values(), key=lambda each: each.order)
         for each in ordered[:-MOST_WAITING]:
             del waiting[each.path]
             self.lost_frames += 1
-        LOG.warning("source %s: the oldest of more than %d pictures are left out", self._name, MOST_WAITING)
 
     def _take(self) -> Frame | None:
-        """The newest of the pictures that are complete."""
+        """Return the newest complete picture."""
         now = time.monotonic()
         waiting = self._watch.waiting
         for each in sorted(waiting.values(), key=lambda found: found.order, reverse=True):
@@ -138,12 +141,12 @@ class FolderSource:
         return None
 
     def _id(self, path: str) -> str:
-        """A picture's path as seen from the folder."""
+        """Return the path of a picture relative to the folder."""
         root = self._watch.folder.path
         return os.path.relpath(path, root) if Path(root).is_dir() else Path(path).name
 
     def interrupt(self) -> None:
-        """Wake a capture that waits."""
+        """Wake a blocked capture."""
         self._interrupted.set()
 
     def close(self) -> None:
@@ -151,9 +154,9 @@ class FolderSource:
 
 
 def _unchanged_since(state: FileState, now: float) -> float:
-    """Since when a file that is in this state now is known to be (monotonic)."""
+    """Return since when a file is known to be in its present state (monotonic)."""
     age_s = time.time() - state.modified_ns / 1e9
-    # Of one that was written long ago nothing has to be waited for; less tells nothing, for clocks differ.
+    # An old file is finished. A recent time proves nothing, because clocks differ.
     return now - UNFINISHED_S if age_s > UNFINISHED_S else now
 
 
@@ -165,7 +168,7 @@ def _is_complete(each: _Waiting, now: float) -> bool:
 
 
 def has_end(path: str, size_bytes: int) -> bool:
-    """Whether a picture's file ends as its format does, or is as long as it says."""
+    """Return whether a picture has the end marker of its format, or the length that it states."""
     try:
         with Path(path).open("rb") as file:
             head = file.read(16)
@@ -181,4 +184,4 @@ def has_end(path: str, size_bytes: int) -> bool:
         return size_bytes >= 8 + int.from_bytes(head[4:8], "little")
     if head.startswith(b"BM"):
         return size_bytes >= int.from_bytes(head[2:6], "little")
-    return True  # no picture, which the decoder says
+    return True  # not a picture: the decoder reports it

@@ -1,6 +1,6 @@
-"""Which pictures came into a folder since it was last looked at, however large it grows.
+"""Finds the pictures that appeared in a folder since the last look, however large it grows.
 
-It is looked at again and again: the kernel's notifications do not tell of what comes over NFS or SMB.
+It polls, because the kernel does not notify of changes made over NFS or SMB.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from incv3d.sources.images import SUFFIXES
 
 LOG = logging.getLogger(__name__)
 CLOCK_S = 2.0
-"""By which a file system's clock may be coarse: a folder is listed again until its last change is so old."""
+"""The resolution of a coarse file system clock: a folder is listed again until its change is this old."""
 RELIST_S = 60.0
-"""After so long a folder is listed again even if it says that nothing changed."""
+"""After this time a folder is listed again even if its time did not change."""
 MOST_COMPARED = 256
-"""Where there are no more pictures than that, one that is written again under its old name counts as new."""
+"""With at most this many pictures, one that is rewritten under its old name counts as new."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """What tells one content of a file from another."""
+    """What distinguishes one version of a file from another."""
 
     inode: int
     modified_ns: int
@@ -46,10 +46,10 @@ class _Folder:
     listed_at: float = 0.0
     subfolders: list[str] = field(default_factory=list)
     known: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    """The hashes of its pictures' names: 8 bytes for each, however many there are after months."""
+    """Hashes of the names of its pictures: only 8 bytes each, because there can be very many."""
 
     def news(self, names: Sequence[str]) -> list[str]:
-        """Those of `names` that were not there before; they all are known from now on."""
+        """Return those of `names` that are new, and remember all of them."""
         hashes = np.fromiter((hash(name) for name in names), np.int64, len(names))
         is_new = ~np.isin(hashes, self.known)
         self.known = hashes
@@ -57,23 +57,23 @@ class _Folder:
 
 
 class FolderWatch:
-    """Looks at a folder and all below it, at one file, or at what a pattern names.
+    """Watches a folder and its subfolders, one file, or the files that match a pattern.
 
-    Hidden files, as some FTP servers write them first, are passed over, and so are links to folders.
+    Hidden files, which some FTP servers write first, and links to folders are skipped.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.is_empty = False
-        """Whether nothing at all was in the folder at the last look, as where a share is not mounted."""
+        """Whether the folder was empty at the last look, as when a share is not mounted."""
         self._folders: dict[str, _Folder] = {}
         self._compared: dict[str, FileState] = {}
 
     def look(self) -> Iterator[tuple[str, FileState]]:
-        """The paths of the pictures that came since the last look, or were written again; at first all.
+        """Yield the pictures that were added or rewritten since the last look; all at the first.
 
-        :raises SourceAbsent: when the folder is not there.
-        :raises SourceError: when it cannot be read.
+        :raises SourceAbsent: there is no such folder.
+        :raises SourceError: it cannot be read.
         """
         new = list(self._walk() if self._is_folder() else self._listed())
         others: list[str] = []
@@ -104,13 +104,13 @@ class FolderWatch:
         return False
 
     def _listed(self) -> list[str]:
-        """The new ones of the pictures that the path names without being a folder."""
+        """Return the new pictures that match the path, which is not a folder."""
         found = glob.glob(self.path, recursive=True) if glob.has_magic(self.path) else [self.path]  # noqa: PTH207
         folder = self._folders.setdefault("", _Folder())
         return folder.news([each for each in found if _is_picture(Path(each).name) and Path(each).is_file()])
 
     def _walk(self) -> Iterator[str]:
-        """The new pictures of all folders that changed."""
+        """Yield the new pictures of all folders that changed."""
         there = set()
         waiting = [self.path]
         while waiting:
@@ -122,7 +122,7 @@ class FolderWatch:
             except OSError as error:
                 if path == self.path:
                     raise SourceError(f"{path}: cannot be read: {error.strerror}") from None
-                LOG.debug("%s: %s", path, error.strerror)  # removed meanwhile, or somebody else's
+                LOG.debug("%s: %s", path, error.strerror)  # removed meanwhile, or not readable
                 continue
             yield from (f"{path}/{name}" for name in names)
             waiting += [f"{path}/{name}" for name in folder.subfolders]
@@ -139,14 +139,14 @@ class FolderWatch:
         if path == self.path:
             self.is_empty = not names and not subfolders
             if self.is_empty:
-                return []  # what was in it stays known: it may only be away
+                return []  # its content stays known: a share may be unmounted for a while
         folder.modified_ns, folder.listed_at = modified_ns, now
         folder.subfolders = subfolders
         return folder.news(names)
 
 
 def _list(path: str) -> tuple[list[str], list[str]]:
-    """The names of the pictures, and of the folders, in the folder at `path`."""
+    """Return the names of the pictures and of the subfolders in the folder at `path`."""
     names, subfolders = [], []
     with os.scandir(path) as entries:
         for entry in entries:
@@ -158,7 +158,7 @@ def _list(path: str) -> tuple[list[str], list[str]]:
 
 
 def file_state(path: str) -> FileState | None:
-    """The state of the file at `path`; None: there is none."""
+    """Return the state of the file at `path`; None if there is none."""
     try:
         found = os.stat(path)  # noqa: PTH116 - pathlib keeps every name that it has seen in a table
     except OSError:

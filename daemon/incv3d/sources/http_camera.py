@@ -13,40 +13,40 @@ from incv3d.sources.http_client import HttpClient, HttpResponse
 from incv3d.sources.mjpeg import LARGEST_PICTURE, PictureSplitter, SplitError
 
 POLL_S = 1.0
-"""Between two pictures that are asked for, unless the configuration says how often one is wanted."""
+"""Between two requests, unless the configuration sets a rate."""
 SIGNATURE_BYTES = 16
 """By which a picture, or a web page, is told."""
 LONGEST_DRAIN_S = 0.5
-"""After so long the newest picture is handed out, although more of the stream waits already."""
+"""After this time the newest picture is returned even if more of the stream is waiting."""
 PLAYLISTS = (b"#EXTM3U", b"<?xml", b"<MPD", b"v=0")
-"""How HLS, DASH and SDP begin: lists of addresses, which FFmpeg asks for itself."""
+"""How HLS, DASH and SDP begin: lists of addresses, which FFmpeg fetches itself."""
 
 
 class HttpBody:
-    """An response that is neither pictures nor a web page: for FFmpeg, which reads it as a file."""
+    """A body that is neither pictures nor a web page; FFmpeg reads it as a file."""
 
     def __init__(self, client: HttpClient, response: HttpResponse, first: bytes) -> None:
         self._client = client
         self._response = response
         self._waiting = first
         self.is_live = not response.is_bounded and not first.lstrip().startswith(PLAYLISTS)
-        """Whether it is one stream without an end. FFmpeg asks itself for what it has to seek in."""
+        """Whether it is an endless stream. FFmpeg itself fetches anything in which it must seek."""
 
     def read(self, most_bytes: int) -> bytes:
-        """The next bytes, `most_bytes` at most; empty at the end.
+        """Return the next bytes, at most `most_bytes`; empty at the end.
 
-        :raises SourceError: when it breaks off, or nothing comes in time.
+        :raises SourceError: it breaks off, or no data arrives in time.
         """
         data = self._waiting or self._response.read()
         self._waiting = data[most_bytes:]
         return data[:most_bytes]
 
     def interrupt(self) -> None:
-        """Let a :meth:`read` that waits return. Callable from any thread; never waits."""
+        """Make a blocked :meth:`read` return. Callable from any thread; never blocks."""
         self._response.shut()
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._response.close()
         self._client.close()
 
@@ -54,12 +54,12 @@ class HttpBody:
 def open_http_camera(
     name: str, address: Address, timeout_s: float, interval_s: float
 ) -> FrameSource | HttpBody:
-    """Ask `address`, and see by the content of the response which kind of camera it is.
+    """Request `address` and determine the kind of camera from the content of the response.
 
-    :param timeout_s: how long nothing may come.
+    :param timeout_s: the longest time without data.
     :param interval_s: seconds between two requests to a camera that sends one picture at a time.
-    :raises SourceAbsent: when no one answers.
-    :raises SourceError: when the camera refuses, or sends a web page.
+    :raises SourceAbsent: the camera does not answer.
+    :raises SourceError: the camera refuses, or sends a web page.
     """
     client = HttpClient(address, timeout_s)
     with contextlib.ExitStack() as undo:
@@ -92,13 +92,13 @@ def _told_by(
 
 
 def looks_multipart(first: bytes) -> bool:
-    """Whether a body whose type does not say so begins as one of several parts."""
+    """Return whether a body begins like a multipart one although its type does not say so."""
     start = first.lstrip().lower()
     return start.startswith((b"--", b"content-type:", b"content-length:"))
 
 
 def check_no_page(response: HttpResponse, first: bytes, shown: str) -> None:
-    """Raise SourceError if a web page came."""
+    """Raise SourceError if the answer is a web page."""
     start = first.lstrip().lower()
     is_page = response.media_type in ("text/html", "application/xhtml+xml")
     if is_page or start.startswith((b"<!doctype", b"<html")):
@@ -110,7 +110,7 @@ def check_no_page(response: HttpResponse, first: bytes, shown: str) -> None:
 def _pictures(
     name: str, client: HttpClient, response: HttpResponse, first: bytes, interval_s: float
 ) -> FrameSource:
-    """A camera that sends one picture at a time, or one JPEG after the other with nothing between them."""
+    """Return the source for single pictures, or for JPEGs sent back to back."""
     now = time.monotonic()
     splitter = PictureSplitter(in_parts=False)
     body = first
@@ -137,9 +137,9 @@ def _split(splitter: PictureSplitter, data: bytes, now: float, shown: str) -> li
 
 
 def whole(response: HttpResponse, first: bytes, shown: str) -> bytes:
-    """The body to its end, which begins with `first`.
+    """Return the whole body, which begins with `first`.
 
-    :raises SourceError: when it is larger than any camera's picture, or breaks off.
+    :raises SourceError: it is larger than any camera's picture, or breaks off.
     """
     pieces = [first]
     size_bytes = len(first)
@@ -152,10 +152,10 @@ def whole(response: HttpResponse, first: bytes, shown: str) -> bytes:
 
 
 class MjpegSource:
-    """Motion JPEG, read to its newest picture. The time of a frame is that at which its first bytes came.
+    """Motion JPEG, read up to its newest picture. The time of a frame is the arrival of its first bytes.
 
-    :param first: what was read of the stream already.
-    :param newest: a picture that came already, and when.
+    :param first: what has already been read of the stream.
+    :param newest: a picture that has already arrived, and when.
     """
 
     lost_frames = 0
@@ -180,9 +180,9 @@ class MjpegSource:
         self._interrupted = threading.Event()
 
     def capture(self, after: float) -> Frame | None:
-        """The newest picture, as soon as nothing waits behind it.
+        """Return the newest picture, as soon as no other is waiting.
 
-        :raises SourceError: when the stream ends or fails.
+        :raises SourceError: the stream ends or fails.
         """
         newest, self._newest = self._newest, None
         drained_since = time.monotonic()
@@ -200,7 +200,7 @@ class MjpegSource:
         return None
 
     def _next(self) -> tuple[float, bytes] | None:
-        """The last of the pictures that the next bytes complete."""
+        """Return the last picture that the next bytes complete."""
         data, self._first = self._first or self._response.read(), b""
         if self._interrupted.is_set():
             return None
@@ -214,7 +214,7 @@ class MjpegSource:
         return Frame(self._name, picture, None, time.monotonic(), began, id=self._count)
 
     def interrupt(self) -> None:
-        """Wake a capture that waits."""
+        """Wake a blocked capture."""
         self._interrupted.set()
         self._response.shut()
 
@@ -225,10 +225,10 @@ class MjpegSource:
 
 
 class SnapshotSource:
-    """Asks for one picture after the other. The time of a frame is that at which it was asked for.
+    """Requests one picture at a time. The time of a frame is that of its request.
 
     :param interval_s: seconds between two requests.
-    :param first: the picture that came already, and when.
+    :param first: a picture that has already arrived, and when.
     """
 
     lost_frames = 0
@@ -245,10 +245,10 @@ class SnapshotSource:
         self._interrupted = threading.Event()
 
     def capture(self, after: float) -> Frame | None:
-        """The next picture, when it is due.
+        """Return the next picture, when it is due.
 
-        :raises SourceAbsent: when the camera does not response.
-        :raises SourceError: when it fails, or what comes is no picture.
+        :raises SourceAbsent: the camera does not answer.
+        :raises SourceError: it fails, or sends something other than a picture.
         """
         newest, self._newest = self._newest, None
         if newest is None or newest[0] < after:
@@ -262,7 +262,7 @@ class SnapshotSource:
 
     def _get(self) -> tuple[float, bytes]:
         asked = time.monotonic()
-        # A fixed beat; one that was missed is not made up for.
+        # At a fixed rate; missed requests are not caught up.
         self._due = max(self._due + self._interval_s, asked)
         self._response = response = self._client.get()
         try:
@@ -278,11 +278,11 @@ class SnapshotSource:
         return asked, picture
 
     def interrupt(self) -> None:
-        """Wake a capture that waits."""
+        """Wake a blocked capture."""
         self._interrupted.set()
         if response := self._response:
             response.shut()
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._client.close()

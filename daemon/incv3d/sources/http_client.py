@@ -34,23 +34,23 @@ GONE = (errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOW
 
 
 class HttpResponse:
-    """The body of an answer, read as it comes."""
+    """The body of an answer, read as it arrives."""
 
     def __init__(self, response: requests.Response, shown: str) -> None:
         self._response = response
         self._shown = shown
         self.content_type = response.headers.get("Content-Type", "").strip()
         self.is_bounded = "Content-Length" in response.headers
-        """Whether it says how long it is."""
+        """Whether it states its length."""
 
     @property
     def media_type(self) -> str:
-        """``multipart/x-mixed-replace``, ``image/jpeg``; empty: it does not say."""
+        """``multipart/x-mixed-replace``, ``image/jpeg``; empty if not stated."""
         return self.content_type.partition(";")[0].strip().lower()
 
     @property
     def boundary(self) -> str:
-        """What separates its parts, as far as it says that."""
+        """The separator of its parts; empty if not stated."""
         for parameter in self.content_type.split(";")[1:]:
             key, _, value = parameter.partition("=")
             if key.strip().lower() == "boundary":
@@ -58,9 +58,9 @@ class HttpResponse:
         return ""
 
     def read(self) -> bytes:
-        """The next bytes, as they come; empty at the end.
+        """Return the next bytes as they arrive; empty at the end.
 
-        :raises SourceError: when it breaks off, or nothing comes in time.
+        :raises SourceError: it breaks off, or no data arrives in time.
         """
         try:
             data: bytes = self._response.raw.read1(CHUNK_BYTES, decode_content=False)
@@ -70,7 +70,7 @@ class HttpResponse:
         return data
 
     def waits(self) -> bool:
-        """Whether more of it is there already."""
+        """Return whether more data has already arrived."""
         try:
             poll = select.poll()
             poll.register(self._response.raw.fileno(), select.POLLIN)
@@ -79,7 +79,7 @@ class HttpResponse:
             return True
 
     def shut(self) -> None:
-        """Let a :meth:`read` that waits return. Callable from any thread; never waits."""
+        """Make a blocked :meth:`read` return. Callable from any thread; never blocks."""
         with (
             contextlib.suppress(OSError, ValueError, AttributeError),
             socket.socket(fileno=os.dup(self._response.raw.fileno())) as connection,
@@ -87,7 +87,7 @@ class HttpResponse:
             connection.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._response.close()
 
 
@@ -180,8 +180,10 @@ class HttpClient:
                 self._verify = False
                 return self._send(url, auth)
             raise explained(error, self.shown) from None
-        except (ValueError, urllib3.exceptions.LocationParseError):
+        except ValueError:
             raise SourceError(f"{self.shown}: this address, or the one it redirects to, is invalid") from None
+        except urllib3.exceptions.HTTPError as error:
+            raise explained(error, self.shown) from None
         except KeyError as error:  # from HTTPDigestAuth
             raise SourceError(f"{self.shown}: its Digest login lacks the field {error}") from None
 

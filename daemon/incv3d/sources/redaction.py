@@ -1,4 +1,4 @@
-"""A source whose address holds a password: what its libraries raise can quote it, in many forms."""
+"""Redaction of the errors of a source whose address holds a password, which libraries quote in many forms."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from incv3d.sources.base import FrameSource, OpenSource, SourceError
 
 
 def redacted_opener(open_source: OpenSource, addresses: Sequence[Address]) -> OpenSource:
-    """`open_source`, so that no error of it or of its source contains a secret of `addresses`."""
+    """Return an opener like `open_source` none of whose errors contains a secret of `addresses`."""
     if not any(address.has_secret for address in addresses):
         return open_source
 
@@ -24,7 +24,7 @@ def redacted_opener(open_source: OpenSource, addresses: Sequence[Address]) -> Op
 
 
 class RedactedSource:
-    """Hides the secrets of `addresses` in what `source` raises."""
+    """Redacts the secrets of `addresses` in the errors of `source`."""
 
     def __init__(self, source: FrameSource, addresses: Sequence[Address]) -> None:
         self._source = source
@@ -32,16 +32,16 @@ class RedactedSource:
 
     @property
     def lost_frames(self) -> int:
-        """As the source counts them."""
+        """The count of the source."""
         return self._source.lost_frames
 
     @property
     def idle_until(self) -> float:
-        """As the source says."""
+        """The time that the source gives."""
         return self._source.idle_until
 
     def capture(self, after: float) -> Frame | None:
-        """As the source captures, see :class:`FrameSource`."""
+        """Capture from the source, see :class:`FrameSource`."""
         with _redacted(self._addresses):
             return self._source.capture(after)
 
@@ -57,9 +57,9 @@ class RedactedSource:
 
 @contextlib.contextmanager
 def _redacted(addresses: Sequence[Address], hint: str = "") -> Iterator[None]:
-    """Raise what is raised inside without the secrets of `addresses`.
+    """Re-raise errors without the secrets of `addresses`.
 
-    :param hint: appended to what a source says of itself.
+    :param hint: appended to a SourceError.
     """
 
     def hide(text: str) -> str:
@@ -75,5 +75,5 @@ def _redacted(addresses: Sequence[Address], hint: str = "") -> Iterator[None]:
         told = "".join(traceback.format_exception(error))
         if hide(told) == told:
             raise
-        # Its traceback, and the errors that led to it, would be printed as they are.
+        # The traceback and the chained errors would be printed unredacted.
         raise SourceError(hide(f"{type(error).__name__}: {error}")) from None

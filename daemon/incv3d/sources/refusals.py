@@ -1,4 +1,4 @@
-"""A camera whose frames come, and are refused one after the other."""
+"""Detects a camera whose frames arrive but are all refused."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from incv3d.frames import Refusal, Result
 
 FAULTS = (Refusal.BAD_IMAGE, Refusal.TOO_LARGE, Refusal.INTERNAL)
-"""The refusals that say something about a frame; the others say that it came at a bad time."""
+"""Refusals caused by the frame itself; the others depend on the load."""
 
 
 @dataclass(frozen=True, slots=True)
 class RefusalLimit:
-    """How many frames in a row may be refused before a camera is said to be ``refused``."""
+    """How many consecutive frames may be refused before a camera counts as ``refused``."""
 
     frames: int = 3
-    """A single damaged frame is no news: USB and radio lose bytes."""
+    """A single damaged frame is normal: USB and radio lose bytes."""
     at_least_s: float = 2.0
-    """So long they must have been refused, so that a camera that gives some good frames fills no log."""
+    """They must span this time, so that a camera with some good frames does not flood the log."""
 
 
 class Refusals:
-    """Counts the frames of one camera that are refused. Not locked: its owner is."""
+    """Counts the refused frames of one camera. Not thread-safe: the owner holds a lock."""
 
     def __init__(self, regions: int, limit: RefusalLimit) -> None:
         self._most = limit.frames * max(1, regions)
@@ -35,9 +35,9 @@ class Refusals:
         """Why the camera's frames are refused; empty while some are accepted."""
 
     def count(self, result: Result, now: float) -> None:
-        """Take note of what became of a frame.
+        """Record the result of a frame.
 
-        While the kind of refusal stays the same, so does the reason.
+        The reason stays the same as long as the kind of refusal does.
 
         :param now: monotonic.
         """
@@ -56,6 +56,6 @@ class Refusals:
             self.reason = f"{result.refusal}: {result.detail}"
 
     def accept(self) -> None:
-        """A frame was classified, or found to be like the one before."""
+        """Record that a frame was classified, or was skipped as unchanged."""
         self._in_a_row = 0
         self.reason = ""

@@ -1,4 +1,4 @@
-"""What the YUV of a V4L2 driver means in RGB, by the kernel's numbers (videodev2.h)."""
+"""The colour encoding of a V4L2 driver's YUV, from the constants of videodev2.h."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FULL_RANGE = 1
 
 
 def colours_of(colorspace: int, encoding: int, quantization: int) -> Colours:
-    """What a driver's YUV means in RGB, by the kernel's numbers; 0: the driver does not say.
+    """Return the colour encoding for the kernel's constants; 0 means that the driver does not specify it.
 
     The defaults are those of the kernel (``V4L2_MAP_YCBCR_ENC_DEFAULT``, ``V4L2_MAP_QUANTIZATION_DEFAULT``).
     """
