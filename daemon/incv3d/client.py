@@ -59,7 +59,7 @@ ENCODINGS: dict[str, dict[int, Encoding]] = {
 }
 """By order and number of channels."""
 LEAST_AGE_MS = 50.0
-"""A picture is sent without an age before it is so old: it waits for a connection, or is sent again."""
+"""The least age that is sent with a picture: one that waited for a connection, or is sent again."""
 Parts = list[bytes | memoryview]
 """A request as it is sent."""
 SUSPICIOUS_BYTES = 16 * 1024 * 1024
@@ -317,7 +317,7 @@ class Client:
 
 
 def age_since(taken: float) -> float | None:
-    """The age to send with a picture that was taken then (monotonic), in ms; None: not worth a word."""
+    """Return the age in ms to send with a picture taken at `taken` (monotonic); None if negligible."""
     age_ms = (time.monotonic() - taken) * 1000
     return round(age_ms, 3) if age_ms >= LEAST_AGE_MS else None
 

@@ -41,7 +41,7 @@ RECEIVE_BURST = 64
 LAST_BURST = 1000
 """Messages read at the end, each answered `shutting_down`; a flood must not keep the daemon from stopping."""
 QUIET_S = 0.2
-"""At the end the door is open until no request has arrived for so long ..."""
+"""At the end the door stays open until no request has arrived for this time ..."""
 SETTLING_S = 1.0
 """... and no longer than this."""
 RECEIVE_HIGH_WATER_MARK = 4
@@ -227,7 +227,7 @@ class Intake:
         self._settle()
 
     def _settle(self) -> None:
-        """Read on until every sender in a loop has sent its last request; it is answered at the very end."""
+        """Receive until every sender in a loop has sent its last request, which is answered at the end."""
         self._replies.hold_all = True
         end = time.monotonic() + self._settling_s
         received = 0
@@ -239,7 +239,7 @@ class Intake:
                 return
 
     def _all_wait(self) -> bool:
-        """Whether every peer that was heard of lately waits for its answer."""
+        """Return whether every peer with a recent request waits for its answer."""
         since = time.monotonic() - SETTLING_S
         waiting = self._replies.waiting_peers()
         return all(peer in waiting for peer, heard in self._peers.items() if heard >= since)
@@ -250,7 +250,7 @@ class Intake:
             hang_up_on_all(self._publisher, self._section.publish, "intake.publish")
 
     def _receive_burst(self, most: int) -> int:
-        """Receive what is there already, at most so many messages; returns how many."""
+        """Receive at most `most` messages that have already arrived; return how many."""
         for received in range(most):
             try:
                 parts, count = self._next_message()

@@ -14,7 +14,7 @@ from itertools import islice
 
 START, END, SCAN, RESTART_INTERVAL = 0xD8, 0xD9, 0xDA, 0xDD
 TABLES = (0xC4, 0xC8, 0xCC)
-"""The markers among 0xC0 to 0xCF that start no frame: Huffman tables, reserved, arithmetic conditioning."""
+"""Markers from 0xC0 to 0xCF that start no frame: Huffman tables, reserved, arithmetic conditioning."""
 FRAMES = tuple(marker for marker in range(0xC0, 0xD0) if marker not in TABLES)
 """The markers of a frame header; each names a coding."""
 PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
@@ -33,12 +33,12 @@ MOST_SEGMENTS = 1000
 MOST_SCANS = 100
 """Each scan costs a pass over all pixels, and the sender a few bytes; encoders write about ten."""
 MOST_PADDING = 65_536
-"""So many bytes between two segments are searched for the next one."""
+"""The most bytes after a segment in which the next one is searched for."""
 EXIF = b"Exif\0"
 ORIENTATION = 0x0112
 BYTE_ORDERS = {b"MM\0*": ">", b"II*\0": "<"}
 NUMBERS = {1: "B", 3: "H", 4: "I"}
-"""The types of TIFF that a small number may have; EXIF wants the second."""
+"""The TIFF types that a small number may have; EXIF specifies the second."""
 MARKER = re.compile(rb"\xff[^\x00\xff]")
 END_OF_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 LENGTH = struct.Struct(">H")
@@ -54,12 +54,12 @@ class JpegError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What stands before the first scan of a JPEG."""
+    """What precedes the first scan of a JPEG."""
 
     frame: int
     """The marker of its frame header, one of :data:`FRAMES`."""
     precision: int
-    """Bits a sample."""
+    """Bits per sample."""
     width: int
     height: int
     components: bytes
@@ -67,13 +67,13 @@ class Header:
     sampling: tuple[tuple[int, int], ...]
     """The horizontal and vertical sampling factor of each component."""
     orientation: int
-    """As EXIF has it, 1 to 8; 1 where there is none."""
+    """The EXIF orientation, 1 to 8; 1 if there is none."""
     scan: int
     """Where the first scan's segment begins."""
 
     @property
     def subsampling(self) -> str:
-        """The sampling factors for people: ``2x2_1x1_1x1`` is what is usually called 4:2:0."""
+        """The sampling factors in readable form; ``2x2_1x1_1x1`` is 4:2:0."""
         return "_".join(f"{across}x{down}" for across, down in self.sampling)
 
 
@@ -103,15 +103,15 @@ def segments(data: Data, most: int = MOST_SEGMENTS) -> Iterator[tuple[int, int, 
 
 
 def end_of_scan(data: Data, at: int) -> int:
-    """Where the encoded bytes that begin at `at` end: at the next marker that is not a restart."""
+    """Return where the encoded bytes from `at` end: at the next marker other than a restart."""
     found = END_OF_SCAN.search(data, at)
     return found.start() if found else len(data)
 
 
 def read_header(data: Data) -> Header:
-    """Read what stands before the first scan, and count the scans where that matters.
+    """Read what precedes the first scan, and count the scans where that matters.
 
-    :raises JpegError: when it is incomplete, or there are more segments or scans than any encoder writes.
+    :raises JpegError: it is incomplete, or there are more segments or scans than any encoder writes.
     """
     orientation = 0
     frame = precision = width = height = 0
@@ -146,7 +146,7 @@ def _count_scans(data: Data) -> None:
 
 
 def _orientation(segment: bytes) -> int:
-    """The EXIF orientation that an APP1 segment holds (CIPA DC-008, TIFF 6.0); 0: none, or damaged."""
+    """Return the EXIF orientation in an APP1 segment (CIPA DC-008, TIFF 6.0); 0 if missing or damaged."""
     tiff = segment[len(EXIF) + 1 :]
     order = BYTE_ORDERS.get(tiff[:4])
     if not segment.startswith(EXIF) or order is None:
@@ -165,9 +165,9 @@ def _orientation(segment: bytes) -> int:
 
 
 def is_complete(data: Data, header: Header) -> bool:
-    """Whether the scans hold every coefficient of every component, to its last bit.
+    """Return whether the scans contain every bit of every coefficient of every component.
 
-    A decoder does not miss a scan: it shows what there is.
+    A decoder does not notice a missing scan.
     """
     missing_bits: dict[tuple[int, int], int] = {}
     for marker, start, end in segments(data):
@@ -187,11 +187,11 @@ def is_complete(data: Data, header: Header) -> bool:
 
 
 def canonical(data: Data, header: Header) -> bytes:
-    """Return a copy of a JPEG with nothing in it but what decoding needs, as encoders should write it.
+    """Return a copy of a JPEG reduced to what decoding needs, as encoders should write it.
 
-    Left out: other segments, what lies between segments, and what follows the picture. Made regular: the
-    version of JFIF, the colour transform of Adobe's segment, the parameters of a sequential scan. Added: an
-    end marker. What the scans encode is untouched, so that a strict decoder still finds what is wrong there.
+    Removed: other segments, bytes between segments, and bytes after the picture. Normalised: the version of
+    JFIF, the colour transform of Adobe's segment, the parameters of a sequential scan. Added: an end marker.
+    The encoded bytes are unchanged, so that a strict decoder still finds damage there.
     """
     parts: list[Data | bytearray] = [bytes((0xFF, START))]
     is_sequential = header.frame in SEQUENTIAL
@@ -218,12 +218,12 @@ def canonical(data: Data, header: Header) -> bytes:
 
 
 def last_scan(data: Data) -> int:
-    """Where the encoded bytes of the last scan begin."""
+    """Return where the encoded bytes of the last scan begin."""
     return max((end for marker, _, end in segments(data) if marker == SCAN), default=0)
 
 
 def has_end(data: Data) -> bool:
-    """Whether an end marker follows the last scan."""
+    """Return whether an end marker follows the last scan."""
     at = end_of_scan(data, last_scan(data))
     return data[at : at + 2] == bytes((0xFF, END))
 

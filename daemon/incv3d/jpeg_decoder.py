@@ -1,8 +1,8 @@
-"""A JPEG to pixels: strictly, and with a second opinion before one is refused that may be whole.
+"""Decodes JPEGs strictly, with a second attempt for those that are merely odd.
 
-libjpeg warns of what is odd (a version of JFIF, the scan parameters of Samsung's phones) as it does of what
-is cut or damaged. So a JPEG with a warning is decoded once more from a regular copy: what was only odd is
-decoded without a warning then, to the same pixels.
+libjpeg emits the same warnings for oddities (a version of JFIF, the scan parameters of Samsung's phones) as
+for truncation and damage. So a JPEG with a warning is decoded again from a normalised copy: one that was only
+odd is then decoded without a warning, to the same pixels.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Decode = Callable[[Data], Picture]
 
 
 class DecodingOptions(TypedDict, total=False):
-    """Of simplejpeg's ``decode_jpeg``."""
+    """Keyword arguments of simplejpeg's ``decode_jpeg``."""
 
     fastdct: bool
     fastupsample: bool
@@ -33,22 +33,22 @@ class DecodingOptions(TypedDict, total=False):
 
 
 EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0x([0-9a-f]{2})")
-"""libjpeg's warning of bytes that belong to nothing."""
+"""libjpeg's warning about bytes outside any segment."""
 UNKNOWN_SUBSAMPLING = "subsampling"
-"""A word in what libjpeg-turbo says of sampling factors for which it has no name."""
+"""A word in libjpeg-turbo's error about sampling factors for which it has no name."""
 STRAY_BYTES = 16
-"""Cameras write up to so many bytes of any kind between a picture and its end marker."""
+"""The most stray bytes that cameras write between a picture and its end marker."""
 REPLACED = STRAY_BYTES + 8
-"""So many bytes at the end of a picture are changed to see that they belong to it: more than a decoder reads
+"""How many bytes at the end of a picture are changed to see that they belong to it: more than a decoder reads
 ahead."""
 MOST_BLOCKS = 10
 """In the unit in which a scan encodes its components (ITU-T T.81, B.2.3)."""
 FILLING = b"\x55\xaa\x33\xcc" * 16
-"""Bytes that change a picture when they are decoded as a part of it."""
+"""Bytes that change a picture when they are decoded as part of it."""
 
 
 def decode(data: Data, header: Header, pillow: Decode, options: DecodingOptions) -> Picture:
-    """Return the pixels as they are stored: ``(height, width, 3) uint8`` RGB.
+    """Return the pixels as stored: ``(height, width, 3) uint8`` RGB.
 
     :param pillow: decodes with Pillow, which knows what libjpeg-turbo's own interface does not: CMYK in any
         form and all sampling factors. It accepts damaged pictures; raises :class:`JpegError`.
@@ -91,7 +91,7 @@ def decode(data: Data, header: Header, pillow: Decode, options: DecodingOptions)
 
 
 def is_sound(data: Data) -> bool:
-    """Whether a strict decoder has nothing to say against a JPEG; decodes it at its smallest."""
+    """Return whether a strict decoder accepts a JPEG; decodes it at the smallest size."""
     try:
         simplejpeg.decode_jpeg(data, fastdct=True, min_height=1, min_width=1, min_factor=8)
     except (ValueError, MemoryError):

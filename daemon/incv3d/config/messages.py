@@ -1,4 +1,4 @@
-"""What is wrong with a value or a key of the configuration, in plain words."""
+"""Error messages about values and keys of the configuration, in plain words."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ MEANT = {
     **dict.fromkeys(("picam", "libcamera", "csi", "pi"), "picamera2"),
     **dict.fromkeys(("zmq", "zeromq"), "imagezmq"),
 }
-"""Words that people write for ``source.type``."""
+"""What people write for ``source.type``, and the type that they mean."""
 MAIN_KEYS = {
     "model": "name", "custom": "file", "session": "engine", "source": "path", "intake": "bind",
     "events": "allow", "saving": "folder", "mqtt": "host", "latency": "log", "http": "bind",
     "daemon": "log_level",
 }  # fmt: skip
-"""The key of each section that is meant when a value stands in the place of the section."""
+"""The key that is meant when a value is written in place of a section."""
 SYNONYMS = {
     f"{section}.{word}".lstrip("."): meant
     for section, words, meant in (
@@ -57,7 +57,7 @@ SYNONYMS = {
 
 @functools.cache
 def key_types() -> dict[str, dict[str, Any]]:
-    """The type of each key, by section."""
+    """Return the type of each key, by section."""
     sections = get_type_hints(Config)
     return {name: get_type_hints(section, include_extras=True) for name, section in sections.items()}
 
@@ -71,7 +71,7 @@ def wrong_value(kind: Any, value: object) -> str:
 
 
 def expected(kind: Any) -> str:
-    """What may be written for a key of the type `kind`."""
+    """Return what may be written for a key of the type `kind`."""
     alternatives = list(dict.fromkeys(_alternatives(kind)))
     if len(alternatives) > 1:
         return f"{', '.join(alternatives[:-1])} or {alternatives[-1]}"
@@ -133,7 +133,7 @@ def _number(number: float) -> str:
 
 
 def quoted(value: object) -> str:
-    """A wrong value as its file has it, without the secrets of an address."""
+    """Return a wrong value as written in the file, without the secrets of an address."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):
@@ -170,12 +170,12 @@ def _advice(kind: Any, value: object) -> str:
 
 
 def _says_how(kind: Any) -> bool:
-    """Whether the words for `kind` have an example, which a mere number is not like."""
+    """Return whether the description of `kind` has an example, which a plain number does not resemble."""
     return ", as " in expected(kind)
 
 
 def _leaves(kind: Any) -> Iterator[Any]:
-    """The plain types, and the words of a Literal, in `kind`; not those of the elements of lists."""
+    """Yield the plain types and the words of a Literal in `kind`, except those of list elements."""
     origin = get_origin(kind)
     if origin is Annotated:
         yield from _leaves(get_args(kind)[0])

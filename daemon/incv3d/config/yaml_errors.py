@@ -1,4 +1,4 @@
-"""What YAML's own words about a mistake mean, for who wrote the file."""
+"""Explanations of PyYAML's error messages."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ ADVICE = {
     r"expected ',' or": "a bracket is not closed, or a comma is missing",
     r"could not find expected ':'": "a key and its value need a `: ` between them",
 }  # fmt: skip
-"""By what PyYAML says, as a pattern."""
+"""Keyed by patterns of PyYAML's messages."""
 
 
 def explained(problem: str | None) -> str:
-    """`problem` as PyYAML says it, and what to do about it."""
+    """Return PyYAML's message and what to do about it."""
     said = problem or "it cannot be read"
     advice = next((each for pattern, each in ADVICE.items() if re.search(pattern, said)), "")
     return f"{said} ({advice})" if advice else said

@@ -43,7 +43,7 @@ LIVE_OPTIONS = {
 
 
 def orientation_of(matrix: bytes) -> int:
-    """The EXIF orientation that does what a film's display matrix says, to the nearest quarter turn.
+    """Return the EXIF orientation of a film's display matrix, to the nearest quarter turn.
 
     :param matrix: 3 x 3 little-endian int32; a pixel at (x, y) is shown at (m[0] x + m[3] y, m[1] x + m[4] y)
         (libavutil/display.h).
@@ -74,7 +74,7 @@ class VideoInput:
     """The first video stream in what FFmpeg opens.
 
     :param timeout_s: of a live stream: it fails when nothing comes for so long; None: it is a file.
-    :param body: what comes from there, where FFmpeg need not ask itself.
+    :param body: the data to read instead, where it has already been requested.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class VideoInput:
             return []
 
     def frame(self, name: str, decoded: VideoFrame, captured: float) -> Frame:
-        """`decoded`, reduced and upright, as a frame."""
+        """Return `decoded`, reduced and upright, as a frame."""
         orientation = _orientation(decoded)
         wanted = self._size[::-1] if orientation in SIDEWAYS else self._size
         reduced_size = covering((decoded.width, decoded.height), wanted)
@@ -173,7 +173,7 @@ class VideoInput:
 
 
 def _orientation(decoded: VideoFrame) -> int:
-    """The EXIF orientation that makes `decoded` upright."""
+    """Return the EXIF orientation that makes `decoded` upright."""
     try:
         matrix: Any = decoded.side_data.get("DISPLAYMATRIX")
         return orientation_of(bytes(matrix)) if matrix else 1

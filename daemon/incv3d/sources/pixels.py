@@ -25,9 +25,9 @@ def without_padding(data: bytes | memoryview, rows: int, row_bytes: int, stride_
 def planes_without_padding(
     data: bytes | memoryview, planes: Sequence[tuple[int, int]], stride_bytes: int
 ) -> bytes:
-    """The rows of all `planes`, one after the other, without what is between them.
+    """Return the rows of all `planes` in order, without padding.
 
-    :param planes: rows, and bytes a row, of each.
+    :param planes: rows and bytes per row of each.
     :param stride_bytes: from row to row of the first plane, and of those that are as wide; rows of half the
         width are half as far apart (kernel documentation of V4L2, single-planar formats).
     :raises ValueError: when `data` is shorter than that.
