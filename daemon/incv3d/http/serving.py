@@ -30,7 +30,7 @@ THREAD = "http"
 def need_libraries(key: str) -> None:
     """Raise HttpError unless the libraries that the configuration's `key` needs are installed."""
     if missing := [package for module, package in LIBRARIES.items() if find_spec(module) is None]:
-        raise HttpError(f"{key}: {' and '.join(missing)} missing: {pip_install(*missing)}")
+        raise HttpError(f"{key}: {' and '.join(missing)} missing: {pip_install(*LIBRARIES.values())}")
 
 
 class Http:
