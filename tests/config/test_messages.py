@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from incv3d.config import Config, ConfigError, as_builtins, load_config
-from incv3d.config.messages import key_types
+from incv3d.config.messages import SECTIONS, key_types
 
-KEYS = [f"{section}.{key}" for section, keys in key_types().items() for key in keys]
+KEYS = [f"{section}.{key}" for section in SECTIONS for key in key_types(section)]
 VALUES = [
     "nonsense or not",
     "",

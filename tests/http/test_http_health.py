@@ -122,9 +122,8 @@ def test_a_daemon_whose_session_hangs_is_alive_and_not_ready(start) -> None:
     daemon.ready()
     assert get(f"{url}/readyz") == (200, "ok\n")
     with Client(daemon.door, timeout_s=0.2) as client, pytest.raises(Exception, match="no answer"):
-        client._exchange(
-            1, [json.dumps({"v": 1, "id": "hang-run", "encoding": "jpeg"}).encode(), CAT.read_bytes()]
-        )
+        header = json.dumps({"v": 1, "id": "hang-run", "encoding": "jpeg"}).encode()
+        client._exchange(1, lambda: [header, CAT.read_bytes()])
     # Results that came a moment ago count for some seconds; then only a new one does.
     deadline = time.monotonic() + PATIENCE_S
     while (verdict := get(f"{url}/readyz"))[0] == 200 and time.monotonic() < deadline:

@@ -14,7 +14,7 @@ import yaml
 
 from incv3d.address import Address
 from incv3d.config.checks import FilePath, is_file_path
-from incv3d.config.messages import key_types, not_a_section, quoted, unknown_key, wrong_value
+from incv3d.config.messages import SECTIONS, key_types, not_a_section, quoted, unknown_key, wrong_value
 from incv3d.config.schema import Config
 from incv3d.config.source_types import names_camera
 from incv3d.config.yaml_errors import explained
@@ -200,7 +200,7 @@ def _set(document: dict[str, Any], key: str, value: Any, origin: str, origins: d
 def _from_word(key: str, word: str) -> Any:
     """What `word`, the value of an environment variable, is for `key`: text, a number, true or false."""
     section, name = key.split(".")
-    kind = key_types()[section][name]
+    kind = key_types(section)[name]
     base = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     if base is str:
         return word
@@ -222,11 +222,11 @@ def _imply_type(document: dict[str, Any]) -> None:
 
 def _find_paths(document: dict[str, Any], folder: Path) -> None:
     """Make every path in `document` absolute: ``~`` is the home folder, others lie in `folder`."""
-    for section, keys in key_types().items():
+    for section in SECTIONS:
         given = document.get(section)
         if not isinstance(given, dict):
             continue
-        for key, kind in keys.items():
+        for key, kind in key_types(section).items():
             value = given.get(key)
             if isinstance(value, int) and kind is Address and not isinstance(value, bool):
                 given[key] = str(value)  # the number of a device
@@ -272,7 +272,7 @@ def _mistyped(key: str, document: Mapping[str, Any]) -> tuple[str, str]:
     value = document.get(section)
     if not name:
         return key, not_a_section(key, value)
-    kind = key_types()[section][name]
+    kind = key_types(section)[name]
     value = value[name] if isinstance(value, dict) else value
     if get_origin(kind) is dict and isinstance(value, dict):
         for entry, each in value.items():

@@ -55,11 +55,13 @@ SYNONYMS = {
 """Keys that people write, and the keys that they mean."""
 
 
+SECTIONS = Config.__struct_fields__
+
+
 @functools.cache
-def key_types() -> dict[str, dict[str, Any]]:
-    """Return the type of each key, by section."""
-    sections = get_type_hints(Config)
-    return {name: get_type_hints(section, include_extras=True) for name, section in sections.items()}
+def key_types(section: str) -> dict[str, Any]:
+    """Return the type of each key of `section`."""
+    return get_type_hints(type(getattr(Config(), section)), include_extras=True)
 
 
 def wrong_value(kind: Any, value: object) -> str:
@@ -210,7 +212,7 @@ def unknown_key(section: str, name: str) -> str:
 
 
 def _meant_key(section: str, wanted: str) -> str:
-    all_types = key_types()
+    all_types = {each: key_types(each) for each in SECTIONS}
     synonym = SYNONYMS.get(f"{section}.{wanted}".lstrip("."))
     if synonym:
         home, _, name = synonym.partition(".")
