@@ -170,7 +170,7 @@ def test_without_its_libraries_it_says_how_to_get_them(state: Path, tmp_path: Pa
     command = [sys.executable, "-c", code, "run", "--config", str(config)]
     done = subprocess.run(command, env=environment(state), capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    advice = f"{sys.executable} -m pip install aiohttp"
+    advice = f"{sys.executable} -m pip install aiohttp prometheus-client"
     assert done.stderr.splitlines()[-1] == f"incv3d: http.bind: aiohttp missing: {advice}"
 
 
