@@ -19,10 +19,10 @@ from incv3d.models.conversion import StoredConversion, converted_precisions, ope
 from incv3d.models.custom import DEFAULT_NAME, INTERPOLATION_REASONS, ensure_custom
 from incv3d.models.entry import ModelEntry, ModelError
 from incv3d.models.labels import read_labels
+from incv3d.models.leftovers import remove_leftovers
 from incv3d.models.preparation import check_memory, ensure_prepared, prepare_if_needed
 from incv3d.models.resolve import AUTO, Resolution, resolve
 from incv3d.models.store import ModelStore, StoredModel
-from incv3d.models.sweeping import sweep
 from incv3d.preprocess import Mode, Preprocessor
 from incv3d.resizing import InputSpec
 from incv3d.sessions import ENGINES, SessionSpec, open_session
@@ -71,7 +71,7 @@ def load_classifier(
     :raises ConfigError: the engine that the configuration names cannot run it.
     :raises SessionError: the Session cannot be opened.
     """
-    sweep(store)
+    remove_leftovers(store)
     resolution = find_model(config, store, progress, fetch)
     progress(f"model {resolution.model.name}: {resolution.why}")
     return load_model(config, resolution.model, store, warmup_runs, progress)

@@ -1,7 +1,8 @@
 """Freezes many networks in one process, and asks each of them for its five colours.
 
-Run as ``python freeze_and_label.py JOBS.json``; prints, as JSON, an object for each job: ``facts`` and the
-``labels`` of a red, a green, a blue, a white and a black picture, or the ``error``.
+Run as ``python freeze_and_label.py JOBS.json``; prints, as JSON, an object for each job: ``facts``, the pixel
+range that the network has ``declared``, and the ``labels`` of a red, a green, a blue, a white and a black
+picture; or the ``error``.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import tensorflow as tf
 
 from incv3d.errors import Incv3dError
 from incv3d.models.freezing import FreezeJob, NetworkFacts, freeze
+from incv3d.models.normalisation import ASSUMED
 
 COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "white": (1, 1, 1), "black": (0, 0, 0)}
 
 
 def label(job: FreezeJob, facts: NetworkFacts) -> list[str]:
     """The best label of each colour, its pixels in the range that the facts say."""
-    low, high = facts.pixel_range or (-1.0, 1.0)
+    low, high = facts.normalisation.pixel_range or (-1.0, 1.0)
     graph_def = tf.compat.v1.GraphDef.FromString(Path(job.network).read_bytes())
     found = []
     with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
@@ -37,7 +39,8 @@ def label(job: FreezeJob, facts: NetworkFacts) -> list[str]:
 def attempt(job: FreezeJob) -> dict[str, Any]:
     try:
         facts = freeze(job)
-        return {"facts": facts, "labels": label(job, facts)}
+        declared = None if facts.normalisation.why == ASSUMED else facts.normalisation.pixel_range
+        return {"facts": facts, "declared": declared, "labels": label(job, facts)}
     except Incv3dError as error:
         return {"error": str(error)}
 

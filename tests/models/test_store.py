@@ -12,8 +12,8 @@ import pytest
 from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelError
 from incv3d.models.files import sha256_of
+from incv3d.models.leftovers import remove_leftovers
 from incv3d.models.store import ModelStore
-from incv3d.models.sweeping import sweep
 
 ENTRY = load_catalog()["inception-v3"]
 
@@ -193,10 +193,10 @@ def test_what_killed_processes_left_is_swept_and_nothing_else(tmp_path: Path) ->
     store = ModelStore(tmp_path)
     add(store, "mine")
     (tmp_path / "checksums.json").write_text("{}")
-    sweep(store)
+    remove_leftovers(store)
     kept = sorted(tmp_path.rglob("*"))
     left = leave(tmp_path)
-    sweep(store)
+    remove_leftovers(store)
     assert not any(path.exists() for path in left)
     locks = {tmp_path / "models" / name for name in (".lock", ".making", ".converting")}
     assert set(tmp_path.rglob("*")) - locks == set(kept) - locks
@@ -207,19 +207,19 @@ def test_what_another_process_works_on_is_not_swept(tmp_path: Path) -> None:
     add(store, "mine")
     left = leave(tmp_path)
     with store.exclusively():
-        sweep(store)
+        remove_leftovers(store)
         assert [path.exists() for path in left] == [False, True, True, True, False, True]
     (left[4].parent).mkdir()
     with store.adding("other", ENTRY) as folder:
         (folder / "graph.pb").write_bytes(b"graph")
         (folder / "labels.tsv").write_text("0\tn0\tzero\n")
-        sweep(store)
+        remove_leftovers(store)
         assert folder.exists() and not any(path.exists() for path in left)
     with store.workshop("converting") as folder:
-        sweep(store)
+        remove_leftovers(store)
         assert folder.exists()
 
 
 def test_a_store_that_is_not_there_is_not_made_by_sweeping(tmp_path: Path) -> None:
-    sweep(ModelStore(tmp_path / "new"))
+    remove_leftovers(ModelStore(tmp_path / "new"))
     assert not (tmp_path / "new").exists()

@@ -170,7 +170,7 @@ def test_every_file_that_runs_is_verified(state, exported, tmp_path, file, kind)
 
 
 def test_what_a_killed_export_left_is_swept_and_a_living_one_is_not(state: Path, tmp_path: Path) -> None:
-    dead, alive = tmp_path / ".export-dead", tmp_path / ".export-alive"
+    dead, alive = tmp_path / ".incv3d-export-dead", tmp_path / ".incv3d-export-alive"
     for folder in (dead, alive):
         folder.mkdir()
     descriptor = os.open(alive, os.O_RDONLY)
@@ -179,7 +179,7 @@ def test_what_a_killed_export_left_is_swept_and_a_living_one_is_not(state: Path,
         export_model(ModelStore(state).get(NAME), tmp_path / "model.tar", lambda line: None)
     finally:
         os.close(descriptor)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".export-alive", "model.tar"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".incv3d-export-alive", "model.tar"]
 
 
 def members(exported: Path) -> dict[str, bytes]:

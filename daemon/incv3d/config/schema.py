@@ -27,7 +27,7 @@ from incv3d.config.section import Section
 from incv3d.config.source_types import SourceType, check_place, source_of
 from incv3d.frames import Region, Transform
 from incv3d.models.entry import Interpolation, PerChannel
-from incv3d.models.normalisation import of_mean_and_std
+from incv3d.models.normalisation import from_mean_and_std
 
 MIB = 1024 * 1024
 Side = Annotated[int, msgspec.Meta(ge=0, le=8192)]
@@ -94,7 +94,7 @@ class CustomSection(Section, frozen=True, kw_only=True):
             if given is not None and self.pixel_range:
                 raise ValueError(f"{key}: goes without pixel_range; either says what pixels become")
         if self.mean is not None or self.std is not None:
-            of_mean_and_std(self.mean, self.std, "custom.mean and custom.std")
+            from_mean_and_std(self.mean, self.std, "custom.mean and custom.std")
         if bool(self.golden_picture) != bool(self.golden_label):
             raise ValueError("golden_picture: a picture and its golden_label go together")
         if bool(self.width) != bool(self.height):

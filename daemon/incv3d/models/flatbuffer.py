@@ -1,4 +1,4 @@
-"""A LiteRT flatbuffer of the user's: what it takes and gives, and what its own metadata say of it.
+"""Inspect a user's LiteRT flatbuffer: its input, its output and its metadata.
 
 Runs in the process of :mod:`incv3d.models.freezing`.
 """
@@ -14,13 +14,13 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from incv3d.models.entry import ModelError
-from incv3d.models.freezing import FreezeJob, NetworkFacts, choose, input_shape, one_line, try_out
+from incv3d.models.freezing import FreezeJob, NetworkFacts, choose, input_shape, one_line, trial_run
 from incv3d.models.normalisation import (
-    Held,
+    IntegerRange,
     Normalisation,
     choose_normalisation,
-    of_integers,
-    of_quantised,
+    from_integers,
+    from_quantised,
 )
 from incv3d.models.tflite_metadata import Metadata, read_metadata
 from incv3d.sessions.base import SessionSpec
@@ -32,12 +32,12 @@ PASSING = {
     schema.BuiltinOperator.QUANTIZE,
     schema.BuiltinOperator.DEQUANTIZE,
 }
-"""Operations that change nothing about what an output means."""
+"""Operations that do not change what an output means."""
 Details = dict[str, Any]
-"""What the Interpreter says of one tensor."""
+"""The Interpreter's description of one tensor."""
 
 
-def take_flatbuffer(job: FreezeJob) -> NetworkFacts:
+def import_flatbuffer(job: FreezeJob) -> NetworkFacts:
     """Try the flatbuffer out, copy it, and return what was found.
 
     :raises ModelError: it is damaged, ambiguous, or no classifier of pictures.
@@ -55,9 +55,11 @@ def take_flatbuffer(job: FreezeJob) -> NetworkFacts:
     if job.needs_labels or not job.says_pixels:
         places = (_place(inputs, fed["name"]), _place(outputs, fetched["name"]))
         metadata = read_metadata(Path(job.file), data, *places, job.needs_labels)
-    held = held_by(fed)
-    told = _told(metadata, held)
-    taken = choose_normalisation(job.file, job.pixel_range, job.mean, job.std, told, held, shape.channels)
+    held = integer_range(fed)
+    declared = _declared(metadata, held)
+    normalisation = choose_normalisation(
+        job.file, job.pixel_range, job.mean, job.std, declared, held, shape.channels
+    )
     spec = SessionSpec(
         file=Path(job.file),
         format="tflite",
@@ -70,7 +72,7 @@ def take_flatbuffer(job: FreezeJob) -> NetworkFacts:
         channels=shape.channels,
     )
     linear = is_linear(data, fetched["index"])
-    count, scores = try_out(job, LiteRTSession(spec).run, shape, taken, linear)
+    count, scores = trial_run(job, LiteRTSession(spec).run, shape, normalisation, linear)
     shutil.copyfile(job.file, job.network)
     return NetworkFacts(
         input=fed["name"],
@@ -81,40 +83,40 @@ def take_flatbuffer(job: FreezeJob) -> NetworkFacts:
         outputs=count,
         scores=scores,
         channels=shape.channels,
-        pixel_range=told.pixel_range if told else None,
-        normalisation=taken,
+        normalisation=normalisation,
         labels=metadata.labels,
         labels_name=metadata.labels_name,
     )
 
 
 def is_linear(data: bytes, output: int) -> bool:
-    """Whether the operation that gives the tensor number `output` is that of a plain layer."""
+    """Whether tensor number `output` comes from a dense layer without an activation after it."""
     model = schema.Model.GetRootAsModel(data, 0)
     graph = model.Subgraphs(0)
     makers = {
         int(made): operator
         for operator in map(graph.Operators, range(graph.OperatorsLength()))
-        for made in operator.OutputsAsNumpy()
+        for made in map(operator.Outputs, range(operator.OutputsLength()))
     }
     while output in makers:
-        code = model.OperatorCodes(makers[output].OpcodeIndex())
-        # Old files have their small codes in a field of their own.
+        maker = makers.pop(output)  # a damaged file can have a cycle
+        code = model.OperatorCodes(maker.OpcodeIndex())
+        # Old files keep small codes in a separate field.
         operation = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-        if operation not in PASSING:
+        if operation not in PASSING or not maker.InputsLength():
             return bool(operation == schema.BuiltinOperator.FULLY_CONNECTED)
-        output = int(makers[output].InputsAsNumpy()[0])
+        output = int(maker.Inputs(0))
     return False
 
 
-def held_by(detail: Details) -> Held | None:
-    """Return what an input of integers can hold; None: it takes floats."""
+def integer_range(detail: Details) -> IntegerRange | None:
+    """Return the range of an input of integers; None: it takes floats."""
     dtype: np.dtype[Any] = np.dtype(detail["dtype"])
     if dtype.kind not in "iu":
         return None
     scale, zero_point = detail["quantization"]
     limits, step = np.iinfo(dtype), float(scale) or 1.0
-    return Held(
+    return IntegerRange(
         low=float((int(limits.min) - zero_point) * step),
         high=float((int(limits.max) - zero_point) * step),
         step=step,
@@ -123,13 +125,13 @@ def held_by(detail: Details) -> Held | None:
     )
 
 
-def _told(metadata: Metadata, held: Held | None) -> Normalisation | None:
-    """What the file says of its pixels: its metadata, unless its input cannot hold that; else its input."""
+def _declared(metadata: Metadata, held: IntegerRange | None) -> Normalisation | None:
+    """Return what the file's metadata say of pixels, or, if the input cannot hold that, its quantisation."""
     if metadata.normalisation and (held is None or held.takes(metadata.normalisation)):
         return metadata.normalisation
     if held is None:
         return None
-    return of_quantised(held) if held.quantised else of_integers(held)
+    return from_quantised(held) if held.quantised else from_integers(held.dtype)
 
 
 def _detail(details: list[Details], name: str) -> Details:

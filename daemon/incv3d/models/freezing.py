@@ -1,4 +1,4 @@
-"""Any trained network to one frozen graph with one input and one output; or what a flatbuffer holds.
+"""Turn a trained network into one frozen graph with one input and one output, or inspect a flatbuffer.
 
 Run as a process of its own (:mod:`incv3d.models.custom` does): it imports TensorFlow, and what a stranger's
 file does to a library must not be done to the daemon.
@@ -23,7 +23,7 @@ import numpy.typing as npt
 from incv3d.errors import Incv3dError
 from incv3d.models.entry import Interpolation, ModelError, PerChannel
 from incv3d.models.kinds import Kind
-from incv3d.models.normalisation import Normalisation, choose_normalisation, of_range
+from incv3d.models.normalisation import Normalisation, choose_normalisation, from_range
 from incv3d.models.samples import sample_pixels
 
 PIXELS, SCORES = "incv3d/pixels", "incv3d/scores"
@@ -77,8 +77,6 @@ class NetworkFacts(msgspec.Struct, frozen=True, kw_only=True):
     """How many scores it gives; 1: that of the second of two labels."""
     scores: Literal["probabilities", "logits"]
     channels: Literal[1, 3] = 3
-    pixel_range: tuple[float, float] | None = None
-    """What 0 and 255 become, as the network itself says; None: it does not say, or not in two numbers."""
     normalisation: Normalisation
     """What pixels become: as configured, as the network itself says, or assumed."""
     interpolation: Interpolation | None = None
@@ -110,7 +108,12 @@ def freeze(job: FreezeJob) -> NetworkFacts:
 
     :raises ModelError: when it is damaged, ambiguous, or no classifier of pictures.
     """
-    facts = _take_flatbuffer(job) if job.kind == "tflite" else _frozen(job)
+    if job.kind == "tflite":
+        from incv3d.models.flatbuffer import import_flatbuffer
+
+        facts = import_flatbuffer(job)
+    else:
+        facts = _frozen(job)
     Path(job.facts).write_bytes(msgspec.json.encode(facts))
     return facts
 
@@ -172,20 +175,20 @@ def choose(job: FreezeJob, what: Literal["input", "output"], names: list[str]) -
     return names[0]
 
 
-def try_out(
-    job: FreezeJob, run: Run, shape: Shape, taken: Normalisation, is_linear: bool
+def trial_run(
+    job: FreezeJob, run: Run, shape: Shape, normalisation: Normalisation, is_linear: bool
 ) -> tuple[int, Literal["probabilities", "logits"]]:
-    """Run the network on noise and photographs: how many scores it gives, and of what kind.
+    """Run the network on noise and photographs, and return how many scores it gives, and of what kind.
 
     Scores within [0, 1] on all of them are taken for probabilities (of a softmax or of sigmoids).
 
-    :param taken: what pixels become.
+    :param normalisation: what pixels become.
     :param is_linear: whether its last operation is a plain layer without a sigmoid or softmax: a single score
         is a logit then, even where all that were seen happen to lie within [0, 1].
     :raises ModelError: when it gives anything but one row of numbers.
     """
     likely = True
-    for _, pixels in sample_pixels(shape.dimensions, shape.layout, taken.low, taken.high):
+    for _, pixels in sample_pixels(shape.dimensions, shape.layout, normalisation.low, normalisation.high):
         scores = run(pixels)
         if not scores.ndim or not scores.size or scores.size != scores.shape[-1]:
             raise ModelError(f"{job.file}: its output has shape {spell(scores.shape)}, not one score a class")
@@ -198,22 +201,24 @@ def try_out(
 
 
 def _frozen(job: FreezeJob) -> NetworkFacts:
+    from incv3d.models.frozen_graph import check_frozen, graph_run, replace_random_draws
     from incv3d.models.graphs import freeze_graphdef
     from incv3d.models.keras_models import freeze_keras
     from incv3d.models.pixel_ranges import range_of_first_layers
     from incv3d.models.saved_models import freeze_saved_model
-    from incv3d.models.tracing import check_frozen, graph_run, settle_random
 
     freezers = {"graphdef": freeze_graphdef, "savedmodel": freeze_saved_model, "keras": freeze_keras}
     frozen = freezers[job.kind](job)
     check_frozen(frozen.graph, job)
     shape = frozen.shape
-    graph = settle_random(frozen.graph, shape, job)
-    told = _told(frozen.pixel_range, frozen.why)
-    if told is None:
-        told = _told(range_of_first_layers(graph, shape), "its first layers")
-    taken = choose_normalisation(job.file, job.pixel_range, job.mean, job.std, told, None, shape.channels)
-    outputs, scores = try_out(job, graph_run(job, graph), shape, taken, _is_linear(graph))
+    graph = replace_random_draws(frozen.graph, shape, job)
+    declared = frozen.declared
+    if declared is None and (pixel_range := range_of_first_layers(graph, shape)):
+        declared = from_range(*pixel_range, "its first layers")
+    normalisation = choose_normalisation(
+        job.file, job.pixel_range, job.mean, job.std, declared, None, shape.channels
+    )
+    outputs, scores = trial_run(job, graph_run(job, graph), shape, normalisation, _is_linear(graph))
     Path(job.network).write_bytes(graph.SerializeToString(deterministic=True))
     return NetworkFacts(
         input=f"{PIXELS}:0",
@@ -224,20 +229,9 @@ def _frozen(job: FreezeJob) -> NetworkFacts:
         outputs=outputs,
         scores=scores,
         channels=shape.channels,
-        pixel_range=told.pixel_range if told else None,
-        normalisation=taken,
+        normalisation=normalisation,
         interpolation=frozen.interpolation,
     )
-
-
-def _take_flatbuffer(job: FreezeJob) -> NetworkFacts:
-    from incv3d.models.flatbuffer import take_flatbuffer
-
-    return take_flatbuffer(job)
-
-
-def _told(pixel_range: tuple[float, float] | None, why: str) -> Normalisation | None:
-    return of_range(*pixel_range, why) if pixel_range else None
 
 
 def _is_linear(graph: Any) -> bool:

@@ -1,4 +1,4 @@
-"""A GraphDef that somebody froze, cut to one input and one output. Imports TensorFlow.
+"""Cut a frozen GraphDef to one input and one output. Imports TensorFlow.
 
 The graph's input is ``incv3d/pixels``, its output ``incv3d/scores``; see :mod:`incv3d.models.freezing`.
 """
@@ -15,9 +15,10 @@ import tensorflow as tf
 
 from incv3d.models.entry import Interpolation, ModelError
 from incv3d.models.freezing import PIXELS, SCORES, FreezeJob, Shape, choose, input_shape, one_line
+from incv3d.models.frozen_graph import GraphDef, cast, extract_subgraph, inline
+from incv3d.models.normalisation import Normalisation, from_integers, from_range
 from incv3d.models.operations import SAVING, check_graph_file
-from incv3d.models.pixel_ranges import Range, range_after_decoding
-from incv3d.models.tracing import GraphDef, cast, inline, what_gives
+from incv3d.models.pixel_ranges import range_after_decoding
 
 v1 = tf.compat.v1
 Tensor = Any
@@ -36,18 +37,16 @@ class Frozen:
 
     graph: GraphDef
     shape: Shape
-    pixel_range: Range | None
-    """What 0 and 255 become; None: the graph does not say."""
-    why: str = "its input takes integers"
-    """Where `pixel_range` comes from, for people."""
+    declared: Normalisation | None
+    """What pixels become, as the graph itself says; None: it does not say."""
     interpolation: Interpolation | None = None
     """How the pictures were resized; None: the graph does not say."""
 
 
 def freeze_graphdef(job: FreezeJob) -> Frozen:
-    """A GraphDef that is frozen already, cut to one input and one output.
+    """Cut a GraphDef, which must be frozen already, to one input and one output.
 
-    A graph that decodes and resizes by itself, as ``retrain.py`` of 2017 wrote it, is cut after that.
+    A graph that decodes and resizes by itself, as ``retrain.py`` of 2017 wrote it, is cut behind that part.
 
     :raises ModelError: when it is not frozen, or its input or output cannot be told.
     """
@@ -64,7 +63,7 @@ def freeze_graphdef(job: FreezeJob) -> Frozen:
         except (ValueError, tf.errors.OpError) as error:
             raise ModelError(f"{job.file}: `{fed.name}` does not take pictures: {one_line(error)}") from None
         tf.identity(tf.cast(found, tf.float32), SCORES)
-        graph_def = what_gives(SCORES, cut.as_graph_def())
+        graph_def = extract_subgraph(SCORES, cut.as_graph_def())
     for node in graph_def.node:
         if node.op == "PlaceholderWithDefault":  # which stands between the halves of a retrained network
             node.op = "Identity"
@@ -72,26 +71,27 @@ def freeze_graphdef(job: FreezeJob) -> Frozen:
             del node.attr["dtype"], node.attr["shape"]
     unfed = {node.name for node in graph_def.node if node.op == "Placeholder"} - {PIXELS}
     if unfed:
-        raise ModelError(f"{job.file}: `{fetched.name}` needs `{min(unfed)}` too, which nobody will feed")
+        raise ModelError(f"{job.file}: `{fetched.name}` also needs `{min(unfed)}`, which is not fed")
     if not any(node.name == PIXELS for node in graph_def.node):
         raise ModelError(f"{job.file}: `{fetched.name}` does not depend on `{fed.name}`")
     if graph_def.library.function:
-        graph_def = what_gives(SCORES, inline(graph_def, [PIXELS, SCORES]))
+        graph_def = extract_subgraph(SCORES, inline(graph_def, [PIXELS, SCORES]))
     graph_def.versions.CopyFrom(original.versions)  # old operations are there only for graphs of their time
     own = _own_interpolation(fed)
     if decoded is None:
-        return Frozen(graph_def, shape, byte_range(fed.dtype), interpolation=own)
-    return Frozen(graph_def, shape, range_after_decoding(graph, decoded, fed), "its own decoding", own)
+        declared = declared_by_type(fed.dtype)
+    else:
+        pixel_range = range_after_decoding(graph, decoded, fed)
+        declared = from_range(*pixel_range, "its own decoding") if pixel_range else None
+    return Frozen(graph_def, shape, declared, own)
 
 
-def byte_range(dtype: Any) -> Range | None:
-    """Return the pixel range of an input of integers, which takes bytes as they are; None for floats."""
-    if dtype == tf.int8:
-        return (-128.0, 127.0)
-    return (0.0, 255.0) if dtype.is_integer else None
+def declared_by_type(dtype: Any) -> Normalisation | None:
+    """Return the normalisation that an input of integers implies; None for floats."""
+    return from_integers(dtype.name) if dtype.is_integer else None
 
 
-def is_pictures(dtype: Any, rank: int | None) -> bool:
+def accepts_pictures(dtype: Any, rank: int | None) -> bool:
     """Whether a tensor of this type and rank may take pictures."""
     return (dtype.is_floating or dtype.is_integer) and rank in (None, 4)
 
@@ -113,17 +113,17 @@ def _imported(job: FreezeJob) -> tuple[GraphDef, Any]:
 
 
 def _fed(job: FreezeJob, graph: Any, fetched: Tensor) -> tuple[Tensor, Tensor | None]:
-    """The tensor that will take the pixels; and the decoded picture that it is made of, if it is."""
+    """Return the tensor that will take the pixels, and the decoded picture that it is made from, if any."""
     fed = _named_input(job, graph) if job.input else _found_input(job, graph, fetched)
-    decoded = next((each.outputs[0] for each in _ahead(fed) if each.type in DECODERS), None)
+    decoded = next((each.outputs[0] for each in _upstream(fed) if each.type in DECODERS), None)
     return fed, decoded if decoded is not None and decoded.dtype == tf.uint8 else None
 
 
 def _named_input(job: FreezeJob, graph: Any) -> Tensor:
-    """The configured tensor; where it takes a picture's bytes or one of any size, what is resized of it."""
+    """Return the configured tensor, or, if that takes a JPEG or any size, the resized picture behind it."""
     every = [output.name for operation in graph.get_operations() for output in operation.outputs]
     named = graph.get_tensor_by_name(choose(job, "input", every))
-    fed = named if is_pictures(named.dtype, named.shape.rank) else _resized(_behind(named))
+    fed = named if accepts_pictures(named.dtype, named.shape.rank) else _resized(_downstream(named))
     if fed is None:
         raise ModelError(
             f"{job.file}: `{named.name}` takes {named.dtype.name} of shape {named.shape}, not pictures, and "
@@ -133,27 +133,27 @@ def _named_input(job: FreezeJob, graph: Any) -> Tensor:
 
 
 def _found_input(job: FreezeJob, graph: Any, fetched: Tensor) -> Tensor:
-    """The only tensor that can take the pixels.
+    """Return the only tensor that can take the pixels.
 
     :raises ModelError: when there are several, or none.
     """
-    needed = _ahead(fetched)
+    needed = _upstream(fetched)
     inputs = [
         operation.outputs[0]
         for operation in needed
         if operation.type in PLACEHOLDERS
-        and is_pictures(operation.outputs[0].dtype, operation.outputs[0].shape.rank)
+        and accepts_pictures(operation.outputs[0].dtype, operation.outputs[0].shape.rank)
     ]
     known = [tensor for tensor in inputs if tensor.shape.rank == 4]
     decoders = [operation for operation in needed if operation.type in DECODERS]
     if not known and len(decoders) == 1:
-        resized = _resized(each for each in _behind(decoders[0].outputs[0]) if each in needed)
+        resized = _resized(each for each in _downstream(decoders[0].outputs[0]) if each in needed)
         known = [resized] if resized is not None else []
     return graph.get_tensor_by_name(choose(job, "input", [each.name for each in known or inputs]))
 
 
-def _ahead(tensor: Tensor) -> dict[Operation, None]:
-    """The operations that a tensor needs, its own among them."""
+def _upstream(tensor: Tensor) -> dict[Operation, None]:
+    """Return the operations that a tensor needs, including its own."""
     found = {tensor.op: None}
     queue = deque([tensor.op])
     while queue:
@@ -164,8 +164,8 @@ def _ahead(tensor: Tensor) -> dict[Operation, None]:
     return found
 
 
-def _behind(tensor: Tensor) -> Iterator[Operation]:
-    """The operations that use a tensor, the nearest first."""
+def _downstream(tensor: Tensor) -> Iterator[Operation]:
+    """Yield the operations that use a tensor, directly or not, the nearest first."""
     found = set()
     queue = deque([tensor])
     while queue:
@@ -177,13 +177,13 @@ def _behind(tensor: Tensor) -> Iterator[Operation]:
 
 
 def _resized(operations: Iterator[Operation]) -> Tensor | None:
-    """What the first of `operations` that resizes pictures gives."""
+    """Return the output of the first of `operations` that resizes pictures."""
     return next((each.outputs[0] for each in operations if each.type in RESIZERS), None)
 
 
 def _own_interpolation(fed: Tensor) -> Interpolation | None:
-    """How the graph itself resizes the pictures of which `fed` is made."""
-    resizer = next((each for each in _ahead(fed) if each.type in RESIZERS), None)
+    """Return how the graph itself resizes the pictures from which `fed` is made; None: it cannot be told."""
+    resizer = next((each for each in _upstream(fed) if each.type in RESIZERS), None)
     if resizer is None:
         return None
     if resizer.type == "ResizeBilinear" and not resizer.get_attr("align_corners"):
@@ -194,9 +194,9 @@ def _own_interpolation(fed: Tensor) -> Interpolation | None:
 
 
 def _outputs(job: FreezeJob, graph: Any) -> list[str]:
-    """The tensors that may give the scores: those of numbers that nothing else in the graph uses.
+    """Return the tensors that may be the scores: floats that nothing else in the graph uses.
 
-    Where there are several, those that a softmax made.
+    Of several, only those that a softmax gives.
     """
     if job.output:
         return [output.name for operation in graph.get_operations() for output in operation.outputs]

@@ -1,7 +1,7 @@
-"""A model that Keras saved, ``.keras`` or ``.h5``, to a frozen graph. Imports TensorFlow.
+"""Freeze a model that Keras saved, ``.keras`` or ``.h5``. Imports TensorFlow.
 
-What Keras 2 saved is read with ``tf_keras``, which is Keras 2 and goes on with it, where that is installed;
-else with Keras 3, which reads most of it. Code in a file is never run.
+A file of Keras 2 is read with ``tf_keras``, the continuation of Keras 2, if that is installed; else with
+Keras 3, which reads most of them. Code in a file is never run.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ import tensorflow as tf
 
 from incv3d.models.entry import ModelError
 from incv3d.models.freezing import FreezeJob, choose, input_shape, one_line
-from incv3d.models.graphs import Frozen, byte_range
-from incv3d.models.kinds import HDF5, KERAS_MEMBER
-from incv3d.models.tracing import cast, trace
+from incv3d.models.frozen_graph import cast, trace
+from incv3d.models.graphs import Frozen, declared_by_type
+from incv3d.models.kinds import DAMAGED_ZIP, HDF5, KERAS_MEMBER
 
 KERAS_2 = "tf_keras"
 METADATA = "metadata.json"
+LARGEST_CONFIG = 64 << 20
 CODE = {"Lambda", "__lambda__"}
 EXPORT_IT = "export it where it was made, model.export('FOLDER'), and give FOLDER"
 CODE_IS_MISSING = f"its code is not in the file; {EXPORT_IT}"
@@ -31,17 +32,17 @@ MODULES = {
     "activations", "constraints", "engine", "initializers", "layers", "losses", "metrics", "mixed_precision",
     "models", "optimizers", "regularizers",
 }  # fmt: skip
-"""Parts of Keras whose classes are layers and their settings; other parts load and fetch files."""
+"""Parts of Keras whose classes are layers and their settings; others can read and fetch files."""
 HARMLESS_FUNCTIONS = (
     "__operators__.", "cast", "clip_by_value", "compat.v1.shape", "compat.v1.transpose", "concat",
     "convert_to_tensor", "expand_dims", "identity", "image.", "math.", "nn.", "reshape", "reverse", "split",
     "squeeze", "stack", "transpose", "unstack",
 )  # fmt: skip
-"""What a Keras-2 file may call of TensorFlow by name; every other function is refused."""
+"""TensorFlow functions that a Keras 2 file may call by name; every other one is refused."""
 
 
 def freeze_keras(job: FreezeJob) -> Frozen:
-    """A model that Keras saved.
+    """Freeze a model that Keras saved.
 
     :raises ModelError: when it cannot be loaded, or has several inputs or outputs.
     """
@@ -58,11 +59,11 @@ def freeze_keras(job: FreezeJob) -> Frozen:
     def call(pixels: Any) -> Any:
         return tf.nest.flatten(model(cast(pixels, dtype), training=False))[fetched]
 
-    return Frozen(trace(call, shape, job), shape, byte_range(dtype))
+    return Frozen(trace(call, shape, job), shape, declared_by_type(dtype))
 
 
 def _load(job: FreezeJob) -> Any:
-    """The model, by the Keras that it was saved with."""
+    """Load the model with the Keras that saved it."""
     path = Path(job.file)
     with path.open("rb") as file:
         is_hdf5 = file.read(len(HDF5)) == HDF5
@@ -73,7 +74,7 @@ def _load(job: FreezeJob) -> Any:
             f"{path}: Keras cannot load it: it has a Lambda layer, which is Python code, and code in a file "
             f"is not run; build it with other layers (Rescaling for `x / 255`), or {EXPORT_IT}"
         )
-    own = next((each["class_name"] for each in _dicts(config) if _is_of_ones_own(each)), None)
+    own = next((each["class_name"] for each in _dicts(config) if _is_custom(each)), None)
     if own is not None:
         raise ModelError(f"{path}: its layer `{own}` is not one of Keras, and {CODE_IS_MISSING}")
     if version.startswith(("0.", "1.", "2.")) and importlib.util.find_spec(KERAS_2):
@@ -108,7 +109,7 @@ def _why(error: Exception, version: str) -> str:
 
 
 def _described_in_hdf5(path: Path) -> tuple[str, Any]:
-    """Keras' version and the network's layers, as an HDF5 file has them.
+    """Return the version of Keras and the network's configuration that are in an HDF5 file.
 
     :raises ModelError: when it is damaged, or holds weights only.
     """
@@ -131,10 +132,12 @@ def _described_in_hdf5(path: Path) -> tuple[str, Any]:
 def _described_in_zip(path: Path) -> tuple[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
+            members = {member.filename: member.file_size for member in archive.infolist()}
+            if max(members[KERAS_MEMBER], members.get(METADATA, 0)) > LARGEST_CONFIG:
+                raise ModelError(f"{path}: its {KERAS_MEMBER} is larger than {LARGEST_CONFIG} bytes; refused")
             config = json.loads(archive.read(KERAS_MEMBER))
-            members = archive.namelist()
             metadata = json.loads(archive.read(METADATA)) if METADATA in members else {}
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RecursionError) as error:
+    except DAMAGED_ZIP as error:
         raise ModelError(f"{path}: Keras cannot load it: {one_line(error)}") from None
     return str(metadata.get("keras_version", "")) if isinstance(metadata, dict) else "", config
 
@@ -144,7 +147,7 @@ def _text(value: Any) -> str:
 
 
 def _dicts(config: Any) -> Iterator[dict[str, Any]]:
-    """Every JSON object in `config`."""
+    """Yield every JSON object in `config`."""
     waiting = [config]
     while waiting:
         each = waiting.pop()
@@ -155,8 +158,8 @@ def _dicts(config: Any) -> Iterator[dict[str, Any]]:
             waiting += each
 
 
-def _is_of_ones_own(described: dict[str, Any]) -> bool:
-    """Whether a JSON object describes something that its owner registered with Keras 3, and programmed."""
+def _is_custom(described: dict[str, Any]) -> bool:
+    """Whether a JSON object describes a class that somebody registered with Keras, which has its own code."""
     return ">" in str(described.get("registered_name")) and isinstance(described.get("class_name"), str)
 
 

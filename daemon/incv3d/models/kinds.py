@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Literal
 
@@ -30,6 +32,10 @@ HINTS = {
 }
 """By the ends of their names, files that people take for networks, and what to do with them."""
 NETWORK_ENDS = (".tflite", ".h5", ".keras", ".pb")
+DAMAGED_ZIP = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError,
+)  # fmt: skip
+"""What :mod:`zipfile` raises for an archive that is damaged, encrypted or compressed in an unknown way."""
 LARGEST_UNPACKED = 2 << 30
 MOST_MEMBERS = 10_000
 
@@ -78,7 +84,7 @@ def _check_keras(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except DAMAGED_ZIP as error:
         raise ModelError(f"{path}: a damaged zip archive: {error}") from None
     if len(members) > MOST_MEMBERS or sum(member.file_size for member in members) > LARGEST_UNPACKED:
         raise ModelError(f"{path}: unpacks to more than a model can be; refused")

@@ -76,7 +76,7 @@ class Normalisation(msgspec.Struct, frozen=True, kw_only=True):
         return made if count > 1 else made[0]
 
 
-class Held(msgspec.Struct, frozen=True, kw_only=True):
+class IntegerRange(msgspec.Struct, frozen=True, kw_only=True):
     """What an input of integers can hold, as real numbers."""
 
     low: float
@@ -99,14 +99,14 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
         return self.quantised and _overlap(low, high, self) > DIM * span
 
 
-def of_range(low: float, high: float, why: str, caution: str = "") -> Normalisation:
+def from_range(low: float, high: float, why: str, caution: str = "") -> Normalisation:
     """Return what makes `low` of 0 and `high` of 255."""
     # pixel / 255 * (high - low) + low, as (pixel - mean) / scale
     scale = 255 / (high - low)
     return Normalisation(mean=(0 - low) * scale, scale=scale, why=why, caution=caution)
 
 
-def of_mean_and_std(mean: PerChannel | None, std: PerChannel | None, why: str) -> Normalisation:
+def from_mean_and_std(mean: PerChannel | None, std: PerChannel | None, why: str) -> Normalisation:
     """Return what ``custom.mean`` and ``custom.std`` say, of pixels from 0 to 1 where both are at most 1.
 
     torchvision has 0.485 and 0.229, of pixels from 0 to 1; Caffe has 103.939 and 1, of pixels from 0 to 255.
@@ -135,13 +135,13 @@ def of_mean_and_std(mean: PerChannel | None, std: PerChannel | None, why: str) -
     return Normalisation(mean=_scaled(means, unit), scale=_scaled(stds, unit), why=said)
 
 
-def of_integers(held: Held) -> Normalisation:
-    """Return what an input of integers without a scale takes: bytes as they are."""
-    low, high = (-128.0, 127.0) if held.dtype == "int8" else (0.0, 255.0)
-    return of_range(low, high, f"its input takes integers ({held.dtype}) without a scale")
+def from_integers(dtype: str) -> Normalisation:
+    """Return the normalisation of an input of integers without a scale, which takes bytes as they are."""
+    low, high = (-128.0, 127.0) if dtype == "int8" else (0.0, 255.0)
+    return from_range(low, high, f"its input takes integers ({dtype}) without a scale")
 
 
-def of_quantised(held: Held) -> Normalisation:
+def from_quantised(held: IntegerRange) -> Normalisation:
     """Return what an input with a scale was most likely trained with.
 
     The scale comes from the pictures that the network was calibrated with. Where it makes a usual range of 0
@@ -154,29 +154,29 @@ def of_quantised(held: Held) -> Normalisation:
         for low, high in reversed(USUAL_RANGES[1:]):
             if DIM <= held.high / max(-low, high) <= 1 + SLACK:
                 besides = "; 0 to 1 would fit as well" if high == 1 else ""
-                return of_range(low, high, f"{said}{besides}")
+                return from_range(low, high, f"{said}{besides}")
     elif any(_near(held, low, high, STEPS * held.step) for low, high in USUAL_RANGES):
-        return of_range(held.low, held.high, said)
+        return from_range(held.low, held.high, said)
     if _near(held, *TORCH_RANGE, 0.1 * (TORCH_RANGE[1] - TORCH_RANGE[0])):
-        return of_mean_and_std(TORCH_MEAN, TORCH_STD, f"{said}, as torchvision's networks do")
+        return from_mean_and_std(TORCH_MEAN, TORCH_STD, f"{said}, as torchvision's networks do")
     for low, high in USUAL_RANGES:
         slack = SLACK * (high - low)
         share = (held.high - held.low) / (high - low)
         if held.low < low - slack or held.high > high + slack or share < UNLIKE:
             continue
         if share >= DIM:
-            return of_range(low, high, f"{said}, most of {low:g} to {high:g}")
+            return from_range(low, high, f"{said}, most of {low:g} to {high:g}")
         caution = (
             f"the network's quantised input holds only {ends}, {share:.0%} of {low:g} to {high:g}, which is "
             f"taken: it was probably calibrated with few or dark pictures, and what is beyond is cut; "
             f"custom.pixel_range says otherwise"
         )
-        return of_range(low, high, said, caution)
+        return from_range(low, high, said, caution)
     caution = (
         f"the network's quantised input holds {ends}, which is like no usual pixel range; all of it is "
         f"taken; if the scores make no sense, say custom.pixel_range, or custom.mean and custom.std"
     )
-    return of_range(held.low, held.high, said, caution)
+    return from_range(held.low, held.high, said, caution)
 
 
 def choose_normalisation(
@@ -185,7 +185,7 @@ def choose_normalisation(
     mean: PerChannel | None,
     std: PerChannel | None,
     told: Normalisation | None,
-    held: Held | None,
+    held: IntegerRange | None,
     channels: Literal[1, 3],
 ) -> Normalisation:
     """Return what pixels become: as the settings say, else as the network itself says, else as assumed.
@@ -196,22 +196,22 @@ def choose_normalisation(
     """
     key, wanted = "custom.pixel_range", None
     if pixel_range:
-        wanted = of_range(*pixel_range, key)
+        wanted = from_range(*pixel_range, key)
     elif mean is not None or std is not None:
         key = "custom.mean and custom.std"
-        wanted = of_mean_and_std(mean, std, key)
+        wanted = from_mean_and_std(mean, std, key)
         _check_channels(file, wanted, channels)
     if wanted is None:
         if told and _fits(told, channels):
             return told
-        assumed = of_range(*DEFAULT_RANGE, ASSUMED)
+        assumed = from_range(*DEFAULT_RANGE, ASSUMED)
         return _check_held(file, assumed, held, "what is assumed, -1 to 1,") if held else assumed
     if held:
         return _check_held(file, wanted, held, key)
     return _check_told(wanted, told, key) if told else wanted
 
 
-def _check_held(file: str, wanted: Normalisation, held: Held, key: str) -> Normalisation:
+def _check_held(file: str, wanted: Normalisation, held: IntegerRange, key: str) -> Normalisation:
     """Return `wanted`, with a caution where the input can hold too little of it, or far more.
 
     :param key: which setting `wanted` comes from.
@@ -259,11 +259,11 @@ def _fits(told: Normalisation, channels: int) -> bool:
     return all(not isinstance(each, tuple) or len(each) == channels for each in (told.mean, told.scale))
 
 
-def _near(held: Held, low: float, high: float, by: float) -> bool:
+def _near(held: IntegerRange, low: float, high: float, by: float) -> bool:
     return abs(held.low - low) <= by and abs(held.high - high) <= by
 
 
-def _overlap(low: float, high: float, held: Held) -> float:
+def _overlap(low: float, high: float, held: IntegerRange) -> float:
     return max(0.0, min(high, held.high) - max(low, held.low))
 
 

@@ -9,7 +9,7 @@ The graph is cut to what its output needs and batch normalisation is folded into
 ``ReadVariableOp``) that an ``AssignVariableOp`` fills once through a placeholder: weights that lie outside
 the graph are not copied when TensorFlow imports, optimises and compiles it. What TensorFlow's own optimiser
 (grappler) makes of that is kept, so that the Session need not run it again. It is kept only if it gives the
-scores of the graph as it came (:mod:`incv3d.models.proving`).
+scores of the graph as it came (:mod:`incv3d.models.equivalence`).
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ import numpy as np
 from incv3d.errors import Incv3dError
 from incv3d.heap import give_back
 from incv3d.models.entry import ModelError
+from incv3d.models.equivalence import check_equivalence, run_original
 from incv3d.models.files import sha256_of
 from incv3d.models.folding import Array, Folder, node_name
 from incv3d.models.graphdef import parse_nodes
 from incv3d.models.pooling import convolve_before_pooling
 from incv3d.models.preparation import UNPREPARABLE, UNRUNNABLE, UnrunnableError
-from incv3d.models.proving import prove, run_original
 from incv3d.models.structure import check_effects, check_structure
 from incv3d.sessions.prepared import (
     ALIGNMENT,
@@ -105,7 +105,7 @@ def prepare(job: Job) -> Index:
         (scratch / INDEX).write_bytes(msgspec.json.encode(index))
         del folder, graph, serialized
         give_back()
-        prove(scratch, wanted)
+        check_equivalence(scratch, wanted)
         _replace(scratch, out)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -12,11 +12,11 @@ from tensorflow.core.protobuf import saved_model_pb2
 from incv3d.models.entry import Interpolation, ModelError
 from incv3d.models.folding import node_name
 from incv3d.models.freezing import FreezeJob, choose, input_shape, one_line
+from incv3d.models.frozen_graph import cast, plain_functions, plain_nodes, trace
 from incv3d.models.graphdef import Node
-from incv3d.models.graphs import Frozen, byte_range, is_pictures
+from incv3d.models.graphs import Frozen, accepts_pictures, declared_by_type
 from incv3d.models.kinds import SAVED_MODEL
 from incv3d.models.operations import SAVING, check_operations
-from incv3d.models.tracing import cast, plain_functions, plain_nodes, trace
 
 PREFERRED = "serving_default"
 RESTORING = frozenset({"DisableCopyOnRead", "Restore", "RestoreSlice", "RestoreV2", "ShardedFilename"})
@@ -37,10 +37,12 @@ def freeze_saved_model(job: FreezeJob) -> Frozen:
         raise ModelError(f"{job.file}: cannot be loaded as a SavedModel: {one_line(error)}") from None
     name, signature = _choose_signature(job, dict(loaded.signatures))
     takes = _inputs(signature)
-    fed = choose(job, "input", list(takes) if job.input else [each for each in takes if _is_fed(takes[each])])
+    fed = choose(
+        job, "input", list(takes) if job.input else [each for each in takes if _accepts_pictures(takes[each])]
+    )
     if len(takes) > 1:
         raise ModelError(f"{job.file}: its signature `{name}` takes {len(takes)} inputs: {', '.join(takes)}")
-    if not _is_fed(takes[fed]):
+    if not _accepts_pictures(takes[fed]):
         raise ModelError(
             f"{job.file}: its signature `{name}` takes {_spell(fed, takes[fed])}, not pixels, and no other "
             f"one does; export it with one that takes pixels"
@@ -51,7 +53,7 @@ def freeze_saved_model(job: FreezeJob) -> Frozen:
     graph = trace(lambda pixels: signature(**{fed: cast(pixels, dtype)})[fetched], shape, job)
     is_tensorflow_1 = str(loaded.tensorflow_version).startswith("1.")
     interpolation: Interpolation | None = "bilinear" if is_tensorflow_1 else None
-    return Frozen(graph, shape, byte_range(dtype), interpolation=interpolation)
+    return Frozen(graph, shape, declared_by_type(dtype), interpolation)
 
 
 def _choose_signature(job: FreezeJob, signatures: dict[str, Signature]) -> tuple[str, Signature]:
@@ -71,7 +73,8 @@ def _choose_signature(job: FreezeJob, signatures: dict[str, Signature]) -> tuple
         name
         for name, signature in signatures.items()
         if any(
-            job.input == tensor if job.input else _is_fed(spec) for tensor, spec in _inputs(signature).items()
+            job.input == tensor if job.input else _accepts_pictures(spec)
+            for tensor, spec in _inputs(signature).items()
         )
     ]
     if PREFERRED in fitting or len(fitting) == 1:
@@ -98,8 +101,8 @@ def _outputs(job: FreezeJob, signature: Signature) -> list[str]:
     return rows or numbers
 
 
-def _is_fed(spec: Any) -> bool:
-    return is_pictures(spec.dtype, spec.shape.rank)
+def _accepts_pictures(spec: Any) -> bool:
+    return accepts_pictures(spec.dtype, spec.shape.rank)
 
 
 def _spell(name: str, spec: Any) -> str:
@@ -121,9 +124,9 @@ def _check_runs_nothing_else(job: FreezeJob) -> None:
     for meta in saved.meta_graphs:
         functions = plain_functions(meta.graph_def)
         check_operations(job.file, plain_nodes(meta.graph_def.node), functions, also=SAVING)
-        nodes, called = _run(meta, set(meta.object_graph_def.concrete_functions), _roots(meta))
+        nodes, called = _reachable(meta, set(meta.object_graph_def.concrete_functions), _roots(meta))
         check_operations(job.file, nodes, {name: functions[name] for name in called}, also=set(functions))
-        nodes, called = _run(meta, set(), [meta.saver_def.restore_op_name])
+        nodes, called = _reachable(meta, set(), [meta.saver_def.restore_op_name])
         check_operations(
             job.file, nodes, {name: functions[name] for name in called}, also=RESTORING | set(functions)
         )
@@ -137,7 +140,7 @@ def _roots(meta: MetaGraph) -> list[str]:
     return roots
 
 
-def _run(meta: MetaGraph, functions: set[str], roots: Iterable[str]) -> tuple[list[Node], set[str]]:
+def _reachable(meta: MetaGraph, functions: set[str], roots: Iterable[str]) -> tuple[list[Node], set[str]]:
     """The nodes that the nodes `roots` need; and the functions that they, or `functions`, call."""
     nodes = {node.name: node for node in meta.graph_def.node}
     library = {function.signature.name: function.node_def for function in meta.graph_def.library.function}

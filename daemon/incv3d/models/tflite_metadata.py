@@ -1,7 +1,7 @@
-"""TFLite Metadata: what a ``.tflite`` says of its pixels, and the labels that are zipped to its end.
+"""Read TFLite Metadata: how a ``.tflite``'s pixels are normalised, and the labels zipped to its end.
 
-The metadata are a flatbuffer of their own in a buffer of the model. LiteRT carries the schema of the model,
-but not that of the metadata: its few fields are read here by their places in ``metadata_schema.fbs`` of
+The metadata are a separate flatbuffer in one of the model's buffers. LiteRT ships the schema of the model,
+but not that of the metadata; its few fields are read here by their ids in ``metadata_schema.fbs`` of
 tflite-support.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import struct
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from flatbuffers import number_types
 from flatbuffers.table import Table
 
 from incv3d.models.entry import ModelError, PerChannel
+from incv3d.models.kinds import DAMAGED_ZIP
 from incv3d.models.label_files import LARGEST
 from incv3d.models.normalisation import Normalisation
 
@@ -43,11 +43,11 @@ FILE_NAME, FILE_TYPE, FILE_LOCALE = 0, 2, 3
 LABEL_TYPES = (2, 3)
 """TENSOR_AXIS_LABELS and TENSOR_VALUE_LABELS."""
 MOST = 10_000
-"""Elements of a vector; more mean that the metadata are damaged."""
+"""Elements of a vector; a longer one means that the metadata are damaged."""
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found; a file without metadata says nothing."""
+    """What a file's metadata say; all empty in a file without metadata."""
 
     normalisation: Normalisation | None = None
     labels: bytes = b""
@@ -78,7 +78,7 @@ def read_metadata(path: Path, content: bytes, fed: int, fetched: int, with_label
 
 
 class _Fields:
-    """A table of a flatbuffer whose schema is known by the places of its fields."""
+    """Reads a flatbuffer's table by the ids of its fields."""
 
     def __init__(self, data: bytes, position: int) -> None:
         self._table = Table(data, position)
@@ -103,12 +103,12 @@ class _Fields:
         return tuple(self._table.Get(number_types.Float32Flags, at) for at in self._elements(field))
 
     def _at(self, field: int) -> int:
-        """Where the field lies; 0: it is not there."""
+        """Return the position of a field; 0: it is absent."""
         offset = self._table.Offset(4 + 2 * field)
         return self._table.Pos + offset if offset else 0
 
     def _elements(self, field: int) -> range:
-        """Where the elements of a vector lie; those of every vector that is read here take 4 bytes."""
+        """Return the positions of a vector's elements, which take 4 bytes each in every vector read here."""
         offset = self._table.Offset(4 + 2 * field)
         if not offset:
             return range(0)
@@ -143,7 +143,8 @@ def _normalisation(taken: _Fields) -> Normalisation | None:
         if unit.number(OPTIONS_TYPE) != NORMALIZATION or options is None:
             continue
         mean, std = options.floats(MEAN) or (0.0,), options.floats(STD) or (1.0,)
-        if not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
+        is_numeric = all(map(math.isfinite, (*mean, *std))) and min(std) > 0
+        if not is_numeric or (len(mean) != len(std) and 1 not in (len(mean), len(std))):
             raise ValueError(f"mean {mean}, std {std}")
         spelled = ", std ".join(", ".join(f"{each:g}" for each in values) for values in (mean, std))
         return Normalisation(
@@ -157,14 +158,14 @@ def _per_channel(values: tuple[float, ...]) -> PerChannel:
 
 
 def _labels_name(given: _Fields) -> str:
-    """The file of labels that an output names; of several languages the one that has no code, or English."""
+    """Return the name of an output's label file; of several languages, the one without a code, or English."""
     files = [each for each in given.tables(FILES) if each.number(FILE_TYPE) in LABEL_TYPES]
     by_locale = {each.text(FILE_LOCALE)[:2]: each.text(FILE_NAME) for each in reversed(files)}
     return by_locale.get("") or by_locale.get("en") or (files[0].text(FILE_NAME) if files else "")
 
 
 def _associated_file(path: Path, name: str) -> bytes:
-    """The file called `name` in the archive at the end of the model."""
+    """Return the content of the file `name` in the zip archive at the end of the model."""
     try:
         with zipfile.ZipFile(path) as archive:
             if archive.getinfo(name).file_size > LARGEST:
@@ -176,5 +177,5 @@ def _associated_file(path: Path, name: str) -> bytes:
         raise ModelError(
             f"{path}: its metadata name `{name}`, which is not in it; say custom.labels"
         ) from None
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+    except DAMAGED_ZIP as error:
         raise ModelError(f"{path}: `{name}` in it cannot be read ({error}); say custom.labels") from None

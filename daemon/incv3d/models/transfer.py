@@ -35,7 +35,8 @@ from incv3d.sessions.prepared import open_prepared, read_index
 
 MARK = "incv3d-model.json"
 """The first member of an exported model, its manifest; no other archive has one."""
-SCRATCH = ".export-"
+SCRATCH = ".incv3d-export-"
+"""A specific name: leftovers are removed from a folder of the user's."""
 
 MEMBERS = {
     GRAPH: GRAPH,
@@ -177,9 +178,9 @@ def import_exported(
                 target.parent.mkdir(exist_ok=True)
                 archive.save(stream, target)
         _check(file, folder, manifest)
-        for member, sha256 in exported.sha256.items():
-            path = folder / targets.get(member, member)
-            if member in targets and (not path.is_file() or sha256_of(path) != sha256):
+        for member, path in targets.items():
+            expected = exported.sha256.get(member)
+            if expected and not ((folder / path).is_file() and sha256_of(folder / path) == expected):
                 raise ModelError(f"{file}: damaged: its {member} is not the one that was exported")
         for graph in (folder / GRAPH, folder / PREPARED / prepared.GRAPH):
             check_graph_file(file, graph)
@@ -197,16 +198,16 @@ def _read_mark(file: Path) -> Exported:
 
 
 def _note_graph(folder: Path) -> None:
-    """Add the checksum of the prepared graph to its index; an exported one is without it."""
+    """Add the checksum of the prepared graph to its index; an exported index lacks it."""
     index = msgspec.structs.replace(read_index(folder), graph_sha256=sha256_of(folder / prepared.GRAPH))
     (folder / prepared.INDEX).write_bytes(msgspec.json.encode(index))
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what killed exports left in `folder`; one that is alive has its own locked."""
+    """Remove what killed exports left in `folder`; a running export holds a lock on its own."""
     for left in folder.glob(f"{SCRATCH}*"):
         with contextlib.suppress(OSError):
-            descriptor = os.open(left, os.O_RDONLY)
+            descriptor = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(left, ignore_errors=True)

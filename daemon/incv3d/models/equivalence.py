@@ -31,7 +31,7 @@ PHOTOGRAPH = "grace_hopper.jpg"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Reference:
     """What the original gave for one picture."""
 
     picture: str
@@ -39,7 +39,7 @@ class Wanted:
     scores: Scores
 
 
-def run_original(job: Job) -> list[Wanted]:
+def run_original(job: Job) -> list[Reference]:
     """Run the original graph on every picture.
 
     :raises UnrunnableError: when it gives no scores for a picture, or not as many as it should.
@@ -51,7 +51,7 @@ def run_original(job: Job) -> list[Wanted]:
         picture_input=job.picture_input, graph_bytes=0, weights_bytes=0, weights_sha256="", weights=(),
     )  # fmt: skip
     file = Path(job.graph)
-    wanted: list[Wanted] = []
+    wanted: list[Reference] = []
     try:
         session = TensorFlowSession(PreparedModel(file.parent, index, file.name), _cores())
     except LibraryMissing as error:
@@ -62,7 +62,7 @@ def run_original(job: Job) -> list[Wanted]:
         raise UnrunnableError(f"the graph cannot be run on a picture: {error}") from None
     try:
         for picture, feed in _feeds(job):
-            wanted.append(Wanted(picture, feed, session.run(feed).copy()))
+            wanted.append(Reference(picture, feed, session.run(feed).copy()))
         again = session.run(wanted[0].feed)
     except SessionError as error:
         raise UnrunnableError(f"the graph cannot be run on a picture: {error}") from None
@@ -79,7 +79,7 @@ def run_original(job: Job) -> list[Wanted]:
     return wanted
 
 
-def prove(directory: Path, wanted: list[Wanted]) -> None:
+def check_equivalence(directory: Path, wanted: list[Reference]) -> None:
     """Run the prepared model in `directory` on the same pictures.
 
     :raises ModelError: when its scores are not its original's.

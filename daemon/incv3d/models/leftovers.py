@@ -11,7 +11,7 @@ from incv3d.models.files import locked
 from incv3d.models.store import UNFINISHED, ModelStore
 
 
-def sweep(store: ModelStore) -> None:
+def remove_leftovers(store: ModelStore) -> None:
     """Remove every leftover on which no other process is at work; its lock says so.
 
     Looking takes about a millisecond. Nothing is written unless there is something to remove, and a store

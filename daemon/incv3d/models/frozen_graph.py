@@ -63,7 +63,7 @@ def trace(call: Callable[[Any], Any], shape: Shape, job: FreezeJob) -> GraphDef:
         fed, fetched = concrete.inputs[0].op.name, concrete.outputs[0].op.name
         graph_def = inline(concrete.graph.as_graph_def(), [fed, fetched])
         variables = {id(variable.handle): variable for variable in concrete.graph.variables}
-        graph_def = without_state(graph_def, fetched, job)
+        graph_def = drop_state_changes(graph_def, fetched, job)
         needed = {node.name for node in graph_def.node}
         captured = {
             inner.op.name: variables.get(id(outer), outer).numpy()
@@ -77,7 +77,7 @@ def trace(call: Callable[[Any], Any], shape: Shape, job: FreezeJob) -> GraphDef:
                 graph_def, input_map={f"{fed}:0": pixels}, return_elements=[f"{fetched}:0"], name=""
             )
             tf.identity(found, SCORES)
-            return what_gives(SCORES, cut.as_graph_def())
+            return extract_subgraph(SCORES, cut.as_graph_def())
     except (ValueError, TypeError, KeyError, tf.errors.OpError) as error:
         raise ModelError(f"{job.file}: it cannot be run on a picture: {one_line(error)}") from None
 
@@ -105,7 +105,7 @@ def inline(graph_def: GraphDef, kept: Collection[str]) -> GraphDef:
     return tf_optimizer.OptimizeGraph(config, meta)
 
 
-def without_state(graph_def: GraphDef, fetched: str, job: FreezeJob) -> GraphDef:
+def drop_state_changes(graph_def: GraphDef, fetched: str, job: FreezeJob) -> GraphDef:
     """Return what the node `fetched` needs of a graph, without what only changes state for the next run.
 
     With that, control edges have no purpose any more, and go too.
@@ -121,10 +121,10 @@ def without_state(graph_def: GraphDef, fetched: str, job: FreezeJob) -> GraphDef
         kept = [source for source in node.input if not source.startswith("^")]
         del node.input[:]
         node.input.extend(kept)
-    return what_gives(fetched, graph_def)
+    return extract_subgraph(fetched, graph_def)
 
 
-def what_gives(name: str, graph_def: GraphDef) -> GraphDef:
+def extract_subgraph(name: str, graph_def: GraphDef) -> GraphDef:
     """Return what the node `name` needs of a graph."""
     for node in graph_def.node:
         if "_class" in node.attr:  # that nodes be on one device, which would keep the other one
@@ -132,7 +132,7 @@ def what_gives(name: str, graph_def: GraphDef) -> GraphDef:
     return v1.graph_util.extract_sub_graph(graph_def, [name])
 
 
-def settle_random(graph_def: GraphDef, shape: Shape, job: FreezeJob) -> GraphDef:
+def replace_random_draws(graph_def: GraphDef, shape: Shape, job: FreezeJob) -> GraphDef:
     """Replace the random numbers of augmentation by the middle of their range, at which it does nothing.
 
     Some exporters, Keras 3 among them, leave augmentation switched on.
@@ -225,7 +225,7 @@ def _drawn(graph_def: GraphDef, uniform: float, normal: float) -> GraphDef:
         node.attr.clear()
         node.attr["T"].type = dtype.as_datatype_enum
         node.attr["index_type"].type = index_type or tf.int32.as_datatype_enum
-    return what_gives(SCORES, settled)
+    return extract_subgraph(SCORES, settled)
 
 
 def _with_constants(graph_def: GraphDef, fetched: str, captured: dict[str, Array]) -> GraphDef:

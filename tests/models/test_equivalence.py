@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from incv3d.models.entry import ModelError
+from incv3d.models.equivalence import check_equivalence, run_original
 from incv3d.models.graphdef import read_nodes
-from incv3d.models.proving import prove, run_original
 from incv3d.sessions.prepared import Job
 from incv3d.sessions.tensorflow import TensorFlowSession
 from preparing import job_for, prepare_many, script
@@ -92,7 +92,7 @@ def original(odd: Path) -> list:
 
 
 def test_a_prepared_graph_that_gives_its_originals_scores_is_kept(odd: Path, errors, original) -> None:
-    prove(odd / "unused_function-prepared", original)
+    check_equivalence(odd / "unused_function-prepared", original)
     assert {each.picture for each in original} == {"noise 1", "noise 2", "coffee.jpg", "grace_hopper.jpg"}
 
 
@@ -112,7 +112,7 @@ def test_one_score_of_one_picture_that_differs_is_enough(odd, errors, original, 
     other = list(original)
     other[position] = replace(other[position], scores=spoiled(other[position].scores, change))
     with pytest.raises(ModelError, match="prepared, it gives other scores than its original: on"):
-        prove(odd / "unused_function-prepared", other)
+        check_equivalence(odd / "unused_function-prepared", other)
 
 
 def test_a_prepared_graph_of_other_weights_is_not_kept(odd: Path, errors, original, tmp_path: Path) -> None:
@@ -121,4 +121,4 @@ def test_a_prepared_graph_of_other_weights_is_not_kept(odd: Path, errors, origin
     weights[:200] *= 1.01
     weights.tofile(spoilt / "weights.bin")
     with pytest.raises(ModelError, match="on noise 1 they differ by"):
-        prove(spoilt, original)
+        check_equivalence(spoilt, original)
