@@ -1,4 +1,4 @@
-"""A network of one's own, by configuration alone: taken into the store when it is new or has changed."""
+"""Import the user's own network, which the configuration describes, when it is new or has changed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from incv3d.models.store import LABELS, NETWORKS, ModelStore, StoredModel
 FREEZER = "incv3d.models.freezing"
 MAKER = "custom"
 MAKER_VERSION = 1
-"""Raised when what is made of the same file changes; what an older one made is made again."""
+"""Raised when the result for the same file changes; the results of older versions are made again."""
 DEFAULT_NAME = "custom"
 INTERPOLATION_REASONS: dict[Interpolation, str] = {
     "bilinear": "TensorFlow 1, which most frozen graphs come from, resizes so",
@@ -31,7 +31,7 @@ INTERPOLATION_REASONS: dict[Interpolation, str] = {
     "tf-bilinear-antialias": "the graph itself resizes so",
     "pillow-bilinear": "channels first is PyTorch's layout, and its pictures are resized with Pillow",
 }
-"""Why one of them is taken where ``custom.interpolation`` is ``auto``."""
+"""Why an interpolation is chosen if ``custom.interpolation`` is ``auto``."""
 
 
 def ensure_custom(
@@ -41,12 +41,12 @@ def ensure_custom(
     progress: Callable[[str], None],
     check: Callable[[StoredModel], None],
 ) -> StoredModel:
-    """The network that `section` describes, from the store; taken into it now if it is new or has changed.
+    """Return the network that `section` describes, imported into the store if it is new or has changed.
 
-    :param name: what it is called there.
-    :param progress: told, in one line, when it has to be taken in.
-    :param check: what it must pass before it gets its name.
-    :raises ModelError: whatever is wrong with it; the store is then as before.
+    :param name: its name in the store.
+    :param progress: called with one line when it has to be imported.
+    :param check: called with the model before it gets its name; what it raises keeps it out of the store.
+    :raises ModelError: the network or a setting is wrong; the store stays as it was.
     """
     made_by = _fingerprint(section)
     if _is_there(store, name, made_by):
@@ -169,7 +169,7 @@ def default_interpolation(kind: Kind, layout: Literal["nhwc", "nchw"]) -> Interp
 
 
 def _labels(section: CustomSection, facts: NetworkFacts) -> list[Label]:
-    """One for each output, two for a network of one output."""
+    """Return one label for each output, or two for a network of one output."""
     if section.labels:
         return read_label_file(Path(section.labels), facts.outputs)
     if facts.labels:
@@ -179,9 +179,9 @@ def _labels(section: CustomSection, facts: NetworkFacts) -> list[Label]:
 
 
 def _fingerprint(section: CustomSection) -> str:
-    """What the stored model was made from: the settings, and size and time of every file named in them.
+    """Return a digest of the settings, and of size and time of every file named in them.
 
-    As ``make`` does it: hashing a hundred megabytes at every start would cost a Raspberry Pi seconds.
+    Hashing the content, a hundred megabytes, at every start would cost a Raspberry Pi seconds.
     """
     import hashlib  # its OpenSSL takes 3 MB, which a daemon without a network of its own does not need
 
@@ -202,7 +202,7 @@ def _files(path: Path) -> list[Path]:
 
 @contextlib.contextmanager
 def _scratch(store: ModelStore) -> Iterator[Path]:
-    """A folder on the store's own disk; what killed attempts left is swept, the lock says none is alive."""
+    """Yield a folder on the store's own disk, and remove older ones: the caller holds the lock."""
     for left in store.root.glob(f".{MAKER}-*"):
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f".{MAKER}-", dir=store.root) as scratch:

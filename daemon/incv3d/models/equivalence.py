@@ -1,7 +1,7 @@
-"""Prove a prepared graph: on noise and photographs it must give its original's scores.
+"""Check that a prepared graph gives the scores of its original, on noise and on photographs.
 
 The original runs through the C API, before TensorFlow's Python package is imported: that takes less memory
-than preparing does, and gives it back.
+than preparing does, and the memory is returned.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from incv3d.sessions.prepared import FORMAT, Index, Job, PreparedModel
 from incv3d.sessions.tensorflow import TensorFlowSession
 
 TOLERANCE = 1e-4
-"""By how much of its largest score a prepared graph may differ. Folding changes the last digits only."""
+"""The largest difference allowed, relative to the largest score. Folding changes only the last digits."""
 PHOTOGRAPH = "grace_hopper.jpg"
-"""What a graph is fed that decodes and resizes by itself."""
+"""The picture for a graph that decodes and resizes by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What the original gave for one picture."""
+    """The original's scores for one picture."""
 
     picture: str
     feed: Feed
@@ -42,8 +42,8 @@ class Reference:
 def run_original(job: Job) -> list[Reference]:
     """Run the original graph on every picture.
 
-    :raises UnrunnableError: when it gives no scores for a picture, or not as many as it should.
-    :raises ModelError: when TensorFlow cannot take the graph, or it gives other scores each time.
+    :raises UnrunnableError: it gives no scores for a picture, or the wrong number of them.
+    :raises ModelError: TensorFlow cannot import the graph, or its scores differ from run to run.
     """
     index = Index(
         format=FORMAT, source_sha256=job.source_sha256, preparer="", input=job.input, output=job.output,
@@ -55,7 +55,7 @@ def run_original(job: Job) -> list[Reference]:
     try:
         session = TensorFlowSession(PreparedModel(file.parent, index, file.name), _cores())
     except LibraryMissing as error:
-        raise ModelError(f"the C API, which would run it, cannot be had: {error}") from None
+        raise ModelError(f"TensorFlow's C API, which runs the original, is not available: {error}") from None
     except GraphRefused as error:
         raise ModelError(f"TensorFlow cannot import the graph: {error}") from None
     except SessionError as error:
@@ -75,14 +75,16 @@ def run_original(job: Job) -> list[Reference]:
     if not any(np.isfinite(each.scores).all() for each in wanted):
         raise UnrunnableError("the graph gives scores that are not numbers: its weights are damaged")
     if _difference(again, scores) > TOLERANCE * _largest(scores):
-        raise ModelError("the graph gives other scores each time for the same picture, by chance or a state")
+        raise ModelError(
+            "the graph gives other scores each time for the same picture: it is random or stateful"
+        )
     return wanted
 
 
 def check_equivalence(directory: Path, wanted: list[Reference]) -> None:
-    """Run the prepared model in `directory` on the same pictures.
+    """Run the prepared model in `directory` on the same pictures, and compare the scores.
 
-    :raises ModelError: when its scores are not its original's.
+    :raises ModelError: they differ from the original's.
     """
     try:
         session = TensorFlowSession(directory, _cores())
@@ -92,7 +94,7 @@ def check_equivalence(directory: Path, wanted: list[Reference]) -> None:
             session.close()
     except SessionError as error:
         raise ModelError(f"prepared, it cannot be run: {error}") from None
-    floor = max(_largest(each.scores) for each in wanted) / 100  # of a picture whose scores are all near 0
+    floor = max(_largest(each.scores) for each in wanted) / 100  # for a picture whose scores are all near 0
     for each, scores in zip(wanted, got, strict=True):
         difference = _difference(scores, each.scores)
         largest = max(_largest(each.scores), floor)
@@ -106,7 +108,7 @@ def check_equivalence(directory: Path, wanted: list[Reference]) -> None:
 def _feeds(job: Job) -> Iterator[tuple[str, Feed]]:
     low, high = ((value - np.asarray(job.mean)) / np.asarray(job.scale) for value in (0, 255))
     for picture, pixels in sample_pixels(job.input_shape, job.layout, low, high):
-        if picture != "grey":
+        if picture != "grey":  # an even picture says nothing about convolutions
             yield picture, pixels
     if job.jpeg_input or job.picture_input:
         jpeg = bundled_picture(PHOTOGRAPH)
@@ -117,7 +119,7 @@ def _feeds(job: Job) -> Iterator[tuple[str, Feed]]:
 
 
 def _difference(scores: Scores, wanted: Scores) -> float:
-    """The largest difference; infinite where only one of the two is a number, or their count differs."""
+    """Return the largest difference; infinity if only one of two is a number, or if their counts differ."""
     if scores.shape != wanted.shape:
         return float("inf")
     with np.errstate(invalid="ignore"):
@@ -126,7 +128,7 @@ def _difference(scores: Scores, wanted: Scores) -> float:
 
 
 def _alike(scores: Scores, wanted: Scores) -> Scores:
-    """Where both are the same number, or both are none."""
+    """Return where both are the same number, or both are NaN."""
     alike: Scores = (scores == wanted) | (np.isnan(scores) & np.isnan(wanted))
     return alike
 

@@ -1,4 +1,4 @@
-"""Files of a model store: checksums, locks, and writing so that a power cut leaves the old or the new."""
+"""Files of a model store: checksums, locks, and atomic writes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHUNK_BYTES = 1 << 20
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of the file at `path`, in hexadecimal."""
+    """Return the SHA-256 of the file at `path`, in hexadecimal."""
     import hashlib  # its OpenSSL takes 3 MB, which a daemon whose model is there does not need
 
     digest = hashlib.sha256()
@@ -26,7 +26,7 @@ def sha256_of(path: Path) -> str:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write the file at `path` so that it has its old content, or the new one, whatever happens meanwhile."""
+    """Write the file at `path` so that a crash or power cut leaves its old content or the new one."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
         try:
             file.write(content)
@@ -40,7 +40,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have the file or folder at `path` on the disk when it returns."""
+    """Write the file or folder at `path` through to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -50,9 +50,9 @@ def sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path, wait: bool = True) -> Iterator[None]:
-    """Hold the lock in the file at `path` for the time of the block; it ends with the process, too.
+    """Hold the lock in the file at `path` during the block; the end of the process releases it, too.
 
-    :raises ModelError: when another process has it, and there is to be no wait.
+    :raises ModelError: another process holds it, and `wait` is false.
     """
     with path.open("w") as lock:
         try:

@@ -1,4 +1,4 @@
-"""From a function of pixels, or a graph with functions, to one flat frozen graph. Imports TensorFlow.
+"""Turn a function of pixels, or a graph with functions, into one flat frozen graph. Imports TensorFlow.
 
 The graph's input is ``incv3d/pixels``, its output ``incv3d/scores``; see :mod:`incv3d.models.freezing`.
 """
@@ -39,7 +39,7 @@ NORMAL = frozenset(
     }
 )
 MIDDLE = 0.500001
-"""A little above one half: an augmentation that does something in one case out of two does nothing."""
+"""A little above one half, so that an augmentation with a probability of one half does nothing."""
 AUGMENTATION_DRAWS = 16
 """An augmentation draws a few numbers a picture, dropout and noise one for each value of a layer."""
 
@@ -83,7 +83,7 @@ def trace(call: Callable[[Any], Any], shape: Shape, job: FreezeJob) -> GraphDef:
 
 
 def inline(graph_def: GraphDef, kept: Collection[str]) -> GraphDef:
-    """Put the bodies of the functions that a graph calls in the place of the calls.
+    """Replace the calls of functions in a graph by the functions' bodies.
 
     Conditions and loops stay functional operations: lowered to Switch and Merge, they depend on control
     edges, which everything that rewrites a graph would have to keep.
@@ -106,11 +106,11 @@ def inline(graph_def: GraphDef, kept: Collection[str]) -> GraphDef:
 
 
 def drop_state_changes(graph_def: GraphDef, fetched: str, job: FreezeJob) -> GraphDef:
-    """Return what the node `fetched` needs of a graph, without what only changes state for the next run.
+    """Return the subgraph that `fetched` needs, without operations that only change state for the next run.
 
-    With that, control edges have no purpose any more, and go too.
+    Control edges serve no purpose then, and are dropped, too.
 
-    :raises ModelError: when a variable is read after it was changed.
+    :raises ModelError: a variable is read after it was changed.
     """
     nodes = {node.name: node for node in graph_def.node}
     changing = {name for name, node in nodes.items() if node.op in CHANGES_STATE}
@@ -125,19 +125,19 @@ def drop_state_changes(graph_def: GraphDef, fetched: str, job: FreezeJob) -> Gra
 
 
 def extract_subgraph(name: str, graph_def: GraphDef) -> GraphDef:
-    """Return what the node `name` needs of a graph."""
+    """Return the subgraph that the node `name` needs."""
     for node in graph_def.node:
-        if "_class" in node.attr:  # that nodes be on one device, which would keep the other one
+        if "_class" in node.attr:  # colocation with another node, which would keep that one
             del node.attr["_class"]
     return v1.graph_util.extract_sub_graph(graph_def, [name])
 
 
 def replace_random_draws(graph_def: GraphDef, shape: Shape, job: FreezeJob) -> GraphDef:
-    """Replace the random numbers of augmentation by the middle of their range, at which it does nothing.
+    """Replace the random numbers of augmentation by the middle of their range, where it has no effect.
 
     Some exporters, Keras 3 among them, leave augmentation switched on.
 
-    :raises ModelError: when scores depend on the draws of dropout or noise.
+    :raises ModelError: the scores depend on the random numbers of dropout or noise.
     """
     drawing = [node.name for node in graph_def.node if node.op in UNIFORM | NORMAL]
     if not drawing:
@@ -164,9 +164,9 @@ def check_frozen(graph_def: GraphDef, job: FreezeJob) -> None:
 
 
 def graph_run(job: FreezeJob, graph_def: GraphDef) -> Run:
-    """A function that runs the frozen graph once.
+    """Return a function that runs the frozen graph once.
 
-    :raises ModelError: when TensorFlow cannot take the graph.
+    :raises ModelError: TensorFlow cannot import the graph.
     """
     graph = tf.Graph()
     with graph.as_default():
@@ -206,7 +206,7 @@ def _needs(nodes: dict[str, Any], fetched: str, wanted: str) -> bool:
 
 
 def _drawn(graph_def: GraphDef, uniform: float, normal: float) -> GraphDef:
-    """The graph with every random number replaced by one of these two."""
+    """Return the graph with every random number replaced by one of these two."""
     settled = v1.GraphDef()
     settled.CopyFrom(graph_def)
     for node in list(settled.node):
@@ -229,7 +229,7 @@ def _drawn(graph_def: GraphDef, uniform: float, normal: float) -> GraphDef:
 
 
 def _with_constants(graph_def: GraphDef, fetched: str, captured: dict[str, Array]) -> GraphDef:
-    """The graph with what it captured, the values of variables and tensors, as constants."""
+    """Return the graph with the variables and tensors that it captured as constants."""
     handles = {}
     for node in graph_def.node:
         if node.name not in captured:

@@ -1,7 +1,7 @@
-"""Labels as people have them: lines, numbered lines, synset lines, JSON. All become :class:`Label`.
+"""Read label files in the usual formats: lines, numbered lines, synset lines, JSON.
 
-A label is the whole line: only what is certainly no part of it, a number that counts the outputs or quotes
-around every name, is taken off.
+A label is the whole line, without what is certainly not a part of it: a number that counts the outputs, or
+quotes around every name.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ JSON = re.compile(r"\{|\[\s*(?:[\]\[{\"'\d]|$)")
 """How a JSON list or object begins, and a label such as ``[none]`` does not."""
 COLUMN = re.compile(r"(?:id|idx|index|no|nr|number|synset|(?:class|label|category)?[ _]?(?:id|index|names?)|"
                     r"class(?:es)?|labels?|category|categories|description)", re.IGNORECASE)  # fmt: skip
-"""What a header of a table calls its columns."""
+"""Names of columns in the header of a table."""
 ONE_COLUMN = re.compile(r"(?:class|label|category)[ _]?names?|names?|class(?:es)?|labels?", re.IGNORECASE)
-"""What a header of one column is called; ``no`` and ``number`` are labels where they stand alone."""
+"""The header of a table of one column; ``no`` and ``number`` alone are labels."""
 IMAGENET_OUTPUTS = 1000
 TWICE_IN_IMAGENET = {"crane", "maillot"}
-"""The names that ImageNet gives to two classes each."""
+"""Names that ImageNet gives to two classes each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line that names an output."""
+    """A line of the file that names an output."""
 
     number: int
     """Counted from 1, as editors do."""
@@ -51,13 +51,14 @@ class Line:
 def read_label_file(path: Path, outputs: int) -> list[Label]:
     """Return the labels in the file at `path`, one for each of the network's `outputs`.
 
-    A file is one of: a name a line, in the order of the outputs; such lines with the synset or with the
-    output's number before or behind the name; lines of number, synset and names between tabs; a JSON list of
-    names or of ``[synset, name]``; a JSON object from number to either of these, or from name to number.
+    A file is one of: one name per line, in the order of the outputs; such lines with the synset, or with the
+    output's number before or after the name; lines of number, synset and names, separated by tabs; a JSON
+    list of names or of ``[synset, name]``; a JSON object from number to either of these, or from name to
+    number.
 
     :param outputs: 1 for a network whose one output chooses between two labels: two are returned then, and
         the file may name only the second.
-    :raises ModelError: when it is none of these, or does not name every output once.
+    :raises ModelError: it is none of these, or does not name every output exactly once.
     """
     try:
         if path.stat().st_size > LARGEST:
@@ -120,9 +121,9 @@ def _from_lines(where: str, text: str, outputs: int) -> list[Label]:
 
 
 def _lines(where: str, text: str, outputs: int) -> list[Line]:
-    """The lines that are not empty behind the last one, without comments.
+    """Return the lines without comments and without empty lines at the end.
 
-    A label may begin with ``#``: lines like that are comments only where there are too many lines.
+    A label may begin with ``#``: such lines are comments only if there are too many lines.
     """
     lines = []
     for number, line in enumerate(re.split(r"\r\n|\n|\r", text.rstrip()), 1):
@@ -134,7 +135,7 @@ def _lines(where: str, text: str, outputs: int) -> list[Line]:
 
 
 def _numbered(lines: Sequence[Line]) -> list[tuple[int, str]] | None:
-    """Number and name of each line, where the numbers before the names count the outputs; else None."""
+    """Return number and name of each line if the numbers before the names count the outputs; else None."""
     matches = [NUMBERED_LINE.fullmatch(line.text) for line in lines]
     found = [match for match in matches if match]
     if len(found) < len(lines) or {int(match[1]) for match in found} != set(range(len(lines))):
@@ -151,7 +152,7 @@ def _numbered(lines: Sequence[Line]) -> list[tuple[int, str]] | None:
 
 
 def _numbered_last(lines: Sequence[Line]) -> list[tuple[int, str]] | None:
-    """The same where the numbers come behind the names."""
+    """Return number and name of each line if the numbers after the names count the outputs; else None."""
     matches = [NUMBER_LAST.fullmatch(line.text) for line in lines]
     found = [match for match in matches if match]
     if len(found) < max(2, len(lines)) or {int(match[2]) for match in found} != set(range(len(lines))):
@@ -163,9 +164,9 @@ def _numbered_last(lines: Sequence[Line]) -> list[tuple[int, str]] | None:
 
 
 def _unquoted(names: list[str], each_alone: bool = False) -> list[str]:
-    """`names` without quotes around them, if all have them.
+    """Return `names` without quotes around them, if all have them.
 
-    :param each_alone: in a table of CSV only those that need quotes have them.
+    :param each_alone: remove them from single names, too: in CSV, only names that need quotes have them.
     """
     quoted = [len(name) > 1 and name[0] == name[-1] and name[0] in "\"'" for name in names]
     if not all(quoted) and not each_alone:
@@ -177,7 +178,7 @@ def _unquoted(names: list[str], each_alone: bool = False) -> list[str]:
 
 
 def _check_no_header(where: str, lines: Sequence[Line], outputs: int) -> None:
-    """Raise ModelError if the first line is the header of a table: taken for a label, it would shift all."""
+    """Raise ModelError if the first line is a header: taken for a label, it would shift all others."""
     first = lines[0]
     columns = [column.strip(" \"'") for column in re.split(r"[,;\t]", first.text)]
     is_header = (
@@ -200,7 +201,7 @@ def _check_different(where: str, lines: Sequence[Line], labels: Sequence[Label],
 
 
 def _first_repeated(names: Sequence[str], outputs: int) -> tuple[int, int] | None:
-    """The places of the first name that comes twice."""
+    """Return the positions of the first name that occurs twice."""
     places: dict[str, int] = {}
     for place, name in enumerate(names):
         if name in places and not (outputs >= IMAGENET_OUTPUTS and name in TWICE_IN_IMAGENET):
@@ -233,10 +234,10 @@ def _from_json(where: str, text: str, outputs: int) -> list[Label]:
 
 
 def _words(where: str, value: Any) -> str:
-    """A name, or ``[synset, name]``, as one line."""
+    """Return a name, or ``[synset, name]``, as one line."""
     words = value if isinstance(value, list) else [value]
     if not words or not all(isinstance(word, str) and word.strip() for word in words):
-        raise ModelError(f"{where}: `{value}` is no name")
+        raise ModelError(f"{where}: `{value}` is not a name")
     return " ".join(words)
 
 
@@ -246,12 +247,12 @@ def _label(index: int, line: str) -> Label:
 
 
 def _tidy(name: str) -> str:
-    """`name` with one blank where it has several, or a tab, which would end it in the store's own file."""
+    """Return `name` with single blanks; a tab would end it in the store's own file."""
     return " ".join(name.split())
 
 
 def _of_one_output(where: str, labels: list[Label]) -> list[Label]:
-    """What a probability of 0 and one of 1 mean."""
+    """Return the labels for a score of 0 and for one of 1."""
     if len(labels) == 1:
         named = labels[0]
         return [Label(0, "", f"not {named.name}"), Label(1, named.synset, named.names)]

@@ -12,10 +12,10 @@ from incv3d.models.store import UNFINISHED, ModelStore
 
 
 def remove_leftovers(store: ModelStore) -> None:
-    """Remove every leftover on which no other process is at work; its lock says so.
+    """Remove every leftover unless another process holds its lock, and so still works on it.
 
-    Looking takes about a millisecond. Nothing is written unless there is something to remove, and a store
-    that cannot be written stays as it is.
+    The search takes about a millisecond. Nothing is written unless there is something to remove, and a store
+    that cannot be written is left as it is.
     """
     models = store.root / "models"
     for lock, leftovers in _leftovers(store.root, models, store.names()).items():
@@ -26,7 +26,7 @@ def remove_leftovers(store: ModelStore) -> None:
 
 
 def _leftovers(root: Path, models: Path, names: list[str]) -> dict[str, list[Path]]:
-    """What may be left, by the lock that its makers hold."""
+    """Return what may be left, by the lock that its makers hold."""
     return {
         ".lock": [*models.glob(f"{UNFINISHED}*")],
         # Prepared forms, networks being frozen, small files being written.

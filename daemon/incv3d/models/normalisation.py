@@ -1,6 +1,6 @@
-"""What pixels become before they reach a network of the user's: who says so, and can its input hold it?
+"""Choose how pixels are normalised for a user's network, and check that its input can hold the result.
 
-Without TensorFlow and NumPy: the configuration's check and the process that reads the network share it.
+Imports neither TensorFlow nor NumPy: the check of the configuration uses it, too.
 """
 
 from __future__ import annotations
@@ -17,22 +17,23 @@ DEFAULT_RANGE = (-1.0, 1.0)
 """What 0 and 255 become for every Inception and MobileNet of TensorFlow."""
 ASSUMED = "assumed, the network does not say; custom.pixel_range, or mean and std, can say otherwise"
 USUAL_RANGES = ((0.0, 1.0), (-0.5, 0.5), (-1.0, 1.0), (0.0, 255.0), (-128.0, 127.0))
-"""What 0 and 255 become in practice, narrow ones first."""
+"""What 0 and 255 usually become, narrow ranges first."""
 TORCH_MEAN, TORCH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of torchvision's networks, for pixels from 0 to 1."""
 TORCH_RANGE = (-2.118, 2.640)
-"""The least and the largest number that these two make of a pixel."""
+"""The least and the largest value of a pixel that is normalised with these two."""
 STEPS = 1.5
-"""So many integers may an 8-bit input's ends be away from a usual range to be just that range, rounded."""
+"""How many quantisation steps the ends of an 8-bit input may differ from a usual range by rounding."""
 SLACK = 0.03
-"""By so much of a usual range may what an input holds lie beyond it."""
+"""How far an input may reach beyond a usual range, relative to that range."""
 DIM = 0.75
-"""An input that holds less of a usual range than this was calibrated with pictures unlike others."""
+"""An input that covers less of a usual range than this was calibrated with unusual pictures."""
 UNLIKE = 0.25
-"""One that holds less than this of it was not trained with that range."""
+"""An input that covers less of a range than this was not trained with it."""
 NONSENSE = 0.1
-"""Less than this of what is fed can be held, or less than this of what can be held is fed."""
+"""Below this overlap of what is fed and what the input can hold, settings make no sense."""
 HALF = 0.55
+"""A network that gets less of its input's range than this sees pale pictures."""
 
 
 class Normalisation(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +42,7 @@ class Normalisation(msgspec.Struct, frozen=True, kw_only=True):
     mean: PerChannel
     scale: PerChannel
     why: str
-    """Who says so, for people."""
+    """Where it comes from, for people."""
     caution: str = ""
     """What may be wrong with it, for people."""
 
@@ -64,7 +65,7 @@ class Normalisation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def limits(self) -> tuple[float, float]:
-        """The least and the largest number that it makes of any pixel in any channel."""
+        """The least and the largest value of any pixel in any channel."""
         ends = [*_each(self.low), *_each(self.high)]
         return min(ends), max(ends)
 
@@ -77,41 +78,41 @@ class Normalisation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IntegerRange(msgspec.Struct, frozen=True, kw_only=True):
-    """What an input of integers can hold, as real numbers."""
+    """The range of an input of integers, as real numbers."""
 
     low: float
     high: float
     step: float
-    """Between two neighbours."""
+    """The difference of two neighbouring values."""
     dtype: str
     quantised: bool
-    """False: it has no scale, the integers are the numbers that they look like."""
+    """False: it has no scale, and its integers stand for themselves."""
 
     @property
     def is_symmetric(self) -> bool:
-        """Whether it is quantised around 0 whatever the pictures were, as 16-bit inputs are."""
+        """Whether it is quantised symmetrically around 0 whatever the pictures were, as 16-bit inputs are."""
         return self.dtype == "int16" and self.quantised
 
     def takes(self, wanted: Normalisation) -> bool:
-        """Whether what `wanted` makes of pixels is about what the input can hold."""
+        """Whether the pixels that `wanted` gives have about the range of the input."""
         low, high = wanted.limits
         span = high - low if self.is_symmetric else max(high - low, self.high - self.low)
         return self.quantised and _overlap(low, high, self) > DIM * span
 
 
 def from_range(low: float, high: float, why: str, caution: str = "") -> Normalisation:
-    """Return what makes `low` of 0 and `high` of 255."""
+    """Return the normalisation that maps 0 to `low` and 255 to `high`."""
     # pixel / 255 * (high - low) + low, as (pixel - mean) / scale
     scale = 255 / (high - low)
     return Normalisation(mean=(0 - low) * scale, scale=scale, why=why, caution=caution)
 
 
 def from_mean_and_std(mean: PerChannel | None, std: PerChannel | None, why: str) -> Normalisation:
-    """Return what ``custom.mean`` and ``custom.std`` say, of pixels from 0 to 1 where both are at most 1.
+    """Return the normalisation for ``custom.mean`` and ``custom.std``; pixels are 0 to 1 if both are at most 1.
 
-    torchvision has 0.485 and 0.229, of pixels from 0 to 1; Caffe has 103.939 and 1, of pixels from 0 to 255.
+    torchvision uses 0.485 and 0.229 with pixels from 0 to 1, Caffe 103.939 and 1 with pixels from 0 to 255.
 
-    :raises ValueError: they cannot be told apart, or belong to different pixels.
+    :raises ValueError: it is not clear which pixels they are for, or they are for different ones.
     """
     means, stds = _each(0.0 if mean is None else mean), _each(1.0 if std is None else std)
     if not all(map(math.isfinite, (*means, *stds))):
@@ -142,11 +143,11 @@ def from_integers(dtype: str) -> Normalisation:
 
 
 def from_quantised(held: IntegerRange) -> Normalisation:
-    """Return what an input with a scale was most likely trained with.
+    """Return the normalisation with which a network with a quantised input was most likely trained.
 
-    The scale comes from the pictures that the network was calibrated with. Where it makes a usual range of 0
-    to 255, the integers are the bytes themselves. Where it makes somewhat less of one, those pictures had no
-    black or no white in them; the range is still the one of the training.
+    The scale comes from the pictures that calibrated the network. If it maps 0 to 255 to a usual range, the
+    integers are the bytes themselves. If it covers somewhat less of one, those pictures had no black or no
+    white in them, and the network was still trained with the whole range.
     """
     ends = f"{held.low:.4g} to {held.high:.4g}"
     said = f"its quantised input ({held.dtype}) holds {ends}"
@@ -188,11 +189,12 @@ def choose_normalisation(
     held: IntegerRange | None,
     channels: Literal[1, 3],
 ) -> Normalisation:
-    """Return what pixels become: as the settings say, else as the network itself says, else as assumed.
+    """Return how pixels are normalised: as configured, else as the network declares, else as assumed.
 
-    :param told: what the network itself says.
-    :param held: what its input can hold; None: any number.
-    :raises ModelError: they are for another number of channels, or the input cannot hold what they make.
+    :param told: what the network itself declares.
+    :param held: the range of its input; None: floats.
+    :raises ModelError: the settings are for another number of channels, or for values that the input cannot
+        hold.
     """
     key, wanted = "custom.pixel_range", None
     if pixel_range:
@@ -212,10 +214,10 @@ def choose_normalisation(
 
 
 def _check_held(file: str, wanted: Normalisation, held: IntegerRange, key: str) -> Normalisation:
-    """Return `wanted`, with a caution where the input can hold too little of it, or far more.
+    """Return `wanted`, with a caution if the input covers too little of it, or far more.
 
-    :param key: which setting `wanted` comes from.
-    :raises ModelError: next to nothing of a picture would reach the network.
+    :param key: the setting that `wanted` comes from.
+    :raises ModelError: hardly anything of a picture would reach the network.
     """
     low, high = wanted.limits
     kept = _overlap(low, high, held) / (high - low)
@@ -237,7 +239,7 @@ def _check_held(file: str, wanted: Normalisation, held: IntegerRange, key: str) 
 
 
 def _check_told(wanted: Normalisation, told: Normalisation, key: str) -> Normalisation:
-    """Return `wanted`, with a caution where the network itself says something of quite another size."""
+    """Return `wanted`, with a caution if the network itself declares a range of quite another size."""
     (low, high), (told_low, told_high) = wanted.limits, told.limits
     if 1 / 4 < (high - low) / (told_high - told_low) < 4:
         return wanted

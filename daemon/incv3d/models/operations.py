@@ -1,7 +1,7 @@
-"""Which operations a network may have: those that only compute.
+"""Check that a network has only operations that compute.
 
 A graph is a program. TensorFlow has operations that write files, open connections and call Python, and runs
-them for any graph that asks for it. A network that has one is refused before anything of it is run.
+them for any graph that contains them. A network with such an operation is refused before any of it runs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SAVING = frozenset(
         "ShardedFilespec",
     }
 )
-"""What TensorFlow adds to a graph to save and to restore its variables; freezing leaves it out."""
+"""Operations that TensorFlow adds to save and restore variables; freezing leaves them out."""
 
 
 @cache
@@ -41,7 +41,7 @@ def harmless_operations() -> frozenset[str]:
 def check_graph_file(file: Path, path: Path, also: Collection[str] = ()) -> None:
     """Raise ModelError unless every operation of the GraphDef at `path` and of its functions only computes.
 
-    :param file: what the person gave, which the error names.
+    :param file: the user's own file, for the error message.
     :param also: operations that are allowed besides.
     """
     functions = read_functions(path)

@@ -1,8 +1,8 @@
-"""What a network's own first layers say of the pixels that it takes. Imports TensorFlow.
+"""Infer the pixel range that a network takes from its first layers. Imports TensorFlow.
 
 Most networks are saved with a part of their preprocessing: a Rescaling or Normalization layer,
-``x / 127.5 - 1``, a hub module's ``x * 2 - 1``, or all of it, from a JPEG's bytes on. What comes out of that
-part has a usual range, so it tells what has to go in.
+``x / 127.5 - 1``, a hub module's ``x * 2 - 1``, or all of it, from a JPEG's bytes on. The output of that part
+has one of a few usual ranges, and that determines the range of its input.
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ POINTWISE = {
     "ScaleAndTranslate", "Select", "SelectV2", "Slice", "Split", "SplitV", "Squeeze", "StopGradient",
     "StridedSlice", "Sub", "Transpose", "Unpack",
 }  # fmt: skip
-"""Operations that change the scale of a picture, its size or the order of its values, and no more."""
+"""Operations that change only the scale of a picture, its size or the order of its values."""
 MEASURING = {"Shape", "ShapeN", "Size", "Rank"}
 RANGES: tuple[Range, ...] = ((0.0, 255.0), (0.0, 1.0), (-1.0, 1.0))
 LARGEST_OFFSET = 0.6
-"""The middle of what the layers behind get, as a part of its span: 0.5 for [0, 1]."""
+"""The largest distance of the middle of the output range from 0, relative to its span: 0.5 for [0, 1]."""
 CLEAR_LEAD = 0.1
+"""How much closer to 0 the middle must be for one range than for the others."""
 
 
 def range_of_first_layers(graph_def: GraphDef, shape: Shape) -> Range | None:
-    """Return the pixel range for which a frozen graph's first layers are made; None: it cannot be told."""
+    """Return the pixel range that a frozen graph's first layers take; None: it cannot be inferred."""
     found = _frontier(graph_def)
     if not found:
         return None
@@ -72,9 +73,9 @@ def range_of_first_layers(graph_def: GraphDef, shape: Shape) -> Range | None:
 
 
 def likely_range(scale: Floats, offset: Floats) -> Range | None:
-    """Return the pixel range for which ``pixel * scale + offset``, channel by channel, is what networks use.
+    """Return the pixel range for which ``pixel * scale + offset``, per channel, gives a usual range.
 
-    That is: about [0, 1], [-1, 1], a few standard deviations, or as many steps as a byte has.
+    That is: about [0, 1], [-1, 1], a few standard deviations, or the steps of a byte.
     """
     if np.allclose(scale, 1) and np.allclose(offset, 0):
         return None
@@ -92,7 +93,7 @@ def likely_range(scale: Floats, offset: Floats) -> Range | None:
 
 
 def range_after_decoding(graph: Any, decoded: Any, fed: Any) -> Range | None:
-    """Return what 0 and 255 have become at the tensor `fed`, which a graph makes of a decoded picture.
+    """Return the values of 0 and 255 at the tensor `fed`, which a graph computes from a decoded picture.
 
     :param decoded: the tensor of uint8, ``(height, width, channels)``, decoded from a picture's bytes.
     """
@@ -108,7 +109,7 @@ def range_after_decoding(graph: Any, decoded: Any, fed: Any) -> Range | None:
 
 
 def _frontier(graph_def: GraphDef) -> set[str]:
-    """The tensors, made of the pixels point by point, that the first other operations take."""
+    """Return the inputs of the first operations that are not pointwise."""
     made = {PIXELS}
     found = set()
     nodes = {node.name: node for node in graph_def.node}
@@ -135,7 +136,7 @@ def _frontier(graph_def: GraphDef) -> set[str]:
 
 
 def _centre(value: Array) -> Floats:
-    """The values in the middle of a picture, where padding does not reach; all of anything else."""
+    """Return the values in the middle of a picture, where there is no padding; of anything else, all."""
     numbers: Floats = np.asarray(value, np.float64)
     if numbers.ndim == 4 and numbers.shape[1] in (1, 3) and numbers.shape[3] not in (1, 3):
         numbers = numbers[0, :, numbers.shape[2] // 2, numbers.shape[3] // 2]

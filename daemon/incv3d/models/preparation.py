@@ -1,4 +1,4 @@
-"""See to it that a model in the store is prepared for the lean Session."""
+"""Prepare models in the store for the lean Session, once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CHILD_TIMEOUT_S = 3600
 
 
 class ChildError(ModelError):
-    """A child process failed; its exit status says more."""
+    """A child process failed."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -43,15 +43,15 @@ class ChildError(ModelError):
 
 
 class UnpreparableError(ModelError):
-    """A model cannot be prepared, however often that is tried; the plain Session may run it."""
+    """A model can never be prepared here; the plain Session may run it."""
 
 
 class UnrunnableError(ModelError):
-    """A model's own graph gives no scores for a picture, or not as many as it should."""
+    """A model's own graph gives no scores for a picture, or the wrong number of them."""
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a model cannot be prepared, and what was tried: another graph or preparer may do."""
+    """Why a model cannot be prepared, and with what that was found: a change of these is worth a try."""
 
     source_sha256: str
     preparer: str
@@ -77,7 +77,7 @@ def prepared_folder(model: StoredModel) -> Path:
 
 
 def is_prepared(model: StoredModel) -> bool:
-    """Whether the prepared form is there, whole, of this graph, for this processor and this TensorFlow."""
+    """Whether there is a complete prepared form of this graph for this processor and this TensorFlow."""
     return _current_index(model) is not None
 
 
@@ -170,7 +170,7 @@ def _current_index(model: StoredModel) -> Index | None:
 
 
 def find_refusal(model: StoredModel) -> Refusal | None:
-    """Return why this graph cannot be prepared here by this TensorFlow; None: that has not been seen."""
+    """Return why this TensorFlow cannot prepare this graph on this processor; None: it may be able to."""
     try:
         refusal = msgspec.json.decode((model.directory / REFUSAL).read_bytes(), type=Refusal)
         current = (model.manifest.sha256, _preparer(), processor_id())

@@ -1,4 +1,4 @@
-"""Pictures to try a network with before it is relied on: noise, grey and photographs."""
+"""Sample pictures for trial runs of a network: noise, grey and photographs."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from incv3d.sessions.base import Pixels
 
 NOISES = 2
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-"""Pillow's name of a picture with so many channels."""
+"""Pillow's mode for a number of channels."""
 Limits = float | npt.ArrayLike
-"""One number, or one a channel."""
+"""One number, or one for each channel."""
 
 
 def sample_pixels(
     shape: tuple[int, ...], layout: Literal["nhwc", "nchw"], low: Limits, high: Limits
 ) -> Iterator[tuple[str, Pixels]]:
-    """Yield pictures as a network takes them, each after its name: noise, even grey, two photographs.
+    """Yield names and pictures as a network takes them: noise, even grey, two photographs.
 
     The noise is the same every time.
 

@@ -1,4 +1,4 @@
-"""A SavedModel, through one of its signatures, to a frozen graph. Imports TensorFlow."""
+"""Freeze a signature of a SavedModel. Imports TensorFlow."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from incv3d.models.operations import SAVING, check_operations
 
 PREFERRED = "serving_default"
 RESTORING = frozenset({"DisableCopyOnRead", "Restore", "RestoreSlice", "RestoreV2", "ShardedFilename"})
-"""What loading may run of :data:`SAVING`: it reads the variables' own files."""
+"""The part of :data:`SAVING` that loading may run: it reads the variables' own files."""
 MetaGraph = Any
 Signature = Any
 
 
 def freeze_saved_model(job: FreezeJob) -> Frozen:
-    """One of a SavedModel's signatures: the configured one, else the one that takes pixels.
+    """Freeze one of a SavedModel's signatures: the configured one, else the one that takes pixels.
 
     :raises ModelError: when it cannot be loaded, or its signature, input or output cannot be told.
     """
@@ -92,7 +92,7 @@ def _inputs(signature: Signature) -> dict[str, Any]:
 
 
 def _outputs(job: FreezeJob, signature: Signature) -> list[str]:
-    """The outputs that may be the scores: those of numbers, and of these the rows, where there are any."""
+    """Return the outputs that may be the scores: floats, and of these only the rows, if there are any."""
     gives: dict[str, Any] = signature.structured_outputs
     if job.output:
         return list(gives)
@@ -113,8 +113,8 @@ def _spell(name: str, spec: Any) -> str:
 def _check_runs_nothing_else(job: FreezeJob) -> None:
     """Raise ModelError unless every operation only computes.
 
-    Loading a SavedModel already runs a part of it. Every SavedModel has functions that write its variables to
-    files; those may be there, as long as nothing else calls them.
+    Loading a SavedModel already runs a part of it. Every SavedModel contains functions that write its
+    variables to files; they are allowed as long as nothing else calls them.
     """
     saved = saved_model_pb2.SavedModel()
     try:
@@ -133,7 +133,7 @@ def _check_runs_nothing_else(job: FreezeJob) -> None:
 
 
 def _roots(meta: MetaGraph) -> list[str]:
-    """The nodes that signatures and initialisers run."""
+    """Return the nodes that signatures and initialisers run."""
     roots = [info.name for signature in meta.signature_def.values() for info in signature.outputs.values()]
     for key in ("saved_model_main_op", "legacy_init_op", "saved_model_init_op"):
         roots += meta.collection_def[key].node_list.value if key in meta.collection_def else ()
@@ -141,7 +141,7 @@ def _roots(meta: MetaGraph) -> list[str]:
 
 
 def _reachable(meta: MetaGraph, functions: set[str], roots: Iterable[str]) -> tuple[list[Node], set[str]]:
-    """The nodes that the nodes `roots` need; and the functions that they, or `functions`, call."""
+    """Return the nodes that `roots` need, and the functions that these nodes or `functions` call."""
     nodes = {node.name: node for node in meta.graph_def.node}
     library = {function.signature.name: function.node_def for function in meta.graph_def.library.function}
     seen: set[str] = set()

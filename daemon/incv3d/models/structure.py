@@ -1,4 +1,4 @@
-"""Which graphs can be cut and folded: those that do nothing but compute one tensor from others."""
+"""Check that a graph can be cut and folded: it must only compute one tensor from others."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ CONTROL_FLOW = frozenset((
     "MapDefun",
 ))  # fmt: skip
 """Operations that decide what is computed, or call functions (tensorflow/core/ops/control_flow_ops.cc,
-functional_ops.cc). The constants of a branch hang on it by control edges alone."""
+functional_ops.cc). Only control edges tie the constants of a branch to it."""
 HARMLESS = frozenset((*PASS_THROUGH, "Assert", "CheckNumericsV2", "Print", "PrintV2"))
-"""Operations that count as having an effect, but one that no score depends on."""
+"""Stateful operations whose effects no score depends on."""
 
 
 def check_structure(nodes: Iterable[Node], fed: str, fetched: str) -> None:
     """Raise ModelError unless the graph from tensor `fed` to tensor `fetched` can be cut and folded.
 
-    That is: every node that is used is there, none decides what is computed, and none depends on itself.
-    Takes milliseconds, and no TensorFlow.
+    That is: no node is missing, none decides what is computed, and none depends on itself. This takes
+    milliseconds, and does not import TensorFlow.
     """
     graph = {node.name: node for node in nodes}
     start, end = node_name(fed), node_name(fetched)
@@ -58,12 +58,12 @@ def _sources(graph: dict[str, Node], name: str) -> Iterator[str]:
 
 
 def check_effects(nodes: Mapping[str, NodeDef], functions: Collection[str], output: str) -> None:
-    """Raise ModelError if `output` needs a function, or waits for an operation that changes something.
+    """Raise ModelError if `output` needs a function, or waits for an operation with a side effect.
 
-    Folding drops the control edges, which are there for checks as a rule. Imports TensorFlow, which knows
-    what its operations do.
+    Folding drops control edges, which usually serve only checks. This imports TensorFlow, which knows what
+    its operations do.
 
-    :param functions: names of those that come with the graph.
+    :param functions: names of the functions in the graph.
     """
     from tensorflow.python.framework import op_def_registry
 
@@ -78,7 +78,7 @@ def check_effects(nodes: Mapping[str, NodeDef], functions: Collection[str], outp
 
 
 def _reachable(nodes: Mapping[str, NodeDef], output: str, with_order: bool) -> set[str]:
-    """The nodes that `output` is computed from, and, `with_order`, all that have to run before."""
+    """Return the nodes from which `output` is computed and, `with_order`, those that must run before it."""
     found, queue = {output}, [output]
     while queue:
         for source in nodes[queue.pop()].input:
