@@ -55,7 +55,7 @@ def ensure_custom(
     progress(f"importing {section.file} as {name} (once; takes minutes on a Raspberry Pi)")
     with store.exclusively():
         if not _is_there(store, name, made_by):
-            take_in(section, kind, name, store, made_by, check)
+            add_network(section, kind, name, store, made_by, check)
     return store.get(name)
 
 
@@ -69,7 +69,7 @@ def _is_there(store: ModelStore, name: str, made_by: str) -> bool:
     return there is not None and there.manifest.made_by == made_by
 
 
-def take_in(
+def add_network(
     section: CustomSection,
     kind: Kind,
     name: str,

@@ -17,9 +17,9 @@ from incv3d.models.keras_inception import is_hdf5, is_whole_model
 from incv3d.models.kinds import kind_of
 from incv3d.models.operations import check_graph_file
 from incv3d.models.originals import unpack_2015, unpack_2016, unpack_keras
-from incv3d.models.own import import_own, labels_beside
 from incv3d.models.store import GRAPH, ModelStore, StoredModel
 from incv3d.models.transfer import import_exported, is_exported
+from incv3d.models.user_networks import import_user_network, labels_beside
 
 LIKE_DEFAULT = "inception-v3"
 SLIM = "inception-v3-2016"
@@ -64,7 +64,7 @@ def import_model(
     if like not in catalog:
         raise ModelError(f"no known model `{like}`; known are {', '.join(sorted(catalog))}")
     if not _is_published(file, name, catalog[like], labels):
-        return import_own(
+        return import_user_network(
             store, file, name, labels, catalog[like] if given else None, replace, progress, check
         )
     if labels:

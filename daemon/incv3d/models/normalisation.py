@@ -108,8 +108,9 @@ def from_range(low: float, high: float, why: str, caution: str = "") -> Normalis
 
 
 def from_mean_and_std(mean: PerChannel | None, std: PerChannel | None, why: str) -> Normalisation:
-    """Return the normalisation for ``custom.mean`` and ``custom.std``; pixels are 0 to 1 if both are at most 1.
+    """Return the normalisation for ``custom.mean`` and ``custom.std``.
 
+    If both are at most 1, they are for pixels from 0 to 1.
     torchvision uses 0.485 and 0.229 with pixels from 0 to 1, Caffe 103.939 and 1 with pixels from 0 to 255.
 
     :raises ValueError: it is not clear which pixels they are for, or they are for different ones.

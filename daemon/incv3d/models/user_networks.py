@@ -8,7 +8,7 @@ from pathlib import Path
 
 from incv3d.config import CustomSection
 from incv3d.models.catalog import load_catalog
-from incv3d.models.custom import take_in
+from incv3d.models.custom import add_network
 from incv3d.models.entry import ModelEntry, ModelError
 from incv3d.models.kinds import kind_of
 from incv3d.models.store import ModelStore, StoredModel
@@ -17,7 +17,7 @@ LABEL_NAMES = ("output_labels.txt", "retrained_labels.txt", "labels.txt")
 """What ``retrain.py``, its tutorials and Teachable Machine call them."""
 
 
-def import_own(
+def import_user_network(
     store: ModelStore,
     file: Path,
     name: str | None,
@@ -57,7 +57,7 @@ def import_own(
         progress("no labels: its outputs are called class 0, class 1 and so on; name them with --labels FILE")
     try:
         with store.exclusively():
-            take_in(section, kind, name, store, check=check, replace=replace)
+            add_network(section, kind, name, store, check=check, replace=replace)
     except ModelError as error:
         if "custom." not in str(error):
             raise
