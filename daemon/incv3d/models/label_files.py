@@ -237,7 +237,7 @@ def _words(where: str, value: Any) -> str:
     """Return a name, or ``[synset, name]``, as one line."""
     words = value if isinstance(value, list) else [value]
     if not words or not all(isinstance(word, str) and word.strip() for word in words):
-        raise ModelError(f"{where}: `{value}` is not a name")
+        raise ModelError(f"{where}: `{value}` is no name")
     return " ".join(words)
 
 
