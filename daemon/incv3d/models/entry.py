@@ -33,6 +33,14 @@ picture in two steps.
 """
 
 
+def channel_ranges(mean: PerChannel, scale: PerChannel) -> list[tuple[float, float]]:
+    """Return ``(pixel - mean) / scale`` of 0 and of 255: one pair for all channels, or one for each."""
+    each = [value if isinstance(value, tuple) else (value,) for value in (mean, scale)]
+    count = max(map(len, each))
+    means, scales = (value * count if len(value) == 1 else value for value in each)
+    return [((0 - m) / s, (255 - m) / s) for m, s in zip(means, scales, strict=True)]
+
+
 class ModelError(Incv3dError):
     """A model is missing, damaged, or not what it is said to be."""
 
@@ -123,10 +131,7 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     @property
     def pixel_ranges(self) -> list[tuple[float, float]]:
         """What 0 and 255 become: one pair for all channels, or one for each."""
-        each = [value if isinstance(value, tuple) else (value,) for value in (self.mean, self.scale)]
-        count = max(map(len, each))
-        mean, scale = (value * count if len(value) == 1 else value for value in each)
-        return [((0 - m) / s, (255 - m) / s) for m, s in zip(mean, scale, strict=True)]
+        return channel_ranges(self.mean, self.scale)
 
     @property
     def pixels_in_words(self) -> str:

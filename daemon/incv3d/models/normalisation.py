@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from incv3d.models.entry import ModelError, PerChannel
+from incv3d.models.entry import ModelError, PerChannel, channel_ranges
 
 DEFAULT_RANGE = (-1.0, 1.0)
 """What 0 and 255 become for every Inception and MobileNet of TensorFlow."""
@@ -49,32 +49,24 @@ class Normalisation(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def low(self) -> PerChannel:
         """What 0 becomes."""
-        return self._of(0.0)
+        return _joined([low for low, _ in channel_ranges(self.mean, self.scale)])
 
     @property
     def high(self) -> PerChannel:
         """What 255 becomes."""
-        return self._of(255.0)
+        return _joined([high for _, high in channel_ranges(self.mean, self.scale)])
 
     @property
     def pixel_range(self) -> tuple[float, float] | None:
         """What 0 and 255 become; None: not the same in all channels."""
-        if isinstance(self.low, tuple) or isinstance(self.high, tuple):
-            return None
-        return self.low, self.high
+        ranges = channel_ranges(self.mean, self.scale)
+        return ranges[0] if len(ranges) == 1 else None
 
     @property
     def limits(self) -> tuple[float, float]:
         """The least and the largest value of any pixel in any channel."""
-        ends = [*_each(self.low), *_each(self.high)]
+        ends = [end for pair in channel_ranges(self.mean, self.scale) for end in pair]
         return min(ends), max(ends)
-
-    def _of(self, pixel: float) -> PerChannel:
-        means, scales = _each(self.mean), _each(self.scale)
-        count = max(len(means), len(scales))
-        pairs = zip(_fill(means, count), _fill(scales, count), strict=True)
-        made = tuple((pixel - mean) / scale for mean, scale in pairs)
-        return made if count > 1 else made[0]
 
 
 class IntegerRange(msgspec.Struct, frozen=True, kw_only=True):
@@ -274,13 +266,12 @@ def _each(given: PerChannel) -> tuple[float, ...]:
     return given if isinstance(given, tuple) else (given,)
 
 
-def _fill(given: tuple[float, ...], count: int) -> tuple[float, ...]:
-    return given * count if len(given) == 1 else given
-
-
 def _scaled(given: tuple[float, ...], factor: float) -> PerChannel:
-    made = tuple(each * factor for each in given)
-    return made if len(made) > 1 else made[0]
+    return _joined([each * factor for each in given])
+
+
+def _joined(values: Sequence[float]) -> PerChannel:
+    return tuple(values) if len(values) > 1 else values[0]
 
 
 def _spell(given: Sequence[float]) -> str:
