@@ -96,6 +96,7 @@ def test_networks_as_tools_leave_them_need_nothing_said_and_give_the_right_colou
         facts, declared = answers[case]["facts"], answers[case]["declared"]
         assert declared == (pixel_range and pytest.approx(pixel_range, abs=1e-6)), (case, facts)
         assert (facts["outputs"], facts["scores"]) == (5, "probabilities"), (case, facts)
+    assert answers["mixed.keras"]["halves"] == [], "a CPU computes it in single precision"
 
 
 BEYOND = [

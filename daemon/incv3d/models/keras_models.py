@@ -49,6 +49,7 @@ def freeze_keras(job: FreezeJob) -> Frozen:
     model = _load(job)
     if len(model.inputs) != 1:
         raise ModelError(f"{job.file}: has {len(model.inputs)} inputs, it must have one, for the picture")
+    _compute_in_full(model)
     # Only a functional model names its outputs.
     names = getattr(model, "output_names", [output.name for output in model.outputs])
     fed = model.inputs[0].name
@@ -106,6 +107,17 @@ def _why(error: Exception, version: str) -> str:
     if "Could not locate" in said or "Unknown layer" in said:
         return f"{CODE_IS_MISSING} ({said})"
     return said
+
+
+def _compute_in_full(model: Any) -> None:
+    """Let layers that hold their weights in single precision compute in it.
+
+    Mixed precision is for the training on GPUs; a CPU takes many times as long for half precision.
+    """
+    for layer in getattr(model, "layers", ()):
+        _compute_in_full(layer)
+    if isinstance(model, tf.keras.layers.Layer) and model.variable_dtype == "float32":
+        model.dtype_policy = "float32"
 
 
 def _described_in_hdf5(path: Path) -> tuple[str, Any]:

@@ -62,7 +62,13 @@ def import_user_network(
         if "custom." not in str(error):
             raise
         raise ModelError(f"{error} (in the configuration, with custom.file: {file})") from None
-    return store.get(name)
+    model = store.get(name)
+    progress(f"pixels: {model.entry.pixels_in_words}")
+    if model.entry.binary:
+        progress("output: one score, taken as that of the second label; the first gets the rest")
+    if model.entry.caution:
+        progress(f"caution: {model.entry.caution}")
+    return model
 
 
 def labels_beside(file: Path) -> Path | None:
