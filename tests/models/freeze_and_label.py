@@ -1,8 +1,8 @@
 """Freezes many networks in one process, and asks each of them for its five colours.
 
 Run as ``python freeze_and_label.py JOBS.json``; prints, as JSON, an object for each job: ``facts``, the pixel
-range that the network has ``declared``, the ``labels`` of a red, a green, a blue, a white and a black picture,
-and the ``halves``, its operations in half precision; or the ``error``.
+range that the network has ``declared``, the ``labels`` of a red, a green, a blue, a white and a black
+picture, and the ``halves``, its operations in half precision; or the ``error``.
 """
 
 from __future__ import annotations
