@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -98,7 +99,7 @@ def test_the_first_bytes_tell_the_format_whatever_the_request_says(url: str, que
         (b"", "", 400, "bad_request", "an empty picture"),
         (b"no picture", "", 400, "bad_image", "not a JPEG, PNG, WebP or BMP picture"),
         (CAT[:5000], "", 400, "bad_image", "damaged JPEG"),
-        (CAT, "?topk=3", 400, "bad_request", "query: `topk` is none of captured_at, encoding"),
+        (CAT, "?topk=3", 400, "bad_request", "query: `topk` is none of age_ms, captured_at, encoding"),
         (CAT, "?top_k=0", 400, "bad_request", "query: Expected `int` >= 1"),
         (CAT, "?top_k=many", 400, "bad_request", "query: Expected `int | null`"),
         (CAT, "?encoding=rgb24", 400, "bad_request", "rgb24 needs width and height"),
@@ -141,6 +142,36 @@ def test_a_sender_that_goes_away_in_the_middle_leaves_nothing_behind(daemon: Dae
     assert post(url, CAT)[0] == 200
     with Client(daemon.door) as client:
         assert client.ask("stats")["queue_depth"] == 0
+
+
+POST = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        (b"GET /?\xff\xd8 HTTP/1.1\r\nHost: localhost\r\n\r\n", b" 400 "),
+        (b"GET / HTTP/9.9\r\n\r\n", b" 400 "),
+        (b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03" + bytes(200), b" 400 "),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: " + b"a" * 9000 + b"\r\n\r\n", b" 400 "),
+        (POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nZZ\r\n", b" 400 "),
+        (POST + b"Content-Encoding: gzip\r\nContent-Length: 9\r\n\r\nno gzip..", b"not `gzip` as its Content-Enc"),
+        (POST + b"Content-Length: 50000\r\n\r\n" + CAT[:100], None),
+        (POST + b"Content-Length: %d\r\n\r\n" % len(CAT) + CAT, None),
+    ],
+)
+def test_a_message_that_is_not_http_is_answered_and_not_logged(
+    daemon: DaemonProcess, url: str, sent: bytes, said: bytes | None
+) -> None:
+    host, port = urlsplit(url).netloc.split(":")
+    lines = daemon.unread()
+    for _ in range(3):
+        with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as connection:
+            connection.sendall(sent)
+            if said:
+                assert said in b"".join(iter(partial(connection.recv, 4096), b""))
+    assert post(url, CAT)[0] == 200
+    assert daemon.unread() == lines
 
 
 def test_many_at_once_are_answered_each_once(url: str) -> None:

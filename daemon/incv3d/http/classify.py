@@ -155,6 +155,10 @@ async def _body(request: web.Request, max_bytes: int) -> bytes:
                     )
     except TimeoutError:
         raise wire.BadRequest(f"the picture did not arrive within {SLOW_S:g} s") from None
+    except web.RequestPayloadError:
+        encoding = request.headers.get("Content-Encoding", "")
+        said = f"is damaged, or not `{encoding[:40]}` as its Content-Encoding says" if encoding else "is cut off"
+        raise wire.BadRequest(f"the body {said}") from None
     return bytes(data)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.log import server_logger
 
 from incv3d.config import HttpSection
 from incv3d.config.checks import split_http_address
@@ -34,6 +37,8 @@ PROTECTION = {
 """Nothing of elsewhere is loaded, and no page from elsewhere shows what is here."""
 LARGEST_LINE = 4096
 """Bytes of a request line or of a header."""
+SENDERS_FAULTS = (HttpProcessingError, web.RequestPayloadError, ConnectionError)
+"""What aiohttp raises for a message that is not HTTP, and for a connection that breaks off."""
 
 
 class HttpServer:
@@ -109,6 +114,7 @@ class HttpServer:
             app.add_routes(login_routes(self._form, self._token))
         app.on_response_prepare.append(_protect)
         app.on_shutdown.append(self._end_streams)
+        server_logger.addFilter(_is_no_senders_fault)
         runner = web.AppRunner(
             app,
             access_log=None,
@@ -127,6 +133,11 @@ class HttpServer:
 
     async def _end_streams(self, app: web.Application) -> None:
         self._on_closing()
+
+
+def _is_no_senders_fault(record: logging.LogRecord) -> bool:
+    """Whether a record is worth a line: a port scanner or a wrong URL has its answer, and would fill the log."""
+    return not (record.exc_info and isinstance(record.exc_info[1], SENDERS_FAULTS))
 
 
 async def _protect(request: web.Request, response: web.StreamResponse) -> None:
