@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from incv3d import jpeg_decoder
 from incv3d.frames import Frame
 from incv3d.headers import is_large
 from incv3d.jpeg import Header, read_header, segments
@@ -318,6 +320,28 @@ def test_every_subsampling_that_pillow_decodes_is_decoded_alike(factors: Factors
     assert decoded(with_segments(data, icc(), exif(6))).shape == (100, 60, 3)
     for then in CUTS:
         assert "damaged JPEG" in refusal(CUTS[then](data[: len(data) * 3 // 4])), then
+
+
+def stark(seed: int, width: int) -> bytes:
+    """A picture of odd subsampling, whose scan has bytes of all kinds."""
+    pixels = np.random.default_rng(seed).integers(0, 2, (8, width, 3), np.uint8) * np.uint8(255)
+    return sampled(Image.fromarray(pixels), [(2, 1), (1, 1), (2, 1)])
+
+
+def test_a_picture_of_odd_subsampling_may_end_with_two_equal_bytes() -> None:
+    data = stark(85, 16)
+    assert data[-3] == data[-4]
+    np.testing.assert_array_equal(decoded(data), by_pillow(data))
+
+
+def test_a_stuffed_byte_where_the_end_is_changed_makes_no_marker(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = stark(2, 160)
+    encoded = data[scan_of(data) : -2]
+    stuffed = [match.start() for match in re.finditer(b"\xff", encoded)]
+    assert len(stuffed) > 1 and encoded.endswith(b"\xff\0")
+    for at in stuffed:
+        monkeypatch.setattr(jpeg_decoder, "REPLACED", len(encoded) - at - 1)
+        np.testing.assert_array_equal(decoded(data), by_pillow(data))
 
 
 @pytest.mark.parametrize(

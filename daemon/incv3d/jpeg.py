@@ -34,6 +34,8 @@ MOST_SCANS = 100
 """Each scan costs a pass over all pixels, and the sender a few bytes; encoders write about ten."""
 MOST_PADDING = 65_536
 """The most bytes after a segment in which the next one is searched for."""
+MOST_EQUAL = 3
+"""So many equal bytes at its end can be a picture's own; more are taken for padding."""
 EXIF = b"Exif\0"
 ORIENTATION = 0x0112
 BYTE_ORDERS = {b"MM\0*": ">", b"II*\0": "<"}
@@ -228,12 +230,16 @@ def has_end(data: Data) -> bool:
     return data[at : at + 2] == bytes((0xFF, END))
 
 
-def without_padding(copy: bytes) -> tuple[bytes, bytes]:
+def without_padding(copy: bytes) -> list[bytes]:
     """Return a canonical copy without the equal bytes before its end marker, and with the first of them.
 
-    The first may belong to the picture.
+    That may belong to the picture, and so may all of them where they are few: then the copy comes, too, as it
+    is. None ends with half a stuffed byte (0xFF 0x00), which would be a marker.
     """
     encoded, end = copy[:-2], copy[-2:]
     padding = encoded[-1:]
     shorter = encoded.rstrip(padding)
-    return shorter + end, shorter + padding + end
+    candidates = [shorter, shorter + padding]
+    if 1 < len(encoded) - len(shorter) <= MOST_EQUAL:
+        candidates.append(encoded)
+    return [candidate + end for candidate in candidates if not candidate.endswith(b"\xff")]

@@ -130,6 +130,7 @@ def _whole(copy: bytes, lenient: Decode, complaint: str) -> Picture:
         added = lenient(encoded + FILLING + end)
         if np.array_equal(pixels, added):
             at = max(len(encoded) - REPLACED, jpeg.last_scan(shorter))
+            at -= encoded[at - 1] == 0xFF  # the zero that follows it belongs to it: else it would be a marker
             changed = lenient(encoded[:at] + FILLING + end)
             if not np.array_equal(pixels, changed):
                 return pixels

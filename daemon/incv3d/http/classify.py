@@ -156,9 +156,9 @@ async def _body(request: web.Request, max_bytes: int) -> bytes:
     except TimeoutError:
         raise wire.BadRequest(f"the picture did not arrive within {SLOW_S:g} s") from None
     except web.RequestPayloadError:
-        encoding = request.headers.get("Content-Encoding", "")
-        said = f"is damaged, or not `{encoding[:40]}` as its Content-Encoding says" if encoding else "is cut off"
-        raise wire.BadRequest(f"the body {said}") from None
+        if encoding := request.headers.get("Content-Encoding", ""):
+            raise wire.BadRequest(f"the body is not `{encoding[:40]}` as its Content-Encoding says") from None
+        raise wire.BadRequest("the body is cut off") from None
     return bytes(data)
 
 

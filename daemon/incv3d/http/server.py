@@ -136,7 +136,7 @@ class HttpServer:
 
 
 def _is_no_senders_fault(record: logging.LogRecord) -> bool:
-    """Whether a record is worth a line: a port scanner or a wrong URL has its answer, and would fill the log."""
+    """Return whether a record is worth a line: a port scanner has its answer, and would fill the log."""
     return not (record.exc_info and isinstance(record.exc_info[1], SENDERS_FAULTS))
 
 
