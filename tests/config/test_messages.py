@@ -103,6 +103,8 @@ custom: {file: 'https://me:geheim@10.0.0.5/x.pb'}
     must be the path of a file or a folder of this machine, not `https://me:***@10.0.0.5/x.pb`
 session: {threads: '4'}
     session.threads: must be a whole number from 0 to 256, not `4`: write 4, without quotes
+model: {top_k: 1e3}
+    not `1e3`; YAML reads that as text: write the number without an exponent
 events: {allow: [x], threshold: '0,5'}
     or a list of numbers, as [0.5, 1], not `0,5`: write 0.5, with a point
 source: {name: no}

@@ -52,6 +52,15 @@ def converter(function: Network, shape: Sequence[int] = SHAPE, dtype: tf.DType =
     return tf.lite.TFLiteConverter.from_concrete_functions([concrete], tf.Module())
 
 
+def without_weights() -> bytes:
+    """A function that calls a Keras model, as TensorFlow's converter leaves it: without the variables."""
+    pixels = tf.keras.Input(SHAPE[1:])
+    model = tf.keras.Model(pixels, tf.keras.layers.Conv2D(3, 1)(pixels))
+    spec = tf.TensorSpec(SHAPE, tf.float32, name="pixels")
+    concrete = tf.function(lambda pixels: colours(model(pixels))).get_concrete_function(spec)
+    return tf.lite.TFLiteConverter.from_concrete_functions([concrete], model).convert()
+
+
 def quantised(function: Network, low: float, high: float, dtype: tf.DType, ops: str) -> bytes:
     """Calibrated with even pictures from `low` to `high`."""
     made = converter(function)
@@ -94,6 +103,7 @@ def flatbuffer_files(folder: Path) -> None:
                                  (1, SIDE, SIDE, 1), tf.int8).convert())  # fmt: skip
     write("warm", converter(lambda x: tf.sigmoid(warm(x))).convert())
     write("warm_logit", converter(modest).convert())
+    write("no_weights", without_weights())
     write("eight", converter(colours, (8, SIDE, SIDE, 3)).convert())
     write("metadata", converter(colours).convert())
     add_metadata(folder / "metadata.tflite", (0.0,), (255.0,), "classes.txt", "\n".join(COLOURS))

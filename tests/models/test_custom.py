@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -188,6 +189,8 @@ FOUND = {
     "ordinary.pb": {"scores": "probabilities", "width": 32, "height": 32, "layout": "nhwc"},
     "odd.pb": {"scores": "logits", "layout": "nchw", "pixel_range": [-1, 1]},
     "colours.h5": {"scores": "probabilities", "pixel_range": None},
+    "hdf5.keras": {"scores": "probabilities", "outputs": 5},
+    "zipped.tflite": {"scores": "probabilities", "outputs": 5},
     "saved": {"scores": "logits", "pixel_range": [0, 255], "interpolation": None},
     "saved_by_1": {"scores": "logits", "interpolation": "bilinear"},
     "resizes.pb": {"scores": "probabilities", "interpolation": "tf-bilinear-antialias"},
@@ -196,6 +199,8 @@ FOUND = {
 
 
 def test_what_a_file_says_of_itself_need_not_be_configured(made: Path) -> None:
+    shutil.copy(made / "colours.h5", made / "hdf5.keras")
+    shutil.copy(made / "colours.keras", made / "zipped.tflite")
     for (file, wanted), found in zip(FOUND.items(), facts(made, {file: {} for file in FOUND}), strict=True):
         assert isinstance(found, dict), found
         assert found["outputs"] == 5 and wanted.items() <= found.items(), (file, found)
@@ -232,6 +237,8 @@ BAD_FILES = {
     "gone.pb": "gone.pb: no such file",
     "empty.pb": "empty.pb: is empty",
     "names.txt": "not a frozen GraphDef",
+    "page.tflite": "is no network but a web page",
+    "pointer.keras": "is no network but a pointer of Git LFS",
     "red.png": "not a frozen GraphDef",
     ".": "no SavedModel",
     "cut-ordinary.pb": "it is cut off or damaged at byte",
@@ -245,6 +252,8 @@ BAD_FILES = {
 @pytest.mark.parametrize("file", BAD_FILES)
 def test_a_file_that_is_no_network_says_why(made: Path, file: str) -> None:
     (made / "empty.pb").write_bytes(b"")
+    (made / "page.tflite").write_text("\n<!DOCTYPE html>\n<title>Not found</title>\n")
+    (made / "pointer.keras").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\n")
     with pytest.raises(ModelError, match=BAD_FILES[file]):
         kind_of(made / file)
 

@@ -162,6 +162,7 @@ def test_a_label_with_commas_can_be_the_golden_one_and_watched(made: Path, tmp_p
 @pytest.mark.parametrize(
     ("file", "custom", "complaint"),
     [
+        ("no_weights.tflite", {}, "its weights are not in the file: it reads variables that nothing sets"),
         ("eight.tflite", {}, "one picture at a time, not 8; export the network again with a batch size of 1"),
         ("float64_plain.tflite", {}, "is float64; possible are float32, int8"),
         ("uint8_signed.tflite", {"pixel_range": [0, 255]}, "uint8 input holds -0.9961 to 1.004"),
@@ -261,6 +262,8 @@ def test_the_log_and_the_commands_say_what_pixels_become_and_why(made, tmp_path,
     [
         ({"mean": [0.5, 0.5]}, "mean: has 2 numbers"),
         ({"mean": 127.5, "pixel_range": [0, 1]}, "mean: goes without pixel_range"),
+        ({"pixel_range": [float("nan"), 1]}, "pixel_range: must be two numbers"),
+        ({"pixel_range": [0, float("inf")]}, "pixel_range: must be two numbers"),
         ({"std": 0}, "std: must be more than 0"),
         ({"mean": float("nan")}, "mean and std must be numbers"),
         ({"mean": 0, "std": 1}, r"can mean two things; say pixel_range: \[0, 1\] or \[0, 255\]"),

@@ -163,6 +163,8 @@ def test_a_name_that_looks_like_a_pattern_names_itself(tmp_path: Path) -> None:
         ("tench\ngoldfish\nshark\n", "3 labels, the network has 2 outputs"),
         ("tench\n\ngoldfish\n", r"labels:2: an empty line"),
         (b"\xff\xfe\x00", "not UTF-8 text"),
+        ("tench\ngoldfish".encode("utf-16-le"), r"labels:1: not plain text \(character 0x00\)"),
+        ("tench\n\x1b[31mgoldfish\n", r"labels:2: not plain text \(character 0x1b\)"),
         ("Küche\nBär\n".encode("latin-1"), r"labels:1: not UTF-8 text \(byte 1\); save it as UTF-8"),
         ('0:""\n1:""\n', 'labels:1: `0:""` names nothing'),
         ('{"%s": "tench", "1": "x"}' % ("9" * 5000), "expected a list, or an object"),

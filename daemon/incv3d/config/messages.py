@@ -157,8 +157,10 @@ def _advice(kind: Any, value: object) -> str:
     takes_text = bool(words) or any(each in (str, Address) for each in _leaves(kind))
     if isinstance(value, str) and any(each in (int, float) for each in _leaves(kind)):
         number = value.strip().replace(",", ".")
-        if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", number, re.I):
+        if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)", number):
             return f": write {number}, {'with a point' if ',' in value else 'without quotes'}"
+        if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)e[+-]?\d+", number, re.I):
+            return "; YAML reads that as text: write the number without an exponent"
     if isinstance(value, bool) and takes_text:
         return "; YAML reads yes, no, on and off as true and false: put the word in quotes"
     if not isinstance(value, str | list | dict | None) and takes_text and not _says_how(kind):

@@ -5,6 +5,7 @@ The file ``config/incv3d.yaml`` spells the same keys out for people; a test hold
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 import msgspec
@@ -86,6 +87,8 @@ class CustomSection(Section, frozen=True, kw_only=True):
     golden_tolerance: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.02
 
     def __post_init__(self) -> None:
+        if self.pixel_range and not all(map(math.isfinite, self.pixel_range)):
+            raise ValueError("pixel_range: must be two numbers, what 0 and 255 become; nan and inf are none")
         if self.pixel_range and self.pixel_range[0] == self.pixel_range[1]:
             raise ValueError("pixel_range: needs two different numbers, what 0 and 255 become")
         for key, given in (("mean", self.mean), ("std", self.std)):

@@ -33,6 +33,7 @@ PASSING = {
     schema.BuiltinOperator.DEQUANTIZE,
 }
 """Operations that do not change what an output means."""
+READ, ASSIGN = schema.BuiltinOperator.READ_VARIABLE, schema.BuiltinOperator.ASSIGN_VARIABLE
 Details = dict[str, Any]
 """The Interpreter's description of one tensor."""
 
@@ -51,6 +52,7 @@ def import_flatbuffer(job: FreezeJob) -> NetworkFacts:
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"{job.file}: LiteRT cannot take it: {one_line(error)}") from None
     data = Path(job.file).read_bytes()
+    check_variables(job.file, data)
     metadata = Metadata()
     if job.needs_labels or not job.says_pixels:
         places = (_place(inputs, fed["name"]), _place(outputs, fetched["name"]))
@@ -89,6 +91,26 @@ def import_flatbuffer(job: FreezeJob) -> NetworkFacts:
     )
 
 
+def check_variables(file: str, data: bytes) -> None:
+    """Raise ModelError if the network reads variables that nothing in its file sets.
+
+    TensorFlow's converter writes such a file without an error from a function whose variables it does not
+    freeze. LiteRT then computes with whatever lies in memory, and the labels change from start to start.
+    """
+    model = schema.Model.GetRootAsModel(data, 0)
+    operations = {_operation(model.OperatorCodes(each)) for each in range(model.OperatorCodesLength())}
+    if READ in operations and ASSIGN not in operations:
+        raise ModelError(
+            f"{file}: its weights are not in the file: it reads variables that nothing sets; convert the "
+            f"network again, with TFLiteConverter.from_keras_model or from_saved_model"
+        )
+
+
+def _operation(code: schema.OperatorCode) -> int:
+    # Old files keep small codes in a separate field.
+    return int(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()))
+
+
 def is_linear(data: bytes, output: int) -> bool:
     """Whether tensor number `output` comes from a dense layer without an activation after it."""
     model = schema.Model.GetRootAsModel(data, 0)
@@ -100,9 +122,7 @@ def is_linear(data: bytes, output: int) -> bool:
     }
     while output in makers:
         maker = makers.pop(output)  # a damaged file can have a cycle
-        code = model.OperatorCodes(maker.OpcodeIndex())
-        # Old files keep small codes in a separate field.
-        operation = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        operation = _operation(model.OperatorCodes(maker.OpcodeIndex()))
         if operation not in PASSING or not maker.InputsLength():
             return bool(operation == schema.BuiltinOperator.FULLY_CONNECTED)
         output = int(maker.Inputs(0))

@@ -6,9 +6,11 @@ Keras 3, which reads most of them. Code in a file is never run.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,18 +82,33 @@ def _load(job: FreezeJob) -> Any:
         raise ModelError(f"{path}: its layer `{own}` is not one of Keras, and {CODE_IS_MISSING}")
     if version.startswith(("0.", "1.", "2.")) and importlib.util.find_spec(KERAS_2):
         _check_names(path, config)
-        return _loaded_by_keras_2(path)
+        return _loaded_by_keras_2(path, is_hdf5)
     try:
-        return tf.keras.models.load_model(job.file, compile=False, safe_mode=True)
+        with _named_by_content(path, is_hdf5) as named:
+            return tf.keras.models.load_model(named, compile=False, safe_mode=True)
     except Exception as error:  # noqa: BLE001 - a stranger's file raises whatever Keras trips over
         raise ModelError(f"{path}: Keras cannot load it: {_why(error, version)}") from None
 
 
-def _loaded_by_keras_2(path: Path) -> Any:
+@contextlib.contextmanager
+def _named_by_content(path: Path, is_hdf5: bool) -> Iterator[str]:
+    """Give the file at `path` a name with the suffix of its content: Keras goes by the name alone."""
+    suffixes = (".h5", ".hdf5") if is_hdf5 else (".keras",)
+    if path.name.endswith(suffixes):
+        yield str(path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / f"{path.stem}{suffixes[0]}"
+        link.symlink_to(path.absolute())
+        yield str(link)
+
+
+def _loaded_by_keras_2(path: Path, is_hdf5: bool) -> Any:
     import tf_keras
 
     try:
-        return tf_keras.models.load_model(path, compile=False, safe_mode=True)
+        with _named_by_content(path, is_hdf5) as named:
+            return tf_keras.models.load_model(named, compile=False, safe_mode=True)
     except Exception as error:  # noqa: BLE001 - a stranger's file raises whatever Keras trips over
         raise ModelError(f"{path}: Keras cannot load it: {_why(error, '')}") from None
 

@@ -19,6 +19,11 @@ KERAS_MEMBER = "config.json"
 ZIP, HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
 FLATBUFFER = b"TFL3"
 """The identifier of LiteRT's flatbuffers, at byte 4 (tensorflow/compiler/mlir/lite/schema/schema.fbs)."""
+NO_NETWORKS = {
+    b"<": "a web page, probably a server's answer in place of the file; download it again",
+    b"version https://": "a pointer of Git LFS; git lfs pull fetches the network itself",
+}
+"""What a failed download leaves in place of a network, by its first bytes."""
 TORCH_HINT = "it is PyTorch's; export it for TensorFlow or LiteRT there (litert-torch writes a .tflite)"
 HINTS = {
     (".pt", ".pth", ".ckpt", ".bin"): "a checkpoint holds weights only; export the whole network",
@@ -51,7 +56,7 @@ def kind_of(path: Path) -> Kind:
         return "savedmodel"
     try:
         with path.open("rb") as file:
-            head = file.read(16)
+            head = file.read(32)
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file") from None
     except OSError as error:
@@ -65,6 +70,9 @@ def kind_of(path: Path) -> Kind:
     if head.startswith(ZIP):
         _check_keras(path)
         return "keras"
+    for start, what in NO_NETWORKS.items():
+        if head.lstrip().startswith(start):
+            raise ModelError(f"{path}: is no network but {what}")
     try:
         read_nodes(path)
     except ModelError as error:

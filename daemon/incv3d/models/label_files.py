@@ -29,6 +29,8 @@ NUMBER_LAST = re.compile(r"(\S.*?)(?:\s*[,;\t]\s*|\s*[:=]\s+)(\d{1,9})")
 """``tench,0`` or ``tench: 0``."""
 JSON = re.compile(r"\{|\[\s*(?:[\]\[{\"'\d]|$)")
 """How a JSON list or object begins, and a label such as ``[none]`` does not."""
+CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
+"""Neither a blank nor the end of a line; 0x1c to 0x1f count as blanks."""
 COLUMN = re.compile(r"(?:id|idx|index|no|nr|number|synset|(?:class|label|category)?[ _]?(?:id|index|names?)|"
                     r"class(?:es)?|labels?|category|categories|description)", re.IGNORECASE)  # fmt: skip
 """Names of columns in the header of a table."""
@@ -90,14 +92,28 @@ def parse_labels(where: str, data: bytes, outputs: int) -> list[Label]:
 def _decode(where: str, data: bytes) -> str:
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # Windows' Notepad and PowerShell
         try:
-            return data.decode("utf-16")
+            text = data.decode("utf-16")
         except UnicodeDecodeError:
             pass
+        else:
+            return _checked(where, text)
     try:
-        return data.decode("utf-8-sig")
+        return _checked(where, data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise ModelError(f"{where}:{line}: not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+
+
+def _checked(where: str, text: str) -> str:
+    """Return `text` unless it has characters that no label has.
+
+    UTF-16 without its mark reads as letters with NUL between them; an escape would command a terminal.
+    """
+    found = CONTROL.search(text)
+    if found is None:
+        return text
+    line = len(re.findall(r"\r\n|\n|\r", text[: found.start()])) + 1
+    raise ModelError(f"{where}:{line}: not plain text (character {ord(found[0]):#04x}); save it as UTF-8")
 
 
 def _from_lines(where: str, text: str, outputs: int) -> list[Label]:
