@@ -14,7 +14,7 @@ from incv3d.classifier import Classifier
 from incv3d.config import Config, ConfigError
 from incv3d.golden import check_golden
 from incv3d.machine import available_memory_mb, memory_limit_mb
-from incv3d.models.catalog import load_catalog
+from incv3d.models.catalog import load_catalog, unused_custom
 from incv3d.models.conversion import StoredConversion, converted_precisions, open_conversion
 from incv3d.models.custom import DEFAULT_NAME, INTERPOLATION_REASONS, ensure_custom
 from incv3d.models.entry import ModelEntry, ModelError
@@ -113,6 +113,8 @@ def find_model(
     """
     name = config.model.name
     if not config.custom.file or name in load_catalog():
+        if unused := unused_custom(config):
+            LOG.warning("%s", unused)
         return resolve(name, store, progress, fetch)
 
     def check(model: StoredModel) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
@@ -14,8 +15,9 @@ from PIL import Image
 
 from incv3d.config import EventsSection, load_config
 from incv3d.frames import Frame
-from incv3d.loading import Loaded, load_classifier, open_store
+from incv3d.loading import Loaded, find_model, load_classifier, open_store
 from incv3d.models.entry import ModelError
+from incv3d.models.store import ModelStore
 from incv3d.watchlist import read_watchlist
 from processes import run_incv3d
 
@@ -280,6 +282,31 @@ def test_settings_that_contradict_each_other_are_one_clear_line(tmp_path, custom
     done = run_incv3d(tmp_path, "check-config", "--config", str(path))
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert re.search(complaint, done.stderr), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("model", "custom", "warning"),
+    [
+        ("own", {"labels": "names.txt", "std": 127.5}, "not used: custom.labels, custom.std; without custom"),
+        (
+            "inception-v3",
+            {"file": "own.tflite"},
+            "not used: custom.file; model.name is `inception-v3`, a known",
+        ),
+        ("own", {"file": "own.tflite", "labels": "names.txt"}, ""),
+        ("inception-v3", {}, ""),
+    ],
+)
+def test_settings_that_nothing_uses_are_warned_of(tmp_path, model, custom, warning, caplog) -> None:
+    for name in ("own.tflite", "names.txt"):
+        (tmp_path / name).write_text("a")
+    path = tmp_path / "incv3d.yaml"
+    path.write_text(yaml.safe_dump({"model": {"name": model, "fetch_wait_s": 0}, "custom": custom}))
+    done = run_incv3d(tmp_path, "check-config", "--config", str(path))
+    assert done.returncode == 0 and warning in done.stderr and bool(done.stderr) == bool(warning)
+    with contextlib.suppress(ModelError):  # no model is in this store
+        find_model(load_config(str(path)).config, ModelStore(tmp_path / "store"), lambda line: None)
+    assert [warning in record.message for record in caplog.records] == ([True] if warning else [])
 
 
 SHARED: dict[str, tuple[str, dict[str, object]]] = {

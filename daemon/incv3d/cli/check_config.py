@@ -31,6 +31,7 @@ def check_config(file: str | None, config_path: str | None, show: bool) -> None:
     """
     from incv3d.access import door_keys
     from incv3d.config import ConfigError, as_builtins, load_config
+    from incv3d.models.catalog import unused_custom
     from incv3d.sources.base import SourceMisnamed
     from incv3d.sources.opening import check_path
 
@@ -47,6 +48,8 @@ def check_config(file: str | None, config_path: str | None, show: bool) -> None:
         click.echo(msgspec.yaml.encode(as_builtins(loaded.config)).decode().rstrip())
     else:
         click.echo(f"{loaded.origin}: fine")
+    if unused := unused_custom(loaded.config):
+        click.echo(f"incv3d: {loaded.origin}: warning: {unused}", err=True)
 
 
 def _check_files(loaded: LoadedConfig) -> None:
