@@ -226,7 +226,9 @@ def hang(daemon: ScriptedDaemon, url: str) -> Answers:
 
 
 def test_a_full_daemon_is_busy_and_says_when_to_come_again(scripted) -> None:
-    daemon, url = scripted("intake: {queue_limit: 1, peer_limit: 1}\nsession: {run_limit_s: 8, overlap_runs: false}\n")
+    daemon, url = scripted(
+        "intake: {queue_limit: 1, peer_limit: 1}\nsession: {run_limit_s: 8, overlap_runs: false}\n"
+    )
     daemon.ready()
     hang(daemon, url)
     answers: Answers = queue.SimpleQueue()

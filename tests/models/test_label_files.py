@@ -76,7 +76,7 @@ FORMS: dict[str, list[str]] = {
     "0\n1\n2\n": ["0", "1", "2"],
     "1 cat\n2 dog\n3 bird\n": ["1 cat", "2 dog", "3 bird"],
     "Raum: Küche\non/off\nit's 5 o'clock\n": ["Raum: Küche", "on/off", "it's 5 o'clock"],
-    "# 2 pencil\nключ\n猫\n": ["# 2 pencil", "ключ", "猫"],
+    "#2 pencil\nключ\n猫\n": ["#2 pencil", "ключ", "猫"],
     "[none]\n{x\n[1 y\n": ["[none]", "{x", "[1 y"],
     "no\nyes\nnumber\n": ["no", "yes", "number"],
     "background\n0 dots\n1 dot\n": ["background", "0 dots", "1 dot"],
@@ -159,6 +159,7 @@ def test_a_name_that_looks_like_a_pattern_names_itself(tmp_path: Path) -> None:
     [
         ("", "no labels in it"),
         ("  \n\n", "no labels in it"),
+        ("# labels of fish\ntench\n", "1 labels, the network has 2 outputs"),
         ("tench\n", "1 labels, the network has 2 outputs"),
         ("tench\ngoldfish\nshark\n", "3 labels, the network has 2 outputs"),
         ("tench\n\ngoldfish\n", r"labels:2: an empty line"),

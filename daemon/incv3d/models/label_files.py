@@ -139,13 +139,15 @@ def _from_lines(where: str, text: str, outputs: int) -> list[Label]:
 def _lines(where: str, text: str, outputs: int) -> list[Line]:
     """Return the lines without comments and without empty lines at the end.
 
-    A label may begin with ``#``: such lines are comments only if there are too many lines.
+    A ``#`` and a blank begin a comment. A label may begin with ``#2``: such lines are comments only if there
+    are too many lines.
     """
     lines = []
     for number, line in enumerate(re.split(r"\r\n|\n|\r", text.rstrip()), 1):
         if not line.strip():
             raise ModelError(f"{where}:{number}: an empty line; every line must name one output")
-        lines.append(Line(number, line.strip()))
+        if not re.match(r"#(\s|$)", line.strip()):
+            lines.append(Line(number, line.strip()))
     named = [line for line in lines if not line.text.startswith("#")]
     return lines if len(lines) == outputs or not named else named
 
