@@ -1,18 +1,21 @@
 """Makes frozen graphs in which something is averaged and then convolved, and the plain Session's scores.
 
 Run as a process of its own: ``python make_pools.py FOLDER``. For every graph it writes ``NAME.pb`` and
-``NAME.npz`` as ``make_graphs.py`` does; the nodes that matter are called ``pool`` and ``convolution``.
+``NAME.npz`` as ``make_graphs.py`` does; the nodes that matter are called ``pool`` and ``convolution``. And it
+writes ``swaps.json``: how many convolutions go ahead of a pooling with the channels last, and first.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 from make_graphs import fused_norm, scores, v1, values, write
+
+from incv3d.models.pooling import convolve_before_pooling
 
 SIDE, CHANNELS, FEW = 9, 24, 8
 Builder = Callable[[tf.Tensor], None]
@@ -138,16 +141,21 @@ def bias_fetched(x: tf.Tensor) -> None:
     tf.nn.bias_add(convolve(tf.nn.avg_pool2d(x, **AVERAGE)), values(FEW), name="scores")
 
 
-def channels_first() -> tf.compat.v1.GraphDef:
-    """It cannot be run on every processor."""
+def swaps(data_format: str) -> int:
+    """Return how many convolutions go ahead of a pooling in a graph of that format.
+
+    Such a graph is not run: few processors can pool with the channels first.
+    """
     with tf.Graph().as_default() as made:
-        x = v1.placeholder(tf.float32, (1, SIDE, SIDE, 3), name="pixels")
-        y = tf.transpose(tf.tile(x, (1, 1, 1, CHANNELS // 3)), (0, 3, 1, 2))
-        options = {"padding": "SAME", "data_format": "NCHW", "strides": 1}
-        pooled = tf.nn.avg_pool2d(y, 3, **options, name="pool")
-        y = tf.nn.conv2d(pooled, values(1, 1, CHANNELS, FEW), **options, name="convolution")
-        scores(tf.nn.relu(tf.transpose(y, (0, 2, 3, 1))))
-    return made.as_graph_def()
+        options = {"padding": "SAME", "data_format": data_format, "strides": 1}
+        shape = (1, CHANNELS, SIDE, SIDE) if data_format == "NCHW" else (1, SIDE, SIDE, CHANNELS)
+        pooled = tf.nn.avg_pool2d(v1.placeholder(tf.float32, shape), 3, **options, name="pool")
+        convolved = tf.nn.conv2d(pooled, values(1, 1, CHANNELS, FEW), **options, name="convolution")
+        tf.nn.relu(convolved, name="follower")
+    nodes = {node.name: node for node in made.as_graph_def().node}
+    constants = [node for node in nodes.values() if node.op == "Const"]
+    weights = {node.name: tf.make_ndarray(node.attr["value"].tensor) for node in constants}
+    return convolve_before_pooling(nodes, weights)
 
 
 def main(folder: Path) -> None:
@@ -158,8 +166,8 @@ def main(folder: Path) -> None:
             build(tf.nn.relu(tf.nn.bias_add(x, values(CHANNELS))))
         # With every node's shape noted beside it, as some tools do.
         write(folder, name, made.as_graph_def(add_shapes=True), "pixels:0", "scores:0", SIDE)
-    (folder / "channels-first.pb").write_bytes(channels_first().SerializeToString())
-    np.savez(folder / "channels-first.npz", fed="pixels:0", fetched="scores:0")
+    counts = {data_format: swaps(data_format) for data_format in ("NHWC", "NCHW")}
+    (folder / "swaps.json").write_text(json.dumps(counts))
 
 
 if __name__ == "__main__":
