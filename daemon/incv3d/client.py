@@ -86,9 +86,8 @@ class Client:
 
     :param address: where the daemon's door is: ``pi.local``, ``10.0.0.5:5555``, or as in its ``intake.bind``.
     :param timeout_s: how long a connection and the answer may take together.
-    :param retries: so many times a request without an answer, or with the one that the daemon is stopping, is
-        sent again, under the same id and with another ``timeout_s``, before it ends in :class:`NoAnswer` or
-        :class:`Refused`.
+    :param retries: how often to send a request again, under the same id and with a new ``timeout_s``, if it
+        gets no answer or ``shutting_down``. The last try raises :class:`NoAnswer` or :class:`Refused`.
     :param wait_if_busy: ask again as long as the answer is ``busy`` and ``timeout_s`` lasts.
     :param key: the file that ``incv3d keys add`` made, for a daemon that other machines can reach.
     :raises ClientError: the address is none that ZeroMQ can connect to.
