@@ -253,7 +253,7 @@ def test_what_waits_at_the_stop_is_answered(start) -> None:
     ("content", "complaint"),
     [
         ("intake:\n  bnid: tcp://127.0.0.1:1\n", r"incv3d: .*:2: intake\.bnid: unknown key"),
-        ("session: {threads: many}\n", r"incv3d: .*:1: session\.threads: expected `int`"),
+        ("session: {threads: many}\n", r"incv3d: .*:1: session\.threads: must be a whole number from 0"),
         ("a: [\n", r"incv3d: .*: not valid YAML"),
     ],
 )

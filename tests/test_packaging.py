@@ -14,9 +14,9 @@ NOT_HELD = {"incv3d", "certifi", "setuptools", "wheel"}
 
 
 def needed_to_run() -> set[str]:
-    """Every package that an installation of incv3d with its cameras, HTTP and MQTT brings along."""
+    """Every package that an installation of incv3d with every extra that serves frames brings along."""
     found: set[str] = set()
-    waiting = [("incv3d", ("camera", "video", "http", "mqtt", ""))]
+    waiting = [("incv3d", ("camera", "video", "http", "mqtt", "keras2", ""))]
     while waiting:
         name, extras = waiting.pop()
         found.add(name)

@@ -138,7 +138,7 @@ def test_a_good_new_file_is_taken_on_sighup(serve) -> None:
 def test_a_bad_new_file_is_refused_and_the_old_one_stays(serve) -> None:
     service = serve("intake: {queue_limit: 5}")
     for settings, complaint in (
-        ("intake: {queue_limit: none}", "incv3d.yaml:1: intake.queue_limit: expected `int`"),
+        ("intake: {queue_limit: none}", "incv3d.yaml:1: intake.queue_limit: must be a whole number"),
         ("a: [", "not valid YAML"),
         ("model: {name: broken}", "broken is not the model it should be"),
     ):

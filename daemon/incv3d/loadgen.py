@@ -24,10 +24,11 @@ NAP_S = 0.0002
 
 @dataclass(slots=True, eq=False)
 class _Line:
-    """One connection, and how many shots are under way on it."""
+    """One connection, how many shots are under way on it, and how many it has taken."""
 
     connection: Connection
     under_way: int = 0
+    taken: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -97,7 +98,7 @@ class LoadGenerator(Shooter[_LineFlight]):
     def _line_for(self, slot: int) -> _Line:
         if self._plan.rate:
             return self._lines[slot % len(self._lines)]
-        return min(self._lines, key=lambda line: line.under_way)
+        return min(self._lines, key=lambda line: (line.under_way, line.taken))
 
     def _flight(self, number: int, slot: int, shot: Shot, due: float) -> _LineFlight:
         header = wire.Header(
@@ -110,6 +111,7 @@ class LoadGenerator(Shooter[_LineFlight]):
         )
         line = self._line_for(slot)
         line.under_way += 1
+        line.taken += 1
         return _LineFlight(shot=shot, due=due, line=line, header=header)
 
     def _carry(self, number: int, flight: _LineFlight) -> bool:

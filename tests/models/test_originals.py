@@ -163,11 +163,17 @@ def test_keras_weights_in_the_older_layout_and_of_the_published_checksum_get_the
         ),
         (lambda folder: (folder / "whole.h5").read_bytes()[:1_000_000], "h5: damaged: "),
         (lambda folder: b"\x89HDF\r\n\x1a\n", "h5: damaged: "),
-        (lambda folder: GOOD["classify_image_graph_def.pb"], "not an HDF5 file"),
+        (lambda folder: GOOD["classify_image_graph_def.pb"], "not a graph that TensorFlow can import"),
     ],
 )
 def test_other_files_are_no_keras_weights(store, tmp_path, keras, spoil, complaint) -> None:
     (tmp_path / "x.h5").write_bytes(spoil(keras))
     with pytest.raises(ModelError, match=complaint):
         import_model(store, tmp_path / "x.h5", "mine", "inception-v3-keras")
+    assert store.models() == []
+
+
+def test_an_archive_is_no_keras_weights(store, tmp_path) -> None:
+    with pytest.raises(ModelError, match="not an HDF5 file"):
+        import_model(store, archive(tmp_path / "x.tgz", GOOD), "mine", "inception-v3-keras")
     assert store.models() == []

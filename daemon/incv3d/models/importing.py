@@ -92,7 +92,7 @@ def import_model(
 
 def _is_published(file: Path, name: str | None, like: ModelEntry, labels: Path | None) -> bool:
     """Whether `file` holds a known model, or its twin: the same tensors, and labels in the same files."""
-    if name in load_catalog() or (file.is_file() and is_archive(file)):
+    if name in load_catalog() or (file.is_file() and is_archive(file)) or _has_checksum_of(file, like):
         return True
     if file.is_file() and is_hdf5(file):
         return not is_whole_model(file)
@@ -100,6 +100,13 @@ def _is_published(file: Path, name: str | None, like: ModelEntry, labels: Path |
         return False
     nodes = {node.name for node in read_nodes(file)}
     return all(tensor.split(":")[0] in nodes for tensor in (like.input, like.output))
+
+
+def _has_checksum_of(file: Path, entry: ModelEntry) -> bool:
+    """Whether `file` is, byte for byte, the published file of `entry`."""
+    if not entry.archive_sha256 or not file.is_file() or entry.archive_bytes != file.stat().st_size:
+        return False
+    return sha256_of(file) == entry.archive_sha256
 
 
 def check_graph(nodes: list[Node], entry: ModelEntry, file: Path) -> None:

@@ -150,7 +150,7 @@ def _described_in_hdf5(path: Path) -> tuple[str, Any]:
             described = file.attrs.get("model_config")
             config = None if described is None else json.loads(_text(described))
     except (OSError, ValueError, RuntimeError, KeyError, RecursionError) as error:
-        raise ModelError(f"{path}: Keras cannot load it: {one_line(error)}") from None
+        raise ModelError(f"{path}: damaged: Keras cannot load it: {one_line(error)}") from None
     if config is None:
         raise ModelError(
             f"{path}: holds weights only, and no layers; save the whole model: model.save('NAME.keras')"
@@ -167,7 +167,7 @@ def _described_in_zip(path: Path) -> tuple[str, Any]:
             config = json.loads(archive.read(KERAS_MEMBER))
             metadata = json.loads(archive.read(METADATA)) if METADATA in members else {}
     except DAMAGED_ZIP as error:
-        raise ModelError(f"{path}: Keras cannot load it: {one_line(error)}") from None
+        raise ModelError(f"{path}: damaged: Keras cannot load it: {one_line(error)}") from None
     return str(metadata.get("keras_version", "")) if isinstance(metadata, dict) else "", config
 
 
