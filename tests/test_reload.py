@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import queue
 import threading
 from pathlib import Path
@@ -10,6 +11,7 @@ import msgspec
 import pytest
 
 from incv3d.config import Config, ConfigError, LoadedConfig
+from incv3d.config.reloading import EFFECTS, FIXED_BY_TENSORFLOW, KEYS
 from incv3d.golden import GoldenMismatch
 from incv3d.loading import Loaded
 from incv3d.reload import Reload, Reloader, ReloadError, check_room, compare, described
@@ -19,6 +21,40 @@ SOON_S = 20
 
 def changed(**sections: dict[str, object]) -> Config:
     return msgspec.convert(sections, Config)
+
+
+def every_key() -> list[str]:
+    sections = {name: getattr(Config(), name) for name in Config.__struct_fields__}
+    return [f"{name}.{key}" for name, section in sections.items() for key in section.__struct_fields__]
+
+
+def test_every_key_of_the_schema_says_once_what_a_reload_does_with_it() -> None:
+    listed = [key for keys in KEYS.values() for key in keys.split()]
+    assert sorted(listed) == sorted(every_key())
+
+
+@pytest.mark.parametrize("name", every_key())
+def test_a_key_is_either_applied_or_refused_by_its_name(name: str) -> None:
+    section, key = name.split(".")
+    old, new = changed(events={"allow": ["*"]}), changed(events={"allow": ["*"]})
+    another = copy.copy(getattr(new, section))
+    msgspec.structs.force_setattr(another, key, object())
+    msgspec.structs.force_setattr(new, section, another)
+    takes_restart = EFFECTS[name] == "restart"
+    changes = compare(old, new)
+    assert (changes.taken, changes.after_restart) == (((), (name,)) if takes_restart else ((name,), ()))
+    applied = getattr(getattr(changes.config, section), key)
+    assert applied == getattr(getattr(old if takes_restart else new, section), key)
+    assert changes.session is (EFFECTS[name] == "session")
+    assert changes.source is (EFFECTS[name] == "source")
+    assert changes.events is (EFFECTS[name] == "events")
+
+
+def test_the_number_of_threads_takes_a_restart_once_tensorflow_has_run() -> None:
+    new = changed(session={"threads": 1}, model={"top_k": 2})
+    changes = compare(Config(), new, FIXED_BY_TENSORFLOW)
+    assert changes.after_restart == ("session.threads",) and changes.taken == ("model.top_k",)
+    assert changes.config == changed(model={"top_k": 2})
 
 
 def test_nothing_changed_is_nothing_to_do() -> None:

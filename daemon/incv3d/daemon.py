@@ -14,6 +14,7 @@ from incv3d import wire
 from incv3d.captures import Captures
 from incv3d.classifier import Classifier
 from incv3d.config import Config, LoadedConfig, SourceSection
+from incv3d.config.reloading import FIXED_BY_TENSORFLOW
 from incv3d.delivery import Delivery
 from incv3d.doors import Doors, Questions
 from incv3d.events import EventQueue
@@ -133,6 +134,8 @@ class Daemon:
             read, self._load_by, self._check, on_done=lambda reload: self._events.put(Reloaded(reload))
         )
         self._reload_wanted = self._reloading = False
+        self._fixed_keys: frozenset[str] = frozenset()
+        """Keys of the configuration that take a restart in this process."""
 
     def run(self) -> int:
         """Start, serve until a signal or a death, stop; returns the exit status.
@@ -234,7 +237,7 @@ class Daemon:
             self._reload_wanted, self._reloading = False, True
             self._notifier.reloading()
             self._notifier.status("reading the configuration again")
-            self._reloader.begin(self._config)
+            self._reloader.begin(self._config, self._fixed_keys)
 
     def _end_reload(self, reload: Reload | None) -> None:
         self._reloading = False
@@ -340,7 +343,10 @@ class Daemon:
 
     def _load_by(self, config: Config) -> Loaded:
         fetch = model_fetcher(config, self._store, LOG.info)
-        return self._load_classifier(config, self._store, config.session.warmup_runs, fetch=fetch)
+        loaded = self._load_classifier(config, self._store, config.session.warmup_runs, fetch=fetch)
+        if loaded.facts.engine == "tensorflow":
+            self._fixed_keys = FIXED_BY_TENSORFLOW
+        return loaded
 
     def _pause(self, wanted: bool) -> None:
         self._captures.pause(wanted)

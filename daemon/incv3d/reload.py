@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from incv3d.config import Config, LoadedConfig, as_builtins
+from incv3d.config.reloading import EFFECTS, Effect
 from incv3d.errors import Incv3dError
 from incv3d.loading import Loaded
 from incv3d.machine import available_memory_mb, memory_limit_mb, private_memory_mb
 from incv3d.sources import OpenSource, source_opener
 
 LOG = logging.getLogger(__name__)
-NEW_SESSION = ("model.name", "model.top_k", "custom.", "session.engine", "session.preprocess",
-               "session.threads", "session.overlap_runs", "intake.max_pixels")  # fmt: skip
-"""Keys, or sections, for which the model is loaded anew, beside the one that runs."""
-NEW_SOURCE = ("source.",)
-"""... for which the source is closed and opened again."""
-AT_ONCE = ("model.fetch_wait_s", "session.warmup_runs", "session.run_limit_s", "intake.queue_limit",
-           "intake.peer_limit", "intake.queue_bytes", "intake.ttl_ms", "latency.interval_s",
-           "latency.window_s", "latency.window_frames", "latency.max_bytes", "latency.keep",
-           "daemon.", "events.", "saving.")  # fmt: skip
-"""... that are in force from the next moment on. What is in none of the three takes a restart."""
 RESTART = "systemctl restart incv3d"
 
 
@@ -48,24 +39,27 @@ class Changes:
     @property
     def session(self) -> bool:
         """Whether the model must be loaded anew."""
-        return self._any(NEW_SESSION)
+        return self._any("session")
 
     @property
     def source(self) -> bool:
         """Whether the source must be opened anew."""
-        return self._any(NEW_SOURCE)
+        return self._any("source")
 
     @property
     def events(self) -> bool:
         """Whether other labels are watched, or kept as pictures."""
-        return self._any(("events.", "saving."))
+        return self._any("events")
 
-    def _any(self, keys: tuple[str, ...]) -> bool:
-        return any(key.startswith(keys) for key in self.taken)
+    def _any(self, effect: Effect) -> bool:
+        return any(EFFECTS[key] == effect for key in self.taken)
 
 
-def compare(old: Config, new: Config) -> Changes:
-    """What `new` changes of `old` in a daemon that goes on running."""
+def compare(old: Config, new: Config, fixed: Collection[str] = ()) -> Changes:
+    """Return what `new` changes of `old` in a daemon that continues to run.
+
+    :param fixed: keys that take a restart in this process, in addition to those that always do.
+    """
     taken, after_restart = [], []
     sections = {}
     for section in Config.__struct_fields__:
@@ -75,12 +69,12 @@ def compare(old: Config, new: Config) -> Changes:
             if getattr(after, key) == getattr(before, key):
                 continue
             name = f"{section}.{key}"
-            if name.startswith((*NEW_SESSION, *NEW_SOURCE, *AT_ONCE)):
-                taken.append(name)
-            else:
+            if EFFECTS[name] == "restart" or name in fixed:
                 after_restart.append(name)
                 kept[key] = getattr(before, key)
-        sections[section] = msgspec.structs.replace(after, **kept)
+            else:
+                taken.append(name)
+        sections[section] = msgspec.structs.replace(after, **kept) if kept else after
     return Changes(Config(**sections), tuple(taken), tuple(after_restart))
 
 
@@ -118,14 +112,18 @@ class Reloader:
         self._check = check
         self._on_done = on_done
 
-    def begin(self, current: Config) -> None:
-        """Start to read; the daemon runs by `current`. To be called again only after ``on_done``."""
-        threading.Thread(target=self._run, args=(current,), name="reload", daemon=True).start()
+    def begin(self, current: Config, fixed: Collection[str] = ()) -> None:
+        """Start to read. To be called again only after ``on_done``.
 
-    def _run(self, current: Config) -> None:
+        :param current: the configuration that the daemon runs by.
+        :param fixed: keys that take a restart in this process, in addition to those that always do.
+        """
+        threading.Thread(target=self._run, args=(current, fixed), name="reload", daemon=True).start()
+
+    def _run(self, current: Config, fixed: Collection[str]) -> None:
         reload = None
         try:
-            reload = self._make(current)
+            reload = self._make(current, fixed)
         except Incv3dError as error:
             LOG.error("the new configuration is refused, the old one stays in force: %s", error)
         except Exception:
@@ -133,9 +131,9 @@ class Reloader:
             LOG.exception("the new configuration failed, the old one stays in force")
         self._on_done(reload)
 
-    def _make(self, current: Config) -> Reload:
+    def _make(self, current: Config, fixed: Collection[str]) -> Reload:
         found = self._read()
-        changes = compare(current, found.config)
+        changes = compare(current, found.config, fixed)
         if not changes.taken and not changes.after_restart:
             LOG.info("configuration: %s has no changes", found.origin)
         if changes.after_restart:

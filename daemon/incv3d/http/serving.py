@@ -118,7 +118,7 @@ class Http:
         """Go on by a configuration that was read again."""
         self._intake.adjust(config.intake)
         if self._page:
-            self._page.adjust(config.events.enabled)
+            self._page.adjust(config.events.enabled, config.intake.max_pixels)
 
     def forget_sources(self) -> None:
         """There is another source: what was captured before is not shown any more."""

@@ -83,9 +83,10 @@ class Page:
         with contextlib.suppress(RuntimeError):  # the page is closed
             self._encoder.submit(self._remember, announcement, pictured)
 
-    def adjust(self, events_wanted: bool) -> None:
-        """The configuration was read again."""
+    def adjust(self, events_wanted: bool, max_pixels: int) -> None:
+        """Continue with what the configuration says now; the parameters are those of the constructor."""
         self._events_wanted = events_wanted
+        self._max_pixels = max_pixels
 
     def forget_sources(self) -> None:
         """There is another source: what was captured before is not shown any more."""
