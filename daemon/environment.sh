@@ -8,7 +8,10 @@ fail() {
     exit 1
 }
 
-prepare_environment() {
+# In a shell of its own, as the parentheses say: Python must not take a venv.py of the current folder for its own
+# module, but what is started afterwards keeps its settings.
+prepare_environment() (
+    export PYTHONSAFEPATH=1
     checkout=$1 extra=${2:-}
     system_python=${PYTHON:-python3}
     command -v "$system_python" >/dev/null || fail "there is no $system_python; install it: sudo apt-get install python3 python3-venv"
@@ -19,7 +22,7 @@ prepare_environment() {
     if [ -z "${PYTHON:-}" ] && [ -x "$made_by" ]; then runs_on=$made_by; else runs_on=$system_python; fi
     wanted=$(cd "$checkout" && { "$runs_on" --version; cat setup.py pyproject.toml systemd/constraints.txt daemon/incv3d/__init__.py; pwd; } | sha256sum)
     stamp=$checkout/.venv/incv3d-stamp${extra:+-$extra}
-    [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
+    [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && exit 0
 
     # Two at once: the second waits for the first, and then finds nothing to do.
     exec 9>"$checkout/.incv3d/environment.lock"
@@ -33,7 +36,7 @@ prepare_environment() {
         echo "$wanted" >"$stamp"
     fi
     exec 9>&-
-}
+)
 
 # Debian keeps the parts of venv in a package of their own.
 install_venv_module() {

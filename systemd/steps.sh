@@ -4,6 +4,8 @@
 # They share: here (this folder), dry, camera, start, model, wheels (the options); releases, release (the one
 # that is being installed) and previous (the one that ran before, or nothing).
 
+export PYTHONSAFEPATH=1 # root's Python runs no venv.py that lies in the current folder
+
 prefix=/opt/incv3d
 releases=$prefix/releases
 current=$prefix/current

@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from incv3d.children import start_python
 from incv3d.classifier import probabilities
 from incv3d.models.conversion import Comparison, EngineFigures
 from incv3d.models.pixels import PixelFile
@@ -130,9 +131,8 @@ class _Process:
         self._errors = out.with_suffix(".errors")
         self._scores = out.with_suffix(".npz")
         with self._errors.open("wb") as errors:
-            self._child = subprocess.Popen(
-                [sys.executable, "-m", PROGRAM, _encode(contestant), str(self._scores)],
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            self._child = start_python(
+                ["-m", PROGRAM, _encode(contestant), str(self._scores)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

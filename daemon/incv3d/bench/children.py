@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import select
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ import msgspec
 
 from incv3d.bench.errors import BenchError
 from incv3d.bench.jobs import Command, Failed, Job, Opened, Ran, Traced, encode_job
+from incv3d.children import start_python
 
 MODULE = "incv3d.bench.single"
 PATIENCE_S = 1800
@@ -47,10 +46,8 @@ class Child:
         self.engine = job.engine
         self.started = time.perf_counter()
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by kill()
-        environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", MODULE, encode_job(job)],
-            env={"TF_CPP_MIN_LOG_LEVEL": "3", **environ},
+        self._process = start_python(
+            ["-m", MODULE, encode_job(job)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,

@@ -7,11 +7,11 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
+from incv3d.children import python_environ, python_words, start
 from incv3d.doctor.machine import Machine
 
 LARGEST_OUTPUT = 1 << 20
@@ -49,11 +49,10 @@ def run_program(
         return Child(None, found=False)
     # In memory: a full disk is among what is to be found, and a pipe ends only when every grandchild does.
     with _memory_file() as out, _memory_file() as err:
-        child = subprocess.Popen(
+        child = start(
             [program, *words[1:]],
-            env={**machine.environ, "LC_ALL": "C.UTF-8", **(settings or {})},
+            {**machine.environ, "LC_ALL": "C.UTF-8", **(settings or {})},
             cwd="/",
-            stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
             start_new_session=True,
@@ -73,9 +72,8 @@ def run_program(
 
 def run_python(machine: Machine, words: Sequence[str], limit_s: float) -> Child:
     """Run this Python, with the same packages, like :func:`run_program`."""
-    places = [machine.environ.get("PYTHONPATH", ""), *sys.path]
-    settings = {"PYTHONPATH": os.pathsep.join(filter(None, places)), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    return run_program(machine, [str(machine.python), *words], limit_s, settings)
+    command = python_words(*words, python=machine.python)
+    return run_program(machine, command, limit_s, python_environ(machine.environ))
 
 
 def _memory_file() -> IO[bytes]:

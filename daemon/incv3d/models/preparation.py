@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +13,7 @@ from types import MappingProxyType
 
 import msgspec
 
+from incv3d.children import start_python
 from incv3d.models.entry import ModelError
 from incv3d.models.files import write_atomically
 from incv3d.models.store import ModelStore, StoredModel
@@ -245,28 +244,14 @@ def run_child(
     :raises ChildError: with the last line that it said, when it fails.
     :raises ModelError: when it takes too long.
     """
-    environ = {
-        **os.environ,
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        **settings,
-    }
     with tempfile.TemporaryFile() as errors:
-        child = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            errors="replace",
-        )
+        child = start_python(["-m", module, *arguments], settings, stdout=subprocess.PIPE, stderr=errors)
         timer = threading.Timer(CHILD_TIMEOUT_S, child.kill)
         timer.start()
         try:
             assert child.stdout
             for line in child.stdout:
-                heard(line.rstrip("\n"))
+                heard(line.decode("utf-8", "replace").rstrip("\n"))
             status = child.wait()
         finally:
             late = timer.finished.is_set()

@@ -1,0 +1,105 @@
+"""Start child processes: the only module of the program that starts any.
+
+A Python child gets ``-P``: by default ``python -m`` puts the current folder first on its path, and would run
+a ``tensorflow.py`` or a ``json.py`` that somebody has left there.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import IO
+
+import incv3d
+
+Stream = int | IO[bytes] | None
+NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
+
+
+def start(
+    words: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    stdin: Stream = subprocess.DEVNULL,
+    stdout: Stream = None,
+    stderr: Stream = None,
+    cwd: str | None = None,
+    start_new_session: bool = False,
+) -> subprocess.Popen[bytes]:
+    """Start a program.
+
+    :param words: its path and its arguments.
+    :param environ: all of its environment.
+    """
+    return subprocess.Popen(
+        words,
+        env=environ,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        cwd=cwd,
+        start_new_session=start_new_session,
+    )
+
+
+def python_words(*words: str, python: str | Path = sys.executable) -> list[str]:
+    """Return the command line of a Python child: ``-m MODULE``, or ``-c CODE``, and arguments."""
+    return [str(python), "-P", *words]
+
+
+def python_environ(
+    environ: Mapping[str, str] | None = None, settings: Mapping[str, str] = NO_SETTINGS
+) -> dict[str, str]:
+    """Return the environment of a Python child: it finds the packages that this process has found.
+
+    :param environ: the environment to start from; None: this process's own.
+    :param settings: variables besides.
+    """
+    environ = os.environ if environ is None else environ
+    # What a child starts in its turn keeps away from the current folder, too.
+    own = {"PYTHONPATH": os.pathsep.join(_path(environ)), "PYTHONSAFEPATH": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return {**environ, **own, **settings}
+
+
+def start_python(
+    words: Sequence[str],
+    settings: Mapping[str, str] = NO_SETTINGS,
+    *,
+    stdin: Stream = subprocess.DEVNULL,
+    stdout: Stream = None,
+    stderr: Stream = None,
+    start_new_session: bool = False,
+) -> subprocess.Popen[bytes]:
+    """Start this Python.
+
+    :param words: ``-m MODULE``, or ``-c CODE``, and arguments.
+    :param settings: environment variables, besides this process's own.
+    """
+    return start(
+        python_words(*words),
+        python_environ(None, settings),
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        start_new_session=start_new_session,
+    )
+
+
+def _is_current_folder(entry: str) -> bool:
+    """Whether an entry of ``sys.path`` means the current folder."""
+    try:
+        return not entry or Path(entry).samefile(".")
+    except OSError:
+        return False  # the entry is missing, or the current folder was removed
+
+
+def _path(environ: Mapping[str, str]) -> Iterable[str]:
+    """Return the path of `environ` and ``sys.path`` without the current folder, and this program's folder."""
+    program = str(Path(incv3d.__file__).parent.parent)
+    found = [*environ.get("PYTHONPATH", "").split(os.pathsep), *sys.path]
+    others = dict.fromkeys(each for each in found if each != program and not _is_current_folder(each))
+    return (*others, program)
