@@ -56,6 +56,7 @@ class ScriptedSession:
 
     def run(self, pixels: Pixels) -> Scores:
         with self._changed:
+            assert not self.closed, "run after it was closed: a real one would take the process along"
             self.runs += 1
             number = self.runs
             self.under_way += 1
@@ -73,8 +74,15 @@ class ScriptedSession:
         return np.array([0.25, 0.75], np.float32)
 
     def close(self) -> None:
-        assert not self.under_way, "closed while it runs: a real one would take the process along"
-        self.closed = True
+        with self._changed:
+            assert not self.under_way, "closed while it runs: a real one would take the process along"
+            self.closed = True
+            self._changed.notify_all()
+
+    def wait_until_closed(self, timeout_s: float = 10) -> bool:
+        """Whether it is closed before the time is up."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.closed, timeout_s)
 
 
 class TwoLabels(Labels):

@@ -82,9 +82,9 @@ class Line:
         self.pipeline.start()
         return self
 
-    def replace(self) -> ScriptedSession:
+    def replace(self, script: Callable[[int], None] = lambda number: None) -> ScriptedSession:
         """Put another Session in the place of this one; returns that."""
-        new = ScriptedSession()
+        new = ScriptedSession(script=script)
         self.pipeline.replace(Classifier(self.decoder, new, TwoLabels(), top_k=1))
         return new
 
@@ -227,6 +227,34 @@ def test_a_session_that_keeps_failing_is_reported_once_all_have_their_answer(lin
     assert works.session.closed
 
 
+def test_a_good_run_forgives_the_failures_before_it(line) -> None:
+    def fail_but_now_and_then(number: int) -> None:
+        if number % FAILURES_IN_A_ROW:
+            raise SessionError("a passing fault")
+
+    works = line(script=fail_but_now_and_then)
+    for number in range(1, 3 * FAILURES_IN_A_ROW + 1):
+        works.send(str(number))
+        assert works.next().ok == (number % FAILURES_IN_A_ROW == 0)
+    assert works.pipeline.failures_in_a_row == 0
+    assert not works.deaths.qsize() and not works.session.closed
+
+
+def test_a_new_session_is_not_blamed_for_the_failures_of_the_old_one(line) -> None:
+    def fail(number: int) -> None:
+        raise SessionError("broken")
+
+    works = line(script=fail)
+    for number in range(FAILURES_IN_A_ROW - 1):
+        works.send(str(number))
+        assert works.next().refusal is Refusal.INTERNAL
+    works.replace(script=lambda number: fail(number) if number == 1 else None)
+    for number in range(2):
+        works.send(str(number))
+        assert works.next().ok == (number == 1)
+    assert not works.deaths.qsize()
+
+
 def test_a_thread_that_ends_in_any_way_reports_its_death(line) -> None:
     def leave(frame: Frame) -> None:
         raise SystemExit  # what threading itself would pass over in silence
@@ -357,6 +385,8 @@ def test_a_new_session_takes_the_next_frame_and_the_old_one_ends_its_own(line) -
     results = {result.id: result for result in (works.next(), works.next())}
     assert len(results["old"].predictions) == 2 and len(results["new"].predictions) == 1
     assert (works.session.runs, new.runs) == (1, 1)
+    assert works.session.wait_until_closed(SOON_S), "the old Session's memory is never given back"
+    assert not new.closed
     works.mailbox.close()
     assert works.drained.wait(SOON_S) and works.session.closed and new.closed
 
@@ -366,10 +396,11 @@ def test_a_session_that_is_replaced_while_it_idles_is_closed(line) -> None:
     works.send("old")
     assert works.next().ok
     new = works.replace()
+    assert works.session.wait_until_closed(SOON_S), "the old Session's memory is never given back"
     works.send("new")
     assert works.next().ok and new.runs == 1
     works.mailbox.close()
-    assert works.drained.wait(SOON_S) and works.session.closed
+    assert works.drained.wait(SOON_S) and new.closed
 
 
 def test_frames_that_come_while_sessions_are_replaced_are_all_classified(line) -> None:

@@ -10,13 +10,19 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from doubles import ScriptedSession, TwoLabels
+from incv3d.classifier import Classifier
 from incv3d.config import Config, ConfigError, LoadedConfig
 from incv3d.config.reloading import EFFECTS, FIXED_BY_TENSORFLOW, KEYS
 from incv3d.golden import GoldenMismatch
 from incv3d.loading import Loaded
+from incv3d.preprocess import Preprocessor
 from incv3d.reload import Reload, Reloader, ReloadError, check_room, compare, described
+from incv3d.resizing import InputSpec
+from incv3d.sessions.warmup import WarmUp
 
 SOON_S = 20
+SPEC = InputSpec(8, 8, 128.0, 128.0, "stretch", 1.0, "bilinear")
 
 
 def changed(**sections: dict[str, object]) -> Config:
@@ -128,11 +134,14 @@ def test_without_room_a_restart_is_advised(available_mb: float, limit_mb: float)
 class Reading:
     """A :class:`Reloader`, and what it hands over."""
 
-    def __init__(self, found: Config | Exception, error: Exception | None = None) -> None:
+    def __init__(
+        self, found: Config | Exception, error: Exception | None = None, loaded: Loaded | None = None
+    ) -> None:
         self.loads: list[Config] = []
         self.threads: set[int] = set()
         self._found = found
         self._error = error
+        self._loaded = loaded
         self._done: queue.SimpleQueue[Reload | None] = queue.SimpleQueue()
         self.reloader = Reloader(self._read, self._load, self._check, self._done.put)
 
@@ -152,6 +161,8 @@ class Reading:
 
     def _load(self, config: Config) -> Loaded:
         self.loads.append(config)
+        if self._loaded:
+            return self._loaded
         raise self._error or AssertionError("nothing was to be loaded")
 
 
@@ -174,6 +185,26 @@ def test_reading_leaves_the_calling_thread_free() -> None:
 def test_what_cannot_be_had_is_said_and_changes_nothing(found, error, said, caplog) -> None:
     assert Reading(found, error).result() is None
     assert said in caplog.text and "the old one stays in force" in caplog.text
+
+
+def test_a_second_session_is_not_loaded_without_room_for_it(monkeypatch, caplog) -> None:
+    monkeypatch.setattr("incv3d.reload.available_memory_mb", lambda: 100.0)
+    monkeypatch.setattr("incv3d.reload.private_memory_mb", lambda: 150.0)
+    reading = Reading(changed(model={"name": "x"}))
+    assert reading.result() is None and not reading.loads
+    assert "would take about 150 MB, 100 MB are free" in caplog.text
+    settings = Reading(changed(daemon={"grace_s": 1.0})).result()
+    assert settings, "what takes no second Session needs no room for one"
+
+
+@pytest.mark.parametrize("word", ["robin", "unheard-of"])
+def test_a_new_session_that_its_configuration_does_not_fit_is_closed(caplog, word: str) -> None:
+    session = ScriptedSession()
+    classifier = Classifier(Preprocessor(SPEC, 100), session, TwoLabels(), top_k=1)
+    loaded = Loaded(classifier, "x", session.facts, WarmUp((1.0,), settled=True))
+    reload = Reading(changed(model={"name": "x"}, events={"allow": [word]}), loaded=loaded).result()
+    assert session.closed == (word == "unheard-of") == (reload is None)
+    assert reload is None or reload.loaded is loaded
 
 
 def test_what_takes_a_restart_is_said(caplog) -> None:
