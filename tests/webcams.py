@@ -9,6 +9,7 @@ import re
 import ssl
 import subprocess
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -138,6 +139,26 @@ def chunked(answer: Callable[[Request], None], size: int = 777) -> Callable[[Req
         request.head, request.send = head, send_chunks  # type: ignore[method-assign]
         answer(request)
         plain_send(b"0\r\n\r\n")
+
+    return send
+
+
+def compressed(answer: Callable[[Request], None]) -> Callable[[Request], None]:
+    """What `answer` sends, compressed with gzip."""
+
+    def send(request: Request) -> None:
+        plain_head, plain_send = request.head, request.send
+        packer = zlib.compressobj(wbits=31)
+
+        def head(status: int = 200, **headers: object) -> None:
+            plain_head(status, **headers, Content_Encoding="gzip")
+
+        def send_packed(*pieces: bytes) -> None:
+            plain_send(packer.compress(b"".join(pieces)), packer.flush(zlib.Z_SYNC_FLUSH))
+
+        request.head, request.send = head, send_packed  # type: ignore[method-assign]
+        answer(request)
+        plain_send(packer.flush())
 
     return send
 

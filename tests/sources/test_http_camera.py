@@ -35,6 +35,7 @@ from webcams import (
     behind_basic,
     behind_digest,
     chunked,
+    compressed,
     parts,
     pictures,
     self_signed,
@@ -89,6 +90,7 @@ STREAMS: dict[str, Callable[[Request], None]] = {
     "no parts at all": parts(b"", b"", b"", kind="video/x-motion-jpeg"),
     "no parts, called a picture": parts(b"", b"", b"", kind="image/jpeg"),
     "chunked": chunked(parts()),
+    "compressed without being asked": compressed(parts()),
 }
 
 
@@ -185,8 +187,10 @@ def test_a_capture_that_waits_is_interrupted(serve, answer) -> None:
         chunked(lambda request: (request.head(Content_Type="image/jpeg"), request.send(ONE))),
         lambda request: (request.head(), request.send(ONE[:20]), request.pause(0.1), request.send(ONE[20:])),
         lambda request: (request.head(Content_Type="image/jpeg"), request.send(ONE[:-2])),
+        compressed(lambda request: (request.head(Content_Type="image/jpeg"), request.send(ONE))),
+        lambda request: (request.head(Content_Type=REPLACE), request.send(b"--f\r\n\r\n" + ONE + b"\r\n")),
     ],
-    ids=["jpeg", "no type", "a wrong type", "chunked", "no length", "no end marker"],
+    ids=["jpeg", "no type", "a wrong type", "chunked", "no length", "no end marker", "gzip", "one part"],
 )
 def test_an_address_that_gives_one_jpeg_is_asked_again_and_again(serve, answer) -> None:
     camera = serve(answer)
@@ -203,8 +207,16 @@ def test_one_picture_may_be_of_any_format_that_we_read(serve) -> None:
     assert DECODER.decode(frame)[0, 0].tolist() == pytest.approx([254, 0, 0], abs=3)
 
 
-def test_it_is_asked_on_a_beat(serve) -> None:
-    got = frames(serve(lambda request: request.send_whole(ONE)).url(), most=4, interval_s=0.3)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda request: request.send_whole(ONE),
+        lambda request: request.send_whole(b"--f\r\n\r\n" + ONE + b"\r\n", f"{REPLACE}; boundary=f"),
+    ],
+    ids=["a picture", "a stream of one part"],
+)
+def test_it_is_asked_on_a_beat(serve, answer) -> None:
+    got = frames(serve(answer).url(), most=4, interval_s=0.3)
     steps = [b.captured - a.captured for a, b in pairwise(got)]
     assert all(0.2 < step < 0.5 for step in steps), steps
 
@@ -310,7 +322,7 @@ def test_a_redirect_is_followed_and_another_host_is_not_told_the_password(serve)
         (lambda request: request.send_whole(b"\n<!DOCTYPE html>"), SourceError, "a web page came"),
         (lambda request: request.send_whole(b""), SourceError, "the answer is empty"),
         (lambda request: request.head(302, Location="ftp://x/y"), SourceError, "redirected to `ftp://x/y`"),
-        (lambda request: request.send(b"\x16\x03no http\r\n\r\n"), SourceError, "the connection broke off"),
+        (lambda request: request.send(b"\x16\x03no http\r\n\r\n"), SourceError, "the answer is not HTTP"),
         (Request.wait, SourceError, "no data in time"),
     ],
 )

@@ -76,13 +76,13 @@ def _told_by(
 ) -> FrameSource | HttpBody:
     """Return the source that the beginning of a response calls for."""
     if response.media_type.startswith("multipart/"):
-        return MjpegSource(name, client, response, PictureSplitter(response.boundary))
+        return MjpegSource(name, client, response, PictureSplitter(response.boundary), interval_s)
     first = more = response.read()
     while more and len(first) < SIGNATURE_BYTES:
         more = response.read()
         first += more
     if looks_multipart(first):
-        return MjpegSource(name, client, response, PictureSplitter(), first)
+        return MjpegSource(name, client, response, PictureSplitter(), interval_s, first)
     if picture_format(first) is None:
         check_no_page(response, first, client.shown)
         if not first:
@@ -122,7 +122,7 @@ def _pictures(
             if not first:
                 break
             if done:
-                return MjpegSource(name, client, response, splitter, first, done[-1])
+                return MjpegSource(name, client, response, splitter, interval_s, first, done[-1])
     else:
         body = whole(response, first, client.shown)
     response.close()
@@ -154,6 +154,9 @@ def whole(response: HttpResponse, first: bytes, shown: str) -> bytes:
 class MjpegSource:
     """Motion JPEG, read up to its newest picture. The time of a frame is the arrival of its first bytes.
 
+    A camera that ends its stream after one picture is requested again.
+
+    :param interval_s: seconds between two requests to such a camera.
     :param first: what has already been read of the stream.
     :param newest: a picture that has already arrived, and when.
     """
@@ -167,6 +170,7 @@ class MjpegSource:
         client: HttpClient,
         response: HttpResponse,
         splitter: PictureSplitter,
+        interval_s: float,
         first: bytes = b"",
         newest: tuple[float, bytes] | None = None,
     ) -> None:
@@ -174,21 +178,26 @@ class MjpegSource:
         self._client = client
         self._response = response
         self._splitter = splitter
+        self._interval_s = interval_s
         self._first = first
         self._newest = newest
         self._count = 0
+        self._has_ended = False
+        self._pictures_of_stream = 1 if newest else 0
+        self._due = time.monotonic() + interval_s
         self._interrupted = threading.Event()
 
     def capture(self, after: float) -> Frame | None:
         """Return the newest picture, as soon as no other is waiting.
 
+        :raises SourceAbsent: the camera no longer answers.
         :raises SourceError: the stream ends or fails.
         """
         newest, self._newest = self._newest, None
         drained_since = time.monotonic()
         caught_up = False
         while not self._interrupted.is_set():
-            if not self._first and not self._response.waits():
+            if self._has_ended or (not self._first and not self._response.waits()):
                 caught_up = True
             if newest and newest[0] < after:
                 newest = None
@@ -196,8 +205,23 @@ class MjpegSource:
                 return self._frame(*newest)
             if newest is None:
                 drained_since = time.monotonic()
+                if self._has_ended:
+                    self._request_again(after)
+                    continue
             newest = self._next() or newest
         return None
+
+    def _request_again(self, after: float) -> None:
+        """Request the next picture of a camera that sends one for each request, when it is due."""
+        if self._pictures_of_stream != 1 or self._splitter.is_in_picture:
+            raise SourceError(f"{self._client.shown}: the stream ended")
+        if self._interrupted.wait(max(0.0, max(self._due, after) - time.monotonic())):
+            return
+        self._response.close()
+        self._due = time.monotonic() + self._interval_s
+        self._response = self._client.get()
+        self._splitter = PictureSplitter(self._response.boundary)
+        self._has_ended, self._pictures_of_stream = False, 0
 
     def _next(self) -> tuple[float, bytes] | None:
         """Return the last picture that the next bytes complete."""
@@ -205,9 +229,11 @@ class MjpegSource:
         if self._interrupted.is_set():
             return None
         if not data:
-            raise SourceError(f"{self._client.shown}: the stream ended")
+            self._has_ended = True
+            return None
         pictures = _split(self._splitter, data, time.monotonic(), self._client.shown)
         self._count += len(pictures)
+        self._pictures_of_stream += len(pictures)
         return pictures[-1] if pictures else None
 
     def _frame(self, began: float, picture: bytes) -> Frame:

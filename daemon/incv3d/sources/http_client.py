@@ -10,7 +10,7 @@ import select
 import socket
 import ssl
 from collections.abc import Iterator
-from http.client import RemoteDisconnected
+from http.client import BadStatusLine, RemoteDisconnected
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 import requests
@@ -63,7 +63,8 @@ class HttpResponse:
         :raises SourceError: it breaks off, or no data arrives in time.
         """
         try:
-            data: bytes = self._response.raw.read1(CHUNK_BYTES, decode_content=False)
+            # Decoded, because some servers compress although they are asked not to.
+            data: bytes = self._response.raw.read1(CHUNK_BYTES, decode_content=True)
         except (urllib3.exceptions.HTTPError, OSError, ValueError, AttributeError) as error:
             # The last two: of a response whose connection another thread shut down.
             raise explained(error, self._shown) from None
@@ -75,7 +76,7 @@ class HttpResponse:
             poll = select.poll()
             poll.register(self._response.raw.fileno(), select.POLLIN)
             return bool(poll.poll(0))
-        except (OSError, ValueError):  # its end was read already
+        except (OSError, ValueError, AttributeError):  # its end was read already
             return True
 
     def shut(self) -> None:
@@ -233,4 +234,6 @@ def reason(error: BaseException) -> str:
         return "no data in time"
     if isinstance(error, requests.exceptions.InvalidURL | urllib3.exceptions.LocationParseError):
         return "not a valid address"
+    if isinstance(innermost, BadStatusLine) and not isinstance(innermost, RemoteDisconnected):
+        return "the answer is not HTTP; should the address begin with https:// or rtsp://?"
     return f"the connection broke off ({type(innermost).__name__})"

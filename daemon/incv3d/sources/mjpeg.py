@@ -59,6 +59,11 @@ class PictureSplitter:
         self._scan: int | None = None
         """Where the first scan of the JPEG begins, once that is known."""
 
+    @property
+    def is_in_picture(self) -> bool:
+        """Whether a picture has begun that has not ended."""
+        return self._began is not None
+
     def feed(self, data: bytes, now: float) -> list[tuple[float, bytes]]:
         """Take the next bytes of the stream, which were received at `now`.
 
