@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import re
@@ -198,6 +199,24 @@ def test_what_is_cut_is_refused_whatever_follows(then: str, name: str) -> None:
     first = scan_of(data)
     for length in (len(data) - 10, len(data) * 7 // 8, (first + len(data)) // 2, first + 100, first):
         assert refusal(CUTS[then](data[:length])).startswith("damaged JPEG: "), length
+
+
+ARITHMETIC = base64.b64decode(
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAA0JCgsKCA0LCgsODg0PEyAVExISEyccHhcgLikxMC4pLSwzOko+MzZGNywtQFdBRkxO"
+    "UlNSMj5aYVpQYEpRUk//2wBDAQ4ODhMREyYVFSZPNS01T09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09P"
+    "T09PT09PT0//yQARCAAgACADASIAAhEBAxEB/8wACgAQEAUBEBEF/9oADAMBAAIRAxEAPwD/AJDQ4GX/AOO2aN+c/B83egm+hXIo"
+    "KQWspxkG2oMei9iMhwpd4BZtTYmp26XOm4YzPoIOnIVoGhdly0LfLoq4Tkl6xnoXb9GROWr7qxqlStNRSK11GLz4VRdPWq3XMeZ8"
+    "6iVn7ehyKWMo6GcoPyv7KjhPONFUDiC+Ba6WOfuosJ7QlYxZPLAP0fNFI1CMTTPHAATIjOrY/9k="
+)
+"""A gradient of 32 x 32 pixels, from cjpeg -arithmetic."""
+
+
+def test_a_picture_with_arithmetic_coding_is_read_only_with_its_end() -> None:
+    # Its decoder continues it with zeros and does not notice that it is cut.
+    assert decoded(ARITHMETIC)[0, 0].tolist() == pytest.approx([0, 0, 0], abs=16)
+    assert_same(ARITHMETIC + bytes(1000), ARITHMETIC)
+    for length in (len(ARITHMETIC) - 2, len(ARITHMETIC) - 40, len(ARITHMETIC) - 150):
+        assert "damaged JPEG" in refusal(ARITHMETIC[:length])
 
 
 def test_a_progressive_picture_that_ends_between_two_scans_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import struct
 import subprocess
@@ -401,7 +402,11 @@ def test_the_fourth_byte_of_a_bmp_that_is_not_used_is_no_transparency(alpha: int
     [
         (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
         (b"\0\0\0\x1cftypavif\0\0\0\0", "AVIF"),
+        (b"\0\0\0\x18ftypmsf1\0\0\0\0", "HEIC"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\0", "a raw format"),
         (b"\0\0\0\x18ftypmp42\0\0\0\0", "an MP4 film"),
+        (base64.b64encode(encoded(smooth(8, 8), "JPEG")), "a JPEG in Base64"),
+        (b"data:image/png;base64,iVBORw0KGgo", "a data URL"),
         (encoded(smooth(8, 8), "GIF"), "GIF"),
         (encoded(smooth(8, 8), "TIFF"), "TIFF"),
         (b"<!DOCTYPE html><title>401</title>", "a web page"),

@@ -21,6 +21,8 @@ PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 """The frame headers of pictures in many scans, each of which costs a pass over all pixels."""
 HUFFMAN = (0xC0, 0xC1, 0xC2)
 """The frame headers that every JPEG decoder knows."""
+ARITHMETIC = (0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
+"""The frame headers of pictures with arithmetic coding; decoders continue them with zeros."""
 SEQUENTIAL = (0xC0, 0xC1, 0xC9)
 """The frame headers of pictures whose scans hold all 64 coefficients of their blocks."""
 NEEDED = (*TABLES, 0xDB, RESTART_INTERVAL)

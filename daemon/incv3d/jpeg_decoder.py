@@ -67,7 +67,8 @@ def decode(data: Data, header: Header, pillow: Decode, options: DecodingOptions)
     except ValueError as error:
         complaint = f"damaged JPEG: {error}"
     copy = jpeg.canonical(data, header)
-    if not jpeg.is_complete(copy, header):
+    cannot_be_checked = header.frame in jpeg.ARITHMETIC and not jpeg.has_end(data)
+    if cannot_be_checked or not jpeg.is_complete(copy, header):
         raise JpegError(complaint)
     if UNKNOWN_SUBSAMPLING in complaint:
         return _unnamed(copy, header, pillow)

@@ -42,8 +42,12 @@ LARGEST_SIDE = 65_535
 
 OTHER_FORMATS = (
     (4, b"ftyphei", "HEIC: set the phone to its most compatible format, or convert it"),
+    (4, b"ftyphevc", "HEIC: set the phone to its most compatible format, or convert it"),
     (4, b"ftypmif1", "HEIC: set the phone to its most compatible format, or convert it"),
+    (4, b"ftypmsf1", "HEIC: set the phone to its most compatible format, or convert it"),
     (4, b"ftypavif", "AVIF: convert it"),
+    (4, b"ftypavis", "AVIF: convert it"),
+    (4, b"ftypcrx ", "a raw format: convert it"),
     (4, b"ftyp", "an MP4 film"),
     (0, b"GIF8", "GIF: convert it"),
     (0, b"II*\0", "TIFF or a raw format: convert it"),
@@ -51,6 +55,10 @@ OTHER_FORMATS = (
     (0, b"\xff\x0a", "JPEG XL: convert it"),
     (4, b"JXL ", "JPEG XL: convert it"),
     (4, b"jP  ", "JPEG 2000: convert it"),
+    (0, b"/9j/", "a JPEG in Base64: send its bytes"),
+    (0, b"iVBORw0KGgo", "a PNG in Base64: send its bytes"),
+    (0, b"data:image/", "a data URL: send the picture's bytes"),
+    (0, b"\x1f\x8b", "something that gzip made: send the picture's bytes"),
     (0, b"%PDF", "PDF"),
     (0, b"<", "a web page or other text"),
 )
