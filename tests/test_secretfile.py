@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from incv3d.secretfile import read_secret
+from incv3d.secretfile import is_ours_alone, make_command, protect_command, read_secret
+
+SERVANT = 4321
+"""A user, and its group, that runs the daemon where root owns the files."""
 
 
 def test_of_a_huge_file_no_more_is_read_than_a_secret_can_have(tmp_path: Path) -> None:
@@ -34,5 +42,69 @@ def test_who_else_can_read_it_is_looked_at(tmp_path: Path, caplog, mode: int, is
     path.write_text("x")
     path.chmod(mode)
     assert read_secret(path, "http.token_file", 100) == b"x"
-    warning = f"http.token_file: everybody on this machine can read {path} (chmod o-r)"
+    warning = f"http.token_file: everybody on this machine can read {path}: chmod 600 {path}"
     assert (warning in caplog.text) is is_warned_of
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that other users can enter; those of pytest are for their owner alone."""
+    importlib.import_module("grp")  # another user might not be able to read this Python
+    with tempfile.TemporaryDirectory(prefix="secrets of ") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@contextlib.contextmanager
+def acting_as_servant() -> Iterator[None]:
+    os.setegid(SERVANT)
+    os.seteuid(SERVANT)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+def typed(command: str, by: int = 0) -> None:
+    """Run what a message advises; not every machine has `sudo`, so what needs root is run as root."""
+    subprocess.run(["sh", "-euc", command.replace("sudo ", "")], check=True, user=by, group=by)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize(("kind", "mode"), [("file", 0o600), ("folder", 0o700)])
+def test_the_advice_as_typed_leaves_a_secret_to_the_daemon_and_to_no_other_user(
+    open_folder: Path, kind: str, mode: int
+) -> None:
+    path = open_folder / "to\tken"
+    path.write_text("secret") if kind == "file" else path.mkdir()
+    for owner in (0, SERVANT, SERVANT + 1):
+        os.chown(path, owner, owner)
+        path.chmod(mode | 0o055)
+        with acting_as_servant():
+            assert not is_ours_alone(path)
+            advice = protect_command(path, mode)
+        typed(advice)
+        status = path.stat()
+        assert not status.st_mode & 0o007 and status.st_uid in (0, SERVANT)
+        with acting_as_servant():
+            assert is_ours_alone(path)
+            if kind == "file":
+                assert read_secret(path, "http.token_file", 9) == b"secret"
+            else:
+                assert list(path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("owner", [0, SERVANT])
+def test_the_command_that_makes_a_secret_as_typed_makes_one_that_the_daemon_can_read(
+    open_folder: Path, owner: int, caplog
+) -> None:
+    path = open_folder / "token"
+    os.chown(open_folder, owner, owner)
+    with acting_as_servant():
+        command = make_command(path, "echo a secret")
+    typed(command, by=owner)
+    with acting_as_servant():
+        assert read_secret(path, "http.token_file", 99) == b"a secret\n" and not caplog.records
+        assert is_ours_alone(path)

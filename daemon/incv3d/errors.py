@@ -9,3 +9,6 @@ class Incv3dError(Exception):
     """
 
     exit_status = 1
+    is_lasting = False
+    """Whether only a person can remove the cause. A daemon that cannot start for such a reason ends with
+    status 2, and systemd does not start it again."""

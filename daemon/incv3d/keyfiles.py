@@ -16,19 +16,21 @@ from zmq.utils import z85
 
 from incv3d.errors import Incv3dError
 from incv3d.install_hints import pip_install
+from incv3d.secretfile import is_ours_alone, protect_command
 
 LOG = logging.getLogger(__name__)
 LARGEST_FILE = 16 * 1024
 KEY_LENGTH = 40
 """Characters of a key of 32 bytes in Z85 (ZeroMQ RFC 32)."""
 LINE = re.compile(r'^\s*(public|secret|server)-key\s*=\s*"(.*)"\s*$', re.MULTILINE)
-OTHERS = stat.S_IRWXG | stat.S_IRWXO
 AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 """Windows has neither, nor pipes among its files."""
 
 
 class KeyFileError(Incv3dError):
     """A key, or the file of one, cannot be used."""
+
+    is_lasting = True
 
 
 class KeyFileDenied(KeyFileError):
@@ -101,8 +103,8 @@ def read_client_key(path: str | os.PathLike[str]) -> ClientKey:
     keys = read_keys(path)
     if "server" not in keys:
         raise KeyFileError(f"{path}: no client's key: there is no `server-key` line in it")
-    if os.name == "posix" and path.stat().st_mode & OTHERS:
-        LOG.warning("%s: others on this machine can read this key: chmod 600 %s", path, path)
+    if os.name == "posix" and not is_ours_alone(path):
+        LOG.warning("%s: others on this machine can read this key: %s", path, protect_command(path))
     return ClientKey(pair_of(keys, path), keys["server"])
 
 

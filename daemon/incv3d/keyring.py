@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from incv3d.keyfiles import (
-    OTHERS,
     ClientKey,
     KeyFileDenied,
     KeyFileError,
@@ -32,10 +31,9 @@ from incv3d.keyfiles import (
     pair_of,
     read_keys,
 )
+from incv3d.secretfile import SERVICE_USER, is_ours_alone, protect_command
 
 LOG = logging.getLogger(__name__)
-SERVICE_USER = "incv3d"
-"""To whom the keys belong when root makes their folder in one of root's own."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SUFFIX = ".key"
 WRITABLE = stat.S_IWGRP | stat.S_IWOTH
@@ -98,10 +96,10 @@ class KeyRing:
         check_curve()
         pair = pair_of(read_keys(self.server_file), self.server_file)
         with self._errors_explained():
-            self._refuse_loose(self.server_file, OTHERS, "600", "others can read the daemon's secret key")
+            self._refuse_loose(self.server_file, 0o600, "others can read the daemon's secret key")
             for folder in (self.folder, self._clients_folder):
-                if folder.is_dir():
-                    self._refuse_loose(folder, WRITABLE, "700", "others can put keys there, for themselves")
+                if folder.is_dir() and folder.stat().st_mode & WRITABLE:
+                    self._refuse_loose(folder, 0o700, "others can put keys there, for themselves")
         return pair
 
     def server_public(self) -> bytes:
@@ -231,9 +229,9 @@ class KeyRing:
         finally:
             Path(temporary).unlink(missing_ok=True)
 
-    def _refuse_loose(self, path: Path, forbidden: int, mode: str, what: str) -> None:
-        if path.stat().st_mode & forbidden:
-            raise KeyFileError(f"{path}: {what}: chmod {mode} {path}")
+    def _refuse_loose(self, path: Path, mode: int, what: str) -> None:
+        if not is_ours_alone(path):
+            raise KeyFileError(f"{path}: {what}: {protect_command(path, mode)}")
 
     @contextlib.contextmanager
     def _errors_explained(self) -> Iterator[None]:

@@ -1,18 +1,23 @@
-"""Files that hold a secret: a password, a token."""
+"""Files that hold a secret: a password, a token, a key."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import shlex
 import stat
 from pathlib import Path
 
 LOG = logging.getLogger(__name__)
+SERVICE_USER = "incv3d"
+"""The user, and its group, that the systemd service runs as."""
 
 
 def read_secret(path: Path, key: str, most_bytes: int) -> bytes:
-    """What is in the file at `path`, so much of it at most; nothing of a pipe, which would be waited for.
+    """Return the content of the file at `path`, at most `most_bytes`; of a pipe nothing, as it may never end.
 
-    A file that everybody on this machine can read is warned of.
+    The log warns of a file that everybody on this machine can read.
 
     :param key: of the configuration, that names the file.
     :raises OSError: it cannot be read.
@@ -23,5 +28,68 @@ def read_secret(path: Path, key: str, most_bytes: int) -> bytes:
     with path.open("rb") as file:
         secret = file.read(most_bytes)
     if mode & stat.S_IROTH:
-        LOG.warning("%s: everybody on this machine can read %s (chmod o-r)", key, path)
+        LOG.warning("%s: everybody on this machine can read %s: %s", key, path, protect_command(path))
     return secret
+
+
+def protect_command(path: Path, mode: int = 0o600) -> str:
+    """Return what to type so that of all users this one and root alone can read `path`.
+
+    A file of this user is left to it. Another user's becomes root's, for this user's group to read: with mode
+    600 alone it would be closed to this user too.
+
+    :param mode: for a file or folder of this user's own.
+    """
+    quoted = shlex.quote(str(path))
+    if _owner_of(path) == os.geteuid():
+        return f"chmod {mode:o} {quoted}"
+    if not os.geteuid():
+        return f"chown root {quoted} && chmod {mode:o} {quoted}"
+    shared = 0o750 if mode & stat.S_IXUSR else 0o640
+    return f"sudo chown root:{_name_of(os.getegid())} {quoted} && sudo chmod {shared:o} {quoted}"
+
+
+def make_command(path: Path, program: str) -> str:
+    """Return what to type so that the output of `program` becomes the file `path`, for this user to read.
+
+    :param program: a command for the shell, such as ``openssl rand -hex 32``.
+    """
+    quoted = shlex.quote(str(path))
+    if not os.geteuid():
+        return f"{program} | install -m 600 /dev/stdin {quoted}"
+    if _owner_of(path.parent) == os.geteuid():
+        return f"{program} | install -m 600 /dev/stdin {quoted}"
+    return f"{program} | sudo install -m 640 -o root -g {_name_of(os.getegid())} /dev/stdin {quoted}"
+
+
+def is_ours_alone(path: Path) -> bool:
+    """Return whether this user and root alone can read or change what is at `path`.
+
+    That is so without any rights for a group and others, or where root owns it and lets this user's group
+    read: ``root:incv3d 0640``.
+    """
+    status = path.stat()
+    shared = stat.S_IRWXO | (stat.S_IWGRP if status.st_uid == 0 and _is_own_group(status) else stat.S_IRWXG)
+    return not status.st_mode & shared
+
+
+def _is_own_group(status: os.stat_result) -> bool:
+    """Whether it is this user's group; for root that of the service, on whose behalf root looks."""
+    if os.geteuid():
+        return status.st_gid == os.getegid()
+    return _name_of(status.st_gid) == SERVICE_USER
+
+
+def _name_of(gid: int) -> str:
+    import grp  # not on Windows, where the client reads its key
+
+    with contextlib.suppress(KeyError):
+        return grp.getgrgid(gid).gr_name
+    return str(gid)
+
+
+def _owner_of(path: Path) -> int | None:
+    try:
+        return path.stat().st_uid
+    except OSError:
+        return None

@@ -11,12 +11,13 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from incv3d.config.checks import is_loopback
-from incv3d.http.errors import HttpError
+from incv3d.http.errors import TokenError
 from incv3d.http.login import LOGIN, has_pass, is_open
-from incv3d.secretfile import read_secret
+from incv3d.secretfile import make_command, protect_command, read_secret
 
 SHORTEST_TOKEN = 16
 LARGEST_TOKEN_FILE = 4096
+NEW_TOKEN = "openssl rand -hex 32"
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 """What a proxy adds: it runs on this machine, and whom it speaks for does not."""
 FOREIGN = "a page from elsewhere cannot ask for this\n"
@@ -26,18 +27,22 @@ WANTED = "another machine needs the token of http.token_file, as `Authorization:
 def read_token(path: Path) -> str:
     """The one word in the file at `path`.
 
-    :raises HttpError: the file cannot be read, or what is in it is no token.
+    :raises TokenError: the file cannot be read, or what is in it is no token.
     """
     try:
         text = read_secret(path, "http.token_file", LARGEST_TOKEN_FILE).decode("ascii").strip()
+    except PermissionError as error:
+        advice = protect_command(path)
+        raise TokenError(f"http.token_file: {path}: cannot be read: {error.strerror}: {advice}") from None
     except OSError as error:
-        raise HttpError(f"http.token_file: {path}: cannot be read: {error.strerror}") from None
+        advice = make_command(path, NEW_TOKEN)
+        raise TokenError(f"http.token_file: {path}: cannot be read: {error.strerror}: {advice}") from None
     except UnicodeDecodeError:
         text = ""
     if len(text) < SHORTEST_TOKEN or not text.isprintable() or " " in text:
-        raise HttpError(
+        raise TokenError(
             f"http.token_file: {path}: must hold one word of {SHORTEST_TOKEN} characters or more: "
-            f"openssl rand -hex 32 > {path}"
+            + make_command(path, NEW_TOKEN)
         )
     return text
 

@@ -7,3 +7,9 @@ from incv3d.errors import Incv3dError
 
 class HttpError(Incv3dError):
     """Nothing can be served: the address, the token or a library cannot be had."""
+
+
+class TokenError(HttpError):
+    """The file of the token cannot be used."""
+
+    is_lasting = True
