@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import re
@@ -151,33 +150,3 @@ def certificate(comment: str, **keys: bytes) -> bytes:
     lines += ["metadata", f'    server-key = "{server.decode()}"'] if server else []
     lines += ["curve", *(f'    {which}-key = "{key.decode()}"' for which, key in keys.items())]
     return ("\n".join(lines) + "\n").encode()
-
-
-def create(path: Path, content: bytes) -> None:
-    """Make the file `path`, for its owner alone (mode 600); one that is there already is left as it is.
-
-    What root makes belongs to whoever owns the folder.
-
-    :raises KeyFileError: it is there already, or cannot be written.
-    """
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        hint = "; move it away, or name another with --out" if error.errno == errno.EEXIST else ""
-        raise KeyFileError(f"{path}: cannot be made: {error.strerror}{hint}") from None
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            give_to_owner(descriptor, path.parent)
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        raise KeyFileError(f"{path}: cannot be written: {error.strerror}") from None
-
-
-def give_to_owner(file: int | Path, folder: Path) -> None:
-    """Let what root made belong to whoever owns `folder`; for others it does so by itself."""
-    if os.geteuid() == 0:
-        owner = folder.stat()
-        os.chown(file, owner.st_uid, owner.st_gid)

@@ -7,12 +7,12 @@ secret is not kept here.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
-import pwd
 import re
+import secrets
 import stat
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +25,11 @@ from incv3d.keyfiles import (
     certificate,
     check_curve,
     check_key,
-    create,
-    give_to_owner,
     new_pair,
     pair_of,
     read_keys,
 )
+from incv3d.ownership import as_owner, create, make_folder, remove
 from incv3d.secretfile import SERVICE_USER, is_ours_alone, protect_command
 
 LOG = logging.getLogger(__name__)
@@ -82,10 +81,10 @@ class KeyRing:
         pair = new_pair()
         comment = "The secret key of an incv3d daemon: for its own user alone."
         with self._errors_explained():
-            for folder in (self.folder, self._clients_folder):
-                self._make_folder(folder)
             content = certificate(comment, public=pair.public, secret=pair.secret)
-            self._put(self.server_file, content, replace)
+            for folder in (self.folder, self._clients_folder):
+                make_folder(folder, SERVICE_USER)
+            _put(self.server_file, content, replace)
 
     def server(self) -> KeyPair:
         """The daemon's own pair.
@@ -125,9 +124,9 @@ class KeyRing:
             raise KeyFileError(f"this is the key of {owner} already")
         comment = f"The public key of the client `{name}` of an incv3d daemon."
         with self._errors_explained():
-            self._make_folder(self._clients_folder)
+            make_folder(self._clients_folder, SERVICE_USER)
             try:
-                self._put(path, certificate(comment, public=key), replace=False)
+                _put(path, certificate(comment, public=key), replace=False)
             except FileExistsError:
                 raise KeyFileError(
                     f"there is a client `{name}` already; for another key: incv3d keys revoke {name}"
@@ -144,12 +143,13 @@ class KeyRing:
         key = ClientKey(new_pair(), self.server_public())
         content = client_file(name, key)
         if target:
-            create(target, content)
+            _create(target, content)
         try:
             self.add(name, key.pair.public.decode())
         except BaseException:
             if target:
-                target.unlink()
+                with contextlib.suppress(OSError):
+                    remove(target)
             raise
         return content
 
@@ -161,7 +161,7 @@ class KeyRing:
         path = self._file_of(name)
         with self._errors_explained():
             try:
-                path.unlink()
+                remove(path)
             except FileNotFoundError:
                 known = ", ".join(sorted(client.name for client in self.clients().values())) or "none yet"
                 raise KeyFileError(f"there is no client `{name}`; there are: {known}") from None
@@ -202,33 +202,6 @@ class KeyRing:
             )
         return self._clients_folder / f"{name}{SUFFIX}"
 
-    def _make_folder(self, folder: Path) -> None:
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir(0o700, parents=True)
-            give_to_owner(folder, folder.parent)
-            if os.geteuid() == 0 and folder.stat().st_uid == 0:
-                # In /etc, root's, but for the service to read.
-                with contextlib.suppress(KeyError):
-                    user = pwd.getpwnam(SERVICE_USER)
-                    os.chown(folder, user.pw_uid, user.pw_gid)
-
-    def _put(self, path: Path, content: bytes, replace: bool) -> None:
-        """The whole file or none, for its owner alone.
-
-        :raises FileExistsError: it is there, and is not to be replaced.
-        """
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")  # mode 600
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                give_to_owner(descriptor, path.parent)
-                file.write(content)
-                file.flush()
-                os.fsync(descriptor)
-            # A link is made only where nothing is yet.
-            Path(temporary).replace(path) if replace else path.hardlink_to(temporary)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
-
     def _refuse_loose(self, path: Path, mode: int, what: str) -> None:
         if not is_ours_alone(path):
             raise KeyFileError(f"{path}: {what}: {protect_command(path, mode)}")
@@ -252,3 +225,28 @@ def client_file(name: str, key: ClientKey) -> bytes:
         "incv3d send --key FILE, or Client(key=FILE) from Python."
     )
     return certificate(comment, server=key.server, public=key.pair.public, secret=key.pair.secret)
+
+
+def _create(path: Path, content: bytes) -> None:
+    try:
+        create(path, content)
+    except OSError as error:
+        hint = "; move it away, or name another with --out" if error.errno == errno.EEXIST else ""
+        raise KeyFileError(f"{path}: cannot be made: {error.strerror}{hint}") from None
+
+
+def _put(path: Path, content: bytes, replace: bool) -> None:
+    """Write the whole file or none, for its owner alone.
+
+    :raises FileExistsError: it is there, and is not to be replaced.
+    """
+    temporary = f".{path.name}.{secrets.token_hex(8)}"
+    create(path.with_name(temporary), content)
+    with as_owner(path.parent) as folder:
+        # A link is made only where nothing is yet.
+        publish = os.replace if replace else os.link
+        try:
+            publish(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=folder)
