@@ -35,8 +35,8 @@ BEFORE_ANY_PROGRAM = {
 """What ``python -m`` itself imports; only ``-P`` keeps it from the current folder."""
 MODULES = {
     "incv3d.bench.onnx_file", "incv3d.bench.random_weights", "incv3d.bench.single", "incv3d.comparison",
-    "incv3d.models.convert", "incv3d.models.efficientnet", "incv3d.models.freezing",
-    "incv3d.models.keras_inception", "incv3d.models.prepare",
+    "incv3d.models.convert", "incv3d.models.efficientnet", "incv3d.models.equivalence",
+    "incv3d.models.freezing", "incv3d.models.keras_inception", "incv3d.models.prepare",
 }  # fmt: skip
 """What the program runs as processes of their own."""
 

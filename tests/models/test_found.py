@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,21 @@ def test_what_reaches_beyond_the_network_or_cannot_be_told_is_refused_in_one_lin
         error = answers[case].get("error", "")
         assert complaint in error and "\n" not in error, (case, answers[case])
     assert not list(Path.cwd().glob("written*")) and not list(HERE.glob("written*"))
+
+
+def test_a_keras_file_with_a_layer_that_reads_other_files_is_refused(tmp_path: Path) -> None:
+    vocabulary = {"class_name": "StringLookup", "config": {"vocabulary": "/etc/hostname"}}
+    network = {"class_name": "TFSMLayer", "config": {"filepath": "/srv/other", "call_endpoint": "serve"}}
+    for name, layer in (("lookup", vocabulary), ("other", network)):
+        inner = {"class_name": "TimeDistributed", "module": "keras.layers", "config": {"layer": layer}}
+        config = {"class_name": "Sequential", "module": "keras", "config": {"layers": [inner]}}
+        with zipfile.ZipFile(tmp_path / f"{name}.keras", "w") as archive:
+            archive.writestr("config.json", json.dumps(config))
+            archive.writestr("metadata.json", json.dumps({"keras_version": "3.5.0"}))
+            archive.writestr("model.weights.h5", b"")
+    answers = freeze(tmp_path, {"lookup.keras": {}, "other.keras": {}})
+    assert "refused: its layer `StringLookup` may read other files" in answers["lookup.keras"]["error"]
+    assert "refused: its layer `TFSMLayer` may read other files" in answers["other.keras"]["error"]
 
 
 def test_what_keras_2_saved_is_read_with_keras_2(keras2: Path) -> None:

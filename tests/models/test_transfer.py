@@ -17,11 +17,13 @@ import pytest
 
 from archives import field
 from incv3d.models.entry import ModelError
+from incv3d.models.equivalence import _feeds
 from incv3d.models.importing import import_model
-from incv3d.models.preparation import is_prepared, prepared_folder
+from incv3d.models.preparation import compare_prepared, is_prepared, prepared_folder
 from incv3d.models.store import ModelStore
 from incv3d.models.transfer import MARK, export_model
 from incv3d.models.verifying import verify_model
+from incv3d.sessions.prepared import Job
 from incv3d.sessions.tensorflow import TensorFlowSession
 
 NAME = "efficientnet-lite0"
@@ -185,6 +187,55 @@ def test_what_a_killed_export_left_is_swept_and_a_living_one_is_not(state: Path,
 def members(exported: Path) -> dict[str, bytes]:
     with tarfile.open(exported) as archive:
         return {info.name: archive.extractfile(info).read() for info in archive}
+
+
+def repacked(exported: Path, out: Path, index: dict[str, object], **contents: bytes) -> Path:
+    """A copy of the archive with other prepared members, and with every checksum as it has to be for them."""
+    found = members(exported)
+    found |= {f"prepared-{name}": content for name, content in contents.items()}
+    described = json.loads(found["prepared-index.json"]) | index
+    described["weights_sha256"] = hashlib.sha256(found["prepared-weights.bin"]).hexdigest()
+    described["graph_bytes"] = len(found["prepared-graph.pb"])
+    found["prepared-index.json"] = json.dumps(described).encode()
+    mark = json.loads(found[MARK])
+    mark["sha256"] = {name: hashlib.sha256(found[name]).hexdigest() for name in mark["sha256"]}
+    found[MARK] = json.dumps(mark).encode()
+    with tarfile.open(out, "w") as target:
+        for name, content in found.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            target.addfile(info, io.BytesIO(content))
+    return out
+
+
+def test_another_network_in_place_of_the_prepared_one_is_refused(exported: Path, tmp_path: Path) -> None:
+    weights = np.frombuffer(members(exported)["prepared-weights.bin"], np.float32)
+    store = ModelStore(tmp_path / "store")
+    path = repacked(exported, tmp_path / "other.tar", {}, **{"weights.bin": (weights * 0.5).tobytes()})
+    with pytest.raises(
+        ModelError, match=r"other\.tar: refused: its prepared network is not its graph: .* diff"
+    ):
+        import_model(store, path, "moved")
+    inner = json.loads(members(exported)["prepared-index.json"])["weights"][-1]["name"]
+    path = repacked(exported, tmp_path / "cut.tar", {"output": f"{inner}:0"})
+    with pytest.raises(ModelError, match=r"cut\.tar: refused: its prepared network is not its graph"):
+        import_model(store, path, "moved")
+    assert store.models() == []
+    assert import_model(store, repacked(exported, tmp_path / "same.tar", {}), "moved")
+
+
+def test_a_stranger_cannot_foresee_the_pictures(monkeypatch, state: Path) -> None:
+    """What gives the right scores for known pictures alone must not pass."""
+    jobs = []
+    monkeypatch.setattr(
+        "incv3d.models.preparation.run_child",
+        lambda module, words: jobs.append(msgspec.json.decode(words[0], type=Job)),
+    )
+    for _ in range(2):
+        compare_prepared(ModelStore(state).get(NAME))
+    assert len({seed for job in jobs for seed in job.seeds}) >= 4
+    names = [[name for name, _ in _feeds(job)] for job in jobs]
+    assert all(f"noise {seed}" in found for job, found in zip(jobs, names, strict=True) for seed in job.seeds)
 
 
 WRITES = field(1, field(1, b"log") + field(2, b"WriteFile"))

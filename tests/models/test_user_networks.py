@@ -9,8 +9,10 @@ import sys
 import zipfile
 from pathlib import Path
 
+import flatbuffers
 import pytest
 import yaml
+from ai_edge_litert import schema_py_generated as schema
 from PIL import Image
 
 from incv3d.models.entry import ModelError
@@ -100,6 +102,20 @@ def test_its_name_is_the_file_s_and_its_labels_lie_beside_it_or_are_named(made, 
     with pytest.raises(ModelError, match="there is a model `named` already; replace it with --replace"):
         import_model(store, path, "named")
     assert import_model(store, path, "named", replace=True).name == "named"
+
+
+def test_a_flatbuffer_with_an_operation_of_tensorflow_is_refused_by_name(made, tmp_path, store) -> None:
+    path = put(made, tmp_path / "a", QUICK)
+    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    model.operatorCodes[0].builtinCode = schema.BuiltinOperator.CUSTOM
+    model.operatorCodes[0].deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
+    model.operatorCodes[0].customCode = "FlexWriteFile"
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    path.write_bytes(builder.Output())
+    with pytest.raises(ModelError, match=r"float\.tflite: LiteRT cannot take it: .*FlexWriteFile"):
+        import_model(store, path)
+    assert store.models() == []
 
 
 def test_labels_that_do_not_fit_keep_it_out(made: Path, tmp_path: Path, store: ModelStore) -> None:

@@ -2,23 +2,29 @@
 
 The original runs through the C API, before TensorFlow's Python package is imported: that takes less memory
 than preparing does, and the memory is returned.
+
+Run as a process of its own (``python -m incv3d.models.equivalence JOB``) it checks the prepared graph in the
+folder ``job.out``, which another machine has made.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import simplejpeg
 
+from incv3d.errors import Incv3dError
 from incv3d.heap import give_back
 from incv3d.models.bundled import bundled_picture
 from incv3d.models.entry import ModelError
-from incv3d.models.preparation import UnrunnableError
-from incv3d.models.samples import sample_pixels
+from incv3d.models.preparation import UNPREPARABLE, UnrunnableError
+from incv3d.models.samples import SEEDS, sample_pixels
 from incv3d.sessions.base import Feed, Scores, SessionError
 from incv3d.sessions.capi import GraphRefused, LibraryMissing
 from incv3d.sessions.prepared import FORMAT, Index, Job, PreparedModel
@@ -107,7 +113,7 @@ def check_equivalence(directory: Path, wanted: list[Reference]) -> None:
 
 def _feeds(job: Job) -> Iterator[tuple[str, Feed]]:
     low, high = ((value - np.asarray(job.mean)) / np.asarray(job.scale) for value in (0, 255))
-    for picture, pixels in sample_pixels(job.input_shape, job.layout, low, high):
+    for picture, pixels in sample_pixels(job.input_shape, job.layout, low, high, (*SEEDS, *job.seeds)):
         if picture != "grey":  # an even picture says nothing about convolutions
             yield picture, pixels
     if job.jpeg_input or job.picture_input:
@@ -139,3 +145,12 @@ def _largest(scores: Scores) -> float:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0))
+
+
+if __name__ == "__main__":
+    job = msgspec.json.decode(sys.argv[1], type=Job)
+    try:
+        check_equivalence(Path(job.out), run_original(job))
+    except Incv3dError as failure:
+        print(failure, file=sys.stderr)  # noqa: T201 - the parent shows it
+        sys.exit(UNPREPARABLE)

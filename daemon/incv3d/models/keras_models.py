@@ -28,6 +28,16 @@ KERAS_2 = "tf_keras"
 METADATA = "metadata.json"
 LARGEST_CONFIG = 64 << 20
 CODE = {"Lambda", "__lambda__"}
+READERS = {
+    "FlaxLayer",
+    "IntegerLookup",
+    "JaxLayer",
+    "StringLookup",
+    "TFSMLayer",
+    "TextVectorization",
+    "TorchModuleWrapper",
+}
+"""Layers that read other files, or run other code, when Keras makes them."""
 EXPORT_IT = "export it where it was made, model.export('FOLDER'), and give FOLDER"
 CODE_IS_MISSING = f"its code is not in the file; {EXPORT_IT}"
 MODULES = {
@@ -77,6 +87,9 @@ def _load(job: FreezeJob) -> Any:
             f"{path}: Keras cannot load it: it has a Lambda layer, which is Python code, and code in a file "
             f"is not run; build it with other layers (Rescaling for `x / 255`), or {EXPORT_IT}"
         )
+    reader = next((each["class_name"] for each in _dicts(config) if each.get("class_name") in READERS), None)
+    if reader is not None:
+        raise ModelError(f"{path}: refused: its layer `{reader}` may read other files or run other code")
     own = next((each["class_name"] for each in _dicts(config) if _is_custom(each)), None)
     if own is not None:
         raise ModelError(f"{path}: its layer `{own}` is not one of Keras, and {CODE_IS_MISSING}")

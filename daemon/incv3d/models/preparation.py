@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import subprocess
 import tempfile
 import threading
@@ -23,6 +24,9 @@ from incv3d.sessions.prepared import ONEDNN, Index, Job, open_prepared, preparer
 LOG = logging.getLogger(__name__)
 PREPARED = "prepared"
 PREPARER = "incv3d.models.prepare"
+COMPARER = "incv3d.models.equivalence"
+UNFORESEEN = 2
+"""Pictures of noise that a stranger's prepared form is compared on besides."""
 REFUSAL = "unprepared.json"
 """In a model's folder: why it cannot be prepared."""
 UNPREPARABLE, UNRUNNABLE = 65, 66
@@ -208,8 +212,33 @@ def prepare_model(model: StoredModel, out: Path, portable: bool = False) -> None
     :raises UnrunnableError: when its own graph cannot classify a picture.
     :raises ModelError: when it cannot be prepared this time.
     """
+    job = _job(model, out, portable=portable)
+    try:
+        run_child(PREPARER, [msgspec.json.encode(job).decode()], {ONEDNN: "0"} if portable else {})
+    except ChildError as error:
+        kinds = {UNPREPARABLE: UnpreparableError, UNRUNNABLE: UnrunnableError}
+        raise kinds.get(error.status, ModelError)(str(error)) from None
+
+
+def compare_prepared(model: StoredModel) -> None:
+    """Check that a prepared form that another machine has made gives the scores of the graph of `model`.
+
+    They are compared on photographs, and on noise that its maker could not foresee.
+
+    :raises UnpreparableError: it gives other scores than the graph.
+    :raises ModelError: they cannot be compared.
+    """
+    seeds = tuple(secrets.randbits(32) for _ in range(UNFORESEEN))
+    job = _job(model, prepared_folder(model), seeds=seeds)
+    try:
+        run_child(COMPARER, [msgspec.json.encode(job).decode()])
+    except ChildError as error:
+        raise (UnpreparableError if error.status == UNPREPARABLE else ModelError)(str(error)) from None
+
+
+def _job(model: StoredModel, out: Path, portable: bool = False, seeds: tuple[int, ...] = ()) -> Job:
     spec, entry = model.session_spec(threads=1), model.entry
-    job = Job(
+    return Job(
         graph=str(spec.file),
         source_sha256=model.manifest.sha256,
         input=spec.input,
@@ -223,12 +252,8 @@ def prepare_model(model: StoredModel, out: Path, portable: bool = False) -> None
         scale=entry.scale,
         outputs=entry.scores_given,
         portable=portable,
+        seeds=seeds,
     )
-    try:
-        run_child(PREPARER, [msgspec.json.encode(job).decode()], {ONEDNN: "0"} if portable else {})
-    except ChildError as error:
-        kinds = {UNPREPARABLE: UnpreparableError, UNRUNNABLE: UnrunnableError}
-        raise kinds.get(error.status, ModelError)(str(error)) from None
 
 
 def run_child(

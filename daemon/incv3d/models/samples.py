@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import numpy as np
@@ -13,7 +13,8 @@ from PIL import Image
 from incv3d.models.bundled import PICTURES, bundled_picture
 from incv3d.sessions.base import Pixels
 
-NOISES = 2
+SEEDS = (1, 2)
+"""Of the noise."""
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Pillow's mode for a number of channels."""
 Limits = float | npt.ArrayLike
@@ -21,26 +22,33 @@ Limits = float | npt.ArrayLike
 
 
 def sample_pixels(
-    shape: tuple[int, ...], layout: Literal["nhwc", "nchw"], low: Limits, high: Limits
+    shape: tuple[int, ...],
+    layout: Literal["nhwc", "nchw"],
+    low: Limits,
+    high: Limits,
+    seeds: Iterable[int] = SEEDS,
 ) -> Iterator[tuple[str, Pixels]]:
     """Yield names and pictures as a network takes them: noise, even grey, two photographs.
 
-    The noise is the same every time.
+    The noise of a seed is the same every time.
 
     :param shape: of the pixels, ``(1, height, width, channels)``, or ``(1, channels, height, width)`` with
         the layout ``nchw``.
     :param low: what a pixel of 0 becomes.
     :param high: what a pixel of 255 becomes.
+    :param seeds: of the noise, a picture for each.
     """
     channels, height, width = shape[1:] if layout == "nchw" else (shape[3], shape[1], shape[2])
     bottom, span = np.asarray(low, np.float32), np.subtract(high, low).astype(np.float32)
-    for name, picture in _pictures(height, width, channels):
+    for name, picture in _pictures(height, width, channels, seeds):
         pixels = (picture.astype(np.float32) / 255 * span + bottom)[np.newaxis]
         yield name, np.ascontiguousarray(pixels.transpose(0, 3, 1, 2) if layout == "nchw" else pixels)
 
 
-def _pictures(height: int, width: int, channels: int) -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
-    for seed in range(1, NOISES + 1):
+def _pictures(
+    height: int, width: int, channels: int, seeds: Iterable[int]
+) -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
+    for seed in seeds:
         noise = np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
         yield f"noise {seed}", noise
     yield "grey", np.full((height, width, channels), 128, np.uint8)

@@ -27,7 +27,7 @@ from incv3d.models.conversion import (
 from incv3d.models.entry import ModelError
 from incv3d.models.files import sha256_of
 from incv3d.models.operations import check_graph_file
-from incv3d.models.preparation import PREPARED, prepare_model
+from incv3d.models.preparation import PREPARED, UnpreparableError, compare_prepared, prepare_model
 from incv3d.models.store import FLATBUFFER, GRAPH, LABELS, MANIFEST, Manifest, ModelStore, StoredModel
 from incv3d.sessions import prepared
 from incv3d.sessions.base import SessionError
@@ -155,10 +155,21 @@ def import_exported(
 ) -> StoredModel:
     """Take an exported model into `store`.
 
+    The checksums say that the prepared form is the one that was packed, not that it was made from the graph.
+    So both are run, and must give the same scores.
+
     :param name: what to call it; None: what it was called.
     :param check: what it must pass before it gets its name.
     :raises ModelError: when it is damaged, or is not what it says; the store is then as before.
     """
+
+    def compare_and_check(model: StoredModel) -> None:
+        try:
+            compare_prepared(model)
+        except UnpreparableError as error:
+            raise ModelError(f"{file}: refused: its prepared network is not its graph: {error}") from None
+        check(model)
+
     exported = _read_mark(file)
     wanted = {member: LARGEST.get(member, LARGEST_MODEL) for member in (*MEMBERS, GOLDEN, *CONVERTED)}
     archive = Archive(file, wanted)
@@ -170,7 +181,7 @@ def import_exported(
             f"give it another name: --name NAME"
         )
     targets = _members(file, manifest) | CONVERTED
-    with store.adding(name, manifest.entry, replace, manifest.made_by, check) as folder:
+    with store.adding(name, manifest.entry, replace, manifest.made_by, compare_and_check) as folder:
         (folder / PREPARED).mkdir()
         for member, stream in archive.members():
             if member in targets:

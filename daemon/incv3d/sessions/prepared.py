@@ -56,6 +56,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """How many scores it must give; 0: any number."""
     portable: bool = False
     """Whether it is prepared for any processor, not only for this one."""
+    seeds: tuple[int, ...] = ()
+    """Of more noise on which it must give the scores of its original."""
 
 
 class Weight(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
