@@ -281,10 +281,10 @@ def node_name(tensor: str) -> str:
 
 def _per_channel(value: Array, channels: int) -> Array | None:
     """A scalar or ``(…1, channels)`` constant as ``(channels,)``; None for any other shape."""
-    if value.dtype.kind != "f":
+    if value.dtype.kind != "f" or value.ndim > 4:  # with more dimensions it would give the result as many
         return None
     if value.size == 1:
         return np.full(channels, value.reshape(()), np.float64)
-    if value.shape[-1:] == (channels,) and value.size == channels and value.ndim <= 4:
+    if value.shape[-1:] == (channels,) and value.size == channels:
         return value.reshape(channels).astype(np.float64)
     return None
