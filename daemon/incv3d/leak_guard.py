@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from incv3d.machine import available_memory_mb, memory_limit_mb, private_memory_mb
+
 FRACTION = 0.9
 """Of what the process may have, as the limit, where none is configured."""
 PATIENCE_S = 30.0
@@ -113,3 +115,15 @@ def limit_of(configured_mb: int, allowed_mb: float | None) -> float | None:
     if configured_mb:
         return float(configured_mb)
     return None if allowed_mb is None else allowed_mb * FRACTION
+
+
+def spare_memory_mb(configured_mb: int = 0) -> float | None:
+    """Return how much more memory this process can take, MiB; None: it cannot be told.
+
+    The machine must have it free, and the process must stay below the limit at which the guard ends it.
+
+    :param configured_mb: ``daemon.memory_limit_mb``.
+    """
+    limit_mb, private_mb = limit_of(configured_mb, memory_limit_mb()), private_memory_mb()
+    within = None if limit_mb is None or private_mb is None else max(0.0, limit_mb - private_mb)
+    return min((each for each in (available_memory_mb(), within) if each is not None), default=None)

@@ -7,12 +7,14 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
 from incv3d.classifier import Classifier
 from incv3d.config import Config, ConfigError
 from incv3d.golden import check_golden
+from incv3d.leak_guard import spare_memory_mb
 from incv3d.machine import available_memory_mb, memory_limit_mb
 from incv3d.models.catalog import load_catalog, unused_custom
 from incv3d.models.conversion import StoredConversion, converted_precisions, open_conversion
@@ -174,7 +176,7 @@ def open_classifier(
     labels = read_labels(model.labels, model.entry.outputs)
     mode = preprocessing(config.session.preprocess, spec)
     preprocessor = Preprocessor(input_spec(model.entry), config.intake.max_pixels, mode)
-    session = open_session(spec, prepared)
+    session = open_session(spec, prepared, partial(spare_memory_mb, config.daemon.memory_limit_mb))
     return Classifier(
         preprocessor,
         session,

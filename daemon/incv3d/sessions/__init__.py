@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from incv3d.machine import available_memory_mb
@@ -17,10 +18,15 @@ ENGINES = {"graphdef": "tensorflow", "tflite": "litert"}
 """The engine that runs a model, by the format that the store keeps it in."""
 
 
-def open_session(spec: SessionSpec, prepared: Path | None) -> Session:
+def open_session(
+    spec: SessionSpec,
+    prepared: Path | None,
+    spare_mb: Callable[[], float | None] = available_memory_mb,
+) -> Session:
     """The Session that `spec` describes, loaded but not warm.
 
     :param prepared: the folder of a frozen graph prepared for the C API; None: it could not be prepared.
+    :param spare_mb: asked how much memory there is for the plain Session, which takes the most.
     :raises SessionError: when it cannot be opened.
     """
     if spec.format == "tflite":
@@ -37,7 +43,7 @@ def open_session(spec: SessionSpec, prepared: Path | None) -> Session:
                 return TensorFlowSession(prepared, spec.threads, spec.cache_filters)
         except (LibraryMissing, TensorFlowError) as error:
             LOG.warning("TensorFlow's C API will not do (%s); importing its Python package instead", error)
-    check_plain_memory(spec.file, available_memory_mb())
+    check_plain_memory(spec.file, spare_mb())
     from incv3d.sessions.tensorflow_python import PythonSession
 
     with quiet_stderr():
@@ -55,7 +61,7 @@ def plain_session_mb(network_bytes: int) -> float:
 def check_plain_memory(network: Path, spare_mb: float | None) -> None:
     """Raise SessionError unless the plain Session of `network` will find the memory that it takes.
 
-    :param spare_mb: what is free, swap included; None: it cannot be told, and may be tried.
+    :param spare_mb: what this process can still take; None: it cannot be told, and may be tried.
     """
     if not network.is_file():
         return  # opening it says so
@@ -63,5 +69,5 @@ def check_plain_memory(network: Path, spare_mb: float | None) -> None:
     if spare_mb is not None and spare_mb < needed_mb:
         raise SessionError(
             f"{network}: not prepared, it takes {needed_mb:.0f} MB of memory, {spare_mb:.0f} MB are free "
-            f"(swap included); run it on a larger machine, or convert it to .tflite there"
+            f"for it; run it on a larger machine, or convert it to .tflite there"
         )
