@@ -66,6 +66,11 @@ class MosquittoBroker:
     def said(self) -> str:
         return self._log.read_text()
 
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
     def start(self) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen([self._program, "-v", "-c", str(self._config)], stderr=log)

@@ -36,3 +36,16 @@ def test_of_a_state_the_newest_waits_alone_and_after_the_others() -> None:
     box.put(Outgoing("result", b"result"))
     assert box.dropped == 0
     assert taken(box) == [b"result", b"state 4", b"image"]
+
+
+def test_every_message_that_another_displaces_is_settled_once() -> None:
+    settled: list[str] = []
+    box = Outbox(2)
+    for number in range(4):
+        box.put(Outgoing("result", b"x", on_done=lambda number=number: settled.append(f"result {number}")))
+        state = Outgoing(
+            "state", b"x", is_latest=True, on_done=lambda number=number: settled.append(f"state {number}")
+        )
+        box.put(state)
+    assert sorted(settled) == ["result 0", "result 1", "state 0", "state 1", "state 2"]
+    assert box.dropped == 2 and len(box) == 3

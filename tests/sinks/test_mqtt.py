@@ -13,6 +13,7 @@ from PIL import Image
 
 from doubles import jpeg
 from incv3d.frames import OWN, Frame, Prediction, Refusal, Region, Result, Timings
+from incv3d.mqtt.complaints import Complaints
 from incv3d.mqtt.outbox import Outgoing
 from incv3d.mqtt.topics import Topics
 from incv3d.sinks.mqtt import MqttPublisher, upright_jpeg
@@ -31,6 +32,7 @@ class Desk:
             with_pictures,
             1_000_000,
             self.sent.append,
+            Complaints(),
             lambda: self.now,
         )
 

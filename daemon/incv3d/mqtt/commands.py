@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from incv3d.mqtt.complaints import shown
+
 Word = Literal["pause", "resume", "snapshot", "threshold"]
 WORDS: tuple[Word, ...] = ("pause", "resume", "snapshot", "threshold")
 LONGEST = 100
+"""Bytes of a command that are looked at."""
 
 
 class BadCommand(Exception):
@@ -31,17 +34,17 @@ def parse(payload: bytes) -> Command:
     text = payload[:LONGEST].decode("utf-8", "replace")
     name, *rest = text.split() or [""]
     word = next((word for word in WORDS if word == name), None)
-    shown = "".join(each if each.isprintable() else "?" for each in text)
+    said = shown(text)
     if word is None:
-        raise BadCommand(f"`{shown}` is no command; possible are {', '.join(WORDS)}")
+        raise BadCommand(f"`{said}` is no command; possible are {', '.join(WORDS)}")
     if word != "threshold":
         if rest:
-            raise BadCommand(f"`{shown}`: {word} stands alone")
+            raise BadCommand(f"`{said}`: {word} stands alone")
         return Command(word)
     try:
         (score,) = map(float, rest)
     except ValueError:
         score = -1.0
     if not 0 <= score <= 1:
-        raise BadCommand(f"`{shown}`: a threshold is a score, as `threshold 0.4`")
+        raise BadCommand(f"`{said}`: a threshold is a score, as `threshold 0.4`")
     return Command(word, score)

@@ -12,8 +12,8 @@ give to another (MQTT 5, 4.8.2). Mosquitto forgets them: a sender sends again wh
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -27,26 +27,31 @@ from incv3d.answering import Answers
 from incv3d.clocks import SenderClocks
 from incv3d.config import IntakeSection
 from incv3d.frames import FrameId, Refusal, Result
+from incv3d.mqtt.complaints import Complaints, shown
 from incv3d.mqtt.link import Link
-from incv3d.mqtt.message import Message
+from incv3d.mqtt.message import Message, Receipt
 from incv3d.mqtt.outbox import Outgoing
-from incv3d.mqtt.requests import frame_of
+from incv3d.mqtt.requests import frame_of, id_of
 
-LOG = logging.getLogger(__name__)
 PEER = b"mqtt"
 """To the mailbox, the broker is one peer among those of ZeroMQ."""
 ROOM_TO_REFUSE = 16
 """Frames that the broker may send beyond those that are held, so that they can be answered ``busy``."""
+MOST_LEVELS = 100
+"""Of a response topic: brokers hang up on a client that publishes to a deeper one (Mosquitto at 200)."""
 DAEMON = "daemon"
 """The user property of an answer that says whose it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """A frame that has no answer yet."""
+    """What is kept of a frame that has no answer yet."""
 
-    message: Message
-    id: FrameId = None
+    receipt: Receipt
+    topic: str
+    response_topic: str
+    correlation: bytes | None
+    id: FrameId
 
 
 class FrameIntake:
@@ -59,6 +64,7 @@ class FrameIntake:
     :param section: what is admitted of a frame.
     :param admission: puts a frame in line, or says why not.
     :param answers: makes the JSON.
+    :param complaints: hears of frames whose sender cannot be answered.
     :param on_refused: told of every such frame.
     """
 
@@ -72,6 +78,7 @@ class FrameIntake:
         section: IntakeSection,
         admission: Admission,
         answers: Answers,
+        complaints: Complaints,
         on_refused: Callable[[Refusal], None],
     ) -> None:
         self._link = link
@@ -81,6 +88,7 @@ class FrameIntake:
         self._section = section
         self._admission = admission
         self._answers = answers
+        self._complaints = complaints
         self._on_refused = on_refused
         self._lock = threading.Lock()
         self._open: dict[int, _Request] = {}
@@ -112,16 +120,17 @@ class FrameIntake:
         """A frame has arrived."""
         ticket = next(self._tickets)
         self._taken += 1
+        request = _Request(
+            message.receipt, message.topic, message.response_topic, message.correlation, id_of(message)
+        )
         with self._lock:
             held = len(self._open)
-            self._open[ticket] = _Request(message, message.properties.get("id"))
+            self._open[ticket] = request
         received = time.monotonic()
         # The broker does not say who sent it; senders that await an answer differ in where they await it.
-        sender = message.response_topic or message.topic
-        age_s = partial(
-            self._clocks.age_s, sender.encode(), lambda: f"the broker ({message.topic})", received
-        )
-        now = wire.Clocks(received, time.time(), age_s)
+        sender = hashlib.blake2b((message.response_topic or message.topic).encode(), digest_size=16).digest()
+        where = f"the broker ({shown(message.topic)})"
+        now = wire.Clocks(received, time.time(), partial(self._clocks.age_s, sender, lambda: where, received))
         try:
             frame = frame_of(message, now, self._section.ttl_ms, self._section.max_message_bytes)
             if held < self._room:
@@ -130,18 +139,19 @@ class FrameIntake:
                 denial = self._admission.busy(held)
         except wire.BadRequest as error:
             denial = Denial(error.refusal, str(error))
-        except Exception:
-            LOG.exception("a frame of %s could not be handled", message.topic)
+        except Exception as error:  # noqa: BLE001 - whatever somebody sent must cost that frame alone
+            self._complaints.warn(
+                "frame not handled", f"a frame of {shown(message.topic)} could not be handled", error
+            )
             denial = Denial(Refusal.INTERNAL, "the daemon failed at it; see its log")
         if denial:
-            self._on_refused(denial.refusal)
-            id = message.properties.get("id")
-            self._reply(ticket, self._answers.refuse(denial.refusal, denial.detail, id, denial.retry_ms))
+            self._refuse(ticket, request, denial)
 
     def deliver(self, result: Result) -> None:
         """Answer `result`, if its frame came this way; callable from any thread."""
         if result.source == wire.BROKER_SOURCE and result.ticket is not None:
-            self._reply(result.ticket, self._answers.answer(result))
+            refused = f"{result.refusal}: {result.detail}" if result.refusal else ""
+            self._reply(result.ticket, self._answers.answer(result), refused)
 
     def adjust(self, section: IntakeSection) -> None:
         """Admit frames by another section from now on."""
@@ -149,9 +159,10 @@ class FrameIntake:
 
     def close(self, refusal: Refusal, detail: str) -> None:
         """Answer what is still open with `refusal`."""
-        for ticket, request in list(self._open.items()):
-            self._on_refused(refusal)
-            self._reply(ticket, self._answers.refuse(refusal, detail, request.id))
+        with self._lock:
+            still_open = list(self._open.items())
+        for ticket, request in still_open:
+            self._refuse(ticket, request, Denial(refusal, detail))
 
     def status(self) -> dict[str, Any]:
         """For ``stats``."""
@@ -162,28 +173,49 @@ class FrameIntake:
             "held": len(self._open),
         }
 
-    def _reply(self, ticket: int, data: bytes) -> None:
+    def _refuse(self, ticket: int, request: _Request, denial: Denial) -> None:
+        self._on_refused(denial.refusal)
+        answer = self._answers.refuse(denial.refusal, denial.detail, request.id, denial.retry_ms)
+        self._reply(ticket, answer, f"{denial.refusal}: {denial.detail}")
+
+    def _reply(self, ticket: int, data: bytes, refused: str) -> None:
         with self._lock:
             request = self._open.pop(ticket, None)
         if request is None:
             return
         self._answered += 1
-        message = request.message
-        if not can_be_published_to(message.response_topic):
-            # Nobody waits for it: its result is published like every other.
-            self._link.acknowledge(message.receipt)
-            return
-        self._link.publish(
-            Outgoing(
-                message.response_topic,
-                data,
-                correlation=message.correlation,
-                properties={DAEMON: self._name},
-                on_done=lambda: self._link.acknowledge(message.receipt),
+        acknowledge = partial(self._link.acknowledge, request.receipt)
+        if can_be_published_to(request.response_topic):
+            properties = {DAEMON: self._name}
+            self._link.publish(
+                Outgoing(
+                    request.response_topic,
+                    data,
+                    correlation=request.correlation,
+                    properties=properties,
+                    on_done=acknowledge,
+                )
             )
-        )
+            return
+        # Nobody waits for it: its result is published like every other.
+        if request.response_topic:
+            self._complaints.warn(
+                "response topic",
+                f"a frame of {shown(request.topic)} cannot be answered: nothing can be published to its "
+                f"response topic `{shown(request.response_topic)}`",
+            )
+        elif refused:
+            what = f"a frame of {shown(request.topic)}, which has no response topic, is refused: {refused}"
+            self._complaints.warn("refused silently", what)
+        acknowledge()
 
 
 def can_be_published_to(topic: str) -> bool:
-    """Whether somebody else's response topic is one."""
-    return bool(topic) and not any(each in topic for each in "+#\0") and len(topic.encode()) <= 65_535
+    """Whether somebody else's response topic is one; those that begin with $ are the broker's own."""
+    return (
+        bool(topic)
+        and not topic.startswith("$")
+        and not any(each in topic for each in "+#\0\ufffd")
+        and topic.count("/") < MOST_LEVELS
+        and len(topic.encode()) <= 65_535
+    )

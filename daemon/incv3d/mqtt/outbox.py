@@ -23,7 +23,12 @@ class Outgoing:
     correlation: bytes | None = None
     properties: Mapping[str, str] = field(default_factory=dict)
     on_done: Callable[[], None] | None = None
-    """Called once the broker has it; ``qos`` 1."""
+    """Called once, when the broker has it or when it is dropped."""
+
+    def settle(self) -> None:
+        """Tell who published it that nothing more happens to it."""
+        if self.on_done:
+            self.on_done()
 
 
 class Outbox:
@@ -43,15 +48,17 @@ class Outbox:
         return len(self._latest) + len(self._queue)
 
     def put(self, message: Outgoing) -> None:
-        """Add a message."""
+        """Add a message; what it displaces is settled."""
         with self._lock:
             if message.is_latest:
+                displaced = self._latest.get(message.topic)
                 self._latest[message.topic] = message
-                return
-            self._queue.append(message)
-            if len(self._queue) > self._limit:
-                self._queue.popleft()
-                self.dropped += 1
+            else:
+                self._queue.append(message)
+                displaced = self._queue.popleft() if len(self._queue) > self._limit else None
+                self.dropped += displaced is not None
+        if displaced:
+            displaced.settle()
 
     def take(self) -> Outgoing | None:
         """The next message; those in order come first, as somebody may wait for them."""

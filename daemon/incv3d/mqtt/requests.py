@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from incv3d import wire
-from incv3d.frames import Frame
-from incv3d.mqtt.message import Message
+from incv3d.frames import Frame, Refusal
+from incv3d.mqtt.message import LARGEST_PROPERTIES, Message
 from incv3d.worded import worded_frame
+
+LONGEST_ID = 200
 
 
 def frame_of(message: Message, now: wire.Clocks, default_ttl_ms: float, max_bytes: int) -> Frame:
@@ -23,6 +25,9 @@ def frame_of(message: Message, now: wire.Clocks, default_ttl_ms: float, max_byte
     :raises BadRequest: with what is wrong, for the sender.
     """
     words, picture = message.properties, message.payload
+    if message.properties_bytes > LARGEST_PROPERTIES:
+        detail = f"properties of {message.properties_bytes} bytes, at most {LARGEST_PROPERTIES} are admitted"
+        raise wire.BadRequest(detail, id_of(message), Refusal.TOO_LARGE)
     frame = worded_frame(
         words, picture, wire.BROKER_SOURCE, "user properties", now, default_ttl_ms, max_bytes
     )
@@ -30,3 +35,9 @@ def frame_of(message: Message, now: wire.Clocks, default_ttl_ms: float, max_byte
         return frame
     end = now.monotonic + message.expiry_s
     return replace(frame, deadline=end if frame.deadline is None else min(frame.deadline, end))
+
+
+def id_of(message: Message) -> str | None:
+    """Return the id that its answer hands back, unless it is longer than one may be."""
+    found = message.properties.get("id")
+    return found if found is None or len(found) <= LONGEST_ID else None

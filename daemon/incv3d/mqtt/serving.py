@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,17 +14,15 @@ from incv3d.announcement import Announcement
 from incv3d.answering import Answers
 from incv3d.config import Config
 from incv3d.frames import Frame, Refusal, Result
+from incv3d.mqtt.complaints import Complaints
 from incv3d.mqtt.errors import MqttError, need_library
 from incv3d.mqtt.outbox import Outgoing
 
 if TYPE_CHECKING:
     from incv3d.mqtt.message import Message
 
-LOG = logging.getLogger(__name__)
 STATE_EVERY_S = 10.0
 """How often the state is published while nothing changes it."""
-ROOM_FOR_WORDS = 64 * 1024
-"""Bytes of a message beside its picture."""
 
 
 class Mqtt:
@@ -60,6 +57,7 @@ class Mqtt:
         from incv3d.mqtt.broker import broker_of
         from incv3d.mqtt.frames import ROOM_TO_REFUSE, FrameIntake
         from incv3d.mqtt.link import Link
+        from incv3d.mqtt.message import LARGEST_PROPERTIES
         from incv3d.mqtt.outbox import Outbox
         from incv3d.mqtt.topics import Topics, own_name
         from incv3d.sinks.mqtt import MqttPublisher
@@ -69,6 +67,7 @@ class Mqtt:
         self._describe = describe
         self._identity = identity
         self._on_pause = on_pause
+        self._complaints = Complaints()
         self._paused = False
         self._next_state = 0.0
         self._is_discovered = False
@@ -84,7 +83,8 @@ class Mqtt:
             Outbox(section.queue_limit),
             section.receive_maximum + ROOM_TO_REFUSE,
             # Up to this it is answered politely, as over ZeroMQ.
-            2 * door.max_message_bytes + ROOM_FOR_WORDS,
+            2 * door.max_message_bytes + LARGEST_PROPERTIES,
+            self._complaints,
             on_death,
         )
         self._publisher = MqttPublisher(
@@ -94,6 +94,7 @@ class Mqtt:
             section.image,
             door.max_pixels,
             self._link.publish,
+            self._complaints,
         )
 
         self._frames: FrameIntake | None = None
@@ -108,6 +109,7 @@ class Mqtt:
                 door,
                 admission,
                 answers,
+                self._complaints,
                 on_refused,
             )
 
@@ -182,7 +184,7 @@ class Mqtt:
         try:
             command = parse(message.payload)
         except BadCommand as error:
-            LOG.warning("mqtt: %s: %s", self._topics.command, error)
+            self._complaints.warn("command", f"{self._topics.command}: {error}")
             return
         match command.word:
             case "pause" | "resume":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -15,11 +14,11 @@ import numpy as np
 
 from incv3d import wire
 from incv3d.frames import Frame, Prediction, Result, picture_format
+from incv3d.mqtt.complaints import Complaints
 from incv3d.mqtt.outbox import Outgoing
 from incv3d.mqtt.topics import Topics
 from incv3d.preprocess import PictureError
 
-LOG = logging.getLogger(__name__)
 JPEG_QUALITY = 85
 
 
@@ -79,6 +78,7 @@ class MqttPublisher:
     :param with_pictures: whether the pictures of the daemon's own source are published, too.
     :param max_pixels: of a picture that is decoded for that.
     :param publish: takes the messages.
+    :param complaints: hears of pictures that cannot be shown.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class MqttPublisher:
         with_pictures: bool,
         max_pixels: int,
         publish: Callable[[Outgoing], None],
+        complaints: Complaints,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._topics = topics
@@ -96,6 +97,7 @@ class MqttPublisher:
         self._with_pictures = with_pictures
         self._max_pixels = max_pixels
         self._publish = publish
+        self._complaints = complaints
         self._clock = clock
         self._lock = threading.Lock()
         self._last: dict[str, _Last] = {}
@@ -178,7 +180,7 @@ class MqttPublisher:
         try:
             return upright_jpeg(frame, self._max_pixels)
         except PictureError as error:  # another decoder than the Session's may be stricter
-            LOG.warning("mqtt: the picture of %s cannot be shown: %s", frame.source, error)
+            self._complaints.warn("picture", f"the picture of {frame.source} cannot be shown: {error}")
             return b""
 
 

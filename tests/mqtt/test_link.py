@@ -1,0 +1,293 @@
+"""The link and a real broker: its limits are kept, each message is settled, and nothing makes it flap."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import resource
+import signal
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from brokers import MosquittoBroker, until
+from incv3d.mqtt.broker import Broker
+from incv3d.mqtt.complaints import Complaints
+from incv3d.mqtt.link import LONGEST_PAUSE_S, Link, pause_s
+from incv3d.mqtt.message import Message
+from incv3d.mqtt.outbox import Outbox, Outgoing
+
+WILL = Outgoing("gone", b"offline")
+
+
+class Recorder:
+    """What the link tells its user."""
+
+    def __init__(self) -> None:
+        self.link: Link | None = None
+        self.connections = 0
+        self.arrived: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self.settled: list[str] = []
+        self.deaths: list[BaseException] = []
+
+    def connected(self) -> None:
+        self.connections += 1
+
+    def receive(self, message: Message) -> None:
+        self.arrived.put(message)
+        if message.payload == b"fail":
+            raise ZeroDivisionError("scripted")
+
+    def turn(self) -> None:
+        pass
+
+    def send(self, topic: str, payload: bytes | Callable[[], bytes] = b"x", **more) -> None:
+        assert self.link
+        self.link.publish(Outgoing(topic, payload, on_done=lambda: self.settled.append(topic), **more))
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Recorder]]:
+    recorders: list[Recorder] = []
+
+    def start(port: int, limit: int = 100, before: Callable[[Recorder], None] | None = None) -> Recorder:
+        recorder = Recorder()
+        recorder.link = Link(
+            Broker("127.0.0.1", port), "me", WILL, Outbox(limit), 10, 100_000, Complaints(),
+            lambda _name, error: recorder.deaths.append(error),
+        )  # fmt: skip
+        if before:
+            before(recorder)
+        recorder.link.start(recorder)
+        recorders.append(recorder)
+        return recorder
+
+    yield start
+    for recorder in recorders:
+        assert recorder.link
+        recorder.link.close(10, WILL)
+        assert not recorder.deaths
+
+
+def settled(recorder: Recorder, count: int) -> list[str]:
+    until(lambda: len(recorder.settled) >= count, f"only {recorder.settled} are settled")
+    return sorted(recorder.settled)
+
+
+def test_a_message_that_the_broker_hangs_up_on_is_dropped_alone(broker, listen, start, caplog) -> None:
+    """Mosquitto takes no topic of 200 levels or more, and does not say which message it means."""
+    listener = listen(broker, "good/#")
+    deep = "/" * 300
+
+    def fill(recorder: Recorder) -> None:
+        for number in range(12):
+            recorder.send(deep if number == 5 else f"good/{number}")
+
+    recorder = start(broker.port, before=fill)
+    for number in range(12):
+        if number != 5:
+            listener.next(f"good/{number}")
+    assert settled(recorder, 12) == sorted([deep, *(f"good/{n}" for n in range(12) if n != 5)])
+    assert recorder.connections == 3  # all together, the rest of them one by one, what came after it
+    status = recorder.link.status()
+    assert (status["published"], status["refused"], status["queued"]) == (11, 1, 0)
+    assert caplog.text.count("not published: the connection broke twice when it was sent") == 1
+    assert "is me there twice?" not in caplog.text
+    assert max(len(record.getMessage()) for record in caplog.records) < 250
+
+
+def test_messages_whose_acknowledgement_was_lost_are_sent_again(broker, listen, start) -> None:
+    listener = listen(broker, "good/#")
+    recorder = start(broker.port)
+    until(lambda: recorder.connections == 1, "it is not let in")
+    os.kill(broker.pid, signal.SIGSTOP)
+    for number in range(30):
+        recorder.send(f"good/{number}")
+    until(lambda: recorder.link.status()["queued"] == 30, "they do not leave")
+    os.kill(broker.pid, signal.SIGKILL)
+    broker.stop()
+    broker.start()
+    listener.close()
+    listener = listen(broker, "good/#")
+    assert settled(recorder, 30) == sorted(f"good/{number}" for number in range(30))
+    assert recorder.link.status()["published"] == 30 and recorder.link.status()["refused"] == 0
+
+
+def test_no_more_is_on_the_way_than_the_broker_admits(make_broker, listen, start) -> None:
+    broker = make_broker("allow_anonymous true", "max_inflight_messages 2")
+    listener = listen(broker, "good/#")
+
+    def fill(recorder: Recorder) -> None:
+        for number in range(40):
+            recorder.send(f"good/{number}")
+
+    recorder = start(broker.port, before=fill)
+    for number in range(40):
+        listener.next(f"good/{number}")
+    assert len(settled(recorder, 40)) == 40 and recorder.connections == 1
+    assert recorder.link.status()["published"] == 40
+
+
+def test_a_broker_that_admits_no_will_is_said_to_be_the_reason(make_broker, start, caplog) -> None:
+    broker = make_broker("allow_anonymous true", "max_qos 0")
+    recorder = start(broker.port)
+    until(lambda: recorder.link.status()["trouble"], "nothing is said")
+    assert recorder.link.status()["trouble"] == "it does not let us in: QoS not supported"
+
+
+def fails() -> bytes:
+    raise ValueError("scripted")
+
+
+def test_every_message_is_settled_once_whatever_becomes_of_it(make_broker, start) -> None:
+    broker = make_broker("allow_anonymous true", "max_packet_size 300")
+    sent = {
+        "good": b"x",
+        "empty": lambda: b"",
+        "fails": fails,
+        "large": bytes(300),
+        "wild/+": b"x",
+        "l" * 65_536: b"x",
+    }
+
+    def fill(recorder: Recorder) -> None:
+        for topic, payload in sent.items():
+            recorder.send(topic, payload)
+        recorder.send("correlation", correlation=bytes(65_536))
+        recorder.send("qos 0", qos=0)
+
+    recorder = start(broker.port, before=fill)
+    assert settled(recorder, 8) == sorted([*sent, "correlation", "qos 0"])
+    recorder.send("last")
+    assert len(settled(recorder, 9)) == 9 and recorder.connections == 1
+    status = recorder.link.status()
+    assert (status["published"], status["refused"], status["queued"]) == (3, 5, 0)
+
+
+def test_what_the_outbox_drops_is_settled(broker, start) -> None:
+    recorder = start(broker.port, limit=3)
+    until(lambda: recorder.connections == 1, "it is not let in")
+    os.kill(broker.pid, signal.SIGSTOP)
+    for number in range(40):
+        recorder.send(str(number))
+    assert len(recorder.settled) >= 17  # 20 are on the way, 3 wait
+    os.kill(broker.pid, signal.SIGCONT)
+    assert len(settled(recorder, 40)) == 40
+    assert recorder.link.status()["dropped"] >= 17
+
+
+def test_a_slow_broker_does_not_make_pictures_pile_up(broker, start) -> None:
+    """The connection takes what fits; of what waits, only the newest picture is kept."""
+    recorder = start(broker.port)
+    until(lambda: recorder.connections == 1, "it is not let in")
+    os.kill(broker.pid, signal.SIGSTOP)
+    made = []
+    picture = lambda: made.append(1) or bytes(1_000_000)  # noqa: E731
+    for _ in range(100):
+        seen = len(recorder.settled)
+        recorder.send("image", picture, qos=0, is_latest=True)
+        if len(made) < 3:
+            until(lambda seen=seen: len(recorder.settled) > seen or recorder.link.status()["queued"], "stuck")
+    os.kill(broker.pid, signal.SIGCONT)
+    assert len(settled(recorder, 100)) == 100
+    # What Linux takes for a connection on this machine is a few megabytes.
+    assert len(made) < 20, f"{len(made)} pictures were made for a broker that takes none"
+
+
+def test_descriptors_beyond_1024_are_no_trouble(broker, start) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2000:
+        pytest.skip(f"needs 2000 file descriptors, the limit is {hard}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2000), hard))
+    try:
+        with contextlib.ExitStack() as files:
+            while files.enter_context(open(os.devnull)).fileno() < 1100:  # noqa: PTH123
+                pass
+            recorder = start(broker.port, before=lambda it: it.send("good"))
+            assert settled(recorder, 1) == ["good"] and recorder.connections == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+class RawBroker:
+    """Lets one client in, sends it `packets`, and keeps what the client sends."""
+
+    def __init__(self, *packets: bytes) -> None:
+        self.heard = b""
+        self._packets = packets
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._server.settimeout(30)
+        self.port = int(self._server.getsockname()[1])
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        with self._server, self._server.accept()[0] as connection:
+            self._connection = connection
+            connection.recv(1000)
+            connection.sendall(b"\x20\x03\x00\x00\x00" + b"".join(self._packets))
+            while data := connection.recv(1000):
+                self.heard += data
+
+    def hang_up(self) -> None:
+        self._connection.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+
+
+def publish(properties: bytes, payload: bytes = b"x", topic: bytes = b"a", number: int = 5) -> bytes:
+    body = struct.pack("!H", len(topic)) + topic + struct.pack("!HB", number, len(properties)) + properties
+    return b"\x32" + bytes([len(body) + len(payload)]) + body + payload
+
+
+@pytest.mark.parametrize(
+    ("packet", "said"),
+    [
+        (publish(b"\x63"), "a message cannot be read: property 99 is unknown"),
+        (publish(b"\x08\x00\x09a"), "a message cannot be read: it ends too soon"),
+        (publish(b"", b"fail"), "a message of a could not be handled"),
+        (publish(b"", b"fail", b"a\xff\x1b"), "a message of a\ufffd? could not be handled"),
+    ],
+)
+def test_a_bad_message_is_acknowledged_and_costs_a_line(start, caplog, packet, said) -> None:
+    """Mosquitto lets none of these through; another broker may."""
+    broker = RawBroker(packet, packet, publish(b"", b"good", number=9))
+    recorder = start(broker.port)
+    puback = b"\x40\x02\x00\x05"
+    until(lambda: broker.heard.count(puback) == 2, "they are not acknowledged")
+    while recorder.arrived.get(timeout=30).payload != b"good":
+        pass
+    assert caplog.text.count(said) == 1
+    assert recorder.connections == 1
+    broker.hang_up()
+
+
+def test_pauses_grow_to_a_minute_and_differ() -> None:
+    for failures in range(1, 100):
+        expected = min(2.0 ** (failures - 1), LONGEST_PAUSE_S)
+        pauses = {pause_s(failures) for _ in range(20)}
+        assert all(expected / 2 <= pause <= expected for pause in pauses) and len(pauses) > 1
+
+
+def test_a_farewell_is_the_last_that_is_sent(broker, listen, start) -> None:
+    listener = listen(broker, "#")
+    recorder = start(broker.port)
+    until(lambda: recorder.connections == 1, "it is not let in")
+    for number in range(100):
+        recorder.send(f"good/{number}")
+    assert recorder.link.close(10, Outgoing("farewell", b"x", is_latest=True))
+    listener.next("farewell")
+    assert [message.topic for message in listener.seen] == [f"good/{n}" for n in range(100)] + ["farewell"]
+    assert len(recorder.settled) == 100
+
+
+def test_a_broker_is_sent_the_will_of_a_link_that_is_cut(broker: MosquittoBroker, listen, start) -> None:
+    listener = listen(broker, "gone")
+    recorder = start(broker.port)
+    until(lambda: recorder.connections == 1, "it is not let in")
+    recorder.link._client.socket().shutdown(socket.SHUT_RDWR)
+    assert listener.next("gone").payload == b"offline"
+    until(lambda: recorder.connections == 2, "it does not come again")
