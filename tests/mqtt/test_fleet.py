@@ -117,27 +117,31 @@ def test_a_fast_daemon_takes_more_than_a_slow_one(broker, start_daemon, tmp_path
 
 
 def test_no_frame_is_lost_with_a_daemon_that_is_killed(broker, start_daemon, tmp_path: Path) -> None:
-    daemons = {name: start_daemon(broker, {**FLEET, "name": name}, run_ms=50) for name in ("a", "b")}
-    joined(broker, "a", "b")
-    words = ("--repeat", "25", "--concurrency", "8", "--timeout", "1.5", "--retries", "10", "--json")
+    daemons = {name: start_daemon(broker, {**FLEET, "name": name}, run_ms=50) for name in ("a", "b", "c")}
+    joined(broker, *daemons)
+    words = ("--repeat", "50", "--concurrency", "8", "--timeout", "1.5", "--retries", "20", "--json")
     process = begin(tmp_path, broker, *words)
-    for name, victim in daemons.items():
-        until(lambda victim=victim: frames(victim)["held"] > 0, "it has no frame")
-        victim.signal(signal.SIGKILL)
-        victim.wait()
-        start_daemon(broker, {**FLEET, "name": name}, run_ms=50)
+    for name in ("a", "b"):
+        until(lambda name=name: frames(daemons[name])["held"] > 0, "it has no frame")
+        daemons[name].signal(signal.SIGKILL)
+        daemons[name].wait()
     report = report_of(process)
-    assert report["outcomes"]["ok"]["count"] == report["sent"] == 100
+    assert report["outcomes"]["ok"]["count"] == report["sent"] == 200
     assert report["duplicates"] == 0
 
 
-def test_a_daemon_that_stops_gives_its_frames_back(broker, start_daemon, tmp_path: Path) -> None:
+def test_a_daemon_that_stops_gives_its_frames_back(broker, listen, start_daemon, tmp_path: Path) -> None:
     """At once: nobody waits for the time that an answer may take."""
     leaving = start_daemon(broker, {**FLEET, "name": "leaving"}, run_ms=100)
-    joined(broker, "leaving")
-    process = begin(tmp_path, broker, "--repeat", "10", "--concurrency", "4", "--timeout", "60", "--json")
+    staying = start_daemon(broker, {**FLEET, "name": "staying"}, run_ms=10)
+    joined(broker, "leaving", "staying")
+    listener = listen(broker, "nothing")
+    listener.publish("incv3d/staying/command", b"pause")
+    until(lambda: "incv3d-staying $share/" in broker.said, "it still takes frames")
+    process = begin(tmp_path, broker, "--repeat", "25", "--concurrency", "4", "--timeout", "60", "--json")
     until(lambda: frames(leaving)["held"] > 0, "it has no frame")
-    start_daemon(broker, {**FLEET, "name": "staying"}, run_ms=10)
+    assert frames(staying)["taken"] == 0
+    listener.publish("incv3d/staying/command", b"resume")
     assert leaving.stop() == 0
     report = report_of(process)
     assert "staying" in report["answered_by"] and report["duplicates"] == 0
