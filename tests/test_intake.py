@@ -27,6 +27,7 @@ from incv3d.mailbox import Mailbox
 from incv3d.pipeline import FAILURES_IN_A_ROW, Pipeline
 from incv3d.preprocess import Preprocessor
 from incv3d.resizing import InputSpec
+from incv3d.retries import MOST_HELD_OF_ONE
 from incv3d.sessions.base import SessionError
 from incv3d.sightings import Sighting
 from wire_strategies import picture
@@ -47,13 +48,14 @@ class Door:
     refused: list[Refusal] = field(default_factory=list)
     deaths: queue.SimpleQueue[tuple[str, BaseException]] = field(default_factory=queue.SimpleQueue)
     drained: threading.Event = field(default_factory=threading.Event)
+    closed: bool = False
 
 
 @pytest.fixture
 def open_door(tmp_path: Path) -> Iterator[Callable[..., Door]]:
     doors: list[Door] = []
 
-    def make(session: ScriptedSession | None = None, **settings: Any) -> Door:
+    def make(session: ScriptedSession | None = None, pace_ms: float = 7.0, **settings: Any) -> Door:
         session = session or ScriptedSession()
         folder = tmp_path / str(len(doors))
         folder.mkdir()
@@ -75,9 +77,9 @@ def open_door(tmp_path: Path) -> Iterator[Callable[..., Door]]:
         def deliver(result: Result) -> None:
             intake.deliver(result)
 
-        admit = Admission(mailbox, lambda: 7.0, deliver).admit
+        admission = Admission(mailbox, lambda: pace_ms, deliver)
         intake = Intake(
-            section, mailbox, describe, lambda: ("m", "e"), admit, refused.append, sent.append, died
+            section, mailbox, describe, lambda: ("m", "e"), admission, refused.append, sent.append, died
         )
 
         classifier = Classifier(Preprocessor(SPEC, section.max_pixels), session, TwoLabels(), top_k=5)
@@ -93,7 +95,7 @@ def open_door(tmp_path: Path) -> Iterator[Callable[..., Door]]:
     for door in doors:
         door.session.release(1000)
         door.mailbox.close()
-        assert door.intake.close(10, Refusal.SHUTTING_DOWN, "the test is over"), "the intake did not close"
+        assert door.closed or door.intake.close(10, Refusal.SHUTTING_DOWN, "the test is over")
 
 
 @pytest.fixture
@@ -367,6 +369,93 @@ def test_beyond_the_queue_limit_the_answer_is_busy_at_once_and_says_when_to_come
     assert sorted(done + [answer["id"] for answer in answers]) == list(range(12))
     assert done == sorted(done), "first in, first out"
     assert door.refused == [Refusal.BUSY] * 8
+
+
+@pytest.fixture
+def full(open_door, connect) -> Callable[..., Door]:
+    """Opens a door that has no room: its Session waits, and its one place is taken."""
+
+    def make(pace_ms: float) -> Door:
+        session = ScriptedSession(held=True)
+        door = open_door(session, pace_ms=pace_ms, queue_limit=1)
+        dealer = connect(zmq.DEALER, door.section.bind)
+        dealer.send_multipart([header(id="runs"), jpeg()])
+        assert session.running.wait(10)
+        dealer.send_multipart([header(id="decoded"), jpeg()])
+        settle(door, dealer)
+        dealer.send_multipart([header(id="waits"), jpeg()])
+        while not len(door.mailbox):
+            threading.Event().wait(0.001)
+        return door
+
+    return make
+
+
+def test_a_peer_that_comes_sooner_than_it_was_told_has_its_refusal_when_the_time_is_over(
+    full, connect
+) -> None:
+    door = full(pace_ms=400)
+    loop = connect(zmq.REQ, door.section.bind)
+    began = time.monotonic()
+    assert ask(loop, jpeg())["retry_ms"] == 400
+    assert time.monotonic() - began < 0.3, "the first refusal did not leave at once"
+    for round in (1, 2):
+        answer = ask(loop, jpeg())
+        assert (answer["code"], answer["retry_ms"]) == ("busy", 400)
+        assert time.monotonic() - began >= round * 0.4
+    other = connect(zmq.REQ, door.section.bind)
+    loop.send(jpeg())
+    asked = time.monotonic()
+    assert ask(other, jpeg())["code"] == "busy"
+    assert time.monotonic() - asked < 0.3, "it waited for another one's time"
+    assert json.loads(loop.recv())["code"] == "busy"
+    assert door.refused == [Refusal.BUSY] * 5
+
+
+def test_a_peer_that_comes_when_it_was_told_is_answered_at_once(full, connect) -> None:
+    door = full(pace_ms=200)
+    loop = connect(zmq.REQ, door.section.bind)
+    for _ in range(3):
+        asked = time.monotonic()
+        retry_s = ask(loop, jpeg())["retry_ms"] / 1000
+        assert time.monotonic() - asked < 0.15
+        threading.Event().wait(retry_s)
+
+
+def test_a_peer_that_comes_too_soon_gets_its_label_if_there_is_room(full, connect) -> None:
+    door = full(pace_ms=20_000)
+    loop = connect(zmq.REQ, door.section.bind)
+    assert ask(loop, jpeg())["retry_ms"] == 20_000
+    door.session.release(10)
+    while len(door.mailbox):
+        threading.Event().wait(0.001)
+    assert ask(loop, jpeg())["status"] == "ok"
+
+
+def test_of_a_peer_that_does_not_wait_a_few_refusals_are_held_and_each_is_answered_once(full, connect) -> None:
+    door = full(pace_ms=1000)
+    flood = connect(zmq.DEALER, door.section.bind)
+    for number in range(100):
+        flood.send_multipart([header(id=number), jpeg()])
+    answers = [json.loads(flood.recv()) for _ in range(100)]
+    assert {answer["code"] for answer in answers} == {"busy"}
+    held = range(1, 1 + MOST_HELD_OF_ONE)
+    at_once = [0, *range(1 + MOST_HELD_OF_ONE, 100)]
+    assert [answer["id"] for answer in answers] == [*at_once, *held]
+
+
+def test_held_refusals_are_answered_when_the_door_closes(full, connect) -> None:
+    door = full(pace_ms=20_000)
+    loops = [connect(zmq.REQ, door.section.bind) for _ in range(5)]
+    for loop in loops:
+        assert ask(loop, jpeg())["code"] == "busy"
+        loop.send(jpeg())
+    while door.intake.status()["unanswered"] + 1 < len(loops) + 3:
+        threading.Event().wait(0.001)
+    door.closed = door.intake.close(10, Refusal.SHUTTING_DOWN, "stopping")
+    assert door.closed
+    assert {json.loads(loop.recv())["code"] for loop in loops} == {"shutting_down"}
+    assert door.refused.count(Refusal.BUSY) == 5
 
 
 def test_one_that_floods_does_not_starve_another(open_door, connect) -> None:

@@ -77,7 +77,7 @@ class Doors:
             mailbox,
             describe,
             identity,
-            admission.admit,
+            admission,
             delivery.count,
             self._sent,
             on_death,

@@ -18,7 +18,7 @@ import msgspec
 import zmq
 
 from incv3d import wire
-from incv3d.admission import Denial
+from incv3d.admission import Admission, Denial
 from incv3d.announcement import Announcement
 from incv3d.announcement import topic as event_topic
 from incv3d.clocks import SenderClocks
@@ -31,6 +31,7 @@ from incv3d.listening import IntakeError, hang_up_on_all, listen
 from incv3d.mailbox import Mailbox
 from incv3d.peer_socket import PeerSocket
 from incv3d.replies import Replies, Request
+from incv3d.retries import Retries
 from incv3d.watch import Work
 
 __all__ = ["Intake", "IntakeError"]
@@ -60,7 +61,7 @@ class Intake:
 
     :param describe: answers ``ping``, ``stats`` and ``info`` with a dictionary.
     :param identity: model and engine, for the answers; asked for each.
-    :param admit: puts a frame in line, or says why not.
+    :param admission: puts a frame in line, or says why not.
     :param on_refused: told of every request that never reached the pipeline.
     :param on_sent: told of every result that has left.
     :param on_death: told the thread's name and the error when the thread cannot go on.
@@ -73,7 +74,7 @@ class Intake:
         mailbox: Mailbox,
         describe: Callable[[wire.Operation], dict[str, Any]],
         identity: Callable[[], tuple[str, str]],
-        admit: Callable[[Frame], Denial | None],
+        admission: Admission,
         on_refused: Callable[[Refusal], None],
         on_sent: Callable[[Result], None],
         on_death: Callable[[str, BaseException], None],
@@ -83,7 +84,7 @@ class Intake:
         self._mailbox = mailbox
         self._describe = describe
         self._identity = identity
-        self._admit = admit
+        self._admission = admission
         self._on_refused = on_refused
         self._on_sent = on_sent
         self._on_death = on_death
@@ -100,6 +101,7 @@ class Intake:
         self._replies = Replies(
             self._router, lambda user: not self._doorkeeper or self._doorkeeper.knows(user)
         )
+        self._retries = Retries()
         self._publisher = self._context.socket(zmq.PUB) if section.publish else None
         self._thread = threading.Thread(target=self._guard, name=self.work.name, daemon=True)
 
@@ -213,18 +215,25 @@ class Intake:
         if self._doorkeeper:
             poller.register(self._doorkeeper.questions, zmq.POLLIN)
         while not self._closing.is_set():
-            ready = dict(poller.poll(KEYS_EVERY_MS if self._doorkeeper else None))
+            ready = dict(poller.poll(self._longest_wait_ms()))
             with self.work:
                 if self._wake_reader in ready:
                     os.read(self._wake_reader, 4096)
                 if self._doorkeeper:
                     self._look_at_keys(self._doorkeeper)
                 self._send_outbox()
+                self._send_due_refusals()
                 if self._router in ready:
                     self._receive_burst(RECEIVE_BURST)
                 if self._doorkeeper and self._doorkeeper.questions in ready:
                     self._doorkeeper.decide()
         self._settle()
+
+    def _longest_wait_ms(self) -> int | None:
+        waits_ms = [KEYS_EVERY_MS] if self._doorkeeper else []
+        if (wait_s := self._retries.wait_s(time.monotonic())) is not None:
+            waits_ms.append(math.ceil(wait_s * 1000))
+        return min(waits_ms, default=None)
 
     def _settle(self) -> None:
         """Receive until every sender in a loop has sent its last request, which is answered at the end."""
@@ -298,15 +307,29 @@ class Intake:
                 facts = self._describe(intent.operation)
                 self._replies.send(ticket, wire.report(intent.operation, intent.id, facts))
             elif intent.frame:
-                denial = self._admit(replace(intent.frame, ticket=ticket, peer=request.peer))
-                if denial:
-                    self._refuse(ticket, denial.refusal, denial.detail, intent.id, denial.retry_ms)
+                self._admit(replace(intent.frame, ticket=ticket, peer=request.peer), ticket, request)
         except wire.BadRequest as error:
             self._refuse(ticket, error.refusal, str(error), error.id)
         except Exception:
             # Whatever somebody sent must cost that request, not the daemon.
             LOG.exception("a request of %d parts could not be handled", count - length)
             self._refuse(ticket, Refusal.INTERNAL, "the daemon failed at it; see its log", request.id)
+
+    def _admit(self, frame: Frame, ticket: int, request: Request) -> None:
+        denial = self._admission.admit(frame)
+        if denial is None:
+            self._retries.admit(request.peer)
+        elif denial.refusal is not Refusal.BUSY or not self._retries.hold(ticket, request, frame.received):
+            self._deny(denial, ticket, request)
+
+    def _deny(self, denial: Denial, ticket: int, request: Request) -> None:
+        if denial.retry_ms is not None:
+            self._retries.tell(request.peer, time.monotonic() + denial.retry_ms / 1000)
+        self._refuse(ticket, denial.refusal, denial.detail, request.id, denial.retry_ms)
+
+    def _send_due_refusals(self) -> None:
+        for ticket, request in self._retries.due(time.monotonic()):
+            self._deny(self._admission.busy(len(self._mailbox)), ticket, request)
 
     def _remember(self, peer: bytes, now: float) -> None:
         self._peers[peer] = now

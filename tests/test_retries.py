@@ -1,0 +1,82 @@
+"""What peers were told, and which refusals are held for how long."""
+
+from __future__ import annotations
+
+from incv3d.replies import Request
+from incv3d.retries import (
+    LONGEST_HOLD_S,
+    MOST_HELD,
+    MOST_HELD_BYTES,
+    MOST_HELD_OF_ONE,
+    PEERS_REMEMBERED,
+    Retries,
+)
+
+
+def request(peer: bytes, *parts: bytes) -> Request:
+    return Request([peer, *parts], None)
+
+
+def held(retries: Retries, number: int, *parts: bytes, of: int = MOST_HELD_OF_ONE) -> int:
+    """Let each of `number` peers come too soon `of` times; returns how many of these are held."""
+    count = 0
+    for n in range(number):
+        peer = n.to_bytes(4, "big")
+        retries.tell(peer, 1.0)
+        count += sum(retries.hold(n * of + each, request(peer, *parts), 0.0) for each in range(of))
+    return count
+
+
+def test_a_refusal_is_held_until_the_moment_that_its_peer_was_told() -> None:
+    retries = Retries()
+    early = request(b"early")
+    assert not retries.hold(1, early, 0.0), "nobody told it anything"
+    assert retries.wait_s(0.0) is None
+    retries.tell(b"early", 2.0)
+    assert retries.hold(2, early, 0.5)
+    assert retries.wait_s(0.5) == 1.5
+    assert list(retries.due(1.9)) == []
+    assert list(retries.due(2.0)) == [(2, early)]
+    assert not len(retries)
+    assert not retries.hold(3, early, 2.0), "its time is over"
+
+
+def test_they_come_out_in_the_order_of_their_moments() -> None:
+    retries = Retries()
+    for ticket, until in enumerate((3.0, 1.0, 2.0)):
+        peer = bytes([ticket])
+        retries.tell(peer, until)
+        assert retries.hold(ticket, request(peer), 0.0)
+    assert [ticket for ticket, _ in retries.due(5.0)] == [1, 2, 0]
+
+
+def test_who_has_found_room_was_told_nothing() -> None:
+    retries = Retries()
+    retries.tell(b"peer", 9.0)
+    retries.admit(b"peer")
+    assert not retries.hold(1, request(b"peer"), 0.0)
+
+
+def test_nothing_is_held_for_longer_than_senders_wait() -> None:
+    retries = Retries()
+    retries.tell(b"peer", 3600.0)
+    retries.hold(1, request(b"peer"), 0.0)
+    assert retries.wait_s(0.0) == LONGEST_HOLD_S
+
+
+def test_what_is_held_is_bounded_in_all_of_one_peer_and_in_bytes() -> None:
+    assert held(Retries(), 1, of=1000) == MOST_HELD_OF_ONE
+    assert held(Retries(), 1000) == MOST_HELD
+    retries = Retries()
+    count = held(retries, 100, *[b"x" * 255] * 60)
+    assert MOST_HELD_BYTES // (61 * (255 + 64)) - 1 <= count <= MOST_HELD_BYTES // (60 * 255)
+    assert len(list(retries.due(1.0))) == count
+    assert held(retries, 1000) == MOST_HELD, "what was sent still counted"
+
+
+def test_of_many_peers_the_latest_are_remembered() -> None:
+    retries = Retries()
+    for number in range(PEERS_REMEMBERED + 1):
+        retries.tell(number.to_bytes(4, "big"), 1.0)
+    assert not retries.hold(1, request((0).to_bytes(4, "big")), 0.0)
+    assert retries.hold(2, request((1).to_bytes(4, "big")), 0.0)
