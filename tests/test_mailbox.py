@@ -94,6 +94,15 @@ def test_one_peer_fills_half_the_room_and_is_admitted_again_when_one_was_taken()
     assert mailbox.offer(frame("d")) is None and len(mailbox) == 2
 
 
+def test_a_place_can_be_kept_free_unless_nothing_waits() -> None:
+    mailbox = room(limit=2)
+    assert mailbox.offer(frame("a", "one"), 1) is None
+    assert mailbox.offer(frame("b", "two"), 1) is Refusal.BUSY
+    assert mailbox.offer(frame("b", "two")) is None
+    mailbox = room(limit=1)
+    assert mailbox.offer(frame("a", "one"), 1) is None
+
+
 def test_a_peer_has_its_own_limit() -> None:
     mailbox = room(limit=100, peer_limit=2)
     assert [mailbox.offer(frame(name)) for name in "abc"] == [None, None, Refusal.BUSY]

@@ -39,13 +39,16 @@ class Admission:
         self._pace_ms = pace_ms
         self._deliver = deliver
 
-    def admit(self, frame: Frame) -> Denial | None:
-        """Put `frame` in line; returns why that cannot be, or None."""
+    def admit(self, frame: Frame, places_kept: int = 0) -> Denial | None:
+        """Put `frame` in line; returns why that cannot be, or None.
+
+        :param places_kept: how many places must stay free.
+        """
         if frame.has_expired(frame.received):
             return Denial(Refusal.EXPIRED, "its time to live had ended when it arrived")
-        refusal = self._mailbox.offer(frame)
+        refusal = self._mailbox.offer(frame, places_kept)
         if refusal is Refusal.BUSY and self._purge(frame.received):
-            refusal = self._mailbox.offer(frame)
+            refusal = self._mailbox.offer(frame, places_kept)
         if refusal is Refusal.BUSY:
             return self.busy(len(self._mailbox))
         return Denial(refusal, "the daemon is stopping") if refusal else None

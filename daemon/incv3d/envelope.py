@@ -14,6 +14,23 @@ MADE_UP_ID = 5
 """Bytes of a routing id that a ROUTER makes up. The first is 0, which begins no header and no picture."""
 
 
+def next_message(router: zmq.Socket[bytes]) -> tuple[list[zmq.Frame], int]:
+    """Return the first parts of the next message, at most :data:`MOST_PARTS`, and how many it had.
+
+    :raises zmq.Again: none has arrived.
+    """
+    parts: list[zmq.Frame] = []
+    count = 0
+    more = True
+    while more:
+        part = router.recv(zmq.NOBLOCK, copy=False)
+        more = part.more
+        count += 1
+        if count <= MOST_PARTS:
+            parts.append(part)
+    return parts, count
+
+
 def envelope_length(parts: Sequence[zmq.Frame], count: int) -> int:
     """Return how many of the first parts of a message are its envelope.
 

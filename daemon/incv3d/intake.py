@@ -8,7 +8,7 @@ import math
 import os
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -24,12 +24,13 @@ from incv3d.announcement import topic as event_topic
 from incv3d.clocks import SenderClocks
 from incv3d.config import IntakeSection
 from incv3d.doorkeeper import Doorkeeper
-from incv3d.envelope import MOST_PARTS, envelope_length
-from incv3d.frames import Frame, FrameId, Refusal, Result
+from incv3d.envelope import envelope_length, next_message
+from incv3d.frames import Frame, Refusal, Result
 from incv3d.keyring import KeyRing
 from incv3d.listening import IntakeError, hang_up_on_all, listen
 from incv3d.mailbox import Mailbox
-from incv3d.peer_socket import PeerSocket
+from incv3d.peer_socket import PeerSocket, address_of
+from incv3d.recent_peers import RecentPeers
 from incv3d.replies import Replies, Request
 from incv3d.retries import Retries
 from incv3d.watch import Work
@@ -49,7 +50,6 @@ RECEIVE_HIGH_WATER_MARK = 4
 """Messages that ZeroMQ may hold for one peer before TCP pushes back; the mailbox is where requests wait."""
 LARGEST_SUBSCRIPTION = 1024
 """Bytes of what a subscriber may send; topics are shorter."""
-PEERS_REMEMBERED = 1024
 KEYS_EVERY_MS = 1000
 """How often to look whether a client was revoked, while nothing happens."""
 LATELY_S = 60.0
@@ -90,7 +90,7 @@ class Intake:
         self._on_death = on_death
         self.work = Work("intake", "receiving and answering")
         self._clocks = SenderClocks()
-        self._peers: OrderedDict[bytes, float] = OrderedDict()  # when each was heard of, the latest last
+        self._peers = RecentPeers()
         self._outbox: deque[Result | Announcement] = deque()
         self._closing = threading.Event()
         self._settling_s = SETTLING_S
@@ -140,12 +140,11 @@ class Intake:
 
     def status(self) -> dict[str, Any]:
         """For ``stats``: what is unanswered, what could not be answered, who was there lately."""
-        since = time.monotonic() - LATELY_S
-        lately = sum(1 for heard in list(self._peers.values()) if heard >= since)
+        lately = len(self._peers.since(time.monotonic() - LATELY_S))
         return {
             "queue_depth": len(self._mailbox),
             "queue_limit": self._section.queue_limit,
-            "unanswered": len(self._replies) - 1,  # this question is the one
+            "unanswered": len(self._replies),
             "undelivered": self._replies.undelivered,
             "peers": {"seen": lately, "waiting": self._mailbox.peers},
             **({"keys": self._doorkeeper.status()} if self._doorkeeper else {}),
@@ -184,8 +183,8 @@ class Intake:
                 return False
             # The thread has ended, in peace or not: its sockets are now this thread's.
             self._send_outbox()
-            for ticket, request in self._replies.unanswered():
-                self._refuse(ticket, refusal, detail, request.id)
+            for request in self._replies.unanswered():
+                self._refuse(request, refusal, detail)
             self._replies.send_held(encrypted=self._doorkeeper is not None)
         for socket in (self._router, self._publisher):
             if socket:
@@ -249,9 +248,7 @@ class Intake:
 
     def _all_wait(self) -> bool:
         """Return whether every peer with a recent request waits for its answer."""
-        since = time.monotonic() - SETTLING_S
-        waiting = self._replies.waiting_peers()
-        return all(peer in waiting for peer, heard in self._peers.items() if heard >= since)
+        return self._peers.since(time.monotonic() - SETTLING_S) <= self._replies.waiting_peers()
 
     def _look_at_keys(self, doorkeeper: Doorkeeper) -> None:
         if doorkeeper.look() and self._publisher:
@@ -262,7 +259,7 @@ class Intake:
         """Receive at most `most` messages that have already arrived; return how many."""
         for received in range(most):
             try:
-                parts, count = self._next_message()
+                parts, count = next_message(self._router)
             except zmq.Again:
                 return received
             self._receive(parts, count)
@@ -270,32 +267,18 @@ class Intake:
                 self._send_outbox()
         return most
 
-    def _next_message(self) -> tuple[list[zmq.Frame], int]:
-        """The first parts of the next message, and how many it had."""
-        parts: list[zmq.Frame] = []
-        count = 0
-        more = True
-        while more:
-            part = self._router.recv(zmq.NOBLOCK, copy=False)
-            more = part.more
-            count += 1
-            if count <= MOST_PARTS:
-                parts.append(part)
-        return parts, count
-
     def _receive(self, parts: list[zmq.Frame], count: int) -> None:
         received = time.monotonic()
         length = envelope_length(parts, count)
         request = Request([part.bytes for part in parts[:length]], PeerSocket.under(parts[0]))
-        where = partial(_address_of, parts[0])
+        where = partial(address_of, parts[0])
         now = wire.Clocks(received, time.time(), partial(self._clocks.age_s, request.peer, where, received))
         if self._doorkeeper:
             user = self._doorkeeper.admit(request.peer, parts[0])
             if user is None:
                 return
             request.user = user
-        ticket = self._replies.add(request)
-        self._remember(request.peer, received)
+        self._peers.note(request.peer, received)
         body: list[wire.Bytes] = [part.buffer for part in parts[length:]]
         section = self._section
         try:
@@ -304,45 +287,41 @@ class Intake:
             intent = wire.parse(body, now, section.ttl_ms, section.max_message_bytes)
             request.id = intent.id
             if intent.operation:
-                facts = self._describe(intent.operation)
-                self._replies.send(ticket, wire.report(intent.operation, intent.id, facts))
+                # Registered when it has its answer: it is not among the unanswered that it asks about.
+                data = wire.report(intent.operation, intent.id, self._describe(intent.operation))
+                self._replies.send(self._replies.add(request), data)
             elif intent.frame:
-                self._admit(replace(intent.frame, ticket=ticket, peer=request.peer), ticket, request)
+                self._admit(intent.frame, request)
         except wire.BadRequest as error:
-            self._refuse(ticket, error.refusal, str(error), error.id)
+            request.id = error.id
+            self._refuse(request, error.refusal, str(error))
         except Exception:
             # Whatever somebody sent must cost that request, not the daemon.
             LOG.exception("a request of %d parts could not be handled", count - length)
-            self._refuse(ticket, Refusal.INTERNAL, "the daemon failed at it; see its log", request.id)
+            self._refuse(request, Refusal.INTERNAL, "the daemon failed at it; see its log")
 
-    def _admit(self, frame: Frame, ticket: int, request: Request) -> None:
-        denial = self._admission.admit(frame)
+    def _admit(self, frame: Frame, request: Request) -> None:
+        frame = replace(frame, ticket=self._replies.add(request), peer=request.peer)
+        places_kept = self._retries.places_kept(request.peer, frame.received)
+        denial = self._admission.admit(frame, places_kept)
         if denial is None:
             self._retries.admit(request.peer)
-        elif denial.refusal is not Refusal.BUSY or not self._retries.hold(ticket, request, frame.received):
-            self._deny(denial, ticket, request)
+        elif denial.refusal is not Refusal.BUSY or not self._retries.hold(request, frame.received):
+            self._deny(denial, request)
 
-    def _deny(self, denial: Denial, ticket: int, request: Request) -> None:
+    def _deny(self, denial: Denial, request: Request, was_held: bool = False) -> None:
         if denial.retry_ms is not None:
-            self._retries.tell(request.peer, time.monotonic() + denial.retry_ms / 1000)
-        self._refuse(ticket, denial.refusal, denial.detail, request.id, denial.retry_ms)
+            self._retries.tell(request.peer, time.monotonic() + denial.retry_ms / 1000, was_held)
+        self._refuse(request, denial.refusal, denial.detail, denial.retry_ms)
 
     def _send_due_refusals(self) -> None:
-        for ticket, request in self._retries.due(time.monotonic()):
-            self._deny(self._admission.busy(len(self._mailbox)), ticket, request)
+        for request in self._retries.due(time.monotonic()):
+            self._deny(self._admission.busy(len(self._mailbox)), request, was_held=True)
 
-    def _remember(self, peer: bytes, now: float) -> None:
-        self._peers[peer] = now
-        self._peers.move_to_end(peer)
-        if len(self._peers) > PEERS_REMEMBERED:
-            self._peers.popitem(last=False)
-
-    def _refuse(
-        self, ticket: int, refusal: Refusal, detail: str, id: FrameId, retry_ms: int | None = None
-    ) -> None:
+    def _refuse(self, request: Request, refusal: Refusal, detail: str, retry_ms: int | None = None) -> None:
         self._on_refused(refusal)
-        data = wire.refuse(refusal, detail, id, len(self._mailbox), retry_ms)
-        self._replies.send(ticket, data, is_last=refusal is Refusal.SHUTTING_DOWN)
+        data = wire.refuse(refusal, detail, request.id, len(self._mailbox), retry_ms)
+        self._replies.send(self._replies.add(request), data, is_last=refusal is Refusal.SHUTTING_DOWN)
 
     def _send_outbox(self) -> None:
         while self._outbox:
@@ -364,10 +343,3 @@ class Intake:
     def _publish(self, topic: bytes, data: bytes) -> None:
         if self._publisher:
             self._publisher.send_multipart([topic, data], zmq.NOBLOCK)
-
-
-def _address_of(part: zmq.Frame) -> str:
-    try:
-        return str(part.get("Peer-Address")) or "this machine"
-    except zmq.ZMQError:
-        return "this machine"

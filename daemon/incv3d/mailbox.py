@@ -134,13 +134,16 @@ class Mailbox:
         with self._lock:
             self._limit, self._limit_bytes, self._peer_limit = limit, limit_bytes, peer_limit
 
-    def offer(self, frame: Frame) -> Refusal | None:
-        """Put a request in line; returns why it was refused, or None."""
+    def offer(self, frame: Frame, places_kept: int = 0) -> Refusal | None:
+        """Put a request in line; returns why it was refused, or None.
+
+        :param places_kept: how many places must stay free, unless nothing waits.
+        """
         line = self._lines[self._is_large(frame)]
         with self._lock:
             if self._closed:
                 return Refusal.SHUTTING_DOWN
-            if not self._has_room_for(frame):
+            if not self._has_room_for(frame, places_kept):
                 return Refusal.BUSY
             line.add(frame)
             self._count(frame, 1)
@@ -212,11 +215,11 @@ class Mailbox:
             self._slot_emptied.notify_all()
         return waiting
 
-    def _has_room_for(self, frame: Frame) -> bool:
+    def _has_room_for(self, frame: Frame, places_kept: int) -> bool:
         if not self._total.frames:
             return True
         share = self._shares.get(frame.peer, _Share())
-        free = self._limit - self._total.frames
+        free = self._limit - self._total.frames - places_kept
         free_bytes = self._limit_bytes - self._total.size_bytes
         return (
             share.frames < self._peer_limit

@@ -38,3 +38,11 @@ class PeerSocket:
             if os.fstat(copy.fileno()).st_ino != self.inode:
                 raise ConnectionError("another connection has its descriptor")
             yield copy
+
+
+def address_of(part: zmq.Frame) -> str:
+    """Return the address that `part` came from."""
+    try:
+        return str(part.get("Peer-Address")) or "this machine"
+    except zmq.ZMQError:
+        return "this machine"

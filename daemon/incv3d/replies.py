@@ -27,6 +27,8 @@ class Request:
     socket: PeerSocket | None
     """The socket of its connection; None if it is closed."""
     id: FrameId = None
+    ticket: int = 0
+    """What :class:`Replies` knows it by; 0: it is not registered yet."""
     user: bytes = b""
     """The key of the client that sent it, where keys are required."""
     last_answer: bytes | None = None
@@ -61,18 +63,19 @@ class Replies:
         return len(self._open)
 
     def add(self, request: Request) -> int:
-        """Register a new request and return its ticket."""
-        ticket = next(self._tickets)
-        self._open[ticket] = request
-        return ticket
+        """Register a request, if it is a new one, and return its ticket."""
+        if not request.ticket:
+            request.ticket = next(self._tickets)
+            self._open[request.ticket] = request
+        return request.ticket
 
     def waiting_peers(self) -> set[bytes]:
         """Return the connections that wait for an answer."""
         return {request.peer for request in self._open.values()}
 
-    def unanswered(self) -> Iterator[tuple[int, Request]]:
-        """Yield ticket and request where there is no answer, not even a held one."""
-        return ((ticket, each) for ticket, each in list(self._open.items()) if each.last_answer is None)
+    def unanswered(self) -> Iterator[Request]:
+        """Yield the requests that have no answer, not even a held one."""
+        return (each for each in list(self._open.values()) if each.last_answer is None)
 
     def send(self, ticket: int, data: bytes, is_last: bool = False) -> None:
         """Answer a request.

@@ -27,6 +27,13 @@ PART_BYTES = 64
 """What a part of an envelope costs beyond its length."""
 
 
+@dataclass(slots=True)
+class _Told:
+    until: float
+    has_waited: bool
+    """Whether it was held to what it was told before."""
+
+
 @dataclass(order=True, slots=True)
 class _Held:
     until: float
@@ -42,7 +49,7 @@ class Retries:
     """
 
     def __init__(self) -> None:
-        self._told: OrderedDict[bytes, float] = OrderedDict()  # by peer, the latest last
+        self._told: OrderedDict[bytes, _Told] = OrderedDict()  # by peer, the latest last
         self._held: list[_Held] = []  # a heap
         self._held_of: Counter[bytes] = Counter()
         self._held_bytes = 0
@@ -51,9 +58,12 @@ class Retries:
         """Return the number of refusals held."""
         return len(self._held)
 
-    def tell(self, peer: bytes, until: float) -> None:
-        """Remember that `peer` is told now not to come again before `until`."""
-        self._told[peer] = until
+    def tell(self, peer: bytes, until: float, has_waited: bool = False) -> None:
+        """Remember that `peer` is told now not to come again before `until`.
+
+        :param has_waited: its refusal was held.
+        """
+        self._told[peer] = _Told(until, has_waited)
         self._told.move_to_end(peer)
         if len(self._told) > PEERS_REMEMBERED:
             self._told.popitem(last=False)
@@ -62,9 +72,20 @@ class Retries:
         """Forget what `peer` was told: its frame has found room."""
         self._told.pop(peer, None)
 
-    def hold(self, ticket: int, request: Request, now: float) -> bool:
+    def places_kept(self, peer: bytes, now: float) -> int:
+        """Return how many free places a frame of `peer` must leave to others.
+
+        The last place is for those that have waited since they were refused, as long as refusals are held:
+        otherwise a peer that has just had its label, and comes again, would always come before them.
+        """
+        told = self._told.get(peer)
+        has_waited = told is not None and (told.has_waited or now >= told.until)
+        return 0 if has_waited or not self._held else 1
+
+    def hold(self, request: Request, now: float) -> bool:
         """Hold the refusal of `request` if its peer came too early; False: it is to be sent at once."""
-        until = min(self._told.get(request.peer, now), now + LONGEST_HOLD_S)
+        told = self._told.get(request.peer)
+        until = min(told.until, now + LONGEST_HOLD_S) if told else now
         size_bytes = sum(len(part) + PART_BYTES for part in request.envelope) + len(str(request.id))
         if (
             until <= now
@@ -73,7 +94,7 @@ class Retries:
             or self._held_of[request.peer] >= MOST_HELD_OF_ONE
         ):
             return False
-        heapq.heappush(self._held, _Held(until, ticket, request, size_bytes))
+        heapq.heappush(self._held, _Held(until, request.ticket, request, size_bytes))
         self._held_of[request.peer] += 1
         self._held_bytes += size_bytes
         return True
@@ -82,12 +103,12 @@ class Retries:
         """Return how long it is until a refusal is due; None: none is held."""
         return max(0.0, self._held[0].until - now) if self._held else None
 
-    def due(self, now: float) -> Iterator[tuple[int, Request]]:
-        """Yield ticket and request of the refusals whose time is over; they are held no more."""
+    def due(self, now: float) -> Iterator[Request]:
+        """Yield the requests whose refusals are due; they are held no more."""
         while self._held and self._held[0].until <= now:
             held = heapq.heappop(self._held)
             self._held_bytes -= held.size_bytes
             self._held_of[held.request.peer] -= 1
             if not self._held_of[held.request.peer]:
                 del self._held_of[held.request.peer]
-            yield held.ticket, held.request
+            yield held.request

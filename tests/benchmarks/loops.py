@@ -2,21 +2,20 @@
 
 usage: .venv/bin/python tests/benchmarks/loops.py [MODEL] [ROUNDS] [SECONDS] [ENGINE]
 
-Each round measures 8 of them and then 32, whose processes have the lowest priority, as if they ran elsewhere;
-beside the 32 a well-behaved client, which waits for `retry_ms` after each refusal. Figures are medians over
-the rounds, ratios those of one round.
+Each round measures 8 of them and then 32, eight in a process; beside the 32 a well-behaved client, which
+waits for `retry_ms` after each refusal. Figures are medians over the rounds, ratios those of one round.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-import os
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 
 import imagezmq
 
@@ -25,15 +24,15 @@ from incv3d.latency import percentile
 from measuring import daemon, jpegs, median, table
 
 FEW, MANY = 8, 32
-LOWEST_PRIORITY = 19
 CLIENTS_A_PROCESS = 8
 
 
 def senders(address: str, seconds: str) -> None:
     """What one process does: print, for each of its clients, how many labels and how many refusals it got."""
-    os.nice(LOWEST_PRIORITY)
     got: list[Counter[str]] = [Counter() for _ in range(CLIENTS_A_PROCESS)]
     pictures = jpegs()
+    print("ready", flush=True)
+    sys.stdin.readline()
     end = time.monotonic() + float(seconds)
 
     def loop(outcomes: Counter[str]) -> None:
@@ -52,12 +51,23 @@ def senders(address: str, seconds: str) -> None:
     print(json.dumps([dict(outcomes) for outcomes in got]))
 
 
-def loops(address: str, clients: int, seconds: float) -> list[Counter[str]]:
+def loops(
+    address: str, clients: int, seconds: float, on_start: Callable[[], None] = lambda: None
+) -> list[Counter[str]]:
     """So many of them for a while: what each got."""
     command = [sys.executable, __file__, "--child", address, f"{seconds}"]
+    pipe = subprocess.PIPE
     processes = [
-        subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(clients // CLIENTS_A_PROCESS)
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+        for _ in range(clients // CLIENTS_A_PROCESS)
     ]
+    for process in processes:
+        assert process.stdout and process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.flush()
+    on_start()
     outputs = [process.communicate()[0] for process in processes]
     assert not any(process.returncode for process in processes)
     return [Counter(outcomes) for output in outputs for outcomes in json.loads(output)]
@@ -86,8 +96,7 @@ def beside(address: str, seconds: float) -> tuple[list[Counter[str]], list[float
     done = threading.Event()
     found: list[tuple[list[float], list[float]]] = []
     thread = threading.Thread(target=lambda: found.append(well_behaved(address, done)))
-    thread.start()
-    many = loops(address, MANY, seconds)
+    many = loops(address, MANY, seconds, thread.start)
     done.set()
     thread.join()
     return many, *found[0]
