@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import socket as sockets
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -164,12 +162,8 @@ class Doorkeeper:
             self._connections.popitem(last=False)
 
     def _hang_up(self, peer: bytes) -> None:
-        """ZeroMQ closes no single connection, but its socket can be shut, as if the peer had left."""
-        connection = self._connections.pop(peer, None)
-        if connection is None:
-            return
-        with contextlib.suppress(OSError), connection.socket.copy() as socket:  # or it is gone already
-            socket.shutdown(sockets.SHUT_RDWR)
+        if connection := self._connections.pop(peer, None):
+            connection.socket.hang_up()
 
     def _turn_away(self, address: str) -> None:
         self._strangers += 1

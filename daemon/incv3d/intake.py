@@ -21,13 +21,14 @@ from incv3d import wire
 from incv3d.admission import Admission, Denial
 from incv3d.announcement import Announcement
 from incv3d.announcement import topic as event_topic
+from incv3d.arrivals import Arrivals
 from incv3d.clocks import SenderClocks
 from incv3d.config import IntakeSection
 from incv3d.doorkeeper import Doorkeeper
 from incv3d.envelope import envelope_length, next_message
 from incv3d.frames import Frame, Refusal, Result
 from incv3d.keyring import KeyRing
-from incv3d.listening import IntakeError, hang_up_on_all, listen
+from incv3d.listening import IntakeError, answer_through, hang_up_on_all, listen
 from incv3d.mailbox import Mailbox
 from incv3d.peer_socket import PeerSocket, address_of
 from incv3d.recent_peers import RecentPeers
@@ -46,11 +47,9 @@ QUIET_S = 0.2
 """At the end the door stays open until no request has arrived for this time ..."""
 SETTLING_S = 1.0
 """... and no longer than this."""
-RECEIVE_HIGH_WATER_MARK = 4
-"""Messages that ZeroMQ may hold for one peer before TCP pushes back; the mailbox is where requests wait."""
 LARGEST_SUBSCRIPTION = 1024
 """Bytes of what a subscriber may send; topics are shorter."""
-KEYS_EVERY_MS = 1000
+KEYS_EVERY_S = 1.0
 """How often to look whether a client was revoked, while nothing happens."""
 LATELY_S = 60.0
 """`stats` counts the peers that were heard of within so many seconds."""
@@ -102,6 +101,7 @@ class Intake:
             self._router, lambda user: not self._doorkeeper or self._doorkeeper.knows(user)
         )
         self._retries = Retries()
+        self._arrivals = Arrivals(section.arriving_bytes)
         self._publisher = self._context.socket(zmq.PUB) if section.publish else None
         self._thread = threading.Thread(target=self._guard, name=self.work.name, daemon=True)
 
@@ -116,16 +116,11 @@ class Intake:
             self._doorkeeper.guard(self._router)
             if self._publisher:
                 self._doorkeeper.guard(self._publisher)
-        router = self._router
-        router.set(zmq.RCVHWM, RECEIVE_HIGH_WATER_MARK)
-        # Cut off before the whole message is in memory; up to half of this it is answered politely.
-        router.set(zmq.MAXMSGSIZE, 2 * self._section.max_message_bytes)
-        # A peer that reconnects under its own name takes that name over, instead of being ignored. (Of two
-        # that share a name for good, libzmq forgets the first, and its descriptor if it goes on sending.)
-        router.set(zmq.ROUTER_HANDOVER, 1)
-        # An answer that cannot be sent is known, and counted, instead of being dropped unseen.
-        router.set(zmq.ROUTER_MANDATORY, 1)
-        listen(router, self._section.bind, "intake.bind")
+        for socket in (self._router, self._publisher):
+            if socket:
+                self._arrivals.watch(self._context, socket)
+        answer_through(self._router, self._section.max_message_bytes)
+        listen(self._router, self._section.bind, "intake.bind")
         if self._publisher:
             self._publisher.set(zmq.MAXMSGSIZE, LARGEST_SUBSCRIPTION)
             listen(self._publisher, self._section.publish, "intake.publish")
@@ -137,6 +132,7 @@ class Intake:
     def adjust(self, section: IntakeSection) -> None:
         """Handle requests by `section` from now on; its addresses and message sizes are those of before."""
         self._section = section
+        self._arrivals.limit_bytes = section.arriving_bytes
 
     def status(self) -> dict[str, Any]:
         """For ``stats``: what is unanswered, what could not be answered, who was there lately."""
@@ -146,7 +142,7 @@ class Intake:
             "queue_limit": self._section.queue_limit,
             "unanswered": len(self._replies),
             "undelivered": self._replies.undelivered,
-            "peers": {"seen": lately, "waiting": self._mailbox.peers},
+            "peers": {"seen": lately, "waiting": self._mailbox.peers, "closed": self._arrivals.closed},
             **({"keys": self._doorkeeper.status()} if self._doorkeeper else {}),
         }
 
@@ -186,6 +182,7 @@ class Intake:
             for request in self._replies.unanswered():
                 self._refuse(request, refusal, detail)
             self._replies.send_held(encrypted=self._doorkeeper is not None)
+        self._arrivals.close()
         for socket in (self._router, self._publisher):
             if socket:
                 socket.close()
@@ -211,6 +208,8 @@ class Intake:
         poller = zmq.Poller()
         poller.register(self._router, zmq.POLLIN)
         poller.register(self._wake_reader, zmq.POLLIN)
+        for monitor in self._arrivals.monitors:
+            poller.register(monitor, zmq.POLLIN)
         if self._doorkeeper:
             poller.register(self._doorkeeper.questions, zmq.POLLIN)
         while not self._closing.is_set():
@@ -224,15 +223,19 @@ class Intake:
                 self._send_due_refusals()
                 if self._router in ready:
                     self._receive_burst(RECEIVE_BURST)
+                self._arrivals.look(time.monotonic())
                 if self._doorkeeper and self._doorkeeper.questions in ready:
                     self._doorkeeper.decide()
         self._settle()
 
     def _longest_wait_ms(self) -> int | None:
-        waits_ms = [KEYS_EVERY_MS] if self._doorkeeper else []
-        if (wait_s := self._retries.wait_s(time.monotonic())) is not None:
-            waits_ms.append(math.ceil(wait_s * 1000))
-        return min(waits_ms, default=None)
+        now = time.monotonic()
+        waits_s = (
+            self._retries.wait_s(now),
+            self._arrivals.wait_s(now),
+            KEYS_EVERY_S if self._doorkeeper else None,
+        )
+        return min((math.ceil(wait_s * 1000) for wait_s in waits_s if wait_s is not None), default=None)
 
     def _settle(self) -> None:
         """Receive until every sender in a loop has sent its last request, which is answered at the end."""
@@ -271,6 +274,7 @@ class Intake:
         received = time.monotonic()
         length = envelope_length(parts, count)
         request = Request([part.bytes for part in parts[:length]], PeerSocket.under(parts[0]))
+        self._arrivals.read(request.socket, sum(len(part) for part in parts))
         where = partial(address_of, parts[0])
         now = wire.Clocks(received, time.time(), partial(self._clocks.age_s, request.peer, where, received))
         if self._doorkeeper:

@@ -8,6 +8,8 @@ import zmq
 
 from incv3d.errors import Incv3dError
 
+RECEIVE_HIGH_WATER_MARK = 4
+"""Messages that ZeroMQ may hold for one peer before TCP pushes back; the mailbox is where requests wait."""
 SEND_HIGH_WATER_MARK = 1000
 """Answers and results that ZeroMQ may hold for one peer that does not read, beyond what the kernel holds:
 about 700 kB. Further ones are dropped, for that peer alone."""
@@ -29,6 +31,18 @@ BIND_AGAIN_PAUSE_S = 0.002
 
 class IntakeError(Incv3dError):
     """The door cannot be opened."""
+
+
+def answer_through(router: zmq.Socket[bytes], max_message_bytes: int) -> None:
+    """Prepare a ROUTER socket, which is not bound yet, for requests of at most so many bytes."""
+    router.set(zmq.RCVHWM, RECEIVE_HIGH_WATER_MARK)
+    # Cut off before the whole message is in memory; up to half of this it is answered politely.
+    router.set(zmq.MAXMSGSIZE, 2 * max_message_bytes)
+    # A peer that reconnects under its own name takes that name over, instead of being ignored. (Of two
+    # that share a name for good, libzmq forgets the first, and its descriptor if it goes on sending.)
+    router.set(zmq.ROUTER_HANDOVER, 1)
+    # An answer that cannot be sent is known, and counted, instead of being dropped unseen.
+    router.set(zmq.ROUTER_MANDATORY, 1)
 
 
 def listen(socket: zmq.Socket[bytes], address: str, key: str) -> None:

@@ -22,11 +22,18 @@ class PeerSocket:
     @classmethod
     def under(cls, part: zmq.Frame) -> PeerSocket | None:
         """Return the socket over which `part` arrived; None if it is closed already."""
-        descriptor = int(part.get(zmq.SRCFD))
         try:
-            return cls(descriptor, os.fstat(descriptor).st_ino)
+            return cls.of(int(part.get(zmq.SRCFD)))
         except OSError:
             return None
+
+    @classmethod
+    def of(cls, descriptor: int) -> PeerSocket:
+        """Return the socket with this descriptor.
+
+        :raises OSError: it is closed.
+        """
+        return cls(descriptor, os.fstat(descriptor).st_ino)
 
     @contextlib.contextmanager
     def copy(self) -> Iterator[sockets.socket]:
@@ -38,6 +45,11 @@ class PeerSocket:
             if os.fstat(copy.fileno()).st_ino != self.inode:
                 raise ConnectionError("another connection has its descriptor")
             yield copy
+
+    def hang_up(self) -> None:
+        """Shut the connection, as if the peer had left: ZeroMQ closes no single connection by itself."""
+        with contextlib.suppress(OSError), self.copy() as socket:  # or it is gone already
+            socket.shutdown(sockets.SHUT_RDWR)
 
 
 def address_of(part: zmq.Frame) -> str:

@@ -211,6 +211,11 @@ class IntakeSection(Section, frozen=True, kw_only=True):
             raise ValueError("insecure: `keys` is given too, and says the opposite; leave one of them out")
 
     @property
+    def arriving_bytes(self) -> int:
+        """Bytes that messages which have begun to arrive may hold: two of the largest, beyond what waits."""
+        return self.queue_bytes + 2 * self.max_message_bytes
+
+    @property
     def open_addresses(self) -> dict[str, str]:
         """The addresses that other machines can reach, by their keys ``bind`` and ``publish``."""
         addresses = {"bind": self.bind, "publish": self.publish}
