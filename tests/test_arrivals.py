@@ -74,7 +74,7 @@ class Stranger:
         self._receive(64)
         if greets:
             self.socket.sendall(bytes((COMMAND, len(READY))) + READY)
-            self._receive(2)
+            self._receive(self._receive(2)[1])
 
     def begin(self, size_bytes: int, sent_bytes: int, flags: int = LONG) -> None:
         """Announce a part of a message, and send some of it."""
@@ -92,11 +92,11 @@ class Stranger:
             pass
         return True
 
-    def _receive(self, size_bytes: int) -> None:
-        while size_bytes > 0:
-            received = self.socket.recv(size_bytes)
-            assert received, "the door hung up"
-            size_bytes -= len(received)
+    def _receive(self, size_bytes: int) -> bytes:
+        received = b""
+        while len(received) < size_bytes:
+            received += self.socket.recv(size_bytes - len(received))
+        return received
 
 
 @pytest.fixture
