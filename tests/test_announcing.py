@@ -133,7 +133,7 @@ def test_what_is_there_when_the_daemon_stops_has_left_and_subscribers_hear_of_it
 
 def test_a_label_that_the_model_does_not_have_ends_the_daemon_with_one_line(start) -> None:
     daemon = start(events={"allow": ["gaint panda"]})
-    assert daemon.wait() == 1
+    assert daemon.wait() == 2
     line = daemon.said[-1]
     assert "efficientnet-lite0 has no label `gaint panda`; close to it are `giant panda`" in line, daemon.said
 

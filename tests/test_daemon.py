@@ -267,7 +267,7 @@ def test_a_bad_configuration_ends_it_with_status_2_and_one_line(start, tmp_path,
 
 def test_a_model_that_is_not_there_ends_it_with_one_line(start) -> None:
     daemon = start("--model", "no-such-model")
-    assert daemon.wait() == 1
+    assert daemon.wait() == 2
     assert "no-such-model" in daemon.said[-1] and "incv3d model import" in daemon.said[-1]
 
 

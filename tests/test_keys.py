@@ -325,4 +325,4 @@ def test_the_commands_work_together(tmp_path: Path) -> None:
     assert incv3d("check-config")[0] == 0
     (tmp_path / "keys/server.key").chmod(0o644)
     status, _, said = incv3d("check-config")
-    assert status == 1 and f"chmod 600 {tmp_path}/keys/server.key" in said
+    assert status == 2 and f"chmod 600 {tmp_path}/keys/server.key" in said

@@ -21,20 +21,19 @@ def door_keys(loaded: LoadedConfig, environ: Mapping[str, str]) -> KeyRing | Non
     ring = KeyRing(keys_folder(section.keys, loaded.path, environ))
     if section.keys or (section.open_addresses and not section.insecure):
         if not ring.made:
-            raise ConfigError(_what_is_missing(loaded, ring))
+            raise ConfigError(_what_is_missing(section, ring))
         ring.server()
         return ring
     return None
 
 
-def _what_is_missing(loaded: LoadedConfig, ring: KeyRing) -> str:
-    section = loaded.config.intake
+def _what_is_missing(section: IntakeSection, ring: KeyRing) -> str:
     make = "make them with `incv3d keys new` and `incv3d keys add CLIENT`"
     if section.keys:
-        return f"{loaded.place('intake.keys')}: there are no keys in {ring.folder}: {make}"
+        return f"intake.keys: there are no keys in {ring.folder}: {make}"
     key, address = next(iter(section.open_addresses.items()))
     return (
-        f"{loaded.place(f'intake.{key}')}: other machines can connect to {address}, and "
+        f"intake.{key}: other machines can connect to {address}, and "
         f"there are no keys in {ring.folder}: {make}, or let anybody in with `intake.insecure: true`"
     )
 

@@ -17,11 +17,12 @@ from incv3d.config import Config, LoadedConfig, SourceSection
 from incv3d.config.reloading import FIXED_BY_TENSORFLOW
 from incv3d.delivery import Delivery
 from incv3d.doors import Doors, Questions
+from incv3d.errors import Incv3dError
 from incv3d.events import EventQueue
 from incv3d.frames import Frame, Refusal, Result
 from incv3d.happenings import Died, Drained, Happening, Pause, Ready, Reloaded, SourceEnded
 from incv3d.headers import is_large
-from incv3d.health import FAILED, GROWN, Health
+from incv3d.health import FAILED, GROWN, MISTAKEN, Health
 from incv3d.heap import give_back
 from incv3d.journal import set_level
 from incv3d.keyring import KeyRing
@@ -200,7 +201,8 @@ class Daemon:
                     self._pause(wanted)
                 case Died(thread, error):
                     self._health.report_death(thread, error)
-                    return FAILED
+                    cannot_start = self._state == "starting" and is_lasting(error)
+                    return MISTAKEN if cannot_start else FAILED
 
     def _tell_systemd(self, now: float) -> None:
         if self._state == "ready":
@@ -401,6 +403,11 @@ class Daemon:
                     **(announcer.status() if announcer else {}),
                     **self._doors.status(),
                 }
+
+
+def is_lasting(error: BaseException) -> bool:
+    """Whether only a person can remove the cause of `error`."""
+    return isinstance(error, Incv3dError) and error.is_lasting
 
 
 def probe_picture() -> bytes:

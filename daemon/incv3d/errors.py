@@ -9,6 +9,12 @@ class Incv3dError(Exception):
     """
 
     exit_status = 1
+
+    @property
+    def lines(self) -> list[str]:
+        """What is printed, each for a line of its own."""
+        return [str(self)]
+
     is_lasting = False
     """Whether only a person can remove the cause. A daemon that cannot start for such a reason ends with
     status 2, and systemd does not start it again."""

@@ -18,6 +18,8 @@ USUAL_RANGES = ((-1.0, 1.0), (0.0, 1.0), (0.0, 255.0))
 class GoldenMismatch(ModelError):
     """A model gave another answer than the known one."""
 
+    is_lasting = True
+
 
 def check_golden(classifier: Classifier, model: StoredModel, golden: Golden | None) -> float | None:
     """Classify the model's golden picture, where it has one, and compare.

@@ -18,6 +18,8 @@ FAILED = 1
 """The exit status when a thread has died."""
 HUNG = os.EX_SOFTWARE
 """The exit status when a thread hangs: 70."""
+MISTAKEN = 2
+"""The exit status when it cannot start for a reason that only a person can remove."""
 GROWN = os.EX_TEMPFAIL
 """The exit status when the memory has grown over its limit: 75."""
 

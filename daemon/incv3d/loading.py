@@ -19,11 +19,11 @@ from incv3d.machine import available_memory_mb, memory_limit_mb
 from incv3d.models.catalog import load_catalog, unused_custom
 from incv3d.models.conversion import StoredConversion, converted_precisions, open_conversion
 from incv3d.models.custom import DEFAULT_NAME, INTERPOLATION_REASONS, ensure_custom
-from incv3d.models.entry import ModelEntry, ModelError
+from incv3d.models.entry import ModelEntry, ModelError, for_a_person
 from incv3d.models.labels import read_labels
 from incv3d.models.leftovers import remove_leftovers
 from incv3d.models.preparation import check_memory, ensure_prepared, prepare_if_needed
-from incv3d.models.resolve import AUTO, Resolution, resolve
+from incv3d.models.resolve import AUTO, Resolution, resolve, to_be_fetched
 from incv3d.models.store import ModelStore, StoredModel
 from incv3d.preprocess import Mode, Preprocessor
 from incv3d.resizing import InputSpec
@@ -98,7 +98,8 @@ def load_model(
         prepared = ensure_prepared(model, store, progress)
         classifier = open_classifier(config, model, spec_of(config, model), prepared)
     warmup = warm_up(classifier.session, model.session_spec(1).input_shape, warmup_runs)
-    check_golden(classifier, model, golden)
+    with for_a_person():
+        check_golden(classifier, model, golden)
     return Loaded(classifier, model.name, classifier.session.facts, warmup, model.entry.pixels_in_words)
 
 
@@ -108,24 +109,29 @@ def find_model(
     progress: Callable[[str], None],
     fetch: Callable[[str], None] | None = None,
 ) -> Resolution:
-    """The model that the configuration means: the network of one's own that it describes, or a known one.
+    """Return the model that the configuration means: the network that it describes, or a known one.
 
-    :param fetch: called by ``auto`` to fetch a model; None: nothing is fetched.
+    :param fetch: called to fetch a known model that is not there; None: nothing is fetched.
     :raises ModelError: it is not there, or damaged.
     """
     name = config.model.name
-    if not config.custom.file or name in load_catalog():
+    if not uses_custom(config):
         if unused := unused_custom(config):
             LOG.warning("%s", unused)
+        if fetch and to_be_fetched(name, store):
+            fetch(name)
         return resolve(name, store, progress, fetch)
 
     def check(model: StoredModel) -> None:
         check_engine(config.session.engine, model)
         if model.entry.golden:
             prepared = prepare_if_needed(model)
-            with contextlib.closing(
-                open_classifier(config, model, spec_of(config, model), prepared)
-            ) as classifier:
+            with (
+                contextlib.closing(
+                    open_classifier(config, model, spec_of(config, model), prepared)
+                ) as classifier,
+                for_a_person(),
+            ):
                 check_golden(classifier, model, model.entry.golden)
 
     name = DEFAULT_NAME if name == AUTO else name
@@ -140,6 +146,11 @@ def find_model(
         reason = INTERPOLATION_REASONS[taken]
         progress(f"interpolation: {taken} taken, because {reason}; custom.interpolation names another")
     return Resolution(model, "described in the configuration (custom.file)")
+
+
+def uses_custom(config: Config) -> bool:
+    """Return whether the model is the network that the section ``custom`` describes."""
+    return bool(config.custom.file) and config.model.name not in load_catalog()
 
 
 def model_fetcher(
@@ -173,7 +184,8 @@ def open_classifier(
     :raises ModelError: its labels are damaged.
     :raises SessionError: the Session cannot be opened.
     """
-    labels = read_labels(model.labels, model.entry.outputs)
+    with for_a_person():
+        labels = read_labels(model.labels, model.entry.outputs)
     mode = preprocessing(config.session.preprocess, spec)
     preprocessor = Preprocessor(input_spec(model.entry), config.intake.max_pixels, mode)
     session = open_session(spec, prepared, partial(spare_memory_mb, config.daemon.memory_limit_mb))
@@ -223,11 +235,16 @@ def choose_conversion(asked: str, model: StoredModel) -> StoredConversion | None
         )
         return found
     if asked == "litert":
-        raise ConfigError(
-            f"session.engine: litert needs {model.name} converted, which it is not: "
-            f"incv3d model convert {model.name} --to int8 --pictures FOLDER (or `auto`)"
-        )
+        raise not_converted(model)
     return None
+
+
+def not_converted(model: StoredModel) -> ConfigError:
+    """Return what to raise when LiteRT is to run a frozen graph that was not converted."""
+    return ConfigError(
+        f"session.engine: litert needs {model.name} converted, which it is not: "
+        f"incv3d model convert {model.name} --to int8 --pictures FOLDER (or `auto`)"
+    )
 
 
 def spec_of(config: Config, model: StoredModel) -> SessionSpec:

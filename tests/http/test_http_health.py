@@ -169,9 +169,9 @@ def test_without_its_libraries_it_says_how_to_get_them(state: Path, tmp_path: Pa
     code = "import sys; sys.modules['aiohttp'] = None; from incv3d.cli import main; main()"
     command = [sys.executable, "-c", code, "run", "--config", str(config)]
     done = subprocess.run(command, env=environment(state), capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1
+    assert done.returncode == 2
     advice = f"{sys.executable} -m pip install aiohttp prometheus-client"
-    assert done.stderr.splitlines()[-1] == f"incv3d: http.bind: aiohttp missing: {advice}"
+    assert done.stderr.splitlines()[-1] == f"incv3d: {config}:1: http.bind: aiohttp missing: {advice}"
 
 
 def test_without_http_none_of_its_libraries_is_imported() -> None:

@@ -75,7 +75,8 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except Incv3dError as error:
-        click.echo(f"incv3d: {without_secrets(str(error), sys.argv)}", err=True)
+        for line in error.lines:
+            click.echo(f"incv3d: {without_secrets(line, sys.argv)}", err=True)
         sys.exit(error.exit_status)
     except BrokenPipeError:
         # The reader of our output went away (`incv3d classify … | head -1`); nobody is left to tell.

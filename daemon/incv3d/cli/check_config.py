@@ -2,46 +2,42 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING
+import sys
+from dataclasses import asdict
 
 import click
 
-from incv3d.cli.options import config_option
-
-if TYPE_CHECKING:
-    from incv3d.config import LoadedConfig
-
-
-MUST_EXIST = ("custom.file", "custom.labels", "custom.golden_picture", "mqtt.password_file", "mqtt.ca_file",
-              "http.token_file")  # fmt: skip
-"""Keys of files that the daemon reads and never makes."""
+from incv3d.cli.options import config_option, json_option
 
 
 @click.command("check-config")
 @click.argument("file", required=False)
 @config_option
+@json_option
 @click.option("--show", is_flag=True, help="Print every key and the value in force.")
-def check_config(file: str | None, config_path: str | None, show: bool) -> None:
-    """Check FILE, or the configuration that `incv3d run` would take.
+def check_config(file: str | None, config_path: str | None, as_json: bool, show: bool) -> None:
+    """Check FILE, or the configuration that `incv3d run` would take, as `incv3d run` does.
 
-    Exit status 2 and one line with file, line and key if something is wrong with it.
+    Exit status 2 and one line for each mistake, with file, line and key. Root is told what
+    the service's user would be, if it is the service's configuration.
     """
-    from incv3d.access import door_keys
-    from incv3d.config import ConfigError, as_builtins, load_config
+    from incv3d import prerequisites
+    from incv3d.config import as_builtins, load_config
     from incv3d.models.catalog import unused_custom
-    from incv3d.sources.base import SourceMisnamed
-    from incv3d.sources.opening import check_path
+    from incv3d.servant import become_servant
 
+    user = become_servant(file or config_path, os.environ)
     loaded = load_config(file or config_path)
-    door_keys(loaded, os.environ)
-    _check_files(loaded)
-    try:
-        check_path(loaded.config.source)
-    except SourceMisnamed as error:
-        raise ConfigError(f"{loaded.place('source.path')}: {error}") from None
+    mistakes = prerequisites.find_mistakes(loaded, os.environ)
+    if as_json:
+        import msgspec
+
+        found = [asdict(mistake) for mistake in mistakes]
+        click.echo(msgspec.json.encode({"origin": loaded.origin, "user": user, "mistakes": found}))
+        sys.exit(2 if mistakes else 0)
+    if mistakes:
+        raise prerequisites.Mistakes(mistakes)
     if show:
         import msgspec
 
@@ -50,16 +46,3 @@ def check_config(file: str | None, config_path: str | None, show: bool) -> None:
         click.echo(f"{loaded.origin}: fine")
     if unused := unused_custom(loaded.config):
         click.echo(f"incv3d: {loaded.origin}: warning: {unused}", err=True)
-
-
-def _check_files(loaded: LoadedConfig) -> None:
-    """Raise ConfigError if a file that the configuration names is not there."""
-    from incv3d.config import ConfigError
-
-    for key in MUST_EXIST:
-        section, name = key.split(".")
-        path = getattr(getattr(loaded.config, section), name)
-        # What this user may not look at can still be there for the daemon's.
-        with contextlib.suppress(PermissionError):
-            if path and not Path(path).exists():
-                raise ConfigError(f"{loaded.place(key)}: {path}: no such file")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import logging
 import os
 import sys
 import threading
+from collections.abc import Iterator
 from typing import NoReturn
 
 import click
@@ -45,8 +47,13 @@ def run(
     latency log, reads the clients' keys again and has the configuration read again: what
     it can it takes, the rest it says.
     """
+    from incv3d.heap import limit_arenas
+
+    limit_arenas()
     from incv3d.access import door_keys, insecurity
     from incv3d.config import ConfigError, LoadedConfig, load_config
+    from incv3d.errors import Incv3dError
+    from incv3d.prerequisites import check
 
     overrides = {
         "model.name": model_name,
@@ -71,23 +78,21 @@ def run(
 
     loaded = read()
     config = loaded.config
+    set_up_logging(config.daemon.log_level)
+    with warnings_withheld():  # what is used says them itself
+        check(loaded, os.environ)
     keys = door_keys(loaded, os.environ)
 
     def reread() -> LoadedConfig:
         found = read()
         if found.path != loaded.path:
             raise ConfigError(f"the configuration was {loaded.origin}, and is now {found.origin}")
-        door_keys(found, os.environ)
+        check(found, os.environ)
         return found
 
-    set_up_logging(config.daemon.log_level)
     logging.getLogger("incv3d").info("configuration: %s", loaded.origin)
     if warning := insecurity(config.intake):
         logging.getLogger("incv3d").warning("%s", warning)
-
-    from incv3d.heap import limit_arenas
-
-    limit_arenas()
     from incv3d.daemon import Daemon
     from incv3d.loading import open_store
     from incv3d.paths import latency_log_path, state_directory
@@ -96,7 +101,23 @@ def run(
     state = state_directory(os.environ)
     log_path = latency_log_path(config.latency.log, os.environ)
     notifier = Notifier(os.environ)
-    leave(Daemon(config, open_store(config, state), log_path, notifier, reread, keys=keys).run())
+    try:
+        status = Daemon(config, open_store(config, state), log_path, notifier, reread, keys=keys).run()
+    except Incv3dError as error:
+        if error.is_lasting:  # with a status for which systemd does not try again
+            raise ConfigError(str(error)) from None
+        raise
+    leave(status)
+
+
+@contextlib.contextmanager
+def warnings_withheld() -> Iterator[None]:
+    """Log nothing below an error in the block."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def leave(status: int) -> NoReturn:

@@ -44,6 +44,7 @@ class ConfigError(Incv3dError):
     """The configuration cannot be used; the message names file, line and key."""
 
     exit_status = 2
+    is_lasting = True
 
     def __init__(self, message: str) -> None:
         # What a file says is quoted, and may be anything.

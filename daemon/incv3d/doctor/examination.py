@@ -16,8 +16,9 @@ from incv3d.doctor.machine import Machine
 from incv3d.doctor.memory import check_memory
 from incv3d.doctor.operating_system import check_processor, check_system
 from incv3d.doctor.permissions import Person, myself, person
-from incv3d.doctor.ports import Answer, ask_daemon, check_ports
+from incv3d.doctor.ports import Answer, ask_daemon, check_http_port, check_ports
 from incv3d.doctor.power import check_power
+from incv3d.doctor.prerequisites import check_prerequisites
 from incv3d.doctor.service import Service, ask_systemd, check_service
 from incv3d.doctor.setup import Setup, read_setup
 
@@ -65,12 +66,16 @@ def examine(machine: Machine, config_path: str | None) -> Iterator[Finding]:
         "libraries": lambda: check_libraries(machine),
         "tensorflow": situated(lambda now: check_tensorflow(machine, bool(now.answer))),
         "configuration": situated(lambda now: now.configuration),
+        "prerequisites": situated(
+            lambda now: check_prerequisites(machine, config_path, now.service, now.servant)
+        ),
         "model": situated(lambda now: _check_models(machine, now)),
         "disk": situated(
             lambda now: check_disk(now.setup, now.servant if now.setup.by_systemd and now.servant else now.me)
         ),
         "cameras": situated(lambda now: check_cameras(machine, now.setup.config.source, now.me, now.servant)),
         "ports": situated(lambda now: check_ports(machine, now.setup.config.intake, now.answer)),
+        "http port": situated(lambda now: check_http_port(machine, now.setup.config.http, now.answer)),
         "service": situated(lambda now: check_service(machine, now.service)),
     }
     yield from run_checks(checks, LIMIT_S)

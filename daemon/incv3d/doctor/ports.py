@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from incv3d.config import IntakeSection
+from incv3d.config import HttpSection, IntakeSection
 from incv3d.doctor.findings import Finding
 from incv3d.doctor.machine import Machine, read
 from incv3d.errors import Incv3dError
@@ -60,6 +60,14 @@ def check_ports(machine: Machine, intake: IntakeSection, answer: Answer) -> list
     if intake.publish:
         findings.append(_address(machine, "intake.publish", intake.publish, bool(answer)))
     return findings
+
+
+def check_http_port(machine: Machine, http: HttpSection, answer: Answer) -> list[Finding]:
+    """Return whether a daemon could serve HTTP at its address, or one does already; nothing without HTTP.
+
+    :param answer: of what listens at ``intake.bind``.
+    """
+    return [_address(machine, "http.bind", f"tcp://{http.bind}", bool(answer))] if http.bind else []
 
 
 def _door(machine: Machine, address: str, answer: Answer) -> Finding:

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from incv3d.config.checks import is_loopback
-from incv3d.http.errors import TokenError
+from incv3d.http.errors import HttpUnusable
 from incv3d.http.login import LOGIN, has_pass, is_open
 from incv3d.secretfile import make_command, protect_command, read_secret
 
@@ -27,20 +27,20 @@ WANTED = "another machine needs the token of http.token_file, as `Authorization:
 def read_token(path: Path) -> str:
     """The one word in the file at `path`.
 
-    :raises TokenError: the file cannot be read, or what is in it is no token.
+    :raises HttpUnusable: the file cannot be read, or what is in it is no token.
     """
     try:
         text = read_secret(path, "http.token_file", LARGEST_TOKEN_FILE).decode("ascii").strip()
     except PermissionError as error:
         advice = protect_command(path)
-        raise TokenError(f"http.token_file: {path}: cannot be read: {error.strerror}: {advice}") from None
+        raise HttpUnusable(f"http.token_file: {path}: cannot be read: {error.strerror}: {advice}") from None
     except OSError as error:
         advice = make_command(path, NEW_TOKEN)
-        raise TokenError(f"http.token_file: {path}: cannot be read: {error.strerror}: {advice}") from None
+        raise HttpUnusable(f"http.token_file: {path}: cannot be read: {error.strerror}: {advice}") from None
     except UnicodeDecodeError:
         text = ""
     if len(text) < SHORTEST_TOKEN or not text.isprintable() or " " in text:
-        raise TokenError(
+        raise HttpUnusable(
             f"http.token_file: {path}: must hold one word of {SHORTEST_TOKEN} characters or more: "
             + make_command(path, NEW_TOKEN)
         )

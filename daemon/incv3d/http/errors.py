@@ -9,7 +9,7 @@ class HttpError(Incv3dError):
     """Nothing can be served: the address, the token or a library cannot be had."""
 
 
-class TokenError(HttpError):
-    """The file of the token cannot be used."""
+class HttpUnusable(HttpError):
+    """What HTTP needs is not there: a library, or a token in its file."""
 
     is_lasting = True

@@ -13,7 +13,7 @@ from incv3d.announcement import Announcement
 from incv3d.answering import Answers
 from incv3d.config import Config
 from incv3d.frames import Frame, Refusal, Result
-from incv3d.http.errors import HttpError
+from incv3d.http.errors import HttpUnusable
 from incv3d.install_hints import pip_install
 from incv3d.mailbox import Mailbox
 from incv3d.standing import Standing
@@ -28,9 +28,9 @@ THREAD = "http"
 
 
 def need_libraries(key: str) -> None:
-    """Raise HttpError unless the libraries that the configuration's `key` needs are installed."""
+    """Raise HttpUnusable unless the libraries that the configuration's `key` needs are installed."""
     if missing := [package for module, package in LIBRARIES.items() if find_spec(module) is None]:
-        raise HttpError(f"{key}: {' and '.join(missing)} missing: {pip_install(*LIBRARIES.values())}")
+        raise HttpUnusable(f"{key}: {' and '.join(missing)} missing: {pip_install(*LIBRARIES.values())}")
 
 
 class Http:
@@ -45,7 +45,7 @@ class Http:
     :param admission: puts a frame in line, or says why not.
     :param on_refused: told of every picture that never reached the pipeline.
     :param on_death: told the thread's name and the error when the server's thread cannot go on.
-    :raises HttpError: a library is missing.
+    :raises HttpUnusable: a library is missing.
     """
 
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,12 +13,12 @@ from typing import Literal
 import msgspec
 
 from incv3d.config import CustomSection
-from incv3d.models.entry import Golden, Interpolation, ModelEntry, ModelError
+from incv3d.models.entry import Golden, Interpolation, ModelEntry, ModelError, for_a_person
 from incv3d.models.freezing import FreezeJob, NetworkFacts
 from incv3d.models.kinds import Kind, kind_of
 from incv3d.models.label_files import parse_labels, read_label_file
 from incv3d.models.labels import Label, format_labels
-from incv3d.models.preparation import run_child
+from incv3d.models.preparation import ChildError, run_child
 from incv3d.models.store import LABELS, NETWORKS, ModelStore, StoredModel
 
 FREEZER = "incv3d.models.freezing"
@@ -48,15 +49,27 @@ def ensure_custom(
     :param check: called with the model before it gets its name; what it raises keeps it out of the store.
     :raises ModelError: the network or a setting is wrong; the store stays as it was.
     """
-    made_by = _fingerprint(section)
-    if _is_there(store, name, made_by):
-        return store.get(name)
-    kind = kind_of(Path(section.file))
+    if there := find_custom(section, name, store):
+        return there
+    made_by, kind = _fingerprint(section), kind_of(Path(section.file))
     progress(f"importing {section.file} as {name} (once; takes minutes on a Raspberry Pi)")
     with store.exclusively():
         if not _is_there(store, name, made_by):
             add_network(section, kind, name, store, made_by, check)
     return store.get(name)
+
+
+@for_a_person()
+def find_custom(section: CustomSection, name: str, store: ModelStore) -> StoredModel | None:
+    """Return the network that `section` describes, if it is in the store as it is described now.
+
+    :returns: None: it is to be imported, and its file is that of a network.
+    :raises ModelError: a file is missing, or is no network; or the name is that of another model.
+    """
+    if _is_there(store, name, _fingerprint(section)):
+        return store.get(name)
+    kind_of(Path(section.file))
+    return None
 
 
 def _is_there(store: ModelStore, name: str, made_by: str) -> bool:
@@ -89,8 +102,9 @@ def add_network(
         format_ = "tflite" if kind == "tflite" else "graphdef"
         network = scratch / NETWORKS[format_]
         facts = _freeze(section, kind, network, scratch / "facts.json")
-        labels = _labels(section, facts)
-        entry = _entry(section, kind, facts, labels)
+        with for_a_person():
+            labels = _labels(section, facts)
+            entry = _entry(section, kind, facts, labels)
         with store.adding(name, entry, replace, made_by, check) as folder:
             network.rename(folder / network.name)
             (folder / LABELS).write_text(format_labels(labels), "utf-8")
@@ -115,7 +129,12 @@ def _freeze(section: CustomSection, kind: Kind, network: Path, facts: Path) -> N
         std=section.std,
         needs_labels=not section.labels,
     )
-    run_child(FREEZER, [msgspec.json.encode(job).decode()])
+    try:
+        run_child(FREEZER, [msgspec.json.encode(job).decode()])
+    except ChildError as error:
+        # Killed, it may have had too little memory; else the same file would fail the same way.
+        error.is_lasting = 0 < error.status != os.EX_TEMPFAIL
+        raise
     return msgspec.json.decode(facts.read_bytes(), type=NetworkFacts)
 
 

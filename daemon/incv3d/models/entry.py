@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import msgspec
@@ -43,6 +45,16 @@ def channel_ranges(mean: PerChannel, scale: PerChannel) -> list[tuple[float, flo
 
 class ModelError(Incv3dError):
     """A model is missing, damaged, or not what it is said to be."""
+
+
+@contextlib.contextmanager
+def for_a_person() -> Iterator[None]:
+    """Mark what is raised in the block as something that only a person can correct."""
+    try:
+        yield
+    except ModelError as error:
+        error.is_lasting = True
+        raise
 
 
 class InGraph(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -262,4 +262,8 @@ if __name__ == "__main__":
     except Incv3dError as failure:
         sys.exit(str(failure))
     except OSError as failure:
-        sys.exit(f"{failure.filename or 'the store'}: {failure.strerror}")
+        sys.stderr.write(f"{failure.filename or 'the store'}: {failure.strerror}\n")
+        sys.exit(os.EX_TEMPFAIL)
+    except MemoryError:
+        sys.stderr.write("there is too little memory\n")
+        sys.exit(os.EX_TEMPFAIL)

@@ -129,25 +129,34 @@ def read_labels(path: Path, outputs: int) -> Labels:
     :raises ModelError: with file and line, when the file is not that, or has an index beyond `outputs`.
     """
     try:
-        lines = path.read_text("utf-8").splitlines()
+        text = path.read_text("utf-8")
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ModelError(f"{path}: not UTF-8 text") from None
+    return parse_rows(str(path), text, outputs)
+
+
+def parse_rows(where: str, text: str, outputs: int) -> Labels:
+    """Return the labels in `text`, the content of a file as :func:`read_labels` takes it.
+
+    :param where: the name of the file, for messages.
+    :raises ModelError: as there.
+    """
     labels: dict[int, Label] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(text.splitlines(), 1):
         if not line or line.startswith("#"):
             continue
         fields = line.split("\t")
         if len(fields) != 3 or not fields[0].isdecimal():
-            raise ModelError(f"{path}:{number}: expected index, synset and names between tabs")
+            raise ModelError(f"{where}:{number}: expected index, synset and names between tabs")
         index = int(fields[0])
         if index >= outputs or index in labels:
             why = "given twice" if index in labels else f"the network has {outputs} outputs"
-            raise ModelError(f"{path}:{number}: index {index}: {why}")
+            raise ModelError(f"{where}:{number}: index {index}: {why}")
         labels[index] = Label(index, fields[1], fields[2])
     if not labels:
-        raise ModelError(f"{path}: no labels in it")
+        raise ModelError(f"{where}: no labels in it")
     return Labels(labels.values(), outputs)
 
 

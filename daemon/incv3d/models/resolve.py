@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from incv3d.models.bundled import imagenet_labels
 from incv3d.models.catalog import load_catalog
-from incv3d.models.entry import ModelError
+from incv3d.models.entry import ModelError, for_a_person
 from incv3d.models.importing import add_golden_picture
 from incv3d.models.preparation import run_child
 from incv3d.models.store import GRAPH, LABELS, ModelStore, StoredModel
@@ -49,7 +49,7 @@ def resolve(
     if name == EMBEDDED:
         return Resolution(_embedded(store, progress), "named in the configuration")
     if name != AUTO:
-        return Resolution(_named(name, store), "named in the configuration")
+        return Resolution(named(name, store), "named in the configuration")
     why = f"{PREFERRED} is not in the store (incv3d model fetch {PREFERRED})"
     if PREFERRED in store.names():
         try:
@@ -67,11 +67,21 @@ def resolve(
     return Resolution(_embedded(store, progress), f"taken by `{AUTO}`, because {why}")
 
 
-def _named(name: str, store: ModelStore) -> StoredModel:
-    entry = load_catalog().get(name)
-    if entry and entry.url and name not in store.names():
+@for_a_person()
+def named(name: str, store: ModelStore) -> StoredModel:
+    """Return the model that is called `name`.
+
+    :raises ModelError: it is not there, or damaged.
+    """
+    if to_be_fetched(name, store):
         raise ModelError(f"{name} is not in {store.root} yet; fetch it: incv3d model fetch {name}")
     return store.get(name)
+
+
+def to_be_fetched(name: str, store: ModelStore) -> bool:
+    """Return whether `name` is a known model that is not in the store, and can be downloaded."""
+    entry = load_catalog().get(name)
+    return entry is not None and bool(entry.url) and name not in store.names()
 
 
 def _embedded(store: ModelStore, progress: Callable[[str], None]) -> StoredModel:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from incv3d.config import MqttSection
 from incv3d.mqtt.errors import MqttError
-from incv3d.secretfile import read_secret
+from incv3d.secretfile import protect_command, read_secret
 
 PASSWORD = "INCV3D_MQTT_PASSWORD"
 """The variable that goes over the file."""
@@ -87,6 +87,9 @@ def _password(section: MqttSection) -> str:
     path = Path(section.password_file)
     try:
         text = read_secret(path, "mqtt.password_file", LARGEST_PASSWORD_FILE).decode("utf-8")
+    except PermissionError as error:
+        advice = protect_command(path)
+        raise MqttError(f"mqtt.password_file: {path}: cannot be read: {error.strerror}: {advice}") from None
     except OSError as error:
         raise MqttError(f"mqtt.password_file: {path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

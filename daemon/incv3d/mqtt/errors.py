@@ -10,6 +10,7 @@ class MqttError(Incv3dError):
     """MQTT cannot be used as it is configured, or asked for."""
 
     exit_status = 2
+    is_lasting = True
 
 
 def need_library(key: str) -> None:

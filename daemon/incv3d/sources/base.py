@@ -21,9 +21,13 @@ class SourceAbsent(SourceError):
 class SourceMisnamed(SourceError):
     """What the configuration names as a source is not there, and will hardly come by itself."""
 
+    is_lasting = True
+
 
 class LibraryMissing(SourceError):
     """The library that a source needs is not installed, or cannot be loaded."""
+
+    is_lasting = True
 
 
 class FrameSource(Protocol):

@@ -68,15 +68,24 @@ def source_opener(section: SourceSection) -> OpenSource | None:
         return None
     if section.type == "auto":
         return lambda: open_first(section)
+    check_source(section)
+    open_source: OpenSource = partial(_open, section.type, section)
+    if section.type == "images" and section.watch:
+        open_source = _folder(section)
+    return redacted_opener(open_source, [section.path, *section.addresses])
+
+
+def check_source(section: SourceSection) -> None:
+    """Check what the source needs, without opening it.
+
+    :raises LibraryMissing: the library of its type is not installed.
+    :raises SourceMisnamed: its path is not there, and is not one that is waited for.
+    """
     # Cameras that send JPEGs over HTTP need no library; for others it is looked for when they have answered.
     is_web = section.type == "video" and section.path.scheme in WEB_SCHEMES
     if section.type in LIBRARIES and not is_web:
         check_library(LIBRARIES[section.type])
     check_path(section)
-    open_source: OpenSource = partial(_open, section.type, section)
-    if section.type == "images" and section.watch:
-        open_source = _folder(section)
-    return redacted_opener(open_source, [section.path, *section.addresses])
 
 
 def check_library(name: str) -> None:

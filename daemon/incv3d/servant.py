@@ -1,0 +1,58 @@
+"""The user that the service runs as: what root asks about its configuration is answered for that user."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from collections.abc import MutableMapping
+from pathlib import Path
+
+from incv3d.config.loading import SYSTEM_FILE, find_config_file
+from incv3d.doctor.machine import Machine
+from incv3d.doctor.service import ask_systemd
+from incv3d.secretfile import SERVICE_USER
+
+
+def become_servant(
+    given: str | None, environ: MutableMapping[str, str], system_file: Path = SYSTEM_FILE
+) -> str:
+    """Take the rights of the service's user for good, if root asks about the configuration of the service.
+
+    Without a service it is the user that the installer makes, if there is one.
+
+    :param given: the value of ``--config``.
+    :param environ: gets the folders that systemd makes for the service.
+    :returns: the name of the user that this process runs as then.
+    :raises ConfigError: a file that was named is not there.
+    """
+    me = _name_of(os.geteuid())
+    path = find_config_file(given, environ)
+    if os.geteuid() or path is None or path.resolve() != system_file.resolve():
+        return me
+    service = ask_systemd(Machine())
+    try:
+        user = pwd.getpwnam(service.user or SERVICE_USER)
+    except KeyError:
+        return me
+    if user.pw_uid == 0:
+        return me
+    for variable, folder in service.directories().items():
+        environ.setdefault(variable, folder)
+    environ["HOME"] = user.pw_dir
+    os.setgroups([*os.getgrouplist(user.pw_name, user.pw_gid), *_ids_of(service.groups)])
+    os.setgid(user.pw_gid)
+    os.setuid(user.pw_uid)
+    return user.pw_name
+
+
+def _ids_of(groups: list[str]) -> list[int]:
+    known = {each.gr_name: each.gr_gid for each in grp.getgrall()}
+    return [known[name] for name in groups if name in known]
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
