@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from urllib.parse import quote
 
 import msgspec
@@ -120,6 +121,19 @@ def test_a_password_that_may_be_a_port_is_tried_and_then_explained() -> None:
 
 def test_brackets_and_blanks_in_a_password_are_encoded_for_the_one_that_opens_it() -> None:
     assert Address("rtsp://a:g[e h%20@cam/[x]").reveal() == "rtsp://a:g%5Be%20h%20@cam/[x]"
+
+
+def test_blanks_around_an_address_and_capitals_in_its_scheme_do_no_harm() -> None:
+    address = Address(" RTSP://admin:secret@cam/x\n")
+    assert str(address) == "RTSP://admin:***@cam/x"
+    assert address.reveal() == "rtsp://admin:secret@cam/x"
+    assert Address("Rtsp://cam/x").reveal() == "rtsp://cam/x" and not address.mistake
+    assert Address(" a picture.jpg ").reveal() == " a picture.jpg "
+
+
+def test_a_path_that_is_not_utf_8_can_be_shown_and_opened() -> None:
+    path = os.fsdecode(b"/srv/f\xfcr.mp4")
+    assert str(Address(path)) == "/srv/f?r.mp4" and Address(path).reveal() == path
 
 
 def test_addresses_are_equal_when_their_secrets_are() -> None:

@@ -44,9 +44,11 @@ class Address:
     __slots__ = ("_shown", "_spans", "_text")
 
     def __init__(self, text: str | Address) -> None:
-        self._text: str = text._text if isinstance(text, Address) else text
+        plain: str = text._text if isinstance(text, Address) else text
+        self._text: str = plain.strip() if "://" in plain else plain
         self._spans = _merged(_secret_spans(self._text))
-        self._shown = _masked(self._text, self._spans)
+        # A path that is not UTF-8 could be neither printed nor sent.
+        self._shown = _masked(self._text, self._spans).encode("utf-8", "replace").decode()
 
     def __str__(self) -> str:
         return self._shown
@@ -86,13 +88,17 @@ class Address:
         """Return the whole address, only for the library that opens it.
 
         Characters that are not allowed in a user name or password are percent-encoded, so that every parser
-        finds the host.
+        finds the host. The scheme is in lower case, as FFmpeg needs it.
         """
-        end = _end_of_login(self._text)
-        if end is None or self.scheme not in REENCODED_SCHEMES:
+        scheme = self.scheme
+        if scheme not in REENCODED_SCHEMES:
             return self._text
-        start = _start(self._text) or 0
-        return f"{self._text[:start]}{quote(self._text[start:end], safe=ALLOWED_IN_LOGIN)}{self._text[end:]}"
+        text = scheme + self._text[len(scheme) :]
+        end = _end_of_login(text)
+        if end is None:
+            return text
+        start = _start(text) or 0
+        return f"{text[:start]}{quote(text[start:end], safe=ALLOWED_IN_LOGIN)}{text[end:]}"
 
     def hide(self, text: str) -> str:
         """Return `text` without the secrets of this address, in any form that a program may quote."""

@@ -147,6 +147,13 @@ def test_one_name_that_is_written_again_and_again_is_seen_each_time(tmp_path: Pa
         assert within(source, QUIET_S) is None
 
 
+def test_a_name_that_is_not_utf_8_becomes_an_id_that_can_be_sent(tmp_path: Path, watch) -> None:
+    put(tmp_path / os.fsdecode(b"f\xfcr.jpg"))
+    assert soon(watch(tmp_path)) == "f\N{REPLACEMENT CHARACTER}r.jpg"
+    replayed = source_opener(SourceSection(type="images", path=str(tmp_path)))
+    assert replayed and soon(replayed()) == "f\N{REPLACEMENT CHARACTER}r.jpg"
+
+
 def test_a_pattern_is_watched_too(tmp_path: Path, watch) -> None:
     put(tmp_path / "a/1.jpg"), put(tmp_path / "a/ignored.png")
     source = watch(tmp_path / "*" / "*.jpg")

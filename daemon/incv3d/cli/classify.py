@@ -140,7 +140,9 @@ def _show(name: str, predictions: tuple[Prediction, ...], as_json: bool) -> None
     if as_json:
         import msgspec
 
-        click.echo(msgspec.json.encode({"picture": name, "predictions": predictions}))
+        from incv3d.sources.images import shown_name
+
+        click.echo(msgspec.json.encode({"picture": shown_name(name), "predictions": predictions}))
         return
     click.echo(name)
     for prediction in predictions:
@@ -151,6 +153,8 @@ def _show_error(name: str, error: str, as_json: bool) -> None:
     if as_json:
         import msgspec
 
-        click.echo(msgspec.json.encode({"picture": name, "error": error}))
+        from incv3d.sources.images import shown_name
+
+        click.echo(msgspec.json.encode({"picture": shown_name(name), "error": error}))
     else:
         click.echo(f"{name}: {error}", err=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from incv3d.frames import Frame
 from incv3d.sources.base import SourceError
 from incv3d.sources.folder_watch import FileState, FolderWatch, file_state
-from incv3d.sources.images import read_picture
+from incv3d.sources.images import read_picture, shown_name
 
 LOG = logging.getLogger(__name__)
 LOOK_S = 0.5
@@ -143,7 +143,7 @@ class FolderSource:
     def _id(self, path: str) -> str:
         """Return the path of a picture relative to the folder."""
         root = self._watch.folder.path
-        return os.path.relpath(path, root) if Path(root).is_dir() else Path(path).name
+        return shown_name(os.path.relpath(path, root) if Path(root).is_dir() else Path(path).name)
 
     def interrupt(self) -> None:
         """Wake a blocked capture."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import logging
+import os
 import threading
 import time
 from pathlib import Path
@@ -50,6 +51,11 @@ def _is_picture(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
+def shown_name(path: str | Path) -> str:
+    """Return the name of a file as text that can be printed and sent, whatever its encoding."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
 def read_picture(path: Path) -> bytes:
     """Return the bytes of the file at `path`.
 
@@ -57,10 +63,12 @@ def read_picture(path: Path) -> bytes:
     """
     try:
         if path.stat().st_size > LARGEST_FILE:
-            raise SourceError(f"{path}: larger than {LARGEST_FILE >> 20} MiB, too large for a picture")
+            raise SourceError(
+                f"{shown_name(path)}: larger than {LARGEST_FILE >> 20} MiB, too large for a picture"
+            )
         return path.read_bytes()
     except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror}") from None
+        raise SourceError(f"{shown_name(path)}: cannot be read: {error.strerror}") from None
 
 
 class ImagesSource:
@@ -106,7 +114,7 @@ class ImagesSource:
             except SourceError as error:
                 LOG.warning("%s", error)
             else:
-                return Frame(self._name, data, None, received=now, captured=now, id=picture.name)
+                return Frame(self._name, data, None, received=now, captured=now, id=shown_name(picture.name))
         raise SourceError("none of the pictures can be read any more")
 
     def interrupt(self) -> None:
