@@ -55,6 +55,10 @@ def test_results_have_a_port_of_their_own() -> None:
         ("[::1", "not an address such as"),
         ("a b", "not an address such as"),
         ("me@pi.local", "not an address such as"),
+        ("tcp:10.0.0.5:5555", "not an address such as"),
+        ("tcp:/10.0.0.5:5555", "not an address such as"),
+        ("10.0.0.5:5555:5556", "not an address such as"),
+        ("10.0.0.5,5555", "not an address such as"),
     ],
 )
 def test_what_is_not_an_address_is_said_at_once_with_what_would_be(typed: str, words: str) -> None:
@@ -85,6 +89,16 @@ def test_a_client_finds_its_daemon_by_host_and_port(host: str) -> None:
             with pytest.raises(ClientError, match="no answer"):
                 client.classify(jpeg())
             assert router.poll(1000)
+
+
+def test_the_port_of_the_results_is_not_taken_for_one_where_nothing_listens() -> None:
+    with zmq.Context() as context, context.socket(zmq.PUB) as publisher:
+        port = publisher.bind_to_random_port("tcp://127.0.0.1")
+        with (
+            Client(f"127.0.0.1:{port}", timeout_s=1.0) as client,
+            pytest.raises(ClientError, match="what is there is not a daemon's door"),
+        ):
+            client.ask("ping")
 
 
 def test_its_messages_name_the_whole_address() -> None:

@@ -282,7 +282,7 @@ class Client:
         connection = self._connection
         if not connection.wait_connected(deadline):
             why = (
-                "what is there does not speak ZeroMQ, or wants a key"
+                "what is there is not a daemon's door (intake.bind), or wants a key"
                 if connection.foreign
                 else "nothing listens there"
             )

@@ -54,7 +54,7 @@ class Connection:
         self.losses = 0
         """How often an established connection broke."""
         self.foreign = False
-        """Whether what listens there does not speak ZeroMQ."""
+        """Whether what listens there hangs up, because it is not a daemon's door or wants a key."""
         self._entry = Entry(address, key)
         self._turned_away = False
         self.socket = context.socket(zmq.DEALER)
@@ -97,6 +97,8 @@ class Connection:
                 self._entry.succeeded()
             elif event == zmq.Event.DISCONNECTED:
                 self.losses += self.connected
+                # A socket of another kind, such as the one that publishes, hangs up before that.
+                self.foreign = not self.connected
                 self.connected = False
             else:
                 self.foreign = True

@@ -12,7 +12,7 @@ RESULTS_PORT = 5556
 TRANSPORTS = ("tcp://", "ipc://", "inproc://")
 WITH_TRANSPORT = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 WORD = re.compile(r"[a-z0-9_-]+", re.IGNORECASE)
-HOST = re.compile(r"\[[^\]\s]+\]|[^\s/@?#:\[\]]+")
+HOST = re.compile(r"\[[^\]\s]+\]|[^\s/@?#:;,\[\]]+")
 
 
 def connect_address(typed: str, port: int) -> str:
@@ -32,7 +32,7 @@ def connect_address(typed: str, port: int) -> str:
     host, number = _host_and_port(text.rstrip("/"))
     if host == "*":
         raise _cannot(typed, "`*` is where a daemon listens; name its machine")
-    if not HOST.fullmatch(host):
+    if not HOST.fullmatch(host) or (host.startswith("[") and not _is_numeric_ipv6(host[1:-1])):
         raise _cannot(typed, f"not an address such as pi.local, 10.0.0.5:{port} or tcp://pi.local:{port}")
     if number and not (number.isascii() and number.isdigit() and 0 < int(number) < 65_536):
         raise _cannot(typed, f"`{number}` is not a port")
@@ -54,6 +54,14 @@ def _host_and_port(text: str) -> tuple[str, str]:
         return f"[{text}]", ""
     host, _, number = text.partition(":")
     return host, number
+
+
+def _is_numeric_ipv6(host: str) -> bool:
+    try:
+        socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+    except (OSError, UnicodeError):
+        return False
+    return True
 
 
 def _look_up(typed: str, host: str, port: int) -> None:
