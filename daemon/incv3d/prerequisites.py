@@ -14,6 +14,7 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -152,14 +153,13 @@ def _obstacle(address: str) -> int:
         return 0 if os.access(path.parent, os.W_OK | os.X_OK, effective_ids=True) else errno.EACCES
     host, port = split_http_address("", urlsplit(address).netloc)
     try:
-        # Names are not looked up, which could take long: a server is seldom bound to one.
-        numeric = socket.AI_NUMERICHOST
-        family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=numeric)[0]
+        family = socket.AF_INET6 if ip_address(host).version == 6 else socket.AF_INET
+    except ValueError:
+        return 0  # names are not looked up, which could take long
+    try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(where)
-    except socket.gaierror:
-        return 0
+            probe.bind((host, port))
     except OSError as error:
         return error.errno or errno.EIO
     return 0
@@ -208,8 +208,7 @@ def _check_model(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
         raise ConfigError(
             f"session.engine: {name} runs on {engine}, whose library is missing: {pip_install(package)}"
         )
-    labels = labels_of(config, model)
-    if labels and config.events.enabled:
+    if config.events.enabled and (labels := labels_of(config, model)):
         read_watchlist(config.events, labels, model.name if model else EMBEDDED)
 
 

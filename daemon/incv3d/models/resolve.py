@@ -79,9 +79,11 @@ def named(name: str, store: ModelStore) -> StoredModel:
 
 
 def to_be_fetched(name: str, store: ModelStore) -> bool:
-    """Return whether `name` is a known model that is not in the store, and can be downloaded."""
+    """Return whether `name` is that of a known model that is not in the store, and can be downloaded."""
+    if name == AUTO or name in store.names():
+        return False
     entry = load_catalog().get(name)
-    return entry is not None and bool(entry.url) and name not in store.names()
+    return entry is not None and bool(entry.url)
 
 
 def _embedded(store: ModelStore, progress: Callable[[str], None]) -> StoredModel:
