@@ -15,14 +15,17 @@ from incv3d.secretfile import SERVICE_USER
 
 
 def become_servant(
-    given: str | None, environ: MutableMapping[str, str], system_file: Path = SYSTEM_FILE
+    given: str | None,
+    environ: MutableMapping[str, str],
+    system_file: Path = SYSTEM_FILE,
+    installers_user: str = SERVICE_USER,
 ) -> str:
     """Take the rights of the service's user for good, if root asks about the configuration of the service.
 
-    Without a service it is the user that the installer makes, if there is one.
-
     :param given: the value of ``--config``.
     :param environ: gets the folders that systemd makes for the service.
+    :param system_file: the configuration of the service.
+    :param installers_user: the user to become, if there is one, while no service is installed yet.
     :returns: the name of the user that this process runs as then.
     :raises ConfigError: a file that was named is not there.
     """
@@ -32,7 +35,7 @@ def become_servant(
         return me
     service = ask_systemd(Machine())
     try:
-        user = pwd.getpwnam(service.user or SERVICE_USER)
+        user = pwd.getpwnam(service.user or installers_user)
     except KeyError:
         return me
     if user.pw_uid == 0:

@@ -33,6 +33,16 @@ def test_loopback_is_fine(look) -> None:
     assert look("{}") == Finding("access", "ok", "only this machine can connect")
 
 
+def test_every_way_in_is_told(look, tmp_path: Path) -> None:
+    token = f"token_file: {tmp_path}/token"
+    http = look(f"http: {{bind: '0.0.0.0:8080', {token}}}")
+    assert http.what.startswith("over ZeroMQ only this machine can connect; over HTTP other machines can, at")
+    assert "0.0.0.0:8080" in http.what and f"with the token of {tmp_path}/token" in http.what
+    assert look(f"http: {{bind: '[::1]:8080', {token}}}").what == "only this machine can connect"
+    assert "send frames who may publish at 10.0.0.5" in look("mqtt: {host: 10.0.0.5, frames: incv3d/#}").what
+    assert look("mqtt: {host: 10.0.0.5}").what == "only this machine can connect"
+
+
 def test_an_open_door_is_a_warning(look) -> None:
     finding = look("intake: {bind: 'tcp://*:5555', insecure: true}")
     assert finding.status == "warning" and "every machine that reaches tcp://*:5555" in finding.what
