@@ -6,6 +6,8 @@ import os
 import signal
 import threading
 
+import pytest
+
 from incv3d.events import EventQueue
 
 
@@ -43,6 +45,30 @@ def test_two_signals_at_once_both_come_out_even_when_other_threads_are_interrupt
     release.set()
     for thread in bystanders:
         thread.join()
+    events.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_behind_any_number_of_events_is_not_lost_and_comes_first(number: signal.Signals) -> None:
+    events: EventQueue[int] = EventQueue()
+    with events.signals(number):
+        for each in range(100_000):
+            events.put(each)
+        os.kill(os.getpid(), number)
+        assert events.get(10) is number
+        assert events.get(10) == 0
+    events.close()
+
+
+def test_a_signal_that_comes_again_while_events_wait_is_not_lost() -> None:
+    events: EventQueue[int] = EventQueue()
+    with events.signals(signal.SIGUSR1):
+        for round in range(1000):
+            events.put(round)
+            events.put(round)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert events.get(10) is signal.SIGUSR1
+            assert events.get(10) == round // 2
     events.close()
 
 

@@ -19,8 +19,9 @@ class EventQueue(Generic[Event]):
     """Events in the order in which they came; any thread may put, one thread gets.
 
     Waiting is for a socket, not for a lock: the kernel may hand a signal to any thread, and a main thread
-    that waits for a lock would then sleep on. The interpreter's wake-up descriptor writes the number of
-    every signal into the same socket, whichever thread was interrupted.
+    that waits for a lock would then sleep on. The interpreter writes to the same socket when a signal comes,
+    whichever thread was interrupted. What is written only wakes: a socket that is full of earlier wake-ups
+    takes no more, so the signals themselves are noted by their handler.
     """
 
     def __init__(self) -> None:
@@ -49,12 +50,12 @@ class EventQueue(Generic[Event]):
             if left_s <= 0:
                 return None
             if select.select([self._reader], [], [], left_s)[0]:
-                self._signals.extend(number for number in self._reader.recv(4096) if number)
+                self._reader.recv(4096)
 
     @contextlib.contextmanager
     def signals(self, *numbers: signal.Signals) -> Iterator[None]:
         """Let these signals come out of :meth:`get` while the block runs. Main thread only."""
-        previous = {number: signal.signal(number, _nothing) for number in numbers}
+        previous = {number: signal.signal(number, self._note) for number in numbers}
         descriptor = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         try:
             yield
@@ -63,11 +64,10 @@ class EventQueue(Generic[Event]):
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._signals.append(number)
+
     def close(self) -> None:
         """Let go of the socket."""
         self._reader.close()
         self._writer.close()
-
-
-def _nothing(number: int, frame: FrameType | None) -> None:
-    """A handler must be there for the wake-up descriptor to be written to."""
