@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Callable
 
 from incv3d.announcement import Announcement
@@ -12,6 +14,8 @@ from incv3d.mailbox import Mailbox
 from incv3d.sources import Capture, OpenSource, Pace, SourceStatus
 
 LOG = logging.getLogger(__name__)
+SAY_EVERY_S = 10.0
+"""At most one line in the log in so many seconds says whether the source is paused."""
 SOURCE_CLOSES_S = 2.0
 """How long a source has to let go of its camera before the next one is opened, which tries again anyway."""
 
@@ -38,6 +42,8 @@ class Captures:
         self._capture: Capture | None = None
         self.paused = False
         """Whether the source is passed over."""
+        self._said_paused = False
+        self._next_say = -math.inf
 
     def use(self, section: SourceSection, opener: OpenSource | None) -> None:
         """Capture by `section` once it is started; None: there is nothing to capture from."""
@@ -80,11 +86,19 @@ class Captures:
 
     def pause(self, wanted: bool) -> None:
         """Pass the source over, or not any more."""
-        if wanted != self.paused:
-            self.paused = wanted
-            LOG.info("paused: the source is passed over" if wanted else "resumed")
+        self.paused = wanted
+        self.say(time.monotonic())
         if self._capture:
             self._capture.pause(wanted)
+
+    def say(self, now: float) -> None:
+        """Let the log say whether the source is paused, if that has changed and its last line is old enough.
+
+        :param now: monotonic; to be called every now and then.
+        """
+        if self.paused != self._said_paused and now >= self._next_say:
+            self._said_paused, self._next_say = self.paused, now + SAY_EVERY_S
+            LOG.info("paused: the source is passed over" if self.paused else "resumed")
 
     def close(self) -> None:
         """Capture no more; the camera is let go of soon."""

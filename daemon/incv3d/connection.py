@@ -12,6 +12,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from incv3d.daemon_address import DOOR_PORT, connect_address, is_ipv6
 from incv3d.entry import FAILED_HANDSHAKE, ClientError, Entry, NoEntry
+from incv3d.keepalive import keep_alive
 from incv3d.keyfiles import ClientKey
 
 __all__ = ["ClientError", "Connection", "NoAnswer", "NoEntry", "wait_ms"]
@@ -20,12 +21,6 @@ EVENTS = zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.DISCONNECTED | FAILED_HANDSHA
 RECONNECT_MS = 100
 RECONNECT_MAX_MS = 1000
 """A daemon that is away is looked for after 100 ms, then ever less often, at last once a second."""
-KEEPALIVE_IDLE_S = 30
-KEEPALIVE_INTERVAL_S = 10
-KEEPALIVE_PROBES = 3
-UNACKNOWLEDGED_MS = 60_000
-"""A machine that vanished without a word counts as disconnected within a minute, as TCP says. ZeroMQ's own
-heartbeats can abort this process (libzmq issues 3937 and 4767)."""
 LONGEST_POLL_MS = 500
 """Ctrl-C interrupts a poll, but not when it comes just before; then it is noticed after so long."""
 
@@ -64,11 +59,7 @@ class Connection:
         self.socket.set(zmq.LINGER, 0)
         self.socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
         self.socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
-        self.socket.set(zmq.TCP_KEEPALIVE, 1)
-        self.socket.set(zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S)
-        self.socket.set(zmq.TCP_KEEPALIVE_INTVL, KEEPALIVE_INTERVAL_S)
-        self.socket.set(zmq.TCP_KEEPALIVE_CNT, KEEPALIVE_PROBES)
-        self.socket.set(zmq.TCP_MAXRT, UNACKNOWLEDGED_MS)
+        keep_alive(self.socket)
         self.monitor = self.socket.get_monitor_socket(EVENTS)
         self.monitor.set(zmq.LINGER, 0)
         self._poller = zmq.Poller()

@@ -109,7 +109,7 @@ class Daemon:
             Questions(self._describe, self._identity, self._standing, self._pace_ms),
             probe_picture,
             on_sent=self._watchdog.complete,
-            on_pause=lambda wanted: self._events.put(Pause(wanted)),
+            on_pause=self._want_pause,
             on_death=self._died,
         )
         self._pipeline = Pipeline(
@@ -135,6 +135,7 @@ class Daemon:
             read, self._load_by, self._check, on_done=lambda reload: self._events.put(Reloaded(reload))
         )
         self._reload_wanted = self._reloading = False
+        self._pause_wanted = self._pause_is_put = False
         self._fixed_keys: frozenset[str] = frozenset()
         """Keys of the configuration that take a restart in this process."""
 
@@ -170,6 +171,7 @@ class Daemon:
                         if status := self._health.look(self._state == "ready"):
                             return status
                         self._tell_systemd(now)
+                        self._captures.say(now)
                         if announcer := self._delivery.announcer:
                             announcer.look()
                     if now >= next_give_back:
@@ -197,8 +199,8 @@ class Daemon:
                     LOG.info("source %s has no more frames; the ZeroMQ door stays open", name)
                     if announcer := self._delivery.announcer:
                         announcer.end(name)
-                case Pause(wanted):
-                    self._pause(wanted)
+                case Pause():
+                    self._pause()
                 case Died(thread, error):
                     self._health.report_death(thread, error)
                     cannot_start = self._state == "starting" and is_lasting(error)
@@ -350,7 +352,16 @@ class Daemon:
             self._fixed_keys = FIXED_BY_TENSORFLOW
         return loaded
 
-    def _pause(self, wanted: bool) -> None:
+    def _want_pause(self, wanted: bool) -> None:
+        """Pause or resume; of many wishes that come before the main thread gets to them, the last counts."""
+        self._pause_wanted = wanted
+        if not self._pause_is_put:
+            self._pause_is_put = True
+            self._events.put(Pause())
+
+    def _pause(self) -> None:
+        self._pause_is_put = False  # before the wish is read: a later one is put again
+        wanted = self._pause_wanted
         self._captures.pause(wanted)
         self._doors.paused(wanted)
 

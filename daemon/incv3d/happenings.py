@@ -41,9 +41,7 @@ class Reloaded:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """What the source brings is to be passed over, or not any more."""
-
-    wanted: bool
+    """Whether the source is to be passed over was said; see ``Daemon``."""
 
 
 Happening = Ready | Drained | SourceEnded | Died | Reloaded | Pause

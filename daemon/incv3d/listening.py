@@ -7,19 +7,13 @@ import time
 import zmq
 
 from incv3d.errors import Incv3dError
+from incv3d.keepalive import keep_alive
 
 RECEIVE_HIGH_WATER_MARK = 4
 """Messages that ZeroMQ may hold for one peer before TCP pushes back; the mailbox is where requests wait."""
 SEND_HIGH_WATER_MARK = 1000
 """Answers and results that ZeroMQ may hold for one peer that does not read, beyond what the kernel holds:
 about 700 kB. Further ones are dropped, for that peer alone."""
-KEEPALIVE_IDLE_S = 30
-KEEPALIVE_INTERVAL_S = 10
-KEEPALIVE_PROBES = 3
-UNACKNOWLEDGED_MS = 60_000
-"""A machine that vanished is noticed by TCP within a minute, and what is held for it let go. ZeroMQ's own
-heartbeats would also notice a process that was merely stopped, but libzmq 4.3.5 aborts when one falls due on
-a connection that was lost while it waited at its high-water mark (libzmq issues 3937 and 4767)."""
 HANDSHAKE_MS = 10_000
 """A connection that has not introduced itself by then is closed; it takes one of the descriptors."""
 LINGER_MS = 1000
@@ -54,11 +48,7 @@ def listen(socket: zmq.Socket[bytes], address: str, key: str) -> None:
     socket.set(zmq.SNDHWM, SEND_HIGH_WATER_MARK)
     socket.set(zmq.LINGER, LINGER_MS)
     socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
-    socket.set(zmq.TCP_KEEPALIVE, 1)
-    socket.set(zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S)
-    socket.set(zmq.TCP_KEEPALIVE_INTVL, KEEPALIVE_INTERVAL_S)
-    socket.set(zmq.TCP_KEEPALIVE_CNT, KEEPALIVE_PROBES)
-    socket.set(zmq.TCP_MAXRT, UNACKNOWLEDGED_MS)
+    keep_alive(socket)
     try:
         socket.bind(address)
     except zmq.ZMQError as error:

@@ -18,6 +18,7 @@ from incv3d.announcement import Announcement
 from incv3d.connection import ClientError, NoAnswer, wait_ms
 from incv3d.daemon_address import RESULTS_PORT, connect_address, is_ipv6
 from incv3d.entry import FAILED_HANDSHAKE, Entry
+from incv3d.keepalive import keep_alive
 from incv3d.keyfiles import read_client_key
 
 DEFAULT_RESULTS = "tcp://127.0.0.1:5556"
@@ -89,6 +90,7 @@ def _published(
         subscriber.set(zmq.LINGER, 0)
         subscriber.set(zmq.RCVHWM, HIGH_WATER_MARK)
         subscriber.set(zmq.RECONNECT_IVL_MAX, 1000)
+        keep_alive(subscriber)  # it sends nothing, and so would not notice that the daemon's machine is gone
         subscriber.set(zmq.SUBSCRIBE, prefix + (source or "").encode())
         if client_key:
             client_key.lock(subscriber)

@@ -97,6 +97,20 @@ def test_the_broker_says_that_a_killed_daemon_is_offline(broker, listen, start_d
     listener.next("incv3d/pi/availability", b"offline")
 
 
+def test_a_flood_of_pauses_ends_as_the_last_one_says_and_floods_no_log(broker, listen, start_daemon) -> None:
+    listener = listen(broker)
+    daemon = start_daemon(broker, source=CAMERA)
+    ready_to_listen(daemon)
+    for _ in range(500):
+        listener.publish("incv3d/pi/command", b"pause")
+        listener.publish("incv3d/pi/command", b"resume")
+    listener.publish("incv3d/pi/command", b"pause")
+    # Asked again: until the last command has come, it may be paused by an earlier one.
+    until(lambda: all(facts(daemon)["paused"] for _ in range(20)), "it is not paused")
+    assert daemon.stop() == 0
+    assert sum("paused:" in line or "resumed" in line for line in daemon.said) < 10
+
+
 def test_a_camera_is_paused_and_goes_on(broker, listen, start_daemon) -> None:
     listener = listen(broker)
     daemon = start_daemon(broker, source=CAMERA)

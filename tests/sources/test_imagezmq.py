@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +16,9 @@ import pytest
 import zmq
 
 from doubles import jpeg
+from incv3d.connection import Connection
 from incv3d.frames import Frame
+from incv3d.listening import listen
 from incv3d.sources import SourceError
 from incv3d.sources.imagezmq import ImagezmqSource
 
@@ -168,6 +173,56 @@ def test_a_sender_that_comes_back_is_heard_again(addresses, source) -> None:
                 pass
         finally:
             sender.close()
+
+
+SENDS_HEARTBEATS_WITHIN_S = 5.0
+SLOW = """
+import sys
+from incv3d.sources.imagezmq import ImagezmqSource
+source = ImagezmqSource("barn", [sys.argv[1]])
+assert source.capture(0)
+print("captured", flush=True)
+sys.stdin.readline()
+source.close()
+"""
+
+
+def free_port() -> int:
+    with zmq.Context() as context, context.socket(zmq.REP) as socket:
+        return socket.bind_to_random_port("tcp://127.0.0.1")
+
+
+def test_a_sender_that_goes_while_frames_are_taken_slowly_does_not_end_the_process() -> None:
+    address = f"tcp://127.0.0.1:{free_port()}"
+    sender = Sender(address, "slow")
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", SLOW, address]
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    try:
+        assert process.stdout and process.stdout.readline() == "captured\n"
+        sent = sender.sent
+        while sender.sent < sent + 50:  # more than the source holds
+            threading.Event().wait(0.01)
+    finally:
+        sender.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(SENDS_HEARTBEATS_WITHIN_S)
+    _, said = process.communicate("\n", 20)
+    assert process.returncode == 0, said
+
+
+def test_connections_are_kept_alive_by_tcp_and_not_by_heartbeats_of_zeromq() -> None:
+    address = f"tcp://127.0.0.1:{free_port()}"
+    source = ImagezmqSource("barn", [address])
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
+        listen(router, address, "intake.bind")
+        connection = Connection(context, address)
+        for socket in (*source._sockets, router, connection.socket):
+            assert socket.get(zmq.HEARTBEAT_IVL) == 0
+            assert socket.get(zmq.TCP_KEEPALIVE) == 1
+            assert socket.get(zmq.TCP_KEEPALIVE_IDLE) == 30
+        connection.close()
+    source.close()
 
 
 def test_an_interruption_wakes_a_capture_that_waits(source) -> None:

@@ -15,6 +15,7 @@ import zmq
 from incv3d import wire
 from incv3d.address import Address
 from incv3d.frames import Frame
+from incv3d.keepalive import keep_alive
 from incv3d.sources.base import SourceError
 
 LOG = logging.getLogger(__name__)
@@ -62,8 +63,7 @@ class ImagezmqSource:
             socket.set(zmq.LINGER, 0)
             socket.set(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
             # A sender that lost its power says no goodbye: without this its successor is never heard.
-            socket.set(zmq.HEARTBEAT_IVL, 2_000)
-            socket.set(zmq.HEARTBEAT_TIMEOUT, 6_000)
+            keep_alive(socket)
             socket.set(zmq.RECONNECT_IVL_MAX, 5_000)
             try:
                 socket.connect(address.reveal())
