@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -15,7 +17,7 @@ from incv3d.frames import Frame
 from incv3d.preprocess import Preprocessor
 from incv3d.resizing import InputSpec
 from incv3d.sources import FrameSource, SourceAbsent, SourceError
-from streams import H264, MJPEG, HttpStream, RtspStream, film
+from streams import H264, MJPEG, HttpStream, RtspStream, film, needs_ffmpeg
 
 av = pytest.importorskip("av", reason="needs PyAV: pip install 'incv3d[video]'")
 
@@ -93,6 +95,34 @@ def test_a_cut_off_film_gives_what_it_has(tmp_path: Path, keep) -> None:
     path = film(tmp_path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert 0 < len(frames(keep(play(path)))) < 20
+
+
+def damaged_film(folder: Path, *which: int) -> tuple[Path, Path]:
+    """A film of 20 frames, each tenth of which is a key frame, and a copy in which some are damaged."""
+    whole, damaged = folder / "whole.h264", folder / "damaged.h264"
+    options = "-x264-params keyint=10:scenecut=0:bframes=0:slices=1:sliced-threads=0"
+    words = f"-loglevel error -y -f lavfi -i testsrc=size=320x240:rate=10:duration=2 -c:v libx264 {options}"
+    subprocess.run([needs_ffmpeg(), *words.split(), str(whole)], check=True)
+    data = bytearray(whole.read_bytes())
+    slices = [found.end() for found in re.finditer(rb"\x00\x00\x01[\x41\x61\x65]", data)]
+    assert len(slices) == 20
+    for number in which:
+        data[slices[number] + 8 : slices[number] + 40] = bytes(range(100, 132))
+    damaged.write_bytes(data)
+    return whole, damaged
+
+
+def test_a_damaged_frame_and_those_that_build_on_it_are_left_out(tmp_path: Path, keep) -> None:
+    whole, damaged = (frames(keep(play(path))) for path in damaged_film(tmp_path, 3))
+    assert len(whole) == 20
+    assert [frame.data for frame in damaged] == [frame.data for frame in (*whole[:3], *whole[10:])]
+
+
+def test_a_film_of_which_every_key_frame_is_damaged_is_an_error(tmp_path: Path, keep) -> None:
+    source = keep(play(damaged_film(tmp_path, 0, 10)[1], loop=False))
+    with pytest.raises(SourceError, match="no frame of it can be decoded"):
+        source.capture(0.0)
+    assert source.lost_frames == 20
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from av.codec.context import ThreadType
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from incv3d.address import Address
@@ -110,6 +110,9 @@ class VideoInput:
         # Frame threading would hold back a frame for every thread.
         self.stream.thread_type = ThreadType.SLICE
         self.is_jpeg = self.stream.codec_context.name == "mjpeg"
+        self.damaged_frames = 0
+        """Frames that were not returned because they, or what they build on, came damaged."""
+        self._builds_on_damage = False
         self._packets: Iterator[Packet[VideoStream]] = opened.demux(self.stream)
 
     def next_packet(self) -> Packet[VideoStream] | None:
@@ -123,13 +126,29 @@ class VideoInput:
     def decode(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
         """The frames in `packet`; an empty one gets out those that the decoder holds back.
 
-        Damaged packets have none: the next key frame mends the picture.
+        Damaged packets have none, and neither have those up to the next key frame, because the decoder would
+        make grey areas and smears of what is missing.
         """
         try:
-            return list(self.stream.decode(packet))
-        except (av.error.InvalidDataError, av.error.EOFError) as error:
-            LOG.debug("%s: a damaged packet: %s", self._shown, error)
+            decoded = self.stream.decode(packet)
+        except av.error.EOFError:
             return []
+        except av.error.InvalidDataError as error:
+            LOG.debug("%s: a damaged packet: %s", self._shown, error)
+            self._builds_on_damage = True
+            self.damaged_frames += 1
+            return []
+        return [each for each in decoded if self._is_whole(each)]
+
+    def _is_whole(self, decoded: VideoFrame) -> bool:
+        """Return whether a frame is as it was encoded; count it if not."""
+        if not decoded.is_corrupt and (decoded.key_frame or not self._builds_on_damage):
+            self._builds_on_damage = False
+            return True
+        # No other frame builds on a B-frame, as a rule.
+        self._builds_on_damage |= decoded.pict_type != PictureType.B
+        self.damaged_frames += 1
+        return False
 
     def frame(self, name: str, decoded: VideoFrame, captured: float) -> Frame:
         """Return `decoded`, reduced and upright, as a frame."""

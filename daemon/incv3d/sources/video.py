@@ -25,6 +25,8 @@ AT_ONCE_S = 0.002
 BEHIND_S = 0.5
 """When every packet had been waiting for so long, the decoder is too slow and the stream grows old."""
 LONGEST_DRAIN_S = 2.0
+DAMAGE_SHARE = 0.8
+"""Of the time in which a frame must come: when only damaged ones came meanwhile, that is the reason."""
 LONGEST_PAUSE_S = 60.0
 """Frames that are further apart by their times are taken for a jump of the clock that made them."""
 FPS_UNSAID = 25.0
@@ -74,7 +76,6 @@ class StreamSource:
     encoded. The time of a frame is that at which its packet came.
     """
 
-    lost_frames = 0
     idle_until = 0.0
 
     def __init__(
@@ -93,12 +94,19 @@ class StreamSource:
         self._interrupted = threading.Event()
         self._skip_to_key = True
         self._waited_at = time.monotonic()
+        self._longest_damage_s = DAMAGE_SHARE * timeout_s
+
+    @property
+    def lost_frames(self) -> int:
+        """Frames that came damaged."""
+        return self._video.damaged_frames
 
     def capture(self, after: float) -> Frame | None:
         """The next frame.
 
-        :raises SourceError: when the stream ends or fails.
+        :raises SourceError: when the stream ends or fails, or nothing but damaged frames come.
         """
+        wanted_at = max(time.monotonic(), after)
         while not self._interrupted.is_set():
             asked = time.monotonic()
             packet = self._video.next_packet()
@@ -116,9 +124,13 @@ class StreamSource:
                 if now >= after:
                     return Frame(self._name, bytes(packet), "jpeg", received=now, captured=now, id=packet.pts)
                 continue
+            damaged_before = self._video.damaged_frames
             decoded = self._video.decode(packet)
             if decoded and now >= after:
                 return self._video.frame(self._name, decoded[-1], now)
+            is_damaged = self._video.damaged_frames > damaged_before
+            if is_damaged and now - wanted_at > self._longest_damage_s:
+                raise SourceError(f"{self._shown}: its video comes damaged; is the network too slow for it?")
         return None
 
     def _is_stale(self, asked: float, now: float) -> bool:
@@ -149,8 +161,6 @@ class StreamSource:
 class FileSource:
     """A video file, played at its own rate or at another, or as fast as it is taken."""
 
-    lost_frames = 0
-
     def __init__(
         self,
         name: str,
@@ -161,6 +171,8 @@ class FileSource:
         paced: bool,
     ) -> None:
         self.idle_until = 0.0
+        self.lost_frames = 0
+        """Frames that are damaged in the file."""
         self._name = name
         self._path = path
         self._loop = loop
@@ -173,6 +185,7 @@ class FileSource:
         """From the last frame to the next."""
         self._decoded: list[VideoFrame] = []
         self._at_end = False
+        self._has_frames = False
         self._due = time.monotonic()
         self._is_first = True
         self._shown_s: float | None = None
@@ -202,10 +215,10 @@ class FileSource:
         rewound = False
         while not self._decoded:
             if self._at_end:
+                if rewound or not (self._loop or self._has_frames):
+                    raise SourceError(f"{Address(self._path)}: no frame of it can be decoded")
                 if not self._loop:
                     return None
-                if rewound:
-                    raise SourceError(f"{self._path}: no frame of it can be decoded")
                 rewound, self._at_end = True, False
                 # Opened anew: seeking back leaves a little memory behind each time.
                 self._video.close()
@@ -216,7 +229,10 @@ class FileSource:
             packet = self._video.next_packet()
             self._at_end = packet is None or packet.size == 0
             if packet is not None:
+                damaged_before = self._video.damaged_frames
                 self._decoded = self._video.decode(packet)
+                self.lost_frames += self._video.damaged_frames - damaged_before
+        self._has_frames = True
         return self._decoded.pop(0)
 
     def _advance(self, decoded: VideoFrame) -> None:
