@@ -109,6 +109,17 @@ def test_a_peer_has_its_own_limit() -> None:
     assert mailbox.offer(frame("x", "other")) is None
 
 
+def test_the_same_name_over_another_way_in_is_another_peer() -> None:
+    """A ZeroMQ client may call itself as it likes: ``http``, ``mqtt``, or nothing."""
+    for name in ("", "http", "mqtt"):
+        mailbox = room(limit=8, peer_limit=2)
+        for number in range(2):
+            assert mailbox.offer(frame(f"z{number}", name)) is None
+        assert mailbox.offer(frame("z2", name)) is Refusal.BUSY
+        for way in ("http", "mqtt"):
+            assert mailbox.offer(frame(way, "", source=way)) is None
+
+
 def test_two_that_flood_leave_a_place_for_the_next_two() -> None:
     mailbox = room(limit=8, peer_limit=4)
     for number in range(20):

@@ -108,13 +108,21 @@ class Frame:
     ticket: int | None = None
     """The number under which its source's intake keeps the sender's address; None for a camera's frame."""
     peer: bytes = b""
-    """The connection that it came over, for fairness between them; empty for a camera's frame."""
+    """The ZeroMQ connection that it came over, by the name that the client may choose; empty for others."""
     transform: Transform = "none"
     """What is still to be done to the decoded picture to make it upright."""
     colours: Colours = "bt601"
     """What raw YUV means."""
     region: Region | None = None
     """The part of the upright picture that is meant; None: all of it."""
+
+    @property
+    def sender(self) -> tuple[str, bytes]:
+        """Who it is from, for fairness: a ZeroMQ connection, all of HTTP, or the broker.
+
+        With the source, because a ZeroMQ client may call itself as it likes.
+        """
+        return self.source, self.peer
 
     def has_expired(self, now: float) -> bool:
         """Whether nobody wants its result any more at `now` (monotonic)."""

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from incv3d.frames import Frame, Refusal
 
+Sender = tuple[str, bytes]
+"""A peer, as :attr:`incv3d.frames.Frame.sender` names it."""
+
 
 @dataclass(slots=True)
 class _Share:
@@ -32,8 +35,8 @@ class _Line:
         self.changed = threading.Condition(lock)
         self.slots: dict[str, Frame] = {}  # by camera
         self.waiting = 0
-        self._round: dict[bytes, deque[Frame]] = {}  # by peer, in the order of their turns
-        self._newcomers: dict[bytes, deque[Frame]] = {}
+        self._round: dict[Sender, deque[Frame]] = {}  # by peer, in the order of their turns
+        self._newcomers: dict[Sender, deque[Frame]] = {}
         self._camera_turn = False
         self._newcomer_turn = True
 
@@ -46,9 +49,9 @@ class _Line:
         return self.slots.pop(next(iter(self.slots)))
 
     def add(self, frame: Frame) -> None:
-        queue = self._round.get(frame.peer)
+        queue = self._round.get(frame.sender)
         if queue is None:
-            queue = self._newcomers.setdefault(frame.peer, deque())
+            queue = self._newcomers.setdefault(frame.sender, deque())
         queue.append(frame)
         self.waiting += 1
 
@@ -87,7 +90,8 @@ class Mailbox:
     peer's frame is admitted if what the peer then has waiting, in frames and in bytes, is no more than what
     was free: one peer alone fills half the room, and the more have filled it, the less each may have, so
     that there is a place for the next (the dynamic thresholds of Choudhury and Hahne, 1998, with a factor of
-    1). Peers are served in turn. A peer is a connection: who floods over many connections is many peers.
+    1). Peers are served in turn. A peer is one connection to the ZeroMQ door, or all of HTTP, or the
+    broker: who floods over many connections is many peers.
 
     A camera has one slot: the newest frame wins, so that nobody is handed a stale one. When cameras and peers
     wait, they are taken in turn: neither starves the other.
@@ -111,7 +115,7 @@ class Mailbox:
         self._lock = threading.Lock()
         self._lines = (_Line(self._lock), _Line(self._lock))
         self._slot_emptied = threading.Condition(self._lock)
-        self._shares: dict[bytes, _Share] = {}
+        self._shares: dict[Sender, _Share] = {}
         self._total = _Share()
         self._closed = False
 
@@ -218,7 +222,7 @@ class Mailbox:
     def _has_room_for(self, frame: Frame, places_kept: int) -> bool:
         if not self._total.frames:
             return True
-        share = self._shares.get(frame.peer, _Share())
+        share = self._shares.get(frame.sender, _Share())
         free = self._limit - self._total.frames - places_kept
         free_bytes = self._limit_bytes - self._total.size_bytes
         return (
@@ -234,9 +238,9 @@ class Mailbox:
         return removed
 
     def _count(self, frame: Frame, sign: int) -> None:
-        share = self._shares.setdefault(frame.peer, _Share())
+        share = self._shares.setdefault(frame.sender, _Share())
         for each in (share, self._total):
             each.frames += sign
             each.size_bytes += sign * len(frame.data)
         if not share.frames:
-            del self._shares[frame.peer]
+            del self._shares[frame.sender]

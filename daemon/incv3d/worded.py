@@ -19,7 +19,7 @@ KEYS = frozenset(wire.Header.__struct_fields__) - {"v"}
 
 def worded_frame(
     words: Mapping[str, str],
-    data: bytes,
+    data: wire.Bytes,
     source: str,
     where: str,
     now: wire.Clocks,

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import zmq
 from PIL import Image
 
 from incv3d.client import Client
@@ -187,13 +188,13 @@ def test_many_at_once_are_answered_each_once(url: str) -> None:
 
 
 @pytest.fixture
-def scripted(state: Path, tmp_path: Path) -> Iterator[Callable[[str], tuple[ScriptedDaemon, str]]]:
+def scripted(state: Path, tmp_path: Path) -> Iterator[Callable[..., tuple[ScriptedDaemon, str]]]:
     started: list[ScriptedDaemon] = []
 
-    def make(text: str) -> tuple[ScriptedDaemon, str]:
+    def make(text: str, *words: str) -> tuple[ScriptedDaemon, str]:
         config = tmp_path / "incv3d.yaml"
         config.write_text("http: {bind: '127.0.0.1:0'}\n" + text)
-        started.append(ScriptedDaemon(state, tmp_path, str(config)))
+        started.append(ScriptedDaemon(state, tmp_path, str(config), *words))
         return started[-1], started[-1].url()
 
     yield make
@@ -236,6 +237,24 @@ def test_a_full_daemon_is_busy_and_says_when_to_come_again(scripted) -> None:
         send(url, f"next{number}", answers)
     status, answer, headers = answers.get(timeout=PATIENCE_S)
     assert (status, answer["code"]) == (503, "busy") and int(headers["Retry-After"]) >= 1
+
+
+@pytest.mark.parametrize("name", [b"http", b"mqtt"])
+def test_a_zeromq_client_that_calls_itself_as_a_way_in_takes_no_place_of_others(
+    scripted, name: bytes
+) -> None:
+    daemon, url = scripted("intake: {queue_limit: 20, peer_limit: 2}\n", "1000")
+    daemon.ready()
+    with zmq.Context() as context, context.socket(zmq.DEALER) as flood:
+        flood.set(zmq.IDENTITY, name)
+        flood.set(zmq.LINGER, 0)
+        flood.set(zmq.RCVTIMEO, PATIENCE_S * 1000)
+        flood.connect(daemon.door)
+        for _ in range(8):  # some are run and decoded, two wait, the others are refused
+            flood.send_multipart([b"", b'{"v":1,"encoding":"jpeg"}', CAT])
+        while b'"busy"' not in flood.recv_multipart()[-1]:
+            pass
+        assert post(url, CAT)[0] == 200
 
 
 def test_a_picture_whose_time_is_over_is_said_to_be(scripted) -> None:

@@ -17,6 +17,7 @@ from incv3d.config.checks import split_http_address
 from incv3d.http.access import read_token
 from incv3d.http.errors import HttpError
 from incv3d.http.server import HttpServer
+from proxies import own_address
 
 TOKEN = "0123456789abcdef0123"
 Ask = Callable[..., int]
@@ -38,19 +39,12 @@ def server(tmp_path: Path) -> Iterator[HttpServer]:
     assert server.close(20) and not deaths
 
 
-def own_address() -> str:
-    """An address of this machine that is not loopback, as another machine would use it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # nothing is sent
-        except OSError:
-            pytest.skip("this machine has no address but loopback")
-        return str(probe.getsockname()[0])
+def port_of(server: HttpServer) -> int:
+    return int(server.url.rpartition(":")[2])
 
 
 def ask(server: HttpServer, host: str = "127.0.0.1", **headers: str) -> int:
-    port = int(server.url.rpartition(":")[2])
-    with closing(http.client.HTTPConnection(host, port, timeout=20)) as connection:
+    with closing(http.client.HTTPConnection(host, port_of(server), timeout=20)) as connection:
         connection.request(
             "GET", "/", headers={name.replace("_", "-"): value for name, value in headers.items()}
         )
@@ -60,15 +54,29 @@ def ask(server: HttpServer, host: str = "127.0.0.1", **headers: str) -> int:
         return answer.status
 
 
-def test_this_machine_needs_no_token(server: HttpServer) -> None:
-    assert ask(server) == 200
-    assert ask(server, Host="localhost:8080") == 200
-    assert ask(server, Host="[::1]:8080") == 200
+@pytest.fixture
+def open_server() -> Iterator[HttpServer]:
+    """A server without a token, for this machine alone."""
+    server = HttpServer(HttpSection(bind="127.0.0.1:0"), [web.get("/", secret)], lambda thread, error: None)
+    server.open()
+    server.start()
+    yield server
+    assert server.close(20)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost:8080", "localhost", "[::1]:8080", "LOCALHOST"])
+def test_this_machine_needs_the_token_too_where_there_is_one(
+    server: HttpServer, open_server: HttpServer, host: str
+) -> None:
+    assert ask(server, Host=host) == 401
+    assert ask(server, Host=host, Authorization=f"Bearer {TOKEN}") == 200
+    assert ask(open_server, Host=host) == 200
 
 
 def test_another_machine_needs_the_token(server: HttpServer) -> None:
     host = own_address()
     assert ask(server, host) == 401
+    assert ask(server, host, Host="localhost") == 401
     assert ask(server, host, Authorization=f"Bearer {TOKEN}") == 200
     assert ask(server, host, Authorization=f"bearer {TOKEN}") == 200
 
@@ -82,26 +90,44 @@ def test_a_wrong_token_is_none(server: HttpServer, given: str) -> None:
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "Via", "X-Real-IP"])
-def test_who_comes_through_a_proxy_on_this_machine_needs_it_too(server: HttpServer, header: str) -> None:
+def test_who_comes_through_a_proxy_on_this_machine_needs_it_too(
+    server: HttpServer, open_server: HttpServer, header: str
+) -> None:
     assert ask(server, **{header: "10.0.0.7"}) == 401
     assert ask(server, **{header: "10.0.0.7"}, Authorization=f"Bearer {TOKEN}") == 200
+    assert ask(open_server, **{header: "10.0.0.7"}) == 401
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:80", "10.0.0.1", "[::1", "", "localhost.evil"]
+    "host", ["evil.example", "evil.example:80", "10.0.0.1", "[::1", "", "localhost.evil", "127.0.0.1.evil"]
 )
-def test_a_page_from_elsewhere_cannot_ask_under_a_name_of_its_own(server: HttpServer, host: str) -> None:
+def test_a_page_from_elsewhere_cannot_ask_under_a_name_of_its_own(
+    server: HttpServer, open_server: HttpServer, host: str
+) -> None:
     assert ask(server, Host=host) in (400, 401)
+    assert ask(open_server, Host=host) in (400, 401)
 
 
-def test_a_server_without_a_token_lets_nobody_else_in() -> None:
-    section = HttpSection(bind="127.0.0.1:0")
-    server = HttpServer(section, [web.get("/", secret)], lambda thread, error: None)
-    server.open()
-    server.start()
-    assert ask(server) == 200
-    assert ask(server, X_Forwarded_For="10.0.0.7", Authorization="Bearer None") == 401
-    assert server.close(20)
+def test_a_request_that_names_no_host_is_answered_without_asking_a_name_server(
+    open_server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "getfqdn", lambda: "localhost")
+    with socket.create_connection(("127.0.0.1", port_of(open_server)), timeout=20) as connection:
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert b" 401 " in connection.recv(4096)
+
+
+def test_another_machine_whose_packets_reach_loopback_is_not_let_in(open_server: HttpServer) -> None:
+    """A router or a container's network can send them there; the name that they ask for proves nothing."""
+    port, address = port_of(open_server), own_address()
+    with socket.create_connection(("127.0.0.1", port), timeout=20, source_address=(address, 0)) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert b" 401 " in connection.recv(4096)
+
+
+def test_a_server_without_a_token_lets_nobody_else_in(open_server: HttpServer) -> None:
+    assert ask(open_server) == 200
+    assert ask(open_server, X_Forwarded_For="10.0.0.7", Authorization="Bearer None") == 401
 
 
 @pytest.mark.parametrize(
@@ -154,7 +180,7 @@ def test_a_connection_without_a_whole_request_is_closed(sent: bytes) -> None:
     server = HttpServer(section, [web.get("/", secret)], lambda thread, error: None, idle_s=0.5)
     server.open()
     server.start()
-    with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=20) as idle:
+    with socket.create_connection(("127.0.0.1", port_of(server)), timeout=20) as idle:
         idle.sendall(sent)
         assert idle.recv(1) == b""
     assert server.close(20)

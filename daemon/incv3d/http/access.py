@@ -1,4 +1,4 @@
-"""Who is let in: this machine's own programs as they are, everybody else with the token."""
+"""Who is let in: with a token, those who show it; without one, this machine's own programs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from incv3d.config.checks import is_loopback
+from incv3d.http.connections import Connections
 from incv3d.http.errors import HttpUnusable
 from incv3d.http.login import LOGIN, has_pass, is_open
 from incv3d.secretfile import make_command, protect_command, read_secret
@@ -20,8 +21,16 @@ LARGEST_TOKEN_FILE = 4096
 NEW_TOKEN = "openssl rand -hex 32"
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 """What a proxy adds: it runs on this machine, and whom it speaks for does not."""
+FROM_PAGE = "X-Incv3d-Page"
+"""A header that the page's own requests carry. A page from elsewhere cannot add it: its reader's browser
+would ask first (a CORS preflight), and is refused."""
 FOREIGN = "a page from elsewhere cannot ask for this\n"
-WANTED = "another machine needs the token of http.token_file, as `Authorization: Bearer TOKEN`\n"
+WANTED = "the token of http.token_file is needed, as `Authorization: Bearer TOKEN`\n"
+NOT_OWN = (
+    "without http.token_file only programs of this machine are served, by the name localhost and not through "
+    "a proxy; with it, `Authorization: Bearer TOKEN` is needed\n"
+)
+FULL = "too many connections are open; close some and try again\n"
 
 
 def read_token(path: Path) -> str:
@@ -47,21 +56,29 @@ def read_token(path: Path) -> str:
     return text
 
 
-def gate(token: str | None) -> Middleware:
-    """A middleware that answers 401 to whoever is neither of this machine nor has the `token`.
+def gate(token: str | None, connections: Connections) -> Middleware:
+    """Return a middleware that answers 401 to requests that are not let in.
 
-    A browser that has not given it yet is sent to the form where it can.
+    With a token every request must show it, one from loopback too: a proxy on this machine comes from there,
+    and speaks for anybody. A browser that has not given the token yet is sent to the form.
+
+    :param connections: is told which of them made a request that was let in.
     """
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         if not is_same_site(request):
             return web.Response(status=403, text=FOREIGN)
-        if is_own(request) or (token and (has_token(request, token) or has_pass(request, token))):
+        is_known = has_token(request, token) or has_pass(request, token) if token else is_own(request)
+        if is_known and not connections.admit(request.protocol):
+            full = web.Response(status=503, text=FULL)
+            full.force_close()
+            return full
+        if is_known or is_open(request.path):
             return await handler(request)
-        if is_open(request.path):
-            return await handler(request)
-        if token and request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
+        if not token:
+            return web.Response(status=401, text=NOT_OWN)
+        if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
             raise web.HTTPSeeOther(LOGIN)
         return web.Response(status=401, text=WANTED, headers={"WWW-Authenticate": "Bearer"})
 
@@ -69,15 +86,27 @@ def gate(token: str | None) -> Middleware:
 
 
 def is_same_site(request: web.Request) -> bool:
-    """Whether it is no change that a page from elsewhere lets its reader's browser ask for."""
-    origin = request.headers.get("Origin")
-    if request.method in ("GET", "HEAD") or origin is None:
+    """Return whether no page from elsewhere made its reader's browser send this request.
+
+    Browsers say so in ``Sec-Fetch-Site``, whatever a proxy does to ``Host``, but over plain HTTP to localhost
+    alone (W3C Fetch Metadata, 2.3). Of the others, those of the page carry its header; the form's ``Origin``
+    need not match, because whoever sends the form knows the token.
+    """
+    if request.method in ("GET", "HEAD") or request.path == LOGIN:
         return True
-    return origin.partition("://")[2] == request.host
+    if site := request.headers.get("Sec-Fetch-Site"):
+        return site in ("same-origin", "none")
+    origin = request.headers.get("Origin")
+    return origin is None or FROM_PAGE in request.headers or origin.partition("://")[2] == host_of(request)
+
+
+def host_of(request: web.Request) -> str:
+    """Return the header ``Host``; aiohttp's ``request.host`` asks a name server where there is none."""
+    return request.headers.get("Host", "")
 
 
 def is_own(request: web.Request) -> bool:
-    """Whether a program of this machine asks, for itself.
+    """Return whether a program of this machine asks, for itself.
 
     A page from elsewhere can let its reader's browser ask this machine by a name of the page's own that
     resolves to it (DNS rebinding), so the name that was asked for must be this machine's too.
@@ -87,7 +116,7 @@ def is_own(request: web.Request) -> bool:
         return False
     address = ip_address(peer[0].partition("%")[0])
     address = getattr(address, "ipv4_mapped", None) or address
-    return address.is_loopback and is_loopback(_host_of(request.host))
+    return address.is_loopback and is_loopback(_name_in(host_of(request)))
 
 
 def has_token(request: web.Request, token: str) -> bool:
@@ -97,7 +126,7 @@ def has_token(request: web.Request, token: str) -> bool:
     return scheme.lower() == "bearer" and hmac.compare_digest(sent, token.encode())
 
 
-def _host_of(authority: str) -> str:
+def _name_in(authority: str) -> str:
     try:
         return urlsplit(f"//{authority}").hostname or ""
     except ValueError:

@@ -20,10 +20,10 @@ from incv3d.answering import Answers
 from incv3d.clocks import SenderClocks
 from incv3d.config import IntakeSection
 from incv3d.frames import Frame, Refusal, Result
+from incv3d.http.access import host_of
+from incv3d.http.body import read_body
 from incv3d.worded import KEYS, worded_frame
 
-PEER = b"http"
-"""To the mailbox, all of HTTP is one peer among those of ZeroMQ."""
 MOST_BODIES = 4
 """Pictures that may be on their way into memory at once; further senders wait until it is their turn."""
 SLOW_S = 30.0
@@ -107,7 +107,7 @@ class HttpIntake:
             frame = await self._frame(request)
         except wire.BadRequest as error:
             return Denial(error.refusal, str(error))
-        return self._admission.admit(replace(frame, ticket=ticket, peer=PEER))
+        return self._admission.admit(replace(frame, ticket=ticket))
 
     async def _frame(self, request: web.Request) -> Frame:
         words = dict(request.query)
@@ -117,7 +117,7 @@ class HttpIntake:
             raise wire.BadRequest("send the picture itself, not a form: curl --data-binary @PICTURE")
         section = self._section
         async with self._bodies:
-            data = await _body(request, section.max_message_bytes)
+            data = await read_body(request, section.max_message_bytes, SLOW_S, "the picture")
         received, sender = time.monotonic(), request.remote or "?"
         age_s = partial(self._clocks.age_s, sender.encode(), lambda: sender, received)
         now = wire.Clocks(received, time.time(), age_s)
@@ -133,33 +133,9 @@ class HttpIntake:
 
 
 async def _explain(request: web.Request) -> web.Response:
-    said = f"send a picture with POST: curl --data-binary @PICTURE {request.host}{request.path}\n"
+    url = f"{host_of(request)}{request.path}"
+    said = f"send a picture with POST: curl --data-binary @PICTURE {url}\n"
     return web.Response(status=405, text=said, headers={"Allow": "POST"})
-
-
-async def _body(request: web.Request, max_bytes: int) -> bytes:
-    """What is sent; no more of it is held than is admitted.
-
-    :raises BadRequest: it is too long, or does not come.
-    """
-    if (length := request.content_length or 0) > max_bytes:
-        raise wire.BadRequest(f"{length} bytes, at most {max_bytes} are admitted", None, Refusal.TOO_LARGE)
-    data = bytearray()
-    try:
-        async with asyncio.timeout(SLOW_S):
-            async for part in request.content.iter_any():
-                data += part
-                if len(data) > max_bytes:
-                    raise wire.BadRequest(
-                        f"more than {max_bytes} bytes, which are admitted", None, Refusal.TOO_LARGE
-                    )
-    except TimeoutError:
-        raise wire.BadRequest(f"the picture did not arrive within {SLOW_S:g} s") from None
-    except web.RequestPayloadError:
-        if encoding := request.headers.get("Content-Encoding", ""):
-            raise wire.BadRequest(f"the body is not `{encoding[:40]}` as its Content-Encoding says") from None
-        raise wire.BadRequest("the body is cut off") from None
-    return bytes(data)
 
 
 def _response(refusal: Refusal | None, said: bytes, retry_ms: int | None) -> web.Response:

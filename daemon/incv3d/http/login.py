@@ -1,4 +1,4 @@
-"""``/login``: a browser on another machine gives the token once, and has a cookie from then on."""
+"""``/login``: a browser gives the token once, and has a cookie from then on."""
 
 from __future__ import annotations
 
@@ -8,10 +8,19 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 
+from incv3d import wire
+from incv3d.frames import Refusal
+from incv3d.http.body import read_body
+
 LOGIN = "/login"
 COOKIE = "incv3d"
 LASTS_S = 30 * 24 * 3600
 ASSETS = "/page/"
+LARGEST_FORM = 16 * 1024
+"""Bytes; a token of the largest size, every character of it written as ``%XX``, fits."""
+MOST_FIELDS = 4
+SLOW_S = 10.0
+"""Seconds until the form must have arrived."""
 
 
 def login_routes(form: Path, token: str | None) -> list[web.AbstractRouteDef]:
@@ -24,13 +33,19 @@ def login_routes(form: Path, token: str | None) -> list[web.AbstractRouteDef]:
         return web.FileResponse(form, headers={"Cache-Control": "no-cache"})
 
     async def check(request: web.Request) -> web.StreamResponse:
-        fields = parse_qs((await request.read()).decode(errors="replace"))
-        given = fields.get("token", [""])[0].strip()
+        try:
+            body = await read_body(request, LARGEST_FORM, SLOW_S, "the form")
+        except wire.BadRequest as error:
+            status = 413 if error.refusal is Refusal.TOO_LARGE else 400
+            return web.Response(status=status, text=f"{error}\n")
+        given = _token_in(bytes(body).decode(errors="replace"))
         if token is None or not hmac.compare_digest(given.encode(), token.encode()):
             raise web.HTTPSeeOther(f"{LOGIN}?wrong")
         response = web.HTTPSeeOther("/")
+        # The browser's own word, because a proxy that ends TLS need not say so.
+        is_encrypted = request.headers.get("Origin", "").startswith("https://")
         response.set_cookie(
-            COOKIE, pass_of(token), max_age=LASTS_S, httponly=True, samesite="Strict", secure=request.secure
+            COOKIE, pass_of(token), max_age=LASTS_S, httponly=True, samesite="Strict", secure=is_encrypted
         )
         raise response
 
@@ -51,3 +66,11 @@ def has_pass(request: web.Request, token: str) -> bool:
     """Whether the request comes from a browser that was given the token."""
     given = request.cookies.get(COOKIE, "").encode("utf-8", "surrogateescape")  # what is no UTF-8 comes so
     return hmac.compare_digest(given, pass_of(token).encode())
+
+
+def _token_in(form: str) -> str:
+    try:
+        fields = parse_qs(form, max_num_fields=MOST_FIELDS)
+    except ValueError:  # more of them
+        return ""
+    return fields.get("token", [""])[0].strip()

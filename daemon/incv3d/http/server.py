@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.log import server_logger
+from aiohttp.web_protocol import RequestHandler
 
 from incv3d.config import HttpSection
 from incv3d.config.checks import split_http_address
 from incv3d.http.access import gate, read_token
+from incv3d.http.connections import Connections
 from incv3d.http.errors import HttpError
 from incv3d.http.login import login_routes
 
-BACKLOG = 16
-"""Connections that may wait to be taken."""
+LOG = logging.getLogger(__name__)
+BACKLOG = 128
+"""Connections that may wait in the kernel to be accepted."""
+ACCEPTED_AT_ONCE = 16
+"""Connections that the event loop accepts before it turns to those that it has."""
+LINGERING_S = 2.0
+"""How long the rest of a refused body is read and dropped, so that its sender sees the answer."""
 CLOSING_S = 1.0
 """What answers that are under way have to end, when the server closes."""
 IDLE_S = 30.0
@@ -31,10 +40,14 @@ PROTECTION = {
         "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
-"""Nothing of elsewhere is loaded, and no page from elsewhere shows what is here."""
+"""Nothing of elsewhere is loaded, and no page from elsewhere shows what is here.
+
+With ``no-referrer`` a browser sends ``Origin: null`` with the page's own form (WHATWG Fetch, 3.1)."""
+TURNS = 5
+LOG_EVERY_S = 60.0
 LARGEST_LINE = 4096
 """Bytes of a request line or of a header."""
 SENDERS_FAULTS = (HttpProcessingError, web.RequestPayloadError, ConnectionError)
@@ -108,36 +121,86 @@ class HttpServer:
 
     async def _serve(self) -> None:
         assert self._socket
-        app = web.Application(middlewares=[gate(self._token)])
+        connections = Connections()
+        app = web.Application(middlewares=[gate(self._token, connections)])
         app.add_routes(self._routes)
         if self._form:
             app.add_routes(login_routes(self._form, self._token))
         app.on_response_prepare.append(_protect)
         app.on_shutdown.append(self._end_streams)
-        server_logger.addFilter(_is_no_senders_fault)
         runner = web.AppRunner(
             app,
+            logger=LOG,
             access_log=None,
             shutdown_timeout=CLOSING_S,
             keepalive_timeout=self._idle_s,
+            lingering_time=LINGERING_S,
             max_line_size=LARGEST_LINE,
             max_field_size=LARGEST_LINE,
         )
         await runner.setup()
+        server = runner.server
+        assert server
+
+        def connect() -> RequestHandler:
+            connections.make_room(server.connections)
+            return server()
+
+        self._loop.set_exception_handler(_note)
+        restraint = _Restraint()
+        LOG.addFilter(restraint)
         try:
-            site = web.SockSite(runner, self._socket, backlog=BACKLOG)
-            await site.start()
+            listener = await self._loop.create_server(connect, sock=self._socket, backlog=ACCEPTED_AT_ONCE)
+            self._socket.listen(BACKLOG)  # asyncio takes one number for both
             await self._closing.wait()
+            # Those just accepted must be set up before the listener closes: asyncio loses them otherwise.
+            self._loop.remove_reader(self._socket)
+            await _settle()
+            listener.close()
         finally:
             await runner.cleanup()
+            await _settle()
+            LOG.removeFilter(restraint)
 
     async def _end_streams(self, app: web.Application) -> None:
         self._on_closing()
 
 
-def _is_no_senders_fault(record: logging.LogRecord) -> bool:
-    """Return whether a record is worth a line: a port scanner has its answer, and would fill the log."""
-    return not (record.exc_info and isinstance(record.exc_info[1], SENDERS_FAULTS))
+class _Restraint(logging.Filter):
+    """Lets through one record a minute: strangers must not fill the log.
+
+    Of what is the sender's fault it lets through none: a port scanner has its answer.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next = -math.inf
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING:
+            return True
+        if record.exc_info and isinstance(record.exc_info[1], SENDERS_FAULTS):
+            return False
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + LOG_EVERY_S
+        return True
+
+
+async def _settle() -> None:
+    """Let asyncio finish what it began with connections; setting one up or closing it takes a few turns."""
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+
+
+def _note(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what asyncio reports. It tells of a connection that it cannot accept many times a second."""
+    error = context.get("exception")
+    if isinstance(error, OSError):
+        LOG.warning("http: %s: %s", context["message"], error.strerror)
+    else:
+        LOG.error("http: %s", context["message"], exc_info=error)
 
 
 async def _protect(request: web.Request, response: web.StreamResponse) -> None:

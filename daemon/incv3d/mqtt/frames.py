@@ -33,8 +33,6 @@ from incv3d.mqtt.message import Message, Receipt
 from incv3d.mqtt.outbox import Outgoing
 from incv3d.mqtt.requests import frame_of, id_of
 
-PEER = b"mqtt"
-"""To the mailbox, the broker is one peer among those of ZeroMQ."""
 ROOM_TO_REFUSE = 16
 """Frames that the broker may send beyond those that are held, so that they can be answered ``busy``."""
 MOST_LEVELS = 100
@@ -134,7 +132,7 @@ class FrameIntake:
         try:
             frame = frame_of(message, now, self._section.ttl_ms, self._section.max_message_bytes)
             if held < self._room:
-                denial = self._admission.admit(replace(frame, ticket=ticket, peer=PEER))
+                denial = self._admission.admit(replace(frame, ticket=ticket))
             else:
                 denial = self._admission.busy(held)
         except wire.BadRequest as error:

@@ -44,7 +44,8 @@ async function classify(file) {
   preview.src = URL.createObjectURL(file);
   byId("drop").scrollIntoView({ behavior: "smooth", block: "nearest" });
   try {
-    const answer = await fetch("/classify?top_k=5", { method: "POST", body: file });
+    const headers = { "X-Incv3d-Page": "1" }; // no page from elsewhere can send this
+    const answer = await fetch("/classify?top_k=5", { method: "POST", body: file, headers });
     if (answer.status === 401) return location.assign("/login");
     const said = await answer.json();
     if (said.status !== "ok") {
