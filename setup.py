@@ -85,6 +85,7 @@ setup(
             "types-PyYAML",
             "types-requests",
         ],
+        "mutants": ["cosmic-ray>=8.3"],  # tests/run --mutants
     },
     entry_points={"console_scripts": ["incv3d=incv3d.cli:main"]},
 )

@@ -27,6 +27,11 @@ def test_a_spread_names_best_worst_and_average() -> None:
     assert spread([]) is None
 
 
+def test_the_percentiles_of_a_spread_are_the_ones_that_they_are_called() -> None:
+    got = spread([float(ms) for ms in range(1001)])
+    assert got and (got.p50_ms, got.p95_ms, got.p99_ms) == (500, 950, 990)
+
+
 def test_an_empty_window_has_no_spreads() -> None:
     summary = RollingLatency(60, 100, started=0.0).summary(5.0)
     assert (summary.frames, summary.fps, summary.run, summary.window_s) == (0, 0.0, None, 5.0)
@@ -109,3 +114,59 @@ def test_outcomes_are_of_what_the_window_covers() -> None:
         rolling.count(float(second), Refusal.BUSY)
     summary = rolling.summary(50.0)
     assert (summary.window_s, summary.frames, summary.busy) == (10.0, 10, 10)
+
+
+def test_every_classified_frame_is_counted_once() -> None:
+    rolling = RollingLatency(60, 10, started=0.0)
+    for second in range(50):
+        rolling.record(float(second), run_of(second))
+    assert rolling.totals()["ok"] == 50
+
+
+def test_another_model_begins_an_empty_window_and_totals_go_on() -> None:
+    rolling = RollingLatency(60, 10, started=0.0)
+    for second in range(50):
+        rolling.record(float(second), run_of(1000))
+        rolling.count(float(second), Refusal.BUSY)
+    rolling.count(50.2, Refusal.BUSY)
+    rolling.restart(50.5)
+    assert rolling.latest_run_ms() is None
+    rolling.record(51.0, run_of(5))
+    summary = rolling.summary(54.5)
+    assert (summary.window_s, summary.frames, summary.fps, summary.busy) == (4.0, 1, 0.25, 0)
+    assert summary.run and summary.run.worst_ms == 5
+    assert (rolling.totals()["ok"], rolling.totals()["busy"]) == (51, 51)
+
+
+def test_a_window_of_another_size_keeps_what_fits() -> None:
+    rolling = RollingLatency(60, 10, started=0.0)
+    for second in range(50):
+        rolling.record(float(second), run_of(second))
+        rolling.count(float(second), Refusal.BUSY)
+    rolling.resize(20, 4)
+    summary = rolling.summary(50.0)
+    assert (summary.frames, summary.window_s) == (4, 4.0)
+    assert summary.run and summary.run.best_ms == 46
+    rolling.resize(20, 1000)
+    for second in range(50, 100):
+        rolling.record(float(second), run_of(second))
+        rolling.count(float(second), Refusal.BUSY)
+    summary = rolling.summary(100.0)
+    assert (summary.frames, summary.window_s, summary.busy) == (20, 20.0, 20)
+
+
+def test_frames_on_the_edge_of_the_window_are_in_it() -> None:
+    rolling = RollingLatency(60, 10, started=0.0)
+    rolling.record(40.0, run_of(1))
+    rolling.count(40.9, Refusal.BUSY)
+    summary = rolling.summary(100.0)
+    assert (summary.frames, summary.busy) == (1, 1)
+    summary = rolling.summary(100.001)
+    assert (summary.frames, summary.busy) == (0, 1), "outcomes are counted by the second"
+    assert rolling.summary(101.0).busy == 0
+
+
+def test_a_window_at_its_very_beginning_has_no_rate() -> None:
+    rolling = RollingLatency(60, 10, started=5.0)
+    rolling.record(5.0, run_of(1))
+    assert rolling.summary(5.0).fps == 0.0 and rolling.summary(5.5).fps == 2.0

@@ -119,7 +119,6 @@ class RollingLatency:
     def count(self, now: float, outcome: str) -> None:
         """A frame met with `outcome` at `now` (monotonic): a :class:`Refusal`, or one of those named here."""
         second = int(now)
-        outcome = outcome.value if isinstance(outcome, Refusal) else outcome
         with self._lock:
             # One counter a second keeps a flood of refusals from filling the memory.
             if not self._by_second or self._by_second[-1][0] != second:

@@ -9,7 +9,7 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from incv3d.models.entry import ModelError
-from incv3d.models.folding import CASTS, Folder, consumers_of, node_name
+from incv3d.models.folding import Folder, consumers_of, node_name
 
 FLOAT, HALF = 1, 19
 RANDOM = np.random.default_rng(7)
@@ -69,7 +69,7 @@ class Graph:
 
     def convolution(self, name: str = "conv", op: str = "Conv2D", **attributes: object) -> str:
         last = 2 if op.startswith("Depthwise") else CHANNELS
-        kernel = self.constant(f"{name}/kernel", RANDOM.normal(size=(1, 1, 2, last)).astype(np.float32))
+        kernel = self.constant(f"{name}/kernel", RANDOM.normal(size=(2, 3, 2, last)).astype(np.float32))
         return self.add(name, op, "x", kernel, T=FLOAT, **attributes)
 
     def norm(
@@ -102,8 +102,13 @@ def some(channels: int = CHANNELS) -> Array:
     return RANDOM.uniform(0.5, 2.0, channels).astype(np.float32)
 
 
+def windows(pixels: Array, kernel: Array) -> Array:
+    """What each place of a kernel lies on, one step after another, without padding."""
+    return np.lib.stride_tricks.sliding_window_view(pixels, kernel.shape[:2], (1, 2))
+
+
 def run(nodes: dict[str, Any], weights: dict[str, Array], output: str, pixels: Array) -> Array:
-    """What a graph computes of pixels ``(1, height, width, 2)``; convolutions are of one pixel."""
+    """What a graph computes of pixels ``(1, height, width, 2)``."""
     node = nodes[node_name(output)]
     if node.op == "Placeholder":
         return pixels
@@ -113,9 +118,10 @@ def run(nodes: dict[str, Any], weights: dict[str, Array], output: str, pixels: A
     first, *others = inputs
     match node.op:
         case "Conv2D":
-            return first @ others[0][0, 0]
+            return np.einsum("nhwcij,ijco->nhwo", windows(first, others[0]), others[0])
         case "DepthwiseConv2dNative":
-            return (first[..., None] * others[0][0, 0]).reshape(*first.shape[:3], -1)
+            got = np.einsum("nhwcij,ijcm->nhwcm", windows(first, others[0]), others[0])
+            return got.reshape(*got.shape[:3], -1)
         case "Relu":
             return np.maximum(first, 0)
         case "Mul":
@@ -327,8 +333,8 @@ def test_what_is_used_twice_is_not_folded_away() -> None:
         (some().reshape(1, 1, 1, CHANNELS), True),
         (some().astype(np.float64), True),
         (some().reshape(1, 1, 1, 1, CHANNELS), False),
-        (some(4).reshape(1, 4, 1, 1), False),
-        (some(2 * 4 * CHANNELS)[: 4 * CHANNELS].reshape(1, 1, 4, CHANNELS), False),
+        (some().reshape(1, CHANNELS, 1, 1), False),
+        (some(2 * CHANNELS).reshape(1, 1, 2, CHANNELS), False),
         (np.full(CHANNELS, 2), False),
     ],
     ids=lambda value: f"{value.dtype}{value.shape}" if hasattr(value, "shape") else "",
@@ -399,18 +405,48 @@ def test_arithmetic_of_constants_is_computed_once() -> None:
     assert alone.weights["c"].dtype == np.float32 and alone.weights["c"].shape == (1, 1, 1, CHANNELS)
 
 
-@pytest.mark.parametrize("target", [*CASTS, HALF])
+TYPES = {1: np.float32, 2: np.float64, 3: np.int32, 9: np.int64, HALF: None}
+"""By their numbers in tensorflow/core/framework/types.proto; None: nothing is cast to it."""
+
+
+@pytest.mark.parametrize("target", TYPES)
 def test_constants_are_cast_to_the_types_that_are_computed_with(target: int) -> None:
     graph = Graph()
     graph.constant("a", np.array([1.5, -2.5], np.float16))
     graph.add("c", "Cast", "a", DstT=target, SrcT=HALF)
     folder = graph.fold("c")
-    if target == HALF:
+    if TYPES[target] is None:
         assert folder.nodes["c"].op == "Cast" and list(folder.weights) == ["a"]
     else:
         assert folder.nodes["c"].op == "Const" and folder.nodes["c"].attr["dtype"].type == target
-        assert folder.weights["c"].tolist() == np.array([1.5, -2.5]).astype(CASTS[target]).tolist()
-        assert folder.weights["c"].dtype == CASTS[target] and list(folder.weights) == ["c"]
+        assert folder.weights["c"].tolist() == np.array([1.5, -2.5]).astype(TYPES[target]).tolist()
+        assert folder.weights["c"].dtype == TYPES[target] and list(folder.weights) == ["c"]
+
+
+def test_the_order_in_which_nodes_are_listed_does_not_matter() -> None:
+    graph = Graph()
+    graph.add("y", "Mul", graph.convolution(), "c", T=FLOAT)
+    graph.add("c", "Neg", "d", T=FLOAT)
+    graph.add("d", "Cast", "e", DstT=FLOAT)
+    graph.add("e", "Neg", "f", T=FLOAT)
+    graph.add("f", "Cast", "g", DstT=FLOAT)
+    graph.constant("g", some())
+    assert graph.folded("y") == ["BiasAdd", "Conv2D"]
+
+
+def test_a_number_stays_an_array() -> None:
+    graph = Graph()
+    graph.constant("a", np.float32(2))
+    graph.add("c", "Add", "a", "a", T=FLOAT)
+    value = graph.fold("c").weights["c"]
+    assert isinstance(value, np.ndarray) and value.dtype == np.float32 and value == 4
+
+
+def test_what_nothing_needs_does_not_keep_a_convolution_from_being_folded() -> None:
+    graph = Graph()
+    graph.add("y", "Mul", graph.convolution(), graph.constant("c", some()), T=FLOAT)
+    graph.add("loose", "Relu", "conv", T=FLOAT)
+    assert graph.folded("y") == ["BiasAdd", "Conv2D"]
 
 
 def test_what_is_computed_from_the_input_is_no_constant() -> None:
