@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -191,6 +192,17 @@ def test_check_config_answers_programs_in_json(tmp_path: Path) -> None:
     config.write_text("{}")
     done = run_incv3d(tmp_path, "check-config", "--json", str(config))
     assert done.returncode == 0 and json.loads(done.stdout)["mistakes"] == []
+
+
+def test_a_reload_makes_the_same_checks(state: Path, tmp_path: Path) -> None:
+    config = tmp_path / "my.yaml"
+    config.write_text("{}")
+    daemon = DaemonProcess(state, tmp_path, "--config", str(config)).ready()
+    config.write_text(f"model: {{top_k: 2}}\nhttp: {{bind: '0.0.0.0:0', token_file: {tmp_path}/none}}")
+    daemon.signal(signal.SIGHUP)
+    line = daemon.wait_for("the new configuration is refused, the old one stays in force")
+    assert f"{config}:2: http.token_file: {tmp_path}/none: cannot be read" in line
+    assert daemon.stop() == 0
 
 
 def test_a_model_that_cannot_be_downloaded_now_is_tried_again(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import pwd
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from incv3d.secretfile import is_ours_alone, make_command, protect_command, read_secret
+from incv3d.keyring import KeyRing
+from incv3d.secretfile import advice_if_denied, is_ours_alone, make_command, protect_command, read_secret
 
 SERVANT = 4321
 """A user, and its group, that runs the daemon where root owns the files."""
@@ -56,9 +58,9 @@ def open_folder() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def acting_as_servant() -> Iterator[None]:
-    os.setegid(SERVANT)
-    os.seteuid(SERVANT)
+def acting_as_servant(uid: int = SERVANT, gid: int = SERVANT) -> Iterator[None]:
+    os.setegid(gid)
+    os.seteuid(uid)
     try:
         yield
     finally:
@@ -108,3 +110,44 @@ def test_the_command_that_makes_a_secret_as_typed_makes_one_that_the_daemon_can_
     with acting_as_servant():
         assert read_secret(path, "http.token_file", 99) == b"a secret\n" and not caplog.records
         assert is_ours_alone(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_keys_that_root_makes_in_a_folder_of_its_own_are_for_the_daemon_to_read(
+    open_folder: Path, monkeypatch
+) -> None:
+    user = pwd.getpwnam("daemon")
+    for module in ("keyring", "secretfile"):
+        monkeypatch.setattr(f"incv3d.{module}.SERVICE_USER", user.pw_name)
+    ring = KeyRing(open_folder / "keys")
+    ring.folder.mkdir(0o755)
+    ring.new()
+    status = ring.server_file.stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (0, user.pw_gid, 0o640)
+    pair = ring.server()
+    with acting_as_servant(user.pw_uid, user.pw_gid):
+        assert ring.server() == pair
+    ring.hand_out("gate", open_folder / "gate.key")
+    with acting_as_servant(user.pw_uid, user.pw_gid):
+        assert [client.name for client in ring.clients().values()] == ["gate"]
+    assert (open_folder / "gate.key").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_advice_for_what_a_user_may_not_see_opens_no_secret_of_the_service(
+    open_folder: Path, monkeypatch
+) -> None:
+    token = open_folder / "inner/token"
+    token.parent.mkdir(0o755)
+    token.write_text("secret")
+    token.chmod(0o600)
+    with acting_as_servant():
+        assert advice_if_denied(token).startswith("sudo chown root:4321 ")
+    token.parent.chmod(0o700)
+    with acting_as_servant():
+        assert advice_if_denied(token).startswith(f"{token.parent} is closed to this user")
+    user = pwd.getpwnam("daemon")
+    monkeypatch.setattr("incv3d.secretfile.SERVICE_USER", user.pw_name)
+    os.chown(token.parent, user.pw_uid, user.pw_gid)
+    with acting_as_servant():
+        assert advice_if_denied(token) == "the user daemon may; look as that user: sudo incv3d check-config"

@@ -15,7 +15,7 @@ from zmq.utils import z85
 
 from incv3d.errors import Incv3dError
 from incv3d.install_hints import pip_install
-from incv3d.secretfile import is_ours_alone, protect_command
+from incv3d.secretfile import advice_if_denied, is_ours_alone, protect_command
 
 LOG = logging.getLogger(__name__)
 LARGEST_FILE = 16 * 1024
@@ -131,7 +131,8 @@ def read_keys(path: Path) -> dict[str, bytes]:
                 raise KeyFileError(f"{path}: not a file with keys")
             text = file.read(LARGEST_FILE).decode("utf-8", "replace")
     except PermissionError as error:
-        raise KeyFileDenied(f"{path}: cannot be read: {error.strerror}") from None
+        advice = advice_if_denied(path) if os.name == "posix" else "who owns it?"
+        raise KeyFileDenied(f"{path}: cannot be read: {error.strerror}: {advice}") from None
     except OSError as error:
         raise KeyFileError(f"{path}: cannot be read: {error.strerror}") from None
     keys = {which: check_key(key, f"{path}: {which}-key") for which, key in LINE.findall(text)}

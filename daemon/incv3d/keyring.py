@@ -30,7 +30,7 @@ from incv3d.keyfiles import (
     read_keys,
 )
 from incv3d.ownership import as_owner, create, make_folder, remove
-from incv3d.secretfile import SERVICE_USER, is_ours_alone, protect_command
+from incv3d.secretfile import SERVICE_USER, advice_if_denied, is_ours_alone, protect_command
 
 LOG = logging.getLogger(__name__)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -64,8 +64,11 @@ class KeyRing:
 
         :raises KeyFileError: this user may not look.
         """
-        with self._errors_explained():
+        try:
             return self.server_file.exists()
+        except PermissionError as error:
+            advice = advice_if_denied(self.folder, 0o700)
+            raise KeyFileDenied(f"{self.folder}: {error.strerror}: {advice}") from None
 
     def new(self, replace: bool = False) -> None:
         """Make the daemon's own pair.
@@ -236,12 +239,12 @@ def _create(path: Path, content: bytes) -> None:
 
 
 def _put(path: Path, content: bytes, replace: bool) -> None:
-    """Write the whole file or none, for its owner alone.
+    """Write the whole file or none, for its owner alone, and for the service's group in a folder of root's.
 
     :raises FileExistsError: it is there, and is not to be replaced.
     """
     temporary = f".{path.name}.{secrets.token_hex(8)}"
-    create(path.with_name(temporary), content)
+    create(path.with_name(temporary), content, reader=SERVICE_USER)
     with as_owner(path.parent) as folder:
         # A link is made only where nothing is yet.
         publish = os.replace if replace else os.link

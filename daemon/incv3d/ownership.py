@@ -123,11 +123,12 @@ def _hand_over(name: str, above: int, servant: str) -> None:
         os.chown(name, user.pw_uid, user.pw_gid, dir_fd=above, follow_symlinks=False)
 
 
-def create(path: Path, content: bytes) -> None:
+def create(path: Path, content: bytes, reader: str = "") -> None:
     """Make the file `path`, for its owner alone (mode 600); one that is there already is left as it is.
 
     What root makes belongs to the owner of the folder.
 
+    :param reader: a user whose group can read the file if it becomes root's (mode 640).
     :raises OSError: it is there already, or cannot be written; nothing is left then.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -135,12 +136,20 @@ def create(path: Path, content: bytes) -> None:
         descriptor = os.open(path.name, flags, 0o600, dir_fd=folder)
         try:
             with os.fdopen(descriptor, "wb") as file:
+                if reader and os.geteuid() == 0:
+                    _share(descriptor, reader)
                 file.write(content)
                 file.flush()
                 os.fsync(descriptor)
         except OSError:
             os.unlink(path.name, dir_fd=folder)
             raise
+
+
+def _share(descriptor: int, reader: str) -> None:
+    with contextlib.suppress(KeyError):
+        os.fchown(descriptor, -1, pwd.getpwnam(reader).pw_gid)
+        os.fchmod(descriptor, 0o640)
 
 
 def remove(path: Path) -> None:

@@ -49,6 +49,26 @@ def protect_command(path: Path, mode: int = 0o600) -> str:
     return f"sudo chown root:{_name_of(os.getegid())} {quoted} && sudo chmod {shared:o} {quoted}"
 
 
+def advice_if_denied(path: Path, mode: int = 0o600) -> str:
+    """Return what to do about `path`, which this user may not look at.
+
+    What is the service's stays so. Otherwise a folder on the way can be the obstacle, or `path` itself.
+
+    :param mode: as for :func:`protect_command`.
+    """
+    is_servant = _user_name_of(os.geteuid()) == SERVICE_USER
+    for each in reversed((path, *path.absolute().parents)):
+        try:
+            status = each.stat()
+        except OSError:
+            break
+        if not is_servant and SERVICE_USER in (_name_of(status.st_gid), _user_name_of(status.st_uid)):
+            return f"the user {SERVICE_USER} may; look as that user: sudo incv3d check-config"
+        if each != path and not os.access(each, os.X_OK, effective_ids=True):
+            return f"{each} is closed to this user; put it elsewhere, such as in /etc/incv3d"
+    return protect_command(path, mode)
+
+
 def make_command(path: Path, program: str) -> str:
     """Return what to type so that the output of `program` becomes the file `path`, for this user to read.
 
@@ -86,6 +106,14 @@ def _name_of(gid: int) -> str:
     with contextlib.suppress(KeyError):
         return grp.getgrgid(gid).gr_name
     return str(gid)
+
+
+def _user_name_of(uid: int) -> str:
+    import pwd  # not on Windows
+
+    with contextlib.suppress(KeyError):
+        return pwd.getpwuid(uid).pw_name
+    return str(uid)
 
 
 def _owner_of(path: Path) -> int | None:

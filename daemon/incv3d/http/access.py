@@ -14,7 +14,7 @@ from incv3d.config.checks import is_loopback
 from incv3d.http.connections import Connections
 from incv3d.http.errors import HttpUnusable
 from incv3d.http.login import LOGIN, has_pass, is_open
-from incv3d.secretfile import make_command, protect_command, read_secret
+from incv3d.secretfile import advice_if_denied, make_command, read_secret
 
 SHORTEST_TOKEN = 16
 LARGEST_TOKEN_FILE = 4096
@@ -41,7 +41,7 @@ def read_token(path: Path) -> str:
     try:
         text = read_secret(path, "http.token_file", LARGEST_TOKEN_FILE).decode("ascii").strip()
     except PermissionError as error:
-        advice = protect_command(path)
+        advice = advice_if_denied(path)
         raise HttpUnusable(f"http.token_file: {path}: cannot be read: {error.strerror}: {advice}") from None
     except OSError as error:
         advice = make_command(path, NEW_TOKEN)

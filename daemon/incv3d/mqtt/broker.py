@@ -10,7 +10,7 @@ from pathlib import Path
 
 from incv3d.config import MqttSection
 from incv3d.mqtt.errors import MqttError
-from incv3d.secretfile import protect_command, read_secret
+from incv3d.secretfile import advice_if_denied, read_secret
 
 PASSWORD = "INCV3D_MQTT_PASSWORD"
 """The variable that goes over the file."""
@@ -88,7 +88,7 @@ def _password(section: MqttSection) -> str:
     try:
         text = read_secret(path, "mqtt.password_file", LARGEST_PASSWORD_FILE).decode("utf-8")
     except PermissionError as error:
-        advice = protect_command(path)
+        advice = advice_if_denied(path)
         raise MqttError(f"mqtt.password_file: {path}: cannot be read: {error.strerror}: {advice}") from None
     except OSError as error:
         raise MqttError(f"mqtt.password_file: {path}: cannot be read: {error.strerror}") from None
