@@ -37,6 +37,7 @@ SPEC = InputSpec(8, 8, 128.0, 128.0, "stretch", 1.0, "bilinear")
 
 
 def hang() -> None:
+    print("scripted: it hangs", file=sys.stderr, flush=True)
     threading.Event().wait()
 
 

@@ -10,7 +10,6 @@ import queue
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
@@ -219,17 +218,12 @@ def hang(daemon: ScriptedDaemon, url: str) -> Answers:
     """Somebody at whose picture the Session hangs, once it does."""
     answers: Answers = queue.SimpleQueue()
     send(url, "hang-run", answers)
-    with Client(daemon.door) as client:
-        deadline = time.monotonic() + PATIENCE_S
-        while not client.ask("stats")["health"].startswith("running the Session has taken"):
-            assert time.monotonic() < deadline, "nothing hangs"
+    daemon.wait_for("scripted: it hangs")
     return answers
 
 
 def test_a_full_daemon_is_busy_and_says_when_to_come_again(scripted) -> None:
-    daemon, url = scripted(
-        "intake: {queue_limit: 1, peer_limit: 1}\nsession: {run_limit_s: 8, overlap_runs: false}\n"
-    )
+    daemon, url = scripted("intake: {queue_limit: 1, peer_limit: 1}\nsession: {overlap_runs: false}\n")
     daemon.ready()
     hang(daemon, url)
     answers: Answers = queue.SimpleQueue()
@@ -273,7 +267,7 @@ def test_a_session_that_fails_is_an_error_of_the_daemon(scripted) -> None:
 
 
 def test_a_daemon_that_stops_answers_what_is_open(scripted) -> None:
-    daemon, url = scripted("session: {run_limit_s: 4}\ndaemon: {grace_s: 0.1}\n")
+    daemon, url = scripted("daemon: {grace_s: 0.1}\n")
     daemon.ready()
     answers = hang(daemon, url)
     daemon.signal(signal.SIGTERM)

@@ -151,7 +151,8 @@ def test_a_golden_picture_that_comes_out_wrong_keeps_the_network_out(made: Path,
     right = config(tmp_path, made, QUICK, pixel_range=[0, 1], **golden).rename(tmp_path / "right.yaml")
     assert classify(tmp_path / "state", right, made / "green.png") == {"green": "green"}
     swapped = config(tmp_path, made, QUICK, pixel_range=[0, 1], channel_order="bgr", **golden)
-    done = run_incv3d(tmp_path / "state", "run", "--config", str(swapped))
+    door = f"ipc://{tmp_path}/door"
+    done = run_incv3d(tmp_path / "state", "run", "--config", str(swapped), "--bind", door, "--publish", "")
     assert done.returncode == 2  # no start makes it better
     last = done.stderr.splitlines()[-1]
     assert "golden.png must be `red`, it is `blue`" in last, last

@@ -289,6 +289,7 @@ def test_a_wrong_password_is_said_once_and_costs_nothing(guarded, start_daemon, 
         ({"tls": True, "ca_file": "ONE"}, "no certificate in PEM format"),
         ({"tls": True, "ca_file": "/nowhere/ca"}, "mqtt.ca_file: /nowhere/ca: cannot be read: No such"),
         ({"frames": "incv3d/#"}, "mqtt.frames: `incv3d/#` would take what daemons publish for frames"),
+        ({"frames": "incv3d/+/event/+"}, "mqtt.frames: `incv3d/+/event/+` would take what daemons publish"),
     ],
 )
 def test_what_cannot_be_used_is_one_line_and_no_start(state: Path, tmp_path: Path, mqtt, words) -> None:

@@ -189,6 +189,21 @@ def test_a_frame_that_is_too_old_is_not_classified(broker, listen, start_daemon)
     assert json.loads(listener.next("answers/me").payload)["code"] == "expired"
 
 
+def test_a_picture_that_is_larger_than_the_broker_takes_costs_itself(
+    make_broker, start_daemon, tmp_path: Path
+) -> None:
+    broker = make_broker("allow_anonymous true", "max_packet_size 3000")
+    start_daemon(broker, {**FLEET, "discovery": ""})
+    joined(broker, "pi")
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for name, data in (("a", jpeg()), ("b", jpeg() + bytes(3000)), ("c", jpeg())):
+        (pictures / f"{name}.jpg").write_bytes(data)
+    done = run_incv3d(tmp_path, "send", str(pictures), "--mqtt", f"mqtt://127.0.0.1:{broker.port}")
+    assert done.returncode == 1 and done.stdout.count("label 1") == 2, (done.stdout, done.stderr)
+    assert "b.jpg: bad_request: the broker does not take it: Packet too large" in done.stdout + done.stderr
+
+
 def test_without_a_fleet_it_is_said_that_nobody_is_there(broker, tmp_path: Path) -> None:
     process = begin(tmp_path, broker, "--timeout", "1")
     out, _ = process.communicate(timeout=50)

@@ -101,7 +101,7 @@ class Dispatch:
             if not payload:
                 message.settle()
                 return
-            extras = _properties(message)
+            extras = properties_of(message)
             size_bytes = packet_bytes(message.topic, payload, extras)
             if size_bytes > self._limits.packet_bytes:
                 limit = self._limits.packet_bytes
@@ -131,7 +131,8 @@ def packet_bytes(topic: str, payload: bytes, extras: Properties | None) -> int:
     return 1 + length_bytes + rest_bytes
 
 
-def _properties(message: Outgoing) -> Properties | None:
+def properties_of(message: Outgoing) -> Properties | None:
+    """Return MQTT's properties of `message`; None: it has none."""
     if message.correlation is None and not message.properties:
         return None
     extras = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]

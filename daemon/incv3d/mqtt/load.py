@@ -33,6 +33,7 @@ from incv3d.client import age_since
 from incv3d.connection import ClientError, NoAnswer
 from incv3d.frames import Refusal, picture_format
 from incv3d.mqtt.broker import PASSWORD, Broker, reason_of, send_at_once, tls_context
+from incv3d.mqtt.dispatch import LARGEST_PACKET, limits_of, packet_bytes
 from incv3d.mqtt.errors import MqttError
 from incv3d.mqtt.frames import DAEMON, can_be_published_to
 from incv3d.shooting import Flight, Outcome, Plan, Shooter, Shot
@@ -58,7 +59,7 @@ class _Taken:
     """The broker has taken a picture, or has not: then nobody gets it."""
 
     number: int
-    """The library's own."""
+    """The library's own; negative: it was not even sent."""
     reason: ReasonCode
 
 
@@ -89,6 +90,7 @@ class MqttLoadGenerator(Shooter[Flight]):
         self._given_up: set[int] = set()  # flights that were given up
         self._subscribed = threading.Event()
         self._trouble = ""
+        self._largest_bytes = LARGEST_PACKET  # that the broker takes
         self._client = self._make_client()
 
     def connect(self) -> None:
@@ -162,6 +164,11 @@ class MqttLoadGenerator(Shooter[Flight]):
         extras.ResponseTopic = self._answers
         extras.CorrelationData = self._token + number.to_bytes(8, "big")
         extras.UserProperty = [(key, str(value)) for key, value in said.items() if value is not None]
+        if packet_bytes(self._topic, shot.data, extras) > self._largest_bytes:
+            # The broker would hang up, and the library would send it again and again.
+            self._number_of[-number] = number
+            self._events.put(_Taken(-number, ReasonCode(PacketTypes.DISCONNECT, "Packet too large")))
+            return True
         info = self._client.publish(self._topic, shot.data, qos=1, properties=extras)
         self._number_of[info.mid] = number
         return True
@@ -236,6 +243,7 @@ class MqttLoadGenerator(Shooter[Flight]):
         if reason.is_failure:
             self._trouble = f"it does not let us in: {reason} (USER@, ${PASSWORD})"
         else:
+            self._largest_bytes = limits_of(extras).packet_bytes
             client.subscribe(self._answers, qos=1)
 
     def _on_disconnect(

@@ -239,7 +239,15 @@ class Mqtt:
     def _check_filter(self, filter_: str) -> None:
         from paho.mqtt.client import topic_matches_sub
 
-        own = (self._topics.result("x"), self._topics.state, self._topics.command, self._topics.image("x"))
+        topics = self._topics
+        own = (
+            topics.result("x"),
+            topics.event("x"),
+            topics.image("x"),
+            topics.state,
+            topics.availability,
+            topics.command,
+        )
         others = [topic.replace(f"/{self._topics.name}/", "/x/", 1) for topic in own]
         if any(topic_matches_sub(filter_, topic) for topic in (*own, *others)):
             raise MqttError(f"mqtt.frames: `{filter_}` would take what daemons publish for frames")
