@@ -176,9 +176,7 @@ class Folder:
             return one, value
         if node.op == "Sub" and inputs[0] == source:
             return one, -value
-        if node.op == "RealDiv" and inputs[0] == source:
-            return 1 / value, zero
-        return None
+        return (1 / value, zero) if node.op == "RealDiv" and inputs[0] == source else None
 
     def _is_inference_norm(self, node: NodeDef) -> bool:
         # An absent is_training means True: then the batch's own statistics count, and nothing can be folded.
@@ -285,6 +283,5 @@ def _per_channel(value: Array, channels: int) -> Array | None:
         return None
     if value.size == 1:
         return np.full(channels, value.reshape(()), np.float64)
-    if value.shape[-1:] == (channels,) and value.size == channels:
-        return value.reshape(channels).astype(np.float64)
-    return None
+    fits = value.shape[-1:] == (channels,) and value.size == channels
+    return value.reshape(channels).astype(np.float64) if fits else None
