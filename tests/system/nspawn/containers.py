@@ -8,6 +8,7 @@ and mounts them writable before it starts systemd. Nothing of the host's systemd
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
@@ -34,18 +35,25 @@ def why_not() -> str:
     for program, package in (("systemd-nspawn", "systemd-container"), ("mmdebstrap", "mmdebstrap")):
         if not shutil.which(program):
             return f"there is no {program} (apt-get install {package})"
+    if subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True).returncode:
+        return "booting a container needs CAP_SYS_ADMIN (docker run --privileged)"
     return ""
 
 
 def make_debian(folder: Path) -> Path:
-    """A bare Debian 12 in `folder`, made once."""
+    """A bare Debian 12 in `folder`, made once, by one process at a time.
+
+    :raises subprocess.CalledProcessError: it cannot be made, as without a network.
+    """
     root = folder / "debian"
-    if not (folder / "debian-complete").exists():
-        shutil.rmtree(root, ignore_errors=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={PACKAGES}"]
-        subprocess.run([*command, *LEAN, "bookworm", root], check=True)
-        (folder / "debian-complete").touch()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "debian-complete").exists():
+            shutil.rmtree(root, ignore_errors=True)
+            command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={PACKAGES}"]
+            subprocess.run([*command, *LEAN, "bookworm", root], check=True)
+            (folder / "debian-complete").touch()
     return root
 
 
@@ -81,7 +89,8 @@ class Container:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 ["sh", "-c", _INTO_GROUPS, "sh", self.name, "systemd-nspawn", "--quiet", "--register=no",
-                 "--keep-unit", "--console=pipe", "--private-network", f"--machine={self.name}", "-D", merged,
+                 "--keep-unit", "--console=pipe", "--private-network", "--capability=CAP_SYS_MODULE",
+                 f"--machine={self.name}", "-D", merged,
                  *binds, "/bin/sh", "-c", _START_SYSTEMD],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
@@ -102,12 +111,21 @@ class Container:
     ) -> str:
         """Run a command inside, to its end; returns what it said, standard error included."""
         done = subprocess.run(
-            ["nsenter", "-t", str(self._systemd), "-m", "-u", "-i", "-n", "-p", "-C", "--", *command],
+            [*self._inside(), *command],
             input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout_s,
         )  # fmt: skip
         said = done.stdout.decode(errors="replace").rstrip()
         assert done.returncode == 0 or not check, f"{command}: status {done.returncode}\n{said}"
         return said
+
+    def start(self, *command: str) -> subprocess.Popen[bytes]:
+        """Start a command inside; it reads from and writes to pipes."""
+        return subprocess.Popen(
+            [*self._inside(), *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )  # fmt: skip
+
+    def _inside(self) -> list[str]:
+        return ["nsenter", "-t", str(self._systemd), "-m", "-u", "-i", "-n", "-p", "-C", "--"]
 
     def path(self, inside: str) -> Path:
         """A file inside, for the host."""
@@ -128,14 +146,18 @@ class Container:
             self._leave_groups()
         return time.monotonic() - started
 
-    def discard(self) -> None:
-        """Stop it, however it is, and unmount."""
+    def cut_power(self) -> None:
+        """End all that runs in it at once. What was written is there when it boots again."""
         if self._process and self._process.poll() is None:
             if systemd := _child_of(self._process.pid):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(systemd, 9)
             self._process.wait()
         self._leave_groups()
+
+    def discard(self) -> None:
+        """Stop it, however it is, and unmount."""
+        self.cut_power()
         subprocess.run(["umount", "--lazy", self._folder / "root"], check=False, stderr=subprocess.DEVNULL)
 
     def _leave_groups(self) -> None:

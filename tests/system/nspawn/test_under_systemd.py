@@ -129,6 +129,20 @@ def test_it_is_locked_down_and_says_in_one_line_how_it_is(service: Service) -> N
     assert "event=start" in service.machine.run("tail", "-n", "5", "/var/log/incv3d/latency.log")
 
 
+def test_what_knows_cameras_is_loaded_before_it_starts(service: Service) -> None:
+    """Only then DeviceAllow=char-video4linux holds for a camera that is plugged in later."""
+    machine = service.machine
+    machine.run("systemctl", "stop", "incv3d")
+    recorder = "#!/bin/sh\necho $(cut -d' ' -f1 /proc/uptime) \"$@\" >>/run/modprobe\n"
+    machine.run("mv", "/sbin/modprobe", "/sbin/modprobe.real")
+    machine.run("sh", "-c", "cat >/sbin/modprobe && chmod +x /sbin/modprobe", stdin=recorder.encode())
+    machine.run("systemctl", "start", "incv3d")
+    machine.run("mv", "/sbin/modprobe.real", "/sbin/modprobe")
+    loaded = [line.split() for line in machine.run("cat", "/run/modprobe").splitlines()]
+    (loaded_s,) = [float(uptime_s) for uptime_s, *words in loaded if "videodev" in words]
+    assert loaded_s < int(service.show("ExecMainStartTimestampMonotonic")) / 1e6 + 0.01
+
+
 def test_what_it_says_has_its_level_in_the_journal(service: Service) -> None:
     assert "READY" in service.journal("-p", "6..6") and "<6>" not in service.journal()
     service.reload("queue_limit: 3", "bind: tcp://127.0.0.1:5999")
