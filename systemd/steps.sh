@@ -2,7 +2,8 @@
 # where nothing is to be done.
 #
 # They share: here (this folder), dry, camera, start, model, wheels (the options); releases, release (the one
-# that is being installed) and previous (the one that ran before, or nothing).
+# that is being installed) and previous (the one that ran before, or nothing); changed (whether there is anything
+# new to start).
 
 export PYTHONSAFEPATH=1 # root's Python runs no venv.py that lies in the current folder
 
@@ -15,8 +16,11 @@ state=/var/lib/incv3d
 logs=/var/log/incv3d
 unit=/etc/systemd/system/incv3d.service
 sysusers=/etc/sysusers.d/incv3d.conf
+settle_unit=/etc/systemd/system/incv3d-settle.service
 user=incv3d
 needed_mb=3500
+
+. "$here/undo.sh"
 
 say() {
     echo "incv3d: $*"
@@ -36,8 +40,11 @@ run() {
     fi
 }
 
+# As the service would, without holding the lock, and no longer than the installer lives.
 as_user() {
-    run runuser -u "$user" -- env HOME="$state" STATE_DIRECTORY="$state" LOGS_DIRECTORY="$logs" "$@"
+    run setpriv --reuid "$user" --regid "$user" --init-groups --pdeathsig KILL \
+        env -C / HOME="$state" STATE_DIRECTORY="$state" LOGS_DIRECTORY="$logs" \
+        CONFIGURATION_DIRECTORY="${configuration%/*}" "$@" 9>&-
 }
 
 is_running() {
@@ -55,10 +62,12 @@ check_machine() {
     command -v systemctl >/dev/null || fail "there is no systemd here; README.md says how to run incv3d without it"
 }
 
-one_at_a_time() {
-    mkdir -p "$releases"
-    exec 9>"$prefix/lock"
-    flock -n 9 || fail "another installation is at work (it holds $prefix/lock)"
+# A model that was named by its path.
+is_file() {
+    case $1 in
+    /*) true ;;
+    *) false ;;
+    esac
 }
 
 install_packages() {
@@ -74,9 +83,9 @@ install_packages() {
         say "system packages: all there ($wanted)"
     else
         say "installing the system packages$missing"
-        run env DEBIAN_FRONTEND=noninteractive apt-get update -q
+        run env DEBIAN_FRONTEND=noninteractive apt-get update -q 9>&-
         # shellcheck disable=SC2086 # a word a package
-        run env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing ||
+        run env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing 9>&- ||
             fail "apt-get could not install$missing (its message is above)"
     fi
     [ -n "$dry" ] || python3 -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' ||
@@ -120,9 +129,13 @@ make_release() {
         say "release ${release##*/}: there"
         return
     fi
+    # What an installation that was cut off left behind.
+    for each in "$releases"/*; do
+        [ -e "$each/complete" ] || [ ! -e "$each" ] || run rm -rf "$each"
+    done
     check_space
     say "making $release: a virtual environment with TensorFlow and the rest (takes a while)"
-    run rm -rf "$release"
+    run install -d -m 755 "$releases"
     site=
     if has_picamera2; then
         # libcamera's Python comes from apt alone.
@@ -148,6 +161,8 @@ make_release() {
         "$releases/tmp/source[http,mqtt${camera:+,camera,video}]" ||
         { run rm -rf "$release" "$releases/tmp"; fail "pip could not install the packages (its message is above)"; }
     run rm -rf "$releases/tmp"
+    # Not said to be complete before it is on the disk.
+    run sync -f "$releases"
     run touch "$release/complete"
 }
 
@@ -169,19 +184,54 @@ write_configuration() {
         # So that commands typed at a prompt find the same models and the same log as the service.
         run sed -i "s|^  store: \"\" |  store: $state |; s|^  log: \"\" |  log: $logs/latency.log |" "$configuration"
     fi
-    [ -z "$model" ] || [ -f "$model" ] || say_model
 }
 
-say_model() {
-    say "the configured model becomes $model"
-    run sed -i "/^model:/,/^[^ #]/s|^  name: *[^ ]*|  name: $model|" "$configuration"
-    [ -n "$dry" ] || sed -n '/^model:/,/^[^ #]/p' "$configuration" | grep -q "^  name: $model\( \|\$\)" ||
+# With --model FILE: from here on `model` is the name of what is in it.
+import_model() {
+    is_file "$model" || return 0
+    say "importing $model"
+    # Its folder may be closed to the service's user.
+    readable=$releases/import
+    run rm -rf "$readable"
+    run install -d -g "$user" -m 750 "$readable"
+    run cp -rL "$model" "$readable/"
+    for labels in output_labels.txt labels.txt; do
+        [ ! -f "${model%/*}/$labels" ] || run cp "${model%/*}/$labels" "$readable/"
+    done
+    run chgrp -R "$user" "$readable"
+    run chmod -R u=rwX,g=rX,o= "$readable"
+    imported=$(as_user "$release/bin/incv3d" model import "$readable/${model##*/}" --replace) ||
+        fail "$model cannot be imported; what runs is left as it was"
+    run rm -rf "$readable"
+    changed=yes
+    echo "$imported"
+    [ -n "$dry" ] || model=$(echo "$imported" | sed -n 's/^imported \([^:]*\):.*/\1/p')
+}
+
+choose_model() {
+    [ -n "$model" ] || return 0
+    if [ -n "$dry" ]; then
+        say "the configured model becomes $model"
+        return 0
+    fi
+    written=$releases/configuration
+    [ ! -d "$undo" ] || written=$undo/configuration.written
+    cp -p "$configuration" "$written"
+    sed -i "/^model:/,/^[^ #]/s|^  name: *[^ ]*|  name: $model|" "$written"
+    sed -n '/^model:/,/^[^ #]/p' "$written" | grep -q "^  name: $model\( \|\$\)" ||
         fail "$configuration has no \`name:\` in its \`model:\`; add it there: name: $model"
+    cmp -s "$written" "$configuration" && return 0
+    say "the configured model becomes $model"
+    changed=yes
+    target=$(readlink -f "$configuration")
+    cp -p "$written" "$target.new"
+    sync "$target.new"
+    mv "$target.new" "$target"
 }
 
-# Before anything that runs is touched.
+# Before anything that runs is touched, as the user who will run it.
 prove_configuration() {
-    run "$release/bin/incv3d" check-config "$configuration" ||
+    as_user "$release/bin/incv3d" check-config "$configuration" ||
         fail "the configuration does not do for this version; what runs is left as it was"
 }
 
@@ -190,15 +240,12 @@ switch_release() {
         say "release ${release##*/} is the one that runs"
     else
         say "$current is now ${release##*/}"
-        switch_to "$release"
+        changed=yes
+        # Renamed into place, so that there is no moment without one.
+        run ln -sfn "$release" "$current.new"
+        run mv -T "$current.new" "$current"
     fi
     run ln -sfn "$current/bin/incv3d" "$command_link"
-}
-
-switch_to() {
-    # Renamed into place, so that there is no moment without one.
-    run ln -sfn "$1" "$current.new"
-    run mv -T "$current.new" "$current"
 }
 
 install_unit() {
@@ -206,57 +253,65 @@ install_unit() {
         say "unit: there"
     else
         say "installing the unit $unit"
-        [ ! -e "$unit" ] || run cp "$unit" "$prefix/incv3d.service.previous"
-        run install -m 644 "$here/incv3d.service" "$unit"
+        changed=yes
+        run install -m 644 "$here/incv3d.service" "$unit.new"
+        run mv "$unit.new" "$unit"
         ! is_running || run systemctl daemon-reload
     fi
     run systemctl enable --quiet incv3d
 }
 
+is_active() {
+    is_running && systemctl --quiet is-active incv3d
+}
+
 ready_model() {
-    if [ -n "$model" ] && [ -f "$model" ]; then
-        say "importing $model"
-        as_user "$current/bin/incv3d" model import "$model" --replace || return 1
-    fi
+    [ -n "$changed" ] || ! is_active || return 0
     say "getting the model ready: fetched, prepared, and its known picture recognised"
     # The daemon's memory is needed for it on a small machine.
-    ! is_running || [ -z "$start" ] || [ "$previous" = "$release" ] || run systemctl stop incv3d
+    ! is_active || [ -z "$start" ] || run systemctl stop incv3d 9>&-
     as_user "$current/bin/incv3d" model prepare
 }
 
 start_service() {
     is_running || { say "systemd does not run here: the service starts with the machine"; return 0; }
     [ -n "$start" ] || return 0
-    if [ "$previous" = "$release" ] && systemctl --quiet is-active incv3d; then
+    if [ -z "$changed" ] && is_active; then
         say "the service runs"
         return 0
     fi
     say "starting the service; it is ready when its Session is warm"
     run systemctl reset-failed incv3d 2>/dev/null || true
-    run systemctl restart incv3d
+    run systemctl restart incv3d 9>&- || return 1
+    [ -n "$dry" ] || verify_model
 }
 
-roll_back() {
-    if [ -z "$previous" ] || [ "$previous" = "$release" ] || [ ! -x "$previous/bin/incv3d" ]; then
-        fail "it is installed, but not ready: $current/bin/incv3d doctor and journalctl -u incv3d say more"
-    fi
-    say "release ${release##*/} is not ready: taking it back"
-    switch_to "$previous"
-    if [ -e "$prefix/incv3d.service.previous" ]; then
-        mv "$prefix/incv3d.service.previous" "$unit"
-        systemctl daemon-reload
-    fi
-    rm -rf "$release"
-    if is_running && [ -n "$start" ]; then
-        systemctl restart incv3d || fail "and ${previous##*/} does not start either: journalctl -u incv3d"
-    fi
-    fail "${previous##*/} runs on; what is wrong with the new one is said above, or by journalctl -u incv3d"
+# Whether the daemon itself says that it runs the model that was asked for.
+verify_model() {
+    [ -n "$model" ] && [ "$model" != auto ] || return 0
+    runs=$(running_model)
+    [ "$runs" != "$model" ] || return 0
+    say "the service runs the model ${runs:-(it does not say which)} instead of $model"
+    return 1
+}
+
+running_model() {
+    address=$(as_user "$current/bin/incv3d" check-config --show | sed -n '/^intake:/,/^[^ ]/s/^  bind: //p')
+    address=$(echo "$address" | sed 's|//\(\*\|0\.0\.0\.0\):|//127.0.0.1:|')
+    as_user "$current/bin/incv3d" info --connect "$address" --timeout 5 2>/dev/null | sed -n 's/^model: //p' | grep . ||
+        # Its door is closed to those who have no key: what it tells systemd.
+        systemctl show incv3d -p StatusText --value | cut -d' ' -f1
 }
 
 drop_old_releases() {
-    run rm -f "$prefix/incv3d.service.previous"
+    # Without a start the one before goes on, with what it may still read of its files.
+    kept=
+    [ -n "$start" ] || ! is_active || kept=$previous
     for each in "$releases"/*; do
-        [ "$each" = "$release" ] || [ ! -d "$each" ] || { say "removing ${each##*/}"; run rm -rf "$each"; }
+        case $each in
+        "$release" | "$kept" | "$releases/*") ;;
+        *) say "removing ${each##*/}" && run rm -rf "$each" ;;
+        esac
     done
 }
 
