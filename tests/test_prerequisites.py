@@ -45,7 +45,7 @@ MISTAKES = [
     ("mqtt: {host: x, username: me, password_file: HERE/empty}", "mqtt.password_file", "must hold one line"),
     ("mqtt: {host: x, tls: true, ca_file: HERE/short}", "mqtt.ca_file", "no certificate in PEM format"),
     ("custom: {file: HERE/none}", "custom.file", "HERE/none: no such file"),
-    ("custom: {file: HERE/short}", "model.name", "HERE/short: "),
+    ("custom: {file: HERE/short}", "custom.file", "HERE/short: "),
     ("custom: {labels: HERE/none}", "custom.labels", "HERE/none: no such file"),
     ("model: {name: unheard-of}", "model.name", "no model `unheard-of` in"),
     ("model: {name: inception-v3}", "model.name", "fetch it: incv3d model fetch inception-v3"),

@@ -27,6 +27,7 @@ from incv3d.http.serving import need_libraries
 from incv3d.install_hints import pip_install
 from incv3d.keyfiles import KeyFileDenied
 from incv3d.loading import open_store, uses_custom
+from incv3d.models.entry import ModelError
 from incv3d.models.resolve import EMBEDDED
 from incv3d.mqtt.errors import need_library
 from incv3d.paths import state_directory
@@ -112,11 +113,7 @@ def _mistake(loaded: LoadedConfig, key: str, said: str, is_denied: bool) -> Mist
 def _check_files(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
     """Files that the daemon reads and never makes, also those of a part that is not in force."""
     config = loaded.config
-    named = {
-        "custom.file": config.custom.file,
-        "custom.labels": config.custom.labels,
-        "custom.golden_picture": config.custom.golden_picture,
-    }
+    named = _custom_files(config)
     if not config.mqtt.host:
         named |= {"mqtt.password_file": config.mqtt.password_file, "mqtt.ca_file": config.mqtt.ca_file}
     if not config.http.bind:
@@ -124,6 +121,15 @@ def _check_files(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
     for key, path in named.items():
         if path and not Path(path).exists():
             raise ConfigError(f"{key}: {path}: no such file")
+
+
+def _custom_files(config: Config) -> dict[str, str]:
+    custom = config.custom
+    return {
+        "custom.file": custom.file,
+        "custom.labels": custom.labels,
+        "custom.golden_picture": custom.golden_picture,
+    }
 
 
 def _check_keys(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
@@ -193,12 +199,19 @@ def _check_source(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
 def _check_model(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
     """The model, as far as it can be told without running it, its engine, and the labels of events."""
     config = loaded.config
-    if uses_custom(config) and not Path(config.custom.file).exists():
+    is_custom = uses_custom(config)
+    if is_custom and any(path and not Path(path).exists() for path in _custom_files(config).values()):
         return  # said already
     store = open_store(config, state_directory(environ))
     if not (store.root / "models").is_dir():
         _check_writable(store.root)
-    model = find_stored(config, store)
+    try:
+        model = find_stored(config, store)
+    except ModelError as error:
+        for key, path in _custom_files(config).items() if is_custom else ():
+            if path and str(error).startswith(path):
+                raise ConfigError(f"{key}: {error}") from error
+        raise
     if model is None:
         _check_writable(store.root)
     engine = network_engine(config, model)
