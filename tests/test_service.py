@@ -189,6 +189,31 @@ def test_another_model_takes_over_between_two_frames(serve) -> None:
     ]  # fmt: skip
 
 
+def test_figures_begin_again_with_another_model_and_totals_go_on(serve) -> None:
+    service = serve()
+    with Client(service.daemon.door, timeout_s=PATIENCE_S) as client:
+        for _ in range(5):
+            client.classify(jpeg())
+        assert client.ask("stats")["window"]["frames"] == 5
+        service.reload("model: {name: other}")
+        assert client.classify(jpeg()).model == "other"
+        stats = client.ask("stats")
+        assert (stats["window"]["frames"], stats["outcomes"]["ok"]) == (1, 6)
+
+
+def test_the_window_of_the_figures_takes_its_new_size(serve) -> None:
+    service = serve()
+    with Client(service.daemon.door, timeout_s=PATIENCE_S) as client:
+        service.reload("latency: {window_frames: 3}")
+        for _ in range(5):
+            client.classify(jpeg())
+        window = client.ask("stats")["window"]
+        assert window["frames"] == 3
+        service.reload("latency: {window_s: 1}")
+        while client.ask("stats")["window"]["frames"]:
+            assert client.ask("stats")["window"]["window_s"] <= 1
+
+
 def test_a_source_is_closed_and_another_one_opened(serve, tmp_path: Path) -> None:
     service = serve(f"source: {{type: images, path: {CAT}, name: one, fps: 50}}")
     with zmq.Context() as context:
