@@ -139,6 +139,15 @@ def test_a_broker_that_admits_no_will_is_said_to_be_the_reason(make_broker, star
     assert recorder.link.status()["trouble"] == "it does not let us in: QoS not supported"
 
 
+def test_a_broker_is_told_how_much_it_may_send(start) -> None:
+    broker = RawBroker()
+    recorder = start(broker.port)
+    until(lambda: recorder.connections == 1, "it is not let in")
+    # Receive maximum 10, maximum packet size 100,000 (MQTT 5, 3.1.2.11).
+    assert b"\x21\x00\x0a" in broker.greeting and b"\x27\x00\x01\x86\xa0" in broker.greeting
+    broker.hang_up()
+
+
 def fails() -> bytes:
     raise ValueError("scripted")
 
@@ -220,7 +229,7 @@ class RawBroker:
     """
 
     def __init__(self, *packets: bytes, told: bytes = b"") -> None:
-        self.heard = b""
+        self.heard = self.greeting = b""
         self._packets = packets
         self._told = told
         self._server = socket.create_server(("127.0.0.1", 0))
@@ -232,7 +241,7 @@ class RawBroker:
     def _serve(self) -> None:
         with self._server, self._server.accept()[0] as connection:
             self._connection = connection
-            connection.recv(1000)
+            self.greeting = connection.recv(1000)
             connection.sendall(
                 b"\x20%c\x00\x00%c" % (3 + len(self._told), len(self._told))
                 + self._told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,8 +10,8 @@ import pytest
 from doubles import jpeg
 from incv3d import wire
 from incv3d.frames import Refusal
-from incv3d.mqtt.message import Message, Receipt
-from incv3d.mqtt.requests import frame_of
+from incv3d.mqtt.message import LARGEST_PROPERTIES, Message, Receipt
+from incv3d.mqtt.requests import frame_of, id_of
 
 NOW = wire.Clocks(monotonic=1000.0, unix=1_800_000_000.0)
 PICTURE = jpeg()
@@ -86,3 +87,22 @@ def test_a_mistake_is_said_to_its_sender(payload, said, refusal, words) -> None:
 
 def test_what_looks_like_a_question_is_a_picture_that_is_none() -> None:
     assert frame(b'{"v":1,"op":"ping"}').encoding == "jpeg"
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "is_admitted"), [(LARGEST_PROPERTIES, True), (LARGEST_PROPERTIES + 1, False)]
+)
+def test_its_properties_count(size_bytes, is_admitted) -> None:
+    sent = replace(message(id="a"), properties_bytes=size_bytes)
+    if is_admitted:
+        assert frame_of(sent, NOW, 0, 1_000_000).id == "a"
+        return
+    with pytest.raises(wire.BadRequest) as caught:
+        frame_of(sent, NOW, 0, 1_000_000)
+    assert (caught.value.refusal, caught.value.id) == (Refusal.TOO_LARGE, "a")
+    assert str(caught.value) == f"properties of {size_bytes} bytes, at most {LARGEST_PROPERTIES} are admitted"
+
+
+def test_an_id_of_at_most_200_characters_is_handed_back() -> None:
+    assert id_of(message(id="x" * 200)) == "x" * 200
+    assert id_of(message(id="x" * 201)) is None and id_of(message()) is None
