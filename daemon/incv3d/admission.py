@@ -39,10 +39,11 @@ class Admission:
         self._pace_ms = pace_ms
         self._deliver = deliver
 
-    def admit(self, frame: Frame, places_kept: int = 0) -> Denial | None:
+    def admit(self, frame: Frame, places_kept: int = 0, others: int = 0) -> Denial | None:
         """Put `frame` in line; returns why that cannot be, or None.
 
         :param places_kept: how many places must stay free.
+        :param others: as of :meth:`busy`.
         """
         if frame.has_expired(frame.received):
             return Denial(Refusal.EXPIRED, "its time to live had ended when it arrived")
@@ -50,13 +51,17 @@ class Admission:
         if refusal is Refusal.BUSY and self._purge(frame.received):
             refusal = self._mailbox.offer(frame, places_kept)
         if refusal is Refusal.BUSY:
-            return self.busy(len(self._mailbox))
+            return self.busy(len(self._mailbox), others)
         return Denial(refusal, "the daemon is stopping") if refusal else None
 
-    def busy(self, waiting: int) -> Denial:
-        """That a frame finds so many waiting that there is no room for it."""
+    def busy(self, waiting: int, others: int = 0) -> Denial:
+        """That a frame finds so many waiting that there is no room for it.
+
+        :param others: how many peers will come again for the next places. Each is told to come so much later
+            that all of them together are refused about as often as there is a result, however many they are.
+        """
         pace_ms = self._pace_ms()
-        retry_ms = RETRY_MS if pace_ms is None else math.ceil(pace_ms * max(1, waiting))
+        retry_ms = RETRY_MS if pace_ms is None else math.ceil(pace_ms * max(1, waiting + others))
         return Denial(Refusal.BUSY, f"{waiting} frames wait already; send it again later", retry_ms)
 
     def _purge(self, now: float) -> bool:

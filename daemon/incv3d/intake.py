@@ -307,7 +307,7 @@ class Intake:
     def _admit(self, frame: Frame, request: Request) -> None:
         frame = replace(frame, ticket=self._replies.add(request), peer=request.peer)
         places_kept = self._retries.places_kept(request.peer, frame.received)
-        denial = self._admission.admit(frame, places_kept)
+        denial = self._admission.admit(frame, places_kept, self._retries.others(request.peer))
         if denial is None:
             self._retries.admit(request.peer)
         elif denial.refusal is not Refusal.BUSY or not self._retries.hold(request, frame.received):
@@ -320,7 +320,8 @@ class Intake:
 
     def _send_due_refusals(self) -> None:
         for request in self._retries.due(time.monotonic()):
-            self._deny(self._admission.busy(len(self._mailbox)), request, was_held=True)
+            denial = self._admission.busy(len(self._mailbox), self._retries.others(request.peer))
+            self._deny(denial, request, was_held=True)
 
     def _refuse(self, request: Request, refusal: Refusal, detail: str, retry_ms: int | None = None) -> None:
         self._on_refused(refusal)

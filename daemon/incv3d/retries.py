@@ -58,6 +58,10 @@ class Retries:
         """Return the number of refusals held."""
         return len(self._held)
 
+    def others(self, peer: bytes) -> int:
+        """Return how many peers other than `peer` have refusals held."""
+        return len(self._held_of) - (peer in self._held_of)
+
     def tell(self, peer: bytes, until: float, has_waited: bool = False) -> None:
         """Remember that `peer` is told now not to come again before `until`.
 

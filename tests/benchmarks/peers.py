@@ -5,8 +5,9 @@ usage: .venv/bin/python tests/benchmarks/peers.py [MODEL] [ROUNDS] [SECONDS]    
 All three are processes of their own with the warm Session that incv3d opens. The hub decodes and resizes
 with libjpeg-turbo and Pillow, as its author would. LitServe, an HTTP server with one worker, takes JSON
 with the JPEG in base64, as in its documentation. Each round measures each server with one client in a
-closed loop and with eight, and a bare Session before, between and after; each client is a thread with a
-connection of its own. Figures are medians over the rounds, ratios those of one round.
+closed loop, with eight and with thirty-two, and a bare Session before, between and after; each client is a
+thread with a connection of its own. The thirty-two of incv3d are imagezmq's senders, as the hub's, and come
+again at once when they are refused. Figures are medians over the rounds, ratios those of one round.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from incv3d.latency import percentile
 from measuring import Child, bare, daemon, free_port, jpegs, median
 
 CLIENTS = 8
+MANY_CLIENTS = 32
 SERVERS = Path(__file__).with_name("peer_servers.py")
 Classify = Callable[[bytes], object]
 Connect = Callable[[], "contextlib.AbstractContextManager[Classify]"]
@@ -60,16 +62,19 @@ def incv3d_client(address: str) -> Connect:
     return connect
 
 
-def hub_client(port: int) -> Connect:
-    """imagezmq's sender."""
+def imagezmq_client(address: str) -> Connect:
+    """imagezmq's sender, which knows no `retry_ms`."""
     import imagezmq
 
     @contextlib.contextmanager
     def connect() -> Iterator[Classify]:
-        with imagezmq.ImageSender(connect_to=f"tcp://127.0.0.1:{port}") as sender:
+        with imagezmq.ImageSender(connect_to=address) as sender:
 
             def classify(jpeg: bytes) -> object:
-                return json.loads(sender.send_jpg("bench", jpeg))
+                while True:
+                    answer = json.loads(sender.send_jpg("bench", jpeg))
+                    if not isinstance(answer, dict) or answer.get("code") != "busy":
+                        return answer
 
             yield classify
 
@@ -140,9 +145,10 @@ def main(model: str = "auto", rounds: str = "7", seconds: str = "4") -> None:
         wait_for_http(http_port)
         servers = {
             "incv3d": incv3d_client(served.door),
-            "imagezmq's hub": hub_client(hub_port),
+            "imagezmq's hub": imagezmq_client(f"tcp://127.0.0.1:{hub_port}"),
             "LitServe": http_client(http_port),
         }
+        in_crowds = {**servers, "incv3d": imagezmq_client(served.door)}
         for name, connect in servers.items():
             figures[name] = defaultdict(list)
             load(connect, CLIENTS, 2)
@@ -155,6 +161,8 @@ def main(model: str = "auto", rounds: str = "7", seconds: str = "4") -> None:
                 between = session.ask(seconds)
                 per_s, together = load(connect, CLIENTS, float(seconds))
                 after = session.ask(seconds)
+                crowd_per_s, _ = load(in_crowds[name], MANY_CLIENTS, float(seconds))
+                at_last = session.ask(seconds)
                 p50_ms = percentile(alone, 50)
                 found["one client: p50, ms"].append(p50_ms)
                 found["one client: p50 beyond a bare run, ms"].append(p50_ms - (before[1] + between[1]) / 2)
@@ -162,6 +170,9 @@ def main(model: str = "auto", rounds: str = "7", seconds: str = "4") -> None:
                 found["eight clients over bare runs"].append(2 * per_s / (between[0] + after[0]))
                 tail = percentile(together, 99) / percentile(together, 50)
                 found["eight clients: p99 over p50"].append(tail)
+                found["thirty-two clients, labels a second"].append(crowd_per_s)
+                found["thirty-two clients over bare runs"].append(2 * crowd_per_s / (after[0] + at_last[0]))
+                found["thirty-two clients over eight"].append(crowd_per_s / per_s)
     print(f"\n| {model}, medians of {rounds} rounds | {' | '.join(figures)} |")
     print(f"| --- |{' --- |' * len(figures)}")
     for row in figures["incv3d"]:
