@@ -460,6 +460,16 @@ def test_of_a_peer_that_does_not_wait_a_few_refusals_are_held_and_each_is_answer
     assert [answer["id"] for answer in answers] == [*at_once, *held]
 
 
+def test_the_more_peers_come_too_soon_the_later_each_is_told_to_come(full, connect) -> None:
+    door = full(pace_ms=2000)
+    loops = [connect(zmq.REQ, door.section.bind) for _ in range(4)]
+    for number, loop in enumerate(loops):
+        assert ask(loop, jpeg())["retry_ms"] == 2000 * (1 + number)
+        loop.send(jpeg())
+        while door.intake.status()["unanswered"] < 3 + number + 1:
+            threading.Event().wait(0.001)
+
+
 def test_held_refusals_are_answered_when_the_door_closes(full, connect) -> None:
     door = full(pace_ms=20_000)
     loops = [connect(zmq.REQ, door.section.bind) for _ in range(5)]

@@ -94,3 +94,12 @@ def test_as_long_as_refusals_are_held_the_last_place_is_for_those_that_have_wait
     assert retries.places_kept(b"held before", 0.9) == 0
     retries.admit(b"held before")
     assert retries.places_kept(b"held before", 0.9) == 1
+
+
+def test_the_others_are_those_whose_refusals_are_held() -> None:
+    retries = Retries()
+    assert held(retries, 3, of=2) == 6
+    assert retries.others(b"new") == 3
+    assert retries.others((0).to_bytes(4, "big")) == 2
+    assert len(list(retries.due(1.0))) == 6
+    assert retries.others(b"new") == 0
