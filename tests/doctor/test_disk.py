@@ -135,6 +135,11 @@ def test_a_log_of_another_user_and_one_that_is_a_folder_are_problems(open_folder
     log = write(open_folder / "logs/latency.log", "", 0o644)
     found = [each for each in check_disk(setup(open_folder), STRANGER) if each.what.startswith(str(log))]
     assert found[0].status == "problem" and found[0].fix == f"sudo chown incv3d {log}"
+    secret = write(open_folder / "secret", "", 0o600)
+    log.unlink()
+    log.symlink_to(secret)
+    found = [each for each in check_disk(setup(open_folder), STRANGER) if each.what.startswith(str(log))]
+    assert f"is a link to {secret}" in found[0].what and "chown" not in found[0].fix
     log.unlink()
     log.mkdir()
     assert f"{log} is not a file" in [each.what for each in check_disk(setup(open_folder), ME)]

@@ -38,7 +38,12 @@ def check_disk(setup: Setup, who: Person) -> list[Finding]:
         findings.append(Finding("latency log", "problem", what, "name another one: latency.log"))
     elif setup.log.exists() and not may(setup.log, who, WRITE):
         what = f"{setup.log}: {who.name} may not write it"
-        findings.append(Finding("latency log", "problem", what, f"sudo chown {who.name} {setup.log}"))
+        fix = f"sudo chown {who.name} {setup.log}"
+        if setup.log.is_symlink():
+            # chown would give away the file that the link leads to.
+            what = f"{setup.log} is a link to {setup.log.readlink()}, which {who.name} may not write"
+            fix = f"sudo rm {setup.log}; or name the file that is meant: latency.log"
+        findings.append(Finding("latency log", "problem", what, fix))
     return findings
 
 
