@@ -108,6 +108,20 @@ def test_a_page_from_elsewhere_cannot_ask_under_a_name_of_its_own(
     assert ask(open_server, Host=host) in (400, 401)
 
 
+@pytest.mark.parametrize("bind", ["[::1]:0", "[::]:0"])
+def test_loopback_needs_the_token_over_ipv6_too(tmp_path: Path, bind: str) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    section = HttpSection(bind=bind, token_file=str(tmp_path / "token"))
+    server = HttpServer(section, [web.get("/", secret)], lambda thread, error: None)
+    server.open()
+    server.start()
+    for host in ["::1"] + ["127.0.0.1"] * (bind == "[::]:0"):
+        assert ask(server, host) == 401
+        assert ask(server, host, Host="localhost") == 401
+        assert ask(server, host, Authorization=f"Bearer {TOKEN}") == 200
+    assert server.close(20)
+
+
 def test_a_request_that_names_no_host_is_answered_without_asking_a_name_server(
     open_server: HttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

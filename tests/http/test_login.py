@@ -99,6 +99,34 @@ def test_a_page_from_elsewhere_cannot_use_the_cookie_to_send_something(server: H
     assert ask(server, "POST", "/classify", "x", Cookie=cookie, Origin=server.url)[0] == 200
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Sec_Fetch_Site": "same-origin", "Origin": "null"}, 200),
+        ({"Sec_Fetch_Site": "same-origin", "Origin": "https://pi.example"}, 200),
+        ({"Sec_Fetch_Site": "same-site", "Origin": "https://other.pi.example"}, 403),
+        ({"Sec_Fetch_Site": "cross-site", "Origin": "null"}, 403),
+        ({"Sec_Fetch_Site": "cross-site", "X_Incv3d_Page": "1"}, 403),
+        ({"Origin": "http://pi.example", "X_Incv3d_Page": "1"}, 200),
+        ({"Origin": "http://pi.example", "Host": "pi.example"}, 200),
+        ({"Origin": "http://pi.example:81", "Host": "pi.example"}, 403),
+    ],
+)
+def test_a_browsers_word_counts_more_than_names_that_a_proxy_may_change(
+    server: HttpServer, headers: dict[str, str], status: int
+) -> None:
+    cookie = f"{COOKIE}={pass_of(TOKEN)}"
+    assert ask(server, "POST", "/classify", "x", Cookie=cookie, **headers)[0] == status
+    assert ask(server, "POST", "/classify", "x", **headers)[0] == (401 if status == 200 else 403)
+
+
+def test_a_cookie_is_for_encrypted_connections_where_the_browser_has_one(server: HttpServer) -> None:
+    for origin, is_secure in (("https://pi.example", True), ("http://pi.example", False)):
+        body = urlencode({"token": TOKEN})
+        headers = ask(server, "POST", "/login", body, Origin=origin)[2]
+        assert bool(SimpleCookie(headers["Set-Cookie"])[COOKIE]["secure"]) == is_secure
+
+
 def test_no_page_from_elsewhere_can_show_what_is_here(server: HttpServer) -> None:
     _, _, headers = ask(server, "GET", "/login")
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]

@@ -124,3 +124,20 @@ def test_a_page_of_another_port_comes_with_the_cookie_and_is_refused(url: str, b
         with page.expect_navigation() as navigation:
             page.click("button")
         assert navigation.value.status == 403
+
+
+def test_who_is_logged_in_and_follows_a_link_from_another_site_need_not_log_in(
+    daemon: str, browser: Browser
+) -> None:
+    with closing(open_page(browser, daemon, DESK)) as page:
+        give(page, TOKEN)
+        page.route(
+            "http://elsewhere.example/",
+            lambda route: route.fulfill(
+                body=f'<a href="{daemon}/">the greenhouse</a>', content_type="text/html"
+            ),
+        )
+        page.goto("http://elsewhere.example/")
+        page.click("a")
+        page.wait_for_url(f"{daemon}/")
+        expect(page.locator("#state")).to_contain_text("ready", timeout=PATIENCE_MS)
