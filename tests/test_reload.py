@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from doubles import ScriptedSession, TwoLabels
+from incv3d.address import Address
 from incv3d.classifier import Classifier
 from incv3d.config import Config, ConfigError, LoadedConfig
 from incv3d.config.reloading import EFFECTS, FIXED_BY_TENSORFLOW, KEYS
@@ -205,6 +206,32 @@ def test_a_new_session_that_its_configuration_does_not_fit_is_closed(caplog, wor
     reload = Reading(changed(model={"name": "x"}, events={"allow": [word]}), loaded=loaded).result()
     assert session.closed == (word == "unheard-of") == (reload is None)
     assert reload is None or reload.loaded is loaded
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (Config(), True),
+        (changed(daemon={"grace_s": 1.0}), False),
+        (changed(intake={"bind": "tcp://127.0.0.1:1"}), False),
+    ],
+)
+def test_that_nothing_has_changed_is_said_where_it_is_true(caplog, found: Config, said: bool) -> None:
+    caplog.set_level("INFO")
+    assert Reading(found).result()
+    assert ("configuration: incv3d.yaml has no changes" in caplog.text) == said
+
+
+def test_a_source_is_opened_only_where_it_has_changed(tmp_path: Path) -> None:
+    reload = Reading(changed(source={"type": "images", "path": Address(str(tmp_path))})).result()
+    assert reload and reload.changes.source and reload.open_source
+    reload = Reading(changed(daemon={"grace_s": 1.0})).result()
+    assert reload and not reload.changes.source and not reload.open_source
+
+
+def test_no_less_than_nothing_is_free() -> None:
+    with pytest.raises(ReloadError, match=r"take about 150 MB, 0 MB are free; a restart"):
+        check_room(400.0, 50.0, 150.0)
 
 
 def test_what_takes_a_restart_is_said(caplog) -> None:
