@@ -44,6 +44,7 @@ MISTAKES = [
     ("mqtt: {host: x, username: me, password_file: HERE/none}", "mqtt.password_file", "cannot be read"),
     ("mqtt: {host: x, username: me, password_file: HERE/empty}", "mqtt.password_file", "must hold one line"),
     ("mqtt: {host: x, tls: true, ca_file: HERE/short}", "mqtt.ca_file", "no certificate in PEM format"),
+    ("mqtt: {host: x, frames: incv3d/#}", "mqtt.frames", "`incv3d/#` would take what daemons publish"),
     ("custom: {file: HERE/none}", "custom.file", "HERE/none: no such file"),
     ("custom: {file: HERE/short}", "custom.file", "HERE/short: "),
     ("custom: {labels: HERE/none}", "custom.labels", "HERE/none: no such file"),
@@ -243,3 +244,24 @@ def test_nothing_that_takes_long_is_imported_to_check(tmp_path: Path) -> None:
     code = "import sys, incv3d.prerequisites; print('tensorflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_a_golden_picture_of_another_kind_is_found_before_the_network_is_imported(
+    look: Look, tmp_path: Path
+) -> None:
+    (tmp_path / "net.tflite").write_bytes(b"\0\0\0\0TFL3" + bytes(64))
+    golden = "golden_picture: HERE/short, golden_label: cat"
+    (mistake,) = look(f"custom: {{file: HERE/net.tflite, {golden}}}")
+    assert mistake.key == "custom.golden_picture" and "not a JPEG, PNG, WebP or BMP" in mistake.what
+
+
+def test_a_golden_label_that_the_model_does_not_have_is_found_by_check_config(
+    state: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(state / "models", tmp_path / "models") / "efficientnet-lite0"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["entry"]["golden"]["label"] = "unheard-of"
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    loaded = load_config(None, {"INCV3D_CONFIG": "", "INCV3D_MODEL": "efficientnet-lite0"})
+    (mistake,) = find_mistakes(loaded, {"STATE_DIRECTORY": str(tmp_path)})
+    assert "efficientnet-lite0 has no label `unheard-of`" in mistake.what

@@ -23,14 +23,17 @@ from incv3d.config import Config, ConfigError, LoadedConfig
 from incv3d.config.checks import split_http_address
 from incv3d.configured_model import find_stored, labels_of, network_engine
 from incv3d.errors import Incv3dError
+from incv3d.frames import Frame
 from incv3d.http.serving import need_libraries
 from incv3d.install_hints import pip_install
 from incv3d.keyfiles import KeyFileDenied
 from incv3d.loading import open_store, uses_custom
 from incv3d.models.entry import ModelError
 from incv3d.models.resolve import EMBEDDED
+from incv3d.models.store import StoredModel
 from incv3d.mqtt.errors import need_library
 from incv3d.paths import state_directory
+from incv3d.preprocess import PictureError, encoded_format
 from incv3d.sources.base import LibraryMissing
 from incv3d.sources.opening import check_source
 from incv3d.watchlist import read_watchlist
@@ -182,11 +185,15 @@ def _check_http(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
 
 
 def _check_mqtt(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
-    if loaded.config.mqtt.host:
+    section = loaded.config.mqtt
+    if section.host:
         need_library("mqtt.host")
         from incv3d.mqtt.broker import broker_of
+        from incv3d.mqtt.topics import Topics, check_frames, own_name
 
-        broker_of(loaded.config.mqtt, environ)
+        broker_of(section, environ)
+        if section.frames:
+            check_frames(section.frames, Topics(section.prefix, own_name(section.name)))
 
 
 def _check_source(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
@@ -221,8 +228,31 @@ def _check_model(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
         raise ConfigError(
             f"session.engine: {name} runs on {engine}, whose library is missing: {pip_install(package)}"
         )
-    if config.events.enabled and (labels := labels_of(config, model)):
-        read_watchlist(config.events, labels, model.name if model else EMBEDDED)
+    _check_labels(config, model)
+
+
+def _check_labels(config: Config, model: StoredModel | None) -> None:
+    """The labels that the configuration names, and the golden picture, as far as they can be told now."""
+    golden = model.entry.golden if model else None
+    if model is None and uses_custom(config) and config.custom.golden_picture:
+        _check_picture(Path(config.custom.golden_picture))
+    if not (golden or config.events.enabled) or (labels := labels_of(config, model)) is None:
+        return
+    name = model.name if model else EMBEDDED
+    if golden and not labels.matching(golden.label):
+        key = "custom.golden_label" if uses_custom(config) else "model.name"
+        raise ConfigError(f"{key}: {name} has no label `{golden.label}`, which its golden picture must have")
+    if config.events.enabled:
+        read_watchlist(config.events, labels, name)
+
+
+def _check_picture(path: Path) -> None:
+    try:
+        encoded_format(Frame("golden", path.read_bytes(), None, received=0.0, captured=0.0, top_k=1))
+    except OSError as error:
+        raise ConfigError(f"custom.golden_picture: {path}: cannot be read: {error.strerror}") from None
+    except PictureError as error:
+        raise ConfigError(f"custom.golden_picture: {path}: {error}") from None
 
 
 def _check_writable(folder: Path) -> None:

@@ -15,7 +15,7 @@ from incv3d.answering import Answers
 from incv3d.config import Config
 from incv3d.frames import Frame, Refusal, Result
 from incv3d.mqtt.complaints import Complaints
-from incv3d.mqtt.errors import MqttError, need_library
+from incv3d.mqtt.errors import need_library
 from incv3d.mqtt.outbox import Outgoing
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Mqtt:
         from incv3d.mqtt.link import Link
         from incv3d.mqtt.message import LARGEST_PROPERTIES
         from incv3d.mqtt.outbox import Outbox
-        from incv3d.mqtt.topics import Topics, own_name
+        from incv3d.mqtt.topics import Topics, check_frames, own_name
         from incv3d.sinks.mqtt import MqttPublisher
 
         section, door = config.mqtt, config.intake
@@ -99,7 +99,7 @@ class Mqtt:
 
         self._frames: FrameIntake | None = None
         if section.frames:
-            self._check_filter(section.frames)
+            check_frames(section.frames, self._topics)
             self._frames = FrameIntake(
                 self._link,
                 section.frames,
@@ -235,19 +235,3 @@ class Mqtt:
         payload = discovery_payload(device)
         topic = discovery_topic(prefix, self._topics)
         self._link.publish(Outgoing(topic, payload, retain=True, is_latest=True))
-
-    def _check_filter(self, filter_: str) -> None:
-        from paho.mqtt.client import topic_matches_sub
-
-        topics = self._topics
-        own = (
-            topics.result("x"),
-            topics.event("x"),
-            topics.image("x"),
-            topics.state,
-            topics.availability,
-            topics.command,
-        )
-        others = [topic.replace(f"/{self._topics.name}/", "/x/", 1) for topic in own]
-        if any(topic_matches_sub(filter_, topic) for topic in (*own, *others)):
-            raise MqttError(f"mqtt.frames: `{filter_}` would take what daemons publish for frames")

@@ -6,6 +6,8 @@ import re
 import socket
 from dataclasses import dataclass
 
+from incv3d.mqtt.errors import MqttError
+
 
 @dataclass(frozen=True, slots=True)
 class Topics:
@@ -48,3 +50,20 @@ class Topics:
 def own_name(configured: str) -> str:
     """The name of this daemon: as configured, or the host's."""
     return configured or re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname().split(".")[0]) or "incv3d"
+
+
+def check_frames(filter_: str, topics: Topics) -> None:
+    """Raise MqttError if `filter_`, where frames come from, takes what daemons themselves publish."""
+    from paho.mqtt.client import topic_matches_sub
+
+    own = (
+        topics.result("x"),
+        topics.event("x"),
+        topics.image("x"),
+        topics.state,
+        topics.availability,
+        topics.command,
+    )
+    others = [topic.replace(f"/{topics.name}/", "/x/", 1) for topic in own]
+    if any(topic_matches_sub(filter_, topic) for topic in (*own, *others)):
+        raise MqttError(f"mqtt.frames: `{filter_}` would take what daemons publish for frames")
