@@ -187,7 +187,7 @@ def test_messages_that_end_count_for_nothing_however_many_they_are(is_encrypted:
             dealer.send_multipart([b"", bytes(size_bytes)])
             parts = router.recv_multipart(copy=False)
             arrivals.read(PeerSocket.under(parts[0]), sum(map(len, parts)))
-            arrivals.look(time.monotonic())
+            arrivals.look(time.monotonic(), arrivals.monitors)
         assert arrivals.wait_s(time.monotonic()) is not None
         assert not arrivals.closed
         arrivals.close()

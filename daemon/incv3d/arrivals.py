@@ -13,10 +13,10 @@ import math
 import socket as sockets
 import struct
 from collections import Counter
+from collections.abc import Container
 from dataclasses import dataclass
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from incv3d.peer_socket import PeerSocket
 
@@ -27,6 +27,9 @@ LONGEST_LOOK_S = 0.25
 """The same when nothing has arrived for a while."""
 RECEIVED_BYTES_AT = 128
 """Where ``tcpi_bytes_received`` is in ``struct tcp_info`` (linux/tcp.h)."""
+EVENT = "=HI"
+"""What ZeroMQ says of a connection: event and descriptor (zmq_socket_monitor(3)). The functions of
+``zmq.utils.monitor`` for it bring asyncio with them, which takes 7 MB."""
 TELL_EVERY_S = 60.0
 """How often the log says that connections were closed."""
 
@@ -98,10 +101,14 @@ class Arrivals:
         """Return how long it is until the next look; None: there is no connection."""
         return max(0.0, self._next_look - now) if self._arrivals else None
 
-    def look(self, now: float) -> None:
-        """Look at every connection, if it is time, and close those that hold too much."""
+    def look(self, now: float, ready: Container[object]) -> None:
+        """Look at every connection, if it is time, and close those that hold too much.
+
+        :param ready: has those of the monitors that are readable.
+        """
         for monitor in self.monitors:
-            self._note(monitor, now)
+            if monitor in ready:
+                self._note(monitor, now)
         if now < self._next_look or not self._arrivals:
             return
         is_quiet = True
@@ -125,12 +132,12 @@ class Arrivals:
     def _note(self, monitor: zmq.Socket[bytes], now: float) -> None:
         while True:
             try:
-                event = recv_monitor_message(monitor, zmq.NOBLOCK)
+                facts, _ = monitor.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            descriptor = int(event["value"])
+            event, descriptor = struct.unpack(EVENT, facts)
             self._arrivals.pop(descriptor, None)
-            if event["event"] == zmq.Event.ACCEPTED and _received_bytes(descriptor) is not None:
+            if event == zmq.Event.ACCEPTED and _received_bytes(descriptor) is not None:
                 with contextlib.suppress(OSError):  # it is gone already
                     peer = PeerSocket.of(descriptor)
                     with peer.copy() as socket:

@@ -223,7 +223,7 @@ class Intake:
                 self._send_due_refusals()
                 if self._router in ready:
                     self._receive_burst(RECEIVE_BURST)
-                self._arrivals.look(time.monotonic())
+                self._arrivals.look(time.monotonic(), ready)
                 if self._doorkeeper and self._doorkeeper.questions in ready:
                     self._doorkeeper.decide()
         self._settle()
