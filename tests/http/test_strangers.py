@@ -19,6 +19,7 @@ from aiohttp import web
 from incv3d.client import Client
 from incv3d.config import HttpSection
 from incv3d.http import login
+from incv3d.http.classify import MOST_BODIES
 from incv3d.http.connections import MOST_GUESTS, MOST_STRANGERS
 from incv3d.http.server import ACCEPTED_AT_ONCE, HttpServer
 from incv3d.page.page import FORM
@@ -258,6 +259,31 @@ def test_zeromq_answers_while_http_is_flooded(daemon: tuple[DaemonProcess, str])
             thread.join(PATIENCE_S)
     assert process.stop() == 0
     assert len(process.said) - lines < 10, process.said
+
+
+def test_large_pictures_that_never_end_hold_bounded_memory(daemon: tuple[DaemonProcess, str]) -> None:
+    process, address = daemon
+    host, port = address.split(":")
+    part = bytes(1_000_000)
+    head = f"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: {31 * len(part)}\r\nAuthorization: "
+    before_kb = int(process.facts("VmRSS").split()[0])
+    with ExitStack() as stack:
+        senders = [
+            stack.enter_context(socket.create_connection((host, int(port)), timeout=1)) for _ in range(14)
+        ]
+        for sender in senders:
+            sender.sendall(head.encode() + BEARER["Authorization"].encode() + b"\r\n\r\n")
+        held = list(senders)
+        for _ in range(30):  # and not the last one
+            for sender in list(held):
+                try:
+                    sender.sendall(part)
+                except TimeoutError:  # it waits until others are done
+                    held.remove(sender)
+        assert len(held) == MOST_BODIES
+        grown_kb = int(process.facts("VmRSS").split()[0]) - before_kb
+    assert grown_kb < 1.25 * MOST_BODIES * 30 * len(part) / 1024 + 30_000
+    assert process.stop() == 0
 
 
 def test_a_lack_of_descriptors_is_one_line_and_passes(daemon: tuple[DaemonProcess, str]) -> None:
