@@ -6,6 +6,7 @@ import json
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -468,6 +469,27 @@ def test_the_more_peers_come_too_soon_the_later_each_is_told_to_come(full, conne
         loop.send(jpeg())
         while door.intake.status()["unanswered"] < 3 + number + 1:
             threading.Event().wait(0.001)
+
+
+def test_loops_that_come_again_at_once_are_refused_about_as_often_as_there_is_a_label(
+    open_door, connect
+) -> None:
+    def run(number: int) -> None:
+        threading.Event().wait(0.01)
+
+    door = open_door(ScriptedSession(script=run), pace_ms=10.0)
+    loops = [connect(zmq.REQ, door.section.bind) for _ in range(24)]
+    poller = zmq.Poller()
+    for loop in loops:
+        poller.register(loop, zmq.POLLIN)
+        loop.send(jpeg())
+    labels: Counter[zmq.Socket[bytes]] = Counter()
+    while labels.total() < 240:
+        for loop, _ in poller.poll(SOON_MS):
+            labels[loop] += json.loads(loop.recv())["status"] == "ok"
+            loop.send(jpeg())
+    assert door.refused.count(Refusal.BUSY) < 3 * labels.total()
+    assert all(labels[loop] >= 3 for loop in loops), "some are starved"
 
 
 def test_held_refusals_are_answered_when_the_door_closes(full, connect) -> None:
