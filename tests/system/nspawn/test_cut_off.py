@@ -146,9 +146,10 @@ class Upgrade:
         self._machine.run("kill", f"-{number}", "--", target)
 
     def end(self) -> int:
-        assert self.process.stdout
-        self.said += self.process.stdout.read().decode().splitlines()
-        return self.process.wait()
+        with self.process:
+            assert self.process.stdout
+            self.said += self.process.stdout.read().decode().splitlines()
+        return self.process.returncode
 
     def _line(self) -> str:
         assert self.process.stdout
