@@ -239,19 +239,25 @@ class RawBroker:
         self._thread.start()
 
     def _serve(self) -> None:
-        with self._server, self._server.accept()[0] as connection:
-            self._connection = connection
-            self.greeting = connection.recv(1000)
-            connection.sendall(
-                b"\x20%c\x00\x00%c" % (3 + len(self._told), len(self._told))
-                + self._told
-                + b"".join(self._packets)
-            )
-            while data := connection.recv(100_000):
-                self.heard += data
+        with self._server, contextlib.suppress(OSError):
+            while True:
+                connection = self._server.accept()[0]
+                with connection:
+                    self.heard, self._connection = b"", connection
+                    self.greeting = connection.recv(1000)
+                    head = b"\x20%c\x00\x00%c" % (3 + len(self._told), len(self._told))
+                    connection.sendall(head + self._told + b"".join(self._packets))
+                    while data := connection.recv(100_000):
+                        self.heard += data
+
+    def drop(self) -> None:
+        """End the connection; another may come."""
+        self._connection.shutdown(socket.SHUT_RDWR)
 
     def hang_up(self) -> None:
-        self._connection.shutdown(socket.SHUT_RDWR)
+        """End the connection, and listen no more."""
+        self._server.shutdown(socket.SHUT_RDWR)
+        self.drop()
         self._thread.join()
 
 
@@ -293,6 +299,61 @@ def test_the_size_of_a_message_is_what_goes_over_the_wire(start, size_bytes, mor
     until(lambda: len(broker.heard) >= expected, "not all of it arrives")
     broker.hang_up()
     assert len(broker.heard) == expected
+
+
+def test_an_acknowledgement_of_an_earlier_connection_is_not_sent_on_the_next(start) -> None:
+    """The broker has given its number to another message by then."""
+    broker = RawBroker(publish(b""))
+    recorder = start(broker.port)
+    receipt = recorder.arrived.get(timeout=30).receipt
+    broker.drop()
+    until(lambda: recorder.connections == 2, "it does not come again")
+    recorder.link.acknowledge(receipt)
+    recorder.send("marker", b"payload")
+    until(lambda: b"payload" in broker.heard, "the message does not arrive")
+    assert b"\x40\x02\x00\x05" not in broker.heard
+    broker.hang_up()
+
+
+def test_packets_do_not_wait_for_others(broker, start) -> None:
+    recorder = start(broker.port)
+    until(lambda: recorder.connections == 1, "it is not let in")
+    connection = recorder.link._client.socket()
+    assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_what_takes_connections_and_says_nothing_is_no_broker(start, monkeypatch) -> None:
+    monkeypatch.setattr("incv3d.mqtt.link.CONNECTING_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        recorder = start(server.getsockname()[1])
+        until(lambda: recorder.link.status()["trouble"], "it is waited for")
+        assert recorder.link.status()["trouble"] == "it does not let us in; is it an MQTT broker?"
+
+
+def test_pauses_grow_while_a_broker_is_away_and_while_it_hangs_up(broker, start, monkeypatch) -> None:
+    paused: list[int] = []
+    monkeypatch.setattr("incv3d.mqtt.link.pause_s", lambda failures: paused.append(failures) or 0.05)
+    recorder = start(broker.port)
+    until(lambda: recorder.connections == 1, "it is not let in")
+    broker.stop()
+    until(lambda: len(paused) > 4, "it does not try again")
+    broker.start()
+    until(lambda: recorder.connections == 2, "it does not come again")
+    broker.stop()
+    until(lambda: len(paused) > 20, "it does not try again")
+    assert paused == list(range(1, len(paused) + 1))
+
+
+def test_each_absence_of_a_broker_is_a_line(broker, start, caplog, monkeypatch) -> None:
+    monkeypatch.setattr("incv3d.mqtt.link.pause_s", lambda failures: 0.05)
+    recorder = start(broker.port)
+    for number in (1, 2):
+        until(lambda number=number: recorder.connections == number, "it is not let in")
+        broker.stop()
+        until(lambda: recorder.link.status()["trouble"] == "connection refused", "it does not try again")
+        broker.start()
+    until(lambda: recorder.connections == 3, "it does not come again")
+    assert caplog.text.count("going on without it") == 2
 
 
 def test_pauses_grow_to_a_minute_and_differ() -> None:
