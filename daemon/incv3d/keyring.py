@@ -11,7 +11,6 @@ import errno
 import logging
 import os
 import re
-import secrets
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -243,7 +242,7 @@ def _put(path: Path, content: bytes, replace: bool) -> None:
 
     :raises FileExistsError: it is there, and is not to be replaced.
     """
-    temporary = f".{path.name}.{secrets.token_hex(8)}"
+    temporary = f".{path.name}.{os.urandom(8).hex()}"
     create(path.with_name(temporary), content, reader=SERVICE_USER)
     with as_owner(path.parent) as folder:
         # A link is made only where nothing is yet.

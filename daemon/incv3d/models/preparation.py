@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import secrets
+import os
 import subprocess
 import tempfile
 import threading
@@ -228,7 +228,7 @@ def compare_prepared(model: StoredModel) -> None:
     :raises UnpreparableError: it gives other scores than the graph.
     :raises ModelError: they cannot be compared.
     """
-    seeds = tuple(secrets.randbits(32) for _ in range(UNFORESEEN))
+    seeds = tuple(int.from_bytes(os.urandom(4)) for _ in range(UNFORESEEN))
     job = _job(model, prepared_folder(model), seeds=seeds)
     try:
         run_child(COMPARER, [msgspec.json.encode(job).decode()])
