@@ -75,6 +75,7 @@ setup(
             "onnxruntime>=1.18",
             "tf2onnx>=1.17",
             "pytest>=8",
+            "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",
             "hypothesis>=6.100",
             "av>=14",

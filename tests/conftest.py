@@ -11,11 +11,22 @@ from hypothesis import HealthCheck, settings
 from incv3d.sources.images import demo_folder
 from processes import run_incv3d
 
+LIMITS_S = {"models": 900, "sessions": 600, "system": 7200}
+"""Rooms whose tests make whole networks, or boot machines; the others have what pyproject.toml says."""
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 # How long an example takes is the machine's affair; only what comes out of it is tested.
 settings.register_profile("incv3d", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("incv3d")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give slow rooms their limit; a marker of a test's own goes before it."""
+    here = Path(__file__).parent
+    for item in items:
+        room = item.path.relative_to(here).parts[0] if item.path.is_relative_to(here) else ""
+        if room in LIMITS_S and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(LIMITS_S[room]))
 
 
 @pytest.fixture(scope="session")
