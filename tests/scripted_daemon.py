@@ -102,7 +102,10 @@ def main() -> None:
         if name == "broken":
             raise GoldenMismatch("broken is not the model it should be")
         script = Script(config, run_s)
-        classifier = Classifier(ScriptedPreprocessor(script, config), script, TwoLabels(), top_k=2)
+        overlap = config.session.overlap_runs
+        classifier = Classifier(
+            ScriptedPreprocessor(script, config), script, TwoLabels(), top_k=2, overlap=overlap
+        )
         return Loaded(
             classifier,
             "scripted" if name == "auto" else name,

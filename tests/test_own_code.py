@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -78,10 +79,13 @@ def test_the_traps_spring(hostile: Path) -> None:
     ],
     ids=lambda value: "-".join(value[:2]) if isinstance(value, list) else "",
 )
-def test_a_command_runs_no_code_of_the_current_folder(state: Path, hostile: Path, words, status) -> None:
+def test_a_command_runs_no_code_of_the_current_folder(
+    state: Path, tmp_path: Path, hostile: Path, words, status
+) -> None:
+    own_state = shutil.copytree(state, tmp_path / "state")  # a model is imported into it
     (hostile / "network.pb").write_bytes(strongest_channel(32))
     done = subprocess.run(
-        [COMMAND, *words], cwd=hostile, env=environment(state), capture_output=True, timeout=PATIENCE_S
+        [COMMAND, *words], cwd=hostile, env=environment(own_state), capture_output=True, timeout=PATIENCE_S
     )
     check_nothing_ran(hostile)
     assert status is None or done.returncode == status, done.stderr.decode()

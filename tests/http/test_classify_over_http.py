@@ -230,7 +230,10 @@ def test_a_full_daemon_is_busy_and_says_when_to_come_again(scripted) -> None:
     for number in range(4):  # one is decoded, one waits; as the Session hangs, the others alone are answered
         send(url, f"next{number}", answers)
     status, answer, headers = answers.get(timeout=PATIENCE_S)
-    assert (status, answer["code"]) == (503, "busy") and int(headers["Retry-After"]) >= 1
+    assert (status, answer.get("code")) == (503, "busy") and int(headers["Retry-After"]) >= 1, (
+        answer,
+        daemon.said,
+    )
 
 
 @pytest.mark.parametrize("name", [b"http", b"mqtt"])

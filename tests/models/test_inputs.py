@@ -303,7 +303,8 @@ def test_settings_that_nothing_uses_are_warned_of(tmp_path, model, custom, warni
     path = tmp_path / "incv3d.yaml"
     path.write_text(yaml.safe_dump({"model": {"name": model, "fetch_wait_s": 0}, "custom": custom}))
     done = run_incv3d(tmp_path, "check-config", "--config", str(path))
-    assert done.returncode == 0 and warning in done.stderr and bool(done.stderr) == bool(warning)
+    assert done.returncode == 2, "there is no such model, which is said besides"
+    assert warning in done.stderr and ("not used" in done.stderr) == bool(warning)
     with contextlib.suppress(ModelError):  # no model is in this store
         find_model(load_config(str(path)).config, ModelStore(tmp_path / "store"), lambda line: None)
     assert [warning in record.message for record in caplog.records] == ([True] if warning else [])

@@ -36,6 +36,8 @@ def check_config(file: str | None, config_path: str | None, as_json: bool, show:
         found = [asdict(mistake) for mistake in mistakes]
         click.echo(msgspec.json.encode({"origin": loaded.origin, "user": user, "mistakes": found}))
         sys.exit(2 if mistakes else 0)
+    if unused := unused_custom(loaded.config):
+        click.echo(f"incv3d: {loaded.origin}: warning: {unused}", err=True)
     if mistakes:
         raise prerequisites.Mistakes(mistakes)
     if show:
@@ -44,5 +46,3 @@ def check_config(file: str | None, config_path: str | None, as_json: bool, show:
         click.echo(msgspec.yaml.encode(as_builtins(loaded.config)).decode().rstrip())
     else:
         click.echo(f"{loaded.origin}: fine")
-    if unused := unused_custom(loaded.config):
-        click.echo(f"incv3d: {loaded.origin}: warning: {unused}", err=True)
