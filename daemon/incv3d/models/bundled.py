@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from importlib import resources
+from pathlib import Path
+
+from incv3d.models.entry import ModelEntry, ModelError
 
 IMAGENET = "data/imagenet-1k.tsv"
 PICTURES = {
@@ -32,3 +35,12 @@ def bundled_picture(name: str) -> bytes:
     """Return the bytes of one of :data:`PICTURES`."""
     package, path = PICTURES[name]
     return resources.files(package).joinpath(path).read_bytes()
+
+
+def add_golden_picture(entry: ModelEntry, folder: Path) -> None:
+    """Put the bundled picture that `entry` names into the model's folder, unless one is there."""
+    if entry.golden and not (folder / entry.golden.picture).exists():
+        picture = golden_picture(entry.golden.picture)
+        if picture is None:
+            raise ModelError(f"there is no picture {entry.golden.picture} to check the model by")
+        (folder / entry.golden.picture).write_bytes(picture)

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from incv3d.models.archive import is_archive
-from incv3d.models.bundled import golden_picture
+from incv3d.models.bundled import add_golden_picture
 from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelEntry, ModelError
 from incv3d.models.files import sha256_of
@@ -119,15 +119,6 @@ def check_graph(nodes: list[Node], entry: ModelEntry, file: Path) -> None:
                 f"{file}: the graph has no {what} `{tensor}`; "
                 f"its inputs and outputs are probably: {', '.join(likely) or 'none that can be told'}"
             )
-
-
-def add_golden_picture(entry: ModelEntry, folder: Path) -> None:
-    """Put the bundled picture that `entry` names into the model's folder, unless one is there."""
-    if entry.golden and not (folder / entry.golden.picture).exists():
-        picture = golden_picture(entry.golden.picture)
-        if picture is None:
-            raise ModelError(f"there is no picture {entry.golden.picture} to check the model by")
-        (folder / entry.golden.picture).write_bytes(picture)
 
 
 def _check_readable(file: Path) -> None:

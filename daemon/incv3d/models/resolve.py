@@ -6,10 +6,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from incv3d.models.bundled import imagenet_labels
+from incv3d.models.bundled import add_golden_picture, imagenet_labels
 from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelError, for_a_person
-from incv3d.models.importing import add_golden_picture
 from incv3d.models.preparation import run_child
 from incv3d.models.store import GRAPH, LABELS, ModelStore, StoredModel
 
