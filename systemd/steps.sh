@@ -304,7 +304,7 @@ running_model() {
 }
 
 drop_old_releases() {
-    # Without a start the one before goes on, with what it may still read of its files.
+    # Without a restart the previous release keeps running, and may still read its files.
     kept=
     [ -n "$start" ] || ! is_active || kept=$previous
     for each in "$releases"/*; do

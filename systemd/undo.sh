@@ -1,4 +1,4 @@
-# Sourced by steps.sh: one installation at a time, and none that stays half done.
+# Sourced by steps.sh: only one installation runs at a time, and none is left half done.
 #
 # From `remember` to `keep`, what was in force before is in $undo. Whatever ends the installer, settle takes it back:
 # run by the installer itself, by a unit that waits for the installer's lock, or by the next boot.

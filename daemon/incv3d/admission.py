@@ -55,10 +55,10 @@ class Admission:
         return Denial(refusal, "the daemon is stopping") if refusal else None
 
     def busy(self, waiting: int, others: int = 0) -> Denial:
-        """That a frame finds so many waiting that there is no room for it.
+        """Return the refusal of a frame that finds the queue full.
 
-        :param others: how many peers will come again for the next places. Each is told to come so much later
-            that all of them together are refused about as often as there is a result, however many they are.
+        :param others: how many peers will send again. The more there are, the later each of them is
+            told to send, so that refusals are about as frequent as results.
         """
         pace_ms = self._pace_ms()
         retry_ms = RETRY_MS if pace_ms is None else math.ceil(pace_ms * max(1, waiting + others))

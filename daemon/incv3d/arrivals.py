@@ -43,7 +43,7 @@ class _Arrival:
     received_bytes: int = 0
     """At the last look."""
     read_bytes: int = 0
-    """What of this was read, and is not this module's concern any more."""
+    """The part of it that was read, which is no longer counted."""
     read_since: int = 0
     """What was read since the last look, without ZeroMQ's own bytes."""
 
@@ -63,7 +63,7 @@ class Arrivals:
     """Closes connections when messages that have not ended hold too much memory together.
 
     The connection that holds most is closed first, of the address that holds most with all its connections.
-    Unix sockets have no counter: who may open them is for their files' permissions to say.
+    Unix sockets have no counter: the permissions of their files decide which users can open them.
 
     :ivar limit_bytes: what these messages may hold together.
     """

@@ -15,7 +15,7 @@ from incv3d.sources import Capture, OpenSource, Pace, SourceStatus
 
 LOG = logging.getLogger(__name__)
 SAY_EVERY_S = 10.0
-"""At most one line in the log in so many seconds says whether the source is paused."""
+"""Seconds between two lines of the log that say whether the source is paused."""
 SOURCE_CLOSES_S = 2.0
 """How long a source has to let go of its camera before the next one is opened, which tries again anyway."""
 

@@ -1,4 +1,4 @@
-"""The model that the configuration means, as far as it can be told before anything is loaded or fetched."""
+"""Find the configured model without loading or fetching anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a configuration needs before anything is started: one list of checks for everything that asks.
+"""Check what a configuration needs, before anything is started. All commands share this list of checks.
 
 ``run`` makes them before it loads a model or listens, and a reload before it changes anything;
 ``check-config`` and ``doctor`` report them. They find what only a person can correct. What can pass by itself
@@ -56,11 +56,11 @@ class Mistake:
     what: str
     """Where it stands, what is wrong and what to do, in one line."""
     is_denied: bool = False
-    """Whether this user may not look at what the key names; another user's daemon perhaps may."""
+    """Whether this user lacks the permission to read the file; the daemon's user may have it."""
 
 
 class Mistakes(Incv3dError):
-    """The configuration cannot be run with, for as many reasons as it has lines."""
+    """The configuration has mistakes, each of which has a line."""
 
     exit_status = 2
     is_lasting = True

@@ -28,7 +28,7 @@ class Request:
     """The socket of its connection; None if it is closed."""
     id: FrameId = None
     ticket: int = 0
-    """What :class:`Replies` knows it by; 0: it is not registered yet."""
+    """Its number in :class:`Replies`; 0: it is not registered yet."""
     user: bytes = b""
     """The key of the client that sent it, where keys are required."""
     last_answer: bytes | None = None

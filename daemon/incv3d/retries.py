@@ -24,14 +24,14 @@ MOST_HELD_OF_ONE = 16
 """... and how many of one peer. A peer that sends on without its answers is not slowed down by waiting."""
 PEERS_REMEMBERED = 1024
 PART_BYTES = 64
-"""What a part of an envelope costs beyond its length."""
+"""The memory of a part of an envelope beyond its length."""
 
 
 @dataclass(slots=True)
 class _Told:
     until: float
     has_waited: bool
-    """Whether it was held to what it was told before."""
+    """Whether its last refusal was held."""
 
 
 @dataclass(order=True, slots=True)
@@ -63,7 +63,7 @@ class Retries:
         return len(self._held_of) - (peer in self._held_of)
 
     def tell(self, peer: bytes, until: float, has_waited: bool = False) -> None:
-        """Remember that `peer` is told now not to come again before `until`.
+        """Remember that `peer` was told not to send again before `until`.
 
         :param has_waited: its refusal was held.
         """

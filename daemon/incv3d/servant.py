@@ -1,4 +1,4 @@
-"""The user that the service runs as: what root asks about its configuration is answered for that user."""
+"""Check the configuration of the service as the user that the service runs as, if root asks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is let in: with a token, those who show it; without one, this machine's own programs."""
+"""Access to HTTP: with a token, clients that send it; without one, programs of this machine."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def read_token(path: Path) -> str:
 
 
 def gate(token: str | None, connections: Connections) -> Middleware:
-    """Return a middleware that answers 401 to requests that are not let in.
+    """Return a middleware that answers 401 to requests without access.
 
     With a token every request must show it, one from loopback too: a proxy on this machine comes from there,
     and speaks for anybody. A browser that has not given the token yet is sent to the form.
 
-    :param connections: is told which of them made a request that was let in.
+    :param connections: counts the connections that made an accepted request.
     """
 
     @web.middleware
@@ -90,7 +90,7 @@ def is_same_site(request: web.Request) -> bool:
 
     Browsers say so in ``Sec-Fetch-Site``, whatever a proxy does to ``Host``, but over plain HTTP to localhost
     alone (W3C Fetch Metadata, 2.3). Of the others, those of the page carry its header; the form's ``Origin``
-    need not match, because whoever sends the form knows the token.
+    need not match, because the form carries the token.
     """
     if request.method in ("GET", "HEAD") or request.path == LOGIN:
         return True
@@ -101,7 +101,7 @@ def is_same_site(request: web.Request) -> bool:
 
 
 def host_of(request: web.Request) -> str:
-    """Return the header ``Host``; aiohttp's ``request.host`` asks a name server where there is none."""
+    """Return the header ``Host``; aiohttp's ``request.host`` queries a name server if it is missing."""
     return request.headers.get("Host", "")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from aiohttp.web_protocol import RequestHandler
 
 MOST_STRANGERS = 64
-"""Connections that have not made a request that was let in; more for an instant, while many are accepted."""
+"""The limit of connections without an accepted request; exceeded briefly while many connect at once."""
 MOST_GUESTS = 256
 """Connections that have: 16 viewers of the page with up to 6 each, and programs."""
 

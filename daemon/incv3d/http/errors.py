@@ -10,6 +10,6 @@ class HttpError(Incv3dError):
 
 
 class HttpUnusable(HttpError):
-    """What HTTP needs is not there: a library, or a token in its file."""
+    """A library or the token's file, which HTTP needs, is missing or unusable."""
 
     is_lasting = True

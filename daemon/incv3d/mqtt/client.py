@@ -40,7 +40,7 @@ def make_client(
     timeout_s: float,
     on_packet: Callable[[int, bytes | bytearray], None],
 ) -> PacketClient:
-    """Return a client that is not connected yet, and knows what the broker wants to see.
+    """Return a client with the credentials and the will for `broker`, not connected yet.
 
     One for each connection: the library's own memory of the last one would send a message again and again
     that the broker hangs up on.

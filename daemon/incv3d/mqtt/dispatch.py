@@ -1,4 +1,4 @@
-"""What leaves for the broker: no more than it admits, each message settled once, whatever becomes of it."""
+"""Send messages to the broker within its limits, and settle each of them exactly once."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ LARGEST_PACKET = 268_435_455
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a broker admits; it hangs up on a client that ignores them."""
+    """The limits of a broker, which disconnects clients that exceed them."""
 
     packet_bytes: int = LARGEST_PACKET
     on_the_way: int = MOST_ON_THE_WAY
 
 
 def limits_of(told: Properties | None) -> Limits:
-    """Return what the broker said when it let us in (MQTT 5, 3.2.2.3)."""
+    """Return the limits that the broker sent with its CONNACK (MQTT 5, 3.2.2.3)."""
     return Limits(
         packet_bytes=getattr(told, "MaximumPacketSize", LARGEST_PACKET),
         on_the_way=min(MOST_ON_THE_WAY, getattr(told, "ReceiveMaximum", MOST_ON_THE_WAY)),
@@ -49,7 +49,7 @@ class Dispatch:
         self._limits = Limits()
         self._on_the_way: dict[int, Outgoing] = {}
         self._again: deque[Outgoing] = deque()
-        self._is_alone = False  # what is on the way is sent for the second time
+        self._is_alone = False  # the one message on the way is sent for the second time
         self.published = 0
         self.refused = 0
 
@@ -57,7 +57,7 @@ class Dispatch:
         return len(self._outbox) + len(self._again) + len(self._on_the_way)
 
     def connected(self, limits: Limits) -> None:
-        """The broker has let us in."""
+        """Begin a new connection, with the limits of its broker."""
         self._limits = limits
 
     def send(self, client: Client) -> None:
@@ -74,7 +74,7 @@ class Dispatch:
             self._is_alone = is_repeat and bool(self._on_the_way)
 
     def acknowledged(self, number: int, reason: ReasonCode) -> None:
-        """The broker has a message, or refuses it."""
+        """Settle a message that the broker has acknowledged or refused."""
         message = self._on_the_way.pop(number, None)
         if message is None:  # QoS 0: the library's own word that it has left
             return
@@ -86,7 +86,7 @@ class Dispatch:
         message.settle()
 
     def interrupted(self) -> None:
-        """The connection has ended."""
+        """Keep the unacknowledged messages of a connection that ended, to send them again."""
         for message in self._on_the_way.values():
             if self._is_alone:
                 self._refuse(message, "the connection broke twice when it was sent")
