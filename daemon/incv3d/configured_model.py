@@ -9,11 +9,11 @@ from incv3d.config import Config
 from incv3d.loading import check_engine, not_converted, uses_custom
 from incv3d.models.bundled import imagenet_labels
 from incv3d.models.conversion import converted_precisions
-from incv3d.models.custom import DEFAULT_NAME, find_custom
 from incv3d.models.entry import ModelError, for_a_person
 from incv3d.models.kinds import kind_of
 from incv3d.models.labels import Labels, parse_rows, read_labels
-from incv3d.models.resolve import AUTO, EMBEDDED, PREFERRED, named, to_be_fetched
+from incv3d.models.preparation import prepared_folder
+from incv3d.models.resolve import AUTO, CUSTOM, EMBEDDED, PREFERRED, named, to_be_fetched
 from incv3d.models.store import ModelStore, StoredModel
 from incv3d.sessions import ENGINES
 
@@ -28,7 +28,10 @@ def find_stored(config: Config, store: ModelStore) -> StoredModel | None:
     """
     name = config.model.name
     if uses_custom(config):
-        return find_custom(config.custom, DEFAULT_NAME if name == AUTO else name, store)
+        # Only here: most configurations describe no network, and importing what reads one takes time.
+        from incv3d.models.custom import find_custom
+
+        return find_custom(config.custom, CUSTOM if name == AUTO else name, store)
     if config.model.fetch_wait_s and to_be_fetched(name, store):
         return None
     if name not in (AUTO, EMBEDDED):
@@ -54,6 +57,20 @@ def network_engine(config: Config, model: StoredModel | None) -> str:
     if asked == "litert" and model.entry.format == "graphdef" and not converted:
         raise not_converted(model)
     return "litert" if converted and asked != "tensorflow" else ENGINES[model.entry.format]
+
+
+def is_prepared(config: Config, store: ModelStore) -> bool:
+    """Return whether the model that the configuration means is in the store and prepared for TensorFlow.
+
+    :raises ModelError: a start could not have it.
+    :raises ConfigError: the engine that the configuration names can never run it.
+    """
+    model = find_stored(config, store)
+    return (
+        model is not None
+        and network_engine(config, model) == "tensorflow"
+        and prepared_folder(model).is_dir()
+    )
 
 
 def labels_of(config: Config, model: StoredModel | None) -> Labels | None:

@@ -18,12 +18,11 @@ from incv3d.leak_guard import spare_memory_mb
 from incv3d.machine import available_memory_mb, memory_limit_mb
 from incv3d.models.catalog import load_catalog, unused_custom
 from incv3d.models.conversion import StoredConversion, converted_precisions, open_conversion
-from incv3d.models.custom import DEFAULT_NAME, INTERPOLATION_REASONS, ensure_custom
 from incv3d.models.entry import ModelEntry, ModelError, for_a_person
 from incv3d.models.labels import read_labels
 from incv3d.models.leftovers import remove_leftovers
 from incv3d.models.preparation import check_memory, ensure_prepared, prepare_if_needed
-from incv3d.models.resolve import AUTO, Resolution, resolve, to_be_fetched
+from incv3d.models.resolve import AUTO, CUSTOM, Resolution, resolve, to_be_fetched
 from incv3d.models.store import ModelStore, StoredModel
 from incv3d.preprocess import Mode, Preprocessor
 from incv3d.resizing import InputSpec
@@ -114,13 +113,19 @@ def find_model(
     :param fetch: called to fetch a known model that is not there; None: nothing is fetched.
     :raises ModelError: it is not there, or damaged.
     """
+    if uses_custom(config):
+        return _find_custom_model(config, store, progress)
+    if unused := unused_custom(config):
+        LOG.warning("%s", unused)
     name = config.model.name
-    if not uses_custom(config):
-        if unused := unused_custom(config):
-            LOG.warning("%s", unused)
-        if fetch and to_be_fetched(name, store):
-            fetch(name)
-        return resolve(name, store, progress, fetch)
+    if fetch and to_be_fetched(name, store):
+        fetch(name)
+    return resolve(name, store, progress, fetch)
+
+
+def _find_custom_model(config: Config, store: ModelStore, progress: Callable[[str], None]) -> Resolution:
+    # Only here: most configurations describe no network, and importing what reads one takes time.
+    from incv3d.models.custom import INTERPOLATION_REASONS, ensure_custom
 
     def check(model: StoredModel) -> None:
         check_engine(config.session.engine, model)
@@ -134,7 +139,7 @@ def find_model(
             ):
                 check_golden(classifier, model, model.entry.golden)
 
-    name = DEFAULT_NAME if name == AUTO else name
+    name = CUSTOM if config.model.name == AUTO else config.model.name
     model = ensure_custom(config.custom, name, store, progress, check)
     progress(f"pixels: {model.entry.pixels_in_words}")
     if model.entry.binary:

@@ -1,7 +1,7 @@
 """The command line. Thin: each command parses its words and hands over to a room.
 
-What is heavy (NumPy, the engines, ZeroMQ) is imported inside the commands that use it, so that
-``incv3d --help`` answers at once.
+What is heavy (NumPy, the engines, ZeroMQ) is imported inside the commands that use it, and a command only
+when it is asked for, so that ``incv3d --help`` answers at once.
 """
 
 from __future__ import annotations
@@ -11,39 +11,43 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 import click
 
 from incv3d import __version__
 from incv3d.address import Address
-from incv3d.cli.bench import bench
-from incv3d.cli.cameras import cameras
-from incv3d.cli.check_config import check_config
-from incv3d.cli.classify import classify
-from incv3d.cli.doctor import doctor
-from incv3d.cli.info import info
-from incv3d.cli.keys import keys
-from incv3d.cli.log import log
-from incv3d.cli.model import model
-from incv3d.cli.plot import plot
-from incv3d.cli.run import run
-from incv3d.cli.send import send
-from incv3d.cli.snapshot import snapshot
-from incv3d.cli.top import top
 from incv3d.errors import Incv3dError
 
+COMMANDS = (
+    "run", "classify", "send", "top", "log", "plot", "snapshot", "cameras", "model", "keys", "bench", "info",
+    "doctor", "check-config",
+)  # fmt: skip
+"""Each in a module of this folder, as a function of the same name."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+class Commands(click.Group):
+    """The commands, whose modules are imported only when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands, sorted."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command with this name; None: there is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(import_module(f"incv3d.cli.{name}"), name)
+        return command
+
+
+@click.command(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="incv3d")
 def cli() -> None:
     """A warmed Inception-v3 Session that stays warm: frames in, labels out, latency in a log."""
-
-
-COMMANDS = (
-    run, classify, send, top, log, plot, snapshot, cameras, model, keys, bench, info, doctor, check_config,
-)  # fmt: skip
-for command in COMMANDS:
-    cli.add_command(command)
 
 
 def without_secrets(message: str, words: Sequence[str]) -> str:

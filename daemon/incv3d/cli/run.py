@@ -54,6 +54,7 @@ def run(
     from incv3d.config import ConfigError, LoadedConfig, load_config
     from incv3d.errors import Incv3dError
     from incv3d.prerequisites import check
+    from incv3d.sessions.ahead import tensorflow_ahead
 
     overrides = {
         "model.name": model_name,
@@ -93,16 +94,18 @@ def run(
     logging.getLogger("incv3d").info("configuration: %s", loaded.origin)
     if warning := insecurity(config.intake):
         logging.getLogger("incv3d").warning("%s", warning)
-    from incv3d.daemon import Daemon
+    from incv3d.configured_model import is_prepared
     from incv3d.loading import open_store
     from incv3d.paths import latency_log_path, state_directory
     from incv3d.systemd import Notifier
 
-    state = state_directory(os.environ)
+    store = open_store(config, state_directory(os.environ))
     log_path = latency_log_path(config.latency.log, os.environ)
     notifier = Notifier(os.environ)
+    with tensorflow_ahead() if is_prepared(config, store) else contextlib.nullcontext():
+        from incv3d.daemon import Daemon
     try:
-        status = Daemon(config, open_store(config, state), log_path, notifier, reread, keys=keys).run()
+        status = Daemon(config, store, log_path, notifier, reread, keys=keys).run()
     except Incv3dError as error:
         if error.is_lasting:  # with a status for which systemd does not try again
             raise ConfigError(str(error)) from None

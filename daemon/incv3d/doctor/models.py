@@ -11,9 +11,8 @@ from incv3d.doctor.setup import Setup
 from incv3d.machine import available_memory_mb
 from incv3d.models.catalog import load_catalog
 from incv3d.models.conversion import converted_precisions, folder_name
-from incv3d.models.custom import DEFAULT_NAME
 from incv3d.models.preparation import PREPARING_MB, find_refusal, is_prepared
-from incv3d.models.resolve import AUTO, EMBEDDED, PREFERRED
+from incv3d.models.resolve import AUTO, CUSTOM, EMBEDDED, PREFERRED
 from incv3d.models.store import FLATBUFFER, ModelStore, StoredModel
 from incv3d.models.verifying import verify_model
 from incv3d.sessions import plain_session_mb
@@ -52,7 +51,7 @@ def name_in_force(config: Config, store: ModelStore) -> str:
     if name != AUTO:
         return name
     if config.custom.file:
-        return DEFAULT_NAME
+        return CUSTOM
     return PREFERRED if PREFERRED in store.names() else EMBEDDED
 
 

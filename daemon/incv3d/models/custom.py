@@ -25,7 +25,6 @@ FREEZER = "incv3d.models.freezing"
 MAKER = "custom"
 MAKER_VERSION = 1
 """Raised when the result for the same file changes; the results of older versions are made again."""
-DEFAULT_NAME = "custom"
 INTERPOLATION_REASONS: dict[Interpolation, str] = {
     "bilinear": "TensorFlow 1, which most frozen graphs come from, resizes so",
     "tf-bilinear": "TensorFlow 2 and Keras resize so",

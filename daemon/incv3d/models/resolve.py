@@ -16,6 +16,8 @@ LOG = logging.getLogger(__name__)
 AUTO = "auto"
 PREFERRED = "inception-v3"
 EMBEDDED = "efficientnet-lite0"
+CUSTOM = "custom"
+"""The name of the network that the configuration describes, unless it gives another."""
 BUILDER = "incv3d.models.efficientnet"
 BUILDER_VERSION = 2
 """Raised when the graph that the builder makes changes; a model built by an older one is built again."""

@@ -17,6 +17,8 @@ from incv3d.sessions.memory import forget_untouched
 LIBRARIES = ("libtensorflow_framework.so.2", "libtensorflow_cc.so.2")
 """In the order in which they are loaded: the second needs the first."""
 
+LOG_LEVEL = ("TF_CPP_MIN_LOG_LEVEL", "3")
+"""TensorFlow reads this once, while it is loaded; its INFO lines are of no use to anybody here."""
 LONGEST_MESSAGE = 400
 
 Handle = c_void_p
@@ -126,8 +128,7 @@ class Library:
 
     def __init__(self, directory: Path | None = None) -> None:
         self.directory = (directory or find_libraries()).resolve()
-        # TensorFlow reads this once, while it is loaded; its INFO lines are of no use to anybody here.
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        os.environ.setdefault(*LOG_LEVEL)
         try:
             # Without RTLD_GLOBAL: its symbols in the global scope make NumPy's own extensions crash.
             loaded = {
