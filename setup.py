@@ -23,7 +23,7 @@ setup(
     packages=find_packages("daemon"),
     package_data={
         "incv3d": ["py.typed"],
-        "incv3d.page": ["static/*"],
+        "incv3d.transports.http.webui": ["static/*"],
         "incv3d.models": ["catalog.yaml", "data/*"],
         "incv3d.sources": ["demo/*"],
     },
@@ -55,7 +55,7 @@ setup(
             "aiohttp>=3.10",
             "prometheus-client>=0.20",
         ],  # the page, /classify, /metrics
-        # What `incv3d bench --against` and tests/benchmarks/peers.py compare with; heavy, and for that alone.
+        # What `incv3d bench --against` and tests/performance/peers.py compare with; heavy, and for that alone.
         "peers": [
             "imagezmq>=1.1.1",
             "litserve>=0.2.5",

@@ -11,18 +11,18 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from graphs import strongest_channel
-from incv3d.children import python_environ, python_words, start_python
-from incv3d.doctor.children import run_python
-from incv3d.doctor.machine import Machine
-from incv3d.sources.images import demo_folder
 from processes import PATIENCE_S, DaemonProcess, environment
+
+from incv3d.child_process import python_environ, python_words, start_python
+from incv3d.sources.images import demo_folder
+from incv3d.tools.doctor.host import Machine
+from incv3d.tools.doctor.programs import run_python
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 DAEMON = CHECKOUT / "daemon"
 COMMAND = Path(sys.executable).with_name("incv3d")
-STARTER = "incv3d/children.py"
+STARTER = "incv3d/child_process.py"
 LIBRARIES = {
     "tensorflow", "numpy", "zmq", "msgspec", "click", "yaml", "PIL", "simplejpeg", "requests", "urllib3",
     "rich", "h5py", "keras", "tf_keras", "google", "ai_edge_litert", "flatbuffers", "aiohttp", "av",
@@ -35,9 +35,9 @@ BEFORE_ANY_PROGRAM = {
 }  # fmt: skip
 """What ``python -m`` itself imports; only ``-P`` keeps it from the current folder."""
 MODULES = {
-    "incv3d.bench.onnx_file", "incv3d.bench.random_weights", "incv3d.bench.single", "incv3d.comparison",
-    "incv3d.models.convert", "incv3d.models.efficientnet", "incv3d.models.equivalence",
-    "incv3d.models.freezing", "incv3d.models.keras_inception", "incv3d.models.prepare",
+    "incv3d.tools.bench.onnx_export", "incv3d.tools.bench.random_weights", "incv3d.tools.bench.worker", "incv3d.tools.conversion.comparison",
+    "incv3d.models.graph.to_litert", "incv3d.models.graph.build_efficientnet", "incv3d.models.graph.equivalence",
+    "incv3d.models.graph.freeze", "incv3d.models.graph.build_keras_inception", "incv3d.models.graph.prepare_graph",
 }  # fmt: skip
 """What the program runs as processes of their own."""
 

@@ -30,13 +30,14 @@ from hypothesis.errors import HypothesisWarning
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from incv3d.client import Client
-from incv3d.frames import Refusal
-from incv3d.paths import state_directory
-from incv3d.sources.images import demo_folder
+from message_strategies import MESSAGES, Parts, encoded, mutated
+from process_growth import LEAST_SAMPLES, Sample, sample, slope
 from processes import DaemonProcess
-from watching import LEAST_SAMPLES, Sample, sample, slope
-from wire_strategies import MESSAGES, Parts, encoded, mutated
+
+from incv3d.client import Client
+from incv3d.config.paths import state_directory
+from incv3d.frames import Refusal
+from incv3d.sources.images import demo_folder
 
 MAX_MESSAGE_BYTES = 200_000
 """The daemon's limit here: small, so that going over it is cheap."""

@@ -11,12 +11,12 @@ import tarfile
 from pathlib import Path
 
 import pytest
-
 from archives import GOOD
+
 from incv3d.models.archive import EXTENSIONS, Archive, is_archive
 from incv3d.models.entry import ModelError
 from incv3d.models.importing import import_model
-from incv3d.models.originals import GRAPH_MEMBER, NAMES_MEMBER
+from incv3d.models.published_archives import GRAPH_MEMBER, NAMES_MEMBER
 from incv3d.models.store import ModelStore
 
 

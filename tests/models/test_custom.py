@@ -12,15 +12,15 @@ import msgspec
 import pytest
 import yaml
 from PIL import Image
+from processes import DaemonProcess, run_incv3d
 
 from incv3d.config import load_config
-from incv3d.loading import find_model
 from incv3d.models.custom import INTERPOLATION_REASONS, default_interpolation
 from incv3d.models.entry import ModelError
-from incv3d.models.kinds import kind_of
+from incv3d.models.file_kinds import kind_of
 from incv3d.models.normalisation import Normalisation
 from incv3d.models.store import ModelStore
-from processes import DaemonProcess, run_incv3d
+from incv3d.pipeline.loader import find_model
 
 HERE = Path(__file__).resolve().parent
 QUICK = "float.tflite"
@@ -136,7 +136,7 @@ def test_auto_calls_it_custom_and_a_known_name_still_means_the_known_model(made,
     path = config(tmp_path, made, QUICK, "auto", pixel_range=[0, 1])
     assert classify(tmp_path / "state", path, made / "white.png") == {"white": "white"}
     assert (tmp_path / "state/models/custom/manifest.json").exists()
-    coffee = HERE.parents[1] / "daemon/incv3d/sources/demo/coffee.jpg"
+    coffee = HERE.parents[1] / "daemon/incv3d/images/demo/coffee.jpg"
     path = config(tmp_path, made, QUICK, "efficientnet-lite0")
     assert classify(state, path, coffee) == {"coffee": "espresso"}
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import yaml
 from PIL import Image
+from processes import run_incv3d
 
 from incv3d.models.entry import ModelError
-from incv3d.models.kinds import kind_of
-from incv3d.models.operations import check_graph_file, harmless_operations
-from processes import run_incv3d
+from incv3d.models.file_kinds import kind_of
+from incv3d.models.graph.operations import check_graph_file, harmless_operations
 
 HERE = Path(__file__).resolve().parent
 NAMES = ["red", "green", "blue", "white", "black"]
@@ -180,7 +180,7 @@ def test_without_keras_2_its_files_name_the_way_out(keras2: Path, tmp_path: Path
         [
             sys.executable,
             "-m",
-            "incv3d.models.freezing",
+            "incv3d.models.graph.freeze",
             json.dumps(job | {"width": 0, "height": 0, "layout": "auto"}),
         ],
         capture_output=True,

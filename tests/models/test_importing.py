@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
-
 from archives import GOOD, archive, field, graph
+
 from incv3d.models.entry import ModelError
 from incv3d.models.importing import import_model
 from incv3d.models.labels import read_labels
-from incv3d.models.originals import CLASSES_MEMBER, GRAPH_MEMBER, MEMBERS, NAMES_MEMBER
+from incv3d.models.published_archives import CLASSES_MEMBER, GRAPH_MEMBER, MEMBERS, NAMES_MEMBER
 from incv3d.models.store import ModelStore
 
 

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 import yaml
 from PIL import Image
+from processes import run_incv3d
 
 from incv3d.config import EventsSection, load_config
+from incv3d.events.watchlist import read_watchlist
 from incv3d.frames import Frame
-from incv3d.loading import Loaded, find_model, load_classifier, open_store
 from incv3d.models.entry import ModelError
 from incv3d.models.store import ModelStore
-from incv3d.watchlist import read_watchlist
-from processes import run_incv3d
+from incv3d.pipeline.loader import Loaded, find_model, load_classifier, open_store
 
 HERE = Path(__file__).resolve().parent
 CASES = HERE.parents[2] / "shared/cases"

@@ -8,7 +8,7 @@ import pytest
 
 from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelError
-from incv3d.models.preparation import check_memory
+from incv3d.models.prepare import check_memory
 from incv3d.models.resolve import resolve
 from incv3d.models.store import ModelStore
 

@@ -14,12 +14,12 @@ import pytest
 import yaml
 from ai_edge_litert import schema_py_generated as schema
 from PIL import Image
+from processes import run_incv3d
 
 from incv3d.models.entry import ModelError
 from incv3d.models.importing import import_model
 from incv3d.models.labels import read_labels
 from incv3d.models.store import ModelStore, StoredModel
-from processes import run_incv3d
 
 HERE = Path(__file__).resolve().parent
 NAMES = ["red", "green", "blue", "white", "black"]

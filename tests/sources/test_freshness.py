@@ -8,13 +8,14 @@ import time
 from pathlib import Path
 
 from doubles import ScriptedSession, TwoLabels, jpeg
-from incv3d.classifier import Classifier
+
 from incv3d.frames import Frame, Result
-from incv3d.headers import is_large
-from incv3d.mailbox import Mailbox
-from incv3d.pipeline import Pipeline
-from incv3d.preprocess import Preprocessor
-from incv3d.resizing import InputSpec
+from incv3d.images.decode_cost import is_large
+from incv3d.images.preprocess import Preprocessor
+from incv3d.images.resize import InputSpec
+from incv3d.pipeline.classifier import Classifier
+from incv3d.pipeline.frame_queue import Mailbox
+from incv3d.pipeline.workers import Pipeline
 from incv3d.sources import Capture, Pace
 from incv3d.sources.images import ImagesSource
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from incv3d.client import Client
-from incv3d.sources.images import demo_folder
-from incv3d.subscription import Published, results
 from processes import PATIENCE_S, DaemonProcess
 from webcams import Request, parts, web_camera
+
+from incv3d.client import Client
+from incv3d.client.subscription import Published, results
+from incv3d.sources.images import demo_folder
 
 CAT = demo_folder() / "cat.jpg"
 

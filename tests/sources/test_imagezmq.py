@@ -14,13 +14,13 @@ import imagezmq
 import numpy as np
 import pytest
 import zmq
-
 from doubles import jpeg
-from incv3d.connection import Connection
+
+from incv3d.client.connection import Connection
 from incv3d.frames import Frame
-from incv3d.listening import listen
 from incv3d.sources import SourceError
 from incv3d.sources.imagezmq import ImagezmqSource
+from incv3d.transports.zeromq.sockets import listen
 
 PICTURE = np.arange(6 * 4 * 3, dtype=np.uint8).reshape(4, 6, 3)
 

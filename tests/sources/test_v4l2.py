@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from doubles import jpeg
+
 from incv3d.frames import Frame
-from incv3d.preprocess import Preprocessor
-from incv3d.resizing import InputSpec
+from incv3d.images.preprocess import Preprocessor
+from incv3d.images.resize import InputSpec
 from incv3d.sources import SourceAbsent, SourceError
 
 pytest.importorskip("linuxpy", reason="needs linuxpy: pip install 'incv3d[camera]'")

@@ -16,7 +16,7 @@ from importlib import import_module
 import click
 
 from incv3d import __version__
-from incv3d.address import Address
+from incv3d.config.address import Address
 from incv3d.errors import Incv3dError
 
 COMMANDS = (

@@ -14,12 +14,12 @@ import click
 from incv3d.cli.options import config_option, json_option, session_options
 
 if TYPE_CHECKING:
-    from incv3d.bench.benchmark import Request
-    from incv3d.bench.jobs import Engine
-    from incv3d.bench.scenarios import Scenario
-    from incv3d.bench.tables import Table
     from incv3d.config import Config
     from incv3d.models.store import ModelStore, StoredModel
+    from incv3d.tools.bench.benchmark import Request
+    from incv3d.tools.bench.scenarios import Scenario
+    from incv3d.tools.bench.tables import Table
+    from incv3d.tools.bench.worker_protocol import Engine
 
     Progress = Callable[[str, int], None]
 
@@ -88,17 +88,17 @@ def bench(
     engine has a process of its own.
     """
     _check_together(take_apart, scenario, rate, bound_ms, plot_path, peer_names, markdown and as_json)
-    from incv3d.bench.benchmark import Request
-    from incv3d.bench.engines import OURS, THEIRS, choose
-    from incv3d.bench.pictures import choose_picture
     from incv3d.config import load_config
-    from incv3d.loading import spec_of
+    from incv3d.pipeline.loader import spec_of
+    from incv3d.tools.bench.benchmark import Request
+    from incv3d.tools.bench.engines import OURS, THEIRS, choose
+    from incv3d.tools.bench.input_image import choose_picture
 
     engines: list[Engine] = choose(engine_names, OURS, "--engines")
     if peer_names:
         engines += choose(peer_names, THEIRS, "--against")
     if plot_path:
-        from incv3d.charts import check_chart
+        from incv3d.latency.chart_file import check_chart
 
         check_chart(Path(plot_path), "--plot")
     overrides = {"model.name": model_name, "session.threads": threads}
@@ -149,25 +149,25 @@ def _check_together(
 
 
 def _find_model(config: Config, random_weights: bool) -> tuple[ModelStore, StoredModel]:
-    from incv3d.loading import find_model, open_store
+    from incv3d.config.paths import state_directory
     from incv3d.models.store import ModelStore
-    from incv3d.paths import state_directory
+    from incv3d.pipeline.loader import find_model, open_store
 
     state = state_directory(os.environ)
     if not random_weights:
         store = open_store(config, state)
         return store, find_model(config, store, _say).model
-    from incv3d.bench.random_weights import FOLDER, ensure_random_model
+    from incv3d.tools.bench.random_weights import FOLDER, ensure_random_model
 
     store = ModelStore(state / FOLDER)
     return store, ensure_random_model(store, _say)
 
 
 def _benchmark(request: Request, plot_path: str | None, markdown: bool, as_json: bool) -> None:
-    from incv3d.bench.benchmark import benchmark
-    from incv3d.bench.engines import TITLES
-    from incv3d.bench.published import published_lines
-    from incv3d.bench.report import as_builtins, comparison_table, notes, published_table
+    from incv3d.tools.bench.benchmark import benchmark
+    from incv3d.tools.bench.engines import TITLES
+    from incv3d.tools.bench.published_table import published_lines
+    from incv3d.tools.bench.report import as_builtins, comparison_table, notes, published_table
 
     with _progress(request.warmup_runs + request.num_runs) as progress:
         report = benchmark(request, _say, progress)
@@ -188,7 +188,7 @@ def _benchmark(request: Request, plot_path: str | None, markdown: bool, as_json:
             tables.append(comparison_table(report))
         _show(tables, list(notes(report)), markdown)
     if plot_path:
-        from incv3d.bench.plot import plot
+        from incv3d.tools.bench.plot import plot
 
         plot(report, Path(plot_path))
         _say(f"drawn to {plot_path}")
@@ -197,11 +197,11 @@ def _benchmark(request: Request, plot_path: str | None, markdown: bool, as_json:
 
 
 def _breakdown(request: Request, markdown: bool, as_json: bool) -> None:
-    from incv3d.bench.benchmark import breakdown
-    from incv3d.bench.breakdown import answers, breakdown_table
-    from incv3d.bench.device import look
-    from incv3d.bench.engines import TITLES
-    from incv3d.bench.report import RANDOM
+    from incv3d.tools.bench.benchmark import breakdown
+    from incv3d.tools.bench.breakdown import answers, breakdown_table
+    from incv3d.tools.bench.engines import TITLES
+    from incv3d.tools.bench.machine_info import look
+    from incv3d.tools.bench.report import RANDOM
 
     with _progress(request.num_runs) as progress:
         found, unavailable = breakdown(request, _say, progress)
@@ -235,11 +235,11 @@ def _scenario(
     warmup_runs: int,
     as_json: bool,
 ) -> None:
-    from incv3d.bench.course import Course, outcome_lines
-    from incv3d.bench.device import look
-    from incv3d.bench.report import RANDOM
-    from incv3d.loading import load_model
+    from incv3d.pipeline.loader import load_model
     from incv3d.sources.images import demo_folder, find_pictures
+    from incv3d.tools.bench.machine_info import look
+    from incv3d.tools.bench.report import RANDOM
+    from incv3d.tools.bench.scenario_runner import Course, outcome_lines
 
     classifier = load_model(config, model, store, warmup_runs, _say).classifier
     read = [path.read_bytes() for path in pictures or find_pictures(str(demo_folder()))]
@@ -288,7 +288,7 @@ def _print_json(found: object) -> None:
 @contextmanager
 def _progress(runs: int) -> Iterator[Progress]:
     """On standard error: a bar an engine for a person, a line an engine for a log."""
-    from incv3d.bench.engines import TITLES
+    from incv3d.tools.bench.engines import TITLES
 
     if not sys.stderr.isatty():
         yield lambda engine, done: _say(f"{TITLES[engine]}: running") if done == 1 else None

@@ -22,10 +22,10 @@ def check_config(file: str | None, config_path: str | None, as_json: bool, show:
     Exit status 2 and one line for each mistake, with file, line and key. Root is told what
     the service's user would be, if it is the service's configuration.
     """
-    from incv3d import prerequisites
+    from incv3d.app import prerequisites
     from incv3d.config import as_builtins, load_config
     from incv3d.models.catalog import unused_custom
-    from incv3d.servant import become_servant
+    from incv3d.tools.doctor.service_user import become_servant
 
     user = become_servant(file or config_path, os.environ)
     loaded = load_config(file or config_path)

@@ -62,7 +62,7 @@ def classify(
 
 
 def _classify(named: list[tuple[str, Callable[[], bytes]]], ask: Classify, as_json: bool) -> bool:
-    from incv3d.connection import NoAnswer, NoEntry
+    from incv3d.client.connection import NoAnswer, NoEntry
     from incv3d.errors import Incv3dError
 
     failed = False
@@ -98,7 +98,7 @@ def _connect(address: str, timeout_s: float, key: str | None) -> Client:
 
 
 def _remote(client: Client, top_k: int | None) -> Classify:
-    from incv3d.connection import ClientError, NoAnswer
+    from incv3d.client.connection import ClientError, NoAnswer
 
     def ask(data: bytes) -> tuple[Prediction, ...]:
         try:
@@ -115,9 +115,9 @@ def _local(config_path: str | None, overrides: Mapping[str, object]) -> Classify
     import time
 
     from incv3d.config import load_config
+    from incv3d.config.paths import state_directory
     from incv3d.frames import Frame
-    from incv3d.loading import load_classifier, open_store
-    from incv3d.paths import state_directory
+    from incv3d.pipeline.loader import load_classifier, open_store
 
     config = load_config(config_path, overrides=overrides).config
     store = open_store(config, state_directory(os.environ))

@@ -15,7 +15,7 @@ from incv3d.cli.options import config_option, json_option
 from incv3d.cli.run import leave
 
 if TYPE_CHECKING:
-    from incv3d.doctor import Finding
+    from incv3d.tools.doctor import Finding
 
 COLOURS = {"ok": "green", "note": "blue", "warning": "yellow", "problem": "red"}
 INDENT = " " * 28
@@ -29,7 +29,7 @@ def doctor(config_path: str | None, as_json: bool) -> None:
 
     Changes nothing. Exit status 1 if there is a problem, 0 if there are only warnings and notes.
     """
-    from incv3d.doctor import Machine, count, examine
+    from incv3d.tools.doctor import Machine, count, examine
 
     started = time.monotonic()
     findings: list[Finding] = []

@@ -39,8 +39,8 @@ def _look() -> dict[str, object]:
     import numpy
     import zmq
 
-    from incv3d.sessions.capi import Graph, GraphSession, Library, LibraryMissing
-    from incv3d.sessions.quiet import quiet_stderr
+    from incv3d.engines.capi import Graph, GraphSession, Library, LibraryMissing
+    from incv3d.engines.quiet_stderr import quiet_stderr
 
     facts: dict[str, object] = {
         "incv3d": __version__,

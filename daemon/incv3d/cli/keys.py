@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from incv3d.cli.model_options import print_table, say
 from incv3d.cli.options import config_option
-from incv3d.cli.store import print_table, say
 
 if TYPE_CHECKING:
-    from incv3d.keyring import KeyRing
+    from incv3d.transports.zeromq.key_store import KeyRing
 
 
 @click.group()
@@ -91,8 +91,8 @@ def revoke(client: str, config_path: str | None) -> None:
 
 def _ring(config_path: str | None) -> KeyRing:
     from incv3d.config import load_config
-    from incv3d.keyring import KeyRing
-    from incv3d.paths import keys_folder
+    from incv3d.config.paths import keys_folder
+    from incv3d.transports.zeromq.key_store import KeyRing
 
     loaded = load_config(config_path)
     return KeyRing(keys_folder(loaded.config.intake.keys, loaded.path, os.environ))

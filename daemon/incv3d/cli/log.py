@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from incv3d.cli.log_options import log_paths, since_option
 from incv3d.cli.options import json_option
-from incv3d.cli.since import log_paths, since_option
 
 if TYPE_CHECKING:
-    from incv3d.latency_periods import Estimate, Period
-    from incv3d.latency_reader import LatencyHistory
+    from incv3d.latency.log_reader import LatencyHistory
+    from incv3d.latency.log_summary import Estimate, Period
 
 HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
@@ -38,7 +38,7 @@ def log(
     all the time (`covered`). The runs themselves are not in the log: percentiles are estimates from the
     windows' own, and --json gives the bounds within which they lie for certain.
     """
-    from incv3d.latency_reader import read_history
+    from incv3d.latency.log_reader import read_history
 
     histories = [read_history(path, since_s) for path in log_paths(paths)]
     if as_json:
@@ -53,7 +53,7 @@ def log(
 
 
 def _periods(history: LatencyHistory, per: str | None) -> list[Period]:
-    from incv3d.latency_periods import by_length, whole
+    from incv3d.latency.log_summary import by_length, whole
 
     if not history.entries or per == "whole":
         return []
@@ -65,7 +65,7 @@ def _periods(history: LatencyHistory, per: str | None) -> list[Period]:
 
 
 def _document(history: LatencyHistory, per: str | None) -> dict[str, Any]:
-    from incv3d.latency_periods import whole
+    from incv3d.latency.log_summary import whole
 
     return {
         "path": str(history.path),
@@ -79,8 +79,8 @@ def _document(history: LatencyHistory, per: str | None) -> dict[str, Any]:
 def _facts(period: Period) -> dict[str, Any]:
     from dataclasses import asdict
 
+    from incv3d.latency.log_writer import timestamp
     from incv3d.machine import SINCE_BOOT, throttling
-    from incv3d.sinks.latency_log import timestamp
 
     facts = asdict(period)
     bits = period.throttled
@@ -98,9 +98,9 @@ def _show(history: LatencyHistory, per: str | None) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from incv3d.latency_periods import whole
+    from incv3d.latency.log_summary import whole
+    from incv3d.latency.log_writer import timestamp
     from incv3d.machine import SINCE_BOOT, throttling
-    from incv3d.sinks.latency_log import timestamp
 
     click.echo(f"{history.path}{_of_files(history)}")
     if not history.entries:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from incv3d.cli.convert import convert
+from incv3d.cli.model_convert import convert
 from incv3d.cli.model_fetch import fetch
+from incv3d.cli.model_options import configured_store, how_to_get, print_table, say
 from incv3d.cli.model_prepare import prepare
 from incv3d.cli.model_show import show, verify
 from incv3d.cli.options import config_option
-from incv3d.cli.store import configured_store, how_to_get, print_table, say
 
 if TYPE_CHECKING:
-    from incv3d.models.conversion import Precision
+    from incv3d.models.conversions import Precision
 
 
 @click.group()
@@ -34,7 +34,7 @@ def list_models(config_path: str | None) -> None:
     from rich.table import Table
 
     from incv3d.models.catalog import load_catalog
-    from incv3d.models.conversion import converted_precisions
+    from incv3d.models.conversions import converted_precisions
 
     store = configured_store(config_path)
     table = Table(box=None, pad_edge=False)
@@ -74,7 +74,7 @@ def import_file(
     output_labels.txt or labels.txt beside it.
     """
     from incv3d.models.importing import import_model
-    from incv3d.models.preparation import preparation_check
+    from incv3d.models.prepare import preparation_check
 
     if "://" in file:
         raise click.UsageError("FILE is an address: download it with `incv3d model fetch NAME --url ADDRESS`")
@@ -101,8 +101,8 @@ def import_file(
 @config_option
 def export(name: str, file: str, config_path: str | None) -> None:
     """Write the model NAME, prepared, to FILE, for `incv3d model import` on a smaller machine."""
+    from incv3d.models.export import export_model
     from incv3d.models.resolve import resolve
-    from incv3d.models.transfer import export_model
 
     found = resolve(name, configured_store(config_path), say).model
     export_model(found, Path(file), say)
@@ -119,8 +119,8 @@ def export(name: str, file: str, config_path: str | None) -> None:
 )
 def remove(name: str, config_path: str | None, conversion: Precision | None) -> None:
     """Remove the model NAME from the store, and what a download of it left there; or only a conversion."""
-    from incv3d.models.conversion import folder_name
-    from incv3d.models.fetching import remove_download
+    from incv3d.models.conversions import folder_name
+    from incv3d.models.fetch.fetch import remove_download
 
     store = configured_store(config_path)
     if conversion:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from incv3d.cli.model_options import configured_store, say
 from incv3d.cli.options import config_option
-from incv3d.cli.store import configured_store, say
 
 if TYPE_CHECKING:
-    from incv3d.models.downloading import Progress
+    from incv3d.models.fetch.download import Progress
 
 
 @click.command()
@@ -37,10 +37,10 @@ def fetch(
 
     A download that broke off is taken up where it ended. Proxies are those of the environment.
     """
-    from incv3d.models.downloading import Patience
-    from incv3d.models.fetching import Order, by_hand, fetch_model
-    from incv3d.models.preparation import preparation_check
-    from incv3d.models.web import UnreachableError
+    from incv3d.models.fetch.download import Patience
+    from incv3d.models.fetch.fetch import Order, by_hand, fetch_model
+    from incv3d.models.fetch.http_client import UnreachableError
+    from incv3d.models.prepare import preparation_check
 
     store = configured_store(config_path)
     if "://" in name:
@@ -62,7 +62,7 @@ def fetch(
 @contextlib.contextmanager
 def _progress(name: str) -> Iterator[Progress]:
     """A bar on a terminal, lines elsewhere."""
-    from incv3d.models.downloading import lines_of_progress
+    from incv3d.models.fetch.download import lines_of_progress
 
     if not sys.stderr.isatty():
         yield lines_of_progress(name, say)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from incv3d.cli.model_fetch import fetch
+from incv3d.cli.model_options import configured_store, say
 from incv3d.cli.options import config_option
-from incv3d.cli.store import configured_store, say
 
 
 @click.command()
@@ -18,8 +18,8 @@ def prepare(context: click.Context, config_path: str | None) -> None:
     `incv3d run` does the same when it has to; done ahead, it starts within seconds.
     """
     from incv3d.config import load_config
-    from incv3d.loading import load_classifier, model_fetcher
     from incv3d.models.catalog import load_catalog
+    from incv3d.pipeline.loader import load_classifier, model_fetcher
 
     config = load_config(config_path).config
     store = configured_store(config_path)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from incv3d.cli.model_options import configured_store, how_to_get, print_table
 from incv3d.cli.options import config_option, json_option
-from incv3d.cli.store import configured_store, how_to_get, print_table
 
 if TYPE_CHECKING:
     from incv3d.models.entry import ModelEntry
@@ -47,7 +47,7 @@ def show(name: str, config_path: str | None, with_labels: bool, as_json: bool) -
 @config_option
 def verify(names: tuple[str, ...], config_path: str | None) -> None:
     """Check the files of the models NAME..., or of all models, against what was noted when they came."""
-    from incv3d.models.verifying import verify_model
+    from incv3d.models.verify import verify_model
 
     store = configured_store(config_path)
     damaged = False
@@ -128,8 +128,8 @@ def _file(entry: ModelEntry) -> str:
 
 
 def _stored_facts(stored: StoredModel | None) -> dict[str, Any]:
-    from incv3d.models.conversion import converted_precisions
-    from incv3d.models.preparation import find_refusal, is_prepared
+    from incv3d.models.conversions import converted_precisions
+    from incv3d.models.prepare import find_refusal, is_prepared
 
     if stored is None:
         return {}

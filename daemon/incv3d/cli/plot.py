@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from incv3d.cli.since import log_paths, since_option
+from incv3d.cli.log_options import log_paths, since_option
 
 
 @click.command()
@@ -21,11 +21,11 @@ def plot(paths: tuple[Path, ...], output: Path, since_s: float) -> None:
 
     Needs matplotlib; says what to type where it is missing.
     """
-    from incv3d.charts import check_chart
+    from incv3d.latency.chart_file import check_chart
 
     check_chart(output, "-o")
-    from incv3d.latency_plot import plot as draw
-    from incv3d.latency_reader import LogError, read_history
+    from incv3d.latency.log_plot import plot as draw
+    from incv3d.latency.log_reader import LogError, read_history
 
     histories = [read_history(path, since_s) for path in log_paths(paths)]
     for history in histories:

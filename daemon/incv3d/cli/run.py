@@ -13,8 +13,8 @@ from typing import NoReturn
 
 import click
 
+from incv3d.app.journal import JournalFormatter, is_journal, set_level
 from incv3d.cli.options import config_option, session_options, source_keys, source_option
-from incv3d.journal import JournalFormatter, is_journal, set_level
 
 
 @click.command()
@@ -47,14 +47,14 @@ def run(
     latency log, reads the clients' keys again and has the configuration read again: what
     it can it takes, the rest it says.
     """
-    from incv3d.heap import limit_arenas
+    from incv3d.app.heap import limit_arenas
 
     limit_arenas()
-    from incv3d.access import door_keys, insecurity
+    from incv3d.app.prerequisites import check
     from incv3d.config import ConfigError, LoadedConfig, load_config
+    from incv3d.engines.tensorflow_ahead import tensorflow_ahead
     from incv3d.errors import Incv3dError
-    from incv3d.prerequisites import check
-    from incv3d.sessions.ahead import tensorflow_ahead
+    from incv3d.transports.zeromq.access import door_keys, insecurity
 
     overrides = {
         "model.name": model_name,
@@ -94,16 +94,16 @@ def run(
     logging.getLogger("incv3d").info("configuration: %s", loaded.origin)
     if warning := insecurity(config.intake):
         logging.getLogger("incv3d").warning("%s", warning)
-    from incv3d.configured_model import is_prepared
-    from incv3d.loading import open_store
-    from incv3d.paths import latency_log_path, state_directory
-    from incv3d.systemd import Notifier
+    from incv3d.app.systemd import Notifier
+    from incv3d.config.paths import latency_log_path, state_directory
+    from incv3d.pipeline.configured_model import is_prepared
+    from incv3d.pipeline.loader import open_store
 
     store = open_store(config, state_directory(os.environ))
     log_path = latency_log_path(config.latency.log, os.environ)
     notifier = Notifier(os.environ)
     with tensorflow_ahead() if is_prepared(config, store) else contextlib.nullcontext():
-        from incv3d.daemon import Daemon
+        from incv3d.app.daemon import Daemon
     try:
         status = Daemon(config, store, log_path, notifier, reread, keys=keys).run()
     except Incv3dError as error:

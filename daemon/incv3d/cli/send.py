@@ -15,10 +15,10 @@ from incv3d.cli.options import connect_option_help, json_option, key_option
 
 if TYPE_CHECKING:
     from incv3d.frames import Encoding
-    from incv3d.loadgen import LoadGenerator
-    from incv3d.loadreport import LoadReport
-    from incv3d.mqtt.load import MqttLoadGenerator
-    from incv3d.shooting import Outcome, Plan, Shot
+    from incv3d.tools.load.mqtt import MqttLoadGenerator
+    from incv3d.tools.load.report import LoadReport
+    from incv3d.tools.load.sender import Outcome, Plan, Shot
+    from incv3d.tools.load.zeromq import LoadGenerator
 
 OPEN_LOOP_LIMIT = 1000
 KEPT_BYTES = 256 * 1024 * 1024
@@ -98,9 +98,9 @@ def send(
     Exit status 0 if every picture got a label, 130 after Ctrl-C (with the summary of what was done), else 1.
     """
     from incv3d.client import NoEntry
-    from incv3d.loadreport import Tally
-    from incv3d.shooting import Plan
     from incv3d.sources.images import find_pictures
+    from incv3d.tools.load.report import Tally
+    from incv3d.tools.load.sender import Plan
 
     if concurrency and not rate and concurrency < connections:
         raise click.UsageError(f"--concurrency {concurrency} cannot keep {connections} connections busy")
@@ -150,15 +150,15 @@ def _generator(
     connect: str, key: str | None, broker: str | None, plan: Plan
 ) -> LoadGenerator | MqttLoadGenerator:
     if broker:
-        from incv3d.mqtt.errors import need_library
+        from incv3d.transports.mqtt.errors import need_library
 
         need_library("--mqtt")
-        from incv3d.mqtt.load import MqttLoadGenerator
+        from incv3d.tools.load.mqtt import MqttLoadGenerator
 
         return MqttLoadGenerator(broker, plan, os.environ)
     from incv3d.client import Client
-    from incv3d.keyfiles import read_client_key
-    from incv3d.loadgen import LoadGenerator
+    from incv3d.protocol.curve_keys import read_client_key
+    from incv3d.tools.load.zeromq import LoadGenerator
 
     with Client(connect, plan.timeout_s, key=key) as client:
         client.ask("ping")
@@ -218,7 +218,7 @@ def _shots(pictures: list[Path], rounds: int | None, raw: Encoding | None) -> It
 
 
 def _shot(name: str, data: bytes, raw: Encoding | None) -> Shot:
-    from incv3d.shooting import Shot
+    from incv3d.tools.load.sender import Shot
 
     if raw is None:
         return Shot(name, data)
@@ -247,7 +247,7 @@ def _line(outcome: Outcome) -> str:
 
 
 def _summarise(report: LoadReport, as_json: bool) -> None:
-    from incv3d.loadreport import describe
+    from incv3d.tools.load.report import describe
 
     if as_json:
         import msgspec

@@ -14,7 +14,7 @@ from incv3d.cli.options import config_option, session_options, source_keys, sour
 if TYPE_CHECKING:
     from incv3d.config import Config
     from incv3d.frames import Frame
-    from incv3d.snapshot import Seen
+    from incv3d.images.annotate import Seen
 
 
 @click.command()
@@ -49,9 +49,9 @@ def snapshot(
     A camera serves one program at a time: stop the daemon first.
     """
     from incv3d.config import load_config
-    from incv3d.snapshot import picture_of, save_jpeg
+    from incv3d.images.annotate import picture_of, save_jpeg
     from incv3d.sources import SourceError, source_opener
-    from incv3d.sources.single import take_frame
+    from incv3d.sources.single_frame import take_frame
 
     overrides = {"model.name": model_name, "session.threads": threads, **source_keys(source_path)}
     config = load_config(config_path, overrides=overrides).config
@@ -79,7 +79,7 @@ def snapshot(
 
 
 def _regions(config: Config) -> list[Seen]:
-    from incv3d.snapshot import Seen
+    from incv3d.images.annotate import Seen
 
     return [Seen((), name, region) for name, region in config.source.named_regions.items()]
 
@@ -88,10 +88,10 @@ def _classify(config: Config, frame: Frame) -> list[Seen]:
     """Each region of `frame`, or all of it, with its labels."""
     import contextlib
 
+    from incv3d.config.paths import state_directory
     from incv3d.frames import by_region
-    from incv3d.loading import load_classifier, open_store
-    from incv3d.paths import state_directory
-    from incv3d.snapshot import Seen
+    from incv3d.images.annotate import Seen
+    from incv3d.pipeline.loader import load_classifier, open_store
 
     def say(line: str) -> None:
         click.echo(line, err=True)

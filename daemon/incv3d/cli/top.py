@@ -18,7 +18,7 @@ from incv3d.cli.run import leave
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from incv3d.top.watching import Watch
+    from incv3d.tools.top.watcher import Watch
 
 REDRAW_S = 0.5
 FIRST_RESULT_S = 2.0
@@ -44,8 +44,8 @@ def top(connect: str, key: str | None, results: str | None, interval_s: float, o
     """
     from rich.console import Console
 
-    from incv3d.daemon_address import DOOR_PORT, connect_address
-    from incv3d.top.watching import Watch
+    from incv3d.client.daemon_address import DOOR_PORT, connect_address
+    from incv3d.tools.top.watcher import Watch
 
     console = Console(highlight=False)
     if not once and not console.is_terminal:
@@ -76,7 +76,7 @@ def results_beside(door: str) -> str:
 
 def _print_once(watch: Watch, console: Console) -> None:
     from incv3d.client import NoAnswer
-    from incv3d.top.watching import ANSWER_S
+    from incv3d.tools.top.watcher import ANSWER_S
 
     watch.wait_for(lambda view: view.stats is not None or view.away_since_s is not None, ANSWER_S + 10)
     if watch.view().stats:
@@ -92,7 +92,7 @@ def _follow(watch: Watch, console: Console) -> None:
     from rich.console import ConsoleDimensions
     from rich.live import Live
 
-    from incv3d.top.terminal import single_keys, wait_for_quit
+    from incv3d.tools.top.terminal import single_keys, wait_for_quit
 
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # the terminal is put right
     with (
@@ -111,6 +111,6 @@ def _follow(watch: Watch, console: Console) -> None:
 def _frame(watch: Watch, width: int, height: int) -> RenderableType:
     from rich.console import Group
 
-    from incv3d.top.screen import screen
+    from incv3d.tools.top.screen import screen
 
     return Group(*screen(watch.view(), width, height, time.time()))

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from incv3d.address import Address
+from incv3d.config.address import Address
 
 NAME = r"^[A-Za-z0-9_-]{1,64}$"
 """Of a source or a region: a part of the topic of its results."""

@@ -12,14 +12,14 @@ from typing import Annotated, Any, get_args, get_origin
 import msgspec
 import yaml
 
-from incv3d.address import Address
+from incv3d.config.address import Address
 from incv3d.config.checks import FilePath, is_file_path
 from incv3d.config.messages import SECTIONS, key_types, not_a_section, quoted, unknown_key, wrong_value
+from incv3d.config.paths import absolute_path
 from incv3d.config.schema import Config
 from incv3d.config.source_types import names_camera
 from incv3d.config.yaml_errors import explained
 from incv3d.errors import Incv3dError
-from incv3d.paths import absolute_path
 
 SYSTEM_FILE = Path("/etc/incv3d/incv3d.yaml")
 LONGEST_MESSAGE = 1000

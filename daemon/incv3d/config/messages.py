@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import msgspec
 
-from incv3d.address import Address
+from incv3d.config.address import Address
 from incv3d.config.schema import Config
 
 LONGEST_QUOTE = 80

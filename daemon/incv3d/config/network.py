@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from incv3d.address import Address
+from incv3d.config.address import Address
 from incv3d.config.checks import (
     FilePath,
     HttpAddress,

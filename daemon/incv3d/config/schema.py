@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from incv3d.address import Address
+from incv3d.config.address import Address
 from incv3d.config.checks import (
     DoorAddress,
     FilePath,

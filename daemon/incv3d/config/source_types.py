@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Literal
 
-from incv3d.address import Address
+from incv3d.config.address import Address
 from incv3d.config.checks import check_address, check_sender
 
 SourceType = Literal["none", "auto", "picamera2", "picamera", "v4l2", "video", "images", "imagezmq"]

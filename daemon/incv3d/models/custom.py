@@ -14,14 +14,14 @@ import msgspec
 
 from incv3d.config import CustomSection
 from incv3d.models.entry import Golden, Interpolation, ModelEntry, ModelError, for_a_person
-from incv3d.models.freezing import FreezeJob, NetworkFacts
-from incv3d.models.kinds import Kind, kind_of
+from incv3d.models.file_kinds import Kind, kind_of
+from incv3d.models.graph.freeze import FreezeJob, NetworkFacts
 from incv3d.models.label_files import parse_labels, read_label_file
 from incv3d.models.labels import Label, format_labels
-from incv3d.models.preparation import ChildError, run_child
+from incv3d.models.prepare import ChildError, run_child
 from incv3d.models.store import LABELS, NETWORKS, ModelStore, StoredModel
 
-FREEZER = "incv3d.models.freezing"
+FREEZER = "incv3d.models.graph.freeze"
 MAKER = "custom"
 MAKER_VERSION = 1
 """Raised when the result for the same file changes; the results of older versions are made again."""

@@ -11,14 +11,14 @@ from incv3d.models.archive import is_archive
 from incv3d.models.bundled import add_golden_picture
 from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelEntry, ModelError
+from incv3d.models.export import import_exported, is_exported
+from incv3d.models.file_kinds import kind_of
 from incv3d.models.files import sha256_of
-from incv3d.models.graphdef import Node, read_nodes
-from incv3d.models.keras_inception import is_hdf5, is_whole_model
-from incv3d.models.kinds import kind_of
-from incv3d.models.operations import check_graph_file
-from incv3d.models.originals import unpack_2015, unpack_2016, unpack_keras
+from incv3d.models.graph.build_keras_inception import is_hdf5, is_whole_model
+from incv3d.models.graph.graphdef_reader import Node, read_nodes
+from incv3d.models.graph.operations import check_graph_file
+from incv3d.models.published_archives import unpack_2015, unpack_2016, unpack_keras
 from incv3d.models.store import GRAPH, ModelStore, StoredModel
-from incv3d.models.transfer import import_exported, is_exported
 from incv3d.models.user_networks import import_user_network, labels_beside
 
 LIKE_DEFAULT = "inception-v3"

@@ -1,301 +1,293 @@
-"""Prepare a frozen GraphDef for the lean Session, once, ahead.
-
-Run as a process of its own (:mod:`incv3d.models.preparation` does): it imports
-TensorFlow, whose memory the daemon must not carry.
-
-The graph is cut to what its output needs and batch normalisation is folded into the convolutions
-(:mod:`incv3d.models.folding`), and convolutions go ahead of pooling where that is less work
-(:mod:`incv3d.models.pooling`). Every large constant then becomes a variable (``VarHandleOp``,
-``ReadVariableOp``) that an ``AssignVariableOp`` fills once through a placeholder: weights that lie outside
-the graph are not copied when TensorFlow imports, optimises and compiles it. What TensorFlow's own optimiser
-(grappler) makes of that is kept, so that the Session need not run it again. It is kept only if it gives the
-scores of the graph as it came (:mod:`incv3d.models.equivalence`).
-"""
+"""Prepare models in the store for the lean Session, once."""
 
 from __future__ import annotations
 
+import logging
 import os
-import shutil
-import sys
+import subprocess
 import tempfile
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
 
 import msgspec
-import numpy as np
 
-from incv3d.errors import Incv3dError
-from incv3d.heap import give_back
+from incv3d.child_process import start_python
+from incv3d.engines.base import SessionError
+from incv3d.engines.prepared_model import ONEDNN, Index, Job, open_prepared, preparer_id, processor_id
 from incv3d.models.entry import ModelError
-from incv3d.models.equivalence import check_equivalence, run_original
-from incv3d.models.files import sha256_of
-from incv3d.models.folding import Array, Folder, node_name
-from incv3d.models.graphdef import parse_nodes
-from incv3d.models.pooling import convolve_before_pooling
-from incv3d.models.preparation import UNPREPARABLE, UNRUNNABLE, UnrunnableError
-from incv3d.models.structure import check_effects, check_structure
-from incv3d.sessions.prepared import (
-    ALIGNMENT,
-    FORMAT,
-    GRAPH,
-    INDEX,
-    WEIGHTS,
-    Index,
-    Job,
-    Weight,
-    preparer_id,
-    processor_id,
-)
+from incv3d.models.files import write_atomically
+from incv3d.models.store import ModelStore, StoredModel
 
-CPU = "/job:localhost/replica:0/task:0/device:CPU:0"
-VARIABLE_FROM_BYTES = 1024
-"""A smaller constant stays in the graph: a variable costs a node and a look-up in every run. Zeros do not:
-the optimiser would drop a bias of zeros, and only with a bias does it make one operation of a convolution and
-its activation."""
+LOG = logging.getLogger(__name__)
+PREPARED = "prepared"
+PREPARER = "incv3d.models.graph.prepare_graph"
+COMPARER = "incv3d.models.graph.equivalence"
+UNFORESEEN = 2
+"""Pictures of noise that a stranger's prepared form is compared on besides."""
+REFUSAL = "unprepared.json"
+"""In a model's folder: why it cannot be prepared."""
+UNPREPARABLE, UNRUNNABLE = 65, 66
+"""Exit statuses of the preparer, for :class:`UnpreparableError` and :class:`UnrunnableError`."""
+PREPARING_MB = 800
+"""What preparing Inception-v3 takes."""
+CHILD_TIMEOUT_S = 3600
+"""A Raspberry Pi 3 needs minutes to import TensorFlow from a slow card, and more when it swaps."""
 
 
-def prepare(job: Job) -> Index:
-    """Prepare the model and write it to the folder ``job.out``, whole or not at all.
+class ChildError(ModelError):
+    """A child process failed."""
 
-    :raises UnrunnableError: when the graph itself cannot classify a picture.
-    :raises ModelError: when the graph cannot be prepared; the Python Session may still run it.
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class UnpreparableError(ModelError):
+    """A model can never be prepared here; the plain Session may run it."""
+
+
+class UnrunnableError(ModelError):
+    """A model's own graph gives no scores for a picture, or the wrong number of them."""
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a model cannot be prepared, and with what that was found: a change of these is worth a try."""
+
+    source_sha256: str
+    preparer: str
+    processor: str
+    reason: str
+
+
+def check_memory(spare_mb: float | None) -> None:
+    """Raise ModelError unless preparing Inception-v3 will find the memory that it takes.
+
+    :param spare_mb: what is free, swap included; None: it cannot be told, and may be tried.
     """
-    _check_structure(Path(job.graph), job.jpeg_input or job.input, job.output)
-    wanted = run_original(job)
-    import tensorflow as tf
-
-    if job.jpeg_input:
-        source = read_graph(tf, Path(job.graph), job.jpeg_input, tf.string, ())
-    else:
-        source = read_graph(tf, Path(job.graph), job.input, tf.float32, job.input_shape)
-    folder, versions = source.folder, source.versions
-    kept = [node_name(each) for each in (job.input, job.picture_input, job.output) if each]
-    check_effects(source.folder.nodes, source.functions, node_name(job.output))
-    folder.fold(node_name(job.output), kept)
-    convolve_before_pooling(folder.nodes, folder.weights, kept)
-    graph, weights = _lean_graph(tf, folder)
-    graph.versions.CopyFrom(versions)  # old operations are there only for graphs of their time
-    graph, outputs = _complete(tf, graph, job)
-    graph = _optimise(tf, graph, [*kept, *(weight.assign for weight in weights)])
-    out = Path(job.out)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        size_bytes = _write_weights(scratch / WEIGHTS, weights, folder.weights)
-        serialized = graph.SerializeToString(deterministic=True)
-        (scratch / GRAPH).write_bytes(serialized)
-        index = Index(
-            format=FORMAT,
-            source_sha256=job.source_sha256,
-            preparer=preparer_id(tf.version.VERSION),
-            processor="" if job.portable else processor_id(),
-            input=job.input,
-            output=job.output,
-            input_shape=job.input_shape,
-            outputs=outputs,
-            jpeg_input=job.jpeg_input,
-            picture_input=job.picture_input,
-            graph_bytes=len(serialized),
-            weights_bytes=size_bytes,
-            weights_sha256=sha256_of(scratch / WEIGHTS),
-            weights=tuple(weights),
-            # An exported model is read by older programs, too, which know no such field.
-            graph_sha256="" if job.portable else sha256_of(scratch / GRAPH),
+    if spare_mb is not None and spare_mb < PREPARING_MB:
+        raise ModelError(
+            f"preparing it takes {PREPARING_MB} MB, {spare_mb:.0f} MB are free; "
+            f"let a larger machine do it (incv3d model export)"
         )
-        (scratch / INDEX).write_bytes(msgspec.json.encode(index))
-        del folder, graph, serialized
-        give_back()
-        check_equivalence(scratch, wanted)
-        _replace(scratch, out)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return index
 
 
-def folded_graph(tf: Any, path: Path, fed: str, shape: tuple[int, ...], fetched: str) -> Any:
-    """The GraphDef from tensor `fed` to tensor `fetched`, folded, its weights in it as constants.
+def prepared_folder(model: StoredModel) -> Path:
+    """Where a model's prepared form lies."""
+    return model.directory / PREPARED
 
-    :raises ModelError: when the graph cannot be read or folded.
+
+def is_prepared(model: StoredModel) -> bool:
+    """Whether there is a complete prepared form of this graph for this processor and this TensorFlow."""
+    return _current_index(model) is not None
+
+
+def ensure_prepared(model: StoredModel, store: ModelStore, progress: Callable[[str], None]) -> Path | None:
+    """The folder of `model`'s prepared form, made now if it is not there or no longer current.
+
+    :param progress: told, in one line, when it has to be made.
+    :returns: None when it cannot be made; the log says why, and the plain Session has to do. None, too, for
+        a flatbuffer, which needs no preparation.
+    :raises UnrunnableError: when its own graph cannot classify a picture.
     """
-    _check_structure(path, fed, fetched)
-    source = read_graph(tf, path, fed, tf.float32, shape)
-    check_effects(source.folder.nodes, source.functions, node_name(fetched))
-    folder = source.folder
-    folder.fold(node_name(fetched), [node_name(fed)])
-    graph = tf.compat.v1.GraphDef(versions=source.versions)
-    for name in list(folder.nodes):  # moved over node by node: a copy of all would double the memory
-        node = graph.node.add()
-        node.CopyFrom(folder.nodes.pop(name))
-        if name in folder.weights:
-            node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(folder.weights.pop(name)))
-    return graph
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A graph that was read, to be folded."""
-
-    folder: Folder
-    versions: Any
-    """Of its operations: old ones are there only for graphs of their time."""
-    functions: frozenset[str]
-    """Names of the functions that come with it."""
-
-
-def read_graph(tf: Any, path: Path, fed: str, dtype: Any, shape: tuple[int, ...]) -> Source:
-    """Read the graph, the node that gives the tensor `fed` made a placeholder.
-
-    :raises ModelError: when the file is no GraphDef, or one that cannot be taken apart.
-    """
-    graph_def = tf.compat.v1.GraphDef()
+    if model.entry.format != "graphdef":
+        return None
+    outcome = _outcome(model)
+    if outcome:
+        return _folder_of(model, outcome)
+    progress(_announcement(model))
     try:
-        graph_def.ParseFromString(path.read_bytes())
-    except Exception as error:  # noqa: BLE001 - protobuf's DecodeError, whose module moves between versions
-        raise ModelError(f"{path}: not a GraphDef: {error}") from None
-    functions = frozenset(function.signature.name for function in graph_def.library.function)
-    new_node = tf.compat.v1.NodeDef
-    nodes: dict[str, Any] = {}
-    weights: dict[str, Array] = {}
-    for original in graph_def.node:
-        node = new_node()
-        if original.name == node_name(fed):
-            node.name, node.op = original.name, "Placeholder"
-            node.attr["dtype"].type = dtype.as_datatype_enum
-            node.attr["shape"].shape.CopyFrom(tf.TensorShape(shape).as_proto())
-        elif original.op == "Const":
-            # The value is left behind in the original: a copy in every node would double the memory.
-            node.name, node.op = original.name, "Const"
-            node.input.extend(original.input)
-            node.attr["dtype"].type = original.attr["dtype"].type
-            weights[node.name] = tf.make_ndarray(original.attr["value"].tensor)
-        else:
-            node.CopyFrom(original)
-        nodes[node.name] = node
-    if node_name(fed) not in nodes:
-        raise ModelError(f"{path}: the graph has no node `{node_name(fed)}`")
-    return Source(Folder(nodes, weights, new_node), graph_def.versions, functions)
+        with store.exclusively():
+            return prepare_if_needed(model)
+    except UnrunnableError:
+        raise
+    except ModelError as error:
+        _warn(model, str(error))
+        return None
 
 
-def _check_structure(path: Path, fed: str, fetched: str) -> None:
-    try:
-        check_structure(parse_nodes(path.read_bytes()), fed, fetched)
-    except ValueError as error:
-        raise ModelError(f"{path}: not a GraphDef: {error}") from None
+def preparation_check(progress: Callable[[str], None]) -> Callable[[StoredModel], None]:
+    """Return a check for :meth:`ModelStore.adding`: it prepares the model before that gets its name.
 
-
-def _lean_graph(tf: Any, folder: Folder) -> tuple[Any, list[Weight]]:
-    """The graph with its large constants as variables, and where each goes."""
-    graph = tf.compat.v1.GraphDef()
-    weights: list[Weight] = []
-    offset = 0
-    for name, node in folder.nodes.items():
-        value = folder.weights.get(name)
-        if value is None:
-            graph.node.add().CopyFrom(node)
-        elif value.dtype == np.float32 and (value.nbytes > VARIABLE_FROM_BYTES or _is_empty_bias(value)):
-            weight = Weight(
-                name=name,
-                offset=offset,
-                shape=value.shape,
-                feed=f"{name}/incv3d/value",
-                assign=f"{name}/incv3d/assign",
-            )
-            _add_variable(tf, graph, weight)
-            weights.append(weight)
-            offset += -(-value.nbytes // ALIGNMENT) * ALIGNMENT
-        else:
-            constant = graph.node.add()
-            constant.CopyFrom(node)
-            constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
-    return graph, weights
-
-
-def _is_empty_bias(value: Array) -> bool:
-    return value.ndim == 1 and not value.any()
-
-
-def _add_variable(tf: Any, graph: Any, weight: Weight) -> None:
-    dtype = tf.float32.as_datatype_enum
-    shape = tf.TensorShape(weight.shape).as_proto()
-    handle_name = f"{weight.name}/incv3d/handle"
-
-    def add(op: str, name: str, *inputs: str, typed: str = "dtype") -> Any:
-        node = graph.node.add()
-        node.name, node.op = name, op
-        node.input.extend(inputs)
-        node.attr[typed].type = dtype
-        return node
-
-    handle = add("VarHandleOp", handle_name)
-    handle.attr["shape"].shape.CopyFrom(shape)
-    handle.attr["shared_name"].s = weight.name.encode()
-    add("Placeholder", weight.feed).attr["shape"].shape.CopyFrom(shape)
-    add("AssignVariableOp", weight.assign, handle_name, weight.feed)
-    # The reader takes the constant's own name, so that its consumers need not change.
-    add("ReadVariableOp", weight.name, handle_name)
-
-
-def _complete(tf: Any, graph: Any, job: Job) -> tuple[Any, int]:
-    """The graph with every attribute written out, and how many scores it gives.
-
-    Graphs of old leave attributes at their defaults, where the optimiser does not look for them.
+    :param progress: called with one line when the model has to be prepared.
     """
-    with tf.Graph().as_default() as imported:
+
+    def check(model: StoredModel) -> None:
+        if model.entry.format == "graphdef" and _outcome(model) is None:
+            progress(_announcement(model))
+        prepare_if_needed(model)
+
+    return check
+
+
+def prepare_if_needed(model: StoredModel) -> Path | None:
+    """Do what :func:`ensure_prepared` does, for a caller that holds the store's lock."""
+    if model.entry.format != "graphdef":
+        return None
+    outcome = _outcome(model)
+    if outcome is None:
         try:
-            tf.import_graph_def(graph, name="")
-            shape = imported.get_tensor_by_name(job.output).shape
-        except (ValueError, KeyError, tf.errors.OpError) as error:
-            raise ModelError(f"{job.graph}: {' '.join(str(error).split())[:300]}") from None
-    if not shape.is_fully_defined():
-        raise ModelError(f"{job.graph}: the shape of `{job.output}` is not known: {shape}")
-    return imported.as_graph_def(), int(np.prod(shape.as_list()))
+            prepare_model(model, prepared_folder(model))
+            outcome = _current_index(model)
+        except UnpreparableError as error:
+            outcome = _remember(model, str(error))
+        except UnrunnableError:
+            raise
+        except ModelError as error:  # too little memory, say: another time there may be enough
+            _warn(model, str(error))
+            return None
+    return _folder_of(model, outcome)
 
 
-def _optimise(tf: Any, graph: Any, keep: list[str]) -> Any:
-    """What grappler makes of `graph`, the nodes `keep` left in it."""
-    from tensorflow.python.grappler import tf_optimizer
+def _outcome(model: StoredModel) -> Index | Refusal | None:
+    """Return the index of the prepared form, or why there is none; None: preparing has to be tried."""
+    return _current_index(model) or find_refusal(model)
 
-    meta = tf.compat.v1.MetaGraphDef()
-    meta.graph_def.CopyFrom(graph)
-    for node in meta.graph_def.node:
-        # Convolution, bias and activation are fused only where they are known to be on a CPU.
-        node.device = CPU
-    meta.collection_def["train_op"].node_list.value.extend(keep)
-    config = tf.compat.v1.ConfigProto()
+
+def _folder_of(model: StoredModel, outcome: Index | Refusal | None) -> Path | None:
+    """Return the folder of the prepared form; log the reason and return None if it was refused."""
+    if isinstance(outcome, Refusal):
+        _warn(model, outcome.reason)
+        return None
+    if outcome and outcome.outputs != model.entry.scores_given:
+        raise UnrunnableError(
+            f"{model.name}: its graph gives {outcome.outputs} scores, it was imported as a network of "
+            f"{model.entry.scores_given}"
+        )
+    return prepared_folder(model)
+
+
+def _announcement(model: StoredModel) -> str:
+    return f"preparing {model.name} (once; this imports TensorFlow, and takes minutes on a Raspberry Pi)"
+
+
+def _current_index(model: StoredModel) -> Index | None:
     try:
-        optimised = tf_optimizer.OptimizeGraph(config, meta)
-    except (ValueError, tf.errors.OpError) as error:
-        raise ModelError(f"the graph cannot be optimised: {' '.join(str(error).split())[:300]}") from None
-    for node in optimised.node:
-        node.device = ""
-    return optimised
+        index = open_prepared(prepared_folder(model)).index
+        current = (index.source_sha256, index.preparer) == (model.manifest.sha256, _preparer())
+    except (SessionError, PackageNotFoundError):
+        return None
+    return index if current and (not index.processor or index.processor == processor_id()) else None
 
 
-def _write_weights(path: Path, weights: list[Weight], values: dict[str, Array]) -> int:
-    with path.open("wb") as file:
-        for weight in weights:
-            file.write(b"\0" * (weight.offset - file.tell()))
-            file.write(np.ascontiguousarray(values[weight.name]).data)
-        size_bytes = file.tell()
-        file.flush()
-        os.fsync(file.fileno())
-    return size_bytes
-
-
-def _replace(scratch: Path, out: Path) -> None:
-    scratch.chmod(0o755)
-    if out.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-        out.rename(old / "old")
-        shutil.rmtree(old)
-    scratch.rename(out)
-
-
-if __name__ == "__main__":
+def find_refusal(model: StoredModel) -> Refusal | None:
+    """Return why this TensorFlow cannot prepare this graph on this processor; None: it may be able to."""
     try:
-        prepare(msgspec.json.decode(sys.argv[1], type=Job))
-    except Incv3dError as failure:
-        print(failure, file=sys.stderr)  # noqa: T201 - the parent shows it
-        sys.exit(UNRUNNABLE if isinstance(failure, UnrunnableError) else UNPREPARABLE)
-    except OSError as failure:
-        sys.exit(f"the store cannot be written: {failure.strerror}")
+        refusal = msgspec.json.decode((model.directory / REFUSAL).read_bytes(), type=Refusal)
+        current = (model.manifest.sha256, _preparer(), processor_id())
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, PackageNotFoundError):
+        return None
+    return refusal if (refusal.source_sha256, refusal.preparer, refusal.processor) == current else None
+
+
+def _remember(model: StoredModel, reason: str) -> Refusal:
+    refusal = Refusal(
+        source_sha256=model.manifest.sha256, preparer=_preparer(), processor=processor_id(), reason=reason
+    )
+    try:
+        write_atomically(model.directory / REFUSAL, msgspec.json.encode(refusal))
+    except OSError as error:
+        raise ModelError(
+            f"{error.filename or model.directory}: cannot be written: {error.strerror}"
+        ) from None
+    return refusal
+
+
+def _warn(model: StoredModel, reason: str) -> None:
+    LOG.warning("%s could not be prepared: %s", model.name, reason)
+
+
+def _preparer() -> str:
+    return preparer_id(version("tensorflow"))
+
+
+def prepare_model(model: StoredModel, out: Path, portable: bool = False) -> None:
+    """Prepare `model` into the folder `out`, in a process of its own, and compare it with its original.
+
+    :param portable: only with operations that TensorFlow has on every processor; oneDNN, which is on
+        where the processor is new enough, knows some more.
+    :raises UnpreparableError: when it cannot be prepared, or gives other scores then.
+    :raises UnrunnableError: when its own graph cannot classify a picture.
+    :raises ModelError: when it cannot be prepared this time.
+    """
+    job = _job(model, out, portable=portable)
+    try:
+        run_child(PREPARER, [msgspec.json.encode(job).decode()], {ONEDNN: "0"} if portable else {})
+    except ChildError as error:
+        kinds = {UNPREPARABLE: UnpreparableError, UNRUNNABLE: UnrunnableError}
+        raise kinds.get(error.status, ModelError)(str(error)) from None
+
+
+def compare_prepared(model: StoredModel) -> None:
+    """Check that a prepared form that another machine has made gives the scores of the graph of `model`.
+
+    They are compared on photographs, and on noise that its maker could not foresee.
+
+    :raises UnpreparableError: it gives other scores than the graph.
+    :raises ModelError: they cannot be compared.
+    """
+    seeds = tuple(int.from_bytes(os.urandom(4)) for _ in range(UNFORESEEN))
+    job = _job(model, prepared_folder(model), seeds=seeds)
+    try:
+        run_child(COMPARER, [msgspec.json.encode(job).decode()])
+    except ChildError as error:
+        raise (UnpreparableError if error.status == UNPREPARABLE else ModelError)(str(error)) from None
+
+
+def _job(model: StoredModel, out: Path, portable: bool = False, seeds: tuple[int, ...] = ()) -> Job:
+    spec, entry = model.session_spec(threads=1), model.entry
+    return Job(
+        graph=str(spec.file),
+        source_sha256=model.manifest.sha256,
+        input=spec.input,
+        input_shape=spec.input_shape,
+        output=spec.output,
+        out=str(out),
+        jpeg_input=spec.jpeg_input,
+        picture_input=spec.picture_input,
+        layout=entry.layout,
+        mean=entry.mean,
+        scale=entry.scale,
+        outputs=entry.scores_given,
+        portable=portable,
+        seeds=seeds,
+    )
+
+
+def run_child(
+    module: str,
+    arguments: Sequence[str],
+    settings: Mapping[str, str] = MappingProxyType({}),
+    heard: Callable[[str], None] = lambda line: None,
+) -> None:
+    """Run ``python -m MODULE`` to its end: TensorFlow's import must not stay in the daemon's memory.
+
+    :param settings: environment variables, besides this process's own.
+    :param heard: given every line that it writes to standard output.
+    :raises ChildError: with the last line that it said, when it fails.
+    :raises ModelError: when it takes too long.
+    """
+    with tempfile.TemporaryFile() as errors:
+        child = start_python(["-m", module, *arguments], settings, stdout=subprocess.PIPE, stderr=errors)
+        timer = threading.Timer(CHILD_TIMEOUT_S, child.kill)
+        timer.start()
+        try:
+            assert child.stdout
+            for line in child.stdout:
+                heard(line.decode("utf-8", "replace").rstrip("\n"))
+            status = child.wait()
+        finally:
+            late = timer.finished.is_set()
+            timer.cancel()
+            with child:
+                child.kill()
+        errors.seek(0)
+        said = errors.read().decode("utf-8", "replace").strip().splitlines()
+    if late:
+        raise ModelError(f"{module} took more than {CHILD_TIMEOUT_S} s")
+    if status < 0:  # the kernel's killer of processes, most likely
+        raise ChildError(f"{module} was killed by signal {-status}; was there too little memory?", status)
+    if status:
+        raise ChildError(said[-1] if said else f"{module} ended with status {status}", status)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from incv3d.models.bundled import add_golden_picture, imagenet_labels
 from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelError, for_a_person
-from incv3d.models.preparation import run_child
+from incv3d.models.prepare import run_child
 from incv3d.models.store import GRAPH, LABELS, ModelStore, StoredModel
 
 LOG = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ PREFERRED = "inception-v3"
 EMBEDDED = "efficientnet-lite0"
 CUSTOM = "custom"
 """The name of the network that the configuration describes, unless it gives another."""
-BUILDER = "incv3d.models.efficientnet"
+BUILDER = "incv3d.models.graph.build_efficientnet"
 BUILDER_VERSION = 2
 """Raised when the graph that the builder makes changes; a model built by an older one is built again."""
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from incv3d.engines.base import Pixels
 from incv3d.models.bundled import PICTURES, bundled_picture
-from incv3d.sessions.base import Pixels
 
 SEEDS = (1, 2)
 """Of the noise."""

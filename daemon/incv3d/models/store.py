@@ -13,9 +13,9 @@ from pathlib import Path
 
 import msgspec
 
+from incv3d.engines.base import SessionSpec
 from incv3d.models.entry import ModelEntry, ModelError
 from incv3d.models.files import locked, sha256_of, sync
-from incv3d.sessions.base import SessionSpec
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 MANIFEST = "manifest.json"

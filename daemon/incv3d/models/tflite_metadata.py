@@ -20,7 +20,7 @@ from flatbuffers import number_types
 from flatbuffers.table import Table
 
 from incv3d.models.entry import ModelError, PerChannel
-from incv3d.models.kinds import DAMAGED_ZIP
+from incv3d.models.file_kinds import DAMAGED_ZIP
 from incv3d.models.label_files import LARGEST
 from incv3d.models.normalisation import Normalisation
 

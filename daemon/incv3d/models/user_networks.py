@@ -10,7 +10,7 @@ from incv3d.config import CustomSection
 from incv3d.models.catalog import load_catalog
 from incv3d.models.custom import add_network
 from incv3d.models.entry import ModelEntry, ModelError
-from incv3d.models.kinds import kind_of
+from incv3d.models.file_kinds import kind_of
 from incv3d.models.store import ModelStore, StoredModel
 
 LABEL_NAMES = ("output_labels.txt", "retrained_labels.txt", "labels.txt")

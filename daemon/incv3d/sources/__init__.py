@@ -9,8 +9,8 @@ from incv3d.sources.base import (
     SourceError,
     SourceStatus,
 )
-from incv3d.sources.capture import Capture, Pace, Retry
-from incv3d.sources.opening import list_cameras, source_opener
+from incv3d.sources.factory import list_cameras, source_opener
+from incv3d.sources.supervisor import Capture, Pace, Retry
 
 __all__ = [
     "Capture",

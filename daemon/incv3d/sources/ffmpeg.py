@@ -18,10 +18,10 @@ from av.stream import Disposition
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
-from incv3d.address import Address
+from incv3d.config.address import Address
 from incv3d.config.schema import RtspTransport
 from incv3d.frames import Frame
-from incv3d.resizing import SIDEWAYS, upright
+from incv3d.images.resize import SIDEWAYS, upright
 from incv3d.sources.base import SourceAbsent, SourceError
 
 if TYPE_CHECKING:

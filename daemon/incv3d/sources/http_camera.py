@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 
-from incv3d.address import Address
+from incv3d.config.address import Address
 from incv3d.frames import Frame, picture_format
 from incv3d.sources.base import FrameSource, SourceError
 from incv3d.sources.http_client import HttpClient, HttpResponse

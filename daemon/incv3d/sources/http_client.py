@@ -18,7 +18,7 @@ import urllib3
 from requests.auth import AuthBase, HTTPBasicAuth, HTTPDigestAuth
 
 from incv3d import __version__
-from incv3d.address import Address
+from incv3d.config.address import Address
 from incv3d.sources.base import SourceAbsent, SourceError
 
 LOG = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ import threading
 import time
 from pathlib import Path
 
-from incv3d.address import Address
+from incv3d.config.address import Address
 from incv3d.frames import Frame
 from incv3d.sources.base import SourceAbsent, SourceError
 

@@ -12,10 +12,10 @@ from dataclasses import replace
 
 import zmq
 
-from incv3d import wire
-from incv3d.address import Address
+from incv3d.config.address import Address
 from incv3d.frames import Frame
-from incv3d.keepalive import keep_alive
+from incv3d.protocol import messages
+from incv3d.protocol.keepalive import keep_alive
 from incv3d.sources.base import SourceError
 
 LOG = logging.getLogger(__name__)
@@ -114,8 +114,10 @@ class ImagezmqSource:
 
     def _parse(self, parts: list[bytes]) -> Frame | None:
         try:
-            intent = wire.parse(list(parts), wire.Clocks(time.monotonic(), time.time()), 0, LARGEST_MESSAGE)
-        except wire.BadRequest as error:
+            intent = messages.parse(
+                list(parts), messages.Clocks(time.monotonic(), time.time()), 0, LARGEST_MESSAGE
+            )
+        except messages.BadRequest as error:
             if str(error) not in self._complained and len(self._complained) < 100:
                 self._complained.add(str(error))
                 LOG.warning("source %s: a message is passed over: %s", self._name, error)

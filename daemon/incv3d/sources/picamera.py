@@ -14,7 +14,7 @@ from picamera.exc import PiCameraError
 from incv3d.config.schema import ControlValue
 from incv3d.frames import Frame
 from incv3d.sources.base import FoundCamera, SourceAbsent, SourceError
-from incv3d.sources.pixels import without_padding
+from incv3d.sources.pixel_formats import without_padding
 
 LOG = logging.getLogger(__name__)
 

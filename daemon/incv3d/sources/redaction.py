@@ -6,7 +6,7 @@ import contextlib
 import traceback
 from collections.abc import Iterator, Sequence
 
-from incv3d.address import Address
+from incv3d.config.address import Address
 from incv3d.frames import Frame
 from incv3d.sources.base import FrameSource, OpenSource, SourceError
 

@@ -23,11 +23,11 @@ from linuxpy.video.device import (
 )
 from linuxpy.video.device import Frame as V4l2Frame
 
-from incv3d import yuv
 from incv3d.config.schema import ControlValue
 from incv3d.frames import CHANNELS, Colours, Encoding, Frame, YuvEncoding, is_yuv
+from incv3d.images import yuv
 from incv3d.sources.base import FoundCamera, SourceAbsent, SourceError
-from incv3d.sources.pixels import planes_without_padding
+from incv3d.sources.pixel_formats import planes_without_padding
 from incv3d.sources.v4l2_colours import colours_of
 
 LOG = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from av.video.frame import VideoFrame
 
-from incv3d.address import Address
+from incv3d.config.address import Address
 from incv3d.config.schema import RtspTransport
 from incv3d.frames import Frame
 from incv3d.sources.base import FrameSource, SourceError

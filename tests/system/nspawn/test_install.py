@@ -47,7 +47,7 @@ def test_one_command_installs_and_starts_a_service_that_is_ready(machine: Contai
 
 
 def test_a_picture_is_classified_by_a_user_who_types_the_obvious(machine: Container) -> None:
-    picture = "/src/daemon/incv3d/sources/demo/coffee.jpg"
+    picture = "/src/daemon/incv3d/images/demo/coffee.jpg"
     said = machine.run("incv3d", "classify", "--connect", "tcp://127.0.0.1:5555", picture)
     assert "espresso" in said
 
@@ -69,7 +69,7 @@ def test_it_comes_up_by_itself_after_a_reboot(machine: Container) -> None:
         "classify",
         "--connect",
         "tcp://127.0.0.1:5555",
-        "/src/daemon/incv3d/sources/demo/coffee.jpg",
+        "/src/daemon/incv3d/images/demo/coffee.jpg",
     )
 
 
@@ -87,7 +87,7 @@ def test_an_upgrade_whose_configuration_does_not_do_touches_nothing(machine: Con
 
 def test_an_upgrade_that_fails_its_golden_check_is_taken_back(machine: Container, source: Path) -> None:
     before = running_release(machine)
-    classifier = source / "daemon/incv3d/classifier.py"
+    classifier = source / "daemon/incv3d/pipeline/classifier.py"
     replace(classifier, "= self.session.run(", "= -self.session.run(")
     said = machine.run(*UPGRADE, check=False)
     replace(classifier, "= -self.session.run(", "= self.session.run(")
@@ -98,7 +98,7 @@ def test_an_upgrade_that_fails_its_golden_check_is_taken_back(machine: Container
 
 def test_an_upgrade_that_does_not_become_ready_is_taken_back(machine: Container, source: Path) -> None:
     before = running_release(machine)
-    daemon = source / "daemon/incv3d/daemon.py"
+    daemon = source / "daemon/incv3d/app/daemon.py"
     replace(daemon, "            self._start()\n", '            raise Incv3dError("spoiled")\n')
     said = machine.run(*UPGRADE, check=False)
     replace(daemon, '            raise Incv3dError("spoiled")\n', "            self._start()\n")

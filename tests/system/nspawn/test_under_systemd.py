@@ -17,7 +17,7 @@ from PIL import Image
 
 pytestmark = pytest.mark.xdist_group("nspawn")
 CONFIGURATION = "/etc/incv3d/incv3d.yaml"
-COFFEE = "/src/daemon/incv3d/sources/demo/coffee.jpg"
+COFFEE = "/src/daemon/incv3d/images/demo/coffee.jpg"
 DOOR = "tcp://127.0.0.1:5555"
 HANG = "/run/incv3d/hang"
 SPOILED = f"""
@@ -87,7 +87,7 @@ def installed(debian: Path, wheels: Path, source: Path, tmp_path_factory) -> Ite
     folder = tmp_path_factory.mktemp("machine")
     spoiled = tmp_path_factory.mktemp("spoiled") / "src"
     shutil.copytree(source, spoiled)
-    classifier = spoiled / "daemon/incv3d/classifier.py"
+    classifier = spoiled / "daemon/incv3d/pipeline/classifier.py"
     text = classifier.read_text()
     line = "\n        scores = self.session.run("
     assert line in text, f"{classifier} no longer has {line!r}"

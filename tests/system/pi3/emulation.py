@@ -19,7 +19,7 @@ sys.path.insert(0, str(CHECKOUT / "tests"))
 
 from processes import environment  # noqa: E402 - a script finds the modules of the tests so
 
-PICTURE = CHECKOUT / "daemon/incv3d/sources/demo/cat.jpg"
+PICTURE = CHECKOUT / "daemon/incv3d/images/demo/cat.jpg"
 TOOLS = {
     "mmdebstrap": "mmdebstrap",
     "arch-test": "arch-test",

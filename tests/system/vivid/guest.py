@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 from linuxpy.video.device import PixelFormat
 from PIL import Image
+from processes import PATIENCE_S, DaemonProcess, run_incv3d
 from vivid import CAMERA, COLOUR_BARS, CONTROLS, FAULTS, MODULE, Fault, bind, set_control, unbind
 
 from incv3d.client import Client
-from incv3d.snapshot import picture_of
+from incv3d.client.subscription import Published, results
+from incv3d.images.annotate import picture_of
 from incv3d.sources import v4l2
 from incv3d.sources.images import demo_folder
-from incv3d.subscription import Published, results
-from processes import PATIENCE_S, DaemonProcess, run_incv3d
 
 STATE = Path("/state")
 SMALL = {"width": 320, "height": 180, "fps": 5}

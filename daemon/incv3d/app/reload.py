@@ -1,0 +1,180 @@
+"""The configuration is read again while the daemon runs: what has changed, and what that takes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from incv3d.config import Config, LoadedConfig, as_builtins
+from incv3d.config.reloading import EFFECTS, Effect
+from incv3d.errors import Incv3dError
+from incv3d.machine import available_memory_mb, memory_limit_mb, private_memory_mb
+from incv3d.pipeline.loader import Loaded
+from incv3d.sources import OpenSource, source_opener
+
+LOG = logging.getLogger(__name__)
+RESTART = "systemctl restart incv3d"
+
+
+class ReloadError(Incv3dError):
+    """What the new configuration asks for cannot be had while the daemon runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """How a new configuration differs from the one in force."""
+
+    config: Config
+    """The new one, but for the keys that take a restart: they have their old values."""
+    taken: tuple[str, ...]
+    """The keys that change now, ``intake.queue_limit``."""
+    after_restart: tuple[str, ...]
+    """The keys that would change after a restart."""
+
+    @property
+    def session(self) -> bool:
+        """Whether the model must be loaded anew."""
+        return self._any("session")
+
+    @property
+    def source(self) -> bool:
+        """Whether the source must be opened anew."""
+        return self._any("source")
+
+    @property
+    def events(self) -> bool:
+        """Whether other labels are watched, or kept as pictures."""
+        return self._any("events")
+
+    def _any(self, effect: Effect) -> bool:
+        return any(EFFECTS[key] == effect for key in self.taken)
+
+
+def compare(old: Config, new: Config, fixed: Collection[str] = ()) -> Changes:
+    """Return what `new` changes of `old` in a daemon that continues to run.
+
+    :param fixed: keys that take a restart in this process, in addition to those that always do.
+    """
+    taken, after_restart = [], []
+    sections = {}
+    for section in Config.__struct_fields__:
+        before, after = getattr(old, section), getattr(new, section)
+        kept = {}
+        for key in after.__struct_fields__:
+            if getattr(after, key) == getattr(before, key):
+                continue
+            name = f"{section}.{key}"
+            if EFFECTS[name] == "restart" or name in fixed:
+                after_restart.append(name)
+                kept[key] = getattr(before, key)
+            else:
+                taken.append(name)
+        sections[section] = msgspec.structs.replace(after, **kept) if kept else after
+    return Changes(Config(**sections), tuple(taken), tuple(after_restart))
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """A new configuration, with all that it takes at hand."""
+
+    changes: Changes
+    loaded: Loaded | None
+    """The warm Session that takes the place of the one that runs; None: that one stays."""
+    open_source: OpenSource | None
+    """What opens the new source, where it changes; None: there is to be none."""
+
+
+class Reloader:
+    """Reads the configuration and loads what it asks for in a thread of its own, so that frames go on.
+
+    :param read: reads the configuration as at the start.
+    :param load: makes a classifier as a configuration says.
+    :param check: raises ConfigError if a configuration does not fit the model that it asks for, or, for None,
+        the one that runs.
+    :param on_done: told, in that thread, what is ready to be put in place; None: everything stays as it is,
+        and the log says why.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], LoadedConfig],
+        load: Callable[[Config], Loaded],
+        check: Callable[[Config, Loaded | None], None],
+        on_done: Callable[[Reload | None], None],
+    ) -> None:
+        self._read = read
+        self._load = load
+        self._check = check
+        self._on_done = on_done
+
+    def begin(self, current: Config, fixed: Collection[str] = ()) -> None:
+        """Start to read. To be called again only after ``on_done``.
+
+        :param current: the configuration that the daemon runs by.
+        :param fixed: keys that take a restart in this process, in addition to those that always do.
+        """
+        threading.Thread(target=self._run, args=(current, fixed), name="reload", daemon=True).start()
+
+    def _run(self, current: Config, fixed: Collection[str]) -> None:
+        reload = None
+        try:
+            reload = self._make(current, fixed)
+        except Incv3dError as error:
+            LOG.error("the new configuration is refused, the old one stays in force: %s", error)
+        except Exception:
+            # Whatever the new configuration led to, the daemon that runs by the old one goes on.
+            LOG.exception("the new configuration failed, the old one stays in force")
+        self._on_done(reload)
+
+    def _make(self, current: Config, fixed: Collection[str]) -> Reload:
+        found = self._read()
+        changes = compare(current, found.config, fixed)
+        if not changes.taken and not changes.after_restart:
+            LOG.info("configuration: %s has no changes", found.origin)
+        if changes.after_restart:
+            keys = ", ".join(changes.after_restart)
+            LOG.warning("%s of %s: takes a restart (%s)", keys, found.origin, RESTART)
+        opener = source_opener(changes.config.source) if changes.source else None
+        loaded = None
+        if changes.session:
+            check_room(available_memory_mb(), memory_limit_mb(), private_memory_mb())
+            loaded = self._load(changes.config)
+        try:
+            self._check(changes.config, loaded)
+        except Incv3dError:
+            if loaded:
+                loaded.classifier.close()
+            raise
+        return Reload(changes, loaded, opener)
+
+
+def check_room(available_mb: float | None, limit_mb: float | None, private_mb: float | None) -> None:
+    """Raise ReloadError unless a second Session has room beside the one that runs.
+
+    It is taken to need as much as all that the process has for itself now. What cannot be told is no reason
+    against it.
+
+    :param available_mb: what the machine has free.
+    :param limit_mb: what this process may have.
+    :param private_mb: what it has for itself.
+    """
+    if private_mb is None:
+        return
+    rooms = [available_mb, None if limit_mb is None else limit_mb - private_mb]
+    room_mb = min((room for room in rooms if room is not None), default=private_mb)
+    if room_mb < private_mb:
+        raise ReloadError(
+            f"a second Session beside the one that runs would take about {private_mb:.0f} MB, "
+            f"{max(room_mb, 0):.0f} MB are free; a restart loads it alone: {RESTART}"
+        )
+
+
+def described(changes: Changes) -> dict[str, Any]:
+    """The keys that change now, with their new values, for the log."""
+    values = as_builtins(changes.config)
+    return {key: values[key.split(".")[0]][key.split(".")[1]] for key in changes.taken}

@@ -1,0 +1,330 @@
+"""Speak to a running daemon from Python.
+
+>>> from incv3d.client import Client
+>>> with Client("tcp://127.0.0.1:5555") as client:            # doctest: +SKIP
+...     print(client.classify("cat.jpg").predictions[0].label)
+tabby
+
+A camera that gets its pictures as arrays, and goes on when the daemon is restarted or busy:
+
+>>> with Client(retries=3, wait_if_busy=True) as client:      # doctest: +SKIP
+...     answer = client.classify_pixels(frame, order="bgr", ttl_ms=500)
+
+A daemon on another machine, which knows its clients by their keys:
+
+>>> with Client("tcp://10.0.0.5:5555", key="gate.key") as client:       # doctest: +SKIP
+...     client.ask("ping")
+
+What everybody's frames turn out to be:
+
+>>> for result in results("tcp://127.0.0.1:5556"):            # doctest: +SKIP
+...     print(result.source, result.answer.predictions[0].label)
+
+Neither NumPy nor a picture library is imported here: a sender needs pyzmq and msgspec alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+import zmq
+
+from incv3d.client.connection import ClientError, Connection, NoAnswer, NoEntry
+from incv3d.client.subscription import Published, events, results
+from incv3d.frames import Encoding, Refusal, picture_format
+from incv3d.protocol import messages
+from incv3d.protocol.curve_keys import read_client_key
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["Client", "ClientError", "NoAnswer", "NoEntry", "Published", "Refused", "events", "results"]
+
+DEFAULT_ADDRESS = "tcp://127.0.0.1:5555"
+BACK_OFF_S = 0.1
+BACK_OFF_MAX_S = 2.0
+ENCODINGS: dict[str, dict[int, Encoding]] = {
+    "bgr": {1: "gray8", 3: "bgr24", 4: "bgra"},
+    "rgb": {1: "gray8", 3: "rgb24", 4: "rgba"},
+}
+"""By order and number of channels."""
+LEAST_AGE_MS = 50.0
+"""The least age that is sent with a picture: one that waited for a connection, or is sent again."""
+Parts = list[bytes | memoryview]
+"""A request as it is sent."""
+SUSPICIOUS_BYTES = 16 * 1024 * 1024
+"""A connection that breaks under a request of so many bytes was probably cut off for its size."""
+
+
+class Refused(ClientError):
+    """The daemon answered that it did not classify the frame.
+
+    :ivar answer: the whole answer.
+    :ivar code: why, as a :class:`~incv3d.frames.Refusal`; a string compares with it (``code == "busy"``).
+    """
+
+    def __init__(self, answer: messages.Answer) -> None:
+        super().__init__(f"{answer.code.value if answer.code else 'error'}: {answer.detail}")
+        self.answer = answer
+        self.code = answer.code
+
+
+class Client:
+    """One connection to a daemon; it reconnects by itself.
+
+    Not to be shared between threads: give each its own (a second thread that comes in is told so).
+
+    :param address: where the daemon's door is: ``pi.local``, ``10.0.0.5:5555``, or as in its ``intake.bind``.
+    :param timeout_s: how long a connection and the answer may take together.
+    :param retries: how often to send a request again, under the same id and with a new ``timeout_s``, if it
+        gets no answer or ``shutting_down``. The last try raises :class:`NoAnswer` or :class:`Refused`.
+    :param wait_if_busy: ask again as long as the answer is ``busy`` and ``timeout_s`` lasts.
+    :param key: the file that ``incv3d keys add`` made, for a daemon that other machines can reach.
+    :raises ClientError: the address is none that ZeroMQ can connect to.
+    :raises KeyFileError: the key cannot be used. That the daemon does not take it, or wants one, is
+        :class:`NoEntry`, at the first request.
+    """
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        timeout_s: float = 30.0,
+        *,
+        retries: int = 0,
+        wait_if_busy: bool = False,
+        key: str | os.PathLike[str] | None = None,
+    ) -> None:
+        client_key = read_client_key(key) if key else None
+        self.timeout_s = timeout_s
+        self._retries = retries
+        self._wait_if_busy = wait_if_busy
+        self._ids = itertools.count(1)
+        self._in_use = threading.RLock()
+        self._context = zmq.Context()
+        try:
+            self._connection = Connection(self._context, address, client_key)
+        except ClientError:
+            self._context.term()
+            raise
+        self.address = self._connection.address
+
+    def classify(
+        self,
+        picture: str | os.PathLike[str] | Buffer,
+        *,
+        top_k: int | None = None,
+        ttl_ms: float | None = None,
+        captured_at: float | None = None,
+        age_ms: float | None = None,
+    ) -> messages.Answer:
+        """Send one encoded picture, its bytes or its file's path, and wait for its labels.
+
+        :param top_k: how many predictions; None: as many as the daemon's configuration says.
+        :param ttl_ms: the answer is of no use when the picture is so old; the daemon drops the frame then.
+        :param captured_at: when the picture was taken, seconds since 1970, where this machine's clock and the
+            daemon's are both right.
+        :param age_ms: how old the picture is, instead; None: it was taken just now.
+        :raises Refused: the daemon would not, or could not, classify it.
+        :raises NoAnswer: nothing came within ``timeout_s``, nor for any of the retries.
+        :raises OSError: the file cannot be read.
+        """
+        if isinstance(picture, (str, os.PathLike)):
+            picture = Path(picture).read_bytes()
+        data = memoryview(picture)
+        # What is no picture at all is for the daemon to say: its answer then names the reason.
+        encoding = picture_format(data) or "jpeg"
+        header = messages.Header(v=1, encoding=encoding, top_k=top_k, ttl_ms=ttl_ms)
+        return self._classify(header, data, captured_at, age_ms)
+
+    def classify_pixels(
+        self,
+        pixels: Buffer,
+        *,
+        order: Literal["bgr", "rgb"] = "bgr",
+        top_k: int | None = None,
+        ttl_ms: float | None = None,
+        captured_at: float | None = None,
+        age_ms: float | None = None,
+    ) -> messages.Answer:
+        """Send one picture that is not encoded, and wait for its labels.
+
+        :param pixels: ``(height, width, 3)`` or, grey, ``(height, width)`` of unsigned bytes: a NumPy array,
+            a frame of picamera2 or OpenCV, anything with the buffer protocol. A view with gaps is copied.
+            ``(height, width, 4)``, as picamera2 gives by default, is taken too, without the fourth channel,
+            and ``(height, width, 1)`` is grey.
+        :param order: of the channels; OpenCV's and picamera2's are ``bgr``.
+        :raises ClientError: `pixels` has another shape or type.
+        :raises Refused: as for :meth:`classify`, like the other errors and parameters.
+        """
+        view = memoryview(pixels)
+        height, width, *more = (*(view.shape or ()), 0, 0)[: max(2, view.ndim)]
+        if order not in ENCODINGS:
+            raise ClientError(f"order must be `rgb` or `bgr`, not `{order}`")
+        encoding = ENCODINGS[order].get(more[0] if len(more) == 1 else 1)
+        if view.format != "B" or len(more) > 1 or encoding is None or not (height and width):
+            raise ClientError(
+                "pixels must be unsigned bytes of shape (height, width, 3), (height, width, 4) or "
+                f"(height, width); these are {view.format!r} of shape {view.shape}"
+            )
+        header = messages.Header(
+            v=1,
+            encoding=encoding,
+            width=width,
+            height=height,
+            top_k=top_k,
+            ttl_ms=ttl_ms,
+        )
+        data = view.cast("B") if view.c_contiguous else view.tobytes()
+        return self._classify(header, data, captured_at, age_ms)
+
+    def ask(self, operation: messages.Operation) -> dict[str, Any]:
+        """``ping``, ``stats`` or ``info``: the daemon's answer as a dictionary.
+
+        :raises Refused: the daemon does not know the question.
+        :raises NoAnswer: nothing came within ``timeout_s``, nor for any of the retries.
+        """
+        number = next(self._ids)
+        question = msgspec.json.encode({"v": messages.VERSION, "op": operation, "id": number})
+        document = self._exchange(number, lambda: [question])
+        if document.get("status") != "ok":
+            raise Refused(self._answer(document))
+        return document
+
+    def close(self) -> None:
+        """Let go of the connection; what was not sent yet is dropped. Closing again does nothing."""
+        with self._alone():
+            if not self._context.closed:
+                self._connection.close()
+                self._context.term()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _classify(
+        self,
+        header: messages.Header,
+        data: bytes | memoryview,
+        captured_at: float | None,
+        age_ms: float | None,
+    ) -> messages.Answer:
+        if captured_at is not None and age_ms is not None:
+            raise ClientError("captured_at or age_ms: one of the two says how old the picture is")
+        header.id = number = next(self._ids)
+        header.captured_at = captured_at
+        taken = time.monotonic() - (age_ms or 0.0) / 1000
+
+        def parts() -> Parts:
+            if captured_at is None:
+                header.age_ms = age_since(taken)
+            return [msgspec.json.encode(header), data]
+
+        answer = self._answer(self._exchange(number, parts))
+        if answer.status != "ok":
+            raise Refused(answer)
+        return answer
+
+    def _answer(self, document: dict[str, Any]) -> messages.Answer:
+        try:
+            return msgspec.convert(document, messages.Answer)
+        except msgspec.ValidationError as error:
+            raise ClientError(f"{self.address}: an answer of another wire format: {error}") from None
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self._in_use.acquire(blocking=False):
+            raise ClientError("this Client is in use by another thread; give each thread its own")
+        try:
+            yield
+        finally:
+            self._in_use.release()
+
+    def _exchange(self, number: int, parts: Callable[[], Parts]) -> dict[str, Any]:
+        with self._alone():
+            if self._context.closed:
+                raise ClientError("this Client is closed")
+            for attempt in range(self._retries):
+                with contextlib.suppress(NoAnswer):
+                    document = self._attempt(number, parts)
+                    if document.get("code") != Refusal.SHUTTING_DOWN.value:
+                        return document
+                time.sleep(back_off_s(attempt))
+            return self._attempt(number, parts)
+
+    def _attempt(self, number: int, parts: Callable[[], Parts]) -> dict[str, Any]:
+        deadline = time.monotonic() + self.timeout_s
+        refused = 0
+        while True:
+            document = self._ask_once(number, parts, deadline)
+            if not (self._wait_if_busy and document.get("code") == Refusal.BUSY.value):
+                return document
+            pause_s = document["retry_ms"] / 1000 if document.get("retry_ms") else back_off_s(refused)
+            if time.monotonic() + pause_s >= deadline:
+                return document
+            time.sleep(pause_s)
+            refused += 1
+
+    def _ask_once(self, number: int, make_parts: Callable[[], Parts], deadline: float) -> dict[str, Any]:
+        connection = self._connection
+        if not connection.wait_connected(deadline):
+            why = (
+                "what is there is not a daemon's door (intake.bind), or wants a key"
+                if connection.foreign
+                else "nothing listens there"
+            )
+            raise NoAnswer(f"{self._nothing_in_time()}: {why}; is incv3d running?")
+        parts = make_parts()
+        if not connection.try_send(parts):
+            raise NoAnswer(f"no answer from {self.address}: it does not read what is sent to it")
+        losses = connection.losses
+        while True:
+            while (data := connection.receive()) is not None:
+                document = self._document(data)
+                # An answer of an earlier call, given up as too late, is not this call's.
+                if document.get("id") == number:
+                    return document
+            if connection.losses > losses:
+                size_bytes = len(parts[-1])
+                hint = f"; are {size_bytes} bytes too many for it?" if size_bytes > SUSPICIOUS_BYTES else ""
+                raise NoAnswer(f"no answer from {self.address}: the connection was lost{hint}")
+            if time.monotonic() >= deadline:
+                raise NoAnswer(f"{self._nothing_in_time()}; is incv3d running there?")
+            connection.wait(deadline)
+
+    def _nothing_in_time(self) -> str:
+        return f"no answer from {self.address} within {self.timeout_s:g} s"
+
+    def _document(self, data: bytes) -> dict[str, Any]:
+        try:
+            return msgspec.json.decode(data, type=dict[str, Any])
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise ClientError(f"{self.address}: what answers there is not incv3d") from None
+
+
+def age_since(taken: float) -> float | None:
+    """Return the age in ms to send with a picture taken at `taken` (monotonic); None if negligible."""
+    age_ms = (time.monotonic() - taken) * 1000
+    return round(age_ms, 3) if age_ms >= LEAST_AGE_MS else None
+
+
+def back_off_s(attempt: int) -> float:
+    """How long to wait before another try, `attempt` counted from 0: twice as long each time, up to 2 s.
+
+    A random half of it keeps clients that were refused together from coming back together.
+    """
+    longest: float = min(BACK_OFF_MAX_S, BACK_OFF_S * 2 ** min(attempt, 10))
+    return longest * random.uniform(0.5, 1.0)

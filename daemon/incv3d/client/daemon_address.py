@@ -1,0 +1,78 @@
+"""Addresses of daemons as people type them: ``pi.local``, ``10.0.0.5:5555``, ``tcp://[fd00::5]:5555``."""
+
+from __future__ import annotations
+
+import re
+import socket
+
+from incv3d.client.handshake import ClientError
+
+DOOR_PORT = 5555
+RESULTS_PORT = 5556
+TRANSPORTS = ("tcp://", "ipc://", "inproc://")
+WITH_TRANSPORT = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+WORD = re.compile(r"[a-z0-9_-]+", re.IGNORECASE)
+HOST = re.compile(r"\[[^\]\s]+\]|[^\s/@?#:;,\[\]]+")
+
+
+def connect_address(typed: str, port: int) -> str:
+    """Return the ZeroMQ address to connect to; ``tcp://`` and the port can be left out.
+
+    :param port: the default port.
+    :raises ClientError: it is not an address.
+    """
+    text = typed.strip()
+    if found := WITH_TRANSPORT.match(text):
+        transport = found[0].lower()
+        if transport not in TRANSPORTS:
+            raise _cannot(typed, f"a daemon does not speak {transport[:-3]}: tcp://HOST:{port}")
+        if transport != "tcp://" or ";" in text:  # tcp://OWN:PORT;OTHER:PORT
+            return text
+        text = text[found.end() :]
+    host, number = _host_and_port(text.rstrip("/"))
+    if host == "*":
+        raise _cannot(typed, "`*` is where a daemon listens; name its machine")
+    if not HOST.fullmatch(host) or (host.startswith("[") and not _is_numeric_ipv6(host[1:-1])):
+        raise _cannot(typed, f"not an address such as pi.local, 10.0.0.5:{port} or tcp://pi.local:{port}")
+    if number and not (number.isascii() and number.isdigit() and 0 < int(number) < 65_536):
+        raise _cannot(typed, f"`{number}` is not a port")
+    if not found and not number and WORD.fullmatch(host):
+        _look_up(typed, host, port)
+    return f"tcp://{host}:{number or port}"
+
+
+def is_ipv6(address: str) -> bool:
+    """Return whether it is a numeric IPv6 address, which ZeroMQ accepts only with its option ``IPV6``."""
+    return address.startswith("tcp://[")
+
+
+def _host_and_port(text: str) -> tuple[str, str]:
+    if text.startswith("["):
+        host, bracket, rest = text.partition("]")
+        return host + bracket, rest.removeprefix(":")
+    if text.count(":") > 1:  # without brackets IPv6 leaves no place for a port
+        return f"[{text}]", ""
+    host, _, number = text.partition(":")
+    return host, number
+
+
+def _is_numeric_ipv6(host: str) -> bool:
+    try:
+        socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+    except (OSError, UnicodeError):
+        return False
+    return True
+
+
+def _look_up(typed: str, host: str, port: int) -> None:
+    """Raise ClientError unless a host of this name is known: for a mistake ZeroMQ would wait forever."""
+    try:
+        socket.getaddrinfo(host, port, socket.AF_INET)
+    except (OSError, UnicodeError):
+        raise _cannot(
+            typed, f"no machine of that name is known; an address is like pi.local or tcp://10.0.0.5:{port}"
+        ) from None
+
+
+def _cannot(typed: str, why: str) -> ClientError:
+    return ClientError(f"{typed}: cannot connect: {why}")

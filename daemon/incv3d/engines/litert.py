@@ -1,0 +1,253 @@
+"""LiteRT: a ``.tflite`` flatbuffer in ai-edge-litert's Interpreter, its convolutions by XNNPACK.
+
+The whole library takes 9 MB and loads within milliseconds. The model's file is mapped; XNNPACK packs the
+weights into memory of its own, once, while the tensors are allocated; the file's pages are let go of then.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from incv3d.config.install_hints import pip_install
+from incv3d.engines.base import BadFeed, Feed, Scores, SessionError, SessionFacts, SessionSpec
+from incv3d.engines.page_release import forget_untouched
+
+PACKAGE = "ai-edge-litert"
+IDENTIFIER = b"TFL3"
+"""Bytes 4 to 8 of a flatbuffer of this kind (``file_identifier`` in tensorflow/lite/schema/schema.fbs)."""
+TYPES = (np.float32, np.int8, np.uint8, np.int16)
+"""What an input or output may be; the integers are quantised."""
+INPUT_TYPES = (*TYPES, np.uint16, np.int32, np.int64, np.float16)
+"""What an input may be besides; these are the numbers that they look like."""
+FAILED_NODE = re.compile(r"Node number \d+ \((\w+)\) failed to prepare")
+
+Details = dict[str, Any]
+"""What the Interpreter says of one tensor: ``name``, ``index``, ``shape``, ``dtype``, ``quantization``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quantisation:
+    """How real numbers are kept as integers: ``real = (integer - zero_point) * scale``."""
+
+    dtype: np.dtype[Any]
+    scale: float
+    zero_point: int
+
+    def quantise(self, real: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The integers nearest to `real`, still as floats; beyond the type's range, its ends."""
+        limits = np.iinfo(self.dtype)
+        integers = real / np.float32(self.scale)
+        # Halves go to the even neighbour, as XNNPACK's own quantising does it.
+        np.rint(integers, out=integers)
+        integers += self.zero_point
+        return np.clip(integers, limits.min, limits.max, out=integers)
+
+    def dequantise(self, integers: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """The real numbers that `integers` stand for."""
+        real = integers.astype(np.float32)
+        real -= self.zero_point
+        real *= self.scale
+        return real
+
+
+class LiteRTSession:
+    """A flatbuffer in an Interpreter, until :meth:`close`.
+
+    :param spec: its ``input`` and ``output`` name tensors, as the flatbuffer or its signature calls them;
+        empty: the only ones there are.
+    :raises SessionError: when LiteRT is not installed, the file is no model that it can run, or the model's
+        input is not what `spec` says.
+    """
+
+    def __init__(self, spec: SessionSpec) -> None:
+        started = time.perf_counter()
+        make_interpreter = _import_interpreter()
+        loaded = time.perf_counter()
+        self._file = spec.file
+        self._shape = spec.input_shape
+        self._interpreter = _open(make_interpreter, spec)
+        # Loading has touched most of the library's code; verifying, much of the model.
+        library = Path(sys.modules[make_interpreter.__module__].__file__ or "").parent
+        read_once = (library.resolve(), spec.file.resolve())
+        forget_untouched(*read_once)
+        self._input: Any = None
+        self._output: Any = None
+        try:
+            self._connect(spec)
+        except (ValueError, RuntimeError, MemoryError) as error:
+            # Names that are not UTF-8, in a damaged file, are a ValueError too.
+            raise SessionError(f"{spec.file}: {_reason(error)}") from None
+        # XNNPACK has packed the weights into memory of its own: the model's pages are not read again.
+        forget_untouched(*read_once)
+        self._facts = SessionFacts(
+            engine="litert",
+            binding="Python",
+            version=version(PACKAGE),
+            threads=spec.threads,
+            import_ms=(loaded - started) * 1000,
+            build_ms=(time.perf_counter() - loaded) * 1000,
+            precision=_precision(self._interpreter),
+        )
+
+    @property
+    def facts(self) -> SessionFacts:
+        """What was opened."""
+        return self._facts
+
+    def run(self, feed: Feed) -> Scores:
+        """Classify pixels; ``(outputs,) float32``, dequantised.
+
+        :raises BadFeed: when the feed is not float32 of the model's shape.
+        :raises SessionError: when LiteRT reports a failure.
+        """
+        if self._interpreter is None:
+            raise SessionError("the Session is closed")
+        if isinstance(feed, bytes) or feed.dtype != np.float32 or feed.shape != self._shape:
+            given = "bytes" if isinstance(feed, bytes) else f"{feed.dtype} of shape {feed.shape}"
+            raise BadFeed(f"the model takes float32 of shape {self._shape}, it was given {given}")
+        pixels = feed.astype(np.float32, copy=False)
+        np.copyto(self._input(), self._in.quantise(pixels) if self._in else pixels, casting="unsafe")
+        try:
+            self._interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise SessionError(f"LiteRT: {_one_line(error)}") from None
+        found = self._output()
+        return self._out.dequantise(found).reshape(-1) if self._out else found.flatten()
+
+    def close(self) -> None:
+        """Give the Interpreter's memory back."""
+        self._interpreter = self._input = self._output = None
+
+    def _connect(self, spec: SessionSpec) -> None:
+        """Find the input and the output, settle their shapes, and run once."""
+        fed, fetched = self._find("input", spec.input), self._find("output", spec.output)
+        self._in = _quantisation(fed, f"{spec.file}: the input `{fed['name']}`", INPUT_TYPES)
+        self._out = _quantisation(fetched, f"{spec.file}: the output `{fetched['name']}`", TYPES)
+        self._resize(fed)
+        self._interpreter.allocate_tensors()
+        # Called anew for every use: the Interpreter refuses to run while an array over its memory exists.
+        self._input = self._interpreter.tensor(fed["index"])
+        self._output = self._interpreter.tensor(fetched["index"])
+        # The first run touches all memory for the first time: loading rather than running.
+        scores = self.run(np.zeros(self._shape, np.float32))
+        shape = self._output().shape
+        if not scores.size or scores.size != max(shape):
+            raise SessionError(
+                f"{spec.file}: the output `{fetched['name']}` is no vector: its shape is {shape}"
+            )
+
+    def _find(self, what: str, name: str) -> Details:
+        """The input or output called `name`, or the only one."""
+        interpreter = self._interpreter
+        found = interpreter.get_input_details() if what == "input" else interpreter.get_output_details()
+        by_name: dict[str, Details] = {each["name"]: each for each in found}
+        if what == "input" and len(found) != 1:
+            names = _listed(by_name)
+            raise SessionError(f"{self._file}: the model has {len(found)} inputs ({names}), one can be fed")
+        if not name:
+            if len(found) != 1:
+                raise SessionError(
+                    f"{self._file}: the model has {len(found)} outputs ({_listed(by_name)}); name one"
+                )
+            return by_name.popitem()[1]
+        for key in interpreter.get_signature_list():
+            runner = interpreter.get_signature_runner(key)
+            signature = runner.get_input_details() if what == "input" else runner.get_output_details()
+            for called, each in signature.items():
+                if each["name"] in by_name:
+                    by_name.setdefault(called, by_name[each["name"]])
+        for candidate in (name, f"{name}:0", name.removesuffix(":0")):
+            if candidate in by_name:
+                return by_name[candidate]
+        raise SessionError(f"{self._file}: no {what} `{name}`; there is {_listed(by_name)}")
+
+    def _resize(self, fed: Details) -> None:
+        """Settle what the model leaves open, -1, by the wanted shape; all the rest must be equal."""
+        signature = tuple(int(side) for side in fed["shape_signature"])
+        fits = len(signature) == len(self._shape) and all(
+            side in (-1, wanted) for side, wanted in zip(signature, self._shape, strict=True)
+        )
+        if not fits:
+            raise SessionError(
+                f"{self._file}: the input `{fed['name']}` has the shape {signature}, not {self._shape}"
+            )
+        if tuple(fed["shape"]) != self._shape:
+            self._interpreter.resize_tensor_input(fed["index"], self._shape, strict=True)
+
+
+def _import_interpreter() -> Any:
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise SessionError(
+            f"LiteRT cannot be imported ({_one_line(error)}); install it: {pip_install(PACKAGE)}"
+        ) from None
+    return Interpreter
+
+
+def _open(make_interpreter: Any, spec: SessionSpec) -> Any:
+    try:
+        with spec.file.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise SessionError(f"{spec.file}: cannot be read: {error.strerror}") from None
+    if head[4:] != IDENTIFIER:
+        raise SessionError(f"{spec.file}: not a LiteRT model (.tflite)")
+    try:
+        # The library verifies the whole flatbuffer before it uses any of it.
+        return make_interpreter(model_path=str(spec.file), num_threads=spec.threads)
+    except (ValueError, RuntimeError, MemoryError) as error:
+        raise SessionError(f"{spec.file}: damaged or cut short: {_one_line(error)}") from None
+
+
+def _precision(interpreter: Any) -> str:
+    """The narrowest numbers that the network computes with."""
+    tensors = interpreter.get_tensor_details()
+    types = {
+        np.dtype(each["dtype"]).name
+        for each in tensors
+        if each["dtype"] == np.float16 or each["quantization_parameters"]["scales"].size
+    }
+    return next((name for name in ("int8", "uint8", "int16", "float16") if name in types), "float32")
+
+
+def _quantisation(tensor: Details, what: str, types: Sequence[type]) -> Quantisation | None:
+    """How a tensor's elements are to be read; None: as floats."""
+    dtype = np.dtype(tensor["dtype"])
+    if dtype not in types:
+        names = ", ".join(np.dtype(each).name for each in types)
+        raise SessionError(f"{what} is {dtype.name}; possible are {names}")
+    if dtype.kind == "f":
+        return None
+    if len(tensor["quantization_parameters"]["scales"]) > 1:
+        raise SessionError(f"{what} is quantised with a scale for each channel; one for all is possible")
+    scale, zero_point = tensor["quantization"]
+    # Integers without a scale are the numbers that they look like: a network that takes pixels from 0 to 255.
+    return Quantisation(dtype, float(scale) or 1.0, int(zero_point))
+
+
+def _listed(names: Mapping[str, Details]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _reason(error: Exception) -> str:
+    said = _one_line(error)
+    node = FAILED_NODE.search(said)
+    if node and node[1].startswith("Flex"):
+        operation = node[1].removeprefix("Flex")
+        return f"LiteRT has no {operation}, an operation of TensorFlow; convert it with built-in ones only"
+    return f"LiteRT cannot run it: {said}"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:400]

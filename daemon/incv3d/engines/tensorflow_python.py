@@ -1,0 +1,111 @@
+"""TensorFlow through its Python package: a ``tf.compat.v1.Session`` over a frozen GraphDef.
+
+The only module of the daemon that imports ``tensorflow``, and only when a Session is opened.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import numpy as np
+
+from incv3d.engines.base import BadFeed, Feed, Scores, SessionError, SessionFacts, SessionSpec
+
+
+class PythonSession:
+    """A finalized graph and its Session, open until :meth:`close`.
+
+    :raises SessionError: when TensorFlow is not installed, or the graph cannot be imported.
+    """
+
+    def __init__(self, spec: SessionSpec) -> None:
+        started = time.perf_counter()
+        tf = _import_tensorflow()
+        imported = time.perf_counter()
+        graph = _import_graph(tf, spec)
+        config = tf.compat.v1.ConfigProto(
+            intra_op_parallelism_threads=spec.threads, inter_op_parallelism_threads=1
+        )
+        self._session = tf.compat.v1.Session(graph=graph, config=config)
+        try:
+            fetched = graph.get_tensor_by_name(spec.output)
+            self._runs = {
+                kind: self._session.make_callable(fetched, [graph.get_tensor_by_name(name)])
+                for kind, name in (
+                    ("float32", spec.input), ("uint8", spec.picture_input), ("jpeg", spec.jpeg_input)
+                )
+                if name
+            }  # fmt: skip
+        except (KeyError, ValueError) as error:
+            raise SessionError(f"{spec.file}: {_one_line(error)}") from None
+        self._bad_feed = (tf.errors.InvalidArgumentError, ValueError, TypeError)
+        self._failure = tf.errors.OpError
+        built = time.perf_counter()
+        self._facts = SessionFacts(
+            engine="tensorflow",
+            binding="Python",
+            version=tf.version.VERSION,
+            threads=spec.threads,
+            import_ms=(imported - started) * 1000,
+            build_ms=(built - imported) * 1000,
+            reentrant=True,
+        )
+
+    @property
+    def facts(self) -> SessionFacts:
+        """What was opened."""
+        return self._facts
+
+    def run(self, feed: Feed) -> Scores:
+        """Classify pixels, or a picture or JPEG that the graph itself decodes; ``(outputs,) float32``.
+
+        :raises BadFeed: when the feed does not fit, or the graph cannot decode it.
+        :raises SessionError: when TensorFlow reports a failure.
+        """
+        kind = "jpeg" if isinstance(feed, bytes) else str(feed.dtype)
+        if kind not in self._runs:
+            raise BadFeed(f"the model takes {' or '.join(self._runs)}, it was given {kind}")
+        try:
+            scores: Scores = np.ravel(self._runs[kind](feed))
+        except self._bad_feed as error:
+            raise BadFeed(_one_line(error)) from None
+        except self._failure as error:
+            raise SessionError(_one_line(error)) from None
+        return scores
+
+    def close(self) -> None:
+        """Give TensorFlow's memory back."""
+        self._session.close()
+
+
+def _import_tensorflow() -> Any:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise SessionError(f"TensorFlow cannot be imported: {_one_line(error)}") from None
+    return tf
+
+
+def _import_graph(tf: Any, spec: SessionSpec) -> Any:
+    graph_def = tf.compat.v1.GraphDef()
+    try:
+        graph_def.ParseFromString(spec.file.read_bytes())
+    except OSError as error:
+        raise SessionError(f"{spec.file}: cannot be read: {error.strerror}") from None
+    except Exception as error:  # noqa: BLE001 - protobuf's DecodeError, whose module moves between versions
+        raise SessionError(f"{spec.file}: not a GraphDef: {_one_line(error)}") from None
+    graph = tf.Graph()
+    with graph.as_default():
+        try:
+            tf.import_graph_def(graph_def, name="")
+        except (ValueError, tf.errors.OpError) as error:
+            raise SessionError(f"{spec.file}: cannot be imported: {_one_line(error)}") from None
+    graph.finalize()
+    return graph
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:400]

@@ -1,0 +1,182 @@
+"""A frame as a picture to be kept, with what it shows written into it, or beside it."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import numpy as np
+import simplejpeg
+from PIL import ExifTags, Image
+
+from incv3d.frames import CHANNELS, Frame, PictureFormat, Prediction, is_yuv, picture_format
+from incv3d.images import yuv
+from incv3d.images.resize import ORIENTATIONS, orientation_of_both
+from incv3d.protocol.events import precise_timestamp
+
+JPEG_QUALITY = 90
+LONGEST_LABEL = 60
+"""Bytes of a label in a file's name, which has 255 of them at most."""
+LARGEST_SEGMENT = 65_535 - 2
+"""Bytes that one segment of a JPEG can hold."""
+EXIF = b"Exif\x00\x00"
+SUFFIXES: dict[PictureFormat, str] = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "bmp": ".bmp"}
+
+Why = Literal["entered", "match"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """A frame that is to be kept."""
+
+    frame: Frame
+    at_unix_s: float
+    """When it was captured."""
+    why: Why
+    labels: tuple[Prediction, ...]
+    """What it is kept for, the best first; one at least."""
+    predictions: tuple[Prediction, ...]
+    """Everything that was seen in it."""
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The bytes of a picture's file."""
+
+    suffix: str
+    data: bytes
+    beside: bytes = b""
+    """JSON for a file beside it; empty where the picture itself holds it."""
+
+
+def stem(shot: Shot) -> str:
+    """The name of its file without a suffix: ``20260131T120000.000Z_camera_tench_0.89`` sorts by time."""
+    best = shot.labels[0]
+    moment = re.sub("[-:]", "", precise_timestamp(shot.at_unix_s))
+    words = re.sub(r"[\W_]+", "-", best.label).encode()[:LONGEST_LABEL].decode(errors="ignore")
+    label = words.strip("-") or "label"
+    return f"{moment}_{shot.frame.source}_{label}_{best.score:.2f}"
+
+
+def rendered(shot: Shot) -> Kept:
+    """The picture as it came, with its labels in EXIF where it is a JPEG; raw pixels become a JPEG."""
+    frame = shot.frame
+    said = json.dumps(_facts(shot), separators=(",", ":"))
+    turned = ORIENTATIONS[frame.transform]
+    data = encoded(frame) if frame.width else bytes(frame.data)
+    format_ = picture_format(data)
+    assert format_, "a frame that was classified is a picture"
+    suffix = SUFFIXES[format_]
+    if format_ == "jpeg" and (labelled := with_exif(data, _summary(shot), said, shot.at_unix_s, turned)):
+        return Kept(suffix, labelled)
+    return Kept(suffix, data, said.encode() + b"\n")
+
+
+def encoded(frame: Frame) -> bytes:
+    """The JPEG of a frame of raw pixels."""
+    encoding = frame.encoding
+    if is_yuv(encoding):
+        rgb = yuv.to_rgb(frame.data, encoding, frame.width, frame.height, frame.colours)
+        return encoded(replace(frame, data=rgb.data.cast("B"), encoding="rgb24"))
+    grey = encoding == "gray8"
+    pixels = np.frombuffer(frame.data, np.uint8).reshape(frame.height, frame.width, CHANNELS[str(encoding)])
+    order = {"rgb24": "RGB", "bgr24": "BGR", "rgba": "RGBX", "bgra": "BGRX", "gray8": "GRAY"}[str(encoding)]
+    data: bytes = simplejpeg.encode_jpeg(
+        pixels, quality=JPEG_QUALITY, colorspace=order, colorsubsampling="Gray" if grey else "420"
+    )
+    return data
+
+
+def with_exif(jpeg: bytes, description: str, comment: str, at_unix_s: float, turned: int = 1) -> bytes | None:
+    """`jpeg` with a description, a comment in ASCII and a time in its EXIF; nothing else of it is touched.
+
+    EXIF that it has is kept, apart from a thumbnail, and its own time of capture goes over `at_unix_s`.
+
+    :param turned: the orientation that makes it upright, beyond what its own EXIF says.
+    :returns: None when that cannot be done: its segments or its EXIF are damaged, or there is no room.
+    """
+    try:
+        segments = list(_segments(jpeg))
+        old = next(((start, end) for start, end in segments if _is_exif(jpeg, start)), None)
+        exif = Image.Exif()
+        with warnings.catch_warnings():
+            # What Pillow cannot read of somebody else's EXIF it leaves out; nobody can do anything about it.
+            warnings.simplefilter("ignore", UserWarning)
+            if old:
+                exif.load(jpeg[old[0] + 4 : old[1]])
+            _describe(exif, description, comment, at_unix_s)
+            if turned != 1:
+                own = exif.get(ExifTags.Base.Orientation, 1)
+                exif[ExifTags.Base.Orientation] = orientation_of_both(own, turned)
+            payload = exif.tobytes()
+    except (struct.error, OSError, ValueError, SyntaxError, TypeError, KeyError, OverflowError, IndexError):
+        return None  # Pillow raises all of these on damaged EXIF
+    if len(payload) > LARGEST_SEGMENT:
+        return None
+    segment = struct.pack(">HH", 0xFFE1, len(payload) + 2) + payload
+    if old:
+        return jpeg[: old[0]] + segment + jpeg[old[1] :]
+    # JFIF wants to be the first, EXIF comes next.
+    at = next((end for start, end in segments[:1] if jpeg[start + 1] == 0xE0), 2)
+    return jpeg[:at] + segment + jpeg[at:]
+
+
+def _segments(jpeg: bytes) -> Iterator[tuple[int, int]]:
+    """Start and end of each segment before the scan.
+
+    :raises ValueError: when they do not follow each other as they should.
+    """
+    at = 2
+    while True:
+        marker, length = struct.unpack_from(">HH", jpeg, at)
+        if marker >> 8 != 0xFF or length < 2 or at + 2 + length > len(jpeg):
+            raise ValueError("not a segment of a JPEG")
+        if marker == 0xFFDA:
+            return
+        yield at, at + 2 + length
+        at += 2 + length
+
+
+def _is_exif(jpeg: bytes, start: int) -> bool:
+    return jpeg[start + 1] == 0xE1 and jpeg.startswith(EXIF, start + 4)
+
+
+def _describe(exif: Image.Exif, description: str, comment: str, at_unix_s: float) -> None:
+    moment = datetime.fromtimestamp(at_unix_s, UTC)
+    details = exif.get_ifd(ExifTags.IFD.Exif)
+    details.setdefault(ExifTags.Base.ExifVersion, b"0232")
+    if ExifTags.Base.DateTimeOriginal not in details:
+        details[ExifTags.Base.DateTimeOriginal] = f"{moment:%Y:%m:%d %H:%M:%S}"
+        details[ExifTags.Base.SubsecTimeOriginal] = f"{moment.microsecond // 1000:03d}"
+        details[ExifTags.Base.OffsetTimeOriginal] = "+00:00"
+    # What kind of text follows is said in its first 8 bytes.
+    details[ExifTags.Base.UserComment] = b"ASCII\x00\x00\x00" + comment.encode("ascii")
+    exif[ExifTags.Base.ImageDescription] = description.encode()
+
+
+def _summary(shot: Shot) -> str:
+    labels = ", ".join(f"{label.label} {label.score:.2f}" for label in shot.labels)
+    return f"{labels} ({shot.frame.source}, {precise_timestamp(shot.at_unix_s)})"
+
+
+def _facts(shot: Shot) -> dict[str, Any]:
+    frame = shot.frame
+    return {
+        "v": 1,
+        "source": frame.source,
+        # The picture is the whole one, as it was captured; this is what was classified of it.
+        **({"region": asdict(frame.region)} if frame.region else {}),
+        **({"transform": frame.transform} if frame.transform != "none" else {}),
+        "at": precise_timestamp(shot.at_unix_s),
+        "why": shot.why,
+        "model": shot.model,
+        "labels": [asdict(label) for label in shot.labels],
+        "predictions": [asdict(prediction) for prediction in shot.predictions],
+    }

@@ -1,0 +1,95 @@
+"""From the labels that the configuration names to the outputs of the network that are watched."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from incv3d.config import ConfigError, EventsSection
+from incv3d.events.presence import Threshold
+from incv3d.frames import Prediction
+from incv3d.pipeline.classifier import Ranking
+
+LEAVE_FRACTION = 0.6
+"""Of the score at which a label enters: where it leaves, unless the configuration says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Several labels under one name: a network that wavers between two finches is sure of a bird."""
+
+    index: int
+    """Negative: it is no output of the network."""
+    name: str
+    outputs: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Watchlist:
+    """What makes events."""
+
+    thresholds: Mapping[int, Threshold]
+    """By output, or by the index of a group."""
+    groups: tuple[Group, ...] = ()
+
+    def with_groups(self, predictions: tuple[Prediction, ...]) -> tuple[Prediction, ...]:
+        """`predictions`, and one for each group, whose score is the sum of those of its labels."""
+        together = []
+        for group in self.groups:
+            score = math.fsum(each.score for each in predictions if each.index in group.outputs)
+            if score:
+                together.append(Prediction(group.index, "", group.name, round(score, 7)))
+        return (*predictions, *together)
+
+
+def read_watchlist(section: EventsSection, labels: Ranking, model: str) -> Watchlist:
+    """The labels and groups that make events, with the threshold of each.
+
+    Of several entries of ``labels`` that name an output, one without wildcards goes over a pattern, and among
+    equals the first.
+
+    :param model: what to call it in errors.
+    :raises ConfigError: one of the names is none of the model's: nobody would notice that its event never
+        comes. Or nothing is left to be watched.
+    """
+
+    def outputs(key: str, patterns: Iterable[str]) -> set[int]:
+        return set().union(*(_outputs(key, pattern, labels, model) for pattern in patterns))
+
+    denied = outputs("deny", section.deny)
+    groups = tuple(
+        Group(-number, name, frozenset(outputs(f"groups.{name}", patterns) - denied))
+        for number, (name, patterns) in enumerate(section.groups.items(), 1)
+    )
+    by_name = {group.name: group.index for group in groups}
+    watched = (outputs("allow", section.allow) - denied) | {group.index for group in groups if group.outputs}
+    thresholds: dict[int, Threshold] = {}
+    for name in sorted(section.labels, key=_is_pattern):
+        named = {by_name[name]} if name in by_name else outputs("labels", [name])
+        for index in named - denied:
+            thresholds.setdefault(index, _threshold(section.labels[name]))
+    for index in watched:
+        thresholds.setdefault(index, _threshold(section.threshold))
+    if not thresholds:
+        raise ConfigError("events.deny: it leaves nothing to be watched")
+    return Watchlist(thresholds, groups)
+
+
+def _outputs(key: str, pattern: str, labels: Ranking, model: str) -> tuple[int, ...]:
+    matching = labels.matching(pattern)
+    if not matching:
+        close = ", ".join(f"`{name}`" for name in labels.closest(pattern))
+        hint = f"; close to it are {close}" if close else ""
+        listed = f"incv3d model show {model} --labels"
+        raise ConfigError(f"events.{key}: {model} has no label `{pattern}`{hint} (all: {listed})")
+    return matching
+
+
+def _is_pattern(name: str) -> bool:
+    return any(character in name for character in "*?[")
+
+
+def _threshold(given: float | list[float]) -> Threshold:
+    scores = given if isinstance(given, list) else [given]
+    return Threshold(scores[0], scores[1] if len(scores) == 2 else scores[0] * LEAVE_FRACTION)

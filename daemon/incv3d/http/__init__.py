@@ -1,6 +1,0 @@
-"""What is served over HTTP, where the configuration asks for it: health and metrics."""
-
-from incv3d.http.errors import HttpError
-from incv3d.http.serving import Http
-
-__all__ = ["Http", "HttpError"]

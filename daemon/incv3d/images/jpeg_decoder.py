@@ -1,0 +1,138 @@
+"""Decodes JPEGs strictly, with a second attempt for those that are merely odd.
+
+libjpeg emits the same warnings for oddities (a version of JFIF, the scan parameters of Samsung's phones) as
+for truncation and damage. So a JPEG with a warning is decoded again from a normalised copy: one that was only
+odd is then decoded without a warning, to the same pixels.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import TypedDict
+
+import numpy as np
+import simplejpeg
+
+from incv3d.engines.base import Picture
+from incv3d.images import jpeg
+from incv3d.images.jpeg import END, Data, Header, JpegError
+
+Decode = Callable[[Data], Picture]
+
+
+class DecodingOptions(TypedDict, total=False):
+    """Keyword arguments of simplejpeg's ``decode_jpeg``."""
+
+    fastdct: bool
+    fastupsample: bool
+    min_width: int
+    min_height: int
+    min_factor: float
+
+
+EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0x([0-9a-f]{2})")
+"""libjpeg's warning about bytes outside any segment."""
+UNKNOWN_SUBSAMPLING = "subsampling"
+"""A word in libjpeg-turbo's error about sampling factors for which it has no name."""
+STRAY_BYTES = 16
+"""The most stray bytes that cameras write between a picture and its end marker."""
+REPLACED = STRAY_BYTES + 8
+"""How many bytes at the end of a picture are changed to see that they belong to it: more than a decoder reads
+ahead."""
+MOST_BLOCKS = 10
+"""In the unit in which a scan encodes its components (ITU-T T.81, B.2.3)."""
+FILLING = b"\x55\xaa\x33\xcc" * 16
+"""Bytes that change a picture when they are decoded as part of it."""
+
+
+def decode(data: Data, header: Header, pillow: Decode, options: DecodingOptions) -> Picture:
+    """Return the pixels as stored: ``(height, width, 3) uint8`` RGB.
+
+    :param pillow: decodes with Pillow, which knows what libjpeg-turbo's own interface does not: CMYK in any
+        form and all sampling factors. It accepts damaged pictures; raises :class:`JpegError`.
+    :param options: for simplejpeg; Pillow decodes slowly and at full size.
+    :raises JpegError: when the picture is damaged, cut or of a kind that is not supported.
+    :raises MemoryError: when there is not enough memory.
+    """
+    if header.precision != 8:
+        raise JpegError(f"unsupported JPEG: {header.precision} bits a channel; save it with 8")
+    strict: Decode = partial(simplejpeg.decode_jpeg, **options)
+    lenient: Decode = partial(simplejpeg.decode_jpeg, strict=False, **options)
+    if len(header.components) == 4:
+        strict, lenient = partial(_cmyk, header=header, pillow=pillow), pillow
+    try:
+        return strict(data)
+    except ValueError as error:
+        complaint = f"damaged JPEG: {error}"
+    copy = jpeg.canonical(data, header)
+    cannot_be_checked = header.frame in jpeg.ARITHMETIC and not jpeg.has_end(data)
+    if cannot_be_checked or not jpeg.is_complete(copy, header):
+        raise JpegError(complaint)
+    if UNKNOWN_SUBSAMPLING in complaint:
+        return _unnamed(copy, header, pillow)
+    try:
+        return strict(copy)
+    except ValueError as error:
+        if (found := EXTRANEOUS.search(str(error))) is None:
+            raise JpegError(complaint) from None
+    # Lost bytes inside a picture with restart markers, or a few before its end: webcams send such frames.
+    surplus, marker = int(found[1]), int(found[2], 16)
+    if marker != END:
+        return _whole(copy, lenient, complaint)
+    if surplus <= STRAY_BYTES and jpeg.has_end(data):
+        return lenient(copy)
+    for shorter in jpeg.without_padding(copy):
+        try:
+            return strict(shorter)
+        except ValueError:
+            pass  # what was filled in stands for a part of the picture
+    raise JpegError(complaint)
+
+
+def is_sound(data: Data) -> bool:
+    """Return whether a strict decoder accepts a JPEG; decodes it at the smallest size."""
+    try:
+        simplejpeg.decode_jpeg(data, fastdct=True, min_height=1, min_width=1, min_factor=8)
+    except (ValueError, MemoryError):
+        return False
+    return True
+
+
+def _cmyk(data: Data, header: Header, pillow: Decode) -> Picture:
+    """Decode a JPEG in CMYK with Pillow after libjpeg-turbo found nothing wrong with it."""
+    simplejpeg.decode_jpeg(data, "CMYK", min_height=1, min_width=1, min_factor=8)
+    return pillow(jpeg.canonical(data, header))
+
+
+def _unnamed(copy: bytes, header: Header, pillow: Decode) -> Picture:
+    """Decode a JPEG whose sampling factors libjpeg-turbo has no name for."""
+    most = [max(factors) for factors in zip(*header.sampling, strict=True)]
+    are_whole = all(
+        factor and not high % factor
+        for factors in header.sampling
+        for high, factor in zip(most, factors, strict=True)
+    )
+    if not are_whole or sum(across * down for across, down in header.sampling) > MOST_BLOCKS:
+        raise JpegError(f"unsupported JPEG: subsampling {header.subsampling}; save it with 4:2:0")
+    return _whole(copy, pillow, "damaged JPEG: it ends too early")
+
+
+def _whole(copy: bytes, lenient: Decode, complaint: str) -> Picture:
+    """Decode with a decoder that accepts cut pictures, and raise JpegError if this is one.
+
+    Bytes that are added to a whole picture are not a part of it, and those in place of its last ones are. In
+    a cut picture the former show, and in one that was cut and filled up the latter do not.
+    """
+    for shorter in jpeg.without_padding(copy):
+        encoded, end = shorter[:-2], shorter[-2:]
+        pixels = lenient(shorter)
+        added = lenient(encoded + FILLING + end)
+        if np.array_equal(pixels, added):
+            at = max(len(encoded) - REPLACED, jpeg.last_scan(shorter))
+            at -= encoded[at - 1] == 0xFF  # the zero that follows it belongs to it: else it would be a marker
+            changed = lenient(encoded[:at] + FILLING + end)
+            if not np.array_equal(pixels, changed):
+                return pixels
+    raise JpegError(complaint)

@@ -1,0 +1,35 @@
+"""Whether a chart can be drawn and written, asked before the work that it is to show."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+from incv3d.config.install_hints import pip_install
+from incv3d.errors import Incv3dError
+
+INSTALL = pip_install("matplotlib")
+SUFFIXES = (".png", ".svg", ".pdf")
+
+
+class ChartError(Incv3dError):
+    """A chart cannot be drawn or written."""
+
+
+class ChartUsageError(ChartError):
+    """Where the chart is to go cannot be meant."""
+
+    exit_status = 2
+
+
+def check_chart(path: Path, option: str) -> None:
+    """Raise :class:`ChartError` if no chart could be written to `path`, which `option` named."""
+    if find_spec("matplotlib") is None:
+        raise ChartError(f"{option}: matplotlib is not installed; {INSTALL}")
+    if path.suffix.lower() not in SUFFIXES:
+        raise ChartUsageError(f"{option}: {path}: must end in {', '.join(SUFFIXES)}")
+    folder = path.parent
+    writable = os.access(path, os.W_OK) if path.exists() else os.access(folder, os.W_OK | os.X_OK)
+    if path.is_dir() or not folder.is_dir() or not writable:
+        raise ChartUsageError(f"{option}: {path}: cannot be written")

@@ -1,0 +1,268 @@
+"""Carry a model from one machine to another, prepared: a small one need not prepare it itself."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from incv3d.engines import prepared_model
+from incv3d.engines.base import SessionError
+from incv3d.engines.prepared_model import open_prepared, read_index
+from incv3d.models.archive import DAMAGE, MOST_MEMBERS, Archive, open_archive
+from incv3d.models.catalog import load_catalog
+from incv3d.models.conversions import (
+    DESCRIPTION,
+    PRECISIONS,
+    converted_precisions,
+    folder_name,
+    open_conversion,
+    read_conversion,
+)
+from incv3d.models.entry import ModelError
+from incv3d.models.files import sha256_of
+from incv3d.models.graph.operations import check_graph_file
+from incv3d.models.prepare import PREPARED, UnpreparableError, compare_prepared, prepare_model
+from incv3d.models.store import FLATBUFFER, GRAPH, LABELS, MANIFEST, Manifest, ModelStore, StoredModel
+
+MARK = "incv3d-model.json"
+"""The first member of an exported model, its manifest; no other archive has one."""
+SCRATCH = ".incv3d-export-"
+"""A specific name: leftovers are removed from a folder of the user's."""
+
+MEMBERS = {
+    GRAPH: GRAPH,
+    LABELS: LABELS,
+    f"{PREPARED}-{prepared_model.GRAPH}": f"{PREPARED}/{prepared_model.GRAPH}",
+    f"{PREPARED}-{prepared_model.WEIGHTS}": f"{PREPARED}/{prepared_model.WEIGHTS}",
+    f"{PREPARED}-{prepared_model.INDEX}": f"{PREPARED}/{prepared_model.INDEX}",
+}
+"""The other members, and where each lies in a model's folder."""
+
+GOLDEN = "golden-picture"
+"""The picture that the model is checked by; only where its entry names one."""
+
+PICTURE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+
+CONVERTED = {
+    f"{folder_name(each)}-{file}": f"{folder_name(each)}/{file}"
+    for each in PRECISIONS
+    for file in (FLATBUFFER, DESCRIPTION)
+}
+"""Members of a model that was converted to LiteRT, and where each lies."""
+FOLDERS = {str(Path(path).parent) for path in CONVERTED.values()}
+
+LARGEST = {
+    **{member: 1 << 20 for member in (MARK, *CONVERTED) if not member.endswith(FLATBUFFER)},
+    LABELS: 64 << 20,
+    f"{PREPARED}-{prepared_model.INDEX}": 16 << 20,
+    GOLDEN: 16 << 20,
+}
+LARGEST_MODEL = 1 << 30
+
+
+class Exported(msgspec.Struct, frozen=True, kw_only=True):
+    """What the first member says."""
+
+    name: str
+    manifest: Manifest
+    """Without fields that older programs do not know."""
+    sha256: dict[str, str] = {}
+    """Of the other members, by name; empty in archives from before they were noted."""
+
+
+def export_model(model: StoredModel, file: Path, progress: Callable[[str], None]) -> None:
+    """Write `model` with its prepared form and its conversions to the archive `file`, whole or not at all.
+
+    The prepared form is made anew, of operations that every processor has: what this machine fuses for
+    itself, another may not know.
+
+    :raises ModelError: when it cannot be prepared or written.
+    """
+    if model.entry.format != "graphdef":
+        raise ModelError(f"{model.name} is a .tflite model, which needs no preparing: copy the file itself")
+    conversions = [
+        open_conversion(model, each).directory.name for each in converted_precisions(model.directory)
+    ]
+    progress(f"preparing {model.name} for any machine")
+    try:
+        _sweep(file.absolute().parent)
+        with (
+            tempfile.TemporaryDirectory(prefix=SCRATCH, dir=file.absolute().parent) as scratch,
+            contextlib.ExitStack() as stack,
+        ):
+            folder = Path(scratch)
+            alive = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, alive)
+            fcntl.flock(alive, fcntl.LOCK_EX)
+            members = _members(file, model.manifest)
+            for name in (path for path in members.values() if "/" not in path):
+                (folder / name).symlink_to((model.directory / name).absolute())
+            prepare_model(model, folder / PREPARED, portable=True)
+            converted = [path for path in CONVERTED.items() if Path(path[1]).parent.name in conversions]
+            described = Exported(
+                name=model.name,
+                manifest=msgspec.structs.replace(model.manifest, golden_sha256=""),
+                sha256={
+                    **{member: sha256_of(folder / path) for member, path in members.items()},
+                    **{member: sha256_of(model.directory / path) for member, path in converted},
+                },
+            )
+            (folder / MARK).write_bytes(msgspec.json.encode(described))
+            with tarfile.open(folder / "archive", "w", dereference=True) as archive:
+                for member, path in {MARK: MARK, **members}.items():
+                    archive.add(folder / path, member, filter=_anonymous)
+                for member, path in converted:
+                    archive.add(model.directory / path, member, filter=_anonymous)
+            (folder / "archive").replace(file)
+    except OSError as error:
+        raise ModelError(f"{error.filename or file}: cannot be written: {error.strerror}") from None
+
+
+def is_exported(file: Path) -> bool:
+    """Whether `file` is what :func:`export_model` writes, or that unpacked and packed again.
+
+    Then its members come in any order, in a folder or not.
+    """
+    known = {MARK, GOLDEN, *MEMBERS, *CONVERTED}
+    try:
+        with open_archive(file) as archive:
+            for number, member in enumerate(archive):
+                name = PurePosixPath(member.name).name
+                if name == MARK and member.isreg():
+                    return True
+                if number >= MOST_MEMBERS or not (member.isdir() or name in known or name.startswith("._")):
+                    return False
+    except (*DAMAGE, OSError):
+        return False
+    return False
+
+
+def import_exported(
+    store: ModelStore,
+    file: Path,
+    name: str | None,
+    replace: bool,
+    check: Callable[[StoredModel], None] = lambda model: None,
+) -> StoredModel:
+    """Take an exported model into `store`.
+
+    The checksums say that the prepared form is the one that was packed, not that it was made from the graph.
+    So both are run, and must give the same scores.
+
+    :param name: what to call it; None: what it was called.
+    :param check: what it must pass before it gets its name.
+    :raises ModelError: when it is damaged, or is not what it says; the store is then as before.
+    """
+
+    def compare_and_check(model: StoredModel) -> None:
+        try:
+            compare_prepared(model)
+        except UnpreparableError as error:
+            raise ModelError(f"{file}: refused: its prepared network is not its graph: {error}") from None
+        check(model)
+
+    exported = _read_mark(file)
+    wanted = {member: LARGEST.get(member, LARGEST_MODEL) for member in (*MEMBERS, GOLDEN, *CONVERTED)}
+    archive = Archive(file, wanted)
+    manifest, name = exported.manifest, name or exported.name
+    known = load_catalog().get(name)
+    if known and known.graph_bytes not in (None, manifest.size_bytes):
+        raise ModelError(
+            f"{file}: its graph has {manifest.size_bytes} bytes, that of {name} has {known.graph_bytes}; "
+            f"give it another name: --name NAME"
+        )
+    targets = _members(file, manifest) | CONVERTED
+    with store.adding(name, manifest.entry, replace, manifest.made_by, compare_and_check) as folder:
+        (folder / PREPARED).mkdir()
+        for member, stream in archive.members():
+            if member in targets:
+                target = folder / targets[member]
+                target.parent.mkdir(exist_ok=True)
+                archive.save(stream, target)
+        _check(file, folder, manifest)
+        for member, path in targets.items():
+            expected = exported.sha256.get(member)
+            if expected and not ((folder / path).is_file() and sha256_of(folder / path) == expected):
+                raise ModelError(f"{file}: damaged: its {member} is not the one that was exported")
+        for graph in (folder / GRAPH, folder / PREPARED / prepared_model.GRAPH):
+            check_graph_file(file, graph)
+        _note_graph(folder / PREPARED)
+    return store.get(name)
+
+
+def _read_mark(file: Path) -> Exported:
+    archive = Archive(file, {MARK: LARGEST[MARK]})
+    stream = next((stream for _, stream in archive.members()), None)
+    try:
+        return msgspec.json.decode(stream.read() if stream else b"", type=Exported)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ModelError(f"{file}: damaged: {error}") from None
+
+
+def _note_graph(folder: Path) -> None:
+    """Add the checksum of the prepared graph to its index; an exported index lacks it."""
+    index = msgspec.structs.replace(read_index(folder), graph_sha256=sha256_of(folder / prepared_model.GRAPH))
+    (folder / prepared_model.INDEX).write_bytes(msgspec.json.encode(index))
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed exports left in `folder`; a running export holds a lock on its own."""
+    for left in folder.glob(f"{SCRATCH}*"):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left, ignore_errors=True)
+            finally:
+                os.close(descriptor)
+
+
+def _members(file: Path, manifest: Manifest) -> dict[str, str]:
+    """The members of this model's archive besides its mark, and where each lies in the model's folder."""
+    if manifest.entry.golden is None:
+        return MEMBERS
+    picture = manifest.entry.golden.picture
+    if not PICTURE_NAME.fullmatch(picture) or picture in (*MEMBERS.values(), MANIFEST, PREPARED, *FOLDERS):
+        raise ModelError(f"{file}: damaged: `{picture}` is no name for a picture")
+    return MEMBERS | {GOLDEN: picture}
+
+
+def _check(file: Path, folder: Path, manifest: Manifest) -> None:
+    members = _members(file, manifest)
+    missing = next((member for member, path in members.items() if not (folder / path).exists()), None)
+    if missing:
+        raise ModelError(f"{file}: there is no {missing} in it")
+    try:
+        model = open_prepared(folder / PREPARED)
+    except SessionError as error:
+        raise ModelError(f"{file}: damaged: {error}") from None
+    found = sha256_of(folder / GRAPH)
+    if found != manifest.sha256 or model.index.source_sha256 != manifest.sha256:
+        raise ModelError(f"{file}: damaged: its graph is not the one that was exported")
+    if manifest.labels_sha256 not in ("", sha256_of(folder / LABELS)):
+        raise ModelError(f"{file}: damaged: its labels are not the ones that were exported")
+    if sha256_of(folder / PREPARED / prepared_model.WEIGHTS) != model.index.weights_sha256:
+        raise ModelError(f"{file}: damaged: its weights are not the ones that were exported")
+    for precision in converted_precisions(folder):
+        try:
+            conversion = read_conversion(folder, precision, manifest.sha256)
+        except ModelError as error:
+            raise ModelError(f"{file}: damaged: {error}") from None
+        if sha256_of(conversion.network) != conversion.facts.sha256:
+            raise ModelError(f"{file}: damaged: its {precision} network is not the one that was exported")
+
+
+def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    member.mode = 0o644
+    return member

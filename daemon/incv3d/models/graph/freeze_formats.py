@@ -1,0 +1,218 @@
+"""Cut a frozen GraphDef to one input and one output. Imports TensorFlow.
+
+The graph's input is ``incv3d/pixels``, its output ``incv3d/scores``; see :mod:`incv3d.models.graph.freeze`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from incv3d.models.entry import Interpolation, ModelError
+from incv3d.models.graph.freeze import PIXELS, SCORES, FreezeJob, Shape, choose, input_shape, one_line
+from incv3d.models.graph.frozen_graph import GraphDef, cast, extract_subgraph, inline
+from incv3d.models.graph.operations import SAVING, check_graph_file
+from incv3d.models.graph.pixel_ranges import range_after_decoding
+from incv3d.models.normalisation import Normalisation, from_integers, from_range
+
+v1 = tf.compat.v1
+Tensor = Any
+Operation = Any
+VARIABLES = {"Variable", "VariableV2", "VarHandleOp", "VarIsInitializedOp"}
+PLACEHOLDERS = {"Placeholder", "PlaceholderV2", "PlaceholderWithDefault"}
+DECODERS = {"DecodeJpeg", "DecodeAndCropJpeg", "DecodePng", "DecodeBmp", "DecodeImage", "DecodeWebP"}
+RESIZERS = {"ResizeArea", "ResizeBicubic", "ResizeBilinear", "ResizeNearestNeighbor", "ScaleAndTranslate"}
+PICKERS = {"ArgMax", "TopK", "TopKV2", "InTopK", "InTopKV2"}
+"""Operations that choose among scores: what they take may be the network's output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A frozen graph, and how it is fed."""
+
+    graph: GraphDef
+    shape: Shape
+    declared: Normalisation | None
+    """What pixels become, as the graph itself says; None: it does not say."""
+    interpolation: Interpolation | None = None
+    """How the pictures were resized; None: the graph does not say."""
+
+
+def freeze_graphdef(job: FreezeJob) -> Frozen:
+    """Cut a GraphDef, which must be frozen already, to one input and one output.
+
+    A graph that decodes and resizes by itself, as ``retrain.py`` of 2017 wrote it, is cut behind that part.
+
+    :raises ModelError: when it is not frozen, or its input or output cannot be told.
+    """
+    check_graph_file(Path(job.file), Path(job.file), also=SAVING)
+    original, graph = _imported(job)
+    fetched = graph.get_tensor_by_name(choose(job, "output", _outputs(job, graph)))
+    fed, decoded = _fed(job, graph, fetched)
+    shape = input_shape(job, fed.name, None if fed.shape.rank is None else fed.shape.as_list())
+    with tf.Graph().as_default() as cut:
+        pixels = v1.placeholder(tf.float32, shape.dimensions, name=PIXELS)
+        feed = {fed.name: cast(pixels, fed.dtype)}
+        try:
+            (found,) = tf.import_graph_def(original, input_map=feed, return_elements=[fetched.name], name="")
+        except (ValueError, tf.errors.OpError) as error:
+            raise ModelError(f"{job.file}: `{fed.name}` does not take pictures: {one_line(error)}") from None
+        tf.identity(tf.cast(found, tf.float32), SCORES)
+        graph_def = extract_subgraph(SCORES, cut.as_graph_def())
+    for node in graph_def.node:
+        if node.op == "PlaceholderWithDefault":  # which stands between the halves of a retrained network
+            node.op = "Identity"
+            node.attr["T"].CopyFrom(node.attr["dtype"])
+            del node.attr["dtype"], node.attr["shape"]
+    unfed = {node.name for node in graph_def.node if node.op == "Placeholder"} - {PIXELS}
+    if unfed:
+        raise ModelError(f"{job.file}: `{fetched.name}` also needs `{min(unfed)}`, which is not fed")
+    if not any(node.name == PIXELS for node in graph_def.node):
+        raise ModelError(f"{job.file}: `{fetched.name}` does not depend on `{fed.name}`")
+    if graph_def.library.function:
+        graph_def = extract_subgraph(SCORES, inline(graph_def, [PIXELS, SCORES]))
+    graph_def.versions.CopyFrom(original.versions)  # old operations are there only for graphs of their time
+    own = _own_interpolation(fed)
+    if decoded is None:
+        declared = declared_by_type(fed.dtype)
+    else:
+        pixel_range = range_after_decoding(graph, decoded, fed)
+        declared = from_range(*pixel_range, "its own decoding") if pixel_range else None
+    return Frozen(graph_def, shape, declared, own)
+
+
+def declared_by_type(dtype: Any) -> Normalisation | None:
+    """Return the normalisation that an input of integers implies; None for floats."""
+    return from_integers(dtype.name) if dtype.is_integer else None
+
+
+def accepts_pictures(dtype: Any, rank: int | None) -> bool:
+    """Whether a tensor of this type and rank may take pictures."""
+    return (dtype.is_floating or dtype.is_integer) and rank in (None, 4)
+
+
+def _imported(job: FreezeJob) -> tuple[GraphDef, Any]:
+    original = v1.GraphDef()
+    try:
+        original.ParseFromString(Path(job.file).read_bytes())
+        with tf.Graph().as_default() as graph:
+            tf.import_graph_def(original, name="")
+    except Exception as error:  # noqa: BLE001 - protobuf's DecodeError, whose module moves between versions
+        raise ModelError(f"{job.file}: not a graph that TensorFlow can import: {one_line(error)}") from None
+    variable = next((node.name for node in original.node if node.op in VARIABLES), None)
+    if variable:
+        raise ModelError(
+            f"{job.file}: not frozen, `{variable}` is a variable; freeze the graph, or give the SavedModel"
+        )
+    return original, graph
+
+
+def _fed(job: FreezeJob, graph: Any, fetched: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return the tensor that will take the pixels, and the decoded picture that it is made from, if any."""
+    fed = _named_input(job, graph) if job.input else _found_input(job, graph, fetched)
+    decoded = next((each.outputs[0] for each in _upstream(fed) if each.type in DECODERS), None)
+    return fed, decoded if decoded is not None and decoded.dtype == tf.uint8 else None
+
+
+def _named_input(job: FreezeJob, graph: Any) -> Tensor:
+    """Return the configured tensor, or, if that takes a JPEG or any size, the resized picture behind it."""
+    every = [output.name for operation in graph.get_operations() for output in operation.outputs]
+    named = graph.get_tensor_by_name(choose(job, "input", every))
+    fed = named if accepts_pictures(named.dtype, named.shape.rank) else _resized(_downstream(named))
+    if fed is None:
+        raise ModelError(
+            f"{job.file}: `{named.name}` takes {named.dtype.name} of shape {named.shape}, not pictures, and "
+            f"the graph does not resize a picture behind it; say another custom.input"
+        )
+    return fed
+
+
+def _found_input(job: FreezeJob, graph: Any, fetched: Tensor) -> Tensor:
+    """Return the only tensor that can take the pixels.
+
+    :raises ModelError: when there are several, or none.
+    """
+    needed = _upstream(fetched)
+    inputs = [
+        operation.outputs[0]
+        for operation in needed
+        if operation.type in PLACEHOLDERS
+        and accepts_pictures(operation.outputs[0].dtype, operation.outputs[0].shape.rank)
+    ]
+    known = [tensor for tensor in inputs if tensor.shape.rank == 4]
+    decoders = [operation for operation in needed if operation.type in DECODERS]
+    if not known and len(decoders) == 1:
+        resized = _resized(each for each in _downstream(decoders[0].outputs[0]) if each in needed)
+        known = [resized] if resized is not None else []
+    return graph.get_tensor_by_name(choose(job, "input", [each.name for each in known or inputs]))
+
+
+def _upstream(tensor: Tensor) -> dict[Operation, None]:
+    """Return the operations that a tensor needs, including its own."""
+    found = {tensor.op: None}
+    queue = deque([tensor.op])
+    while queue:
+        for source in queue.popleft().inputs:
+            if source.op not in found:
+                found[source.op] = None
+                queue.append(source.op)
+    return found
+
+
+def _downstream(tensor: Tensor) -> Iterator[Operation]:
+    """Yield the operations that use a tensor, directly or not, the nearest first."""
+    found = set()
+    queue = deque([tensor])
+    while queue:
+        for operation in queue.popleft().consumers():
+            if operation not in found:
+                found.add(operation)
+                yield operation
+                queue.extend(operation.outputs)
+
+
+def _resized(operations: Iterator[Operation]) -> Tensor | None:
+    """Return the output of the first of `operations` that resizes pictures."""
+    return next((each.outputs[0] for each in operations if each.type in RESIZERS), None)
+
+
+def _own_interpolation(fed: Tensor) -> Interpolation | None:
+    """Return how the graph itself resizes the pictures from which `fed` is made; None: it cannot be told."""
+    resizer = next((each for each in _upstream(fed) if each.type in RESIZERS), None)
+    if resizer is None:
+        return None
+    if resizer.type == "ResizeBilinear" and not resizer.get_attr("align_corners"):
+        return "tf-bilinear" if resizer.get_attr("half_pixel_centers") else "bilinear"
+    if resizer.type == "ScaleAndTranslate" and resizer.get_attr("kernel_type") == b"triangle":
+        return "tf-bilinear-antialias" if resizer.get_attr("antialias") else "tf-bilinear"
+    return None
+
+
+def _outputs(job: FreezeJob, graph: Any) -> list[str]:
+    """Return the tensors that may be the scores: floats that nothing else in the graph uses.
+
+    Of several, only those that a softmax gives.
+    """
+    if job.output:
+        return [output.name for operation in graph.get_operations() for output in operation.outputs]
+    last = [
+        operation
+        for operation in graph.get_operations()
+        if operation.type not in ("Const", *PLACEHOLDERS)
+        # A batch normalisation has outputs that only training uses.
+        and all(user.type in PICKERS for output in operation.outputs for user in output.consumers())
+    ]
+    loose = [
+        output
+        for operation in last
+        if operation.type not in PICKERS
+        for output in operation.outputs
+        if output.dtype.is_floating
+    ]
+    soft = [output for output in loose if output.op.type == "Softmax"]
+    return [output.name for output in (soft if len(loose) > 1 and soft else loose)]

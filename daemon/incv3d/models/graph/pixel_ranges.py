@@ -1,0 +1,145 @@
+"""Infer the pixel range that a network takes from its first layers. Imports TensorFlow.
+
+Most networks are saved with a part of their preprocessing: a Rescaling or Normalization layer,
+``x / 127.5 - 1``, a hub module's ``x * 2 - 1``, or all of it, from a JPEG's bytes on. The output of that part
+has one of a few usual ranges, and that determines the range of its input.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from incv3d.models.graph.fold import node_name
+from incv3d.models.graph.freeze import PIXELS, Array, Shape
+
+v1 = tf.compat.v1
+GraphDef = Any
+Range = tuple[float, float]
+Floats = npt.NDArray[np.float64]
+
+POINTWISE = {
+    "Add", "AddV2", "AdjustContrastv2", "BiasAdd", "Cast", "CheckNumerics", "ClipByValue", "Concat",
+    "ConcatV2", "Div", "EnsureShape", "ExpandDims", "FusedBatchNorm", "FusedBatchNormV2",
+    "FusedBatchNormV3", "Identity", "ImageProjectiveTransformV3", "Maximum", "Minimum", "MirrorPad",
+    "Mul", "Neg", "Pack", "Pad", "PadV2", "Placeholder", "RealDiv", "Reshape", "ResizeArea",
+    "ResizeBicubic", "ResizeBilinear", "ResizeNearestNeighbor", "Reverse", "ReverseV2",
+    "ScaleAndTranslate", "Select", "SelectV2", "Slice", "Split", "SplitV", "Squeeze", "StopGradient",
+    "StridedSlice", "Sub", "Transpose", "Unpack",
+}  # fmt: skip
+"""Operations that change only the scale of a picture, its size or the order of its values."""
+MEASURING = {"Shape", "ShapeN", "Size", "Rank"}
+RANGES: tuple[Range, ...] = ((0.0, 255.0), (0.0, 1.0), (-1.0, 1.0))
+LARGEST_OFFSET = 0.6
+"""The largest distance of the middle of the output range from 0, relative to its span: 0.5 for [0, 1]."""
+CLEAR_LEAD = 0.1
+"""How much closer to 0 the middle must be for one range than for the others."""
+
+
+def range_of_first_layers(graph_def: GraphDef, shape: Shape) -> Range | None:
+    """Return the pixel range that a frozen graph's first layers take; None: it cannot be inferred."""
+    found = _frontier(graph_def)
+    if not found:
+        return None
+    with tf.Graph().as_default() as graph, v1.Session(graph=graph) as session:
+        tf.import_graph_def(graph_def, name="")
+        try:
+            zero, one, white = (
+                [
+                    _centre(value)
+                    for value in session.run(
+                        sorted(found), {f"{PIXELS}:0": np.full(shape.dimensions, each, np.float32)}
+                    )
+                ]
+                for each in (0.0, 1.0, 255.0)
+            )
+        except tf.errors.OpError:
+            return None  # the trial run will say what is wrong
+    scales = []
+    for at_zero, at_one, at_white in zip(zero, one, white, strict=True):
+        if not np.allclose(at_white - at_zero, (at_one - at_zero) * 255, rtol=0.05, atol=1e-3):
+            return None
+        scales.append((at_white, at_zero))
+    (at_white, at_zero), *others = scales
+    if any(
+        white.shape != at_white.shape or not np.allclose(white, at_white) or not np.allclose(zero, at_zero)
+        for white, zero in others
+    ):
+        return None
+    return likely_range((at_white - at_zero) / 255, at_zero)
+
+
+def likely_range(scale: Floats, offset: Floats) -> Range | None:
+    """Return the pixel range for which ``pixel * scale + offset``, per channel, gives a usual range.
+
+    That is: about [0, 1], [-1, 1], a few standard deviations, or the steps of a byte.
+    """
+    if np.allclose(scale, 1) and np.allclose(offset, 0):
+        return None
+    offsets = {}
+    for low, high in RANGES:
+        first, last = low * scale + offset, high * scale + offset
+        span = float(np.abs(last - first).mean())
+        away = float(np.abs(first + last).mean()) / 2
+        if (0.5 <= span <= 60 or 200 <= span <= 300) and away <= LARGEST_OFFSET * span:
+            offsets[low, high] = away / span
+    best = sorted(offsets, key=lambda each: offsets[each])
+    if not best or (len(best) > 1 and offsets[best[1]] - offsets[best[0]] < CLEAR_LEAD):
+        return None
+    return best[0]
+
+
+def range_after_decoding(graph: Any, decoded: Any, fed: Any) -> Range | None:
+    """Return the values of 0 and 255 at the tensor `fed`, which a graph computes from a decoded picture.
+
+    :param decoded: the tensor of uint8, ``(height, width, channels)``, decoded from a picture's bytes.
+    """
+    channels = (decoded.shape[-1] if decoded.shape.rank else None) or 3
+    with v1.Session(graph=graph) as session:
+        low, high = (
+            _centre(session.run(fed, {decoded: np.full((32, 32, channels), each, np.uint8)}))
+            for each in (0, 255)
+        )
+    if np.ptp(low) > 1e-3 or np.ptp(high) > 1e-3 or np.allclose(low, high):
+        return None  # differs between channels
+    return float(low.mean()), float(high.mean())
+
+
+def _frontier(graph_def: GraphDef) -> set[str]:
+    """Return the inputs of the first operations that are not pointwise."""
+    made = {PIXELS}
+    found = set()
+    nodes = {node.name: node for node in graph_def.node}
+    users: dict[str, list[str]] = {}
+    for node in graph_def.node:
+        for source in node.input:
+            users.setdefault(node_name(source), []).append(node.name)
+    queue = [PIXELS]
+    while queue:
+        for name in users.get(queue.pop(), ()):
+            node = nodes[name]
+            if node.op in POINTWISE and name not in made:
+                made.add(name)
+                queue.append(name)
+    for name in made:
+        for user in users.get(name, ()):
+            if user not in made and nodes[user].op not in MEASURING:
+                found |= {
+                    source if ":" in source else f"{source}:0"
+                    for source in nodes[user].input
+                    if node_name(source) == name and not source.startswith("^")
+                }
+    return found
+
+
+def _centre(value: Array) -> Floats:
+    """Return the values in the middle of a picture, where there is no padding; of anything else, all."""
+    numbers: Floats = np.asarray(value, np.float64)
+    if numbers.ndim == 4 and numbers.shape[1] in (1, 3) and numbers.shape[3] not in (1, 3):
+        numbers = numbers[0, :, numbers.shape[2] // 2, numbers.shape[3] // 2]
+    elif numbers.ndim == 4:
+        numbers = numbers[0, numbers.shape[1] // 2, numbers.shape[2] // 2]
+    return numbers.ravel()

@@ -1,0 +1,126 @@
+"""The forms in which the known models are published, each unpacked into a model's folder.
+
+Networks of one's own come in the same forms: `file` is whatever a person hands over.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from incv3d.models.archive import Archive, is_archive
+from incv3d.models.bundled import imagenet_labels
+from incv3d.models.entry import ModelEntry, ModelError
+from incv3d.models.files import sha256_of
+from incv3d.models.graph.build_keras_inception import is_hdf5
+from incv3d.models.graph.graphdef_reader import read_nodes
+from incv3d.models.labels import Label, format_labels
+from incv3d.models.prepare import run_child
+from incv3d.models.store import GRAPH, LABELS
+
+GRAPH_MEMBER = "classify_image_graph_def.pb"
+CLASSES_MEMBER = "imagenet_2012_challenge_label_map_proto.pbtxt"
+NAMES_MEMBER = "imagenet_synset_to_human_label_map.txt"
+PICTURE_MEMBER = "cropped_panda.jpg"
+MEMBERS = {GRAPH_MEMBER: 1 << 30, CLASSES_MEMBER: 1 << 20, NAMES_MEMBER: 4 << 20}
+"""What Google's archive of 2015 holds besides a picture, and how large each may be."""
+PANDA_SHA256 = "1b54de86454f7b8cade933c882ea6c51298c550984a97be1bd7d5107813a0bfc"
+
+SLIM_MEMBER = "inception_v3_2016_08_28_frozen.pb"
+KERAS_BUILDER = "incv3d.models.graph.build_keras_inception"
+CLASS = re.compile(r'target_class:\s*(\d+)\s+target_class_string:\s*"([^"]*)"')
+
+
+def unpack_2015(file: Path, folder: Path, entry: ModelEntry) -> None:
+    """Google's ``inception-2015-12-05.tgz``, or its frozen graph with the two label maps beside it.
+
+    The picture in it is kept where `entry` names it as golden.
+
+    :raises ModelError: when something of it is missing or damaged.
+    """
+    if is_archive(file):
+        picture = {PICTURE_MEMBER: 1 << 20} if entry.golden else {}
+        _unpack(file, folder, MEMBERS | picture, {GRAPH_MEMBER: GRAPH})
+        if picture and sha256_of(folder / PICTURE_MEMBER) != PANDA_SHA256:
+            raise ModelError(f"{file}: its {PICTURE_MEMBER} is not Google's")
+    else:
+        _copy_with_label_maps(file, folder)
+    labels = read_label_maps(folder / CLASSES_MEMBER, folder / NAMES_MEMBER)
+    beyond = max(label.index for label in labels)
+    if beyond >= entry.outputs:
+        raise ModelError(f"{file}: a label for output {beyond}, the network has {entry.outputs} outputs")
+    (folder / LABELS).write_text(format_labels(labels), "utf-8")
+    for used in (CLASSES_MEMBER, NAMES_MEMBER):
+        (folder / used).unlink()
+
+
+def unpack_2016(file: Path, folder: Path) -> None:
+    """TF-Slim's ``inception_v3_2016_08_28_frozen.pb.tar.gz``, or the frozen graph in it.
+
+    Of its labels the bundled ones are taken, which are the same classes and have their synsets.
+
+    :raises ModelError: when the graph is missing or damaged.
+    """
+    if is_archive(file):
+        _unpack(file, folder, {SLIM_MEMBER: 1 << 30}, {SLIM_MEMBER: GRAPH})
+    else:
+        read_nodes(file)
+        shutil.copyfile(file, folder / GRAPH)
+    (folder / LABELS).write_text(imagenet_labels(background=True), "utf-8")
+
+
+def unpack_keras(file: Path, folder: Path) -> None:
+    """The weights of ``keras.applications.InceptionV3``, built and frozen in a process of its own.
+
+    :raises ModelError: when they are not that.
+    """
+    if not is_hdf5(file):
+        raise ModelError(f"{file}: not an HDF5 file, as Keras writes weights")
+    run_child(KERAS_BUILDER, [str(file), str(folder / GRAPH)])
+    (folder / LABELS).write_text(imagenet_labels(), "utf-8")
+
+
+def read_label_maps(classes: Path, names: Path) -> list[Label]:
+    """Google's two label maps put together.
+
+    :param classes: a text protobuf, ``entry { target_class: 449 target_class_string: "n01440764" }``: output
+        to synset.
+    :param names: lines of ``synset<TAB>names``.
+    :raises ModelError: when they are not that.
+    """
+    try:
+        pairs = CLASS.findall(classes.read_text("utf-8"))
+        lines = (line.split("\t", 1) for line in names.read_text("utf-8").splitlines())
+        named = {fields[0]: fields[1] for fields in lines if len(fields) == 2}
+    except UnicodeDecodeError as error:
+        raise ModelError(f"the label maps are not UTF-8 text: {error}") from None
+    if not pairs:
+        raise ModelError(f"{classes.name}: no `target_class` entries in it")
+    missing = next((synset for _, synset in pairs if synset not in named), None)
+    if missing:
+        raise ModelError(f"{names.name}: no name for {missing}")
+    return [Label(int(index), synset, named[synset]) for index, synset in pairs]
+
+
+def _unpack(file: Path, folder: Path, wanted: dict[str, int], renamed: dict[str, str]) -> None:
+    found = set()
+    archive = Archive(file, wanted)
+    for member, stream in archive.members():
+        archive.save(stream, folder / renamed.get(member, member))
+        found.add(member)
+    missing = sorted(set(wanted) - found)
+    if missing:
+        raise ModelError(f"{file}: there is no {missing[0]} in it")
+
+
+def _copy_with_label_maps(file: Path, folder: Path) -> None:
+    beside = {member: file.parent / member for member in (CLASSES_MEMBER, NAMES_MEMBER)}
+    read_nodes(file)
+    for path in beside.values():
+        if not path.is_file():
+            raise ModelError(
+                f"{file}: its labels are missing: put {path.name} beside it, or say --labels FILE"
+            )
+    for source, target in ((file, GRAPH), *((path, member) for member, path in beside.items())):
+        shutil.copyfile(source, folder / target)

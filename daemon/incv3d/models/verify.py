@@ -1,0 +1,79 @@
+"""Is a model in the store still what was imported? Every file against what was noted of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from incv3d.engines import prepared_model
+from incv3d.engines.base import SessionError
+from incv3d.engines.prepared_model import open_prepared
+from incv3d.models.conversions import converted_precisions, open_conversion
+from incv3d.models.entry import ModelError
+from incv3d.models.files import sha256_of
+from incv3d.models.prepare import prepared_folder
+from incv3d.models.store import ModelStore, StoredModel
+
+
+def verify_model(store: ModelStore, name: str) -> list[str]:
+    """What is wrong with the model `name`, one line each with what to do about it; empty: nothing.
+
+    Reads all of its files.
+    """
+    try:
+        model = store.get(name)
+    except ModelError as error:
+        return [str(error)]
+    again = f"remove it and get it again: incv3d model remove {name}"
+    findings = [
+        *_differs(model.network, model.manifest.sha256, again),
+        *_differs(model.labels, model.manifest.labels_sha256, again),
+        *_prepared_findings(model),
+        *_conversion_findings(model),
+    ]
+    golden = model.entry.golden
+    if golden and not (model.directory / golden.picture).is_file():
+        findings.append(f"{model.directory / golden.picture}: is missing; {again}")
+    elif golden:
+        findings += _differs(model.directory / golden.picture, model.manifest.golden_sha256, again)
+    return findings
+
+
+def _differs(path: Path, sha256: str, remedy: str) -> list[str]:
+    """Whether the file is another than was noted; nothing is known of one with an empty `sha256`."""
+    try:
+        found = sha256_of(path)
+    except OSError as error:
+        return [f"{path}: cannot be read: {error.strerror}; {remedy}"]
+    if sha256 and found != sha256:
+        return [f"{path}: damaged: its SHA-256 is {found}, it was {sha256}; {remedy}"]
+    return []
+
+
+def _prepared_findings(model: StoredModel) -> list[str]:
+    folder = prepared_folder(model)
+    if not folder.exists():
+        return []  # it is made when it is first needed
+    remedy = f"remove that folder, and the next start prepares the model again: rm -r {folder}"
+    try:
+        index = open_prepared(folder).index
+    except SessionError as error:
+        return [f"{error}; {remedy}"]
+    if index.source_sha256 != model.manifest.sha256:
+        return [f"{folder}: prepared from another graph; {remedy}"]
+    return [
+        *_differs(folder / prepared_model.GRAPH, index.graph_sha256, remedy),
+        *_differs(folder / prepared_model.WEIGHTS, index.weights_sha256, remedy),
+    ]
+
+
+def _conversion_findings(model: StoredModel) -> list[str]:
+    findings = []
+    for precision in converted_precisions(model.directory):
+        try:
+            conversion = open_conversion(model, precision)
+        except ModelError as error:
+            findings.append(str(error))
+            continue
+        remedy = f"convert it again: incv3d model convert {model.name} --to {precision}"
+        findings += _differs(conversion.network, conversion.facts.sha256, remedy)
+    return findings

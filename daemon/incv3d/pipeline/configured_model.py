@@ -1,0 +1,88 @@
+"""Find the configured model without loading or fetching anything."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from incv3d.config import Config
+from incv3d.engines import ENGINES
+from incv3d.models.bundled import imagenet_labels
+from incv3d.models.conversions import converted_precisions
+from incv3d.models.entry import ModelError, for_a_person
+from incv3d.models.file_kinds import kind_of
+from incv3d.models.labels import Labels, parse_rows, read_labels
+from incv3d.models.prepare import prepared_folder
+from incv3d.models.resolve import AUTO, CUSTOM, EMBEDDED, PREFERRED, named, to_be_fetched
+from incv3d.models.store import ModelStore, StoredModel
+from incv3d.pipeline.loader import check_engine, not_converted, uses_custom
+
+IMAGENET_OUTPUTS = 1000
+
+
+def find_stored(config: Config, store: ModelStore) -> StoredModel | None:
+    """Return the model that the configuration means, if it is in the store.
+
+    :returns: None: a start fetches, builds or imports it.
+    :raises ModelError: a start could not have it.
+    """
+    name = config.model.name
+    if uses_custom(config):
+        # Only here: most configurations describe no network, and importing what reads one takes time.
+        from incv3d.models.custom import find_custom
+
+        return find_custom(config.custom, CUSTOM if name == AUTO else name, store)
+    if config.model.fetch_wait_s and to_be_fetched(name, store):
+        return None
+    if name not in (AUTO, EMBEDDED):
+        return named(name, store)
+    for each in (PREFERRED, EMBEDDED) if name == AUTO else (EMBEDDED,):
+        with contextlib.suppress(ModelError):  # a damaged one is fetched or built again
+            return store.get(each)
+    return None
+
+
+def network_engine(config: Config, model: StoredModel | None) -> str:
+    """Return which engine runs the model that the configuration means: ``tensorflow`` or ``litert``.
+
+    :param model: as :func:`find_stored` returns it.
+    :raises ConfigError: the engine that the configuration names can never run it.
+    """
+    if model is None:
+        is_flatbuffer = uses_custom(config) and kind_of(Path(config.custom.file)) == "tflite"
+        return "litert" if is_flatbuffer else "tensorflow"
+    asked = config.session.engine
+    check_engine(asked, model)
+    converted = model.entry.format == "graphdef" and converted_precisions(model.directory)
+    if asked == "litert" and model.entry.format == "graphdef" and not converted:
+        raise not_converted(model)
+    return "litert" if converted and asked != "tensorflow" else ENGINES[model.entry.format]
+
+
+def is_prepared(config: Config, store: ModelStore) -> bool:
+    """Return whether the model that the configuration means is in the store and prepared for TensorFlow.
+
+    :raises ModelError: a start could not have it.
+    :raises ConfigError: the engine that the configuration names can never run it.
+    """
+    model = find_stored(config, store)
+    return (
+        model is not None
+        and network_engine(config, model) == "tensorflow"
+        and prepared_folder(model).is_dir()
+    )
+
+
+def labels_of(config: Config, model: StoredModel | None) -> Labels | None:
+    """Return the labels of the model that the configuration means; None: they come with it at the start.
+
+    :param model: as :func:`find_stored` returns it.
+    :raises ModelError: they are damaged.
+    """
+    with for_a_person():
+        if model:
+            return read_labels(model.labels, model.entry.outputs)
+    if not uses_custom(config) and config.model.name in (AUTO, EMBEDDED):
+        rows = imagenet_labels()
+        return parse_rows("ImageNet's labels", rows, IMAGENET_OUTPUTS)
+    return None

@@ -1,0 +1,90 @@
+"""A model's folded graph as an ONNX file, which the other runtimes read.
+
+Run as a process of its own (``python -m incv3d.tools.bench.onnx_export JOB OUT``): it imports TensorFlow and tf2onnx.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from incv3d.engines.prepared_model import Job
+from incv3d.errors import Incv3dError
+from incv3d.models.graph.prepare_graph import folded_graph
+from incv3d.models.prepare import run_child
+from incv3d.models.store import ModelStore, StoredModel
+from incv3d.tools.bench.errors import BenchError
+from incv3d.tools.bench.other_runtimes import INSTALL
+
+OPSET = 17
+"""OpenCV's importer knows the operations of this one; later ones bring nothing that is needed here."""
+FOLDER = "bench"
+
+
+def ensure_onnx(model: StoredModel, store: ModelStore, progress: Callable[[str], None]) -> Path:
+    """The ONNX file of `model` in the store's folder ``bench``, made now if it is not there.
+
+    :raises ModelError: when it cannot be made.
+    """
+    path = store.root / FOLDER / f"{model.name}-{model.manifest.sha256[:12]}.onnx"
+    if path.exists():
+        return path
+    progress(f"converting {model.name} to ONNX (once; this imports TensorFlow)")
+    spec = model.session_spec(threads=1)
+    job = Job(
+        graph=str(spec.file),
+        source_sha256=model.manifest.sha256,
+        input=spec.input,
+        input_shape=spec.input_shape,
+        output=spec.output,
+        out="",
+    )
+    with store.exclusively():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        run_child("incv3d.tools.bench.onnx_export", [msgspec.json.encode(job).decode(), str(path)])
+    return path
+
+
+def convert(job: Job) -> bytes:
+    """The serialized ONNX model of the graph from ``job.input`` to ``job.output``.
+
+    :raises BenchError: when tf2onnx is missing or does not know an operation.
+    """
+    import tensorflow as tf
+
+    try:
+        import tf2onnx
+    except ImportError as error:
+        raise BenchError(f"{error}; {INSTALL}") from None
+    graph = folded_graph(tf, Path(job.graph), job.input, job.input_shape, job.output)
+    try:
+        model, _ = tf2onnx.convert.from_graph_def(
+            graph, input_names=[job.input], output_names=[job.output], opset=OPSET
+        )
+    except Exception as error:  # noqa: BLE001 - tf2onnx raises whatever its parts raise
+        raise BenchError(f"tf2onnx cannot convert it: {' '.join(str(error).split())[:300]}") from None
+    serialized: bytes = model.SerializeToString()
+    return serialized
+
+
+def main(job: str, out: str) -> None:
+    """Convert, and write the file whole or not at all."""
+    scratch = Path(f"{out}.{os.getpid()}")
+    try:
+        scratch.write_bytes(convert(msgspec.json.decode(job, type=Job)))
+        scratch.rename(out)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except Incv3dError as failure:
+        sys.exit(str(failure))
+    except OSError as failure:
+        sys.exit(f"the store cannot be written: {failure.strerror}")

@@ -1,0 +1,117 @@
+"""What TensorFlow's executor did during one run, from a serialized ``RunMetadata``.
+
+Read without TensorFlow, so that the timed process need not import it. Of ``RunMetadata`` only ``step_stats``
+(field 1) is read, of that ``dev_stats`` (1), of that ``node_stats`` (2); a NodeExecStats has the node's name
+in field 1, ``op_start_rel_nanos`` and ``op_end_rel_nanos`` in 14 and 15, relative to ``all_start_nanos`` in
+13, and a label "name = Operation(inputs)" in 8 (tensorflow/core/framework/step_stats.proto). Its clock is the
+system's real time, ``time.time_ns`` in Python.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from incv3d.models.graph.graphdef_reader import LENGTH, VARINT, fields, varint
+
+TRACED_RUN_OPTIONS = bytes([1 << 3, 1])
+"""A serialized ``RunOptions`` with ``trace_level`` (field 1) SOFTWARE_TRACE: when every operation began and
+ended. FULL_TRACE tells no more of a processor and starts a profiler besides."""
+LABEL = re.compile(r"= ([^(\s]+)\(")
+NAME, LABELLED, START, OP_START, OP_END = 1, 8, 13, 14, 15
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One operation that was executed; nanoseconds of real time."""
+
+    name: str
+    op: str
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The executor's time from the first operation's start to the last one's end."""
+
+    start_ns: int
+    end_ns: int
+    by_kind_ns: dict[str, float]
+    """Each moment belongs to the operation that ran then; where several did, to each an equal share."""
+    between_ns: float
+    """While none ran."""
+    overlap_ns: float
+    """How much longer the operations took together than the time that they covered: they ran side by side."""
+
+
+def parse_trace(data: bytes) -> list[Execution]:
+    """The operations in a serialized ``RunMetadata``.
+
+    :raises ValueError: when it is none, or holds no operation.
+    """
+    found = [
+        _execution(data, *node)
+        for step in _messages(data, 1, 0, len(data))
+        for device in _messages(data, 1, *step)
+        for node in _messages(data, 2, *device)
+    ]
+    if not found:
+        raise ValueError("the trace holds no operation")
+    return found
+
+
+def share_out(executions: Sequence[Execution], kind_of: Callable[[Execution], str]) -> Span:
+    """Divide the executor's time among kinds of operations, so that the parts add up to the whole."""
+    by_kind: defaultdict[str, float] = defaultdict(float)
+    between = 0.0
+    start, end = min(e.start_ns for e in executions), max(e.end_ns for e in executions)
+    reached = start
+    active: list[str] = []
+    for at, begins, kind in _edges(executions, kind_of):
+        passed = at - reached
+        for each in active:
+            by_kind[each] += passed / len(active)
+        between += 0 if active else passed
+        if begins:
+            active.append(kind)
+        else:
+            active.remove(kind)
+        reached = at
+    together = sum(e.end_ns - e.start_ns for e in executions)
+    return Span(start, end, dict(by_kind), between, together - (end - start - between))
+
+
+def _edges(
+    executions: Iterable[Execution], kind_of: Callable[[Execution], str]
+) -> list[tuple[int, bool, str]]:
+    edges = []
+    for each in executions:
+        kind = kind_of(each)
+        edges += [(each.start_ns, True, kind), (each.end_ns, False, kind)]
+    # Of two edges at one moment a start comes first: an operation of no length must begin before it ends.
+    return sorted(edges, key=lambda edge: (edge[0], not edge[1]))
+
+
+def _messages(data: bytes, number: int, start: int, end: int) -> Iterable[tuple[int, int]]:
+    return [(s, e) for field, kind, s, e in fields(data, start, end) if field == number and kind == LENGTH]
+
+
+def _execution(data: bytes, start: int, end: int) -> Execution:
+    texts: dict[int, str] = {}
+    numbers: dict[int, int] = {}
+    for field, kind, s, e in fields(data, start, end):
+        if kind == LENGTH and field in (NAME, LABELLED):
+            texts[field] = data[s:e].decode("utf-8", "replace")
+        elif kind == VARINT:
+            numbers[field], _ = varint(data, s, e)
+    label = LABEL.search(texts.get(LABELLED, ""))
+    began = numbers.get(START, 0)
+    return Execution(
+        name=texts.get(NAME, ""),
+        op=label[1] if label else texts.get(NAME, ""),
+        start_ns=began + numbers.get(OP_START, 0),
+        end_ns=began + max(numbers.get(OP_START, 0), numbers.get(OP_END, 0)),
+    )

@@ -1,0 +1,138 @@
+"""The Python that runs incv3d, and whether its packages can be loaded, each tried in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import signal
+from dataclasses import dataclass
+
+from incv3d.machine import available_memory_mb
+from incv3d.tools.doctor.findings import Finding
+from incv3d.tools.doctor.host import Machine, fields, read
+from incv3d.tools.doctor.programs import Child, run_python
+
+OLDEST, NEWEST = (3, 11), (3, 13)
+PACKAGES = ("numpy", "zmq", "simplejpeg", "PIL", "ai_edge_litert.interpreter")
+"""What has compiled parts, in the order in which it is loaded."""
+DISTRIBUTIONS = {"zmq": "pyzmq", "PIL": "pillow", "ai_edge_litert.interpreter": "ai-edge-litert"}
+NUMPY_1 = ("numpy.dtype size changed", "numpy.ndarray size changed", "_ARRAY_API", "using NumPy 1.x")
+"""What NumPy says of a package that was built for its older version (numpy.org, "Troubleshooting import")."""
+IMPORT_LIMIT_S = 60.0
+LOAD_LIMIT_S = 120.0
+"""A Raspberry Pi reads TensorFlow's library, 1.1 GB, from a slow card."""
+LOAD_MB = 450.0
+"""What loading it can take for a moment; it is left alone where there is less."""
+IMPORTS = """
+import importlib, json, sys
+for name in sys.argv[1:]:
+    print(json.dumps({"trying": name}), flush=True)
+    try:
+        module = importlib.import_module(name)
+        found = {"version": getattr(module, "__version__", ""), "file": getattr(module, "__file__", "") or ""}
+    except BaseException as error:
+        found = {"error": f"{type(error).__name__}: {error}"}
+    print(json.dumps({"name": name, **found}), flush=True)
+"""
+LOAD_TENSORFLOW = "from incv3d.engines.capi import Library; print(Library().version)"
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of the import of a package."""
+
+    name: str
+    version: str = ""
+    file: str = ""
+    error: str = ""
+
+
+def check_python(machine: Machine) -> list[Finding]:
+    """Its version, and where its packages are installed."""
+    version = ".".join(map(str, machine.python_version))
+    name = "python"
+    if not OLDEST <= machine.python_version <= NEWEST:
+        what = f"{version}: incv3d and TensorFlow's wheels want 3.11 to 3.13"
+        return [Finding(name, "problem", what, "PYTHON=python3.12 daemon/run, with one that is installed")]
+    configured = fields(read(machine.prefix / "pyvenv.cfg"), "=")
+    if configured:
+        system = configured.get("include-system-site-packages", "").lower() == "true"
+        seen = "sees" if system else "does not see"
+        what = f"{version}, virtual environment {machine.prefix}, which {seen} the system's packages"
+        return [Finding(name, "ok", what)]
+    if (machine.stdlib / "EXTERNALLY-MANAGED").exists():
+        what = f"{version}, the system's own: Debian keeps pip out of it (PEP 668)"
+        fix = "install into a virtual environment: daemon/run makes one in a checkout"
+        return [Finding(name, "warning", what, fix)]
+    return [Finding(name, "note", f"{version}, not a virtual environment")]
+
+
+def check_libraries(machine: Machine) -> list[Finding]:
+    """Whether every compiled package can be loaded, and fits the NumPy that is there."""
+    imported = import_packages(machine, PACKAGES)
+    findings = [_finding(machine, each) for each in imported]
+    good = [each for each in imported if not each.error]
+    numpy = next((each for each in good if each.name == "numpy"), None)
+    bad = [finding for finding in findings if finding.status != "ok"]
+    listed = ", ".join(f"{DISTRIBUTIONS.get(each.name, each.name)} {each.version}".strip() for each in good)
+    summary = [Finding("libraries", "ok", listed)] if good else []
+    old = [finding for finding in bad if finding.name == "numpy ABI"]
+    if numpy and not old:
+        fits = f"NumPy {numpy.version} suits what was built against it"
+        return [*summary, *bad, Finding("numpy ABI", "ok", fits)]
+    return [*summary, *bad]
+
+
+def check_tensorflow(machine: Machine, running: bool) -> list[Finding]:
+    """Whether TensorFlow's library can be loaded.
+
+    :param running: whether a daemon serves here already; a second library would take its memory.
+    """
+    name = "tensorflow"
+    if running:
+        return [Finding(name, "ok", "not loaded a second time: a daemon runs here")]
+    free_mb = available_memory_mb(machine.proc)
+    if free_mb is not None and free_mb < LOAD_MB:
+        return [
+            Finding(name, "note", f"not tried: {free_mb:.0f} MB of memory are free, {LOAD_MB:.0f} it takes")
+        ]
+    child = run_python(machine, ["-c", LOAD_TENSORFLOW], LOAD_LIMIT_S)
+    if child.status == 0:
+        return [Finding(name, "ok", f"{child.out.strip()}, its library can be loaded")]
+    fix = f"{machine.pip} --force-reinstall tensorflow; .tflite models run without it"
+    return [Finding(name, "problem", f"its library cannot be loaded: {_end_of(child)}", fix)]
+
+
+def import_packages(machine: Machine, names: tuple[str, ...]) -> list[Imported]:
+    """Import each of `names`; one that takes the process down with it is told from the others."""
+    done: list[Imported] = []
+    while left := [name for name in names if name not in {each.name for each in done}]:
+        child = run_python(machine, ["-c", IMPORTS, *left], IMPORT_LIMIT_S)
+        lines = [json.loads(line) for line in child.out.splitlines() if line.startswith('{"')]
+        done += [Imported(**line) for line in lines if "name" in line]
+        trying = [line["trying"] for line in lines if "trying" in line]
+        if not trying:
+            return [*done, *(Imported(name, error=_end_of(child)) for name in left)]
+        if trying[-1] not in {each.name for each in done}:
+            done.append(Imported(trying[-1], error=_end_of(child)))
+    return done
+
+
+def _finding(machine: Machine, each: Imported) -> Finding:
+    package = DISTRIBUTIONS.get(each.name, each.name)
+    if not each.error:
+        return Finding("libraries", "ok", f"{package} {each.version}")
+    what = f"{package} cannot be loaded: {' '.join(each.error.split())}"
+    if any(sign in each.error for sign in NUMPY_1):
+        fix = f"{machine.pip} 'numpy<2' (TensorFlow runs with 1.26), or: {machine.pip} --upgrade {package}"
+        return Finding("numpy ABI", "problem", f"{what} (it was built for NumPy 1)", fix)
+    return Finding("libraries", "problem", what, f"{machine.pip} --force-reinstall {package}")
+
+
+def _end_of(child: Child) -> str:
+    if not child.found:
+        return "there is no such Python"
+    if child.status is None:
+        return "it takes too long"
+    if child.status < 0:
+        return f"killed by {signal.Signals(-child.status).name}"
+    return child.last_words or f"exit status {child.status}"

@@ -1,0 +1,119 @@
+"""The model that the daemon would take: is it there, whole, prepared, and does it fit into memory?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from incv3d.config import Config
+from incv3d.engines import plain_session_mb
+from incv3d.machine import available_memory_mb
+from incv3d.models.catalog import load_catalog
+from incv3d.models.conversions import converted_precisions, folder_name
+from incv3d.models.prepare import PREPARING_MB, find_refusal, is_prepared
+from incv3d.models.resolve import AUTO, CUSTOM, EMBEDDED, PREFERRED
+from incv3d.models.store import FLATBUFFER, ModelStore, StoredModel
+from incv3d.models.verify import verify_model
+from incv3d.tools.doctor.findings import Finding
+from incv3d.tools.doctor.host import Machine
+from incv3d.tools.doctor.installation import Setup
+
+MIB = 1024 * 1024
+ELSEWHERE = "prepare it on a larger machine: incv3d model export there, incv3d model import here"
+
+
+def check_models(machine: Machine, setup: Setup, running: bool) -> list[Finding]:
+    """The files of the model in force against what was noted when they came, and the memory that it takes.
+
+    The others in the store are not read: on a Raspberry Pi each takes seconds (``incv3d model verify``).
+
+    :param running: whether a daemon serves here already.
+    """
+    store = ModelStore(setup.store)
+    name = name_in_force(setup.config, store)
+    there = store.names()
+    others = [each for each in there if each != name]
+    beside = f"; beside it: {', '.join(others)} (incv3d model verify reads them)" if others else ""
+    if name not in there:
+        return [_absent(machine, setup.config, name, beside)]
+    damages = verify_model(store, name)
+    if damages:
+        fix = f"incv3d model verify {name} when that is done"
+        return [Finding("model", "problem", f"{name}: {damage}", fix) for damage in damages]
+    stored = store.get(name)
+    megabytes = f"{stored.size_bytes / 1e6:.1f} MB"
+    whole = Finding("model", "ok", f"{name}, {megabytes}: every file is as it came{beside}")
+    return [whole, *_memory(machine, setup.config, stored, running)]
+
+
+def name_in_force(config: Config, store: ModelStore) -> str:
+    """What the model is called that a start would take, if it fetched nothing."""
+    name = config.model.name
+    if name != AUTO:
+        return name
+    if config.custom.file:
+        return CUSTOM
+    return PREFERRED if PREFERRED in store.names() else EMBEDDED
+
+
+def memory_needed_mb(engine: str, network_bytes: int) -> float:
+    """About what a daemon takes at most, MiB, rounded up; measured on both, with networks of 9 to 96 MB.
+
+    TensorFlow's peak is the loading of its library, whatever the network, up to some 100 MB of network.
+    """
+    megabytes = network_bytes / MIB
+    return 60 + 2.5 * megabytes if engine == "litert" else max(420.0, 150 + 2.5 * megabytes)
+
+
+def _absent(machine: Machine, config: Config, name: str, beside: str) -> Finding:
+    if name == EMBEDDED:
+        free_mb = available_memory_mb(machine.proc)
+        what = f"{name} is built when it is first used{beside}"
+        if config.model.name == AUTO and config.model.fetch_wait_s:
+            what = f"the first start fetches {PREFERRED} (89 MB); without a network {name} is built{beside}"
+        if free_mb is not None and free_mb < PREPARING_MB:
+            short = f"{what}; that takes up to {PREPARING_MB} MB of memory, {free_mb:.0f} MB are free"
+            return Finding("model", "warning", short, ELSEWHERE)
+        return Finding("model", "note", what)
+    file = config.custom.file
+    if file and name not in load_catalog():
+        if not Path(file).exists():
+            return Finding("model", "problem", f"custom.file: {file}: no such file", "mend custom.file")
+        return Finding("model", "note", f"{name} is taken in from {file} at the first start{beside}")
+    fix = f"incv3d model fetch {name}, or incv3d model import FILE --name {name}"
+    return Finding("model", "problem", f"{name} is not in the store{beside}", fix)
+
+
+def _memory(machine: Machine, config: Config, stored: StoredModel, running: bool) -> list[Finding]:
+    """What this model takes on the engine that would run it, and whether it is there to be had."""
+    name = "model memory"
+    engine, size_bytes, ready = "tensorflow", stored.size_bytes, is_prepared(stored)
+    precisions = converted_precisions(stored.directory)
+    if stored.entry.format == "tflite":
+        engine, ready = "litert", True
+    elif precisions and config.session.engine != "tensorflow":
+        engine, ready = "litert", True
+        size_bytes = (stored.directory / folder_name(precisions[0]) / FLATBUFFER).stat().st_size
+    needed_mb = memory_needed_mb(engine, size_bytes)
+    what = f"{stored.name} on {engine} takes about {needed_mb:.0f} MB"
+    refusal = None if ready else find_refusal(stored)
+    if refusal:
+        needed_mb, ready = plain_session_mb(size_bytes), True
+        what = f"{stored.name} on {engine} takes about {needed_mb:.0f} MB unprepared ({refusal.reason})"
+    free_mb = available_memory_mb(machine.proc)
+    if running or free_mb is None:
+        return [Finding(name, "ok", what)]
+    what += f", {free_mb:.0f} MB can be had"
+    if free_mb < needed_mb:
+        smaller = (
+            f"incv3d model convert {stored.name} --to int8" if engine == "tensorflow" else "a smaller model"
+        )
+        fix = f"stop other programs; or take less: {smaller} (on a larger machine), or model.name: {EMBEDDED}"
+        return [Finding(name, "problem", what, fix)]
+    if not ready and free_mb < PREPARING_MB:
+        return [
+            Finding(name, "warning", f"{what}; preparing it once takes up to {PREPARING_MB} MB", ELSEWHERE)
+        ]
+    if not ready:
+        what += "; it is not prepared yet, the next start does that"
+        return [Finding(name, "note", what, "incv3d model prepare does it now")]
+    return [Finding(name, "ok", what)]

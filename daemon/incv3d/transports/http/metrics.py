@@ -1,0 +1,141 @@
+"""Metrics for Prometheus: histograms and counters fed frame by frame, gauges read when they are collected.
+
+Names and units follow prometheus.io, "Metric and label naming": seconds, bytes, ``_total`` for counters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import get_args
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from incv3d.frames import Refusal, Timings
+from incv3d.latency.rolling import OUTCOMES
+from incv3d.machine import SINCE_BOOT, THROTTLING
+from incv3d.sources.base import SourceState
+from incv3d.transports.daemon_status import STATES, Standing
+
+BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""From a small network on a large machine to Inception-v3 on a hot Raspberry Pi 3 and a full queue."""
+DURATIONS = {
+    "queue": "Waiting for the decoder, and decoded for the Session.",
+    "decode": "Decoding and resizing to the model's input.",
+    "run": "Session.run alone.",
+    "total": "From receipt to result.",
+    "age": "From capture to result.",
+}
+
+
+class Metrics:
+    """Everything that is to be known of one daemon, in a registry of its own.
+
+    :param look: how the daemon stands; called for every collection, from the thread that collects.
+    """
+
+    def __init__(self, look: Callable[[], Standing]) -> None:
+        # Without _created, the start of each series once more: half of what would be stored.
+        self.registry: CollectorRegistry = _WithoutCreated()
+        frames = Counter(
+            "incv3d_frames", "Frames by what became of them.", ["outcome"], registry=self.registry
+        )
+        self._frames = {outcome: frames.labels(outcome) for outcome in OUTCOMES}
+        self._durations = {
+            name: Histogram(f"incv3d_{name}_seconds", what, buckets=BUCKETS_S, registry=self.registry)
+            for name, what in DURATIONS.items()
+        }
+        self.registry.register(_Gauges(look))
+        ProcessCollector(registry=self.registry)
+
+    def record(self, now: float, timings: Timings) -> None:
+        """A frame was classified."""
+        self._frames["ok"].inc()
+        for name, histogram in self._durations.items():
+            histogram.observe(getattr(timings, f"{name}_ms") / 1000)
+
+    def count(self, now: float, outcome: str) -> None:
+        """A frame met with another `outcome`."""
+        self._frames[outcome.value if isinstance(outcome, Refusal) else outcome].inc()
+
+
+class _WithoutCreated(CollectorRegistry):
+    def collect(self) -> Iterator[Metric]:
+        for metric in super().collect():
+            metric.samples = [each for each in metric.samples if not each.name.endswith("_created")]
+            yield metric
+
+
+class _Gauges(Collector):
+    def __init__(self, look: Callable[[], Standing]) -> None:
+        self._look = look
+
+    def describe(self) -> Iterable[Metric]:
+        return ()  # their names are fixed and nobody else's: no need to look for them when registering
+
+    def collect(self) -> Iterator[Metric]:
+        now = self._look()
+        yield _states("incv3d_state", "What the daemon is at.", STATES, now.state)
+        healthy = "Whether nothing is known to be wrong with the daemon."
+        yield GaugeMetricFamily("incv3d_healthy", healthy, value=now.health == "ok")
+        yield GaugeMetricFamily("incv3d_queue_frames", "Requests that wait.", value=now.queue_depth)
+        limit = "Requests that may wait; further ones are answered busy."
+        yield GaugeMetricFamily("incv3d_queue_limit_frames", limit, value=now.queue_limit)
+        undelivered = "Answers that could not be sent: their peer was gone, or does not read."
+        yield CounterMetricFamily("incv3d_undelivered", undelivered, value=now.undelivered)
+        if now.model:
+            yield InfoMetricFamily("incv3d_model", "What runs.", value=dict(now.model))
+        yield from _cameras(now)
+        yield from _machine(now)
+
+
+def _cameras(now: Standing) -> Iterator[Metric]:
+    if not now.sources:
+        return
+    state = GaugeMetricFamily(
+        "incv3d_camera_state", "1 for the state that the source is in.", labels=["camera", "state"]
+    )
+    counters = {
+        "frames": CounterMetricFamily(
+            "incv3d_camera_frames", "Frames captured.", labels=["camera"]
+        ),
+        "lost_frames": CounterMetricFamily(
+            "incv3d_camera_lost_frames", "Frames that the driver did not hand over.", labels=["camera"]
+        ),
+        "refused_frames": CounterMetricFamily(
+            "incv3d_camera_refused_frames", "Frames, or regions, that were refused.", labels=["camera"]
+        ),
+        "recoveries": CounterMetricFamily(
+            "incv3d_camera_recoveries", "How often frames came again after a stop.", labels=["camera"]
+        ),
+    }  # fmt: skip
+    for source in now.sources:
+        for each in get_args(SourceState):
+            state.add_metric([source.name, each], source.state == each)
+        for field, counter in counters.items():
+            counter.add_metric([source.name], getattr(source, field))
+    yield state
+    yield from counters.values()
+
+
+def _machine(now: Standing) -> Iterator[Metric]:
+    readings = now.machine
+    if readings.temp_c is not None:
+        yield GaugeMetricFamily("incv3d_temperature_celsius", "Of the processor.", value=readings.temp_c)
+    if readings.throttled is not None:
+        for name, what, shift in (
+            ("incv3d_throttled", "What the firmware does to the processor now, and why.", 0),
+            ("incv3d_throttled_since_boot", "What it did at some time since boot.", SINCE_BOOT),
+        ):
+            family = GaugeMetricFamily(name, what, labels=["what"])
+            for bit, words in enumerate(THROTTLING):
+                family.add_metric([words], readings.throttled >> bit + shift & 1)
+            yield family
+
+
+def _states(name: str, what: str, states: Iterable[str], current: str) -> Metric:
+    family = GaugeMetricFamily(name, what, labels=["state"])
+    for each in states:
+        family.add_metric([each], each == current)
+    return family

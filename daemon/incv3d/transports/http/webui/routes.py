@@ -1,0 +1,164 @@
+"""The page as the server serves it: its files, the stream of what happens, pictures."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from incv3d.frames import Frame, Result
+from incv3d.images.encode import picture, thumbnail
+from incv3d.images.preprocess import PictureError
+from incv3d.protocol.events import Announcement
+from incv3d.transports.http.webui import messages
+from incv3d.transports.http.webui.broadcast import Broadcast, TooManyViewers
+from incv3d.transports.http.webui.state import Shown, View, is_too_large
+
+LOG = logging.getLogger(__name__)
+STATIC = Path(__file__).with_name("static")
+FORM = STATIC / "login.html"
+"""Where a browser gives the token."""
+SLOW_S = 10.0
+"""A browser that takes nothing for so long is gone, or as good as gone."""
+MOST_WAITING_THUMBNAILS = 8
+"""Frames that wait for the encoder; events beyond have no thumbnail."""
+NUMBER = "X-Result"
+"""The header that says which result a picture belongs to."""
+NEVER_STORED = {"Cache-Control": "no-store"}
+STREAM = {**NEVER_STORED, "Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
+
+
+class Page:
+    """What a browser is served. A picture is encoded when a browser asks for it, in a thread of its own.
+
+    :param events_wanted: whether the configuration watches any label.
+    :param max_pixels: of a picture that is decoded to be shown.
+    :param stats: how the daemon is; called in a thread while somebody looks.
+    :param on_failure: told the error when the page cannot go on.
+    """
+
+    def __init__(
+        self,
+        events_wanted: bool,
+        max_pixels: int,
+        stats: Callable[[], dict[str, Any]],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._max_pixels = max_pixels
+        self._view = View()
+        self._events_wanted = events_wanted
+        self._broadcast = Broadcast(self._view, self._hello, stats, on_failure)
+        self._encoder = ThreadPoolExecutor(1, "pictures")
+        self._room = threading.Semaphore(MOST_WAITING_THUMBNAILS)
+        self._encoded: tuple[int, bytes] = (0, b"")
+        """The picture that was asked for last, by the number of its result."""
+
+    def routes(self) -> list[web.AbstractRouteDef]:
+        """All of them, for the server."""
+        return [
+            web.get("/", self._index),
+            web.static("/page", STATIC),
+            web.get("/live", self._live),
+            web.get("/picture/{source}", self._picture),
+            web.get(r"/thumbnail/{number:\d{1,18}}", self._thumbnail),
+        ]
+
+    def deliver(self, result: Result) -> None:
+        """A frame has its result; callable from any thread."""
+        self._view.deliver(result)
+
+    def announce(self, announcement: Announcement, frame: Frame | None) -> None:
+        """A label came or went; callable from any thread."""
+        wanted = announcement.event == "entered" and frame and not is_too_large(frame)
+        pictured = frame if wanted and self._room.acquire(blocking=False) else None
+        with contextlib.suppress(RuntimeError):  # the page is closed
+            self._encoder.submit(self._remember, announcement, pictured)
+
+    def adjust(self, events_wanted: bool, max_pixels: int) -> None:
+        """Continue with what the configuration says now; the parameters are those of the constructor."""
+        self._events_wanted = events_wanted
+        self._max_pixels = max_pixels
+
+    def forget_sources(self) -> None:
+        """There is another source: what was captured before is not shown any more."""
+        self._view.forget_sources()
+
+    def close(self) -> None:
+        """Let the viewers go."""
+        self._broadcast.close()
+        self._encoder.shutdown(wait=False, cancel_futures=True)
+
+    async def _index(self, request: web.Request) -> web.FileResponse:
+        return web.FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+    async def _live(self, request: web.Request) -> web.StreamResponse:
+        try:
+            viewer = self._broadcast.join()
+        except TooManyViewers as error:
+            return web.Response(status=503, text=f"{error}\n", headers=NEVER_STORED)
+        response = web.StreamResponse(headers=STREAM)
+        try:
+            await response.prepare(request)
+            while news := await viewer.take():
+                await asyncio.wait_for(response.write(news), SLOW_S)
+        except (ConnectionError, TimeoutError) as error:
+            LOG.debug("a viewer of the page is gone: %s", error)
+        finally:
+            self._broadcast.leave(viewer)
+        return response
+
+    async def _picture(self, request: web.Request) -> web.Response:
+        """The latest picture of a source; a browser that is slow gets fewer of them, and never an old one."""
+        shown = self._broadcast.shown(request.match_info["source"])
+        loop = asyncio.get_running_loop()
+        jpeg = await loop.run_in_executor(self._encoder, self._encode, shown) if shown else b""
+        if not shown or not jpeg:
+            return web.Response(status=204, headers=NEVER_STORED)  # no error: it may just be gone
+        response = _jpeg(jpeg)
+        response.headers[NUMBER] = str(shown.number)
+        return response
+
+    async def _thumbnail(self, request: web.Request) -> web.Response:
+        number = int(request.match_info["number"])
+        found = next((event.thumbnail for event in self._view.events() if event.number == number), b"")
+        return _jpeg(found) if found else web.Response(status=404, headers=NEVER_STORED)
+
+    def _hello(self) -> bytes:
+        return messages.hello(socket.gethostname(), self._events_wanted, time.time())
+
+    def _encode(self, shown: Shown) -> bytes:
+        """The picture of a result; encoded once, however many look."""
+        frame = shown.result.frame
+        if frame and self._encoded[0] != shown.number:
+            try:
+                self._encoded = (shown.number, picture(frame, self._max_pixels))
+            except PictureError as error:  # another decoder than the Session's may be stricter
+                LOG.warning("the page cannot show a picture of %s: %s", frame.source, error)
+                self._encoded = (shown.number, b"")
+        return self._encoded[1] if frame else b""
+
+    def _remember(self, announcement: Announcement, frame: Frame | None) -> None:
+        jpeg = b""
+        if frame:
+            try:
+                jpeg = thumbnail(frame, self._max_pixels)
+            except PictureError as error:
+                LOG.warning("the page cannot show a picture of %s: %s", announcement.source, error)
+            except Exception:
+                LOG.exception("no thumbnail of %s could be made", announcement.source)  # an encoder's bug
+            finally:
+                self._room.release()
+        self._view.announce(announcement, jpeg)
+
+
+def _jpeg(data: bytes) -> web.Response:
+    return web.Response(body=data, content_type="image/jpeg", headers=NEVER_STORED)

@@ -1,0 +1,122 @@
+"""What there is to see now: the latest result of every source, the latest run times and events."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from incv3d.frames import Frame, Result
+from incv3d.protocol.events import Announcement
+
+RUNS_KEPT = 600
+EVENTS_KEPT = 60
+"""More than a page shows: the thumbnails of those that it is just putting up must not go meanwhile."""
+SOURCES_KEPT = 16
+LARGEST_HELD = 8 * 1024 * 1024
+"""Bytes of a picture that is held so that it can be shown; of each source there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A result that can be shown."""
+
+    number: int
+    """Counted up through all sources."""
+    at_unix_s: float
+    """When its frame was captured."""
+    result: Result
+    """With its frame, unless that is too large."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of the Session."""
+
+    number: int
+    at_unix_s: float
+    run_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A label came or went."""
+
+    number: int
+    announcement: Announcement
+    thumbnail: bytes
+    """A JPEG of what was seen; empty: there is none."""
+
+
+class View:
+    """Remembers what viewers are shown, of every source the latest. Threads may share one.
+
+    Nothing is decoded or encoded here: while nobody looks, a result costs no more than its place in a list.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time
+    ) -> None:
+        self._clock = clock
+        self._wall = wall
+        self._lock = threading.Lock()
+        self._results = 0
+        self._begun = -math.inf  # when the source that there is now took the place of another
+        self._events = 0
+        self._latest: OrderedDict[str, Shown] = OrderedDict()  # by source, the one heard of last at the end
+        self._runs: deque[Run] = deque(maxlen=RUNS_KEPT)
+        self._recent: deque[Event] = deque(maxlen=EVENTS_KEPT)
+
+    def deliver(self, result: Result) -> None:
+        """A frame has its result; refusals and the daemon's own frames show nothing."""
+        if not result.ok or result.is_own or result.frame is None:
+            return
+        now, unix_s = self._clock(), self._wall()
+        with self._lock:
+            self._results += 1
+            shown = Shown(self._results, unix_s - (now - result.frame.captured), _held(result))
+            if result.frame.captured >= self._begun:
+                self._latest[result.source] = shown
+                self._latest.move_to_end(result.source)
+            if len(self._latest) > SOURCES_KEPT:
+                self._latest.popitem(last=False)
+            self._runs.append(Run(self._results, unix_s, result.timings.run_ms))
+
+    def announce(self, announcement: Announcement, thumbnail: bytes) -> None:
+        """A label came or went."""
+        with self._lock:
+            self._events += 1
+            self._recent.append(Event(self._events, announcement, thumbnail))
+
+    def latest(self) -> list[Shown]:
+        """The latest result of every source, the newest last."""
+        with self._lock:
+            return list(self._latest.values())
+
+    def runs(self, after: int = 0) -> list[Run]:
+        """The latest runs with a higher number than `after`, in order."""
+        with self._lock:
+            return [run for run in self._runs if run.number > after]
+
+    def events(self, after: int = 0) -> list[Event]:
+        """The latest events with a higher number than `after`, in order."""
+        with self._lock:
+            return [event for event in self._recent if event.number > after]
+
+    def forget_sources(self) -> None:
+        """There is another source: what was captured before is not shown any more."""
+        with self._lock:
+            self._begun = self._clock()
+            self._latest.clear()
+
+
+def is_too_large(frame: Frame) -> bool:
+    """Whether the picture is not held to be shown."""
+    return len(frame.data) > LARGEST_HELD
+
+
+def _held(result: Result) -> Result:
+    return replace(result, frame=None) if result.frame and is_too_large(result.frame) else result

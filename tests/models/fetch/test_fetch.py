@@ -1,0 +1,228 @@
+"""Fetching a model: it is in the store, whole and checked, or the store is as it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from archives import packed
+from webserver import Site, serve, web_server
+
+from incv3d.models.catalog import load_catalog
+from incv3d.models.entry import ModelError
+from incv3d.models.fetch import fetch
+from incv3d.models.fetch.download import Patience
+from incv3d.models.fetch.fetch import Fetched, Order, by_hand, fetch_model, remove_download
+from incv3d.models.fetch.http_client import DownloadError, UnreachableError
+from incv3d.models.store import ModelStore
+
+QUICK = Patience(connect_s=5, read_s=5, attempts=2, pause_s=0.01)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    return ModelStore(tmp_path / "store")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with web_server({"/model.tgz": packed(tmp_path)}) as site:
+        yield site
+
+
+def fetch(store: ModelStore, name: str, url: str = "", patience: Patience = QUICK, **more) -> Fetched:
+    return fetch_model(store, Order(name, url, **more), patience, lambda have, total: None, lambda line: None)
+
+
+def downloads(store: ModelStore) -> list[str]:
+    return sorted(path.name for path in (store.root / "downloads").iterdir() if path.suffix != ".lock")
+
+
+def sha256(site: Site) -> str:
+    return hashlib.sha256(site.files["/model.tgz"]).hexdigest()
+
+
+def test_a_network_of_ones_own_is_fetched_and_its_archive_removed(store, site) -> None:
+    fetched = fetch(store, "mine", site.url(), like="inception-v3")
+    assert (fetched.model.name, fetched.sha256) == ("mine", sha256(site))
+    assert store.get("mine").entry.source == site.url() and store.get("mine").entry.golden is None
+    assert downloads(store) == []
+
+
+def test_a_model_that_is_there_is_fetched_again_only_when_asked(store, site) -> None:
+    fetch(store, "mine", site.url())
+    assert fetch(store, "mine", site.url()).sha256 == "" and len(site.asked) == 1
+    assert fetch(store, "mine", site.url(), replace=True).sha256 == sha256(site) and len(site.asked) == 2
+
+
+def test_a_checksum_that_is_given_is_demanded(store, site) -> None:
+    fetch(store, "mine", site.url(), sha256=sha256(site))
+    with pytest.raises(DownloadError, match=f"its SHA-256 is {sha256(site)}, it must be {'0' * 64}"):
+        fetch(store, "other", site.url(), sha256="0" * 64)
+    with pytest.raises(ModelError, match="`xyz` is no SHA-256"):
+        fetch(store, "other", site.url(), sha256="xyz")
+    assert store.names() == ["mine"] and downloads(store) == []
+
+
+def test_a_file_that_is_no_model_is_refused_and_removed(store, site) -> None:
+    for content, complaint in (
+        (b"garbage" * 100, "not a frozen GraphDef"),
+        (site.files["/model.tgz"][:-200], r"mine\.part: "),
+    ):
+        site.files["/model.tgz"] = content
+        with pytest.raises(ModelError, match=complaint):
+            fetch(store, "mine", site.url())
+        assert store.models() == [] and downloads(store) == []
+
+
+def test_a_file_that_must_be_right_is_kept_when_it_cannot_be_imported(store, site) -> None:
+    with pytest.raises(ModelError, match="not an HDF5 file"):
+        fetch(store, "mine", site.url(), sha256=sha256(site), like="inception-v3-keras")
+    assert downloads(store) == ["mine.json", "mine.part"]
+    fetch(store, "mine", site.url(), sha256=sha256(site), like="inception-v3")
+    assert len(site.asked) == 1 and downloads(store) == []
+
+
+def test_without_a_network_the_way_by_hand_is_told(store, monkeypatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    with pytest.raises(
+        UnreachableError, match=r"no network: storage\.googleapis\.com: the proxy: "
+    ) as caught:
+        fetch(store, "inception-v3")
+    advice = str(by_hand(caught.value, Order("inception-v3")))
+    assert advice.endswith("inception-2015-12-05.tgz elsewhere, copy it here, and: incv3d model import FILE")
+    own = Order("mine", "http://x.example/y", like="inception-v3")
+    assert str(by_hand(caught.value, own)).endswith("import FILE --name mine --like inception-v3")
+
+
+@pytest.mark.parametrize(
+    ("order", "complaint"),
+    [
+        (Order("mine"), r"no known model `mine` \(known: inception-v3, .*\); another one needs --url URL"),
+        (Order("efficientnet-lite0"), "comes with incv3d and is not fetched"),
+        (Order("inception-v3", like="inception-v3"), "leave out --like"),
+        (Order("inception-v3-2016", sha256="0" * 64), "the published SHA-256 of inception-v3-2016 is 7045b"),
+        (Order("../mine", "http://x/y"), "is no name for a model"),
+        (Order("mine", "file:///etc/passwd"), "`file:///etc/passwd` is not like https://"),
+        (Order("mine", "http://"), "is not like https://"),
+        (Order("mine", "http://x:99999/"), "is not like https://"),
+        (Order("mine", "model.tgz"), "is not like https://"),
+    ],
+)
+def test_orders_that_cannot_be_filled_are_explained(store, order, complaint) -> None:
+    with pytest.raises(ModelError, match=complaint):
+        fetch_model(store, order, QUICK, lambda have, total: None, lambda line: None)
+    assert store.models() == []
+
+
+def test_a_mirror_is_held_to_the_published_size(store, site) -> None:
+    with pytest.raises(DownloadError, match="it must be 88931400"):
+        fetch(store, "inception-v3", site.url())
+
+
+@pytest.fixture
+def unpublished(site, monkeypatch) -> Site:
+    """A known model for whose file no checksum was published."""
+    entry = load_catalog()["inception-v3"]
+    known = msgspec.structs.replace(entry, url=site.url(), archive_bytes=None, graph_bytes=None, golden=None)
+    for module in ("fetching", "importing"):
+        monkeypatch.setattr(
+            f"incv3d.models.{module}.load_catalog", lambda: {"known": known, "inception-v3": entry}
+        )
+    monkeypatch.setattr("incv3d.models.importing.unpack_2016", None)
+    return site
+
+
+def test_the_first_fetch_notes_the_checksum_and_later_ones_are_held_to_it(
+    store, unpublished, tmp_path
+) -> None:
+    first = fetch(store, "known").sha256
+    noted = json.loads((store.root / "checksums.json").read_text())
+    assert noted["known"]["sha256"] == first and noted["known"]["url"] == unpublished.url()
+    assert fetch(store, "known", replace=True).sha256 == first
+    unpublished.files["/model.tgz"] = packed(tmp_path, more=b"other")
+    with pytest.raises(DownloadError, match=f"brought {first} .*incv3d model fetch known --accept-new"):
+        fetch(store, "known", replace=True)
+    assert store.names() == ["known"] and downloads(store) == []
+    accepted = fetch(store, "known", replace=True, accept_new=True).sha256
+    assert accepted != first
+    assert json.loads((store.root / "checksums.json").read_text())["known"]["sha256"] == accepted
+
+
+def test_a_fetch_that_failed_notes_no_checksum(store, unpublished) -> None:
+    unpublished.files["/model.tgz"] = b"garbage"
+    with pytest.raises(ModelError, match="not a frozen GraphDef"):
+        fetch(store, "known")
+    assert not (store.root / "checksums.json").exists()
+
+
+def test_a_damaged_note_of_checksums_is_named(store, unpublished) -> None:
+    store.root.mkdir()
+    (store.root / "checksums.json").write_text("{")
+    with pytest.raises(ModelError, match=r"checksums\.json: damaged .* remove it"):
+        fetch(store, "known")
+
+
+def test_too_little_room_is_said_before_anything_is_asked_for(site, tmp_path, small_disk) -> None:
+    small = ModelStore(small_disk)
+    with pytest.raises(ModelError, match=r"inception-v3 needs 280 MB there, 1 MB are free; make room"):
+        fetch(small, "inception-v3", site.url())
+    assert site.asked == []
+    site.files["/model.tgz"] = os.urandom(600_000)
+    with pytest.raises(ModelError, match=r"mine needs 2 MB there, 1 MB are free"):
+        fetch(small, "mine", site.url())
+    assert small.models() == [] and downloads(small) == []
+
+
+def test_a_disk_that_fills_up_meanwhile_is_one_line_and_is_left_as_it_was(site, small_disk) -> None:
+    small = ModelStore(small_disk)
+    site.files["/model.tgz"] = os.urandom(3_000_000)
+    site.steps = [serve(with_length=False)]
+    with pytest.raises(ModelError, match="cannot be written: No space left on device"):
+        fetch(small, "mine", site.url())
+    assert small.models() == [] and downloads(small) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    if os.geteuid():
+        pytest.skip("needs root to mount a small file system")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_what_a_broken_download_left_can_be_removed(store, site) -> None:
+    site.steps = [serve(stop_after=100), serve(stop_after=0)]
+    with pytest.raises(DownloadError, match="are kept"):
+        fetch(store, "mine", site.url())
+    assert remove_download(store, "mine") and not remove_download(store, "mine")
+    assert downloads(store) == []
+
+
+def test_waiting_for_another_fetch_ends_at_the_deadline(store, site, monkeypatch) -> None:
+    monkeypatch.setattr(fetching, "POLL_S", 0.01)
+    said: list[str] = []
+    patience = Patience(deadline=time.monotonic() + 0.1)
+
+    def meanwhile(have: int, total: int | None) -> None:
+        with pytest.raises(DownloadError, match=r"another fetch of mine is under way; .* took too long"):
+            fetch_model(store, Order("mine", site.url()), patience, meanwhile, said.append)
+
+    fetch_model(store, Order("mine", site.url()), QUICK, meanwhile, said.append)
+    assert said == ["another fetch of mine is under way; waiting for it"] and store.names() == ["mine"]

@@ -1,0 +1,26 @@
+"""Freezes many networks in one process, because importing TensorFlow takes seconds.
+
+Run as ``python freeze_many.py JOBS.json``; prints, as JSON, each job's facts or its error.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import msgspec
+
+from incv3d.errors import Incv3dError
+from incv3d.models.graph.freeze import FreezeJob, NetworkFacts, freeze
+
+
+def attempt(job: FreezeJob) -> NetworkFacts | str:
+    try:
+        return freeze(job)
+    except Incv3dError as error:
+        return str(error)
+
+
+if __name__ == "__main__":
+    jobs = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=list[FreezeJob])
+    print(msgspec.json.encode([attempt(job) for job in jobs]).decode())

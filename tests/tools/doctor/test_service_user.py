@@ -1,0 +1,57 @@
+"""What root asks about the configuration of the service is answered for the user that the service runs as."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from incv3d.tools.doctor.service_user import become_servant
+
+ASK = """
+import os, sys
+from pathlib import Path
+import incv3d.app.prerequisites, incv3d.transports.http.auth  # not readable for another user if Python is root's alone
+from incv3d.config import load_config
+from incv3d.tools.doctor.service_user import become_servant
+file, service_file = sys.argv[1:]
+user = become_servant(file, os.environ, Path(service_file), "nobody")
+found = incv3d.app.prerequisites.find_mistakes(load_config(file), {"STATE_DIRECTORY": sys.argv[1] + ".state"})
+print(user, len(set(os.getresuid())), os.geteuid() == 0, *(each.key for each in found if each.is_denied))
+"""
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that other users can enter; those of pytest are for their owner alone."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_others_than_root_stay_who_they_are(folder: Path, monkeypatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 4321)
+    (folder / "incv3d.yaml").write_text("{}")
+    environ = dict(os.environ)
+    assert become_servant(str(folder / "incv3d.yaml"), environ, folder / "incv3d.yaml") == "4321"
+    assert environ == os.environ
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("is_service", [True, False])
+def test_root_sees_what_the_service_may_not_read(folder: Path, is_service: bool) -> None:
+    (folder / "token").write_text("a word of more than sixteen")
+    (folder / "token").chmod(0o600)
+    file = folder / "incv3d.yaml"
+    file.write_text(f"http: {{bind: '0.0.0.0:0', token_file: {folder}/token}}")
+    service_file = file if is_service else folder / "another.yaml"
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, str(file), str(service_file)], capture_output=True, text=True, check=False
+    )
+    denied = "nobody 1 False http.token_file model.name\n"
+    assert done.stdout == (denied if is_service else "root 1 True\n"), done.stderr

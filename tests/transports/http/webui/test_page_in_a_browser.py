@@ -1,0 +1,278 @@
+"""The page of the real daemon in a real Chromium."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+from processes import PATIENCE_S, DaemonProcess
+
+from incv3d.sources.images import demo_folder
+
+PATIENCE_MS = 60_000
+LARGEST_PAGE = 300_000
+"""Bytes of all that a browser loads before the page stands."""
+PHONE = {"width": 360, "height": 740}
+EVENTS = {"allow": ["*"], "threshold": 0.3, "frames": 1, "needed": 1}
+CAT = demo_folder() / "cat.jpg"
+PHOTOGRAPHS = {"espresso": "coffee.jpg", "Egyptian cat": "cat.jpg", "tripod": "photographer.jpg"}
+
+expect.set_options(timeout=PATIENCE_MS)
+
+
+class Look:
+    """A page that is looked at, and everything that it complains of."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.complaints: list[str] = []
+        self.size_bytes = 0
+        page.on("console", lambda message: self._note(message.type, message.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("response", self._count)
+        page.goto(url)
+
+    def _note(self, kind: str, text: str) -> None:
+        if kind in ("error", "warning"):
+            self.complaints.append(text)
+
+    def _count(self, response) -> None:
+        self.size_bytes += int(response.headers.get("content-length", 0))
+
+    def __getitem__(self, id: str):
+        return self.page.locator(f"#{id}")
+
+    def labels(self) -> list[str]:
+        return self["bars"].locator("span:nth-child(2)").all_text_contents()
+
+
+@pytest.fixture
+def look(browser: Browser) -> Iterator[Callable[..., Look]]:
+    contexts = []
+
+    def at(url: str, **options: object) -> Look:
+        contexts.append(browser.new_context(locale="en-GB", **options))
+        contexts[-1].set_default_timeout(PATIENCE_MS)
+        return Look(contexts[-1].new_page(), url)
+
+    yield at
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture(scope="module")
+def demo(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a daemon that shows its bundled photographs in turn."""
+    folder = tmp_path_factory.mktemp("demo")
+    config = folder / "incv3d.yaml"
+    config.write_text(json.dumps({"http": {"bind": "127.0.0.1:0"}, "events": EVENTS}))
+    daemon = DaemonProcess(state, folder, "--config", str(config), "--demo")
+    url = daemon.url()
+    daemon.ready()
+    yield url
+    assert daemon.stop() == 0
+
+
+def size_of(name: str) -> tuple[int, int]:
+    """Of a bundled photograph."""
+    with Image.open(demo_folder() / name) as image:
+        return image.size
+
+
+def has_ink(page: Page, selector: str) -> bool:
+    """Whether something is drawn on a canvas."""
+    return bool(
+        page.evaluate(
+            "selector => { const c = document.querySelector(selector + ' canvas');"
+            " return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some(each => each); }",
+            selector,
+        )
+    )
+
+
+def test_it_shows_picture_labels_run_times_events_and_state(demo: str, look) -> None:
+    seen = look(demo)
+    expect(seen["state"]).to_have_text("ready")
+    expect(seen["picture"]).to_be_visible()
+    expect(seen["bars"].locator("li")).to_have_count(5)
+    expect(seen["best"]).to_have_text(re.compile(r"^.+ \d+ %$"))
+    expect(seen["age"]).to_have_text(re.compile(r"^\d+(\.\d)? s ago$"))
+    expect(seen["percentiles"]).to_have_text(re.compile(r"^p50 .+ ms p95 .+ ms p99 .+ ms $"))
+    expect(seen["tiles"]).to_contain_text("source demo")
+    expect(seen["tiles"]).to_contain_text("classified")
+    expect(seen["happenings"].locator("img").first).to_be_visible()
+    expect(seen["counted"]).to_have_text(re.compile(r"latest \d+ runs"))
+    assert has_ink(seen.page, "#chart") and has_ink(seen.page, "#histogram")
+    assert seen.size_bytes < LARGEST_PAGE
+    assert not seen.complaints
+
+
+def test_the_labels_belong_to_the_picture_that_is_shown(demo: str, look) -> None:
+    seen = look(demo)
+    sizes = {label: size_of(name) for label, name in PHOTOGRAPHS.items()}
+    found = set()
+    expect(seen["picture"]).to_be_visible()
+    deadline = time.monotonic() + PATIENCE_S
+    while found != sizes.keys():
+        assert time.monotonic() < deadline, f"of all pictures only {found} were shown"
+        # Read at one moment: a second later there is another picture.
+        best, alt, bars, size = seen.page.evaluate(
+            """() => {
+                const picture = document.getElementById("picture");
+                const text = (id) => document.getElementById(id).textContent;
+                const size = [picture.width, picture.height];
+                return [text("best"), picture.ariaLabel, text("bars"), size];
+            }"""
+        )
+        label = next((label for label in sizes if best.startswith(label)), None)
+        if label:
+            assert label in alt and label in bars and tuple(size) == sizes[label]
+            found.add(label)
+    assert not seen.complaints
+
+
+def test_it_fits_on_a_phone(demo: str, look) -> None:
+    seen = look(demo, viewport=PHONE, is_mobile=True, has_touch=True)
+    expect(seen["picture"]).to_be_visible()
+    expect(seen["bars"].locator("li")).to_have_count(5)
+    width = seen.page.evaluate("document.documentElement.scrollWidth")
+    assert width <= PHONE["width"], "nothing is wider than the screen"
+    assert not seen.complaints
+
+
+def test_a_picture_that_is_chosen_is_classified(demo: str, look) -> None:
+    seen = look(demo)
+    seen["file"].set_input_files(CAT)
+    expect(seen["verdict"].locator("li")).to_have_count(5)
+    expect(seen["verdict"]).to_contain_text("Egyptian cat")
+    expect(seen["verdict-note"]).to_contain_text("cat.jpg: run")
+    assert not seen.complaints
+
+
+def test_a_picture_that_is_dropped_anywhere_is_classified(demo: str, look) -> None:
+    seen = look(demo)
+    seen.page.evaluate(
+        """async (url) => {
+            const bytes = await (await fetch(url)).blob();
+            const data = new DataTransfer();
+            data.items.add(new File([bytes], "dropped.jpg", { type: "image/jpeg" }));
+            const target = document.getElementById("facts");
+            const options = { dataTransfer: data, bubbles: true, cancelable: true };
+            for (const name of ["dragenter", "dragover", "drop"])
+                target.dispatchEvent(new DragEvent(name, options));
+        }""",
+        f"{demo}/picture/demo",
+    )
+    expect(seen["verdict"].locator("li")).to_have_count(5)
+    expect(seen["verdict-note"]).to_contain_text("dropped.jpg: run")
+    expect(seen.page.locator("body")).not_to_have_class("dragging")
+    expect(seen["sources"].locator("button")).to_have_count(2)  # of the camera and of what was dropped
+    assert not seen.complaints
+
+
+def test_what_is_no_picture_is_said_to_be_none(demo: str, look, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.jpg"
+    wrong.write_bytes(b"not a picture at all")
+    seen = look(demo)
+    seen["file"].set_input_files(wrong)
+    expect(seen["verdict-note"]).to_have_text("wrong.jpg: bad_image: not a JPEG, PNG, WebP or BMP picture")
+    expect(seen["verdict"].locator("li")).to_have_count(0)
+
+
+def test_regions_are_drawn_and_can_be_chosen(start, look) -> None:
+    daemon = start("--demo", source={"regions": {"left": [0, 0, 0.5, 1], "right": [0.5, 0, 0.5, 1]}})
+    seen = look(daemon.url())
+    expect(seen["sources"].locator("button")).to_have_count(2)
+    expect(seen["region"]).to_be_visible()
+    picture, left = seen["picture"].bounding_box(), seen["region"].bounding_box()
+    assert abs(left["x"] - picture["x"]) < 3 and abs(left["width"] - picture["width"] / 2) < 3
+    seen["sources"].locator("button", has_text="demo.right").click()
+    expect(seen["timing"]).to_contain_text("demo.right")
+    right = seen["region"].bounding_box()
+    assert abs(right["x"] - (picture["x"] + picture["width"] / 2)) < 3
+    assert not seen.complaints
+
+
+def test_it_says_that_the_daemon_is_away_and_goes_on_when_it_is_back(start, look, tmp_path: Path) -> None:
+    daemon = start("--demo")
+    url = daemon.url()
+    seen = look(url)
+    expect(seen["picture"]).to_be_visible()
+    assert daemon.stop() == 0
+    expect(seen["trouble"]).to_contain_text("What is shown is old")
+    expect(seen.page.locator("body")).to_have_class("stale")
+    again = start("--demo", http={"bind": url.removeprefix("http://")})
+    again.ready()
+    expect(seen["trouble"]).to_be_hidden()
+    expect(seen["state"]).to_have_text("ready")
+    expect(seen["tiles"]).to_contain_text("running for")
+
+
+def test_a_daemon_that_comes_back_without_its_camera_shows_no_picture_of_before(start, look) -> None:
+    daemon = start("--demo")
+    url = daemon.url()
+    seen = look(url)
+    expect(seen["picture"]).to_be_visible()
+    assert daemon.stop() == 0
+    start(http={"bind": url.removeprefix("http://")}).ready()
+    expect(seen["waiting"]).to_contain_text("There is no camera")
+    expect(seen["picture"]).to_be_hidden()
+    expect(seen["bars"].locator("li")).to_have_count(0)
+
+
+def test_a_page_that_nobody_looks_at_is_told_nothing(demo: str, look, browser: Browser) -> None:
+    seen = look(demo)
+    expect(seen["picture"]).to_be_visible()
+    hide = "Object.defineProperty(document, 'hidden', {value: %s, configurable: true});"
+    hide += "document.dispatchEvent(new Event('visibilitychange'))"
+    with seen.page.expect_event("requestfailed", lambda request: request.url.endswith("/live")):
+        seen.page.evaluate(hide % "true")
+    with seen.page.expect_request("**/live"):
+        seen.page.evaluate(hide % "false")
+    expect(seen["state"]).to_have_text("ready")
+
+
+def test_a_daemon_without_a_camera_says_what_it_waits_for(start, look) -> None:
+    seen = look(start().url())
+    expect(seen["waiting"]).to_contain_text("There is no camera; frames come over ZeroMQ, MQTT or HTTP.")
+    expect(seen["quiet"]).to_contain_text("No label is watched")
+    seen["file"].set_input_files(CAT)
+    expect(seen["best"]).to_contain_text("Egyptian cat")
+
+
+def test_a_camera_that_is_absent_is_named(start, look, tmp_path: Path) -> None:
+    daemon = start(source={"type": "v4l2", "path": "/dev/video99", "name": "gate"})
+    seen = look(daemon.url())
+    expect(seen["waiting"]).to_contain_text("the source gate is absent")
+    expect(seen["tiles"]).to_contain_text("absent")
+    expect(seen["tiles"].locator("dd.warn").first).to_contain_text("absent")
+
+
+def test_a_reload_takes_away_what_another_source_saw_and_nothing_else(start, look, tmp_path: Path) -> None:
+    both = {"left": [0, 0, 0.5, 1], "right": [0.5, 0, 0.5, 1]}
+    source = {"type": "images", "path": str(demo_folder()), "name": "demo"}
+    daemon = start(source=source | {"regions": both})
+    url = daemon.url()
+    daemon.ready()
+    seen = look(url)
+    expect(seen["sources"].locator("button")).to_have_count(2)
+    sections = {"http": {"bind": "127.0.0.1:0"}, "source": source | {"regions": both}}
+    config = tmp_path / "incv3d.yaml"
+    config.write_text(json.dumps(sections | {"model": {"top_k": 3}}))
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_for("configuration: model.top_k")
+    expect(seen["sources"].locator("button")).to_have_count(2)
+    config.write_text(json.dumps(sections | {"model": {"top_k": 3}, "source": source}))
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_for("configuration: source.regions")
+    expect(seen["sources"]).to_be_hidden()
+    expect(seen["timing"]).to_contain_text("demo: waited")
+    expect(seen["region"]).to_be_hidden()
+    assert not seen.complaints

@@ -1,0 +1,46 @@
+"""The words of the command topic."""
+
+from __future__ import annotations
+
+import pytest
+
+from incv3d.transports.mqtt.commands import BadCommand, Command, parse
+
+
+@pytest.mark.parametrize(
+    ("payload", "command"),
+    [
+        (b"pause", Command("pause")),
+        (b" resume\n", Command("resume")),
+        (b"snapshot", Command("snapshot")),
+        (b"threshold 0.4", Command("threshold", 0.4)),
+        (b"threshold 1", Command("threshold", 1.0)),
+    ],
+)
+def test_a_command_is_a_word_or_a_word_and_a_score(payload, command) -> None:
+    assert parse(payload) == command
+
+
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [
+        (b"", "`` is no command; possible are pause, resume, snapshot, threshold"),
+        (b"stop", "`stop` is no command"),
+        (b"pause now", "pause stands alone"),
+        (b"threshold", "a threshold is a score"),
+        (b"threshold 1.5", "a threshold is a score"),
+        (b"threshold nan", "a threshold is a score"),
+        (b"threshold 0.1 0.2", "a threshold is a score"),
+        (b"\xff\x1b[2J", "`\ufffd?[2J` is no command"),
+    ],
+)
+def test_another_one_is_said_to_be_none(payload, words) -> None:
+    with pytest.raises(BadCommand) as caught:
+        parse(payload)
+    assert words in str(caught.value)
+
+
+def test_a_long_one_is_cut() -> None:
+    with pytest.raises(BadCommand) as caught:
+        parse(b"x" * 1_000_000)
+    assert len(str(caught.value)) < 200
