@@ -25,7 +25,7 @@ setup(
         "incv3d": ["py.typed"],
         "incv3d.transports.http.webui": ["static/*"],
         "incv3d.models": ["catalog.yaml", "data/*"],
-        "incv3d.sources": ["demo/*"],
+        "incv3d.images": ["demo/*"],
     },
     python_requires=">=3.11,<3.14",
     install_requires=[

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from processes import run_incv3d
 
-from incv3d.sources.images import demo_folder
+from incv3d.images.demo import demo_folder
 
 LIMITS_S = {"models": 900, "sessions": 600, "system": 7200}
 """Rooms whose tests make whole networks, or boot machines; the others have what pyproject.toml says."""

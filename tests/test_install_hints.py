@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from incv3d.config.install_hints import pip_install
+from incv3d.errors import pip_install
 from incv3d.transports.http.errors import HttpError
 from incv3d.transports.http.transport import need_libraries
 

@@ -8,7 +8,7 @@ import sys
 HOLES = """
 import ctypes, re
 from pathlib import Path
-from incv3d.app.heap import give_back, limit_arenas
+from incv3d.machine import give_back, limit_arenas
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p

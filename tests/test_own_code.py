@@ -15,7 +15,7 @@ from graphs import strongest_channel
 from processes import PATIENCE_S, DaemonProcess, environment
 
 from incv3d.child_process import python_environ, python_words, start_python
-from incv3d.sources.images import demo_folder
+from incv3d.images.demo import demo_folder
 from incv3d.tools.doctor.host import Machine
 from incv3d.tools.doctor.programs import run_python
 

@@ -1,4 +1,10 @@
-"""The one ancestor of every room's exception family."""
+"""Base class of all incv3d exceptions, and the command that installs what is missing."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
 
 
 class Incv3dError(Exception):
@@ -18,3 +24,12 @@ class Incv3dError(Exception):
     is_lasting = False
     """Whether only a person can remove the cause. A daemon that cannot start for such a reason ends with
     status 2, and systemd does not start it again."""
+
+
+def pip_install(*words: str) -> str:
+    """Return the command that installs packages into the environment that runs this program.
+
+    :param words: packages, or options of ``pip install``.
+    """
+    root = "" if os.access(sys.prefix, os.W_OK) else "sudo "
+    return f"{root}{shlex.quote(sys.executable)} -m pip install {shlex.join(words)}"

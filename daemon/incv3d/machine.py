@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 from dataclasses import dataclass
@@ -11,6 +12,10 @@ TEMPERATURE = Path("class/thermal/thermal_zone0/temp")
 THROTTLED = Path("devices/platform/soc/soc:firmware/get_throttled")
 THROTTLING = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")
 """What the bits 0 to 3 of ``get_throttled`` say of now."""
+M_ARENA_MAX = -8
+ARENAS = 2
+FRACTION = 0.9
+"""Of what the process may have, as the limit, where none is configured."""
 SINCE_BOOT = 16
 """Bits 16 to 19 say of 0 to 3 that they were set at some time since boot."""
 
@@ -117,3 +122,40 @@ def _memory_groups(proc_root: Path, cgroups: Path) -> list[Path]:
             folder = root / path.lstrip("/")
             groups += [folder, *(each for each in folder.parents if each.is_relative_to(root))]
     return groups
+
+
+def limit_of(configured_mb: int, allowed_mb: float | None) -> float | None:
+    """The limit: as configured, else nine tenths of what this process may have."""
+    if configured_mb:
+        return float(configured_mb)
+    return None if allowed_mb is None else allowed_mb * FRACTION
+
+
+def spare_memory_mb(configured_mb: int = 0) -> float | None:
+    """Return how much more memory this process can take, MiB; None: it cannot be told.
+
+    The machine must have it free, and the process must stay below the limit at which the guard ends it.
+
+    :param configured_mb: ``daemon.memory_limit_mb``.
+    """
+    limit_mb, private_mb = limit_of(configured_mb, memory_limit_mb()), private_memory_mb()
+    within = None if limit_mb is None or private_mb is None else max(0.0, limit_mb - private_mb)
+    return min((each for each in (available_memory_mb(), within) if each is not None), default=None)
+
+
+def limit_arenas() -> None:
+    """Let all threads share two arenas of glibc's allocator. To be called before there are any threads.
+
+    As many as eight a core grow on their own otherwise, and each keeps what it once held of a large picture
+    (mallopt(3)). Without glibc nothing is done.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt:
+        mallopt(M_ARENA_MAX, ARENAS)
+
+
+def give_back() -> None:
+    """Give memory that was freed back to the system (malloc_trim(3)). Without glibc nothing is done."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim:
+        trim(0)

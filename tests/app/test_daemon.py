@@ -20,7 +20,8 @@ from PIL import Image
 from processes import PATIENCE_S, DaemonProcess
 
 from incv3d.client import Client, NoAnswer, Refused
-from incv3d.sources.images import demo_folder, find_pictures
+from incv3d.images.demo import demo_folder
+from incv3d.sources.images import find_pictures
 
 KEYS = (
     "ts window_s frames fps run_best_ms run_avg_ms run_p50_ms run_p95_ms run_p99_ms run_worst_ms",

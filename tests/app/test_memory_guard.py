@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from incv3d.app.memory_guard import PATIENCE_S, LeakGuard, Verdict, limit_of
+from incv3d.app.memory_guard import PATIENCE_S, LeakGuard, Verdict
+from incv3d.machine import limit_of
 
 HOUR_S = 3600.0
 MINUTE_S = 60.0

@@ -26,7 +26,7 @@ from sse import Viewer
 from incv3d.cli import main
 from incv3d.client import Client
 from incv3d.config.address import Address
-from incv3d.sources.images import demo_folder
+from incv3d.images.demo import demo_folder
 
 pytest.importorskip("av", reason="needs PyAV: pip install 'incv3d[video]'")
 

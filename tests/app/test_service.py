@@ -16,7 +16,7 @@ from notify import NotifySocket
 from processes import PATIENCE_S, DaemonProcess, ScriptedDaemon
 
 from incv3d.client import Client, Refused
-from incv3d.sources.images import demo_folder
+from incv3d.images.demo import demo_folder
 
 CAT = demo_folder() / "cat.jpg"
 WATCHED = "WATCHDOG=1"

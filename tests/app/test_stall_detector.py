@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from incv3d.app.stall_detector import StallWatch, Work
+from incv3d.app.stall_detector import StallWatch
+from incv3d.threads import Work
 
 
 class Clock:

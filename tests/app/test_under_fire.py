@@ -22,7 +22,7 @@ from PIL import Image
 from processes import PATIENCE_S, DaemonProcess, ScriptedDaemon
 
 from incv3d.client import Client
-from incv3d.sources.images import demo_folder
+from incv3d.images.demo import demo_folder
 
 CAT = (demo_folder() / "cat.jpg").read_bytes()
 MIB = 1024 * 1024

@@ -15,8 +15,8 @@ import pytest
 from doubles import jpeg
 from processes import PATIENCE_S, environment, run_incv3d
 
-from incv3d.config.install_hints import pip_install
-from incv3d.sources.images import demo_folder
+from incv3d.errors import pip_install
+from incv3d.images.demo import demo_folder
 
 FEW = ("--num_runs", "3", "--warmup_runs", "1")
 CAT = demo_folder() / "cat.jpg"

@@ -14,7 +14,7 @@ from PIL import Image
 from processes import DaemonProcess, environment, run_incv3d
 
 from incv3d.cli import with_home
-from incv3d.sources.images import demo_folder
+from incv3d.images.demo import demo_folder
 
 CAT = demo_folder() / "cat.jpg"
 CATS = {"tabby", "tiger cat", "Egyptian cat"}

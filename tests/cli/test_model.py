@@ -17,7 +17,7 @@ from graphs import attribute, dtype, field, integers, node, of_2015, relu
 from processes import DaemonProcess, environment, run_incv3d
 from webserver import Site, serve, silence, web_server
 
-from incv3d.sources.images import demo_folder
+from incv3d.images.demo import demo_folder
 
 WINDOW = integers("ksize", 1, 18, 14, 1) + integers("strides", 1, 18, 14, 1)
 POOL = dtype("T") + WINDOW + attribute("padding", field(2, b"VALID"))

@@ -14,7 +14,7 @@ import pytest
 from processes import DaemonProcess, environment, run_incv3d
 
 from incv3d.client import Client
-from incv3d.sources.images import demo_folder
+from incv3d.images.demo import demo_folder
 
 DEMO = str(demo_folder())
 

@@ -17,8 +17,8 @@ from PIL import ExifTags, Image
 from processes import PATIENCE_S, DaemonProcess
 
 from incv3d.client import Client, events
+from incv3d.images.demo import demo_folder
 from incv3d.protocol.events import Announcement
-from incv3d.sources.images import demo_folder
 
 CAT = demo_folder() / "cat.jpg"
 COFFEE = demo_folder() / "coffee.jpg"

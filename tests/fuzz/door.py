@@ -37,7 +37,7 @@ from processes import DaemonProcess
 from incv3d.client import Client
 from incv3d.config.paths import state_directory
 from incv3d.frames import Refusal
-from incv3d.sources.images import demo_folder
+from incv3d.images.demo import demo_folder
 
 MAX_MESSAGE_BYTES = 200_000
 """The daemon's limit here: small, so that going over it is cheap."""

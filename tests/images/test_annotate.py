@@ -13,7 +13,7 @@ from processes import run_incv3d
 
 from incv3d.frames import Prediction, Region
 from incv3d.images.annotate import Seen, drawn
-from incv3d.sources.images import demo_folder
+from incv3d.images.demo import demo_folder
 
 GREY = (90, 90, 90)
 

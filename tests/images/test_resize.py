@@ -15,10 +15,10 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from incv3d.config.preprocessing import Interpolation
 from incv3d.frames import Encoding, Frame, Region
 from incv3d.images.preprocess import Preprocessor
 from incv3d.images.resize import InputSpec, fit, resize
-from incv3d.models.entry import Interpolation
 
 ALL: tuple[Interpolation, ...] = get_args(Interpolation)
 ORIGINALS: dict[Interpolation, Image.Resampling] = {

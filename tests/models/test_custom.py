@@ -15,10 +15,10 @@ from PIL import Image
 from processes import DaemonProcess, run_incv3d
 
 from incv3d.config import load_config
+from incv3d.config.normalisation import Normalisation
 from incv3d.models.custom import INTERPOLATION_REASONS, default_interpolation
 from incv3d.models.entry import ModelError
 from incv3d.models.file_kinds import kind_of
-from incv3d.models.normalisation import Normalisation
 from incv3d.models.store import ModelStore
 from incv3d.pipeline.loader import find_model
 

@@ -18,7 +18,7 @@ from brokers import Listener, MosquittoBroker, until
 from processes import ScriptedDaemon
 
 from incv3d.client import Client
-from incv3d.sources.images import demo_folder
+from incv3d.images.demo import demo_folder
 from measuring import table
 
 RUN_MS = 20.0

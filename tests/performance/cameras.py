@@ -24,7 +24,7 @@ from processes import DaemonProcess, run_incv3d
 from streams import H264, HttpStream, RtspStream, film
 
 from incv3d.client import Client
-from incv3d.sources.images import demo_folder
+from incv3d.images.demo import demo_folder
 
 
 @contextmanager

@@ -27,12 +27,12 @@ from process_growth import peak_and_anonymous_mb
 from incv3d.client import Client
 from incv3d.config import Config
 from incv3d.config.paths import state_directory
+from incv3d.images.demo import demo_folder
 from incv3d.models.conversions import converted_precisions, folder_name
 from incv3d.models.prepare import ensure_prepared
 from incv3d.models.resolve import resolve
 from incv3d.models.store import StoredModel
 from incv3d.pipeline.loader import open_store
-from incv3d.sources.images import demo_folder
 
 
 def stores(model: StoredModel, root: Path) -> dict[str, Path]:

@@ -24,11 +24,11 @@ import numpy as np
 from PIL import Image
 
 from incv3d.frames import Encoding, Frame
+from incv3d.images.demo import demo_folder
 from incv3d.images.preprocess import Preprocessor
 from incv3d.images.resize import InputSpec, fit
 from incv3d.models.catalog import load_catalog
 from incv3d.pipeline.loader import input_spec
-from incv3d.sources.images import demo_folder
 
 MODELS = ("inception-v3", "efficientnet-lite0")
 WAYS = ("fast", "exact", "Pillow")

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from brokers import MosquittoBroker
 from processes import ScriptedDaemon, environment
 
-from incv3d.sources.images import demo_folder
+from incv3d.images.demo import demo_folder
 from measuring import median, table
 
 ROUNDS = 3

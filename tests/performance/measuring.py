@@ -27,10 +27,11 @@ from incv3d.config import Config, ModelSection
 from incv3d.config.paths import state_directory
 from incv3d.engines.base import Feed, Session
 from incv3d.frames import Frame
+from incv3d.images.demo import demo_folder
 from incv3d.images.preprocess import InputSpec, Preprocessor
 from incv3d.pipeline.classifier import Ranking
 from incv3d.pipeline.loader import find_model, input_spec, load_model, open_store
-from incv3d.sources.images import demo_folder, find_pictures
+from incv3d.sources.images import find_pictures
 
 WARMUP_RUNS = 10
 

@@ -23,7 +23,7 @@ from playwright.sync_api import Browser, sync_playwright
 from sse import Viewer
 
 from incv3d.client import results
-from incv3d.sources.images import demo_folder
+from incv3d.images.demo import demo_folder
 from measuring import daemon, median, table
 
 LOADS = 7

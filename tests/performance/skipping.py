@@ -30,9 +30,10 @@ from incv3d.config.schema import SourceSection
 from incv3d.engines.base import Picture
 from incv3d.frames import Frame
 from incv3d.images.change_detector import changed_fraction, means
+from incv3d.images.demo import demo_folder
 from incv3d.images.preprocess import Preprocessor
 from incv3d.images.resize import InputSpec
-from incv3d.sources.images import demo_folder, find_pictures
+from incv3d.sources.images import find_pictures
 
 STILL = {
     "noise 2": {"noise": 2},

@@ -18,11 +18,11 @@ from processes import DaemonProcess, run_incv3d
 from incv3d.client import Client, Refused
 from incv3d.config import Config, ConfigError, ModelSection, SessionSection
 from incv3d.frames import Frame
+from incv3d.images.demo import demo_folder
 from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelEntry
 from incv3d.models.store import FLATBUFFER, LABELS, ModelStore
 from incv3d.pipeline.loader import caches_filters, load_classifier
-from incv3d.sources.images import demo_folder
 
 MAKE = Path(__file__).with_name("sessions") / "make_tflite.py"
 CAT = demo_folder() / "cat.jpg"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from incv3d.config.secret_file import (
+from incv3d.protocol.secret_file import (
     advice_if_denied,
     is_ours_alone,
     make_command,
@@ -153,7 +153,7 @@ def test_advice_for_what_a_user_may_not_see_opens_no_secret_of_the_service(
     with acting_as_servant():
         assert advice_if_denied(token).startswith(f"{token.parent} is closed to this user")
     user = pwd.getpwnam("daemon")
-    monkeypatch.setattr("incv3d.config.secret_file.SERVICE_USER", user.pw_name)
+    monkeypatch.setattr("incv3d.protocol.secret_file.SERVICE_USER", user.pw_name)
     os.chown(token.parent, user.pw_uid, user.pw_gid)
     with acting_as_servant():
         assert advice_if_denied(token) == "the user daemon may; look as that user: sudo incv3d check-config"

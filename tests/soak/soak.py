@@ -31,7 +31,8 @@ from processes import DaemonProcess
 
 from incv3d.client import Client, NoAnswer, Refused, results
 from incv3d.config.paths import state_directory
-from incv3d.sources.images import demo_folder, find_pictures
+from incv3d.images.demo import demo_folder
+from incv3d.sources.images import find_pictures
 from incv3d.tools.load.report import Tally, describe
 from incv3d.tools.load.sender import Plan, Shot
 from incv3d.tools.load.zeromq import LoadGenerator

@@ -14,7 +14,7 @@ from webcams import Request, parts, web_camera
 
 from incv3d.client import Client
 from incv3d.client.subscription import Published, results
-from incv3d.sources.images import demo_folder
+from incv3d.images.demo import demo_folder
 
 CAT = demo_folder() / "cat.jpg"
 

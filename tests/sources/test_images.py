@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from doubles import jpeg
 
+from incv3d.images.demo import demo_folder
 from incv3d.sources import SourceAbsent, SourceError
-from incv3d.sources.images import ImagesSource, demo_folder, find_pictures
+from incv3d.sources.images import ImagesSource, find_pictures
 
 FAST = 1000.0
 

@@ -15,7 +15,7 @@ from processes import PATIENCE_S, DaemonProcess
 from streams import H264, HttpStream, RtspStream, film
 
 from incv3d.client import Client
-from incv3d.sources.images import demo_folder
+from incv3d.images.demo import demo_folder
 
 pytest.importorskip("av", reason="needs PyAV: pip install 'incv3d[video]'")
 

@@ -16,7 +16,7 @@ from processes import PATIENCE_S, DaemonProcess
 
 from incv3d.client import Client
 from incv3d.client.subscription import results
-from incv3d.sources.images import demo_folder
+from incv3d.images.demo import demo_folder
 
 CATS = {"tabby", "tiger cat", "Egyptian cat"}
 CUPS = {"espresso", "cup", "coffee mug"}

@@ -1,0 +1,1 @@
+"""The daemon process: lifecycle, main loop, reload, dispatch, health, systemd."""

@@ -14,7 +14,6 @@ from incv3d.app.daemon_events import Died, Drained, Happening, Pause, Ready, Rel
 from incv3d.app.dispatcher import Delivery
 from incv3d.app.event_queue import EventQueue
 from incv3d.app.health import FAILED, GROWN, MISTAKEN, Health
-from incv3d.app.heap import give_back
 from incv3d.app.journal import set_level
 from incv3d.app.reload import Reload, Reloader, described
 from incv3d.app.status import info, standing, start_facts, stats, status_line
@@ -29,9 +28,10 @@ from incv3d.events.watchlist import read_watchlist
 from incv3d.frames import Frame, Refusal, Result
 from incv3d.images.change_detector import ChangeTest
 from incv3d.images.decode_cost import is_large
+from incv3d.images.demo import demo_folder
 from incv3d.latency.log_writer import LatencyLog, start_line, summary_line
 from incv3d.latency.rolling import DROPPED, SKIPPED, RollingLatency, Summary
-from incv3d.machine import read_machine
+from incv3d.machine import give_back, read_machine
 from incv3d.models.store import ModelStore
 from incv3d.pipeline.classifier import Classifier
 from incv3d.pipeline.frame_queue import Mailbox
@@ -39,7 +39,6 @@ from incv3d.pipeline.loader import Loaded, Loader, load_classifier, model_fetche
 from incv3d.pipeline.workers import Pipeline
 from incv3d.protocol import messages
 from incv3d.sources import source_opener
-from incv3d.sources.images import demo_folder
 from incv3d.sources.manager import Captures
 from incv3d.transports.daemon_status import Standing
 from incv3d.transports.zeromq.key_store import KeyRing

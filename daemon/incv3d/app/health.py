@@ -7,11 +7,12 @@ import os
 import time
 from collections.abc import Callable, Sequence
 
-from incv3d.app.memory_guard import LeakGuard, limit_of
-from incv3d.app.stall_detector import StallWatch, Work
+from incv3d.app.memory_guard import LeakGuard
+from incv3d.app.stall_detector import StallWatch
 from incv3d.config import Config
 from incv3d.errors import Incv3dError
-from incv3d.machine import has_descriptors, memory_limit_mb, private_memory_mb
+from incv3d.machine import has_descriptors, limit_of, memory_limit_mb, private_memory_mb
+from incv3d.threads import Work
 
 LOG = logging.getLogger(__name__)
 FAILED = 1

@@ -14,10 +14,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from incv3d.machine import available_memory_mb, memory_limit_mb, private_memory_mb
-
-FRACTION = 0.9
-"""Of what the process may have, as the limit, where none is configured."""
 PATIENCE_S = 30.0
 """A large picture takes much memory for a moment; only for so long over the limit is it a leak."""
 LEAST_WINDOWS = 6
@@ -108,22 +104,3 @@ class LeakGuard:
             f"its memory grows by {slope:.1f} MB an hour: {private_mb:.0f} MB now, and in {left_h:.0f} hours "
             f"the {limit_mb:.0f} MB at which it starts anew (daemon.memory_limit_mb)"
         )
-
-
-def limit_of(configured_mb: int, allowed_mb: float | None) -> float | None:
-    """The limit: as configured, else nine tenths of what this process may have."""
-    if configured_mb:
-        return float(configured_mb)
-    return None if allowed_mb is None else allowed_mb * FRACTION
-
-
-def spare_memory_mb(configured_mb: int = 0) -> float | None:
-    """Return how much more memory this process can take, MiB; None: it cannot be told.
-
-    The machine must have it free, and the process must stay below the limit at which the guard ends it.
-
-    :param configured_mb: ``daemon.memory_limit_mb``.
-    """
-    limit_mb, private_mb = limit_of(configured_mb, memory_limit_mb()), private_memory_mb()
-    within = None if limit_mb is None or private_mb is None else max(0.0, limit_mb - private_mb)
-    return min((each for each in (available_memory_mb(), within) if each is not None), default=None)

@@ -20,9 +20,8 @@ from urllib.parse import urlsplit
 
 from incv3d.config import Config, ConfigError, LoadedConfig
 from incv3d.config.checks import split_http_address
-from incv3d.config.install_hints import pip_install
 from incv3d.config.paths import state_directory
-from incv3d.errors import Incv3dError
+from incv3d.errors import Incv3dError, pip_install
 from incv3d.events.watchlist import read_watchlist
 from incv3d.frames import Frame
 from incv3d.images.preprocess import PictureError, encoded_format

@@ -235,8 +235,9 @@ def _scenario(
     warmup_runs: int,
     as_json: bool,
 ) -> None:
+    from incv3d.images.demo import demo_folder
     from incv3d.pipeline.loader import load_model
-    from incv3d.sources.images import demo_folder, find_pictures
+    from incv3d.sources.images import find_pictures
     from incv3d.tools.bench.machine_info import look
     from incv3d.tools.bench.report import RANDOM
     from incv3d.tools.bench.scenario_runner import Course, outcome_lines

@@ -47,7 +47,7 @@ def run(
     latency log, reads the clients' keys again and has the configuration read again: what
     it can it takes, the rest it says.
     """
-    from incv3d.app.heap import limit_arenas
+    from incv3d.machine import limit_arenas
 
     limit_arenas()
     from incv3d.app.prerequisites import check
@@ -71,7 +71,7 @@ def run(
     def read() -> LoadedConfig:
         loaded = load_config(config_path, overrides=overrides)
         if demo and loaded.config.source.type == "none":
-            from incv3d.sources.images import demo_folder
+            from incv3d.images.demo import demo_folder
 
             demo_source = {"source.type": "images", "source.path": str(demo_folder()), "source.name": "demo"}
             loaded = load_config(config_path, overrides=overrides | demo_source)

@@ -16,9 +16,9 @@ from zmq.utils.monitor import recv_monitor_message
 from incv3d.client.connection import ClientError, NoAnswer, wait_ms
 from incv3d.client.daemon_address import RESULTS_PORT, connect_address, is_ipv6
 from incv3d.client.handshake import FAILED_HANDSHAKE, Entry
-from incv3d.protocol import events, messages
+from incv3d.protocol import messages
 from incv3d.protocol.curve_keys import read_client_key
-from incv3d.protocol.events import Announcement
+from incv3d.protocol.events import Announcement, topic
 from incv3d.protocol.keepalive import keep_alive
 
 DEFAULT_RESULTS = "tcp://127.0.0.1:5556"
@@ -70,7 +70,7 @@ def events(
     Parameters and errors are those of :func:`results`. What is there already when one begins to listen is in
     the answer to ``stats``, under ``events.present``.
     """
-    for _, data in _published(address, events.topic(""), source, timeout_s, key):
+    for _, data in _published(address, topic(""), source, timeout_s, key):
         yield msgspec.json.decode(data, type=Announcement)
 
 

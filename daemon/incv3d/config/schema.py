@@ -24,11 +24,11 @@ from incv3d.config.checks import (
     is_local,
 )
 from incv3d.config.network import HttpSection, MqttSection
+from incv3d.config.normalisation import from_mean_and_std
+from incv3d.config.preprocessing import Interpolation, PerChannel
 from incv3d.config.section import Section
 from incv3d.config.source_types import SourceType, check_place, source_of
 from incv3d.frames import Region, Transform
-from incv3d.models.entry import Interpolation, PerChannel
-from incv3d.models.normalisation import from_mean_and_std
 
 MIB = 1024 * 1024
 Side = Annotated[int, msgspec.Meta(ge=0, le=8192)]

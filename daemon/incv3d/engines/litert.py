@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from incv3d.config.install_hints import pip_install
 from incv3d.engines.base import BadFeed, Feed, Scores, SessionError, SessionFacts, SessionSpec
 from incv3d.engines.page_release import forget_untouched
+from incv3d.errors import pip_install
 
 PACKAGE = "ai-edge-litert"
 IDENTIFIER = b"TFL3"

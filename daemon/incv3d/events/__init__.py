@@ -1,0 +1,1 @@
+"""Labels that enter and leave, and the images saved of them."""

@@ -16,12 +16,12 @@ from incv3d.config import Config, SavingSection
 from incv3d.events.image_folder import PictureFolder
 from incv3d.events.image_saver import FrameSaver
 from incv3d.events.labelled_image import Shot
-from incv3d.events.presence import Reason, Sighting, Sightings
+from incv3d.events.presence import Sighting, Sightings
 from incv3d.events.watchlist import Watchlist, read_watchlist
 from incv3d.frames import Frame, Prediction, Result
 from incv3d.pipeline.classifier import Ranking
 from incv3d.protocol import messages
-from incv3d.protocol.events import Announcement, announcement, precise_timestamp
+from incv3d.protocol.events import Announcement, Reason, precise_timestamp
 
 LOG = logging.getLogger(__name__)
 WORDS = {
@@ -206,3 +206,21 @@ def _line(sighting: Sighting) -> str:
         return f"{what} entered ({sighting.prediction.score:.2f}, {sighting.frames} frames)"
     reason = WORDS[sighting.reason] if sighting.reason else ""
     return f"{what} left after {sighting.duration_s:.1f} s (best {sighting.best:.2f}){reason}"
+
+
+def announcement(sighting: Sighting, at_unix_s: float) -> Announcement:
+    """What to publish of `sighting`, which happened at `at_unix_s`."""
+    left = sighting.happening == "left"
+    return Announcement(
+        v=1,
+        event=sighting.happening,
+        source=sighting.source,
+        label=sighting.prediction.label,
+        synset=sighting.prediction.synset,
+        score=sighting.prediction.score,
+        at=precise_timestamp(at_unix_s),
+        frames=sighting.frames,
+        duration_s=round(sighting.duration_s, 3) if left else None,
+        best=sighting.best if left else None,
+        reason=sighting.reason,
+    )

@@ -15,11 +15,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from incv3d.frames import Prediction, Result
+from incv3d.protocol.events import Reason
 
 Happening = Literal["entered", "left"]
-Reason = Literal["unseen", "silent", "ended", "stopping", "reloaded"]
-"""Why a label has left: it is not seen any more; or nobody can see whether it is, as its source has had no
-frame classified for long, has no more frames, or the daemon stops or has another configuration."""
 
 
 @dataclass(frozen=True, slots=True)

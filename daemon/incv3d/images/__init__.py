@@ -1,0 +1,1 @@
+"""Decode, resize, compare, annotate and encode images."""

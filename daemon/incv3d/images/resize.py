@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from incv3d.config.preprocessing import Interpolation, PerChannel
 from incv3d.engines.base import Picture
 from incv3d.frames import Region, Transform
-from incv3d.models.entry import Interpolation, PerChannel
 
 Float = npt.NDArray[np.float32]
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)

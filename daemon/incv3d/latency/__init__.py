@@ -1,0 +1,1 @@
+"""Rolling statistics; write, read, summarize and plot the latency log."""

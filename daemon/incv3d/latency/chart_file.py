@@ -6,8 +6,7 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from incv3d.config.install_hints import pip_install
-from incv3d.errors import Incv3dError
+from incv3d.errors import Incv3dError, pip_install
 
 INSTALL = pip_install("matplotlib")
 SUFFIXES = (".png", ".svg", ".pdf")

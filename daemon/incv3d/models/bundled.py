@@ -9,7 +9,7 @@ from incv3d.models.entry import ModelEntry, ModelError
 
 IMAGENET = "data/imagenet-1k.tsv"
 PICTURES = {
-    "coffee.jpg": ("incv3d.sources", "demo/coffee.jpg"),
+    "coffee.jpg": ("incv3d.images", "demo/coffee.jpg"),
     "grace_hopper.jpg": ("incv3d.models", "data/grace_hopper.jpg"),
 }
 

@@ -13,7 +13,8 @@ from typing import Literal
 import msgspec
 
 from incv3d.config import CustomSection
-from incv3d.models.entry import Golden, Interpolation, ModelEntry, ModelError, for_a_person
+from incv3d.config.preprocessing import Interpolation
+from incv3d.models.entry import Golden, ModelEntry, ModelError, for_a_person
 from incv3d.models.file_kinds import Kind, kind_of
 from incv3d.models.graph.freeze import FreezeJob, NetworkFacts
 from incv3d.models.label_files import parse_labels, read_label_file

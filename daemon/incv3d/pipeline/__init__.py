@@ -1,0 +1,1 @@
+"""Frame queue, worker threads, classifier, model loading."""

@@ -11,14 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
-from incv3d.app.memory_guard import spare_memory_mb
 from incv3d.config import Config, ConfigError
 from incv3d.engines import ENGINES, SessionSpec, open_session
 from incv3d.engines.base import SessionFacts
 from incv3d.engines.warmup import WarmUp, warm_up
 from incv3d.images.preprocess import Mode, Preprocessor
 from incv3d.images.resize import InputSpec
-from incv3d.machine import available_memory_mb, memory_limit_mb
+from incv3d.machine import available_memory_mb, memory_limit_mb, spare_memory_mb
 from incv3d.models.catalog import load_catalog, unused_custom
 from incv3d.models.conversions import StoredConversion, converted_precisions, open_conversion
 from incv3d.models.entry import ModelEntry, ModelError, for_a_person

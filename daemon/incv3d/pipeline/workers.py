@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from incv3d.app.stall_detector import Work
 from incv3d.engines.base import BadFeed, SessionError
 from incv3d.frames import OWN, Frame, Refusal, Result
 from incv3d.images.change_detector import ChangeTest
@@ -17,6 +16,7 @@ from incv3d.images.preprocess import PictureError
 from incv3d.pipeline.classifier import RUNS_AT_ONCE, Classifier, Prepared
 from incv3d.pipeline.frame_queue import Mailbox
 from incv3d.pipeline.run_slots import Turns
+from incv3d.threads import Work
 
 LOG = logging.getLogger(__name__)
 FAILURES_IN_A_ROW = 5

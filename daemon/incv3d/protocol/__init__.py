@@ -1,0 +1,1 @@
+"""Messages, events and key files that server and client share."""

@@ -13,9 +13,8 @@ from pathlib import Path
 import zmq
 from zmq.utils import z85
 
-from incv3d.config.install_hints import pip_install
-from incv3d.config.secret_file import advice_if_denied, is_ours_alone, protect_command
-from incv3d.errors import Incv3dError
+from incv3d.errors import Incv3dError, pip_install
+from incv3d.protocol.secret_file import advice_if_denied, is_ours_alone, protect_command
 
 LOG = logging.getLogger(__name__)
 LARGEST_FILE = 16 * 1024

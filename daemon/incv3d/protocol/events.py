@@ -7,9 +7,10 @@ from typing import Literal
 
 import msgspec
 
-from incv3d.events.presence import Reason, Sighting
-
 TOPIC = "event."
+Reason = Literal["unseen", "silent", "ended", "stopping", "reloaded"]
+"""Why a label has left: it is not seen any more; or nobody can see whether it is, as its source has had no
+frame classified for long, has no more frames, or the daemon stops or has another configuration."""
 
 
 class Announcement(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -32,24 +33,6 @@ class Announcement(msgspec.Struct, omit_defaults=True, kw_only=True):
     """``left``: its highest score."""
     reason: Reason | None = None
     """``left``: ``unseen``, or why nobody can tell any more: ``silent``, ``ended``, ``stopping``."""
-
-
-def announcement(sighting: Sighting, at_unix_s: float) -> Announcement:
-    """What to publish of `sighting`, which happened at `at_unix_s`."""
-    left = sighting.happening == "left"
-    return Announcement(
-        v=1,
-        event=sighting.happening,
-        source=sighting.source,
-        label=sighting.prediction.label,
-        synset=sighting.prediction.synset,
-        score=sighting.prediction.score,
-        at=precise_timestamp(at_unix_s),
-        frames=sighting.frames,
-        duration_s=round(sighting.duration_s, 3) if left else None,
-        best=sighting.best if left else None,
-        reason=sighting.reason,
-    )
 
 
 def topic(source: str) -> bytes:

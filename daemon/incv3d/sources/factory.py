@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from incv3d.config import SourceSection
-from incv3d.config.install_hints import pip_install
 from incv3d.config.schema import FPS_OF_IMAGES
 from incv3d.config.source_types import CAMERAS
+from incv3d.errors import pip_install
 from incv3d.frames import Transform
 from incv3d.sources.base import (
     FoundCamera,

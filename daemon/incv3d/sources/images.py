@@ -19,11 +19,6 @@ LARGEST_FILE = 128 * 1024 * 1024
 """Bytes of a picture; a larger file is not read into memory."""
 
 
-def demo_folder() -> Path:
-    """The folder of the bundled photographs (their sources: ``demo/SOURCES.md``)."""
-    return Path(__file__).parent / "demo"
-
-
 def find_pictures(path: str) -> list[Path]:
     """The pictures that `path` names: a file, a folder or a glob pattern; sorted by name.
 

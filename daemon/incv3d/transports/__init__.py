@@ -1,0 +1,1 @@
+"""Ways in and out over a network: ZeroMQ, HTTP, MQTT."""

@@ -26,8 +26,8 @@ from vivid import CAMERA, COLOUR_BARS, CONTROLS, FAULTS, MODULE, Fault, bind, se
 from incv3d.client import Client
 from incv3d.client.subscription import Published, results
 from incv3d.images.annotate import picture_of
+from incv3d.images.demo import demo_folder
 from incv3d.sources import v4l2
-from incv3d.sources.images import demo_folder
 
 STATE = Path("/state")
 SMALL = {"width": 320, "height": 180, "fps": 5}

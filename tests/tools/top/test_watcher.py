@@ -10,7 +10,7 @@ import pytest
 from processes import PATIENCE_S, ScriptedDaemon
 
 from incv3d.client import Client
-from incv3d.sources.images import demo_folder
+from incv3d.images.demo import demo_folder
 from incv3d.tools.top.watcher import Watch
 from incv3d.transports.zeromq.key_store import KeyRing
 

@@ -20,7 +20,7 @@ import pytest
 from processes import PATIENCE_S, DaemonProcess
 from proxies import free_port, haproxy, nginx, stunnel
 
-from incv3d.sources.images import demo_folder
+from incv3d.images.demo import demo_folder
 
 TOKEN = "0123456789abcdef0123"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}

@@ -22,8 +22,8 @@ from processes import PATIENCE_S, DaemonProcess, ScriptedDaemon, environment
 from incv3d.client import Client
 from incv3d.frames import OWN, Refusal, Result
 from incv3d.images.decode_cost import is_large
+from incv3d.images.demo import demo_folder
 from incv3d.pipeline.frame_queue import Mailbox
-from incv3d.sources.images import demo_folder
 from incv3d.transports.http.health import Readiness
 
 CAT = demo_folder() / "cat.jpg"

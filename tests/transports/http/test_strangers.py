@@ -19,7 +19,7 @@ from processes import PATIENCE_S, DaemonProcess
 
 from incv3d.client import Client
 from incv3d.config import HttpSection
-from incv3d.sources.images import demo_folder
+from incv3d.images.demo import demo_folder
 from incv3d.transports.http import login
 from incv3d.transports.http.classify import MOST_BODIES
 from incv3d.transports.http.connections import MOST_GUESTS, MOST_STRANGERS

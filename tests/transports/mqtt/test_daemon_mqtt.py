@@ -16,7 +16,7 @@ from paho.mqtt import publish
 from processes import run_incv3d
 
 from incv3d.client import Client
-from incv3d.sources.images import demo_folder
+from incv3d.images.demo import demo_folder
 
 DISCOVERY = "homeassistant/device/incv3d_pi/config"
 CAMERA = {"type": "images", "path": str(demo_folder()), "fps": 20}

@@ -15,7 +15,7 @@ from paho.mqtt import publish
 from processes import environment, run_incv3d
 
 from incv3d.client import Client
-from incv3d.sources.images import demo_folder
+from incv3d.images.demo import demo_folder
 
 FLEET = {"frames": "incv3d/frames/#"}
 DEMO = str(demo_folder())

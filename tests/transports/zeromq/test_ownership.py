@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from incv3d.config.ownership import as_owner, open_folder
 from incv3d.protocol.curve_keys import KeyFileError, new_pair
 from incv3d.transports.zeromq.key_store import KeyRing
+from incv3d.transports.zeromq.ownership import as_owner, open_folder
 
 USER, GROUP = 1234, 4321
 TRIES = 150

@@ -20,6 +20,7 @@ from message_strategies import picture
 
 from incv3d.config import IntakeSection
 from incv3d.engines.base import SessionError
+from incv3d.events.monitor import announcement
 from incv3d.events.presence import Sighting
 from incv3d.frames import CHANNELS, Prediction, Refusal, Result
 from incv3d.images.decode_cost import is_large
@@ -28,7 +29,6 @@ from incv3d.images.resize import InputSpec
 from incv3d.pipeline.classifier import Classifier
 from incv3d.pipeline.frame_queue import Mailbox
 from incv3d.pipeline.workers import FAILURES_IN_A_ROW, Pipeline
-from incv3d.protocol.events import announcement
 from incv3d.transports.admission import Admission
 from incv3d.transports.zeromq.retries import MOST_HELD_OF_ONE
 from incv3d.transports.zeromq.server import Intake, IntakeError

@@ -1,0 +1,1 @@
+"""Read and transform graphs, in child processes where TensorFlow is imported."""

@@ -20,8 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from incv3d.config.install_hints import pip_install
-from incv3d.errors import Incv3dError
+from incv3d.errors import Incv3dError, pip_install
 from incv3d.models.entry import ModelError
 from incv3d.models.graph.pth_reader import read_pth
 

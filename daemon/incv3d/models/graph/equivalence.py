@@ -19,12 +19,12 @@ import msgspec
 import numpy as np
 import simplejpeg
 
-from incv3d.app.heap import give_back
 from incv3d.engines.base import Feed, Scores, SessionError
 from incv3d.engines.capi import GraphRefused, LibraryMissing
 from incv3d.engines.prepared_model import FORMAT, Index, Job, PreparedModel
 from incv3d.engines.tensorflow_c import TensorFlowSession
 from incv3d.errors import Incv3dError
+from incv3d.machine import give_back
 from incv3d.models.bundled import bundled_picture
 from incv3d.models.entry import ModelError
 from incv3d.models.prepare import UNPREPARABLE, UnrunnableError

@@ -9,7 +9,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from incv3d.models.entry import Interpolation, ModelError
+from incv3d.config.preprocessing import Interpolation
+from incv3d.models.entry import ModelError
 from incv3d.models.file_kinds import SAVED_MODEL
 from incv3d.models.graph.fold import node_name
 from incv3d.models.graph.freeze import FreezeJob, choose, input_shape, one_line

@@ -25,7 +25,6 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from incv3d.app.heap import give_back
 from incv3d.engines.prepared_model import (
     ALIGNMENT,
     FORMAT,
@@ -39,6 +38,7 @@ from incv3d.engines.prepared_model import (
     processor_id,
 )
 from incv3d.errors import Incv3dError
+from incv3d.machine import give_back
 from incv3d.models.entry import ModelError
 from incv3d.models.files import sha256_of
 from incv3d.models.graph.equivalence import check_equivalence, run_original

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import msgspec
 
-from incv3d.app.heap import give_back
 from incv3d.engines.base import Pixels
 from incv3d.errors import Incv3dError
+from incv3d.machine import give_back
 from incv3d.models.entry import ModelError
 from incv3d.models.graph.fold import node_name
 from incv3d.models.graph.pixel_file import PixelFile

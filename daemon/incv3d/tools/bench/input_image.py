@@ -6,10 +6,10 @@ from pathlib import Path
 
 from incv3d.config.schema import LARGEST_PICTURE
 from incv3d.frames import Frame, picture_format
+from incv3d.images.demo import demo_folder
 from incv3d.images.preprocess import PictureError, Preprocessor
 from incv3d.models.store import StoredModel
 from incv3d.pipeline.loader import input_spec
-from incv3d.sources.images import demo_folder
 from incv3d.tools.bench.errors import BenchUsageError
 
 BUNDLED = "coffee.jpg"

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from incv3d.config.install_hints import pip_install
 from incv3d.engines.base import Feed, Scores, SessionError, SessionSpec
+from incv3d.errors import pip_install
 
 PEERS = {"onnxruntime": "onnxruntime", "openvino": "openvino", "opencv": "cv2"}
 """The engines by name, and the module of each."""

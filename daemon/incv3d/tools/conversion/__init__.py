@@ -1,0 +1,1 @@
+"""Convert a model to LiteRT and keep it if it agrees."""

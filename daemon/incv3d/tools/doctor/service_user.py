@@ -9,7 +9,7 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 from incv3d.config.loading import SYSTEM_FILE, find_config_file
-from incv3d.config.secret_file import SERVICE_USER
+from incv3d.protocol.secret_file import SERVICE_USER
 from incv3d.tools.doctor.host import Machine
 from incv3d.tools.doctor.service import ask_systemd
 

@@ -1,0 +1,1 @@
+"""Generate load over ZeroMQ and MQTT, and report it."""

@@ -28,7 +28,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from incv3d.client import age_since
+from incv3d.client.client import age_since
 from incv3d.client.connection import ClientError, NoAnswer
 from incv3d.frames import Refusal, picture_format
 from incv3d.protocol import messages

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from incv3d.client import back_off_s
+from incv3d.client.client import back_off_s
 from incv3d.frames import Encoding, Refusal
 from incv3d.protocol import messages
 

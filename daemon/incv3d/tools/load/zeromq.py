@@ -10,7 +10,7 @@ from types import TracebackType
 import msgspec
 import zmq
 
-from incv3d.client import age_since
+from incv3d.client.client import age_since
 from incv3d.client.connection import LONGEST_POLL_MS, ClientError, Connection, NoAnswer
 from incv3d.client.daemon_address import DOOR_PORT, connect_address
 from incv3d.frames import picture_format

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from incv3d.config.checks import is_loopback
-from incv3d.config.secret_file import advice_if_denied, make_command, read_secret
+from incv3d.protocol.secret_file import advice_if_denied, make_command, read_secret
 from incv3d.transports.http.connections import Connections
 from incv3d.transports.http.errors import HttpUnusable
 from incv3d.transports.http.login import LOGIN, has_pass, is_open

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from incv3d.config import MqttSection
-from incv3d.config.secret_file import advice_if_denied, read_secret
+from incv3d.protocol.secret_file import advice_if_denied, read_secret
 from incv3d.transports.mqtt.errors import MqttError
 
 PASSWORD = "INCV3D_MQTT_PASSWORD"

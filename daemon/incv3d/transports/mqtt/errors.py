@@ -2,8 +2,7 @@
 
 from importlib.util import find_spec
 
-from incv3d.config.install_hints import pip_install
-from incv3d.errors import Incv3dError
+from incv3d.errors import Incv3dError, pip_install
 
 
 class MqttError(Incv3dError):

@@ -16,8 +16,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from incv3d.config.ownership import as_owner, create, make_folder, remove
-from incv3d.config.secret_file import SERVICE_USER, advice_if_denied, is_ours_alone, protect_command
 from incv3d.protocol.curve_keys import (
     ClientKey,
     KeyFileDenied,
@@ -30,6 +28,8 @@ from incv3d.protocol.curve_keys import (
     pair_of,
     read_keys,
 )
+from incv3d.protocol.secret_file import SERVICE_USER, advice_if_denied, is_ours_alone, protect_command
+from incv3d.transports.zeromq.ownership import as_owner, create, make_folder, remove
 
 LOG = logging.getLogger(__name__)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

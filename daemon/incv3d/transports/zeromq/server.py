@@ -17,7 +17,6 @@ from typing import Any
 import msgspec
 import zmq
 
-from incv3d.app.stall_detector import Work
 from incv3d.config import IntakeSection
 from incv3d.frames import Frame, Refusal, Result
 from incv3d.pipeline.frame_queue import Mailbox
@@ -25,6 +24,7 @@ from incv3d.protocol import messages
 from incv3d.protocol.clocks import SenderClocks
 from incv3d.protocol.events import Announcement
 from incv3d.protocol.events import topic as event_topic
+from incv3d.threads import Work
 from incv3d.transports.admission import Admission, Denial
 from incv3d.transports.recent_peers import RecentPeers
 from incv3d.transports.zeromq.arrivals import Arrivals

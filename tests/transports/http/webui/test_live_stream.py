@@ -18,7 +18,7 @@ from processes import PATIENCE_S, DaemonProcess
 from sse import Viewer
 
 from incv3d.client import Client
-from incv3d.sources.images import demo_folder
+from incv3d.images.demo import demo_folder
 from incv3d.transports.http.webui.broadcast import MOST_VIEWERS
 
 CAT = demo_folder() / "cat.jpg"

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from processes import DaemonProcess
 from proxies import nginx, own_address
 
-from incv3d.sources.images import demo_folder
+from incv3d.images.demo import demo_folder
 
 TOKEN = "0123456789abcdef-#&="
 PHONE = {"width": 360, "height": 740}

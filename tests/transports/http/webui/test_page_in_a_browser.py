@@ -14,7 +14,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from processes import PATIENCE_S, DaemonProcess
 
-from incv3d.sources.images import demo_folder
+from incv3d.images.demo import demo_folder
 
 PATIENCE_MS = 60_000
 LARGEST_PAGE = 300_000

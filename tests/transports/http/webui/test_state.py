@@ -13,11 +13,12 @@ import pytest
 from doubles import jpeg
 from PIL import Image
 
+from incv3d.events.monitor import announcement
 from incv3d.events.presence import Sighting
 from incv3d.frames import OWN, Frame, Prediction, Refusal, Region, Result, Timings
 from incv3d.images.encode import LARGEST_SENT, PICTURE_SIDE, THUMBNAIL_SIDE, picture, thumbnail
 from incv3d.images.preprocess import PictureError
-from incv3d.protocol.events import Announcement, announcement
+from incv3d.protocol.events import Announcement
 from incv3d.transports.http.webui.broadcast import (
     EVENTS_TOLD,
     MOST_VIEWERS,

@@ -11,7 +11,8 @@ from typing import Literal
 
 import msgspec
 
-from incv3d.models.entry import ModelError, PerChannel, channel_ranges
+from incv3d.config.preprocessing import PerChannel, channel_ranges
+from incv3d.models.entry import ModelError
 
 DEFAULT_RANGE = (-1.0, 1.0)
 """What 0 and 255 become for every Inception and MobileNet of TensorFlow."""
