@@ -55,7 +55,7 @@ setup(
             "aiohttp>=3.10",
             "prometheus-client>=0.20",
         ],  # the page, /classify, /metrics
-        # What `incv3d bench --against` and tests/performance/peers.py compare with; heavy, and for that alone.
+        # What `incv3d bench --against` and tests/performance/peers.py compare with; heavy.
         "peers": [
             "imagezmq>=1.1.1",
             "litserve>=0.2.5",

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from processes import run_incv3d
 
 from incv3d.images.demo import demo_folder
+from processes import run_incv3d
 
-LIMITS_S = {"models": 900, "sessions": 600, "system": 7200}
+LIMITS_S = {"models": 900, "tools": 900, "engines": 600, "system": 7200}
 """Rooms whose tests make whole networks, or boot machines; the others have what pyproject.toml says."""
 CHECKOUT = Path(__file__).resolve().parent.parent
 

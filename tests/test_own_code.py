@@ -11,13 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from graphs import strongest_channel
-from processes import PATIENCE_S, DaemonProcess, environment
 
+from graphs import strongest_channel
 from incv3d.child_process import python_environ, python_words, start_python
 from incv3d.images.demo import demo_folder
 from incv3d.tools.doctor.host import Machine
 from incv3d.tools.doctor.programs import run_python
+from processes import PATIENCE_S, DaemonProcess, environment
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 DAEMON = CHECKOUT / "daemon"
@@ -35,9 +35,10 @@ BEFORE_ANY_PROGRAM = {
 }  # fmt: skip
 """What ``python -m`` itself imports; only ``-P`` keeps it from the current folder."""
 MODULES = {
-    "incv3d.tools.bench.onnx_export", "incv3d.tools.bench.random_weights", "incv3d.tools.bench.worker", "incv3d.tools.conversion.comparison",
-    "incv3d.models.graph.to_litert", "incv3d.models.graph.build_efficientnet", "incv3d.models.graph.equivalence",
-    "incv3d.models.graph.freeze", "incv3d.models.graph.build_keras_inception", "incv3d.models.graph.prepare_graph",
+    "incv3d.tools.bench.onnx_export", "incv3d.tools.bench.random_weights", "incv3d.tools.bench.worker",
+    "incv3d.tools.conversion.comparison", "incv3d.models.graph.to_litert",
+    "incv3d.models.graph.build_efficientnet", "incv3d.models.graph.equivalence", "incv3d.models.graph.freeze",
+    "incv3d.models.graph.build_keras_inception", "incv3d.models.graph.prepare_graph",
 }  # fmt: skip
 """What the program runs as processes of their own."""
 

@@ -16,21 +16,20 @@ assert VERSION, "incv3d/__init__.py names no version"
 
 
 def imported(module: str, found: dict[str, None]) -> dict[str, None]:
-    """`module` and the modules of the package that it imports, however indirectly."""
-    if module in found:
+    """Add `module`, its packages, and all modules of ours that it imports, directly or not, to `found`."""
+    path = PACKAGE.parent / module.replace(".", "/")
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    name = f"{module}.__init__" if path.is_dir() else module
+    if name in found or not file.is_file():
         return found
-    found[module] = None
-    tree = ast.parse((PACKAGE / f"{module}.py").read_text("utf-8"))
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and node.module == "incv3d":
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("incv3d."):
-            names = [node.module.removeprefix("incv3d.")]
-        else:
-            continue
-        for name in names:
-            if (PACKAGE / f"{name}.py").is_file():
-                imported(name, found)
+    found[name] = None
+    if "." in module:
+        imported(module.rpartition(".")[0], found)
+    for node in ast.parse(file.read_text("utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "incv3d":
+            imported(node.module, found)
+            for alias in node.names:
+                imported(f"{node.module}.{alias.name}", found)
     return found
 
 
@@ -40,7 +39,7 @@ setup(
     description="Sends pictures to an incv3d daemon and gets their labels",
     license="Apache-2.0",
     package_dir={"incv3d": "../incv3d"},
-    py_modules=["incv3d.__init__", *(f"incv3d.{module}" for module in imported("client", {}))],
+    py_modules=list(imported("incv3d.client", {})),
     python_requires=">=3.11",
     install_requires=["pyzmq>=26", "msgspec>=0.19"],
 )

@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 import zmq
 from PIL import Image
-from processes import PATIENCE_S, DaemonProcess
 
 from incv3d.client import Client, NoAnswer, Refused
 from incv3d.images.demo import demo_folder
 from incv3d.sources.images import find_pictures
+from processes import PATIENCE_S, DaemonProcess
 
 KEYS = (
     "ts window_s frames fps run_best_ms run_avg_ms run_p50_ms run_p95_ms run_p99_ms run_worst_ms",

@@ -14,12 +14,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from doubles import jpeg
-from processes import DaemonProcess, run_incv3d
 
+from doubles import jpeg
 from incv3d.app.prerequisites import Mistake, find_mistakes
 from incv3d.config import load_config
 from incv3d.transports.zeromq.key_store import KeyRing
+from processes import DaemonProcess, run_incv3d
 
 Look = Callable[[str], list[Mistake]]
 

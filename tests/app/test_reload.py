@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from doubles import ScriptedSession, TwoLabels
 
+from doubles import ScriptedSession, TwoLabels
 from incv3d.app.reload import Reload, Reloader, ReloadError, check_room, compare, described
 from incv3d.config import Config, ConfigError, LoadedConfig
 from incv3d.config.address import Address

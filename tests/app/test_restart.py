@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import zmq
+
 from doubles import jpeg
+from incv3d.transports.zeromq.key_store import KeyRing
 from looping_senders import LoopingSenders
 from processes import PATIENCE_S, DaemonProcess, ScriptedDaemon
-
-from incv3d.transports.zeromq.key_store import KeyRing
 
 PROMPT_S = 5.0
 """A daemon that has nothing to do but to take its leave has ended by then, however busy this machine is."""

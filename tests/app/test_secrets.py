@@ -19,14 +19,14 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from brokers import MOSQUITTO, Listener, MosquittoBroker
-from processes import PATIENCE_S, DaemonProcess, run_incv3d
-from sse import Viewer
 
+from brokers import MOSQUITTO, Listener, MosquittoBroker
 from incv3d.cli import main
 from incv3d.client import Client
 from incv3d.config.address import Address
 from incv3d.images.demo import demo_folder
+from processes import PATIENCE_S, DaemonProcess, run_incv3d
+from sse import Viewer
 
 pytest.importorskip("av", reason="needs PyAV: pip install 'incv3d[video]'")
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 import zmq
-from doubles import jpeg
-from notify import NotifySocket
-from processes import PATIENCE_S, DaemonProcess, ScriptedDaemon
 
+from doubles import jpeg
 from incv3d.client import Client, Refused
 from incv3d.images.demo import demo_folder
+from notify import NotifySocket
+from processes import PATIENCE_S, DaemonProcess, ScriptedDaemon
 
 CAT = demo_folder() / "cat.jpg"
 WATCHED = "WATCHDOG=1"

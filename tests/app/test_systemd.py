@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from notify import NotifySocket
 
 from incv3d.app.systemd import Notifier
+from notify import NotifySocket
 
 
 @pytest.fixture

@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 import zmq
-from doubles import jpeg
 from PIL import Image
-from processes import PATIENCE_S, DaemonProcess, ScriptedDaemon
 
+from doubles import jpeg
 from incv3d.client import Client
 from incv3d.images.demo import demo_folder
+from processes import PATIENCE_S, DaemonProcess, ScriptedDaemon
 
 CAT = (demo_folder() / "cat.jpg").read_bytes()
 MIB = 1024 * 1024

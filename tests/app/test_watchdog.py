@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from notify import NotifySocket
 
 from incv3d.app.systemd import Notifier
 from incv3d.app.watchdog import Watchdog
 from incv3d.frames import OWN, Frame, Refusal, Result
 from incv3d.pipeline.frame_queue import Mailbox
+from notify import NotifySocket
 
 PICTURE = b"a picture"
 FED = ["WATCHDOG=1"]

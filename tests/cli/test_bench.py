@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doubles import jpeg
-from processes import PATIENCE_S, environment, run_incv3d
 
+from doubles import jpeg
 from incv3d.errors import pip_install
 from incv3d.images.demo import demo_folder
+from processes import PATIENCE_S, environment, run_incv3d
 
 FEW = ("--num_runs", "3", "--warmup_runs", "1")
 CAT = demo_folder() / "cat.jpg"

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from processes import DaemonProcess, environment, run_incv3d
 
 from incv3d.cli import with_home
 from incv3d.images.demo import demo_folder
+from processes import DaemonProcess, environment, run_incv3d
 
 CAT = demo_folder() / "cat.jpg"
 CATS = {"tabby", "tiger cat", "Egyptian cat"}

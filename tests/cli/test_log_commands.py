@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from processes import environment, run_incv3d
 
 from incv3d.frames import Refusal, Timings
 from incv3d.latency.log_writer import LatencyLog, start_line, summary_line
 from incv3d.latency.rolling import RollingLatency
 from incv3d.machine import Readings
+from processes import environment, run_incv3d
 
 NOON = 1_767_268_800.0
 

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from archives import GOOD, archive
 from graphs import attribute, dtype, field, integers, node, of_2015, relu
+from incv3d.images.demo import demo_folder
 from processes import DaemonProcess, environment, run_incv3d
 from webserver import Site, serve, silence, web_server
-
-from incv3d.images.demo import demo_folder
 
 WINDOW = integers("ksize", 1, 18, 14, 1) + integers("strides", 1, 18, 14, 1)
 POOL = dtype("T") + WINDOW + attribute("padding", field(2, b"VALID"))

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import DaemonProcess, environment, run_incv3d
 
 from incv3d.client import Client
 from incv3d.images.demo import demo_folder
+from processes import DaemonProcess, environment, run_incv3d
 
 DEMO = str(demo_folder())
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from processes import PATIENCE_S, DaemonProcess, environment, run_incv3d
 
 from incv3d.cli.top import results_beside
+from processes import PATIENCE_S, DaemonProcess, environment, run_incv3d
 
 
 @pytest.fixture(scope="module")

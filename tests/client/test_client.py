@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zmq
-from fake_server import Request, ScriptedPeer, answer, label, refusal, silent
 
+from fake_server import Request, ScriptedPeer, answer, label, refusal, silent
 from incv3d.client import Client, ClientError, NoAnswer, Refused, results
 from incv3d.protocol import messages
 

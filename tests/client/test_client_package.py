@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from doubles import jpeg
+from incv3d import __version__
 from processes import PATIENCE_S, ScriptedDaemon
 
-from incv3d import __version__
-
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parents[2]
 UNREACHABLE = ("No matching distribution found for setuptools", "Failed to establish a new connection")
 ABSENT = (
     *("fcntl", "grp", "pwd", "resource", "termios"),  # on Windows

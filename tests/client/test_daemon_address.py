@@ -6,8 +6,8 @@ import socket
 
 import pytest
 import zmq
-from doubles import jpeg
 
+from doubles import jpeg
 from incv3d.client import Client, ClientError, results
 from incv3d.client.daemon_address import connect_address, is_ipv6
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from graphs import STRING, attribute, field, node, placeholder, relu
 from PIL import Image
 
+from graphs import STRING, attribute, field, node, placeholder, relu
 from incv3d.engines import SessionError
 from incv3d.engines.capi import Graph, GraphSession, Library, LibraryMissing, Tensor, TensorFlowError
 from incv3d.engines.capi.tensor import aligned_empty, lent_arrays

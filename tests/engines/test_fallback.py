@@ -6,13 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from graphs import strongest_channel
 
-from incv3d.app.memory_guard import FRACTION
+from graphs import strongest_channel
 from incv3d.config import Config
 from incv3d.engines import SessionError, SessionSpec, open_session
 from incv3d.engines.capi import LibraryMissing
-from incv3d.machine import spare_memory_mb
+from incv3d.machine import FRACTION, spare_memory_mb
 from incv3d.models.entry import ModelEntry
 from incv3d.models.labels import Label, format_labels
 from incv3d.models.store import LABELS, NETWORKS, ModelStore, StoredModel

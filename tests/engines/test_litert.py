@@ -13,7 +13,7 @@ from incv3d.engines import BadFeed, SessionError, SessionSpec, open_session
 from incv3d.engines.litert import LiteRTSession
 
 SIDE = 8
-MAKE = Path(__file__).with_name("make_tflite.py")
+MAKE = Path(__file__).parents[1] / "support" / "make_tflite.py"
 
 
 @pytest.fixture(scope="module")

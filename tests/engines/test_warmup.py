@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from doubles import ScriptedSession
-
 from incv3d.engines.warmup import has_settled, warm_up
 
 

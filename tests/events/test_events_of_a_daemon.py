@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import zmq
 from PIL import ExifTags, Image
-from processes import PATIENCE_S, DaemonProcess
 
 from incv3d.client import Client, events
 from incv3d.images.demo import demo_folder
 from incv3d.protocol.events import Announcement
+from processes import PATIENCE_S, DaemonProcess
 
 CAT = demo_folder() / "cat.jpg"
 COFFEE = demo_folder() / "coffee.jpg"

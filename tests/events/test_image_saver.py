@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from doubles import jpeg
 
+from doubles import jpeg
 from incv3d.events.image_folder import PictureFolder
 from incv3d.events.image_saver import MOST_WAITING, MOST_WAITING_BYTES, FrameSaver
 from incv3d.events.labelled_image import Shot, rendered

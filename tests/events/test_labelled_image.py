@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from doubles import jpeg
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageOps
 
+from doubles import jpeg
 from incv3d.events.labelled_image import Kept, Shot, rendered, stem, with_exif
 from incv3d.frames import CHANNELS, Encoding, Frame, Prediction, Region
 

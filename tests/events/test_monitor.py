@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from doubles import TwoLabels, jpeg
 
+from doubles import TwoLabels, jpeg
 from incv3d.config import Config, ConfigError, load_config
 from incv3d.events.monitor import Announcer, open_announcer
 from incv3d.frames import Frame, Prediction, Refusal, Result

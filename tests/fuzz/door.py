@@ -28,16 +28,15 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import HypothesisWarning
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from message_strategies import MESSAGES, Parts, encoded, mutated
-from process_growth import LEAST_SAMPLES, Sample, sample, slope
-from processes import DaemonProcess
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from incv3d.client import Client
 from incv3d.config.paths import state_directory
 from incv3d.frames import Refusal
 from incv3d.images.demo import demo_folder
+from message_strategies import MESSAGES, Parts, encoded, mutated
+from process_growth import LEAST_SAMPLES, Sample, sample, slope
+from processes import DaemonProcess
 
 MAX_MESSAGE_BYTES = 200_000
 """The daemon's limit here: small, so that going over it is cheap."""

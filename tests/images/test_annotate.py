@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
-from processes import run_incv3d
 
 from incv3d.frames import Prediction, Region
 from incv3d.images.annotate import Seen, drawn
 from incv3d.images.demo import demo_folder
+from processes import run_incv3d
 
 GREY = (90, 90, 90)
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from noisy_images import SIZE, Camera, with_something
 from PIL import Image
 
 from incv3d.engines.base import Picture
 from incv3d.images.change_detector import ChangeTest, changed_fraction, means
+from noisy_images import SIZE, Camera, with_something
 
 THRESHOLD = 0.01
 """The default of the configuration."""

@@ -14,6 +14,14 @@ import pytest
 import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from incv3d.frames import Frame
+from incv3d.images import jpeg_decoder
+from incv3d.images.decode_cost import is_large
+from incv3d.images.jpeg import Header, read_header, segments
+from incv3d.images.preprocess import Mode, PictureError, Preprocessor
+from incv3d.images.resize import InputSpec
 from jpegs import (
     EOI,
     Factors,
@@ -28,15 +36,7 @@ from jpegs import (
     with_segments,
     xmp,
 )
-from PIL import Image, ImageOps
 from processes import run_incv3d
-
-from incv3d.frames import Frame
-from incv3d.images import jpeg_decoder
-from incv3d.images.decode_cost import is_large
-from incv3d.images.jpeg import Header, read_header, segments
-from incv3d.images.preprocess import Mode, PictureError, Preprocessor
-from incv3d.images.resize import InputSpec
 
 MODES: tuple[Mode, ...] = ("fast", "exact", "graph")
 SPEC = InputSpec(32, 32, 128.0, 128.0, "stretch", 1.0, "bilinear")

@@ -11,8 +11,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from archives import GOOD
 
+from archives import GOOD
 from incv3d.models.archive import EXTENSIONS, Archive, is_archive
 from incv3d.models.entry import ModelError
 from incv3d.models.importing import import_model

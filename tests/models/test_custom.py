@@ -12,17 +12,18 @@ import msgspec
 import pytest
 import yaml
 from PIL import Image
-from processes import DaemonProcess, run_incv3d
 
 from incv3d.config import load_config
-from incv3d.config.normalisation import Normalisation
+from incv3d.config.preprocessing import Normalisation
 from incv3d.models.custom import INTERPOLATION_REASONS, default_interpolation
 from incv3d.models.entry import ModelError
 from incv3d.models.file_kinds import kind_of
 from incv3d.models.store import ModelStore
 from incv3d.pipeline.loader import find_model
+from processes import DaemonProcess, run_incv3d
 
 HERE = Path(__file__).resolve().parent
+SUPPORT = Path(__file__).resolve().parents[1] / "support"
 QUICK = "float.tflite"
 """The form that is taken in without importing TensorFlow: for what has nothing to do with the form."""
 NAMES = ["red", "green", "blue", "white", "black"]
@@ -32,7 +33,7 @@ NAMES = ["red", "green", "blue", "white", "black"]
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The colour network in every form, its labels, and a picture of each colour."""
     folder = tmp_path_factory.mktemp("made")
-    command = [sys.executable, str(HERE / "make_colours.py"), str(folder)]
+    command = [sys.executable, str(SUPPORT / "make_colours.py"), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     (folder / "names.txt").write_text("\n".join(NAMES) + "\n")
@@ -182,7 +183,7 @@ def facts(made: Path, cases: dict[str, dict[str, object]]) -> list[dict[str, obj
         out = {"network": str(made / f"{number}.frozen"), "facts": str(made / f"{number}.json")}
         jobs.append({"file": str(path), "kind": kind_of(path), **nothing, **settings, **out})
     (made / "jobs.json").write_text(json.dumps(jobs))
-    command = [sys.executable, str(HERE / "freeze_many.py"), str(made / "jobs.json")]
+    command = [sys.executable, str(SUPPORT / "freeze_many.py"), str(made / "jobs.json")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)

@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from archives import field
 
+from archives import changed, field
 from incv3d.engines.prepared_model import Job
 from incv3d.engines.tensorflow_c import TensorFlowSession
 from incv3d.models.entry import ModelError
@@ -72,22 +72,6 @@ def test_a_known_name_is_not_given_to_another_network(exported: Path, tmp_path: 
         import_model(ModelStore(tmp_path), exported, "inception-v3")
     with pytest.raises(ModelError, match="leave out --like"):
         import_model(ModelStore(tmp_path), exported, "x", like="inception-v3")
-
-
-def changed(exported: Path, out: Path, member: str, content: bytes | None) -> Path:
-    """A copy of the archive in which one member is another, or missing."""
-    with tarfile.open(exported) as source, tarfile.open(out, "w") as target:
-        for info in source:
-            stream = source.extractfile(info)
-            assert stream
-            data = stream.read()
-            if info.name == member:
-                if content is None:
-                    continue
-                data = content or bytes([data[0] ^ 1]) + data[1:]
-                info.size = len(data)
-            target.addfile(info, io.BytesIO(data))
-    return out
 
 
 @pytest.mark.parametrize(

@@ -14,19 +14,20 @@ from typing import Any
 import pytest
 import yaml
 from PIL import Image
-from processes import run_incv3d
 
 from incv3d.models.entry import ModelError
 from incv3d.models.file_kinds import kind_of
 from incv3d.models.graph.operations import check_graph_file, harmless_operations
+from processes import run_incv3d
 
 HERE = Path(__file__).resolve().parent
+SUPPORT = Path(__file__).resolve().parents[1] / "support"
 NAMES = ["red", "green", "blue", "white", "black"]
 Answer = dict[str, Any]
 
 
 def run(script: str, *arguments: str) -> str:
-    command = [sys.executable, str(HERE / script), *arguments]
+    command = [sys.executable, str(SUPPORT / script), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout

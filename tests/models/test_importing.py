@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from archives import GOOD, archive, field, graph
 
+from archives import GOOD, archive, field, graph
 from incv3d.models.entry import ModelError
 from incv3d.models.importing import import_model
 from incv3d.models.labels import read_labels

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import yaml
 from PIL import Image
-from processes import run_incv3d
 
 from incv3d.config import EventsSection, load_config
 from incv3d.events.watchlist import read_watchlist
@@ -20,8 +19,10 @@ from incv3d.frames import Frame
 from incv3d.models.entry import ModelError
 from incv3d.models.store import ModelStore
 from incv3d.pipeline.loader import Loaded, find_model, load_classifier, open_store
+from processes import run_incv3d
 
 HERE = Path(__file__).resolve().parent
+SUPPORT = Path(__file__).resolve().parents[1] / "support"
 CASES = HERE.parents[2] / "shared/cases"
 COLOURS = {
     "red": (255, 0, 0),
@@ -37,7 +38,7 @@ CAFFE = {"mean": [103.939, 116.779, 123.68], "channel_order": "bgr"}
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
-    command = [sys.executable, str(HERE / "make_inputs.py"), str(folder)]
+    command = [sys.executable, str(SUPPORT / "make_inputs.py"), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     (folder / "colours.txt").write_text("\n".join(COLOURS))

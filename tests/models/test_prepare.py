@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from graphs import dtype, node, placeholder, relu
 
+from graphs import dtype, node, placeholder, relu
 from incv3d.engines import SessionError, check_plain_memory, plain_session_mb
 from incv3d.engines.prepared_model import processor_id
 from incv3d.models.entry import ModelEntry

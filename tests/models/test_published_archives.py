@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from archives import GOOD, archive, graph
 
+from archives import GOOD, archive, graph
 from incv3d.engines import open_session
 from incv3d.models.bundled import golden_picture, imagenet_labels
 from incv3d.models.catalog import load_catalog
@@ -130,7 +130,7 @@ def test_a_known_name_is_not_given_to_what_is_like_another(store, tmp_path) -> N
 @pytest.fixture(scope="module")
 def keras(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("keras")
-    command = [sys.executable, str(Path(__file__).with_name("make_inception.py")), str(folder)]
+    command = [sys.executable, str(Path(__file__).parents[1] / "support" / "make_inception.py"), str(folder)]
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
     return folder
 

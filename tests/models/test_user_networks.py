@@ -14,14 +14,14 @@ import pytest
 import yaml
 from ai_edge_litert import schema_py_generated as schema
 from PIL import Image
-from processes import run_incv3d
 
 from incv3d.models.entry import ModelError
 from incv3d.models.importing import import_model
 from incv3d.models.labels import read_labels
 from incv3d.models.store import ModelStore, StoredModel
+from processes import run_incv3d
 
-HERE = Path(__file__).resolve().parent
+SUPPORT = Path(__file__).resolve().parents[1] / "support"
 NAMES = ["red", "green", "blue", "white", "black"]
 QUICK = "float.tflite"
 """The form that is taken in without importing TensorFlow: for what has nothing to do with the form."""
@@ -32,7 +32,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The colour network in many forms, and a picture of each colour."""
     folder = tmp_path_factory.mktemp("made")
     for script in ("make_colours.py", "make_found.py"):
-        command = [sys.executable, str(HERE / script), str(folder)]
+        command = [sys.executable, str(SUPPORT / script), str(folder)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr[-3000:]
     for name in NAMES:

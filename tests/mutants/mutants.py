@@ -32,7 +32,7 @@ from cosmic_ray.operators.operator import Operator
 from cosmic_ray.plugins import get_operator, operator_names
 from parso.python.tree import Keyword, search_ancestor
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parents[2]
 LISTED = Path(__file__).with_suffix(".yaml")
 COPIED = ("daemon", "tests", "config", "systemd", "pyproject.toml", "setup.py", "README.md", "LICENSE")
 FORKS = multiprocessing.get_context("forkserver")

@@ -12,14 +12,13 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from brokers import Listener, MosquittoBroker, until
-from processes import ScriptedDaemon
-
 from incv3d.client import Client
 from incv3d.images.demo import demo_folder
 from measuring import table
+from processes import ScriptedDaemon
 
 RUN_MS = 20.0
 FPS = 20

@@ -2,7 +2,7 @@
 
 usage: python tests/performance/cameras.py [SECONDS] [FRAMES]
 
-Needs ffmpeg and GStreamer's RTSP server (see tests/support/streams.py); makes its state in a temporary folder.
+Needs ffmpeg and GStreamer's RTSP server (see tests/support/streams.py); its state is in a temporary folder.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from processes import DaemonProcess, run_incv3d
-from streams import H264, HttpStream, RtspStream, film
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
 from incv3d.client import Client
 from incv3d.images.demo import demo_folder
+from processes import DaemonProcess, run_incv3d
+from streams import H264, HttpStream, RtspStream, film
 
 
 @contextmanager

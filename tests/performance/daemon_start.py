@@ -20,9 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from process_growth import peak_and_anonymous_mb
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from incv3d.client import Client
 from incv3d.config import Config
@@ -33,6 +31,7 @@ from incv3d.models.prepare import ensure_prepared
 from incv3d.models.resolve import resolve
 from incv3d.models.store import StoredModel
 from incv3d.pipeline.loader import open_store
+from process_growth import peak_and_anonymous_mb
 
 
 def stores(model: StoredModel, root: Path) -> dict[str, Path]:

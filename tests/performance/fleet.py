@@ -18,13 +18,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from brokers import MosquittoBroker
-from processes import ScriptedDaemon, environment
-
 from incv3d.images.demo import demo_folder
 from measuring import median, table
+from processes import ScriptedDaemon, environment
 
 ROUNDS = 3
 PICTURE = str(demo_folder() / "cat.jpg")

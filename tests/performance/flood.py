@@ -27,7 +27,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from processes import environment
 
 from door import CLIENTS, load
 from incv3d.client import Client, Refused
@@ -35,6 +34,7 @@ from incv3d.config import Config
 from incv3d.config.paths import state_directory
 from incv3d.latency.rolling import percentile
 from measuring import daemon, jpegs, median, table
+from processes import environment
 
 HONEST = 2
 RUNS_A_FRAME = 10

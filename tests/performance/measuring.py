@@ -19,9 +19,7 @@ import msgspec
 import zmq
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from processes import DaemonProcess, environment
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from incv3d.config import Config, ModelSection
 from incv3d.config.paths import state_directory
@@ -32,6 +30,7 @@ from incv3d.images.preprocess import InputSpec, Preprocessor
 from incv3d.pipeline.classifier import Ranking
 from incv3d.pipeline.loader import find_model, input_spec, load_model, open_store
 from incv3d.sources.images import find_pictures
+from processes import DaemonProcess, environment
 
 WARMUP_RUNS = 10
 

@@ -12,11 +12,10 @@ import contextlib
 import sys
 from collections.abc import Sequence
 
-from process_growth import peak_and_anonymous_mb
-
 from door import load
 from incv3d.tools.load.report import LoadReport
 from measuring import daemon, median, table
+from process_growth import peak_and_anonymous_mb
 
 CLIENTS = (1, 2, 8)
 WAYS = {

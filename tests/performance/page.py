@@ -20,11 +20,11 @@ import urllib.request
 from collections.abc import Callable, Iterator
 
 from playwright.sync_api import Browser, sync_playwright
-from sse import Viewer
 
 from incv3d.client import results
 from incv3d.images.demo import demo_folder
 from measuring import daemon, median, table
+from sse import Viewer
 
 LOADS = 7
 FIRST_PAINT = "performance.getEntriesByType('paint').find(each => each.name === 'first-paint').startTime"

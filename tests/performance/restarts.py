@@ -15,13 +15,12 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from looping_senders import LoopingSenders
-from processes import DaemonProcess
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from incv3d.config.paths import state_directory
+from looping_senders import LoopingSenders
 from measuring import free_port, table
+from processes import DaemonProcess
 
 BETWEEN_S = 0.5
 

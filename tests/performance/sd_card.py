@@ -18,12 +18,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from processes import DaemonProcess
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from incv3d.config import Config
 from incv3d.config.paths import state_directory
+from processes import DaemonProcess
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 DAY_S = 86_400

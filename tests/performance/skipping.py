@@ -19,12 +19,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
 from doubles import jpeg
-from noisy_images import SIZE, Camera, with_something
-from processes import DaemonProcess, run_incv3d
-
 from incv3d.client import Client
 from incv3d.config.schema import SourceSection
 from incv3d.engines.base import Picture
@@ -34,6 +31,8 @@ from incv3d.images.demo import demo_folder
 from incv3d.images.preprocess import Preprocessor
 from incv3d.images.resize import InputSpec
 from incv3d.sources.images import find_pictures
+from noisy_images import SIZE, Camera, with_something
+from processes import DaemonProcess, run_incv3d
 
 STILL = {
     "noise 2": {"noise": 2},

@@ -22,13 +22,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import zmq
-from processes import DaemonProcess
 
 from incv3d.client import Client
 from incv3d.protocol.curve_keys import ClientKey, new_pair, read_client_key
 from incv3d.transports.zeromq.key_store import KeyRing
 from incv3d.transports.zeromq.zap import Doorkeeper
 from measuring import daemon, free_port, jpegs, median, table
+from processes import DaemonProcess
 
 KINDS = ("unknown key", "wrong server's key", "no key")
 LOWEST_PRIORITY = 19

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from doubles import ScriptedSession, TwoLabels, jpeg
 
+from doubles import ScriptedSession, TwoLabels, jpeg
 from incv3d.frames import Frame
 from incv3d.images.preprocess import Preprocessor
 from incv3d.images.resize import InputSpec

@@ -13,7 +13,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from processes import DaemonProcess, run_incv3d
 
 from incv3d.client import Client, Refused
 from incv3d.config import Config, ConfigError, ModelSection, SessionSection
@@ -23,8 +22,9 @@ from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelEntry
 from incv3d.models.store import FLATBUFFER, LABELS, ModelStore
 from incv3d.pipeline.loader import caches_filters, load_classifier
+from processes import DaemonProcess, run_incv3d
 
-MAKE = Path(__file__).with_name("sessions") / "make_tflite.py"
+MAKE = Path(__file__).parents[1] / "support" / "make_tflite.py"
 CAT = demo_folder() / "cat.jpg"
 
 

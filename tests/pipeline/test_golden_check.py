@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from doubles import ScriptedSession, TwoLabels, jpeg
 
+from doubles import ScriptedSession, TwoLabels, jpeg
 from incv3d.engines import SessionError
 from incv3d.engines.base import Feed, Scores
 from incv3d.images.preprocess import Preprocessor

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from doubles import ScriptedSession, TwoLabels
 
+from doubles import ScriptedSession, TwoLabels
 from incv3d.engines.base import BadFeed, Picture, Pixels, SessionError
 from incv3d.frames import OWN, Frame, Refusal, Result
 from incv3d.images.change_detector import ChangeTest

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from message_strategies import MESSAGES, VALID, mutated
 
 from incv3d.frames import Frame, Prediction, Refusal, Result, Timings
 from incv3d.protocol import messages
+from message_strategies import MESSAGES, VALID, mutated
 
 NOW = messages.Clocks(monotonic=1000.0, unix=1_700_000_000.0)
 JPEG = b"\xff\xd8\xff" + bytes(10)

@@ -24,10 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from process_growth import Sample, sample, slope
-from processes import DaemonProcess
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from incv3d.client import Client, NoAnswer, Refused, results
 from incv3d.config.paths import state_directory
@@ -36,6 +33,8 @@ from incv3d.sources.images import find_pictures
 from incv3d.tools.load.report import Tally, describe
 from incv3d.tools.load.sender import Plan, Shot
 from incv3d.tools.load.zeromq import LoadGenerator
+from process_growth import Sample, sample, slope
+from processes import DaemonProcess
 
 SAMPLES = 400
 NOISE_MB = 2.0

@@ -7,8 +7,8 @@ from pathlib import Path
 from unittest.mock import MagicMock
 
 import pytest
-from doubles import jpeg
 
+from doubles import jpeg
 from incv3d.config import SourceSection
 from incv3d.config.address import Address
 from incv3d.frames import Frame
@@ -82,7 +82,7 @@ def test_what_a_pi_camera_turned_itself_is_not_turned_again(monkeypatch, kind, t
         return Camera()
 
     monkeypatch.setitem(factory._OPENERS, kind, open_it)
-    monkeypatch.setattr(opening, "check_library", lambda library: None)
+    monkeypatch.setattr(factory, "check_library", lambda library: None)
     opener = source_opener(SourceSection(type=kind, transform=transform))
     assert opener
     source = opener()

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from streams import needs_ffmpeg
 
 from incv3d.frames import Frame
 from incv3d.images.preprocess import Preprocessor
 from incv3d.images.resize import InputSpec, upright
 from incv3d.pipeline.frame_queue import Mailbox
 from incv3d.sources import Capture, Pace, SourceError
+from streams import needs_ffmpeg
 
 av = pytest.importorskip("av", reason="needs PyAV: pip install 'incv3d[video]'")
 

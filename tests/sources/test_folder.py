@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from doubles import jpeg
 
+from doubles import jpeg
 from incv3d.config import SourceSection
 from incv3d.pipeline.frame_queue import Mailbox
 from incv3d.sources import (

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 from doubles import ScriptedSession, TwoLabels, jpeg
-
 from incv3d.frames import Frame, Result
 from incv3d.images.decode_cost import is_large
 from incv3d.images.preprocess import Preprocessor

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import PATIENCE_S, DaemonProcess
-from webcams import Request, parts, web_camera
 
 from incv3d.client import Client
 from incv3d.client.subscription import Published, results
 from incv3d.images.demo import demo_folder
+from processes import PATIENCE_S, DaemonProcess
+from webcams import Request, parts, web_camera
 
 CAT = demo_folder() / "cat.jpg"
 

@@ -16,8 +16,16 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from doubles import jpeg
 from PIL import Image
+
+from doubles import jpeg
+from incv3d.config import SourceSection
+from incv3d.config.address import Address
+from incv3d.frames import Frame, picture_format
+from incv3d.images.preprocess import Preprocessor
+from incv3d.images.resize import InputSpec
+from incv3d.sources import FrameSource, SourceAbsent, SourceError, source_opener
+from incv3d.sources.http_camera import HttpBody, MjpegSource, SnapshotSource, open_http_camera
 from streams import HttpStream, free_port, needs_ffmpeg
 from webcams import (
     PASSWORD,
@@ -33,14 +41,6 @@ from webcams import (
     self_signed,
     web_camera,
 )
-
-from incv3d.config import SourceSection
-from incv3d.config.address import Address
-from incv3d.frames import Frame, picture_format
-from incv3d.images.preprocess import Preprocessor
-from incv3d.images.resize import InputSpec
-from incv3d.sources import FrameSource, SourceAbsent, SourceError, source_opener
-from incv3d.sources.http_camera import HttpBody, MjpegSource, SnapshotSource, open_http_camera
 
 DECODER = Preprocessor(InputSpec(224, 224, 0.0, 1.0, "stretch", 1.0, "bilinear"), 50_000_000)
 LOGIN = f"{USER}:{quote(PASSWORD, safe='')}@"

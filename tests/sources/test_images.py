@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from doubles import jpeg
 
+from doubles import jpeg
 from incv3d.images.demo import demo_folder
 from incv3d.sources import SourceAbsent, SourceError
 from incv3d.sources.images import ImagesSource, find_pictures

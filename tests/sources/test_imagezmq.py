@@ -14,8 +14,8 @@ import imagezmq
 import numpy as np
 import pytest
 import zmq
-from doubles import jpeg
 
+from doubles import jpeg
 from incv3d.client.connection import Connection
 from incv3d.frames import Frame
 from incv3d.sources import SourceError

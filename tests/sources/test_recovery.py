@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import zmq
-from processes import PATIENCE_S, DaemonProcess
-from streams import H264, HttpStream, RtspStream, film
 
 from incv3d.client import Client
 from incv3d.images.demo import demo_folder
+from processes import PATIENCE_S, DaemonProcess
+from streams import H264, HttpStream, RtspStream, film
 
 pytest.importorskip("av", reason="needs PyAV: pip install 'incv3d[video]'")
 

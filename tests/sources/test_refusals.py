@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doubles import jpeg
-from processes import PATIENCE_S, DaemonProcess
-from sse import Viewer
-from webcams import Request, WebCamera, web_camera
 
+from doubles import jpeg
 from incv3d.client import Client
 from incv3d.frames import Refusal, Result
 from incv3d.sources.refusals import RefusalLimit, Refusals
+from processes import PATIENCE_S, DaemonProcess
+from sse import Viewer
+from webcams import Request, WebCamera, web_camera
 
 GOOD = Result("camera")
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from processes import PATIENCE_S, DaemonProcess
 
 from incv3d.client import Client
 from incv3d.client.subscription import results
 from incv3d.images.demo import demo_folder
+from processes import PATIENCE_S, DaemonProcess
 
 CATS = {"tabby", "tiger cat", "Egyptian cat"}
 CUPS = {"espresso", "cup", "coffee mug"}

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from doubles import ScriptedCamera
 
+from doubles import ScriptedCamera
 from incv3d.frames import Frame, Region
 from incv3d.pipeline.frame_queue import Mailbox
 from incv3d.sources import Capture, Pace, Retry

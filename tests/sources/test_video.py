@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from streams import H264, MJPEG, HttpStream, RtspStream, film, needs_ffmpeg
 
 from incv3d.config.schema import RtspTransport
 from incv3d.frames import Frame
 from incv3d.images.preprocess import Preprocessor
 from incv3d.images.resize import InputSpec
 from incv3d.sources import FrameSource, SourceAbsent, SourceError
+from streams import H264, MJPEG, HttpStream, RtspStream, film, needs_ffmpeg
 
 av = pytest.importorskip("av", reason="needs PyAV: pip install 'incv3d[video]'")
 

@@ -37,3 +37,19 @@ def archive(path: Path, members: dict[str, bytes], prefix: str = "") -> Path:
 def packed(folder: Path, **more: bytes) -> bytes:
     """Such an archive's bytes, with `more` members."""
     return archive(folder / "packed.tgz", GOOD | more).read_bytes()
+
+
+def changed(exported: Path, out: Path, member: str, content: bytes | None) -> Path:
+    """A copy of the archive in which one member is another, or missing."""
+    with tarfile.open(exported) as source, tarfile.open(out, "w") as target:
+        for info in source:
+            stream = source.extractfile(info)
+            assert stream
+            data = stream.read()
+            if info.name == member:
+                if content is None:
+                    continue
+                data = content or bytes([data[0] ^ 1]) + data[1:]
+                info.size = len(data)
+            target.addfile(info, io.BytesIO(data))
+    return out

@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 import tensorflow as tf
 
-from incv3d.config.normalisation import ASSUMED
 from incv3d.errors import Incv3dError
 from incv3d.models.graph.freeze import FreezeJob, NetworkFacts, freeze
+from incv3d.models.normalisation import ASSUMED
 
 COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "white": (1, 1, 1), "black": (0, 0, 0)}
 

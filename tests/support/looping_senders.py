@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 
 import zmq
+
 from doubles import jpeg
 
 GOES_ON_WITHIN_S = 20.0

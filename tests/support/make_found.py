@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+
 from make_colours import BIASES, SIDE, WEIGHTS, logits
 
 v1 = tf.compat.v1

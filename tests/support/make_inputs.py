@@ -15,6 +15,7 @@ import flatbuffers
 import numpy as np
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
+
 from make_colours import COLOURS, SIDE, logits
 
 v1 = tf.compat.v1

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import tensorflow as tf
-from make_graphs import fused_norm, scores, v1, values, write
 
 from incv3d.models.graph.pooling import convolve_before_pooling
+from make_graphs import fused_norm, scores, v1, values, write
 
 SIDE, CHANNELS, FEW = 9, 24, 8
 Builder = Callable[[tf.Tensor], None]

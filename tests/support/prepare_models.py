@@ -10,7 +10,7 @@ import msgspec
 
 from incv3d.engines.prepared_model import Job
 
-SCRIPTS = Path(__file__).parent / "models"
+SCRIPTS = Path(__file__).parent
 
 
 def job_for(graph: Path, out: Path, fed: str, fetched: str, side: int) -> Job:

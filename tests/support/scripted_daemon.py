@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from doubles import TwoLabels
 
+from doubles import TwoLabels
 from incv3d.app.daemon import Daemon
 from incv3d.app.systemd import Notifier
 from incv3d.cli.run import leave, set_up_logging

@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 import pytest
+
 from process_growth import sample, slope
 
 AT_S = np.arange(0, 600, 2.0)

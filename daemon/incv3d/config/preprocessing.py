@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Literal
+
+import msgspec
 
 PerChannel = float | tuple[float, ...]
 """One number for every channel, or one for each, in the order in which the network takes its channels."""
@@ -34,3 +38,89 @@ def channel_ranges(mean: PerChannel, scale: PerChannel) -> list[tuple[float, flo
     count = max(map(len, each))
     means, scales = (value * count if len(value) == 1 else value for value in each)
     return [((0 - m) / s, (255 - m) / s) for m, s in zip(means, scales, strict=True)]
+
+
+class Normalisation(msgspec.Struct, frozen=True, kw_only=True):
+    """What pixels, 0 to 255, become: ``(pixel - mean) / scale``."""
+
+    mean: PerChannel
+    scale: PerChannel
+    why: str
+    """Where it comes from, for people."""
+    caution: str = ""
+    """What may be wrong with it, for people."""
+
+    @property
+    def low(self) -> PerChannel:
+        """What 0 becomes."""
+        return _joined([low for low, _ in channel_ranges(self.mean, self.scale)])
+
+    @property
+    def high(self) -> PerChannel:
+        """What 255 becomes."""
+        return _joined([high for _, high in channel_ranges(self.mean, self.scale)])
+
+    @property
+    def pixel_range(self) -> tuple[float, float] | None:
+        """What 0 and 255 become; None: not the same in all channels."""
+        ranges = channel_ranges(self.mean, self.scale)
+        return ranges[0] if len(ranges) == 1 else None
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The least and the largest value of any pixel in any channel."""
+        ends = [end for pair in channel_ranges(self.mean, self.scale) for end in pair]
+        return min(ends), max(ends)
+
+
+def from_range(low: float, high: float, why: str, caution: str = "") -> Normalisation:
+    """Return the normalisation that maps 0 to `low` and 255 to `high`."""
+    # pixel / 255 * (high - low) + low, as (pixel - mean) / scale
+    scale = 255 / (high - low)
+    return Normalisation(mean=(0 - low) * scale, scale=scale, why=why, caution=caution)
+
+
+def from_mean_and_std(mean: PerChannel | None, std: PerChannel | None, why: str) -> Normalisation:
+    """Return the normalisation for ``custom.mean`` and ``custom.std``.
+
+    If both are at most 1, they are for pixels from 0 to 1.
+    torchvision uses 0.485 and 0.229 with pixels from 0 to 1, Caffe 103.939 and 1 with pixels from 0 to 255.
+
+    :raises ValueError: it is not clear which pixels they are for, or they are for different ones.
+    """
+    means, stds = _each(0.0 if mean is None else mean), _each(1.0 if std is None else std)
+    if not all(map(math.isfinite, (*means, *stds))):
+        raise ValueError("mean: mean and std must be numbers")
+    if min(stds) <= 0:
+        raise ValueError("std: must be more than 0; it divides")
+    small_mean, small_std = max(map(abs, means)) <= 1, max(stds) <= 1
+    if small_mean and small_std and max(map(abs, means)) == 0 and set(stds) == {1.0}:
+        raise ValueError("mean: 0 and a std of 1 can mean two things; say pixel_range: [0, 1] or [0, 255]")
+    if not small_mean and small_std and min(stds) < 1:
+        raise ValueError(
+            f"std: {_spell(stds)} is of pixels from 0 to 1, mean {_spell(means)} of pixels from 0 to 255; "
+            f"std divides: a factor of 0.017 is a std of 58.8"
+        )
+    if small_mean and not small_std and any(means):
+        raise ValueError(
+            f"mean: {_spell(means)} is of pixels from 0 to 1, std {_spell(stds)} of pixels from 0 to 255"
+        )
+    unit = 255.0 if small_mean and small_std else 1.0
+    said = f"{why}: mean {_spell(means)}, std {_spell(stds)} of pixels from 0 to {'1' if unit > 1 else '255'}"
+    return Normalisation(mean=_scaled(means, unit), scale=_scaled(stds, unit), why=said)
+
+
+def _each(given: PerChannel) -> tuple[float, ...]:
+    return given if isinstance(given, tuple) else (given,)
+
+
+def _scaled(given: tuple[float, ...], factor: float) -> PerChannel:
+    return _joined([each * factor for each in given])
+
+
+def _joined(values: Sequence[float]) -> PerChannel:
+    return tuple(values) if len(values) > 1 else values[0]
+
+
+def _spell(given: Sequence[float]) -> str:
+    return ", ".join(f"{each:g}" for each in (given[:1] if len(set(given)) == 1 else given))

@@ -24,8 +24,7 @@ from incv3d.config.checks import (
     is_local,
 )
 from incv3d.config.network import HttpSection, MqttSection
-from incv3d.config.normalisation import from_mean_and_std
-from incv3d.config.preprocessing import Interpolation, PerChannel
+from incv3d.config.preprocessing import Interpolation, PerChannel, from_mean_and_std
 from incv3d.config.section import Section
 from incv3d.config.source_types import SourceType, check_place, source_of
 from incv3d.frames import Region, Transform

@@ -19,8 +19,7 @@ from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import number_types
 from flatbuffers.table import Table
 
-from incv3d.config.normalisation import Normalisation
-from incv3d.config.preprocessing import PerChannel
+from incv3d.config.preprocessing import Normalisation, PerChannel
 from incv3d.models.entry import ModelError
 from incv3d.models.file_kinds import DAMAGED_ZIP
 from incv3d.models.label_files import LARGEST

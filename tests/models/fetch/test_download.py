@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from incv3d.models.fetch.download import Download, Patience, Wanted, lines_of_progress
+from incv3d.models.fetch.http_client import DownloadError, UnreachableError
 from webserver import (
     Site,
     answer,
@@ -19,10 +22,6 @@ from webserver import (
     silence,
     web_server,
 )
-
-from incv3d.models.fetch import download
-from incv3d.models.fetch.download import Download, Patience, Wanted, lines_of_progress
-from incv3d.models.fetch.http_client import DownloadError, UnreachableError
 
 CONTENT = hashlib.shake_256(b"a model").digest(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -206,7 +205,7 @@ def test_as_long_as_something_comes_it_is_not_given_up(site, tmp_path) -> None:
 
 
 def test_a_server_without_a_limit_is_cut_off(site, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(downloading, "LARGEST_BYTES", 250_000)
+    monkeypatch.setattr("incv3d.models.fetch.download.LARGEST_BYTES", 250_000)
     site.steps = [chunked]
     with pytest.raises(DownloadError, match="cut off, because more than 250000 bytes came"):
         download(tmp_path, site.url()).run()

@@ -12,16 +12,15 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from archives import packed
-from webserver import Site, serve, web_server
 
+from archives import packed
 from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelError
-from incv3d.models.fetch import fetch
 from incv3d.models.fetch.download import Patience
 from incv3d.models.fetch.fetch import Fetched, Order, by_hand, fetch_model, remove_download
 from incv3d.models.fetch.http_client import DownloadError, UnreachableError
 from incv3d.models.store import ModelStore
+from webserver import Site, serve, web_server
 
 QUICK = Patience(connect_s=5, read_s=5, attempts=2, pause_s=0.01)
 
@@ -132,7 +131,7 @@ def unpublished(site, monkeypatch) -> Site:
     """A known model for whose file no checksum was published."""
     entry = load_catalog()["inception-v3"]
     known = msgspec.structs.replace(entry, url=site.url(), archive_bytes=None, graph_bytes=None, golden=None)
-    for module in ("fetching", "importing"):
+    for module in ("fetch.fetch", "importing"):
         monkeypatch.setattr(
             f"incv3d.models.{module}.load_catalog", lambda: {"known": known, "inception-v3": entry}
         )
@@ -216,7 +215,7 @@ def test_what_a_broken_download_left_can_be_removed(store, site) -> None:
 
 
 def test_waiting_for_another_fetch_ends_at_the_deadline(store, site, monkeypatch) -> None:
-    monkeypatch.setattr(fetching, "POLL_S", 0.01)
+    monkeypatch.setattr("incv3d.models.fetch.fetch.POLL_S", 0.01)
     said: list[str] = []
     patience = Patience(deadline=time.monotonic() + 0.1)
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from webserver import Site, answer, redirect, web_server
 
 from incv3d.models.fetch.download import Download, Patience, Wanted
 from incv3d.models.fetch.http_client import DownloadError
+from webserver import Site, answer, redirect, web_server
 
 CONTENT = b"a model"
 QUICK = Patience(connect_s=5, read_s=5, attempts=2, pause_s=0.01)

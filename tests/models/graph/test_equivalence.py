@@ -9,13 +9,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from prepare_models import job_for, prepare_many, script
 
 from incv3d.engines.prepared_model import Job
 from incv3d.engines.tensorflow_c import TensorFlowSession
 from incv3d.models.entry import ModelError
 from incv3d.models.graph.equivalence import check_equivalence, run_original
 from incv3d.models.graph.graphdef_reader import read_nodes
+from prepare_models import job_for, prepare_many, script
 
 RUN = ("unused_function", "asserted", "half_weights", "bfloat16_weights")
 REFUSED = {

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from prepare_models import job_for, prepare_many, script
 
 from incv3d.engines.tensorflow_c import TensorFlowSession
 from incv3d.models.graph.graphdef_reader import Node, read_nodes
+from prepare_models import job_for, prepare_many, script
 
 SWAPPED = ("block", "larger-window", "no-bias", "bias-used-twice", "two-in-a-row")
 LEFT = (

@@ -14,9 +14,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from graphs import node, placeholder, relu
-from prepare_models import job_for, prepare_many, script
 
+from graphs import node, placeholder, relu
 from incv3d.engines import SessionError, SessionSpec, open_session
 from incv3d.engines.base import Session
 from incv3d.engines.capi.tensor import lent_arrays
@@ -30,6 +29,7 @@ from incv3d.models.graph.graphdef_reader import read_nodes
 from incv3d.models.importing import import_model
 from incv3d.models.prepare import PREPARER, ensure_prepared, is_prepared, prepared_folder, run_child
 from incv3d.models.store import ModelStore
+from prepare_models import job_for, prepare_many, script
 
 STYLES = (
     "slim",

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from containers import Container, booted
+
 from graphs import strongest_channel
 
 pytestmark = pytest.mark.xdist_group("nspawn")

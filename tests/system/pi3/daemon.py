@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from emulation import ENGINES, TOOLS, Predictions, agrees, classify, emulated, laboratory, proc_in, set_up
+
 from notify import NotifySocket
 
 LIMIT_S = 1200

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 from linuxpy.video.device import PixelFormat
 from PIL import Image
-from processes import PATIENCE_S, DaemonProcess, run_incv3d
 from vivid import CAMERA, COLOUR_BARS, CONTROLS, FAULTS, MODULE, Fault, bind, set_control, unbind
 
 from incv3d.client import Client
@@ -28,6 +27,7 @@ from incv3d.client.subscription import Published, results
 from incv3d.images.annotate import picture_of
 from incv3d.images.demo import demo_folder
 from incv3d.sources import v4l2
+from processes import PATIENCE_S, DaemonProcess, run_incv3d
 
 STATE = Path("/state")
 SMALL = {"width": 320, "height": 180, "fps": 5}

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 import pytest
-from doubles import ScriptedSession, TwoLabels, jpeg
 
+from doubles import ScriptedSession, TwoLabels, jpeg
 from incv3d.engines.base import SessionError
 from incv3d.images.preprocess import Preprocessor
 from incv3d.images.resize import InputSpec

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from graphs import field
 
+from graphs import field
 from incv3d.tools.bench.tensorflow_trace import Execution, parse_trace, share_out
 
 

@@ -12,14 +12,13 @@ import sys
 import time
 from pathlib import Path
 
-import graphs
 import msgspec
 import pytest
-from doubles import ScriptedCamera, jpeg
 from PIL import Image
-from processes import PATIENCE_S, DaemonProcess, environment, run_incv3d
-from test_transfer import changed
 
+import graphs
+from archives import changed
+from doubles import ScriptedCamera, jpeg
 from incv3d.client import Client
 from incv3d.config import Config, ConfigError
 from incv3d.frames import Frame, Region
@@ -42,6 +41,7 @@ from incv3d.pipeline.loader import choose_conversion
 from incv3d.sources import SourceError
 from incv3d.tools.conversion.calibration import FEWEST, MOST, captured_frames, divide, gather, picture_files
 from incv3d.tools.conversion.convert import Wanted, check_disk, check_memory, convert_model
+from processes import PATIENCE_S, DaemonProcess, environment, run_incv3d
 
 NAME = "efficientnet-lite0"
 SIDE = 32

@@ -6,12 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
-from trees import A53, BOOKWORM, bare, only, raspberry_pi, statuses, write
 
 from incv3d.tools.doctor import Machine
 from incv3d.tools.doctor.memory import check_memory
 from incv3d.tools.doctor.operating_system import check_processor, check_system
 from incv3d.tools.doctor.power import check_power
+from trees import A53, BOOKWORM, bare, only, raspberry_pi, statuses, write
 
 
 def test_a_raspberry_pi_3_with_todays_system_is_well(tmp_path: Path) -> None:

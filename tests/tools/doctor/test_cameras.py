@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from trees import bare, only, write
 
 from incv3d.config import SourceSection
 from incv3d.tools.doctor import Finding, Machine
 from incv3d.tools.doctor.cameras import check_cameras
 from incv3d.tools.doctor.permissions import Person, person
+from trees import bare, only, write
 
 ROOT = Person("root", 0, frozenset((0,)))
 IMX219 = {"type": "picamera2", "name": "imx219", "path": "0", "formats": {}, "configuration": ""}

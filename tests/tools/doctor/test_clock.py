@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-from trees import bare, booted, program
 
 from incv3d.tools.doctor.clock import check_clock
+from trees import bare, booted, program
 
 SAID = "Timezone=Etc/UTC\nLocalRTC=no\nCanNTP=yes\nNTP={ntp}\nNTPSynchronized={synchronised}\n"
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from trees import only, write
 
 from incv3d.config import Config
 from incv3d.tools.doctor.disk import check_disk
 from incv3d.tools.doctor.installation import Setup
 from incv3d.tools.doctor.permissions import Person
+from trees import only, write
 
 ME = Person("me", os.geteuid(), frozenset(os.getgroups()))
 STRANGER = Person("incv3d", 54_321, frozenset((54_322,)))

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from trees import bare, only, statuses, write
 
 from incv3d.tools.doctor import Machine
 from incv3d.tools.doctor.libraries import check_libraries, check_python, check_tensorflow, import_packages
+from trees import bare, only, statuses, write
 
 CLASH = (
     "numpy.dtype size changed, may indicate binary incompatibility. "

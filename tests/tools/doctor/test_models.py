@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from trees import bare, only, statuses, write
 
 from incv3d.config import Config
 from incv3d.engines.prepared_model import preparer_id, processor_id
@@ -19,6 +18,7 @@ from incv3d.models.store import ModelStore
 from incv3d.tools.doctor import Finding, Machine
 from incv3d.tools.doctor.installation import Setup
 from incv3d.tools.doctor.models import check_models, memory_needed_mb, name_in_force
+from trees import bare, only, statuses, write
 
 LITE = "efficientnet-lite0"
 

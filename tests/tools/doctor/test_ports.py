@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import DaemonProcess
-from trees import bare, only, statuses
 
 from incv3d.config import IntakeSection
 from incv3d.tools.doctor import Finding, Machine
 from incv3d.tools.doctor.ports import ask_daemon, check_ports
 from incv3d.transports.zeromq.key_store import KeyRing
+from processes import DaemonProcess
+from trees import bare, only, statuses
 
 
 def free_port() -> int:

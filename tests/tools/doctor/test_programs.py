@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from trees import bare, program
-
 from incv3d.tools.doctor.programs import run_program
+from trees import bare, program
 
 
 def test_what_it_says_and_its_status_come_back(tmp_path: Path) -> None:

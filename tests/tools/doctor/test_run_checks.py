@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
-from trees import bare, only, program, raspberry_pi, write
 
 from incv3d.tools.doctor import Finding, examine
 from incv3d.tools.doctor.run_checks import run_checks
+from trees import bare, only, program, raspberry_pi, write
 
 
 def test_a_check_that_raises_is_a_finding_with_the_error() -> None:

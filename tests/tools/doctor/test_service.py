@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from trees import bare, booted, only, program, statuses
 
 from incv3d.config import Config
 from incv3d.tools.doctor import Finding, Machine
 from incv3d.tools.doctor.installation import setup_of
 from incv3d.tools.doctor.service import Service, ask_systemd, check_service
+from trees import bare, booted, only, program, statuses
 
 RUNNING = {
     "NRestarts": "0",

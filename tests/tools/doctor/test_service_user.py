@@ -16,7 +16,7 @@ from incv3d.tools.doctor.service_user import become_servant
 ASK = """
 import os, sys
 from pathlib import Path
-import incv3d.app.prerequisites, incv3d.transports.http.auth  # not readable for another user if Python is root's alone
+import incv3d.app.prerequisites, incv3d.transports.http.auth  # before Python is unreadable for this user
 from incv3d.config import load_config
 from incv3d.tools.doctor.service_user import become_servant
 file, service_file = sys.argv[1:]

@@ -9,8 +9,8 @@ from itertools import repeat
 from pathlib import Path
 
 import pytest
-from fake_server import Request, ScriptedPeer, label, refusal, silent
 
+from fake_server import Request, ScriptedPeer, label, refusal, silent
 from incv3d.client import ClientError, NoAnswer
 from incv3d.tools.load.report import Tally, describe, milliseconds
 from incv3d.tools.load.sender import Outcome, Plan, Shot

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from processes import PATIENCE_S, ScriptedDaemon
 
 from incv3d.client import Client
 from incv3d.images.demo import demo_folder
 from incv3d.tools.top.watcher import Watch
 from incv3d.transports.zeromq.key_store import KeyRing
+from processes import PATIENCE_S, ScriptedDaemon
 
 CAT = demo_folder() / "cat.jpg"
 

@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
-from processes import PATIENCE_S, DaemonProcess
-from proxies import free_port, haproxy, nginx, stunnel
 
 from incv3d.images.demo import demo_folder
+from processes import PATIENCE_S, DaemonProcess
+from proxies import free_port, haproxy, nginx, stunnel
 
 TOKEN = "0123456789abcdef0123"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}

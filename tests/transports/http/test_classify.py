@@ -20,10 +20,10 @@ from urllib.parse import urlsplit
 import pytest
 import zmq
 from PIL import Image
-from processes import PATIENCE_S, DaemonProcess, ScriptedDaemon
 
 from incv3d.client import Client
 from incv3d.images.demo import demo_folder
+from processes import PATIENCE_S, DaemonProcess, ScriptedDaemon
 
 CAT = (demo_folder() / "cat.jpg").read_bytes()
 LIMIT = 1_000_000

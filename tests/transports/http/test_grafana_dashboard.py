@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from daemon_status import STANDING
-from processes import PATIENCE_S
 
+from daemon_status import STANDING
 from incv3d.config import HttpSection
 from incv3d.frames import Timings
 from incv3d.latency.rolling import OUTCOMES
@@ -26,8 +25,9 @@ from incv3d.transports.daemon_status import Standing
 from incv3d.transports.http.exposition import metrics_routes
 from incv3d.transports.http.metrics import Metrics
 from incv3d.transports.http.server import HttpServer
+from processes import PATIENCE_S
 
-FILE = Path(__file__).parents[2] / "config" / "grafana-dashboard.json"
+FILE = Path(__file__).parents[3] / "config" / "grafana-dashboard.json"
 KINDS = {"stat", "timeseries", "state-timeline", "table"}
 MAY_BE_EMPTY = {"incv3d_camera_recoveries_total"}
 

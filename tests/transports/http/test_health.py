@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from processes import PATIENCE_S, DaemonProcess, ScriptedDaemon, environment
 
 from incv3d.client import Client
 from incv3d.frames import OWN, Refusal, Result
@@ -25,6 +24,7 @@ from incv3d.images.decode_cost import is_large
 from incv3d.images.demo import demo_folder
 from incv3d.pipeline.frame_queue import Mailbox
 from incv3d.transports.http.health import Readiness
+from processes import PATIENCE_S, DaemonProcess, ScriptedDaemon, environment
 
 CAT = demo_folder() / "cat.jpg"
 

@@ -7,10 +7,10 @@ import subprocess
 from dataclasses import replace
 
 import pytest
-from daemon_status import STANDING
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from daemon_status import STANDING
 from incv3d.frames import Refusal, Timings
 from incv3d.latency.rolling import DROPPED, OUTCOMES
 from incv3d.machine import Readings

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from processes import PATIENCE_S, DaemonProcess
 
 from incv3d.client import Client
 from incv3d.config import HttpSection
@@ -25,6 +24,7 @@ from incv3d.transports.http.classify import MOST_BODIES
 from incv3d.transports.http.connections import MOST_GUESTS, MOST_STRANGERS
 from incv3d.transports.http.server import ACCEPTED_AT_ONCE, HttpServer
 from incv3d.transports.http.webui.routes import FORM
+from processes import PATIENCE_S, DaemonProcess
 
 TOKEN = "0123456789abcdef0123"
 CAT = (demo_folder() / "cat.jpg").read_bytes()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from brokers import Listener, MosquittoBroker
 from processes import ScriptedDaemon
 

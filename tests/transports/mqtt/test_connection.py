@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from brokers import MosquittoBroker, until
 
+from brokers import MosquittoBroker, until
 from incv3d.transports.mqtt.broker import Broker
 from incv3d.transports.mqtt.complaints import Complaints
 from incv3d.transports.mqtt.connection import LONGEST_PAUSE_S, Link, pause_s

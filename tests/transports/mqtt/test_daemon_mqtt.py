@@ -10,13 +10,13 @@ import threading
 from pathlib import Path
 
 import pytest
+from paho.mqtt import publish
+
 from brokers import until
 from doubles import jpeg
-from paho.mqtt import publish
-from processes import run_incv3d
-
 from incv3d.client import Client
 from incv3d.images.demo import demo_folder
+from processes import run_incv3d
 
 DISCOVERY = "homeassistant/device/incv3d_pi/config"
 CAMERA = {"type": "images", "path": str(demo_folder()), "fps": 20}

@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from paho.mqtt import publish
+
 from brokers import until
 from doubles import jpeg
-from paho.mqtt import publish
-from processes import environment, run_incv3d
-
 from incv3d.client import Client
 from incv3d.images.demo import demo_folder
+from processes import environment, run_incv3d
 
 FLEET = {"frames": "incv3d/frames/#"}
 DEMO = str(demo_folder())

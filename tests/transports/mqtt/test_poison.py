@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from brokers import until
 from doubles import jpeg
-
 from incv3d.client import Client
 
 FLEET = {"frames": "incv3d/frames/#"}

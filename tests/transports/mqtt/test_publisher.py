@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from doubles import jpeg
 from PIL import Image
 
+from doubles import jpeg
 from incv3d.frames import OWN, Frame, Prediction, Refusal, Region, Result, Timings
 from incv3d.transports.mqtt.complaints import Complaints
 from incv3d.transports.mqtt.outbox import Outgoing

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from doubles import jpeg
 
+from doubles import jpeg
 from incv3d.frames import Refusal
 from incv3d.protocol import messages
 from incv3d.transports.mqtt.message import LARGEST_PROPERTIES, Message, Receipt

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 
 import pytest
+
 from brokers import until
 from doubles import jpeg
-
 from incv3d.config import IntakeSection
 from incv3d.frames import Prediction, Refusal, Result
 from incv3d.pipeline.frame_queue import Mailbox

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import zmq
-from processes import ScriptedDaemon
 
 from incv3d.config import IntakeSection
 from incv3d.frames import Refusal
@@ -24,6 +23,7 @@ from incv3d.transports.admission import Admission
 from incv3d.transports.zeromq.arrivals import Arrivals
 from incv3d.transports.zeromq.peer_socket import PeerSocket
 from incv3d.transports.zeromq.server import Intake
+from processes import ScriptedDaemon
 
 MIB = 2**20
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48)

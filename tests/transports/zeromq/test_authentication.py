@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 import zmq
-from doubles import jpeg
-from processes import PATIENCE_S, DaemonProcess, ScriptedDaemon, environment, run_incv3d
 
+from doubles import jpeg
 from incv3d.client import Client, NoAnswer, NoEntry, results
 from incv3d.protocol.curve_keys import ClientKey, KeyPair, new_pair, read_client_key
 from incv3d.transports.zeromq.key_store import KeyRing
+from processes import PATIENCE_S, DaemonProcess, ScriptedDaemon, environment, run_incv3d
 
 PING = b'{"v":1,"op":"ping"}'
 SILENCE_MS = 700

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import zmq
 import zmq.auth
-from processes import run_incv3d
 
 from incv3d.protocol.curve_keys import KeyFileError, KeyPair, new_pair, read_client_key
 from incv3d.transports.zeromq.key_store import KeyRing
+from processes import run_incv3d
 
 
 @pytest.fixture

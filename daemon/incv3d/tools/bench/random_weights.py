@@ -1,6 +1,6 @@
 """Inception-v3 with random weights, for machines that have no others: good for timing, and for nothing else.
 
-Run as a process of its own (``python -m incv3d.tools.bench.random_weights OUT.pb``): it imports TensorFlow and
+Run as a child process (``python -m incv3d.tools.bench.random_weights OUT.pb``): it imports TensorFlow and
 Keras. The network is ``keras.applications.InceptionV3``; ahead of it stands what Google's graph of 2015 has
 there, a JPEG decoded and stretched to 299x299, under the same names.
 """

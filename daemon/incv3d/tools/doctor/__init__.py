@@ -1,7 +1,7 @@
 """``incv3d doctor``: looks at the machine and the installation, and says what is wrong and how to mend it.
 
-One module a field, each check a function from where to look (:class:`~incv3d.tools.doctor.host.Machine`) to a
-list of :class:`~incv3d.tools.doctor.findings.Finding`. Nothing here imports NumPy, ZeroMQ or an engine before it
+One module a field; each check is a function from a :class:`~incv3d.tools.doctor.host.Machine` to a list of
+:class:`~incv3d.tools.doctor.findings.Finding`. Nothing here imports NumPy, ZeroMQ or an engine before it
 has seen in a child process that it can be imported.
 """
 

@@ -1,4 +1,4 @@
-"""Sends pictures to a daemon over several ZeroMQ connections, as :mod:`incv3d.tools.load.sender` says. One thread."""
+"""Load over several ZeroMQ connections, in one thread, as :mod:`incv3d.tools.load.sender` wants it."""
 
 from __future__ import annotations
 

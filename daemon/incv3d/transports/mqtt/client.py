@@ -14,7 +14,7 @@ from incv3d.transports.mqtt.outbox import Outgoing
 
 
 class PacketClient(Client):
-    """paho's client, but for PUBLISH packets, which `on_packet` reads: see :mod:`incv3d.transports.mqtt.message`.
+    """paho's client, but `on_packet` reads PUBLISH packets (see :mod:`incv3d.transports.mqtt.message`).
 
     :param on_packet: gets the first byte of each, and what follows the length.
     """

@@ -95,7 +95,9 @@ class Replies:
             self._send([*request.envelope, data])
 
     def send_held(self, encrypted: bool) -> None:
-        """Send the held answers. The caller must close the router at once; see :mod:`incv3d.transports.zeromq.final_replies`.
+        """Send the held answers. The caller must close the router at once.
+
+        See :mod:`incv3d.transports.zeromq.final_replies`.
 
         :param encrypted: whether the connections of the router are encrypted.
         """

@@ -37,7 +37,7 @@ class _Connection:
 
 
 class Doorkeeper:
-    """Decides who comes in, from a :class:`~incv3d.transports.zeromq.key_store.KeyRing` that may change meanwhile.
+    """Authenticates clients by a :class:`~incv3d.transports.zeromq.key_store.KeyRing`, which may change.
 
     For the intake's own thread, whose poller it joins: the authenticator of ``zmq.auth`` has a thread and an
     asyncio loop of its own, which take 9 MB, and whose death nobody would notice.

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from processes import PATIENCE_S, DaemonProcess
-from sse import Viewer
 
 from incv3d.client import Client
 from incv3d.images.demo import demo_folder
 from incv3d.transports.http.webui.broadcast import MOST_VIEWERS
+from processes import PATIENCE_S, DaemonProcess
+from sse import Viewer
 
 CAT = demo_folder() / "cat.jpg"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from processes import DaemonProcess
-from proxies import nginx, own_address
 
 from incv3d.images.demo import demo_folder
+from processes import DaemonProcess
+from proxies import nginx, own_address
 
 TOKEN = "0123456789abcdef-#&="
 PHONE = {"width": 360, "height": 740}

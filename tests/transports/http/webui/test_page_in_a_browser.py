@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
-from processes import PATIENCE_S, DaemonProcess
 
 from incv3d.images.demo import demo_folder
+from processes import PATIENCE_S, DaemonProcess
 
 PATIENCE_MS = 60_000
 LARGEST_PAGE = 300_000

@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from doubles import jpeg
 from PIL import Image
 
+from doubles import jpeg
 from incv3d.events.monitor import announcement
 from incv3d.events.presence import Sighting
 from incv3d.frames import OWN, Frame, Prediction, Refusal, Region, Result, Timings
