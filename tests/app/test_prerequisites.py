@@ -17,7 +17,7 @@ import pytest
 
 from doubles import jpeg
 from incv3d.app.prerequisites import Mistake, find_mistakes
-from incv3d.config import load_config
+from incv3d.config.loading import load_config
 from incv3d.transports.zeromq.key_store import KeyRing
 from processes import DaemonProcess, run_incv3d
 

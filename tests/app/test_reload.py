@@ -12,9 +12,10 @@ import pytest
 
 from doubles import ScriptedSession, TwoLabels
 from incv3d.app.reload import Reload, Reloader, ReloadError, check_room, compare, described
-from incv3d.config import Config, ConfigError, LoadedConfig
 from incv3d.config.address import Address
+from incv3d.config.loading import ConfigError, LoadedConfig
 from incv3d.config.reloading import EFFECTS, FIXED_BY_TENSORFLOW, KEYS
+from incv3d.config.schema import Config
 from incv3d.engines.warmup import WarmUp
 from incv3d.images.preprocess import Preprocessor
 from incv3d.images.resize import InputSpec

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from incv3d.config import Config, SourceSection, as_builtins
 from incv3d.config.address import Address
+from incv3d.config.loading import as_builtins
+from incv3d.config.schema import Config, SourceSection
 
 SECRETS = (
     "geheim",

@@ -9,7 +9,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from incv3d.config import Config, ConfigError, as_builtins, load_config
+from incv3d.config.loading import ConfigError, as_builtins, load_config
+from incv3d.config.schema import Config
 
 SPELLED_OUT = (Path(__file__).parents[2] / "config/incv3d.yaml").read_bytes()
 SECTIONS = {section: list(keys) for section, keys in as_builtins(Config()).items()}

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from incv3d.config import Config, ConfigError, as_builtins, load_config
+from incv3d.config.loading import ConfigError, as_builtins, load_config
 from incv3d.config.messages import SECTIONS, key_types
+from incv3d.config.schema import Config
 
 KEYS = [f"{section}.{key}" for section in SECTIONS for key in key_types(section)]
 VALUES = [

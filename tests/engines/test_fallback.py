@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from graphs import strongest_channel
-from incv3d.config import Config
+from incv3d.config.schema import Config
 from incv3d.engines import SessionError, SessionSpec, open_session
 from incv3d.engines.capi import LibraryMissing
 from incv3d.machine import FRACTION, spare_memory_mb

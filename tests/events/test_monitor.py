@@ -14,7 +14,8 @@ import msgspec
 import pytest
 
 from doubles import TwoLabels, jpeg
-from incv3d.config import Config, ConfigError, load_config
+from incv3d.config.loading import ConfigError, load_config
+from incv3d.config.schema import Config
 from incv3d.events.monitor import Announcer, open_announcer
 from incv3d.frames import Frame, Prediction, Refusal, Result
 from incv3d.protocol.events import Announcement

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from incv3d.config import load_config
+from incv3d.config.loading import load_config
 from incv3d.config.preprocessing import Normalisation
 from incv3d.models.custom import INTERPOLATION_REASONS, default_interpolation
 from incv3d.models.entry import ModelError

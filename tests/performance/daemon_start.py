@@ -23,8 +23,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from incv3d.client import Client
-from incv3d.config import Config
 from incv3d.config.paths import state_directory
+from incv3d.config.schema import Config
 from incv3d.images.demo import demo_folder
 from incv3d.models.conversions import converted_precisions, folder_name
 from incv3d.models.prepare import ensure_prepared

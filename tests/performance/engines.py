@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from incv3d.config import Config
 from incv3d.config.paths import state_directory
+from incv3d.config.schema import Config
 from incv3d.engines import SessionSpec, open_session
 from incv3d.models.prepare import ensure_prepared
 from incv3d.models.resolve import resolve

@@ -30,8 +30,8 @@ from PIL import Image
 
 from door import CLIENTS, load
 from incv3d.client import Client, Refused
-from incv3d.config import Config
 from incv3d.config.paths import state_directory
+from incv3d.config.schema import Config
 from incv3d.latency.rolling import percentile
 from measuring import daemon, jpegs, median, table
 from processes import environment

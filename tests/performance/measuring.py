@@ -21,8 +21,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from incv3d.config import Config, ModelSection
 from incv3d.config.paths import state_directory
+from incv3d.config.schema import Config, ModelSection
 from incv3d.engines.base import Feed, Session
 from incv3d.frames import Frame
 from incv3d.images.demo import demo_folder

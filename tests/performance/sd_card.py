@@ -20,8 +20,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from incv3d.config import Config
 from incv3d.config.paths import state_directory
+from incv3d.config.schema import Config
 from processes import DaemonProcess
 
 PAGE = os.sysconf("SC_PAGE_SIZE")

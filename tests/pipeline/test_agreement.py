@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from incv3d.config import Config, ModelSection, SessionSection
+from incv3d.config.schema import Config, ModelSection, SessionSection
 from incv3d.frames import Frame, Prediction
 from incv3d.models.store import ModelStore
 from incv3d.pipeline.loader import load_classifier

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from incv3d.client import Client, Refused
-from incv3d.config import Config, ConfigError, ModelSection, SessionSection
+from incv3d.config.loading import ConfigError
+from incv3d.config.schema import Config, ModelSection, SessionSection
 from incv3d.frames import Frame
 from incv3d.images.demo import demo_folder
 from incv3d.models.catalog import load_catalog

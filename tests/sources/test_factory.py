@@ -9,8 +9,8 @@ from unittest.mock import MagicMock
 import pytest
 
 from doubles import jpeg
-from incv3d.config import SourceSection
 from incv3d.config.address import Address
+from incv3d.config.schema import SourceSection
 from incv3d.frames import Frame
 from incv3d.sources import LibraryMissing, SourceAbsent, factory, source_opener
 from incv3d.sources.base import SourceMisnamed

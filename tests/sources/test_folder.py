@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from doubles import jpeg
-from incv3d.config import SourceSection
+from incv3d.config.schema import SourceSection
 from incv3d.pipeline.frame_queue import Mailbox
 from incv3d.sources import (
     Capture,

@@ -19,8 +19,8 @@ import pytest
 from PIL import Image
 
 from doubles import jpeg
-from incv3d.config import SourceSection
 from incv3d.config.address import Address
+from incv3d.config.schema import SourceSection
 from incv3d.frames import Frame, picture_format
 from incv3d.images.preprocess import Preprocessor
 from incv3d.images.resize import InputSpec

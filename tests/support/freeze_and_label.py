@@ -16,7 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from incv3d.errors import Incv3dError
-from incv3d.models.graph.freeze import FreezeJob, NetworkFacts, freeze
+from incv3d.models.graph.freeze import freeze
+from incv3d.models.graph.freeze_job import FreezeJob, NetworkFacts
 from incv3d.models.normalisation import ASSUMED
 
 COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "white": (1, 1, 1), "black": (0, 0, 0)}

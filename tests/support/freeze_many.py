@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 
 from incv3d.errors import Incv3dError
-from incv3d.models.graph.freeze import FreezeJob, NetworkFacts, freeze
+from incv3d.models.graph.freeze import freeze
+from incv3d.models.graph.freeze_job import FreezeJob, NetworkFacts
 
 
 def attempt(job: FreezeJob) -> NetworkFacts | str:

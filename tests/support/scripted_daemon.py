@@ -20,8 +20,9 @@ from doubles import TwoLabels
 from incv3d.app.daemon import Daemon
 from incv3d.app.systemd import Notifier
 from incv3d.cli.run import leave, set_up_logging
-from incv3d.config import Config, LoadedConfig, load_config
+from incv3d.config.loading import LoadedConfig, load_config
 from incv3d.config.paths import latency_log_path
+from incv3d.config.schema import Config
 from incv3d.engines.base import Feed, Scores, SessionError, SessionFacts
 from incv3d.engines.warmup import WarmUp
 from incv3d.frames import Frame

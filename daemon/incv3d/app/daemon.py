@@ -20,8 +20,9 @@ from incv3d.app.status import info, standing, start_facts, stats, status_line
 from incv3d.app.systemd import Notifier
 from incv3d.app.transports import Doors, Questions
 from incv3d.app.watchdog import Watchdog
-from incv3d.config import Config, LoadedConfig, SourceSection
+from incv3d.config.loading import LoadedConfig
 from incv3d.config.reloading import FIXED_BY_TENSORFLOW
+from incv3d.config.schema import Config, SourceSection
 from incv3d.errors import Incv3dError
 from incv3d.events.monitor import Announcer, open_announcer
 from incv3d.events.watchlist import read_watchlist

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from incv3d.app.memory_guard import LeakGuard
 from incv3d.app.stall_detector import StallWatch
-from incv3d.config import Config
+from incv3d.config.schema import Config
 from incv3d.errors import Incv3dError
 from incv3d.machine import has_descriptors, limit_of, memory_limit_mb, private_memory_mb
 from incv3d.threads import Work

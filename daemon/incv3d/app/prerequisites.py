@@ -18,9 +18,10 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from incv3d.config import Config, ConfigError, LoadedConfig
 from incv3d.config.checks import split_http_address
+from incv3d.config.loading import ConfigError, LoadedConfig
 from incv3d.config.paths import state_directory
+from incv3d.config.schema import Config
 from incv3d.errors import Incv3dError, pip_install
 from incv3d.events.watchlist import read_watchlist
 from incv3d.frames import Frame

@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
-from incv3d.config import Config, LoadedConfig, as_builtins
+from incv3d.config.loading import LoadedConfig, as_builtins
 from incv3d.config.reloading import EFFECTS, Effect
+from incv3d.config.schema import Config
 from incv3d.errors import Incv3dError
 from incv3d.machine import available_memory_mb, memory_limit_mb, private_memory_mb
 from incv3d.pipeline.loader import Loaded

@@ -14,7 +14,7 @@ import zmq
 
 from incv3d import __version__
 from incv3d.app.health import Health
-from incv3d.config import SourceSection
+from incv3d.config.schema import SourceSection
 from incv3d.latency.rolling import RollingLatency, Summary
 from incv3d.machine import read_machine
 from incv3d.pipeline.loader import Loaded

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from incv3d.app.dispatcher import Delivery
-from incv3d.config import Config
+from incv3d.config.schema import Config
 from incv3d.frames import Refusal, Result
 from incv3d.pipeline.frame_queue import Mailbox
 from incv3d.protocol import messages

@@ -14,7 +14,7 @@ import click
 from incv3d.cli.options import config_option, json_option, session_options
 
 if TYPE_CHECKING:
-    from incv3d.config import Config
+    from incv3d.config.schema import Config
     from incv3d.models.store import ModelStore, StoredModel
     from incv3d.tools.bench.benchmark import Request
     from incv3d.tools.bench.scenarios import Scenario
@@ -88,7 +88,7 @@ def bench(
     engine has a process of its own.
     """
     _check_together(take_apart, scenario, rate, bound_ms, plot_path, peer_names, markdown and as_json)
-    from incv3d.config import load_config
+    from incv3d.config.loading import load_config
     from incv3d.pipeline.loader import spec_of
     from incv3d.tools.bench.benchmark import Request
     from incv3d.tools.bench.engines import OURS, THEIRS, choose

@@ -23,7 +23,7 @@ def check_config(file: str | None, config_path: str | None, as_json: bool, show:
     the service's user would be, if it is the service's configuration.
     """
     from incv3d.app import prerequisites
-    from incv3d.config import as_builtins, load_config
+    from incv3d.config.loading import as_builtins, load_config
     from incv3d.models.catalog import unused_custom
     from incv3d.tools.doctor.service_user import become_servant
 

@@ -114,7 +114,7 @@ def _remote(client: Client, top_k: int | None) -> Classify:
 def _local(config_path: str | None, overrides: Mapping[str, object]) -> Classify:
     import time
 
-    from incv3d.config import load_config
+    from incv3d.config.loading import load_config
     from incv3d.config.paths import state_directory
     from incv3d.frames import Frame
     from incv3d.pipeline.loader import load_classifier, open_store

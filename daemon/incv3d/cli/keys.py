@@ -90,7 +90,7 @@ def revoke(client: str, config_path: str | None) -> None:
 
 
 def _ring(config_path: str | None) -> KeyRing:
-    from incv3d.config import load_config
+    from incv3d.config.loading import load_config
     from incv3d.config.paths import keys_folder
     from incv3d.transports.zeromq.key_store import KeyRing
 

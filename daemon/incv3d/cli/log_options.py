@@ -44,7 +44,7 @@ since_option = click.option(
 
 def log_paths(given: tuple[Path, ...]) -> list[Path]:
     """The logs that were named, each once, rotated files with their log; else this machine's own."""
-    from incv3d.config import load_config
+    from incv3d.config.loading import load_config
     from incv3d.config.paths import latency_log_path
 
     if not given:

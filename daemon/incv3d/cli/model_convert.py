@@ -15,7 +15,7 @@ from incv3d.cli.options import config_option, json_option
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from incv3d.config import Config
+    from incv3d.config.schema import Config
     from incv3d.frames import Frame
     from incv3d.models.conversions import Comparison, Precision
     from incv3d.models.store import ModelStore, StoredModel
@@ -54,7 +54,7 @@ def convert(
     Half of the pictures calibrate int8, the other half shows how well it agrees. What agrees is kept beside
     the model, and `session.engine: auto` runs it from then on; what does not is thrown away (status 1).
     """
-    from incv3d.config import load_config
+    from incv3d.config.loading import load_config
     from incv3d.config.paths import state_directory
     from incv3d.pipeline.loader import open_store
     from incv3d.tools.conversion.convert import AGREEMENT, Wanted, convert_model

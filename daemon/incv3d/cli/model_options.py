@@ -21,7 +21,7 @@ def configured_store(config_path: str | None) -> ModelStore:
 
     :raises ConfigError: when the configuration cannot be used.
     """
-    from incv3d.config import load_config
+    from incv3d.config.loading import load_config
     from incv3d.config.paths import state_directory
     from incv3d.pipeline.loader import open_store
 

@@ -17,7 +17,7 @@ def prepare(context: click.Context, config_path: str | None) -> None:
 
     `incv3d run` does the same when it has to; done ahead, it starts within seconds.
     """
-    from incv3d.config import load_config
+    from incv3d.config.loading import load_config
     from incv3d.models.catalog import load_catalog
     from incv3d.pipeline.loader import load_classifier, model_fetcher
 

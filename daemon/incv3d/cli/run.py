@@ -51,7 +51,7 @@ def run(
 
     limit_arenas()
     from incv3d.app.prerequisites import check
-    from incv3d.config import ConfigError, LoadedConfig, load_config
+    from incv3d.config.loading import ConfigError, LoadedConfig, load_config
     from incv3d.engines.tensorflow_ahead import tensorflow_ahead
     from incv3d.errors import Incv3dError
     from incv3d.transports.zeromq.access import door_keys, insecurity

@@ -12,7 +12,7 @@ import click
 from incv3d.cli.options import config_option, session_options, source_keys, source_option
 
 if TYPE_CHECKING:
-    from incv3d.config import Config
+    from incv3d.config.schema import Config
     from incv3d.frames import Frame
     from incv3d.images.annotate import Seen
 
@@ -48,7 +48,7 @@ def snapshot(
 
     A camera serves one program at a time: stop the daemon first.
     """
-    from incv3d.config import load_config
+    from incv3d.config.loading import load_config
     from incv3d.images.annotate import picture_of, save_jpeg
     from incv3d.sources import SourceError, source_opener
     from incv3d.sources.single_frame import take_frame

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from incv3d.config import Config, SavingSection
+from incv3d.config.schema import Config, SavingSection
 from incv3d.events.image_folder import PictureFolder
 from incv3d.events.image_saver import FrameSaver
 from incv3d.events.labelled_image import Shot

@@ -6,7 +6,7 @@ from importlib import resources
 
 import msgspec
 
-from incv3d.config import Config, CustomSection
+from incv3d.config.schema import Config, CustomSection
 from incv3d.models.entry import ModelEntry
 
 

@@ -12,11 +12,11 @@ from typing import Literal
 
 import msgspec
 
-from incv3d.config import CustomSection
 from incv3d.config.preprocessing import Interpolation
+from incv3d.config.schema import CustomSection
 from incv3d.models.entry import Golden, ModelEntry, ModelError, for_a_person
 from incv3d.models.file_kinds import Kind, kind_of
-from incv3d.models.graph.freeze import FreezeJob, NetworkFacts
+from incv3d.models.graph.freeze_job import FreezeJob, NetworkFacts
 from incv3d.models.label_files import parse_labels, read_label_file
 from incv3d.models.labels import Label, format_labels
 from incv3d.models.prepare import ChildError, run_child

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from incv3d.config import Config
+from incv3d.config.schema import Config
 from incv3d.engines import ENGINES
 from incv3d.models.bundled import imagenet_labels
 from incv3d.models.conversions import converted_precisions

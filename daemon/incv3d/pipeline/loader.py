@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
-from incv3d.config import Config, ConfigError
+from incv3d.config.loading import ConfigError
+from incv3d.config.schema import Config
 from incv3d.engines import ENGINES, SessionSpec, open_session
 from incv3d.engines.base import SessionFacts
 from incv3d.engines.warmup import WarmUp, warm_up

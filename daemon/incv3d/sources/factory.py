@@ -11,8 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from incv3d.config import SourceSection
-from incv3d.config.schema import FPS_OF_IMAGES
+from incv3d.config.schema import FPS_OF_IMAGES, SourceSection
 from incv3d.config.source_types import CAMERAS
 from incv3d.errors import pip_install
 from incv3d.frames import Transform

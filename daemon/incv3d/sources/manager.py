@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable
 
-from incv3d.config import SourceSection
+from incv3d.config.schema import SourceSection
 from incv3d.frames import Frame, Result
 from incv3d.pipeline.frame_queue import Mailbox
 from incv3d.protocol.events import Announcement

@@ -20,7 +20,8 @@ import graphs
 from archives import changed
 from doubles import ScriptedCamera, jpeg
 from incv3d.client import Client
-from incv3d.config import Config, ConfigError
+from incv3d.config.loading import ConfigError
+from incv3d.config.schema import Config
 from incv3d.frames import Frame, Region
 from incv3d.images.preprocess import Preprocessor
 from incv3d.images.resize import InputSpec

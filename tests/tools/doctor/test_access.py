@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from incv3d.config import load_config
+from incv3d.config.loading import load_config
 from incv3d.protocol.curve_keys import KeyFileDenied
 from incv3d.tools.doctor import Finding
 from incv3d.tools.doctor.access import check_access

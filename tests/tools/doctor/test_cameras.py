@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from incv3d.config import SourceSection
+from incv3d.config.schema import SourceSection
 from incv3d.tools.doctor import Finding, Machine
 from incv3d.tools.doctor.cameras import check_cameras
 from incv3d.tools.doctor.permissions import Person, person

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from incv3d.config import Config
+from incv3d.config.schema import Config
 from incv3d.tools.doctor.disk import check_disk
 from incv3d.tools.doctor.installation import Setup
 from incv3d.tools.doctor.permissions import Person

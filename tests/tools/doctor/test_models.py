@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from incv3d.config import Config
+from incv3d.config.schema import Config
 from incv3d.engines.prepared_model import preparer_id, processor_id
 from incv3d.models.catalog import load_catalog
 from incv3d.models.store import ModelStore

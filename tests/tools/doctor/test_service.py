@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from incv3d.config import Config
+from incv3d.config.schema import Config
 from incv3d.tools.doctor import Finding, Machine
 from incv3d.tools.doctor.installation import setup_of
 from incv3d.tools.doctor.service import Service, ask_systemd, check_service

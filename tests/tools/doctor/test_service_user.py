@@ -17,7 +17,7 @@ ASK = """
 import os, sys
 from pathlib import Path
 import incv3d.app.prerequisites, incv3d.transports.http.auth  # before Python is unreadable for this user
-from incv3d.config import load_config
+from incv3d.config.loading import load_config
 from incv3d.tools.doctor.service_user import become_servant
 file, service_file = sys.argv[1:]
 user = become_servant(file, os.environ, Path(service_file), "nobody")

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from incv3d.config import HttpSection
 from incv3d.config.checks import split_http_address
+from incv3d.config.network import HttpSection
 from incv3d.transports.http.auth import read_token
 from incv3d.transports.http.errors import HttpError
 from incv3d.transports.http.server import HttpServer

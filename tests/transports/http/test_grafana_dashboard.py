@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from daemon_status import STANDING
-from incv3d.config import HttpSection
+from incv3d.config.network import HttpSection
 from incv3d.frames import Timings
 from incv3d.latency.rolling import OUTCOMES
 from incv3d.transports.daemon_status import Standing

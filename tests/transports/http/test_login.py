@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import pytest
 from aiohttp import web
 
-from incv3d.config import HttpSection
+from incv3d.config.network import HttpSection
 from incv3d.transports.http.login import COOKIE, pass_of
 from incv3d.transports.http.server import HttpServer
 from incv3d.transports.http.webui.routes import FORM

@@ -17,7 +17,7 @@ import pytest
 from aiohttp import web
 
 from incv3d.client import Client
-from incv3d.config import HttpSection
+from incv3d.config.network import HttpSection
 from incv3d.images.demo import demo_folder
 from incv3d.transports.http import login
 from incv3d.transports.http.classify import MOST_BODIES

@@ -9,7 +9,7 @@ import pytest
 
 from brokers import until
 from doubles import jpeg
-from incv3d.config import IntakeSection
+from incv3d.config.schema import IntakeSection
 from incv3d.frames import Prediction, Refusal, Result
 from incv3d.pipeline.frame_queue import Mailbox
 from incv3d.transports.admission import Admission

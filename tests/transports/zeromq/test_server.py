@@ -17,7 +17,7 @@ import pytest
 import zmq
 
 from doubles import ScriptedSession, TwoLabels, jpeg
-from incv3d.config import IntakeSection
+from incv3d.config.schema import IntakeSection
 from incv3d.engines.base import SessionError
 from incv3d.events.monitor import announcement
 from incv3d.events.presence import Sighting

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from incv3d.models.graph.fold import node_name
-from incv3d.models.graph.freeze import PIXELS, Array, Shape
+from incv3d.models.graph.freeze_job import PIXELS, Array, Shape
 
 v1 = tf.compat.v1
 GraphDef = Any

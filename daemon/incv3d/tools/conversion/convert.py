@@ -13,7 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from incv3d.config import Config
+from incv3d.config.schema import Config
 from incv3d.frames import Frame
 from incv3d.images.preprocess import Preprocessor
 from incv3d.machine import available_memory_mb

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from incv3d.config import Config, LoadedConfig
 from incv3d.config.checks import is_loopback, split_http_address
+from incv3d.config.loading import LoadedConfig
+from incv3d.config.schema import Config
 from incv3d.errors import Incv3dError
 from incv3d.tools.doctor.findings import Finding
 from incv3d.tools.doctor.permissions import Person, may_read

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from incv3d.config import SourceSection
+from incv3d.config.schema import SourceSection
 from incv3d.config.source_types import CAMERAS
 from incv3d.sources.base import SourceMisnamed
 from incv3d.sources.factory import check_path

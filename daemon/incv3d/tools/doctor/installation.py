@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from incv3d.config import Config, ConfigError, load_config
-from incv3d.config.loading import ENVIRONMENT
+from incv3d.config.loading import ENVIRONMENT, ConfigError, load_config
 from incv3d.config.paths import latency_log_path, state_directory
+from incv3d.config.schema import Config
 from incv3d.tools.doctor.access import check_access
 from incv3d.tools.doctor.findings import Finding
 from incv3d.tools.doctor.host import Machine

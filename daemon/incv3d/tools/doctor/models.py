@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from incv3d.config import Config
+from incv3d.config.schema import Config
 from incv3d.engines import plain_session_mb
 from incv3d.machine import available_memory_mb
 from incv3d.models.catalog import load_catalog

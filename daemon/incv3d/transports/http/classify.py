@@ -14,7 +14,7 @@ from functools import partial
 
 from aiohttp import web
 
-from incv3d.config import IntakeSection
+from incv3d.config.schema import IntakeSection
 from incv3d.frames import Frame, Refusal, Result
 from incv3d.protocol import messages
 from incv3d.protocol.clocks import SenderClocks

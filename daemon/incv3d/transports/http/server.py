@@ -16,8 +16,8 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
-from incv3d.config import HttpSection
 from incv3d.config.checks import split_http_address
+from incv3d.config.network import HttpSection
 from incv3d.transports.http.auth import gate, read_token
 from incv3d.transports.http.connections import Connections
 from incv3d.transports.http.errors import HttpError

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from incv3d.config import Config
+from incv3d.config.schema import Config
 from incv3d.errors import pip_install
 from incv3d.frames import Frame, Refusal, Result
 from incv3d.pipeline.frame_queue import Mailbox

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from incv3d.config import MqttSection
+from incv3d.config.network import MqttSection
 from incv3d.protocol.secret_file import advice_if_denied, read_secret
 from incv3d.transports.mqtt.errors import MqttError
 

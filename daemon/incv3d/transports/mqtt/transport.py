@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from incv3d.config import Config
+from incv3d.config.schema import Config
 from incv3d.frames import Frame, Refusal, Result
 from incv3d.protocol import messages
 from incv3d.protocol.events import Announcement

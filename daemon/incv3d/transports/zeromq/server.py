@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import zmq
 
-from incv3d.config import IntakeSection
+from incv3d.config.schema import IntakeSection
 from incv3d.frames import Frame, Refusal, Result
 from incv3d.pipeline.frame_queue import Mailbox
 from incv3d.protocol import messages
