@@ -15,7 +15,7 @@ import pytest
 from graphs import strongest_channel
 from incv3d.child_process import python_environ, python_words, start_python
 from incv3d.images.demo import demo_folder
-from incv3d.tools.doctor.host import Machine
+from incv3d.tools.doctor.host import Host
 from incv3d.tools.doctor.programs import run_python
 from processes import PATIENCE_S, DaemonProcess, environment
 
@@ -131,7 +131,7 @@ def test_neither_does_what_a_child_starts_nor_what_the_doctor_starts(hostile: Pa
     monkeypatch.chdir(hostile)
     code = "import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', 'import json, numpy']))"
     assert start_python(["-c", code]).wait(PATIENCE_S) == 0
-    machine = Machine(environ={**os.environ, "PYTHONPATH": f"{hostile}{os.pathsep}"})
+    machine = Host(environ={**os.environ, "PYTHONPATH": f"{hostile}{os.pathsep}"})
     assert run_python(machine, ["-c", "import json, numpy"], PATIENCE_S).status == 0
     check_nothing_ran(hostile)
 

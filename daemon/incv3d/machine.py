@@ -143,7 +143,7 @@ def spare_memory_mb(configured_mb: int = 0) -> float | None:
     return min((each for each in (available_memory_mb(), within) if each is not None), default=None)
 
 
-def limit_arenas() -> None:
+def limit_malloc_arenas() -> None:
     """Let all threads share two arenas of glibc's allocator. To be called before there are any threads.
 
     As many as eight a core grow on their own otherwise, and each keeps what it once held of a large picture
@@ -154,7 +154,7 @@ def limit_arenas() -> None:
         mallopt(M_ARENA_MAX, ARENAS)
 
 
-def give_back() -> None:
+def trim_heap() -> None:
     """Give memory that was freed back to the system (malloc_trim(3)). Without glibc nothing is done."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim:

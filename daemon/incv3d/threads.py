@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Work:
+class Activity:
     """One thread's work, piece by piece: ``with work:`` is one, and others can see that it lasts.
 
     :param name: the thread's name.

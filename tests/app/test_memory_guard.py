@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from incv3d.app.memory_guard import PATIENCE_S, LeakGuard, Verdict
+from incv3d.app.memory_guard import PATIENCE_S, MemoryCheck, MemoryGuard
 from incv3d.machine import limit_of
 
 HOUR_S = 3600.0
@@ -20,16 +20,16 @@ class Life:
     def __init__(self, size_mb: Callable[[float], float | None], limit_mb: float | None = 600.0) -> None:
         self.now = 0.0
         self._size_mb = size_mb
-        self.guard = LeakGuard(limit_mb, lambda: self._size_mb(self.now), clock=lambda: self.now)
+        self.guard = MemoryGuard(limit_mb, lambda: self._size_mb(self.now), clock=lambda: self.now)
 
-    def live(self, seconds: float, step_s: float = MINUTE_S) -> list[Verdict]:
+    def live(self, seconds: float, step_s: float = MINUTE_S) -> list[MemoryCheck]:
         """What the guard says meanwhile."""
         said = []
         end = self.now + seconds
         while self.now < end:
             self.now += step_s
             verdict = self.guard.look()
-            if verdict != Verdict():
+            if verdict != MemoryCheck():
                 said.append(verdict)
             if verdict.over_limit:
                 break
@@ -73,7 +73,7 @@ def test_a_moment_over_the_limit_is_no_leak_and_half_a_minute_is() -> None:
     life = Life(lambda now: 700 if now % 60 < PATIENCE_S - 2 else 100)
     assert life.live(HOUR_S, step_s=1) == []
     life = Life(lambda now: 700)
-    assert life.live(HOUR_S, step_s=1) == [Verdict(over_limit=True)] and life.now == PATIENCE_S + 1
+    assert life.live(HOUR_S, step_s=1) == [MemoryCheck(over_limit=True)] and life.now == PATIENCE_S + 1
 
 
 @pytest.mark.parametrize(("size_mb", "limit_mb"), [(None, 600.0), (700.0, None)])

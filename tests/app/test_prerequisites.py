@@ -18,7 +18,7 @@ import pytest
 from doubles import jpeg
 from incv3d.app.prerequisites import Mistake, find_mistakes
 from incv3d.config.loading import load_config
-from incv3d.transports.zeromq.key_store import KeyRing
+from incv3d.transports.zeromq.key_store import KeyStore
 from processes import DaemonProcess, run_incv3d
 
 Look = Callable[[str], list[Mistake]]
@@ -75,7 +75,7 @@ def _files(tmp_path: Path) -> None:
     for name in ("short", "empty"):
         (tmp_path / name).chmod(0o600)
     for name in ("loose", "damaged"):
-        KeyRing(tmp_path / name).new()
+        KeyStore(tmp_path / name).new()
     (tmp_path / "loose/server.key").chmod(0o644)
     (tmp_path / "damaged/server.key").write_text("?")
 

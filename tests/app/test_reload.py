@@ -11,7 +11,14 @@ import msgspec
 import pytest
 
 from doubles import ScriptedSession, TwoLabels
-from incv3d.app.reload import Reload, Reloader, ReloadError, check_room, compare, described
+from incv3d.app.reload import (
+    PendingReload,
+    Reloader,
+    ReloadError,
+    check_reload_memory,
+    compare,
+    describe_changes,
+)
 from incv3d.config.address import Address
 from incv3d.config.loading import ConfigError, LoadedConfig
 from incv3d.config.reloading import EFFECTS, FIXED_BY_TENSORFLOW, KEYS
@@ -21,7 +28,7 @@ from incv3d.images.preprocess import Preprocessor
 from incv3d.images.resize import InputSpec
 from incv3d.pipeline.classifier import Classifier
 from incv3d.pipeline.golden_check import GoldenMismatch
-from incv3d.pipeline.loader import Loaded
+from incv3d.pipeline.loader import LoadedModel
 
 SOON_S = 20
 SPEC = InputSpec(8, 8, 128.0, 128.0, "stretch", 1.0, "bilinear")
@@ -93,7 +100,7 @@ def test_what_changes_now(section: str, key: str, value: object, session: bool, 
     assert changes.taken == (f"{section}.{key}",) and changes.after_restart == ()
     assert changes.config == new
     assert (changes.session, changes.source) == (session, source)
-    assert described(changes) == {f"{section}.{key}": value}
+    assert describe_changes(changes) == {f"{section}.{key}": value}
 
 
 @pytest.mark.parametrize(
@@ -124,30 +131,30 @@ def test_what_takes_a_restart_keeps_its_old_value_beside_what_does_not(section, 
     ],
 )
 def test_a_second_session_is_loaded_where_it_has_room(available_mb, limit_mb, private_mb) -> None:
-    check_room(available_mb, limit_mb, private_mb)
+    check_reload_memory(available_mb, limit_mb, private_mb)
 
 
 @pytest.mark.parametrize(("available_mb", "limit_mb"), [(100.0, 500.0), (400.0, 250.0), (400.0, 50.0)])
 def test_without_room_a_restart_is_advised(available_mb: float, limit_mb: float) -> None:
     with pytest.raises(ReloadError, match=r"take about 150 MB, .* systemctl restart incv3d"):
-        check_room(available_mb, limit_mb, 150.0)
+        check_reload_memory(available_mb, limit_mb, 150.0)
 
 
 class Reading:
     """A :class:`Reloader`, and what it hands over."""
 
     def __init__(
-        self, found: Config | Exception, error: Exception | None = None, loaded: Loaded | None = None
+        self, found: Config | Exception, error: Exception | None = None, loaded: LoadedModel | None = None
     ) -> None:
         self.loads: list[Config] = []
         self.threads: set[int] = set()
         self._found = found
         self._error = error
         self._loaded = loaded
-        self._done: queue.SimpleQueue[Reload | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[PendingReload | None] = queue.SimpleQueue()
         self.reloader = Reloader(self._read, self._load, self._check, self._done.put)
 
-    def result(self) -> Reload | None:
+    def result(self) -> PendingReload | None:
         self.reloader.begin(Config())
         return self._done.get(timeout=SOON_S)
 
@@ -157,11 +164,11 @@ class Reading:
             raise self._found
         return LoadedConfig(self._found, Path("incv3d.yaml"))
 
-    def _check(self, config: Config, loaded: Loaded | None) -> None:
+    def _check(self, config: Config, loaded: LoadedModel | None) -> None:
         if "unheard-of" in config.events.allow:
             raise ConfigError("events.allow: unheard-of is no label")
 
-    def _load(self, config: Config) -> Loaded:
+    def _load(self, config: Config) -> LoadedModel:
         self.loads.append(config)
         if self._loaded:
             return self._loaded
@@ -203,7 +210,7 @@ def test_a_second_session_is_not_loaded_without_room_for_it(monkeypatch, caplog)
 def test_a_new_session_that_its_configuration_does_not_fit_is_closed(caplog, word: str) -> None:
     session = ScriptedSession()
     classifier = Classifier(Preprocessor(SPEC, 100), session, TwoLabels(), top_k=1)
-    loaded = Loaded(classifier, "x", session.facts, WarmUp((1.0,), settled=True))
+    loaded = LoadedModel(classifier, "x", session.facts, WarmUp((1.0,), settled=True))
     reload = Reading(changed(model={"name": "x"}, events={"allow": [word]}), loaded=loaded).result()
     assert session.closed == (word == "unheard-of") == (reload is None)
     assert reload is None or reload.loaded is loaded
@@ -232,7 +239,7 @@ def test_a_source_is_opened_only_where_it_has_changed(tmp_path: Path) -> None:
 
 def test_no_less_than_nothing_is_free() -> None:
     with pytest.raises(ReloadError, match=r"take about 150 MB, 0 MB are free; a restart"):
-        check_room(400.0, 50.0, 150.0)
+        check_reload_memory(400.0, 50.0, 150.0)
 
 
 def test_what_takes_a_restart_is_said(caplog) -> None:

@@ -12,7 +12,7 @@ import pytest
 import zmq
 
 from doubles import jpeg
-from incv3d.transports.zeromq.key_store import KeyRing
+from incv3d.transports.zeromq.key_store import KeyStore
 from looping_senders import LoopingSenders
 from processes import PATIENCE_S, DaemonProcess, ScriptedDaemon
 
@@ -81,7 +81,7 @@ def test_so_they_do_over_each_transport(door: str, tmp_path: Path) -> None:
 
 
 def test_so_do_senders_with_keys(tmp_path: Path) -> None:
-    ring = KeyRing(tmp_path / "keys")
+    ring = KeyStore(tmp_path / "keys")
     ring.new()
     ring.hand_out("gate", tmp_path / "gate.key")
     door = f"tcp://127.0.0.1:{free_port()}"

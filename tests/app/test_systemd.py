@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from incv3d.app.systemd import Notifier
+from incv3d.app.systemd import SystemdNotifier
 from notify import NotifySocket
 
 
@@ -29,7 +29,7 @@ def listen() -> Iterator[Callable[[str | Path], NotifySocket]]:
 @pytest.mark.parametrize("abstract", [False, True])
 def test_a_path_and_an_abstract_name_are_heard(listen, tmp_path: Path, abstract: bool) -> None:
     socket = listen(f"@incv3d-test-{os.getpid()}" if abstract else tmp_path / "notify")
-    notifier = Notifier({"NOTIFY_SOCKET": socket.address})
+    notifier = SystemdNotifier({"NOTIFY_SOCKET": socket.address})
     notifier.ready()
     notifier.extend_timeout(1.5)
     notifier.watchdog()
@@ -45,7 +45,7 @@ def test_a_path_and_an_abstract_name_are_heard(listen, tmp_path: Path, abstract:
 
 def test_a_status_is_sent_when_it_changes(listen, tmp_path: Path) -> None:
     socket = listen(tmp_path / "notify")
-    notifier = Notifier({"NOTIFY_SOCKET": socket.address})
+    notifier = SystemdNotifier({"NOTIFY_SOCKET": socket.address})
     for text in ("warm", "warm", "warmer"):
         notifier.status(text)
     assert socket.rest() == ["STATUS=warm", "STATUS=warmer"]
@@ -54,7 +54,7 @@ def test_a_status_is_sent_when_it_changes(listen, tmp_path: Path) -> None:
 
 def test_a_reload_tells_when_it_began(listen, tmp_path: Path) -> None:
     socket = listen(tmp_path / "notify")
-    notifier = Notifier({"NOTIFY_SOCKET": socket.address})
+    notifier = SystemdNotifier({"NOTIFY_SOCKET": socket.address})
     notifier.reloading()
     first, second = socket.next().splitlines()
     assert first == "RELOADING=1" and int(second.removeprefix("MONOTONIC_USEC=")) > 0
@@ -62,7 +62,7 @@ def test_a_reload_tells_when_it_began(listen, tmp_path: Path) -> None:
 
 
 def test_without_systemd_nobody_is_told(caplog) -> None:
-    notifier = Notifier({"WATCHDOG_USEC": "1000000"})
+    notifier = SystemdNotifier({"WATCHDOG_USEC": "1000000"})
     notifier.ready()
     notifier.watchdog()
     assert notifier.watchdog_s is None and not caplog.records
@@ -71,7 +71,7 @@ def test_without_systemd_nobody_is_told(caplog) -> None:
 
 def test_a_socket_that_nobody_reads_blocks_nothing(listen, tmp_path: Path, caplog) -> None:
     socket = listen(tmp_path / "notify")
-    notifier = Notifier({"NOTIFY_SOCKET": socket.address})
+    notifier = SystemdNotifier({"NOTIFY_SOCKET": socket.address})
     with caplog.at_level(logging.WARNING):
         for _ in range(5000):
             notifier.watchdog()
@@ -91,6 +91,6 @@ def test_a_socket_that_nobody_reads_blocks_nothing(listen, tmp_path: Path, caplo
     ],
 )
 def test_whether_systemd_waits_for_signs_of_life(tmp_path: Path, variables, seconds) -> None:
-    notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify"), **variables})
+    notifier = SystemdNotifier({"NOTIFY_SOCKET": str(tmp_path / "notify"), **variables})
     assert notifier.watchdog_s == seconds
     notifier.close()

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from incv3d.app.systemd import Notifier
+from incv3d.app.systemd import SystemdNotifier
 from incv3d.app.watchdog import Watchdog
 from incv3d.frames import OWN, Frame, Refusal, Result
-from incv3d.pipeline.frame_queue import Mailbox
+from incv3d.pipeline.frame_queue import FrameQueue
 from notify import NotifySocket
 
 PICTURE = b"a picture"
@@ -22,8 +22,8 @@ class Guarded:
     def __init__(self, folder: Path, environ: dict[str, str]) -> None:
         self.now = 100.0
         self.systemd = NotifySocket(folder / "notify")
-        self.mailbox = Mailbox(8, 1000, 4, lambda frame: False)
-        self._notifier = Notifier({"NOTIFY_SOCKET": self.systemd.address, **environ})
+        self.mailbox = FrameQueue(8, 1000, 4, lambda frame: False)
+        self._notifier = SystemdNotifier({"NOTIFY_SOCKET": self.systemd.address, **environ})
         self.watchdog = Watchdog(self._notifier, self.mailbox, lambda: PICTURE, lambda: self.now)
 
     def look_for(self, seconds: int) -> list[str]:

@@ -17,7 +17,7 @@ from PIL import ExifTags, Image
 
 from incv3d.client import Client, events
 from incv3d.images.demo import demo_folder
-from incv3d.protocol.events import Announcement
+from incv3d.protocol.events import EventMessage
 from processes import PATIENCE_S, DaemonProcess
 
 CAT = demo_folder() / "cat.jpg"
@@ -75,7 +75,7 @@ def test_what_comes_and_goes_is_announced_in_order_and_kept_as_pictures(start, p
         events=WATCHED,
         saving={"folder": str(kept), "min_interval_s": 0, "min_free_bytes": 0, "max_files": 3},
     )
-    told: list[Announcement] = []
+    told: list[EventMessage] = []
     with contextlib.closing(events(daemon.results, source="yard", timeout_s=PATIENCE_S)) as heard:
         while sum(each.event == "left" for each in told) < 4:
             told.append(next(heard))

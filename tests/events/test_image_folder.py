@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from incv3d.events.image_folder import PictureFolder
+from incv3d.events.image_folder import ImageFolder
 
 MIB = 1024 * 1024
 
 
-def folder(path: Path, max_files: int = 100, max_bytes: int = MIB, min_free_bytes: int = 0) -> PictureFolder:
-    made = PictureFolder(path, max_files, max_bytes, min_free_bytes)
+def folder(path: Path, max_files: int = 100, max_bytes: int = MIB, min_free_bytes: int = 0) -> ImageFolder:
+    made = ImageFolder(path, max_files, max_bytes, min_free_bytes)
     made.open()
     return made
 

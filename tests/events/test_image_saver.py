@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from doubles import jpeg
-from incv3d.events.image_folder import PictureFolder
-from incv3d.events.image_saver import MOST_WAITING, MOST_WAITING_BYTES, FrameSaver
-from incv3d.events.labelled_image import Shot, rendered
+from incv3d.events.image_folder import ImageFolder
+from incv3d.events.image_saver import MOST_WAITING, MOST_WAITING_BYTES, ImageSaver
+from incv3d.events.labelled_image import ImageToSave, rendered
 from incv3d.frames import Frame, Prediction
 
 PATIENCE_S = 30
@@ -24,7 +24,7 @@ TENCH = Prediction(0, "n01440764", "tench", 0.75)
 Deaths = queue.SimpleQueue[tuple[str, BaseException]]
 
 
-class WatchedFolder(PictureFolder):
+class WatchedFolder(ImageFolder):
     """A real folder that tells of each attempt, and can be held as a slow disk holds it."""
 
     def __init__(self, path: Path, max_bytes: int = 1 << 30) -> None:
@@ -55,13 +55,13 @@ def folder(tmp_path: Path) -> Iterator[WatchedFolder]:
     made.go.set()
 
 
-def shot(number: int = 0, data: bytes | None = None) -> Shot:
+def shot(number: int = 0, data: bytes | None = None) -> ImageToSave:
     frame = Frame("camera", jpeg(seed=number) if data is None else data, None, 0.0, 0.0)
-    return Shot(frame, 1_767_268_800.0 + number, "entered", (TENCH,), (TENCH,), "m")
+    return ImageToSave(frame, 1_767_268_800.0 + number, "entered", (TENCH,), (TENCH,), "m")
 
 
-def saver(folder: PictureFolder, deaths: Deaths, retry_s: float = 0.0) -> FrameSaver:
-    made = FrameSaver(folder, lambda thread, error: deaths.put((thread, error)), retry_s)
+def saver(folder: ImageFolder, deaths: Deaths, retry_s: float = 0.0) -> ImageSaver:
+    made = ImageSaver(folder, lambda thread, error: deaths.put((thread, error)), retry_s)
     made.start()
     return made
 
@@ -73,7 +73,7 @@ def until(is_so: Callable[[], bool]) -> None:
         threading.Event().wait(0.001)
 
 
-def names(folder: PictureFolder) -> list[str]:
+def names(folder: ImageFolder) -> list[str]:
     return sorted(path.name for path in folder.path.iterdir())
 
 
@@ -183,7 +183,7 @@ def test_a_frame_that_cannot_be_made_a_picture_costs_itself_alone(folder, deaths
 
 
 def test_a_thread_that_cannot_go_on_says_so(tmp_path, deaths) -> None:
-    class BrokenFolder(PictureFolder):
+    class BrokenFolder(ImageFolder):
         def open(self) -> None:
             raise ZeroDivisionError("a bug")
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageOps
 
 from doubles import jpeg
-from incv3d.events.labelled_image import Kept, Shot, rendered, stem, with_exif
+from incv3d.events.labelled_image import ImageFile, ImageToSave, rendered, stem, with_exif
 from incv3d.frames import CHANNELS, Encoding, Frame, Prediction, Region
 
 NOON = 1_767_268_800.25
@@ -22,16 +22,18 @@ PANDA = Prediction(388, "n02510455", "giant panda", 0.8910713)
 LESSER = Prediction(387, "n02509815", "lesser panda", 0.0079)
 
 
-def shot(data: bytes, encoding: Encoding | None = None, label: Prediction = PANDA, **size: int) -> Shot:
+def shot(
+    data: bytes, encoding: Encoding | None = None, label: Prediction = PANDA, **size: int
+) -> ImageToSave:
     frame = Frame("camera", data, encoding, 0.0, 0.0, **size)
-    return Shot(frame, NOON, "entered", (label,), (label, LESSER), "inception-v3")
+    return ImageToSave(frame, NOON, "entered", (label,), (label, LESSER), "inception-v3")
 
 
-def opened(kept: Kept) -> Image.Image:
+def opened(kept: ImageFile) -> Image.Image:
     return Image.open(io.BytesIO(kept.data))
 
 
-def facts(kept: Kept) -> dict[str, object]:
+def facts(kept: ImageFile) -> dict[str, object]:
     comment = opened(kept).getexif().get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment]
     assert comment.startswith(b"ASCII\x00\x00\x00")
     return json.loads(comment[8:])

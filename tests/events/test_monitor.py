@@ -16,9 +16,9 @@ import pytest
 from doubles import TwoLabels, jpeg
 from incv3d.config.loading import ConfigError, load_config
 from incv3d.config.schema import Config
-from incv3d.events.monitor import Announcer, open_announcer
+from incv3d.events.monitor import EventMonitor, create_event_monitor
 from incv3d.frames import Frame, Prediction, Refusal, Result
-from incv3d.protocol.events import Announcement
+from incv3d.protocol.events import EventMessage
 
 PATIENCE_S = 30
 
@@ -27,8 +27,8 @@ PATIENCE_S = 30
 class Listener:
     """An announcer at work, and what it published."""
 
-    announcer: Announcer
-    published: list[tuple[Announcement, Frame | None]]
+    announcer: EventMonitor
+    published: list[tuple[EventMessage, Frame | None]]
     deaths: queue.SimpleQueue[object] = field(default_factory=queue.SimpleQueue)
 
     def see(self, score: float, source: str = "camera", captured: float | None = None) -> None:
@@ -48,9 +48,9 @@ def listen(tmp_path: Path):
     def make(text: str) -> Listener:
         path = tmp_path / "incv3d.yaml"
         path.write_text(text)
-        published: list[tuple[Announcement, Frame | None]] = []
+        published: list[tuple[EventMessage, Frame | None]] = []
         deaths: queue.SimpleQueue[object] = queue.SimpleQueue()
-        announcer = open_announcer(
+        announcer = create_event_monitor(
             load_config(str(path), {}).config,
             TwoLabels(),
             "double",
@@ -71,7 +71,7 @@ def kept(folder: Path) -> set[str]:
 
 
 def test_nothing_is_announced_unless_labels_are_named() -> None:
-    assert open_announcer(Config(), TwoLabels(), "m", lambda *_: None, lambda *_: None) is None
+    assert create_event_monitor(Config(), TwoLabels(), "m", lambda *_: None, lambda *_: None) is None
 
 
 def test_an_event_is_published_logged_and_counted(listen, caplog) -> None:

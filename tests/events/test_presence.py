@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from incv3d.events.presence import Sightings, Threshold
+from incv3d.events.presence import PresenceTracker, Threshold
 from incv3d.frames import Prediction, Result
 
 PANDA, CAT = 388, 285
@@ -27,7 +27,7 @@ def result(source: str = "camera", **scores: float) -> Result:
 
 def happenings(scores: list[float], frames: int = 5, needed: int = 3) -> list[tuple[int, str]]:
     """The number of the frame, from 1, at which something happens, and what."""
-    sightings = Sightings({PANDA: HALF}, frames, needed)
+    sightings = PresenceTracker({PANDA: HALF}, frames, needed)
     found = []
     for number, score in enumerate(scores, 1):
         told = sightings.observe(result(panda=score), float(number), float(number))
@@ -95,7 +95,7 @@ def test_events_alternate_and_are_never_close_together(scores, needed, more) -> 
 
 
 def test_an_event_says_what_who_when_and_for_how_long() -> None:
-    sightings = Sightings({PANDA: HALF}, frames=4, needed=2)
+    sightings = PresenceTracker({PANDA: HALF}, frames=4, needed=2)
     assert sightings.observe(result(panda=0.6), 10.0, 10.1) == []
     (entered,) = sightings.observe(result(panda=0.8), 12.0, 12.1)
     assert (entered.happening, entered.source, entered.prediction.label) == (
@@ -117,7 +117,7 @@ def test_an_event_says_what_who_when_and_for_how_long() -> None:
 
 
 def test_every_source_and_every_label_is_counted_by_itself() -> None:
-    sightings = Sightings({PANDA: HALF, CAT: Threshold(0.2, 0.1)}, frames=2, needed=2)
+    sightings = PresenceTracker({PANDA: HALF, CAT: Threshold(0.2, 0.1)}, frames=2, needed=2)
     found = []
     for at in range(3):
         found += sightings.observe(result("yard", panda=0.6, cat=0.25), at, at)
@@ -130,14 +130,14 @@ def test_every_source_and_every_label_is_counted_by_itself() -> None:
 
 
 def test_one_may_leave_in_the_frame_in_which_another_enters_and_is_told_of_first() -> None:
-    sightings = Sightings({PANDA: HALF, CAT: HALF}, frames=1, needed=1)
+    sightings = PresenceTracker({PANDA: HALF, CAT: HALF}, frames=1, needed=1)
     sightings.observe(result(panda=0.9), 1, 1)
     told = sightings.observe(result(cat=0.9), 2, 2)
     assert [(each.happening, each.prediction.index) for each in told] == [("left", PANDA), ("entered", CAT)]
 
 
 def test_a_label_that_is_not_watched_or_not_among_the_best_counts_as_not_seen() -> None:
-    sightings = Sightings({PANDA: HALF}, frames=2, needed=1)
+    sightings = PresenceTracker({PANDA: HALF}, frames=2, needed=1)
     assert not sightings.observe(result(cat=1.0), 1, 1)
     assert [each.happening for each in sightings.observe(result(panda=0.9), 2, 2)] == ["entered"]
     assert not sightings.observe(result(cat=1.0), 3, 3)
@@ -145,13 +145,13 @@ def test_a_label_that_is_not_watched_or_not_among_the_best_counts_as_not_seen() 
 
 
 def test_matches_are_what_this_frame_alone_has() -> None:
-    sightings = Sightings({PANDA: HALF, CAT: Threshold(0.2, 0.1)}, frames=5, needed=3)
+    sightings = PresenceTracker({PANDA: HALF, CAT: Threshold(0.2, 0.1)}, frames=5, needed=3)
     found = sightings.matches(result(panda=0.49, cat=0.2))
     assert [each.index for each in found] == [CAT]
 
 
 def test_a_source_that_ends_is_left_by_all_that_was_there() -> None:
-    sightings = Sightings({PANDA: HALF, CAT: HALF}, frames=2, needed=1)
+    sightings = PresenceTracker({PANDA: HALF, CAT: HALF}, frames=2, needed=1)
     for source in ("yard", "porch"):
         sightings.observe(result(source, panda=0.9, cat=0.6), 1, 1)
     told = sightings.end("yard", 5.0, "ended")
@@ -164,7 +164,7 @@ def test_a_source_that_ends_is_left_by_all_that_was_there() -> None:
 
 
 def test_what_is_before_a_source_without_frames_leaves_after_a_while() -> None:
-    sightings = Sightings({PANDA: HALF}, frames=2, needed=1)
+    sightings = PresenceTracker({PANDA: HALF}, frames=2, needed=1)
     sightings.observe(result(panda=0.9), captured=-1e6, now=1.0)  # a sender whose clock is far behind
     assert sightings.end_silent(30.9, silence_s=30) == []
     (left,) = sightings.end_silent(31.0, silence_s=30)
@@ -174,7 +174,7 @@ def test_what_is_before_a_source_without_frames_leaves_after_a_while() -> None:
 
 
 def test_labels_that_came_and_went_hold_no_memory() -> None:
-    sightings = Sightings(dict.fromkeys(range(1000), HALF), frames=3, needed=3)
+    sightings = PresenceTracker(dict.fromkeys(range(1000), HALF), frames=3, needed=3)
     for at in range(3000):
         prediction = Prediction(at % 1000, "", "x", 0.9)
         sightings.observe(Result("camera", predictions=(prediction,)), at, at)

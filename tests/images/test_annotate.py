@@ -11,20 +11,20 @@ import pytest
 from PIL import Image
 
 from incv3d.frames import Prediction, Region
-from incv3d.images.annotate import Seen, drawn
+from incv3d.images.annotate import Annotation, draw_labels
 from incv3d.images.demo import demo_folder
 from processes import run_incv3d
 
 GREY = (90, 90, 90)
 
 
-def changed(seen: list[Seen], size: tuple[int, int] = (640, 480)) -> npt.NDArray[np.bool_]:
+def changed(seen: list[Annotation], size: tuple[int, int] = (640, 480)) -> npt.NDArray[np.bool_]:
     """Which pixels of a grey picture were drawn on."""
-    return (np.asarray(drawn(Image.new("RGB", size, GREY), seen)) != GREY).any(axis=2)
+    return (np.asarray(draw_labels(Image.new("RGB", size, GREY), seen)) != GREY).any(axis=2)
 
 
 def test_a_region_has_a_box_around_it_and_its_name_in_it() -> None:
-    drawn_on = changed([Seen(name="feeder", region=Region(0.25, 0.25, 0.5, 0.5))])
+    drawn_on = changed([Annotation(name="feeder", region=Region(0.25, 0.25, 0.5, 0.5))])
     rows, columns = np.nonzero(drawn_on)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (120, 359, 160, 479)
     assert drawn_on[120:360, 160].all() and drawn_on[120, 160:480].all()
@@ -37,8 +37,8 @@ def test_labels_stay_on_the_picture_wherever_the_region_is(size) -> None:
     predictions = tuple(Prediction(n, "", "a label of some length", 0.5) for n in range(5))
 
     def white(x: float, y: float) -> int:
-        seen = Seen(predictions, "feeder", Region(x, y, 0.05, 0.05))
-        return int((np.asarray(drawn(Image.new("RGB", size, GREY), [seen])) == 255).all(axis=2).sum())
+        seen = Annotation(predictions, "feeder", Region(x, y, 0.05, 0.05))
+        return int((np.asarray(draw_labels(Image.new("RGB", size, GREY), [seen])) == 255).all(axis=2).sum())
 
     in_the_middle = white(0.4, 0.4)
     assert in_the_middle > 500
@@ -47,13 +47,15 @@ def test_labels_stay_on_the_picture_wherever_the_region_is(size) -> None:
 
 
 def test_labels_larger_than_the_picture_are_cut_and_no_error() -> None:
-    seen = Seen((Prediction(0, "", "a label of some length", 0.5),), "feeder", Region(0.5, 0.5, 0.5, 0.5))
+    seen = Annotation(
+        (Prediction(0, "", "a label of some length", 0.5),), "feeder", Region(0.5, 0.5, 0.5, 0.5)
+    )
     assert changed([seen], (16, 12)).any()
 
 
 def test_a_picture_without_regions_or_labels_is_left_as_it_is() -> None:
     assert not changed([]).any()
-    assert not changed([Seen()]).any()
+    assert not changed([Annotation()]).any()
 
 
 def test_the_command_draws_upright_regions_and_classifies_each(state: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from incv3d.frames import Frame
 from incv3d.images import jpeg_decoder
 from incv3d.images.decode_cost import is_large
 from incv3d.images.jpeg import Header, read_header, segments
-from incv3d.images.preprocess import Mode, PictureError, Preprocessor
+from incv3d.images.preprocess import ImageError, Mode, Preprocessor
 from incv3d.images.resize import InputSpec
 from jpegs import (
     EOI,
@@ -85,7 +85,7 @@ def refusal(data: bytes) -> str:
     """What every mode says against a picture."""
     said = set()
     for mode in MODES:
-        with pytest.raises(PictureError) as caught:
+        with pytest.raises(ImageError) as caught:
             DECODERS[mode](frame(data))
         said.add(str(caught.value))
     assert len(said) == 1, said
@@ -424,7 +424,7 @@ def test_a_damaged_header_is_a_picture_or_a_picture_error(name: str, at: int, ne
     for mode in ("fast", "graph"):
         try:
             DECODERS[mode](frame(data[:at] + new + data[at + len(new) :]))
-        except PictureError as error:
+        except ImageError as error:
             assert str(error)
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from incv3d.frames import Encoding, Frame, Region, Transform
-from incv3d.images.preprocess import PictureError, PictureTooLarge, Preprocessor
+from incv3d.images.preprocess import ImageError, PictureTooLarge, Preprocessor
 from incv3d.images.resize import InputSpec, resize_bilinear
 
 INCEPTION = InputSpec(299, 299, 128.0, 128.0, "stretch", 1.0, "bilinear")
@@ -248,7 +248,7 @@ def test_a_damaged_or_too_large_jpeg_is_not_left_to_the_graph() -> None:
         data[:half] + b"\xff\xd0" * 20 + data[half + 40 :],
         data[:200] + b"\xff\xd9",
     ):
-        with pytest.raises(PictureError, match="damaged JPEG"):
+        with pytest.raises(ImageError, match="damaged JPEG"):
             prepare(frame(damaged))
     with pytest.raises(PictureTooLarge):
         Preprocessor(INCEPTION, 640 * 480 - 1, "graph")(frame(data))
@@ -267,7 +267,7 @@ def test_raw_pixels_are_read_in_their_order() -> None:
 
 def test_raw_pixels_of_the_wrong_size_are_refused() -> None:
     for data, width, height in ((b"x" * 44, 5, 3), (b"x" * 46, 5, 3), (b"", 0, 0), (b"x", 1, -1)):
-        with pytest.raises(PictureError, match=r"pixels|is 45 bytes"):
+        with pytest.raises(ImageError, match=r"pixels|is 45 bytes"):
             PREPARE.decode(frame(data, "rgb24", width, height))
     with pytest.raises(PictureTooLarge):
         PREPARE.decode(frame(b"x", "gray8", 65_535, 65_535))
@@ -277,7 +277,7 @@ def test_raw_pixels_of_the_wrong_size_are_refused() -> None:
 def test_a_picture_cut_off_anywhere_is_refused(format_: str) -> None:
     data = encoded(smooth(64, 48), format_)
     for length in {1, 2, 3, 10, 12, 20, 40, len(data) // 4, len(data) // 2, len(data) * 3 // 4}:
-        with pytest.raises(PictureError):
+        with pytest.raises(ImageError):
             PREPARE.decode(frame(data[:length]))
 
 
@@ -320,7 +320,7 @@ HEADS = [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF\0\0\0\0WEBP"]
 def test_garbage_is_a_picture_error_and_nothing_else(head: bytes, tail: bytes) -> None:
     try:
         PREPARE.decode(frame(head + tail))
-    except PictureError as error:
+    except ImageError as error:
         assert str(error)
 
 
@@ -331,7 +331,7 @@ def test_one_wrong_byte_is_a_picture_or_a_picture_error(format_: str, at: int, v
     data[at % len(data)] = value
     try:
         assert PREPARE(frame(bytes(data))).shape == (1, 299, 299, 3)
-    except PictureError as error:
+    except ImageError as error:
         assert str(error)
 
 
@@ -351,7 +351,7 @@ def test_a_jpeg_of_more_scans_than_encoders_write_is_refused_before_it_is_decode
     first = data.index(b"\xff\xda")
     scan = data[first : data.index(b"\xff", first + 2)]
     assert PREPARE.decode(frame(data)).shape == (64, 64, 3)
-    with pytest.raises(PictureError, match="more scans than any encoder writes"):
+    with pytest.raises(ImageError, match="more scans than any encoder writes"):
         PREPARE.decode(frame(data[:first] + scan * 1000 + data[first:]))
 
 
@@ -413,7 +413,7 @@ def test_the_fourth_byte_of_a_bmp_that_is_not_used_is_no_transparency(alpha: int
     ],
 )
 def test_what_people_send_instead_is_named(data: bytes, name: str) -> None:
-    with pytest.raises(PictureError, match=f"^not a JPEG, PNG, WebP or BMP picture, but {name}"):
+    with pytest.raises(ImageError, match=f"^not a JPEG, PNG, WebP or BMP picture, but {name}"):
         PREPARE.decode(frame(data))
 
 

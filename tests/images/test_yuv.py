@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from incv3d.events.labelled_image import Shot, rendered
+from incv3d.events.labelled_image import ImageToSave, rendered
 from incv3d.frames import YUV_ENCODINGS, Colours, Frame, Prediction, Transform, YuvEncoding
 from incv3d.images import yuv
 from incv3d.images.annotate import picture_of
-from incv3d.images.change_detector import ChangeTest
+from incv3d.images.change_detector import ChangeDetector
 from incv3d.images.decode_cost import is_large
 from incv3d.images.encode import picture, thumbnail
-from incv3d.images.preprocess import PictureError, PictureTooLarge, Preprocessor
+from incv3d.images.preprocess import ImageError, PictureTooLarge, Preprocessor
 from incv3d.images.resize import InputSpec, upright
 from incv3d.protocol import messages
 from incv3d.transports.mqtt.publisher import upright_jpeg
@@ -123,7 +123,7 @@ def test_odd_sizes_come_out_whole(encoding: YuvEncoding) -> None:
 def test_a_frame_of_another_length_is_refused(encoding: YuvEncoding) -> None:
     frame = even(encoding, GREEN)
     for data in (frame.data[:-1], bytes(frame.data) + b"\0"):
-        with pytest.raises(PictureError, match=f"32x32 {encoding} is [0-9]+ bytes, {len(data)} came"):
+        with pytest.raises(ImageError, match=f"32x32 {encoding} is [0-9]+ bytes, {len(data)} came"):
             EXACT.decode(Frame("camera", data, encoding, 0.0, 0.0, 32, 32))
     with pytest.raises(PictureTooLarge):
         EXACT.decode(Frame("camera", b"", encoding, 0.0, 0.0, 8000, 8000))
@@ -139,13 +139,13 @@ def test_it_is_shown_kept_and_compared_like_any_frame(encoding: YuvEncoding, tra
         picture_of(frame, 10**6), as_it_hangs
     )
     label = Prediction(0, "", "label", 0.9)
-    kept = rendered(Shot(frame, 0.0, "match", (label,), (label,), "model"))
+    kept = rendered(ImageToSave(frame, 0.0, "match", (label,), (label,), "model"))
     for jpeg in (picture(frame, 10**6), thumbnail(frame, 10**6), upright_jpeg(frame, 10**6)):
         shown = np.asarray(Image.open(io.BytesIO(jpeg)))
         assert np.abs(shown[4::23, 4::23].astype(int) - as_it_hangs[4::23, 4::23]).max() < 25
     stored = np.asarray(Image.open(io.BytesIO(kept.data)))
     assert kept.suffix == ".jpg" and np.abs(stored[4, 4].astype(int) - EXACT.decode(plain)[4, 4]).max() < 25
-    changes = ChangeTest(0.01, 60)
+    changes = ChangeDetector(0.01, 60)
     assert changes.is_news("camera", 0.0, EXACT.decode(frame))
     assert not changes.is_news("camera", 1.0, EXACT.decode(frame))
     assert not is_large(frame)

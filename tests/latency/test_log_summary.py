@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from incv3d.frames import Refusal, Timings
-from incv3d.latency.log_reader import Entry, Start, Window, parse_line
+from incv3d.latency.log_reader import LogEntry, Start, Window, parse_line
 from incv3d.latency.log_summary import by_length, mixed_percentile, whole
 from incv3d.latency.log_writer import start_line, summary_line
 from incv3d.latency.rolling import RollingLatency, percentile, spread
@@ -33,7 +33,7 @@ class Day:
 
     def live(
         self, begin_s: float, for_s: float, fps: float = 1.0, readings: Readings | None = None
-    ) -> Iterator[Entry]:
+    ) -> Iterator[LogEntry]:
         """From a start to a clean stop."""
         yield entry(start_line(begin_s, "start", {"model": "m"}))
         rolling = RollingLatency(self._window_s, self._frames, begin_s)
@@ -52,7 +52,7 @@ class Day:
         yield entry(summary_line(end_s, rolling.summary(end_s), readings))
 
 
-def entry(line: str) -> Entry:
+def entry(line: str) -> LogEntry:
     return parse_line(line.encode() + b"\n")
 
 

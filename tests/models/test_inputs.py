@@ -19,7 +19,7 @@ from incv3d.events.watchlist import read_watchlist
 from incv3d.frames import Frame
 from incv3d.models.entry import ModelError
 from incv3d.models.store import ModelStore
-from incv3d.pipeline.loader import Loaded, find_model, load_classifier, open_store
+from incv3d.pipeline.loader import LoadedModel, find_model, load_classifier, open_store
 from processes import run_incv3d
 
 HERE = Path(__file__).resolve().parent
@@ -49,7 +49,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def load(folder: Path, file: Path, labels: Path | None, said: list[str] | None = None, **custom) -> Loaded:
+def load(
+    folder: Path, file: Path, labels: Path | None, said: list[str] | None = None, **custom
+) -> LoadedModel:
     section = {"file": str(file), "labels": str(labels or ""), **custom}
     path = folder / "incv3d.yaml"
     path.write_text(yaml.safe_dump({"model": {"name": "own"}, "custom": section}))
@@ -58,14 +60,14 @@ def load(folder: Path, file: Path, labels: Path | None, said: list[str] | None =
     return load_classifier(config, open_store(config, folder / "state"), 0, progress)
 
 
-def answer(loaded: Loaded, colour: tuple[int, int, int]) -> dict[str, float]:
+def answer(loaded: LoadedModel, colour: tuple[int, int, int]) -> dict[str, float]:
     """The score of each label for an even picture, the best first."""
     frame = Frame("test", bytes(colour) * 100, "rgb24", received=0.0, captured=0.0, width=10, height=10)
     predictions = loaded.classifier.classify(loaded.classifier.prepare(frame)).predictions
     return {each.label: each.score for each in predictions}
 
 
-def named(loaded: Loaded) -> list[str]:
+def named(loaded: LoadedModel) -> list[str]:
     return [next(iter(answer(loaded, colour))) for colour in COLOURS.values()]
 
 

@@ -19,9 +19,9 @@ import msgspec
 import zmq
 
 from incv3d.protocol.messages import Answer, AnswerTimings, Header
-from incv3d.tools.load.report import LoadReport, Tally
-from incv3d.tools.load.sender import Plan, Shot
-from incv3d.tools.load.zeromq import LoadGenerator
+from incv3d.tools.load.report import LoadReport, LoadStatistics
+from incv3d.tools.load.sender import LoadImage, Plan
+from incv3d.tools.load.zeromq import ZmqLoadSender
 from measuring import Child, bare, daemon, free_port, jpegs, median, open_model, ready_pixels, table
 
 CLIENTS = 8
@@ -29,10 +29,10 @@ CLIENTS = 8
 
 def load(address: str, connections: int, seconds: float) -> LoadReport:
     """Closed-loop clients for a while."""
-    shots = itertools.cycle([Shot(str(n), data) for n, data in enumerate(jpegs())])
-    tally = Tally()
+    shots = itertools.cycle([LoadImage(str(n), data) for n, data in enumerate(jpegs())])
+    tally = LoadStatistics()
     plan = Plan(connections=connections, limit=connections, duration_s=seconds)
-    with LoadGenerator(address, plan) as generator:
+    with ZmqLoadSender(address, plan) as generator:
         generator.connect()
         started = time.monotonic()
         for outcome in generator.shoot(shots):

@@ -27,7 +27,7 @@ from incv3d.engines.base import Feed, Session
 from incv3d.frames import Frame
 from incv3d.images.demo import demo_folder
 from incv3d.images.preprocess import InputSpec, Preprocessor
-from incv3d.pipeline.classifier import Ranking
+from incv3d.pipeline.classifier import LabelSet
 from incv3d.pipeline.loader import find_model, input_spec, load_model, open_store
 from incv3d.sources.images import find_pictures
 from processes import DaemonProcess, environment
@@ -41,7 +41,7 @@ class Opened:
 
     session: Session
     spec: InputSpec
-    labels: Ranking
+    labels: LabelSet
 
     @property
     def preprocessor(self) -> Preprocessor:

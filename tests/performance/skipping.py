@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from doubles import jpeg
 from incv3d.client import Client
 from incv3d.config.schema import SourceSection
-from incv3d.engines.base import Picture
+from incv3d.engines.base import ImageArray
 from incv3d.frames import Frame
 from incv3d.images.change_detector import changed_fraction, means
 from incv3d.images.demo import demo_folder
@@ -50,7 +50,7 @@ AREAS = (0.005, 0.01, 0.02, 0.03, 0.05)
 THRESHOLD = SourceSection().change_threshold
 
 
-def still(scenes: list[Picture]) -> None:
+def still(scenes: list[ImageArray]) -> None:
     """How often a scene in which nothing moves is taken for a changed one."""
     for label, how in STILL.items():
         shake = int(how.get("shake", 0))
@@ -65,7 +65,7 @@ def still(scenes: list[Picture]) -> None:
         print(f"{label:28}  changed {taken:3} of {len(scenes)}, at most {max(fractions):6.2%} of a picture")
 
 
-def entering(scenes: list[Picture]) -> None:
+def entering(scenes: list[ImageArray]) -> None:
     """How often something that enters is seen: a disc of the next scene, at noise 10 and 3 % brighter."""
     places = np.random.default_rng(0)
     for area in AREAS:
@@ -91,7 +91,7 @@ def median_ms(works: dict[str, Callable[[], object]], rounds: int = 40) -> dict[
     return {name: statistics.median(each) for name, each in took.items()}
 
 
-def cost(scene: Picture) -> None:
+def cost(scene: ImageArray) -> None:
     """The test beside decoding and beside the rest of the preprocessing."""
     spec = InputSpec(299, 299, 128.0, 128.0, "stretch", 1.0, "bilinear")
     preprocessor = Preprocessor(spec, 10**8)
@@ -114,7 +114,7 @@ def cpu_s(daemon: DaemonProcess) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def saved(state: Path, scene: Picture, seconds: float = 20.0) -> None:
+def saved(state: Path, scene: ImageArray, seconds: float = 20.0) -> None:
     """Processor time of the daemon on a still scene, 10 frames a second."""
     folder = Path(tempfile.mkdtemp(dir=state))
     for number in range(20):

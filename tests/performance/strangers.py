@@ -25,8 +25,8 @@ import zmq
 
 from incv3d.client import Client
 from incv3d.protocol.curve_keys import ClientKey, new_pair, read_client_key
-from incv3d.transports.zeromq.key_store import KeyRing
-from incv3d.transports.zeromq.zap import Doorkeeper
+from incv3d.transports.zeromq.key_store import KeyStore
+from incv3d.transports.zeromq.zap import ZapAuthenticator
 from measuring import daemon, free_port, jpegs, median, table
 from processes import DaemonProcess
 
@@ -62,7 +62,7 @@ def flood(address: str, key_file: str, kind: str) -> None:
 def other_door(address: str, folder: str) -> None:
     """A door with the same keys, and nothing behind it."""
     with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
-        keeper = Doorkeeper(context, KeyRing(Path(folder)))
+        keeper = ZapAuthenticator(context, KeyStore(Path(folder)))
         keeper.open()
         keeper.guard(router)
         router.bind(address)
@@ -119,7 +119,7 @@ def measure(address: str, key: Path, seconds: float) -> dict[str, float]:
 def main(model: str = "auto", rounds: str = "3", seconds: str = "3", processes: str = "4") -> None:
     """Print the table."""
     with tempfile.TemporaryDirectory() as name:
-        ring, key = KeyRing(Path(name) / "keys"), Path(name) / "gate.key"
+        ring, key = KeyStore(Path(name) / "keys"), Path(name) / "gate.key"
         ring.new()
         ring.hand_out("gate", key)
         elsewhere = f"tcp://127.0.0.1:{free_port()}"

@@ -22,7 +22,7 @@ from incv3d.images.demo import demo_folder
 from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelEntry
 from incv3d.models.store import FLATBUFFER, LABELS, ModelStore
-from incv3d.pipeline.loader import caches_filters, load_classifier
+from incv3d.pipeline.loader import load_classifier, should_cache_filters
 from processes import DaemonProcess, run_incv3d
 
 MAKE = Path(__file__).parents[1] / "support" / "make_tflite.py"
@@ -193,4 +193,4 @@ def test_exact_is_the_graphs_own_decoding_in_the_daemon(standin: Path, shared: P
     ],
 )
 def test_filters_are_cached_where_there_is_memory_unless_it_is_said(asked, limit_mb, caches) -> None:
-    assert caches_filters(asked, limit_mb) is caches
+    assert should_cache_filters(asked, limit_mb) is caches

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from incv3d.frames import Frame, Refusal
-from incv3d.pipeline.frame_queue import Mailbox
+from incv3d.pipeline.frame_queue import FrameQueue
 
 LARGE_BYTES = 1000
 
@@ -26,11 +26,11 @@ def shot(name: str, camera: str, size_bytes: int = 10) -> Frame:
     return frame(name, peer="", size_bytes=size_bytes, source=camera)
 
 
-def room(limit: int = 100, limit_bytes: int = 1_000_000, peer_limit: int = 100) -> Mailbox:
-    return Mailbox(limit, limit_bytes, peer_limit, lambda frame: len(frame.data) >= LARGE_BYTES)
+def room(limit: int = 100, limit_bytes: int = 1_000_000, peer_limit: int = 100) -> FrameQueue:
+    return FrameQueue(limit, limit_bytes, peer_limit, lambda frame: len(frame.data) >= LARGE_BYTES)
 
 
-def taken(mailbox: Mailbox, count: int, large: bool = False) -> list[object]:
+def taken(mailbox: FrameQueue, count: int, large: bool = False) -> list[object]:
     return [got.id for got in (mailbox.take(large) for _ in range(count)) if got]
 
 

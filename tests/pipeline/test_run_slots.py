@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from incv3d.pipeline.run_slots import Turns
+from incv3d.pipeline.run_slots import RunSlots
 
 SOON_S = 10
 
@@ -14,7 +14,7 @@ SOON_S = 10
 class Runner:
     """A thread that waits for its turn and has it until it is let go."""
 
-    def __init__(self, turns: Turns, most: int) -> None:
+    def __init__(self, turns: RunSlots, most: int) -> None:
         self.has_turn = threading.Event()
         self._let_go = threading.Event()
         self._turns = turns
@@ -42,7 +42,7 @@ class Runner:
 
 
 def test_as_many_run_at_once_as_they_bear() -> None:
-    turns = Turns()
+    turns = RunSlots()
     first, second, third = (Runner(turns, most=2) for _ in range(3))
     running = [each for each in (first, second, third) if not each.waits()]
     assert len(running) == 2
@@ -53,7 +53,7 @@ def test_as_many_run_at_once_as_they_bear() -> None:
 
 
 def test_who_is_to_be_alone_waits_for_the_others_and_they_for_it() -> None:
-    turns = Turns()
+    turns = RunSlots()
     before = Runner(turns, most=2)
     assert before.runs()
     alone = Runner(turns, most=1)
@@ -68,7 +68,7 @@ def test_who_is_to_be_alone_waits_for_the_others_and_they_for_it() -> None:
 
 
 def test_nobody_who_came_later_goes_before_one_who_is_to_be_alone() -> None:
-    turns = Turns()
+    turns = RunSlots()
     before = Runner(turns, most=2)
     assert before.runs()
     alone = Runner(turns, most=1)
@@ -83,7 +83,7 @@ def test_nobody_who_came_later_goes_before_one_who_is_to_be_alone() -> None:
 
 
 def test_a_turn_ends_with_an_exception_too() -> None:
-    turns = Turns()
+    turns = RunSlots()
     with pytest.raises(ZeroDivisionError), turns.among(1):
         raise ZeroDivisionError
     next_one = Runner(turns, most=1)

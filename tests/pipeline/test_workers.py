@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from doubles import ScriptedSession, TwoLabels
-from incv3d.engines.base import BadFeed, Picture, Pixels, SessionError
+from incv3d.engines.base import BadFeed, ImageArray, Pixels, SessionError
 from incv3d.frames import OWN, Frame, Refusal, Result
-from incv3d.images.change_detector import ChangeTest
-from incv3d.images.preprocess import PictureError, Preprocessor
+from incv3d.images.change_detector import ChangeDetector
+from incv3d.images.preprocess import ImageError, Preprocessor
 from incv3d.images.resize import InputSpec
 from incv3d.pipeline.classifier import Classifier
-from incv3d.pipeline.frame_queue import Mailbox
+from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.pipeline.workers import FAILURES_IN_A_ROW, Pipeline
 
 SPEC = InputSpec(8, 8, 128.0, 128.0, "stretch", 1.0, "bilinear")
@@ -38,12 +38,12 @@ class ScriptedPreprocessor(Preprocessor):
         self.script(frame)
         return np.zeros((1, 8, 8, 3), np.float32)
 
-    def decode(self, frame: Frame) -> Picture:
+    def decode(self, frame: Frame) -> ImageArray:
         """A picture as bright as the number of its frame says."""
         self.script(frame)
         return np.full((8, 8, 3), frame.id, np.uint8)
 
-    def feed(self, picture: Picture) -> Pixels:
+    def feed(self, picture: ImageArray) -> Pixels:
         return np.zeros((1, 8, 8, 3), np.float32)
 
 
@@ -57,12 +57,12 @@ class Line:
 
     session: ScriptedSession
     decoder: ScriptedPreprocessor = field(default_factory=ScriptedPreprocessor)
-    mailbox: Mailbox = field(default_factory=lambda: Mailbox(100, 10_000, 100, is_large))
+    mailbox: FrameQueue = field(default_factory=lambda: FrameQueue(100, 10_000, 100, is_large))
     results: queue.Queue[Result] = field(default_factory=queue.Queue)
     deaths: queue.Queue[tuple[str, BaseException]] = field(default_factory=queue.Queue)
     drained: threading.Event = field(default_factory=threading.Event)
     skipped: queue.Queue[None] = field(default_factory=queue.Queue)
-    changes: ChangeTest | None = None
+    changes: ChangeDetector | None = None
     overlap: bool = True
     now: float = 0.0
 
@@ -107,7 +107,7 @@ def line() -> Iterator[Callable[..., Line]]:
     def make(
         held: bool = False,
         script: Callable[[int], None] = lambda number: None,
-        changes: ChangeTest | None = None,
+        changes: ChangeDetector | None = None,
         reentrant: bool = False,
         overlap: bool = True,
     ) -> Line:
@@ -177,7 +177,7 @@ def test_a_frame_that_expires_while_it_waits_decoded_is_not_run(line) -> None:
 def test_an_exception_while_decoding_costs_that_frame_alone(line) -> None:
     def script(frame: Frame) -> None:
         if frame.id == "damaged":
-            raise PictureError("no picture")
+            raise ImageError("no picture")
         if frame.id == "odd":
             raise ZeroDivisionError
 
@@ -295,7 +295,7 @@ def test_closing_drains_what_was_taken_and_closes_the_session(line) -> None:
 
 
 def test_a_cameras_frame_in_which_nothing_changed_is_skipped_before_it_is_run(line) -> None:
-    works = line(changes=ChangeTest(0.01, most_s=60))
+    works = line(changes=ChangeDetector(0.01, most_s=60))
     works.show(50)
     assert works.next().ok
     for _ in range(3):
@@ -307,7 +307,7 @@ def test_a_cameras_frame_in_which_nothing_changed_is_skipped_before_it_is_run(li
 
 
 def test_regions_of_a_camera_are_skipped_each_for_itself(line) -> None:
-    works = line(changes=ChangeTest(0.01, most_s=60))
+    works = line(changes=ChangeDetector(0.01, most_s=60))
     for source in ("camera.door", "camera.feeder"):
         works.show(50, source)
         assert works.next().source == source
@@ -318,7 +318,7 @@ def test_regions_of_a_camera_are_skipped_each_for_itself(line) -> None:
 
 
 def test_a_request_is_never_skipped(line) -> None:
-    works = line(changes=ChangeTest(0.01, most_s=60))
+    works = line(changes=ChangeDetector(0.01, most_s=60))
     for _ in range(3):
         works.send("the same")
         assert works.next().ok
@@ -326,7 +326,7 @@ def test_a_request_is_never_skipped(line) -> None:
 
 
 def test_the_daemons_own_frames_are_never_skipped(line) -> None:
-    works = line(changes=ChangeTest(0.01, most_s=60))
+    works = line(changes=ChangeDetector(0.01, most_s=60))
     for _ in range(3):
         works.show(50, OWN)
         assert works.next().is_own
@@ -334,7 +334,7 @@ def test_the_daemons_own_frames_are_never_skipped(line) -> None:
 
 
 def test_after_the_longest_pause_a_frame_is_classified_all_the_same(line) -> None:
-    works = line(changes=ChangeTest(0.01, most_s=60))
+    works = line(changes=ChangeDetector(0.01, most_s=60))
     works.show(50)
     assert works.next().ok
     works.now = 30.0
@@ -350,7 +350,7 @@ def test_a_frame_whose_run_failed_is_no_reason_to_skip_the_next(line) -> None:
         if number == 1:
             raise SessionError("once")
 
-    works = line(script=fail_first, changes=ChangeTest(0.01, most_s=60))
+    works = line(script=fail_first, changes=ChangeDetector(0.01, most_s=60))
     works.show(50)
     assert works.next().refusal is Refusal.INTERNAL
     works.show(50)
@@ -360,7 +360,7 @@ def test_a_frame_whose_run_failed_is_no_reason_to_skip_the_next(line) -> None:
 
 
 def test_an_unchanged_camera_does_not_hold_up_requests_nor_the_session_its_frames(line) -> None:
-    works = line(held=True, changes=ChangeTest(0.01, most_s=60))
+    works = line(held=True, changes=ChangeDetector(0.01, most_s=60))
     works.show(50)
     assert works.session.running.wait(SOON_S)
     for _ in range(5):  # looked at while the Session runs

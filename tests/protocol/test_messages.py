@@ -19,7 +19,7 @@ NOW = messages.Clocks(monotonic=1000.0, unix=1_700_000_000.0)
 JPEG = b"\xff\xd8\xff" + bytes(10)
 
 
-def parse(*parts: bytes, ttl_ms: float = 0, max_bytes: int = 1000) -> messages.Intent:
+def parse(*parts: bytes, ttl_ms: float = 0, max_bytes: int = 1000) -> messages.Request:
     return messages.parse(list(parts), NOW, ttl_ms, max_bytes)
 
 

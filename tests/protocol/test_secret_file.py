@@ -20,7 +20,7 @@ from incv3d.protocol.secret_file import (
     protect_command,
     read_secret,
 )
-from incv3d.transports.zeromq.key_store import KeyRing
+from incv3d.transports.zeromq.key_store import KeyStore
 
 SERVANT = 4321
 """A user, and its group, that runs the daemon where root owns the files."""
@@ -125,7 +125,7 @@ def test_keys_that_root_makes_in_a_folder_of_its_own_are_for_the_daemon_to_read(
     user = pwd.getpwnam("daemon")
     for module in ("keyring", "secretfile"):
         monkeypatch.setattr(f"incv3d.{module}.SERVICE_USER", user.pw_name)
-    ring = KeyRing(open_folder / "keys")
+    ring = KeyStore(open_folder / "keys")
     ring.folder.mkdir(0o755)
     ring.new()
     status = ring.server_file.stat()

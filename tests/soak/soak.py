@@ -30,9 +30,9 @@ from incv3d.client import Client, NoAnswer, Refused, results
 from incv3d.config.paths import state_directory
 from incv3d.images.demo import demo_folder
 from incv3d.sources.images import find_pictures
-from incv3d.tools.load.report import Tally, describe
-from incv3d.tools.load.sender import Plan, Shot
-from incv3d.tools.load.zeromq import LoadGenerator
+from incv3d.tools.load.report import LoadStatistics, describe
+from incv3d.tools.load.sender import LoadImage, Plan
+from incv3d.tools.load.zeromq import ZmqLoadSender
 from process_growth import Sample, sample, slope
 from processes import DaemonProcess
 
@@ -52,7 +52,7 @@ class Load:
     seconds: float
     end: threading.Event = field(default_factory=threading.Event)
     outcomes: Counter[str] = field(default_factory=Counter)
-    tally: Tally = field(default_factory=Tally)
+    tally: LoadStatistics = field(default_factory=LoadStatistics)
     failures: list[BaseException] = field(default_factory=list)
 
     def start(self) -> list[threading.Thread]:
@@ -71,9 +71,9 @@ class Load:
             self.end.set()
 
     def _send_closed_loop(self) -> None:
-        shots = [Shot(each.name, each.read_bytes()) for each in find_pictures(str(demo_folder()))]
+        shots = [LoadImage(each.name, each.read_bytes()) for each in find_pictures(str(demo_folder()))]
         plan = Plan(connections=SENDERS, limit=SENDERS, duration_s=self.seconds)
-        with LoadGenerator(self.daemon.door, plan) as generator:
+        with ZmqLoadSender(self.daemon.door, plan) as generator:
             for outcome in generator.shoot(itertools.cycle(shots)):
                 self.tally.add(outcome)
                 if self.end.is_set():

@@ -17,8 +17,8 @@ from PIL import Image
 from incv3d.frames import Frame
 from incv3d.images.preprocess import Preprocessor
 from incv3d.images.resize import InputSpec, upright
-from incv3d.pipeline.frame_queue import Mailbox
-from incv3d.sources import Capture, Pace, SourceError
+from incv3d.pipeline.frame_queue import FrameQueue
+from incv3d.sources import CaptureSchedule, SourceError, SourceSupervisor
 from streams import needs_ffmpeg
 
 av = pytest.importorskip("av", reason="needs PyAV: pip install 'incv3d[video]'")
@@ -136,13 +136,13 @@ def test_phones_hold_their_films_upright_by_a_matrix(shared: Path) -> None:
 
 def test_a_film_with_long_pauses_is_played_to_its_end_without_a_stall(tmp_path: Path) -> None:
     path = film(tmp_path / "film.mkv", [0, 600, 1200])
-    mailbox = Mailbox(1, 1, 1, lambda frame: False)
+    mailbox = FrameQueue(1, 1, 1, lambda frame: False)
     ended: queue.SimpleQueue[object] = queue.SimpleQueue()
-    capture = Capture(
+    capture = SourceSupervisor(
         "film",
         lambda: play(path),
         mailbox,
-        Pace(stall_timeout_s=0.2),
+        CaptureSchedule(stall_timeout_s=0.2),
         lambda: None,
         on_end=ended.put,
         on_death=lambda *death: ended.put(death),

@@ -14,12 +14,12 @@ import pytest
 
 from doubles import jpeg
 from incv3d.config.schema import SourceSection
-from incv3d.pipeline.frame_queue import Mailbox
+from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.sources import (
-    Capture,
+    CaptureSchedule,
     FrameSource,
-    Pace,
     SourceAbsent,
+    SourceSupervisor,
     folder,
     folder_watch,
     images,
@@ -197,13 +197,13 @@ def test_every_picture_of_a_burst_reaches_a_slow_session_and_no_stall_is_reporte
     section = SourceSection(type="images", path=str(tmp_path), watch=True, stall_timeout_s=0.5)
     opener = source_opener(section)
     assert opener and section.takes_every_frame
-    mailbox = Mailbox(1, 1, 1, lambda frame: False)
+    mailbox = FrameQueue(1, 1, 1, lambda frame: False)
     problems: list[object] = []
-    capture = Capture(
+    capture = SourceSupervisor(
         "folder",
         opener,
         mailbox,
-        Pace(section.gap_s, section.takes_every_frame, section.patience_s),
+        CaptureSchedule(section.gap_s, section.takes_every_frame, section.patience_s),
         lambda: problems.append("dropped"),
         on_end=problems.append,
         on_death=lambda *death: problems.append(death),

@@ -13,9 +13,9 @@ from incv3d.images.decode_cost import is_large
 from incv3d.images.preprocess import Preprocessor
 from incv3d.images.resize import InputSpec
 from incv3d.pipeline.classifier import Classifier
-from incv3d.pipeline.frame_queue import Mailbox
+from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.pipeline.workers import Pipeline
-from incv3d.sources import Capture, Pace
+from incv3d.sources import CaptureSchedule, SourceSupervisor
 from incv3d.sources.images import ImagesSource
 
 FPS = 30.0
@@ -29,16 +29,16 @@ def test_a_session_slower_than_the_camera_gets_the_newest_frame_each_time(tmp_pa
         (tmp_path / f"{name}.jpg").write_bytes(jpeg(640, 480, seed=name))
     session = ScriptedSession(script=lambda number: time.sleep(RUN_S))
     classifier = Classifier(Preprocessor(SPEC, 1_000_000), session, TwoLabels(), top_k=2)
-    mailbox = Mailbox(8, 1 << 20, 8, is_large)
+    mailbox = FrameQueue(8, 1 << 20, 8, is_large)
     results: queue.SimpleQueue[Result] = queue.SimpleQueue()
     dropped: list[None] = []
     deaths: queue.SimpleQueue[object] = queue.SimpleQueue()
     drained: queue.SimpleQueue[None] = queue.SimpleQueue()
-    capture = Capture(
+    capture = SourceSupervisor(
         "camera",
         lambda: ImagesSource("camera", str(tmp_path), FPS, loop=True),
         mailbox,
-        Pace(),
+        CaptureSchedule(),
         lambda: dropped.append(None),
         on_end=deaths.put,
         on_death=lambda *death: deaths.put(death),

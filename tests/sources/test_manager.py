@@ -6,13 +6,15 @@ import logging
 import time
 
 from incv3d.images.decode_cost import is_large
-from incv3d.pipeline.frame_queue import Mailbox
-from incv3d.sources.manager import SAY_EVERY_S, Captures
+from incv3d.pipeline.frame_queue import FrameQueue
+from incv3d.sources.manager import SAY_EVERY_S, SourceManager
 
 
 def test_a_flood_of_pauses_and_resumptions_costs_a_line_now_and_then_and_the_last_one_counts(caplog) -> None:
     caplog.set_level(logging.INFO)
-    captures = Captures(Mailbox(1, 1, 1, is_large), lambda: None, lambda name: None, lambda name, error: None)
+    captures = SourceManager(
+        FrameQueue(1, 1, 1, is_large), lambda: None, lambda name: None, lambda name, error: None
+    )
     began = time.monotonic()
     for _ in range(1000):
         captures.pause(True)

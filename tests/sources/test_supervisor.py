@@ -14,8 +14,8 @@ import pytest
 
 from doubles import ScriptedCamera
 from incv3d.frames import Frame, Region
-from incv3d.pipeline.frame_queue import Mailbox
-from incv3d.sources import Capture, Pace, Retry
+from incv3d.pipeline.frame_queue import FrameQueue
+from incv3d.sources import CaptureSchedule, Retry, SourceSupervisor
 from incv3d.sources.supervisor import MOST_HUNG_THREADS
 
 QUICK = Retry(first_s=0.01, most_s=0.05, most_absent_s=0.05, opening_s=0.3, interrupt_s=0.1)
@@ -46,12 +46,12 @@ class Watched:
     """A capture at work on a scripted camera, and what it reported."""
 
     camera: ScriptedCamera
-    mailbox: Mailbox
+    mailbox: FrameQueue
     said: Said
     dropped: list[None] = field(default_factory=list)
     ended: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
     deaths: list[tuple[str, Exception]] = field(default_factory=list)
-    capture: Capture | None = None
+    capture: SourceSupervisor | None = None
 
     def take(self) -> Any:
         """The id of the next frame."""
@@ -71,14 +71,14 @@ def watch() -> Iterator[Callable[..., Watched]]:
     logger.setLevel(logging.INFO)
 
     def make(*scripts: str, regions: dict[str, Region] | None = None, **pace: Any) -> Watched:
-        watched = Watched(ScriptedCamera(*scripts), Mailbox(1, 1, 1, lambda frame: False), Said())
+        watched = Watched(ScriptedCamera(*scripts), FrameQueue(1, 1, 1, lambda frame: False), Said())
         made.append(watched)
         logger.addHandler(watched.said)
-        watched.capture = Capture(
+        watched.capture = SourceSupervisor(
             "camera",
             watched.camera,
             watched.mailbox,
-            Pace(**{"stall_timeout_s": STALL_S, **pace}),
+            CaptureSchedule(**{"stall_timeout_s": STALL_S, **pace}),
             lambda: watched.dropped.append(None),
             watched.ended.put,
             lambda thread, error: watched.deaths.append((thread, error)),

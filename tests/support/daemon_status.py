@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from incv3d.machine import Readings
 from incv3d.sources.base import SourceStatus
-from incv3d.transports.daemon_status import Standing
+from incv3d.transports.daemon_status import DaemonStatus
 
 CAMERA = SourceStatus("gate", "stalled", "no frame for 10 s", 0.0, 120, 3, 2, 7, 0)
-STANDING = Standing(
+STANDING = DaemonStatus(
     state="ready",
     health="ok",
     silent_s=0.0,

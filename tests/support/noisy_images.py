@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from incv3d.engines.base import Picture
+from incv3d.engines.base import ImageArray
 
 SIZE = WIDTH, HEIGHT = 640, 480
 
@@ -19,7 +19,7 @@ class Camera:
     def __init__(self, seed: int) -> None:
         self._random = np.random.default_rng(seed)
 
-    def take(self, scene: Picture, noise: float, light: float = 1.0, band: float = 0.0) -> Picture:
+    def take(self, scene: ImageArray, noise: float, light: float = 1.0, band: float = 0.0) -> ImageArray:
         """A frame, after a JPEG of it.
 
         :param noise: standard deviation, of 255.
@@ -33,7 +33,7 @@ class Camera:
         return np.asarray(Image.open(out))
 
 
-def with_something(scene: Picture, other: Picture, area: float, at: Sequence[float]) -> Picture:
+def with_something(scene: ImageArray, other: ImageArray, area: float, at: Sequence[float]) -> ImageArray:
     """`scene` with a disc of `other` on it, which covers `area` of it, its centre `at` x and y of it."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
     radius = (area * WIDTH * HEIGHT / np.pi) ** 0.5

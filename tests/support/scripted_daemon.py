@@ -18,7 +18,7 @@ import numpy as np
 
 from doubles import TwoLabels
 from incv3d.app.daemon import Daemon
-from incv3d.app.systemd import Notifier
+from incv3d.app.systemd import SystemdNotifier
 from incv3d.cli.run import leave, set_up_logging
 from incv3d.config.loading import LoadedConfig, load_config
 from incv3d.config.paths import latency_log_path
@@ -31,8 +31,8 @@ from incv3d.images.resize import InputSpec
 from incv3d.models.store import ModelStore
 from incv3d.pipeline.classifier import Classifier
 from incv3d.pipeline.golden_check import GoldenMismatch
-from incv3d.pipeline.loader import Loaded
-from incv3d.transports.zeromq.access import door_keys
+from incv3d.pipeline.loader import LoadedModel
+from incv3d.transports.zeromq.access import required_keys
 
 SPEC = InputSpec(8, 8, 128.0, 128.0, "stretch", 1.0, "bilinear")
 
@@ -98,7 +98,7 @@ def main() -> None:
 
     def load(
         config: Config, store: ModelStore, warmup_runs: int, *, fetch: Callable[[str], None] | None
-    ) -> Loaded:
+    ) -> LoadedModel:
         name = config.model.name
         if name == "broken":
             raise GoldenMismatch("broken is not the model it should be")
@@ -107,7 +107,7 @@ def main() -> None:
         classifier = Classifier(
             ScriptedPreprocessor(script, config), script, TwoLabels(), top_k=2, overlap=overlap
         )
-        return Loaded(
+        return LoadedModel(
             classifier,
             "scripted" if name == "auto" else name,
             script.facts,
@@ -116,8 +116,8 @@ def main() -> None:
 
     log_path = latency_log_path(config.latency.log, os.environ)
     store = ModelStore(Path(os.environ["STATE_DIRECTORY"]))
-    keys = door_keys(loaded, os.environ)
-    leave(Daemon(config, store, log_path, Notifier(os.environ), read, load, keys).run())
+    keys = required_keys(loaded, os.environ)
+    leave(Daemon(config, store, log_path, SystemdNotifier(os.environ), read, load, keys).run())
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from incv3d.tools.doctor import Finding, Machine
+from incv3d.tools.doctor import Finding, Host
 
 A53 = """\
 processor	: 0
@@ -30,7 +30,7 @@ def write(path: Path, text: str, mode: int = 0o644) -> Path:
     return path
 
 
-def bare(root: Path, **other: Any) -> Machine:
+def bare(root: Path, **other: Any) -> Host:
     """A machine whose files tell nothing, with nothing but a shell on its ``PATH``."""
     places = {name: root / name for name in ("proc", "sysfs", "dev", "etc", "run")}
     for place in (*places.values(), root / "bin"):
@@ -38,10 +38,10 @@ def bare(root: Path, **other: Any) -> Machine:
     environ = {"PATH": f"{root}/bin", "STATE_DIRECTORY": str(root / "state"), "HOME": str(root)}
     if "PYTHONPATH" in os.environ:
         environ["PYTHONPATH"] = os.environ["PYTHONPATH"]
-    return Machine(**{**places, "environ": environ, **other})
+    return Host(**{**places, "environ": environ, **other})
 
 
-def raspberry_pi(root: Path, **other: Any) -> Machine:
+def raspberry_pi(root: Path, **other: Any) -> Host:
     """A Raspberry Pi 3 that is well, with a 64-bit Raspberry Pi OS."""
     machine = bare(root, **{"architecture": "aarch64", "bits": 64, "libc": ("glibc", "2.36"), **other})
     write(machine.etc / "os-release", BOOKWORM)
@@ -55,13 +55,13 @@ def raspberry_pi(root: Path, **other: Any) -> Machine:
     return machine
 
 
-def booted(machine: Machine) -> Machine:
+def booted(machine: Host) -> Host:
     """The same machine, with systemd as its first process."""
     (machine.run / "systemd/system").mkdir(parents=True)
     return machine
 
 
-def program(machine: Machine, name: str, script: str) -> None:
+def program(machine: Host, name: str, script: str) -> None:
     """Put a shell script on the machine's ``PATH``."""
     write(Path(machine.environ["PATH"]) / name, f"#!/bin/sh\n{script}\n", 0o755)
 

@@ -10,39 +10,47 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from incv3d.app.daemon_events import Died, Drained, Happening, Pause, Ready, Reloaded, SourceEnded
-from incv3d.app.dispatcher import Delivery
+from incv3d.app.daemon_events import (
+    DaemonEvent,
+    Pause,
+    QueueDrained,
+    ReloadFinished,
+    SessionReady,
+    SourceEnded,
+    ThreadDied,
+)
+from incv3d.app.dispatcher import ResultDispatcher
 from incv3d.app.event_queue import EventQueue
 from incv3d.app.health import FAILED, GROWN, MISTAKEN, Health
 from incv3d.app.journal import set_level
-from incv3d.app.reload import Reload, Reloader, described
-from incv3d.app.status import info, standing, start_facts, stats, status_line
-from incv3d.app.systemd import Notifier
-from incv3d.app.transports import Doors, Questions
+from incv3d.app.reload import PendingReload, Reloader, describe_changes
+from incv3d.app.status import info, standing, startup_fields, stats, status_line
+from incv3d.app.systemd import SystemdNotifier
+from incv3d.app.transports import DaemonQueries, Doors
 from incv3d.app.watchdog import Watchdog
 from incv3d.config.loading import LoadedConfig
 from incv3d.config.reloading import FIXED_BY_TENSORFLOW
 from incv3d.config.schema import Config, SourceSection
 from incv3d.errors import Incv3dError
-from incv3d.events.monitor import Announcer, open_announcer
+from incv3d.events.monitor import EventMonitor, create_event_monitor
 from incv3d.events.watchlist import read_watchlist
 from incv3d.frames import Frame, Refusal, Result
-from incv3d.images.change_detector import ChangeTest
+from incv3d.images.change_detector import ChangeDetector
 from incv3d.images.decode_cost import is_large
 from incv3d.images.demo import demo_folder
 from incv3d.latency.log_writer import LatencyLog, start_line, summary_line
 from incv3d.latency.rolling import DROPPED, SKIPPED, RollingLatency, Summary
-from incv3d.machine import give_back, read_machine
+from incv3d.machine import read_machine, trim_heap
 from incv3d.models.store import ModelStore
 from incv3d.pipeline.classifier import Classifier
-from incv3d.pipeline.frame_queue import Mailbox
-from incv3d.pipeline.loader import Loaded, Loader, load_classifier, model_fetcher
+from incv3d.pipeline.frame_queue import FrameQueue
+from incv3d.pipeline.loader import LoadedModel, Loader, load_classifier, model_fetcher
 from incv3d.pipeline.workers import Pipeline
 from incv3d.protocol import messages
 from incv3d.sources import source_opener
-from incv3d.sources.manager import Captures
-from incv3d.transports.daemon_status import Standing
-from incv3d.transports.zeromq.key_store import KeyRing
+from incv3d.sources.manager import SourceManager
+from incv3d.transports.daemon_status import DaemonStatus
+from incv3d.transports.zeromq.key_store import KeyStore
 
 LOG = logging.getLogger(__name__)
 GIVE_BACK_EVERY_S = 30.0
@@ -78,10 +86,10 @@ class Daemon:
         config: Config,
         store: ModelStore,
         log_path: Path,
-        notifier: Notifier,
+        notifier: SystemdNotifier,
         read: Callable[[], LoadedConfig],
         load: Loader = load_classifier,
-        keys: KeyRing | None = None,
+        keys: KeyStore | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self._config = config
@@ -89,24 +97,24 @@ class Daemon:
         self._load_classifier = load
         self._notifier = notifier
         self._started = time.monotonic()
-        self._events: EventQueue[Happening] = EventQueue()
-        self._loaded: Loaded | None = None
+        self._events: EventQueue[DaemonEvent] = EventQueue()
+        self._loaded: LoadedModel | None = None
         self._state = "starting"
         section = config.latency
         self._next_line = self._started + section.interval_s
         self._latency = RollingLatency(section.window_s, section.window_frames, self._started)
         self._latency_log = LatencyLog(log_path, section.max_bytes, section.keep)
         door = config.intake
-        self._mailbox = Mailbox(door.queue_limit, door.queue_bytes, door.peer_limit, is_large)
+        self._mailbox = FrameQueue(door.queue_limit, door.queue_bytes, door.peer_limit, is_large)
         self._watchdog = Watchdog(notifier, self._mailbox, probe_picture)
-        self._delivery = Delivery(self._latency)
+        self._delivery = ResultDispatcher(self._latency)
         self._doors = Doors(
             config,
             environ,
             keys,
             self._mailbox,
             self._delivery,
-            Questions(self._describe, self._identity, self._standing, self._pace_ms),
+            DaemonQueries(self._describe, self._identity, self._standing, self._pace_ms),
             probe_picture,
             on_sent=self._watchdog.complete,
             on_pause=self._want_pause,
@@ -116,15 +124,15 @@ class Daemon:
             self._mailbox,
             self._load,
             self._delivery.deliver,
-            on_ready=lambda: self._events.put(Ready()),
-            on_drained=lambda: self._events.put(Drained()),
+            on_ready=lambda: self._events.put(SessionReady()),
+            on_drained=lambda: self._events.put(QueueDrained()),
             on_death=self._died,
             changes=change_test(config.source),
             on_skipped=self._skipped,
         )
         works = [self._doors.intake.work, *self._pipeline.works]
         self._health = Health(config, works, lambda: self._pipeline.failures_in_a_row)
-        self._captures = Captures(
+        self._captures = SourceManager(
             self._mailbox,
             on_dropped=lambda: self._delivery.count(DROPPED),
             on_end=lambda name: self._events.put(SourceEnded(name)),
@@ -132,7 +140,7 @@ class Daemon:
         )
         self._delivery.add(self._captures)
         self._reloader = Reloader(
-            read, self._load_by, self._check, on_done=lambda reload: self._events.put(Reloaded(reload))
+            read, self._load_by, self._check, on_done=lambda reload: self._events.put(ReloadFinished(reload))
         )
         self._reload_wanted = self._reloading = False
         self._pause_wanted = self._pause_is_put = False
@@ -176,7 +184,7 @@ class Daemon:
                             announcer.look()
                     if now >= next_give_back:
                         next_give_back = now + GIVE_BACK_EVERY_S
-                        give_back()
+                        trim_heap()
                     if now >= self._next_line:
                         self._next_line = max(self._next_line + self._config.latency.interval_s, now)
                         if self._state == "ready":
@@ -189,10 +197,10 @@ class Daemon:
                 case signal.Signals():
                     LOG.info("%s: stopping", event.name)
                     return 0
-                case Ready():
+                case SessionReady():
                     self._be_ready()
                     self._begin_reload()
-                case Reloaded(reload):
+                case ReloadFinished(reload):
                     self._end_reload(reload)
                     self._begin_reload()
                 case SourceEnded(name):
@@ -201,7 +209,7 @@ class Daemon:
                         announcer.end(name)
                 case Pause():
                     self._pause()
-                case Died(thread, error):
+                case ThreadDied(thread, error):
                     self._health.report_death(thread, error)
                     cannot_start = self._state == "starting" and is_lasting(error)
                     return MISTAKEN if cannot_start else FAILED
@@ -217,7 +225,7 @@ class Daemon:
         self._state = "ready"
         facts = self._loaded.facts
         self._latency_log.write(
-            start_line(time.time(), "start", start_facts(self._loaded, self._config.source))
+            start_line(time.time(), "start", startup_fields(self._loaded, self._config.source))
         )
         self._captures.start()
         self._doors.ready()
@@ -243,21 +251,21 @@ class Daemon:
             self._notifier.status("reading the configuration again")
             self._reloader.begin(self._config, self._fixed_keys)
 
-    def _end_reload(self, reload: Reload | None) -> None:
+    def _end_reload(self, reload: PendingReload | None) -> None:
         self._reloading = False
         if reload:
             self._apply(reload)
         self._say_status(self._latency.summary(time.monotonic()))
         self._notifier.ready()
 
-    def _apply(self, reload: Reload) -> None:
+    def _apply(self, reload: PendingReload) -> None:
         config = self._config = reload.changes.config
         if reload.loaded:
             self._loaded = reload.loaded
             self._pipeline.replace(reload.loaded.classifier)
             self._latency.restart(time.monotonic())
             self._latency_log.write(
-                start_line(time.time(), "reload", start_facts(reload.loaded, config.source))
+                start_line(time.time(), "reload", startup_fields(reload.loaded, config.source))
             )
         if reload.loaded or reload.changes.source:
             self._pipeline.compare_by(change_test(config.source))
@@ -273,10 +281,10 @@ class Daemon:
         self._latency.resize(config.latency.window_s, config.latency.window_frames)
         self._latency_log.resize(config.latency.max_bytes, config.latency.keep)
         set_level(config.daemon.log_level)
-        for key, value in described(reload.changes).items():
+        for key, value in describe_changes(reload.changes).items():
             LOG.info("configuration: %s is now %r", key, value)
 
-    def _check(self, config: Config, loaded: Loaded | None) -> None:
+    def _check(self, config: Config, loaded: LoadedModel | None) -> None:
         """Raise ConfigError if the model has not the labels that `config` names."""
         loaded = loaded or self._loaded
         if config.events.enabled and loaded:
@@ -326,9 +334,9 @@ class Daemon:
             match self._events.get(deadline - time.monotonic()):
                 case None:
                     return False
-                case Drained():
+                case QueueDrained():
                     return True
-                case Died(thread, error):
+                case ThreadDied(thread, error):
                     self._health.report_death(thread, error)
                     return False
                 case signal.SIGINT:
@@ -341,11 +349,11 @@ class Daemon:
         self._loaded = loaded
         return loaded.classifier
 
-    def _open_announcer(self, loaded: Loaded) -> Announcer | None:
+    def _open_announcer(self, loaded: LoadedModel) -> EventMonitor | None:
         labels, model = loaded.classifier.labels, loaded.model
-        return open_announcer(self._config, labels, model, self._delivery.announce, self._died)
+        return create_event_monitor(self._config, labels, model, self._delivery.announce, self._died)
 
-    def _load_by(self, config: Config) -> Loaded:
+    def _load_by(self, config: Config) -> LoadedModel:
         fetch = model_fetcher(config, self._store, LOG.info)
         loaded = self._load_classifier(config, self._store, config.session.warmup_runs, fetch=fetch)
         if loaded.facts.engine == "tensorflow":
@@ -370,7 +378,7 @@ class Daemon:
         self._captures.accept(frame)
 
     def _died(self, thread: str, error: BaseException) -> None:
-        self._events.put(Died(thread, error))
+        self._events.put(ThreadDied(thread, error))
 
     def _write_line(self) -> None:
         summary = self._latency.summary(time.monotonic())
@@ -392,7 +400,7 @@ class Daemon:
             return latest / self._loaded.classifier.runs_at_once
         return self._loaded.warmup.runs_ms[-1] if self._loaded.warmup.runs_ms else None
 
-    def _standing(self) -> Standing:
+    def _standing(self) -> DaemonStatus:
         sources = self._captures.status()
         return standing(self._state, self._health, self._loaded, self._doors.intake, sources)
 
@@ -426,6 +434,6 @@ def probe_picture() -> bytes:
     return (demo_folder() / PROBE_PICTURE).read_bytes()
 
 
-def change_test(source: SourceSection) -> ChangeTest | None:
+def change_test(source: SourceSection) -> ChangeDetector | None:
     """What tells frames of `source` in which nothing moved; None: they are classified too."""
-    return ChangeTest(source.change_threshold, source.unchanged_max_s) if source.skip_unchanged else None
+    return ChangeDetector(source.change_threshold, source.unchanged_max_s) if source.skip_unchanged else None

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from incv3d.app.reload import Reload
+from incv3d.app.reload import PendingReload
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class SessionReady:
     """The Session is warm."""
 
 
 @dataclass(frozen=True, slots=True)
-class Drained:
+class QueueDrained:
     """The mailbox is closed and every frame taken from it has its result."""
 
 
@@ -25,7 +25,7 @@ class SourceEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class Died:
+class ThreadDied:
     """A thread cannot go on."""
 
     thread: str
@@ -33,10 +33,10 @@ class Died:
 
 
 @dataclass(frozen=True, slots=True)
-class Reloaded:
+class ReloadFinished:
     """The configuration was read again; None: the old one stays."""
 
-    reload: Reload | None
+    reload: PendingReload | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,4 +44,4 @@ class Pause:
     """Whether the source is to be passed over was said; see ``Daemon``."""
 
 
-Happening = Ready | Drained | SourceEnded | Died | Reloaded | Pause
+DaemonEvent = SessionReady | QueueDrained | SourceEnded | ThreadDied | ReloadFinished | Pause

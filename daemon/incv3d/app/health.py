@@ -7,12 +7,12 @@ import os
 import time
 from collections.abc import Callable, Sequence
 
-from incv3d.app.memory_guard import LeakGuard
-from incv3d.app.stall_detector import StallWatch
+from incv3d.app.memory_guard import MemoryGuard
+from incv3d.app.stall_detector import StallDetector
 from incv3d.config.schema import Config
 from incv3d.errors import Incv3dError
 from incv3d.machine import has_descriptors, limit_of, memory_limit_mb, private_memory_mb
-from incv3d.threads import Work
+from incv3d.threads import Activity
 
 LOG = logging.getLogger(__name__)
 FAILED = 1
@@ -32,21 +32,23 @@ class Health:
     :param failures_in_a_row: runs of the Session that failed since the last good one.
     """
 
-    def __init__(self, config: Config, works: Sequence[Work], failures_in_a_row: Callable[[], int]) -> None:
+    def __init__(
+        self, config: Config, works: Sequence[Activity], failures_in_a_row: Callable[[], int]
+    ) -> None:
         self._works = works
         self._failures_in_a_row = failures_in_a_row
         self._looked = time.monotonic()
         self.ailment = ""
         """What is wrong, for as long as something is."""
         self._run_limit_s = config.session.run_limit_s
-        self._stalls = StallWatch(works, self._run_limit_s)
-        self._memory = LeakGuard(_memory_limit_mb(config), private_memory_mb)
+        self._stalls = StallDetector(works, self._run_limit_s)
+        self._memory = MemoryGuard(_memory_limit_mb(config), private_memory_mb)
 
     def adjust(self, config: Config) -> None:
         """Judge by the limits of another configuration from now on."""
         if config.session.run_limit_s != self._run_limit_s:
             self._run_limit_s = config.session.run_limit_s
-            self._stalls = StallWatch(self._works, self._run_limit_s)
+            self._stalls = StallDetector(self._works, self._run_limit_s)
         self._memory.limit_mb = _memory_limit_mb(config)
 
     @property

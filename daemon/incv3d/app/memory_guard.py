@@ -22,7 +22,7 @@ SECONDS_AN_HOUR = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class MemoryCheck:
     """What there is to be said; nothing, most of the time."""
 
     over_limit: bool = False
@@ -31,7 +31,7 @@ class Verdict:
     """That the memory grows, and until when that is well; said once in a while."""
 
 
-class LeakGuard:
+class MemoryGuard:
     """Looks every now and then; the level decides, the slope only warns ahead of it.
 
     The slope is of the least memory in each window, which pictures in flight do not move, and is the median
@@ -63,11 +63,11 @@ class LeakGuard:
         self.private_mb: float | None = None
         """What was seen last."""
 
-    def look(self) -> Verdict:
+    def look(self) -> MemoryCheck:
         """Look now."""
         self.private_mb = private_mb = self._look_mb()
         if private_mb is None or self.limit_mb is None:
-            return Verdict()
+            return MemoryCheck()
         now = self._clock()
         self._least_mb = min(self._least_mb, private_mb)
         if private_mb < self.limit_mb:
@@ -75,12 +75,12 @@ class LeakGuard:
         elif self._over_since is None:
             self._over_since = now
         elif now - self._over_since >= PATIENCE_S:
-            return Verdict(over_limit=True)
+            return MemoryCheck(over_limit=True)
         if now < self._window_ends:
-            return Verdict()
+            return MemoryCheck()
         self._minima.append((now, self._least_mb))
         self._window_ends, self._least_mb = now + self._window_s, math.inf
-        return Verdict(warning=self._warning(now, private_mb, self.limit_mb))
+        return MemoryCheck(warning=self._warning(now, private_mb, self.limit_mb))
 
     @property
     def mb_an_hour(self) -> float | None:

@@ -25,7 +25,7 @@ from incv3d.config.schema import Config
 from incv3d.errors import Incv3dError, pip_install
 from incv3d.events.watchlist import read_watchlist
 from incv3d.frames import Frame
-from incv3d.images.preprocess import PictureError, encoded_format
+from incv3d.images.preprocess import ImageError, encoded_format
 from incv3d.models.entry import ModelError
 from incv3d.models.resolve import EMBEDDED
 from incv3d.models.store import StoredModel
@@ -36,7 +36,7 @@ from incv3d.sources.base import LibraryMissing
 from incv3d.sources.factory import check_source
 from incv3d.transports.http.transport import need_libraries
 from incv3d.transports.mqtt.errors import need_library
-from incv3d.transports.zeromq.access import door_keys
+from incv3d.transports.zeromq.access import required_keys
 
 KEY = re.compile(r"([a-z]+\.[a-z_]+)((?:\.[^:\s]+)?): ")
 """How an error begins that names a key of the configuration; a group of events has a name more."""
@@ -136,7 +136,7 @@ def _custom_files(config: Config) -> dict[str, str]:
 
 
 def _check_keys(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
-    door_keys(loaded, environ)
+    required_keys(loaded, environ)
 
 
 def _check_addresses(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
@@ -251,7 +251,7 @@ def _check_picture(path: Path) -> None:
         encoded_format(Frame("golden", path.read_bytes(), None, received=0.0, captured=0.0, top_k=1))
     except OSError as error:
         raise ConfigError(f"custom.golden_picture: {path}: cannot be read: {error.strerror}") from None
-    except PictureError as error:
+    except ImageError as error:
         raise ConfigError(f"custom.golden_picture: {path}: {error}") from None
 
 

@@ -15,7 +15,7 @@ from incv3d.config.reloading import EFFECTS, Effect
 from incv3d.config.schema import Config
 from incv3d.errors import Incv3dError
 from incv3d.machine import available_memory_mb, memory_limit_mb, private_memory_mb
-from incv3d.pipeline.loader import Loaded
+from incv3d.pipeline.loader import LoadedModel
 from incv3d.sources import OpenSource, source_opener
 
 LOG = logging.getLogger(__name__)
@@ -80,11 +80,11 @@ def compare(old: Config, new: Config, fixed: Collection[str] = ()) -> Changes:
 
 
 @dataclass(frozen=True, slots=True)
-class Reload:
+class PendingReload:
     """A new configuration, with all that it takes at hand."""
 
     changes: Changes
-    loaded: Loaded | None
+    loaded: LoadedModel | None
     """The warm Session that takes the place of the one that runs; None: that one stays."""
     open_source: OpenSource | None
     """What opens the new source, where it changes; None: there is to be none."""
@@ -104,9 +104,9 @@ class Reloader:
     def __init__(
         self,
         read: Callable[[], LoadedConfig],
-        load: Callable[[Config], Loaded],
-        check: Callable[[Config, Loaded | None], None],
-        on_done: Callable[[Reload | None], None],
+        load: Callable[[Config], LoadedModel],
+        check: Callable[[Config, LoadedModel | None], None],
+        on_done: Callable[[PendingReload | None], None],
     ) -> None:
         self._read = read
         self._load = load
@@ -132,7 +132,7 @@ class Reloader:
             LOG.exception("the new configuration failed, the old one stays in force")
         self._on_done(reload)
 
-    def _make(self, current: Config, fixed: Collection[str]) -> Reload:
+    def _make(self, current: Config, fixed: Collection[str]) -> PendingReload:
         found = self._read()
         changes = compare(current, found.config, fixed)
         if not changes.taken and not changes.after_restart:
@@ -143,7 +143,7 @@ class Reloader:
         opener = source_opener(changes.config.source) if changes.source else None
         loaded = None
         if changes.session:
-            check_room(available_memory_mb(), memory_limit_mb(), private_memory_mb())
+            check_reload_memory(available_memory_mb(), memory_limit_mb(), private_memory_mb())
             loaded = self._load(changes.config)
         try:
             self._check(changes.config, loaded)
@@ -151,10 +151,10 @@ class Reloader:
             if loaded:
                 loaded.classifier.close()
             raise
-        return Reload(changes, loaded, opener)
+        return PendingReload(changes, loaded, opener)
 
 
-def check_room(available_mb: float | None, limit_mb: float | None, private_mb: float | None) -> None:
+def check_reload_memory(available_mb: float | None, limit_mb: float | None, private_mb: float | None) -> None:
     """Raise ReloadError unless a second Session has room beside the one that runs.
 
     It is taken to need as much as all that the process has for itself now. What cannot be told is no reason
@@ -175,7 +175,7 @@ def check_room(available_mb: float | None, limit_mb: float | None, private_mb: f
         )
 
 
-def described(changes: Changes) -> dict[str, Any]:
+def describe_changes(changes: Changes) -> dict[str, Any]:
     """The keys that change now, with their new values, for the log."""
     values = as_builtins(changes.config)
     return {key: values[key.split(".")[0]][key.split(".")[1]] for key in changes.taken}

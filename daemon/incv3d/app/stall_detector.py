@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from incv3d.threads import Work
+from incv3d.threads import Activity
 
 
 @dataclass(frozen=True, slots=True)
 class Stall:
     """A thread has been at one piece of work for too long."""
 
-    work: Work
+    work: Activity
     for_s: float
 
 
@@ -23,7 +23,7 @@ class _Seen:
     for_s: float = 0.0
 
 
-class StallWatch:
+class StallDetector:
     """Finds threads that hang in one piece of work, looking every now and then.
 
     Time counts only as far as it was looked at: a process that was stopped, or a machine that slept, finds
@@ -33,7 +33,7 @@ class StallWatch:
     """
 
     def __init__(
-        self, works: Sequence[Work], limit_s: float, clock: Callable[[], float] = time.monotonic
+        self, works: Sequence[Activity], limit_s: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._seen = [(work, _Seen()) for work in works]
         self._limit_s = limit_s

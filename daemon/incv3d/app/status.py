@@ -17,13 +17,13 @@ from incv3d.app.health import Health
 from incv3d.config.schema import SourceSection
 from incv3d.latency.rolling import RollingLatency, Summary
 from incv3d.machine import read_machine
-from incv3d.pipeline.loader import Loaded
+from incv3d.pipeline.loader import LoadedModel
 from incv3d.sources import SourceStatus
-from incv3d.transports.daemon_status import Standing
-from incv3d.transports.zeromq.server import Intake
+from incv3d.transports.daemon_status import DaemonStatus
+from incv3d.transports.zeromq.server import ZmqServer
 
 
-def info(loaded: Loaded | None, source: SourceSection) -> dict[str, Any]:
+def info(loaded: LoadedModel | None, source: SourceSection) -> dict[str, Any]:
     """What runs here, with the versions that a bug report needs.
 
     :param loaded: None while the Session is not there yet.
@@ -47,8 +47,8 @@ def info(loaded: Loaded | None, source: SourceSection) -> dict[str, Any]:
 
 def stats(
     started: float,
-    loaded: Loaded | None,
-    intake: Intake,
+    loaded: LoadedModel | None,
+    intake: ZmqServer,
     latency: RollingLatency,
     sources: Sequence[SourceStatus],
 ) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def stats(
     }
 
 
-def start_facts(loaded: Loaded, source: SourceSection) -> dict[str, object]:
+def startup_fields(loaded: LoadedModel, source: SourceSection) -> dict[str, object]:
     """What runs, and what getting it warm took, for the latency log."""
     facts, warmup = loaded.facts, loaded.warmup
     return {
@@ -87,8 +87,8 @@ def start_facts(loaded: Loaded, source: SourceSection) -> dict[str, object]:
 
 
 def standing(
-    state: str, health: Health, loaded: Loaded | None, intake: Intake, sources: Sequence[SourceStatus]
-) -> Standing:
+    state: str, health: Health, loaded: LoadedModel | None, intake: ZmqServer, sources: Sequence[SourceStatus]
+) -> DaemonStatus:
     """How the daemon stands now."""
     door = intake.status()
     model: dict[str, str] = {}
@@ -100,7 +100,7 @@ def standing(
             "threads": str(facts.threads),
         }
         model = {**_identity(loaded), **engine, "version": __version__}
-    return Standing(
+    return DaemonStatus(
         state=state,
         health=str(health),
         silent_s=health.silent_s,
@@ -113,7 +113,7 @@ def standing(
     )
 
 
-def status_line(loaded: Loaded, summary: Summary, sources: Sequence[SourceStatus]) -> str:
+def status_line(loaded: LoadedModel, summary: Summary, sources: Sequence[SourceStatus]) -> str:
     """How it is going, for ``systemctl status``."""
     facts = loaded.facts
     parts = [f"{loaded.model} on {facts.engine} {facts.precision}", f"{summary.fps:.2f} fps"]
@@ -123,7 +123,7 @@ def status_line(loaded: Loaded, summary: Summary, sources: Sequence[SourceStatus
     return ", ".join(parts)
 
 
-def _identity(loaded: Loaded | None) -> dict[str, str]:
+def _identity(loaded: LoadedModel | None) -> dict[str, str]:
     return {"model": loaded.model, "engine": loaded.facts.engine} if loaded else {"model": "", "engine": ""}
 
 

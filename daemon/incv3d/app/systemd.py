@@ -15,7 +15,7 @@ from collections.abc import Mapping
 LOG = logging.getLogger(__name__)
 
 
-class Notifier:
+class SystemdNotifier:
     """The notify socket. It never blocks, and a message that cannot be sent costs a line in the log.
 
     :param environ: where ``NOTIFY_SOCKET``, ``WATCHDOG_USEC`` and ``WATCHDOG_PID`` are looked up.

@@ -8,18 +8,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from incv3d.app.dispatcher import Delivery
+from incv3d.app.dispatcher import ResultDispatcher
 from incv3d.config.schema import Config
 from incv3d.frames import Refusal, Result
-from incv3d.pipeline.frame_queue import Mailbox
+from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.protocol import messages
 from incv3d.transports.admission import Admission
 from incv3d.transports.answers import Answers
-from incv3d.transports.daemon_status import Standing
-from incv3d.transports.http import Http
-from incv3d.transports.mqtt.transport import Mqtt
-from incv3d.transports.zeromq.key_store import KeyRing
-from incv3d.transports.zeromq.server import Intake
+from incv3d.transports.daemon_status import DaemonStatus
+from incv3d.transports.http import HttpTransport
+from incv3d.transports.mqtt.transport import MqttTransport
+from incv3d.transports.zeromq.key_store import KeyStore
+from incv3d.transports.zeromq.server import ZmqServer
 
 LOG = logging.getLogger(__name__)
 HTTP_CLOSES_S = 2.0
@@ -29,14 +29,14 @@ MQTT_CLOSES_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Questions:
+class DaemonQueries:
     """What is asked of the daemon from outside; each is callable from any thread."""
 
     describe: Callable[[messages.Operation], dict[str, Any]]
     """Answers ``ping``, ``stats`` and ``info``."""
     identity: Callable[[], tuple[str, str]]
     """Model and engine; empty while the model is loaded."""
-    stand: Callable[[], Standing]
+    stand: Callable[[], DaemonStatus]
     """How the daemon stands."""
     pace_ms: Callable[[], float | None]
     """How long it takes from one result to the next while frames wait, if that is known."""
@@ -59,10 +59,10 @@ class Doors:
         self,
         config: Config,
         environ: Mapping[str, str],
-        keys: KeyRing | None,
-        mailbox: Mailbox,
-        delivery: Delivery,
-        questions: Questions,
+        keys: KeyStore | None,
+        mailbox: FrameQueue,
+        delivery: ResultDispatcher,
+        questions: DaemonQueries,
         probe: Callable[[], bytes],
         on_sent: Callable[[Result], None],
         on_pause: Callable[[bool], None],
@@ -72,7 +72,7 @@ class Doors:
         admission = Admission(mailbox, questions.pace_ms, delivery.deliver)
         answers = Answers(identity, lambda: len(mailbox))
         self._on_sent = on_sent
-        self.intake = Intake(
+        self.intake = ZmqServer(
             config.intake,
             mailbox,
             describe,
@@ -84,9 +84,9 @@ class Doors:
             keys,
         )
         delivery.add(self.intake)
-        self._http: Http | None = None
+        self._http: HttpTransport | None = None
         if config.http.bind:
-            self._http = Http(
+            self._http = HttpTransport(
                 config,
                 mailbox,
                 questions.stand,
@@ -99,9 +99,9 @@ class Doors:
             )
             delivery.add(self._http)
             delivery.count_by(self._http.metrics)
-        self._mqtt: Mqtt | None = None
+        self._mqtt: MqttTransport | None = None
         if config.mqtt.host:
-            self._mqtt = Mqtt(
+            self._mqtt = MqttTransport(
                 config,
                 environ,
                 describe,

@@ -10,9 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from incv3d.app.systemd import Notifier
+from incv3d.app.systemd import SystemdNotifier
 from incv3d.frames import OWN, Frame, Result
-from incv3d.pipeline.frame_queue import Mailbox
+from incv3d.pipeline.frame_queue import FrameQueue
 
 SIGNS = 3
 """Of life, in the time that systemd waits for one."""
@@ -28,8 +28,8 @@ class Watchdog:
 
     def __init__(
         self,
-        notifier: Notifier,
-        mailbox: Mailbox,
+        notifier: SystemdNotifier,
+        mailbox: FrameQueue,
         picture: Callable[[], bytes],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

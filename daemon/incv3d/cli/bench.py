@@ -98,9 +98,9 @@ def bench(
     if peer_names:
         engines += choose(peer_names, THEIRS, "--against")
     if plot_path:
-        from incv3d.latency.chart_file import check_chart
+        from incv3d.latency.chart_file import check_chart_path
 
-        check_chart(Path(plot_path), "--plot")
+        check_chart_path(Path(plot_path), "--plot")
     overrides = {"model.name": model_name, "session.threads": threads}
     config = load_config(config_path, overrides=overrides).config
     store, model = _find_model(config, random_weights)
@@ -240,11 +240,11 @@ def _scenario(
     from incv3d.sources.images import find_pictures
     from incv3d.tools.bench.machine_info import look
     from incv3d.tools.bench.report import RANDOM
-    from incv3d.tools.bench.scenario_runner import Course, outcome_lines
+    from incv3d.tools.bench.scenario_runner import ScenarioRunner, outcome_lines
 
     classifier = load_model(config, model, store, warmup_runs, _say).classifier
     read = [path.read_bytes() for path in pictures or find_pictures(str(demo_folder()))]
-    course = Course(classifier, read, min_duration_s)
+    course = ScenarioRunner(classifier, read, min_duration_s)
     try:
         outcome = course.run(scenario, rate, bound_ms, lambda trial: _say("\n".join(outcome_lines(trial))))
     finally:

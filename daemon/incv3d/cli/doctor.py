@@ -29,12 +29,12 @@ def doctor(config_path: str | None, as_json: bool) -> None:
 
     Changes nothing. Exit status 1 if there is a problem, 0 if there are only warnings and notes.
     """
-    from incv3d.tools.doctor import Machine, count, examine
+    from incv3d.tools.doctor import Host, count, run_all_checks
 
     started = time.monotonic()
     findings: list[Finding] = []
     try:
-        for finding in examine(Machine(), config_path):
+        for finding in run_all_checks(Host(), config_path):
             findings.append(finding)
             if not as_json:
                 _print(finding)

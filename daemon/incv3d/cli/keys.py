@@ -12,7 +12,7 @@ from incv3d.cli.model_options import print_table, say
 from incv3d.cli.options import config_option
 
 if TYPE_CHECKING:
-    from incv3d.transports.zeromq.key_store import KeyRing
+    from incv3d.transports.zeromq.key_store import KeyStore
 
 
 @click.group()
@@ -89,10 +89,10 @@ def revoke(client: str, config_path: str | None) -> None:
     click.echo(f"{client} may connect no more")
 
 
-def _ring(config_path: str | None) -> KeyRing:
+def _ring(config_path: str | None) -> KeyStore:
     from incv3d.config.loading import load_config
     from incv3d.config.paths import keys_folder
-    from incv3d.transports.zeromq.key_store import KeyRing
+    from incv3d.transports.zeromq.key_store import KeyStore
 
     loaded = load_config(config_path)
-    return KeyRing(keys_folder(loaded.config.intake.keys, loaded.path, os.environ))
+    return KeyStore(keys_folder(loaded.config.intake.keys, loaded.path, os.environ))

@@ -37,18 +37,18 @@ def fetch(
 
     A download that broke off is taken up where it ended. Proxies are those of the environment.
     """
-    from incv3d.models.fetch.download import Patience
-    from incv3d.models.fetch.fetch import Order, by_hand, fetch_model
+    from incv3d.models.fetch.download import Deadline
+    from incv3d.models.fetch.fetch import FetchRequest, by_hand, fetch_model
     from incv3d.models.fetch.http_client import UnreachableError
     from incv3d.models.prepare import preparation_check
 
     store = configured_store(config_path)
     if "://" in name:
         raise click.UsageError("NAME is what to call the model; its address goes behind --url")
-    order = Order(name, url, like, sha256, replace or accept_new, accept_new)
+    order = FetchRequest(name, url, like, sha256, replace or accept_new, accept_new)
     try:
         with _progress(name) as progress:
-            fetched = fetch_model(store, order, Patience(), progress, say, preparation_check(say))
+            fetched = fetch_model(store, order, Deadline(), progress, say, preparation_check(say))
     except UnreachableError as error:
         raise by_hand(error, order) from None
     model = fetched.model

@@ -21,9 +21,9 @@ def plot(paths: tuple[Path, ...], output: Path, since_s: float) -> None:
 
     Needs matplotlib; says what to type where it is missing.
     """
-    from incv3d.latency.chart_file import check_chart
+    from incv3d.latency.chart_file import check_chart_path
 
-    check_chart(output, "-o")
+    check_chart_path(output, "-o")
     from incv3d.latency.log_plot import plot as draw
     from incv3d.latency.log_reader import LogError, read_history
 

@@ -47,14 +47,14 @@ def run(
     latency log, reads the clients' keys again and has the configuration read again: what
     it can it takes, the rest it says.
     """
-    from incv3d.machine import limit_arenas
+    from incv3d.machine import limit_malloc_arenas
 
-    limit_arenas()
+    limit_malloc_arenas()
     from incv3d.app.prerequisites import check
     from incv3d.config.loading import ConfigError, LoadedConfig, load_config
     from incv3d.engines.tensorflow_ahead import tensorflow_ahead
     from incv3d.errors import Incv3dError
-    from incv3d.transports.zeromq.access import door_keys, insecurity
+    from incv3d.transports.zeromq.access import insecure_warning, required_keys
 
     overrides = {
         "model.name": model_name,
@@ -82,7 +82,7 @@ def run(
     set_up_logging(config.daemon.log_level)
     with warnings_withheld():  # what is used says them itself
         check(loaded, os.environ)
-    keys = door_keys(loaded, os.environ)
+    keys = required_keys(loaded, os.environ)
 
     def reread() -> LoadedConfig:
         found = read()
@@ -92,16 +92,16 @@ def run(
         return found
 
     logging.getLogger("incv3d").info("configuration: %s", loaded.origin)
-    if warning := insecurity(config.intake):
+    if warning := insecure_warning(config.intake):
         logging.getLogger("incv3d").warning("%s", warning)
-    from incv3d.app.systemd import Notifier
+    from incv3d.app.systemd import SystemdNotifier
     from incv3d.config.paths import latency_log_path, state_directory
     from incv3d.pipeline.configured_model import is_prepared
     from incv3d.pipeline.loader import open_store
 
     store = open_store(config, state_directory(os.environ))
     log_path = latency_log_path(config.latency.log, os.environ)
-    notifier = Notifier(os.environ)
+    notifier = SystemdNotifier(os.environ)
     with tensorflow_ahead() if is_prepared(config, store) else contextlib.nullcontext():
         from incv3d.app.daemon import Daemon
     try:

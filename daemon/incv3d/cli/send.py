@@ -15,10 +15,10 @@ from incv3d.cli.options import connect_option_help, json_option, key_option
 
 if TYPE_CHECKING:
     from incv3d.frames import Encoding
-    from incv3d.tools.load.mqtt import MqttLoadGenerator
+    from incv3d.tools.load.mqtt import MqttLoadSender
     from incv3d.tools.load.report import LoadReport
-    from incv3d.tools.load.sender import Outcome, Plan, Shot
-    from incv3d.tools.load.zeromq import LoadGenerator
+    from incv3d.tools.load.sender import LoadImage, Outcome, Plan
+    from incv3d.tools.load.zeromq import ZmqLoadSender
 
 OPEN_LOOP_LIMIT = 1000
 KEPT_BYTES = 256 * 1024 * 1024
@@ -99,7 +99,7 @@ def send(
     """
     from incv3d.client import NoEntry
     from incv3d.sources.images import find_pictures
-    from incv3d.tools.load.report import Tally
+    from incv3d.tools.load.report import LoadStatistics
     from incv3d.tools.load.sender import Plan
 
     if concurrency and not rate and concurrency < connections:
@@ -119,7 +119,7 @@ def send(
     pictures = [found for path in paths for found in find_pictures(path)]
     rounds = repeat or (None if duration_s else 1)
     shots = _shots(pictures, rounds, raw)
-    tally = Tally()
+    tally = LoadStatistics()
     stopped = False
     turned_away: NoEntry | None = None
     with _generator(connect, key, broker, plan) as generator:
@@ -148,21 +148,21 @@ def send(
 
 def _generator(
     connect: str, key: str | None, broker: str | None, plan: Plan
-) -> LoadGenerator | MqttLoadGenerator:
+) -> ZmqLoadSender | MqttLoadSender:
     if broker:
         from incv3d.transports.mqtt.errors import need_library
 
         need_library("--mqtt")
-        from incv3d.tools.load.mqtt import MqttLoadGenerator
+        from incv3d.tools.load.mqtt import MqttLoadSender
 
-        return MqttLoadGenerator(broker, plan, os.environ)
+        return MqttLoadSender(broker, plan, os.environ)
     from incv3d.client import Client
     from incv3d.protocol.curve_keys import read_client_key
-    from incv3d.tools.load.zeromq import LoadGenerator
+    from incv3d.tools.load.zeromq import ZmqLoadSender
 
     with Client(connect, plan.timeout_s, key=key) as client:
         client.ask("ping")
-    return LoadGenerator(connect, plan, read_client_key(key) if key else None)
+    return ZmqLoadSender(connect, plan, read_client_key(key) if key else None)
 
 
 class _Progress:
@@ -200,11 +200,11 @@ class _Progress:
         self._bar.stop()
 
 
-def _shots(pictures: list[Path], rounds: int | None, raw: Encoding | None) -> Iterator[Shot]:
+def _shots(pictures: list[Path], rounds: int | None, raw: Encoding | None) -> Iterator[LoadImage]:
     """The pictures, `rounds` times or (None) for ever."""
     from incv3d.sources.images import read_picture
 
-    kept: dict[Path, Shot] = {}
+    kept: dict[Path, LoadImage] = {}
     kept_bytes = 0
     done = 0
     while rounds is None or done < rounds:
@@ -217,11 +217,11 @@ def _shots(pictures: list[Path], rounds: int | None, raw: Encoding | None) -> It
         done += 1
 
 
-def _shot(name: str, data: bytes, raw: Encoding | None) -> Shot:
-    from incv3d.tools.load.sender import Shot
+def _shot(name: str, data: bytes, raw: Encoding | None) -> LoadImage:
+    from incv3d.tools.load.sender import LoadImage
 
     if raw is None:
-        return Shot(name, data)
+        return LoadImage(name, data)
     import io
 
     from PIL import Image
@@ -233,7 +233,7 @@ def _shot(name: str, data: bytes, raw: Encoding | None) -> Shot:
     except (OSError, Image.DecompressionBombError) as error:
         raise SourceError(f"{name}: cannot be decoded here: {error}") from None
     pixels = picture.tobytes("raw", "BGR") if raw == "bgr24" else picture.tobytes()
-    return Shot(name, pixels, raw, picture.width, picture.height)
+    return LoadImage(name, pixels, raw, picture.width, picture.height)
 
 
 def _line(outcome: Outcome) -> str:

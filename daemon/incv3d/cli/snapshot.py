@@ -14,7 +14,7 @@ from incv3d.cli.options import config_option, session_options, source_keys, sour
 if TYPE_CHECKING:
     from incv3d.config.schema import Config
     from incv3d.frames import Frame
-    from incv3d.images.annotate import Seen
+    from incv3d.images.annotate import Annotation
 
 
 @click.command()
@@ -78,19 +78,19 @@ def snapshot(
         os._exit(0)
 
 
-def _regions(config: Config) -> list[Seen]:
-    from incv3d.images.annotate import Seen
+def _regions(config: Config) -> list[Annotation]:
+    from incv3d.images.annotate import Annotation
 
-    return [Seen((), name, region) for name, region in config.source.named_regions.items()]
+    return [Annotation((), name, region) for name, region in config.source.named_regions.items()]
 
 
-def _classify(config: Config, frame: Frame) -> list[Seen]:
+def _classify(config: Config, frame: Frame) -> list[Annotation]:
     """Each region of `frame`, or all of it, with its labels."""
     import contextlib
 
     from incv3d.config.paths import state_directory
     from incv3d.frames import by_region
-    from incv3d.images.annotate import Seen
+    from incv3d.images.annotate import Annotation
     from incv3d.pipeline.loader import load_classifier, open_store
 
     def say(line: str) -> None:
@@ -104,6 +104,6 @@ def _classify(config: Config, frame: Frame) -> list[Seen]:
         results = [classifier.classify(classifier.prepare(part)) for part in parts]
     names = list(config.source.regions) or [""]
     return [
-        Seen(result.predictions, name, part.region)
+        Annotation(result.predictions, name, part.region)
         for result, name, part in zip(results, names, parts, strict=True)
     ]

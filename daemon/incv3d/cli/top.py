@@ -18,7 +18,7 @@ from incv3d.cli.run import leave
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from incv3d.tools.top.watcher import Watch
+    from incv3d.tools.top.watcher import DaemonWatcher
 
 REDRAW_S = 0.5
 FIRST_RESULT_S = 2.0
@@ -45,13 +45,15 @@ def top(connect: str, key: str | None, results: str | None, interval_s: float, o
     from rich.console import Console
 
     from incv3d.client.daemon_address import DOOR_PORT, connect_address
-    from incv3d.tools.top.watcher import Watch
+    from incv3d.tools.top.watcher import DaemonWatcher
 
     console = Console(highlight=False)
     if not once and not console.is_terminal:
         raise click.UsageError("standard output is not a terminal; --once prints what there is to see once")
     connect = connect_address(connect, DOOR_PORT)
-    watch = Watch(connect, results_beside(connect) if results is None else results, interval_s, key=key)
+    watch = DaemonWatcher(
+        connect, results_beside(connect) if results is None else results, interval_s, key=key
+    )
     watch.start()
     if once:
         _print_once(watch, console)
@@ -74,7 +76,7 @@ def results_beside(door: str) -> str:
     return f"tcp://{host}:{port + 1}"
 
 
-def _print_once(watch: Watch, console: Console) -> None:
+def _print_once(watch: DaemonWatcher, console: Console) -> None:
     from incv3d.client import NoAnswer
     from incv3d.tools.top.watcher import ANSWER_S
 
@@ -88,7 +90,7 @@ def _print_once(watch: Watch, console: Console) -> None:
     console.print(_frame(watch, console.width, height))
 
 
-def _follow(watch: Watch, console: Console) -> None:
+def _follow(watch: DaemonWatcher, console: Console) -> None:
     from rich.console import ConsoleDimensions
     from rich.live import Live
 
@@ -108,7 +110,7 @@ def _follow(watch: Watch, console: Console) -> None:
             quit_pressed = wait_for_quit(keyboard, REDRAW_S)
 
 
-def _frame(watch: Watch, width: int, height: int) -> RenderableType:
+def _frame(watch: DaemonWatcher, width: int, height: int) -> RenderableType:
     from rich.console import Group
 
     from incv3d.tools.top.screen import screen

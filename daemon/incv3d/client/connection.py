@@ -11,7 +11,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from incv3d.client.daemon_address import DOOR_PORT, connect_address, is_ipv6
-from incv3d.client.handshake import FAILED_HANDSHAKE, ClientError, Entry, NoEntry
+from incv3d.client.handshake import FAILED_HANDSHAKE, ClientError, HandshakeMonitor, NoEntry
 from incv3d.protocol.curve_keys import ClientKey
 from incv3d.protocol.keepalive import keep_alive
 
@@ -50,7 +50,7 @@ class Connection:
         """How often an established connection broke."""
         self.foreign = False
         """Whether what listens there hangs up, because it is not a daemon's door or wants a key."""
-        self._entry = Entry(address, key)
+        self._entry = HandshakeMonitor(address, key)
         self._turned_away = False
         self.socket = context.socket(zmq.DEALER)
         if key:

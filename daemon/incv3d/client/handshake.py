@@ -27,7 +27,7 @@ class NoEntry(ClientError):
     """The daemon wants a key, or does not take this one: to go on trying is of no use."""
 
 
-class Entry:
+class HandshakeMonitor:
     """Follows the handshakes with the daemon at `address`.
 
     :param key: what this side has to show.

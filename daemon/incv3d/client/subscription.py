@@ -15,10 +15,10 @@ from zmq.utils.monitor import recv_monitor_message
 
 from incv3d.client.connection import ClientError, NoAnswer, wait_ms
 from incv3d.client.daemon_address import RESULTS_PORT, connect_address, is_ipv6
-from incv3d.client.handshake import FAILED_HANDSHAKE, Entry
+from incv3d.client.handshake import FAILED_HANDSHAKE, HandshakeMonitor
 from incv3d.protocol import messages
 from incv3d.protocol.curve_keys import read_client_key
-from incv3d.protocol.events import Announcement, topic
+from incv3d.protocol.events import EventMessage, topic
 from incv3d.protocol.keepalive import keep_alive
 
 DEFAULT_RESULTS = "tcp://127.0.0.1:5556"
@@ -64,14 +64,14 @@ def events(
     timeout_s: float | None = None,
     *,
     key: str | os.PathLike[str] | None = None,
-) -> Generator[Announcement, None, None]:
+) -> Generator[EventMessage, None, None]:
     """Every label that enters or leaves, as the daemon's ``events`` section has them announced.
 
     Parameters and errors are those of :func:`results`. What is there already when one begins to listen is in
     the answer to ``stats``, under ``events.present``.
     """
     for _, data in _published(address, topic(""), source, timeout_s, key):
-        yield msgspec.json.decode(data, type=Announcement)
+        yield msgspec.json.decode(data, type=EventMessage)
 
 
 def _published(
@@ -84,7 +84,7 @@ def _published(
     """Source and bytes of everything whose topic is `prefix` and a source."""
     client_key = read_client_key(key) if key else None
     address = connect_address(address, RESULTS_PORT)
-    entry = Entry(address, client_key)
+    entry = HandshakeMonitor(address, client_key)
     with zmq.Context() as context, context.socket(zmq.SUB) as subscriber, contextlib.ExitStack() as stack:
         subscriber.set(zmq.IPV6, is_ipv6(address))
         subscriber.set(zmq.LINGER, 0)
@@ -111,7 +111,7 @@ def _published(
 
 
 def _arrives(
-    subscriber: zmq.Socket[bytes], monitor: zmq.Socket[bytes], entry: Entry, deadline: float
+    subscriber: zmq.Socket[bytes], monitor: zmq.Socket[bytes], entry: HandshakeMonitor, deadline: float
 ) -> bool:
     poller = zmq.Poller()
     poller.register(subscriber, zmq.POLLIN)

@@ -14,9 +14,9 @@ from incv3d.errors import Incv3dError
 Pixels = npt.NDArray[np.float32]
 """``(1, height, width, channels) float32``, or ``(1, channels, height, width)`` for a network of that layout,
 in the range that the model was trained with."""
-Picture = npt.NDArray[np.uint8]
+ImageArray = npt.NDArray[np.uint8]
 """``(height, width, 3) uint8`` RGB of any size; may be a view."""
-Feed = Pixels | Picture | bytes
+Feed = Pixels | ImageArray | bytes
 """What a run takes: pixels; or, where the graph decodes and resizes by itself, a picture or a JPEG."""
 Scores = npt.NDArray[np.float32]
 """``(outputs,) float32``."""

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from incv3d.engines.base import BadFeed, Feed, Scores, SessionError, SessionFacts, SessionSpec
-from incv3d.engines.page_release import forget_untouched
+from incv3d.engines.page_release import release_clean_pages
 from incv3d.errors import pip_install
 
 PACKAGE = "ai-edge-litert"
@@ -79,7 +79,7 @@ class LiteRTSession:
         # Loading has touched most of the library's code; verifying, much of the model.
         library = Path(sys.modules[make_interpreter.__module__].__file__ or "").parent
         read_once = (library.resolve(), spec.file.resolve())
-        forget_untouched(*read_once)
+        release_clean_pages(*read_once)
         self._input: Any = None
         self._output: Any = None
         try:
@@ -88,7 +88,7 @@ class LiteRTSession:
             # Names that are not UTF-8, in a damaged file, are a ValueError too.
             raise SessionError(f"{spec.file}: {_reason(error)}") from None
         # XNNPACK has packed the weights into memory of its own: the model's pages are not read again.
-        forget_untouched(*read_once)
+        release_clean_pages(*read_once)
         self._facts = SessionFacts(
             engine="litert",
             binding="Python",

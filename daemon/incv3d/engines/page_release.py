@@ -24,7 +24,7 @@ class Mapping:
     """Pages that no file holds (written to since they were mapped, relocated by the linker)."""
 
 
-def forget_untouched(*places: Path) -> int:
+def release_clean_pages(*places: Path) -> int:
     """Drop the clean, read-only pages of files from this process; returns their bytes.
 
     Loading TensorFlow runs thousands of static initialisers, which leaves 300 MB of its code mapped; running

@@ -19,7 +19,7 @@ import numpy as np
 from incv3d.engines.base import BadFeed, Feed, Pixels, Scores, SessionFacts
 from incv3d.engines.capi import Graph, GraphSession, Library, Output, Tensor, TensorFlowError
 from incv3d.engines.capi.tensor import aligned_empty
-from incv3d.engines.page_release import forget_untouched
+from incv3d.engines.page_release import release_clean_pages
 from incv3d.engines.prepared_model import PreparedModel, open_prepared
 
 FROZEN_WEIGHTS = "TF_ONEDNN_ASSUME_FROZEN_WEIGHTS"
@@ -70,7 +70,7 @@ class TensorFlowSession:
         # The first run makes executors and compiles kernels: loading rather than running.
         self.run(np.zeros(self._shape, np.float32))
         if cache_filters:  # with oneDNN most of the file has been read for good
-            forget_untouched(prepared.weights.resolve())
+            release_clean_pages(prepared.weights.resolve())
         self._facts = SessionFacts(
             engine="tensorflow",
             binding="C API",

@@ -30,7 +30,7 @@ class _Entry:
     size_bytes: int
 
 
-class PictureFolder:
+class ImageFolder:
     """Keeps pictures under names that sort by time; the oldest are removed when there is no room for more.
 
     Whoever uses it alone does so from one thread. Every method raises OSError when the disk will not do as

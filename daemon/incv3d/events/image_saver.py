@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from incv3d.events.image_folder import PictureFolder
-from incv3d.events.labelled_image import Shot, rendered, stem
+from incv3d.events.image_folder import ImageFolder
+from incv3d.events.labelled_image import ImageToSave, rendered, stem
 
 LOG = logging.getLogger(__name__)
 MOST_WAITING = 8
@@ -20,7 +20,7 @@ RETRY_S = 10.0
 """After a failure the disk is left alone for so long."""
 
 
-class FrameSaver:
+class ImageSaver:
     """Writes the frames that it is offered to a folder, as far as the disk keeps up.
 
     When a picture cannot be written, the daemon goes on, and its log says so once; when pictures can be
@@ -31,7 +31,7 @@ class FrameSaver:
 
     def __init__(
         self,
-        folder: PictureFolder,
+        folder: ImageFolder,
         on_death: Callable[[str, BaseException], None],
         retry_s: float = RETRY_S,
         clock: Callable[[], float] = time.monotonic,
@@ -41,7 +41,7 @@ class FrameSaver:
         self._retry_s = retry_s
         self._clock = clock
         self._changed = threading.Condition()
-        self._waiting: deque[Shot] = deque()
+        self._waiting: deque[ImageToSave] = deque()
         self._waiting_bytes = 0
         self._closed = False
         self._trouble = ""
@@ -53,7 +53,7 @@ class FrameSaver:
         """Begin: look at the folder, and write what is offered."""
         self._thread.start()
 
-    def offer(self, shot: Shot) -> bool:
+    def offer(self, shot: ImageToSave) -> bool:
         """Have a frame written, soon; callable from any thread, never waits.
 
         :returns: False when too much waits for the disk already: it is dropped, and counted.
@@ -114,7 +114,7 @@ class FrameSaver:
                 self._failed += 1
                 LOG.exception("a frame of %s could not be made a picture", shot.frame.source)
 
-    def _next(self) -> Shot | None:
+    def _next(self) -> ImageToSave | None:
         """The next frame to write; None once the saver is closed and nothing waits."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
@@ -124,7 +124,7 @@ class FrameSaver:
             self._waiting_bytes -= len(shot.frame.data)
         return shot
 
-    def _save(self, shot: Shot) -> None:
+    def _save(self, shot: ImageToSave) -> None:
         kept = rendered(shot)
         if self._trouble:
             self._folder.open()

@@ -32,7 +32,7 @@ Why = Literal["entered", "match"]
 
 
 @dataclass(frozen=True, slots=True)
-class Shot:
+class ImageToSave:
     """A frame that is to be kept."""
 
     frame: Frame
@@ -47,7 +47,7 @@ class Shot:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class ImageFile:
     """The bytes of a picture's file."""
 
     suffix: str
@@ -56,7 +56,7 @@ class Kept:
     """JSON for a file beside it; empty where the picture itself holds it."""
 
 
-def stem(shot: Shot) -> str:
+def stem(shot: ImageToSave) -> str:
     """The name of its file without a suffix: ``20260131T120000.000Z_camera_tench_0.89`` sorts by time."""
     best = shot.labels[0]
     moment = re.sub("[-:]", "", precise_timestamp(shot.at_unix_s))
@@ -65,7 +65,7 @@ def stem(shot: Shot) -> str:
     return f"{moment}_{shot.frame.source}_{label}_{best.score:.2f}"
 
 
-def rendered(shot: Shot) -> Kept:
+def rendered(shot: ImageToSave) -> ImageFile:
     """The picture as it came, with its labels in EXIF where it is a JPEG; raw pixels become a JPEG."""
     frame = shot.frame
     said = json.dumps(_facts(shot), separators=(",", ":"))
@@ -75,8 +75,8 @@ def rendered(shot: Shot) -> Kept:
     assert format_, "a frame that was classified is a picture"
     suffix = SUFFIXES[format_]
     if format_ == "jpeg" and (labelled := with_exif(data, _summary(shot), said, shot.at_unix_s, turned)):
-        return Kept(suffix, labelled)
-    return Kept(suffix, data, said.encode() + b"\n")
+        return ImageFile(suffix, labelled)
+    return ImageFile(suffix, data, said.encode() + b"\n")
 
 
 def encoded(frame: Frame) -> bytes:
@@ -161,12 +161,12 @@ def _describe(exif: Image.Exif, description: str, comment: str, at_unix_s: float
     exif[ExifTags.Base.ImageDescription] = description.encode()
 
 
-def _summary(shot: Shot) -> str:
+def _summary(shot: ImageToSave) -> str:
     labels = ", ".join(f"{label.label} {label.score:.2f}" for label in shot.labels)
     return f"{labels} ({shot.frame.source}, {precise_timestamp(shot.at_unix_s)})"
 
 
-def _facts(shot: Shot) -> dict[str, Any]:
+def _facts(shot: ImageToSave) -> dict[str, Any]:
     frame = shot.frame
     return {
         "v": 1,

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from incv3d.config.schema import Config, SavingSection
-from incv3d.events.image_folder import PictureFolder
-from incv3d.events.image_saver import FrameSaver
-from incv3d.events.labelled_image import Shot
-from incv3d.events.presence import Sighting, Sightings
+from incv3d.events.image_folder import ImageFolder
+from incv3d.events.image_saver import ImageSaver
+from incv3d.events.labelled_image import ImageToSave
+from incv3d.events.presence import PresenceChange, PresenceTracker
 from incv3d.events.watchlist import Watchlist, read_watchlist
 from incv3d.frames import Frame, Prediction, Result
-from incv3d.pipeline.classifier import Ranking
+from incv3d.pipeline.classifier import LabelSet
 from incv3d.protocol import messages
-from incv3d.protocol.events import Announcement, Reason, precise_timestamp
+from incv3d.protocol.events import EventMessage, Reason, precise_timestamp
 
 LOG = logging.getLogger(__name__)
 WORDS = {
@@ -32,10 +32,10 @@ WORDS = {
     "reloaded": ", as the configuration is another one",
 }
 
-Announce = Callable[[Announcement, Frame | None], None]
+Announce = Callable[[EventMessage, Frame | None], None]
 
 
-class Announcer:
+class EventMonitor:
     """Follows the results of every source, and tells what enters and what leaves. Threads may share one.
 
     :param watchlist: whose groups are added to each result.
@@ -49,11 +49,11 @@ class Announcer:
     def __init__(
         self,
         watchlist: Watchlist,
-        sightings: Sightings,
+        sightings: PresenceTracker,
         silence_s: float,
         with_zmq: bool,
         announce: Announce,
-        saver: FrameSaver | None,
+        saver: ImageSaver | None,
         saving: SavingSection,
         model: str,
         clock: Callable[[], float] = time.monotonic,
@@ -129,7 +129,7 @@ class Announcer:
                 if is_meant(source):
                     self._tell(self._sightings.end(source, self._clock(), reason))
 
-    def _tell(self, sightings: Iterable[Sighting], frame: Frame | None = None) -> None:
+    def _tell(self, sightings: Iterable[PresenceChange], frame: Frame | None = None) -> None:
         for sighting in sightings:
             self._counts[sighting.happening] += 1
             LOG.info("%s", _line(sighting))
@@ -141,7 +141,7 @@ class Announcer:
         if self._saver is None or not any(self._is_due(frame.source, label, now) for label in labels):
             return
         best_first = tuple(sorted(labels, key=lambda label: -label.score))
-        shot = Shot(
+        shot = ImageToSave(
             frame, self._unix_s(frame.captured), self._saving.when, best_first, predictions, self._model
         )
         if self._saver.offer(shot):
@@ -155,13 +155,13 @@ class Announcer:
         return time.time() - (self._clock() - moment)
 
 
-def open_announcer(
+def create_event_monitor(
     config: Config,
-    labels: Ranking,
+    labels: LabelSet,
     model: str,
     announce: Announce,
     on_death: Callable[[str, BaseException], None],
-) -> Announcer | None:
+) -> EventMonitor | None:
     """What the configuration has announced and kept; None: nothing.
 
     :param labels: of the network `model`.
@@ -175,16 +175,16 @@ def open_announcer(
     _warn_of_blind_spot(min(threshold.leave for threshold in watched.values()), config.model.top_k)
     saver = None
     if saving.folder:
-        folder = PictureFolder(Path(saving.folder), saving.max_files, saving.max_bytes, saving.min_free_bytes)
-        saver = FrameSaver(folder, on_death)
+        folder = ImageFolder(Path(saving.folder), saving.max_files, saving.max_bytes, saving.min_free_bytes)
+        saver = ImageSaver(folder, on_death)
         saver.start()
     kept = f", pictures go to {saving.folder}" if saver else ""
     LOG.info("events: %d labels and groups are watched%s", len(watched), kept)
-    sightings = Sightings(watched, section.frames, section.needed)
+    sightings = PresenceTracker(watched, section.frames, section.needed)
     source = config.source
     seldom_s = source.unchanged_max_s if source.skip_unchanged else 0.0
     silence_s = max(section.silence_s, 3 * source.gap_s, 3 * seldom_s, source.patience_s)
-    return Announcer(watchlist, sightings, silence_s, section.zmq, announce, saver, saving, model)
+    return EventMonitor(watchlist, sightings, silence_s, section.zmq, announce, saver, saving, model)
 
 
 def _warn_of_blind_spot(lowest: float, top_k: int) -> None:
@@ -200,7 +200,7 @@ def _warn_of_blind_spot(lowest: float, top_k: int) -> None:
         )
 
 
-def _line(sighting: Sighting) -> str:
+def _line(sighting: PresenceChange) -> str:
     what = f"{sighting.source}: {sighting.prediction.label}"
     if sighting.happening == "entered":
         return f"{what} entered ({sighting.prediction.score:.2f}, {sighting.frames} frames)"
@@ -208,10 +208,10 @@ def _line(sighting: Sighting) -> str:
     return f"{what} left after {sighting.duration_s:.1f} s (best {sighting.best:.2f}){reason}"
 
 
-def announcement(sighting: Sighting, at_unix_s: float) -> Announcement:
+def announcement(sighting: PresenceChange, at_unix_s: float) -> EventMessage:
     """What to publish of `sighting`, which happened at `at_unix_s`."""
     left = sighting.happening == "left"
-    return Announcement(
+    return EventMessage(
         v=1,
         event=sighting.happening,
         source=sighting.source,

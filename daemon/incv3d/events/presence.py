@@ -17,7 +17,7 @@ from typing import Literal
 from incv3d.frames import Prediction, Result
 from incv3d.protocol.events import Reason
 
-Happening = Literal["entered", "left"]
+Change = Literal["entered", "left"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,10 @@ class Threshold:
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class PresenceChange:
     """A label has entered what a source sees, or left it."""
 
-    happening: Happening
+    happening: Change
     source: str
     prediction: Prediction
     """The label, with the score of the frame that had it last."""
@@ -82,7 +82,7 @@ class _Source:
     tracks: dict[int, _Track] = field(default_factory=dict)
 
 
-class Sightings:
+class PresenceTracker:
     """Which of the watched labels are there, source by source.
 
     A result has its best few predictions only: a label that is not among them counts as not seen.
@@ -98,7 +98,7 @@ class Sightings:
         self._needed = needed
         self._sources: dict[str, _Source] = {}
 
-    def observe(self, result: Result, captured: float, now: float) -> list[Sighting]:
+    def observe(self, result: Result, captured: float, now: float) -> list[PresenceChange]:
         """Take the next classified frame of a source into account.
 
         :param captured: when it was captured (monotonic).
@@ -124,12 +124,12 @@ class Sightings:
             if (threshold := self._watched.get(prediction.index)) and prediction.score >= threshold.enter
         )
 
-    def end(self, source: str, now: float, reason: Reason) -> list[Sighting]:
+    def end(self, source: str, now: float, reason: Reason) -> list[PresenceChange]:
         """Everything leaves `source`, as no more frames of it are expected."""
         ended = self._sources.pop(source, _Source())
         return [self._left(source, track, now, reason) for track in ended.tracks.values() if track.present]
 
-    def end_silent(self, now: float, silence_s: float) -> list[Sighting]:
+    def end_silent(self, now: float, silence_s: float) -> list[PresenceChange]:
         """Everything leaves the sources of which no frame was observed for `silence_s`."""
         silent = [name for name, source in self._sources.items() if now - source.heard >= silence_s]
         return [sighting for name in silent for sighting in self.end(name, now, "silent")]
@@ -175,16 +175,18 @@ class Sightings:
         track.hits.clear()
         return True
 
-    def _left(self, source: str, track: _Track, at: float, reason: Reason) -> Sighting:
+    def _left(self, source: str, track: _Track, at: float, reason: Reason) -> PresenceChange:
         return self._sighting("left", source, track, at, max(0.0, track.seen_at - track.since), reason)
 
     def _sighting(
         self,
-        happening: Happening,
+        happening: Change,
         source: str,
         track: _Track,
         at: float,
         duration_s: float = 0.0,
         reason: Reason | None = None,
-    ) -> Sighting:
-        return Sighting(happening, source, track.latest, at, track.frames, track.best, duration_s, reason)
+    ) -> PresenceChange:
+        return PresenceChange(
+            happening, source, track.latest, at, track.frames, track.best, duration_s, reason
+        )

@@ -10,7 +10,7 @@ from incv3d.config.loading import ConfigError
 from incv3d.config.schema import EventsSection
 from incv3d.events.presence import Threshold
 from incv3d.frames import Prediction
-from incv3d.pipeline.classifier import Ranking
+from incv3d.pipeline.classifier import LabelSet
 
 LEAVE_FRACTION = 0.6
 """Of the score at which a label enters: where it leaves, unless the configuration says."""
@@ -44,7 +44,7 @@ class Watchlist:
         return (*predictions, *together)
 
 
-def read_watchlist(section: EventsSection, labels: Ranking, model: str) -> Watchlist:
+def read_watchlist(section: EventsSection, labels: LabelSet, model: str) -> Watchlist:
     """The labels and groups that make events, with the threshold of each.
 
     Of several entries of ``labels`` that name an output, one without wildcards goes over a pattern, and among
@@ -77,7 +77,7 @@ def read_watchlist(section: EventsSection, labels: Ranking, model: str) -> Watch
     return Watchlist(thresholds, groups)
 
 
-def _outputs(key: str, pattern: str, labels: Ranking, model: str) -> tuple[int, ...]:
+def _outputs(key: str, pattern: str, labels: LabelSet, model: str) -> tuple[int, ...]:
     matching = labels.matching(pattern)
     if not matching:
         close = ", ".join(f"`{name}`" for name in labels.closest(pattern))

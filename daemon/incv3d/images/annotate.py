@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from incv3d.engines.base import Picture
+from incv3d.engines.base import ImageArray
 from incv3d.errors import Incv3dError
 from incv3d.frames import Frame, Prediction, Region
 from incv3d.images.preprocess import Preprocessor
@@ -24,7 +24,7 @@ class SnapshotError(Incv3dError):
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Annotation:
     """What is written on a picture, at one region or on all of it."""
 
     predictions: tuple[Prediction, ...] = ()
@@ -40,7 +40,7 @@ class Seen:
         return [self.name, *labels] if self.name else labels
 
 
-def picture_of(frame: Frame, max_pixels: int) -> Picture:
+def picture_of(frame: Frame, max_pixels: int) -> ImageArray:
     """The pixels of `frame` in full size: ``(height, width, 3) uint8`` RGB.
 
     :raises PictureError: when it cannot be decoded.
@@ -49,7 +49,7 @@ def picture_of(frame: Frame, max_pixels: int) -> Picture:
     return Preprocessor(any_size, max_pixels, mode="exact").decode(frame)
 
 
-def drawn(image: Image.Image, seen: Sequence[Seen]) -> Image.Image:
+def draw_labels(image: Image.Image, seen: Sequence[Annotation]) -> Image.Image:
     """`image` with a box around each region, and what is seen there in its upper left corner."""
     draw = ImageDraw.Draw(image)
     size = max(10, image.height // 30)
@@ -87,12 +87,12 @@ def _write(
     draw.multiline_text((left + margin, top + margin), text, fill=(255, 255, 255), font=font)
 
 
-def save_jpeg(picture: Picture, seen: Sequence[Seen], path: str) -> None:
+def save_jpeg(picture: ImageArray, seen: Sequence[Annotation], path: str) -> None:
     """Write `picture` with what is seen on it to `path`: whole, or not at all.
 
     :raises SnapshotError: when it cannot be written there.
     """
-    image = drawn(Image.fromarray(picture.copy()), seen)
+    image = draw_labels(Image.fromarray(picture.copy()), seen)
     target = Path(path)
     temporary = ""
     try:

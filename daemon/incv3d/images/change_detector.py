@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from incv3d.engines.base import Picture
+from incv3d.engines.base import ImageArray
 
 Cells = npt.NDArray[np.float32]
 """``(rows, columns, channels)``: the mean of every cell of a grid over the picture, in [0, 255]."""
@@ -26,7 +26,7 @@ NEARLY = 0.99
 """Of the longest pause: a frame on a fixed beat that comes a moment early must not cost a whole beat."""
 
 
-class ChangeTest:
+class ChangeDetector:
     """Tells of each source whether its picture differs from the last one that was found new.
 
     It is compared with that one, and not with its predecessor, so that what changes slowly is seen too.
@@ -41,7 +41,7 @@ class ChangeTest:
         self._most_s = most_s
         self._latest: dict[str, tuple[float, Cells]] = {}
 
-    def is_news(self, source: str, now: float, picture: Picture) -> bool:
+    def is_news(self, source: str, now: float, picture: ImageArray) -> bool:
         """Whether `picture`, looked at at the moment `now` (monotonic), shows anything new."""
         cells = means(picture)
         latest = self._latest.get(source)
@@ -56,7 +56,7 @@ class ChangeTest:
         self._latest.pop(source, None)
 
 
-def means(picture: Picture) -> Cells:
+def means(picture: ImageArray) -> Cells:
     """The cells of `picture`, in the order in which they lie in memory: a turned view is not put in order."""
     for axis, step in enumerate(picture.strides):
         if step < 0:

@@ -15,11 +15,11 @@ from typing import TypedDict
 import numpy as np
 import simplejpeg
 
-from incv3d.engines.base import Picture
+from incv3d.engines.base import ImageArray
 from incv3d.images import jpeg
 from incv3d.images.jpeg import END, Data, Header, JpegError
 
-Decode = Callable[[Data], Picture]
+Decode = Callable[[Data], ImageArray]
 
 
 class DecodingOptions(TypedDict, total=False):
@@ -47,7 +47,7 @@ FILLING = b"\x55\xaa\x33\xcc" * 16
 """Bytes that change a picture when they are decoded as part of it."""
 
 
-def decode(data: Data, header: Header, pillow: Decode, options: DecodingOptions) -> Picture:
+def decode(data: Data, header: Header, pillow: Decode, options: DecodingOptions) -> ImageArray:
     """Return the pixels as stored: ``(height, width, 3) uint8`` RGB.
 
     :param pillow: decodes with Pillow, which knows what libjpeg-turbo's own interface does not: CMYK in any
@@ -100,13 +100,13 @@ def is_sound(data: Data) -> bool:
     return True
 
 
-def _cmyk(data: Data, header: Header, pillow: Decode) -> Picture:
+def _cmyk(data: Data, header: Header, pillow: Decode) -> ImageArray:
     """Decode a JPEG in CMYK with Pillow after libjpeg-turbo found nothing wrong with it."""
     simplejpeg.decode_jpeg(data, "CMYK", min_height=1, min_width=1, min_factor=8)
     return pillow(jpeg.canonical(data, header))
 
 
-def _unnamed(copy: bytes, header: Header, pillow: Decode) -> Picture:
+def _unnamed(copy: bytes, header: Header, pillow: Decode) -> ImageArray:
     """Decode a JPEG whose sampling factors libjpeg-turbo has no name for."""
     most = [max(factors) for factors in zip(*header.sampling, strict=True)]
     are_whole = all(
@@ -119,7 +119,7 @@ def _unnamed(copy: bytes, header: Header, pillow: Decode) -> Picture:
     return _whole(copy, pillow, "damaged JPEG: it ends too early")
 
 
-def _whole(copy: bytes, lenient: Decode, complaint: str) -> Picture:
+def _whole(copy: bytes, lenient: Decode, complaint: str) -> ImageArray:
     """Decode with a decoder that accepts cut pictures, and raise JpegError if this is one.
 
     Bytes that are added to a whole picture are not a part of it, and those in place of its last ones are. In

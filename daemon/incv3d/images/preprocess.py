@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from incv3d.engines.base import Feed, Picture
+from incv3d.engines.base import Feed, ImageArray
 from incv3d.errors import Incv3dError
 from incv3d.frames import CHANNELS, Frame, PictureFormat, Refusal, is_yuv, picture_format
 from incv3d.images import jpeg, jpeg_decoder, yuv
@@ -65,13 +65,13 @@ OTHER_FORMATS = (
 """What people send instead: where its magic bytes are, and what it is."""
 
 
-class PictureError(Incv3dError):
+class ImageError(Incv3dError):
     """The bytes of a frame cannot become the model's input."""
 
     refusal = Refusal.BAD_IMAGE
 
 
-class PictureTooLarge(PictureError):
+class PictureTooLarge(ImageError):
     """The picture has more pixels than the configuration admits."""
 
     refusal = Refusal.TOO_LARGE
@@ -117,7 +117,7 @@ class Preprocessor:
             return bytes(frame.data)
         return self.feed(self.decode(frame))
 
-    def decode(self, frame: Frame) -> Picture:
+    def decode(self, frame: Frame) -> ImageArray:
         """The pixels of `frame`, or of its region, upright: ``(height, width, 3) uint8`` RGB; may be a view.
 
         With the mode ``fast``, a JPEG much larger than the model's input may come back smaller than it is.
@@ -133,7 +133,7 @@ class Preprocessor:
             picture = upright(*self._pillow(frame.data, found))
         return cut(upright(picture, ORIENTATIONS[frame.transform]), frame.region)
 
-    def feed(self, picture: Picture) -> Feed:
+    def feed(self, picture: ImageArray) -> Feed:
         """What the Session is fed of a decoded picture."""
         if self._mode == "graph":
             return np.ascontiguousarray(picture)
@@ -144,17 +144,17 @@ class Preprocessor:
         is_whole = frame.region is None and frame.transform == "none"
         return encoded_format(frame) == "jpeg" and is_whole and self._is_plain(frame.data)
 
-    def _raw(self, frame: Frame) -> Picture:
+    def _raw(self, frame: Frame) -> ImageArray:
         encoding = frame.encoding
         channels = CHANNELS.get(str(encoding), 3)
         expected = frame.width * frame.height * channels
         if is_yuv(encoding):
             expected = yuv.size_bytes(encoding, frame.width, frame.height)
         if frame.width < 1 or frame.height < 1:
-            raise PictureError(f"a raw frame of {frame.width}x{frame.height} pixels")
+            raise ImageError(f"a raw frame of {frame.width}x{frame.height} pixels")
         self._check_size(frame.width, frame.height, "jpeg")
         if len(frame.data) != expected:
-            raise PictureError(
+            raise ImageError(
                 f"{frame.width}x{frame.height} {frame.encoding} is {expected} bytes, {len(frame.data)} came"
             )
         if is_yuv(encoding):
@@ -180,11 +180,11 @@ class Preprocessor:
         try:
             header = jpeg.read_header(data)
         except JpegError as error:
-            raise PictureError(f"damaged JPEG: {error}") from None
+            raise ImageError(f"damaged JPEG: {error}") from None
         self._check_size(header.width, header.height, "jpeg")
         return header
 
-    def _jpeg(self, frame: Frame) -> Picture:
+    def _jpeg(self, frame: Frame) -> ImageArray:
         data = frame.data
         header = self._jpeg_header(data)
         options: DecodingOptions = {"fastdct": self._spec.fast_dct, "fastupsample": False}
@@ -193,17 +193,17 @@ class Preprocessor:
         try:
             pixels = jpeg_decoder.decode(data, header, self._jpeg_by_pillow, options)
         except JpegError as error:
-            raise PictureError(str(error)) from None
+            raise ImageError(str(error)) from None
         except MemoryError:
             raise PictureTooLarge("not enough memory to decode it") from None
         return upright(pixels, header.orientation)
 
-    def _jpeg_by_pillow(self, data: bytes | memoryview) -> Picture:
+    def _jpeg_by_pillow(self, data: bytes | memoryview) -> ImageArray:
         try:
             return self._pillow(data, "jpeg")[0]
         except PictureTooLarge:
             raise
-        except PictureError as error:
+        except ImageError as error:
             raise JpegError(str(error)) from None
 
     def _scaling(self, frame: Frame, header: jpeg.Header) -> DecodingOptions:
@@ -218,7 +218,7 @@ class Preprocessor:
             width, height = _least_average(header, width, height)
         return {"min_width": width, "min_height": height, "min_factor": 2}
 
-    def _pillow(self, data: bytes | memoryview, format_: PictureFormat) -> tuple[Picture, int]:
+    def _pillow(self, data: bytes | memoryview, format_: PictureFormat) -> tuple[ImageArray, int]:
         """Pixels as they are stored, and their EXIF orientation."""
         try:
             with warnings.catch_warnings():
@@ -230,10 +230,10 @@ class Preprocessor:
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             raise PictureTooLarge(f"more than {self._max_pixels} pixels") from None
         except UnidentifiedImageError:
-            raise PictureError(f"damaged {format_}: its header cannot be read") from None
+            raise ImageError(f"damaged {format_}: its header cannot be read") from None
         except (OSError, ValueError, SyntaxError, EOFError, OverflowError, TypeError, KeyError) as error:
             # Pillow's decoders raise all of these on damaged files.
-            raise PictureError(f"damaged {format_}: {error}") from None
+            raise ImageError(f"damaged {format_}: {error}") from None
 
     def _check_size(self, width: int, height: int, format_: PictureFormat) -> None:
         # TensorFlow decodes a JPEG whole, and makes floats of every pixel.
@@ -256,7 +256,7 @@ def _least_average(header: jpeg.Header, width: int, height: int) -> tuple[int, i
     return header.width, header.height
 
 
-def _without_fourth(pixels: Picture, is_bgr: bool) -> Picture:
+def _without_fourth(pixels: ImageArray, is_bgr: bool) -> ImageArray:
     """The three colours of ``(height, width, 4)`` as RGB, a channel at a time: NumPy is quickest at that."""
     colours = np.empty((*pixels.shape[:2], 3), np.uint8)
     for channel in range(3):
@@ -273,7 +273,7 @@ def encoded_format(frame: Frame) -> PictureFormat | None:
         return None
     found = picture_format(frame.data)
     if found is None:
-        raise PictureError(f"not a JPEG, PNG, WebP or BMP picture{_what_else(frame.data)}")
+        raise ImageError(f"not a JPEG, PNG, WebP or BMP picture{_what_else(frame.data)}")
     return found
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from incv3d.config.preprocessing import Interpolation, PerChannel
-from incv3d.engines.base import Picture
+from incv3d.engines.base import ImageArray
 from incv3d.frames import Region, Transform
 
 Float = npt.NDArray[np.float32]
@@ -88,7 +88,7 @@ class InputSpec:
         return not self.interpolation.startswith("pillow-")
 
 
-def fit(picture: Picture, spec: InputSpec, exact: bool = True) -> Float:
+def fit(picture: ImageArray, spec: InputSpec, exact: bool = True) -> Float:
     """Crop or stretch `picture` to the model's input, ``(pixel - mean) / scale`` as float32.
 
     :param exact: False: a picture that is far too large may be made smaller in two steps.
@@ -112,7 +112,7 @@ def fit(picture: Picture, spec: InputSpec, exact: bool = True) -> Float:
     return resized[np.newaxis]
 
 
-def resize_and_crop(picture: Picture, spec: InputSpec, exact: bool) -> Float:
+def resize_and_crop(picture: ImageArray, spec: InputSpec, exact: bool) -> Float:
     """Return the centre of `picture` after its shorter side has been resized to ``spec.resize_to``.
 
     Rounds as ``Resize`` and ``CenterCrop`` of torchvision do. Of a picture longer than
@@ -131,7 +131,7 @@ def resize_and_crop(picture: Picture, spec: InputSpec, exact: bool) -> Float:
     return resized[top : top + spec.height, left : left + spec.width]
 
 
-def resize(picture: Picture, spec: InputSpec, exact: bool) -> Float:
+def resize(picture: ImageArray, spec: InputSpec, exact: bool) -> Float:
     """`picture` in the model's size, its channels resized as they lie in memory and put in order afterwards.
 
     To reorder, or to repeat, the channels of a large frame first would take several times as long.
@@ -184,7 +184,7 @@ def normalise(pixels: Float, mean: PerChannel, scale: PerChannel) -> None:
             pixels -= row
 
 
-def crop(picture: Picture, fraction: float) -> Picture:
+def crop(picture: ImageArray, fraction: float) -> ImageArray:
     """The central square of `picture` whose side is `fraction` of the shorter side; a view."""
     height, width = picture.shape[:2]
     side = max(1, round(min(height, width) * fraction))
@@ -192,7 +192,7 @@ def crop(picture: Picture, fraction: float) -> Picture:
     return picture[top : top + side, left : left + side]
 
 
-def resize_bilinear(picture: Picture, height: int, width: int, half_pixel: bool = False) -> Float:
+def resize_bilinear(picture: ImageArray, height: int, width: int, half_pixel: bool = False) -> Float:
     """As TensorFlow's ``ResizeBilinear(align_corners=False, half_pixel_centers=half_pixel)``, to the digit.
 
     Output pixel ``i`` is sampled at ``i * source / target`` between its two neighbours, without
@@ -229,7 +229,11 @@ def resize_bilinear(picture: Picture, height: int, width: int, half_pixel: bool 
 
 
 def resize_with_pillow(
-    picture: Picture, height: int, width: int, resample: Image.Resampling, reducing_gap: float | None = None
+    picture: ImageArray,
+    height: int,
+    width: int,
+    resample: Image.Resampling,
+    reducing_gap: float | None = None,
 ) -> Float:
     """As Pillow's ``Image.resize`` does it (and so torchvision and timm): all but nearest with anti-aliasing.
 
@@ -243,7 +247,7 @@ def resize_with_pillow(
     return np.asarray(resized, dtype=np.float32).reshape(height, width, channels)
 
 
-def upright(picture: Picture, orientation: int) -> Picture:
+def upright(picture: ImageArray, orientation: int) -> ImageArray:
     """Turn and mirror `picture` as its EXIF `orientation` (1 to 8) asks; a view."""
     if orientation in SIDEWAYS:
         picture = picture.swapaxes(0, 1)
@@ -261,7 +265,7 @@ def orientation_of_both(first: int, second: int) -> int:
     return next(each for each in range(1, 9) if np.array_equal(upright(corners, each), wanted))
 
 
-def cut(picture: Picture, region: Region | None) -> Picture:
+def cut(picture: ImageArray, region: Region | None) -> ImageArray:
     """The pixels of `region`, or all of them; a view."""
     if region is None:
         return picture

@@ -22,7 +22,7 @@ class ChartUsageError(ChartError):
     exit_status = 2
 
 
-def check_chart(path: Path, option: str) -> None:
+def check_chart_path(path: Path, option: str) -> None:
     """Raise :class:`ChartError` if no chart could be written to `path`, which `option` named."""
     if find_spec("matplotlib") is None:
         raise ChartError(f"{option}: matplotlib is not installed; {INSTALL}")

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from incv3d.latency.chart_file import ChartError
-from incv3d.latency.log_reader import Entry, LatencyHistory, Start, Window
+from incv3d.latency.log_reader import LatencyHistory, LogEntry, Start, Window
 from incv3d.machine import throttling
 
 HOUR_S = 3600.0
@@ -194,7 +194,7 @@ def _curves(history: LatencyHistory, name: str, colour: str, elapsed: bool) -> _
     usual_s = median(pauses) if pauses else math.inf
     windows: list[Window | None] = []
     breaks: list[Start] = []
-    before: Entry | None = None
+    before: LogEntry | None = None
     for entry in entries:
         if before and not 0 <= entry.at_s - before.at_s <= GAP * usual_s:
             windows.append(None)
@@ -207,7 +207,7 @@ def _curves(history: LatencyHistory, name: str, colour: str, elapsed: bool) -> _
     return _Curves(name, colour, windows, breaks, entries[0].at_s if elapsed else 0.0)
 
 
-def _overlap(logs: Sequence[Sequence[Entry]]) -> bool:
+def _overlap(logs: Sequence[Sequence[LogEntry]]) -> bool:
     """Whether there is a moment that all logs have in common; one log has."""
     return max(min(e.at_s for e in log) for log in logs) <= min(max(e.at_s for e in log) for log in logs)
 

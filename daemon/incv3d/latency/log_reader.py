@@ -69,7 +69,7 @@ class Window:
     rss_mb: float | None
 
 
-Entry = Start | Window
+LogEntry = Start | Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class LatencyHistory:
 
     path: Path
     files: tuple[Path, ...]
-    entries: tuple[Entry, ...]
+    entries: tuple[LogEntry, ...]
     damaged: int
     """Lines that could not be read, and were passed over."""
 
@@ -89,7 +89,7 @@ def read_history(path: Path, since_s: float = -math.inf) -> LatencyHistory:
     :param since_s: what is older is left out; seconds since 1970.
     :raises LogError: there is no such file, it cannot be read, or there is not one line of ours in it.
     """
-    entries: list[Entry] = []
+    entries: list[LogEntry] = []
     damaged = 0
     files: list[Path] = []
     with contextlib.ExitStack() as stack:
@@ -113,7 +113,7 @@ def read_history(path: Path, since_s: float = -math.inf) -> LatencyHistory:
     return LatencyHistory(path, tuple(files), kept, damaged)
 
 
-def parse_line(line: bytes) -> Entry:
+def parse_line(line: bytes) -> LogEntry:
     """One line, with its newline.
 
     :raises DamagedLine: it is cut off, or not one that the daemon writes.

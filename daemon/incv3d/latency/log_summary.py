@@ -15,7 +15,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from incv3d.latency.log_reader import Entry, Start, Window
+from incv3d.latency.log_reader import LogEntry, Start, Window
 from incv3d.latency.rolling import Spread
 
 ROUNDING_S = 1.5
@@ -72,21 +72,21 @@ class Period:
     """How often it went on with another model."""
 
 
-def whole(entries: Sequence[Entry]) -> Period:
+def whole(entries: Sequence[LogEntry]) -> Period:
     """Everything from the first entry to the last as one period. There must be one."""
     first = entries[0]
     begin_s = first.at_s - first.window_s if isinstance(first, Window) else first.at_s
     return _period(entries, _without_overlap(entries), begin_s, max(entry.at_s for entry in entries))
 
 
-def by_length(entries: Sequence[Entry], length_s: float) -> list[Period]:
+def by_length(entries: Sequence[LogEntry], length_s: float) -> list[Period]:
     """A period for every calendar stretch of `length_s` (UTC) with an entry in it, in order of time.
 
     A window that reaches over the border belongs to where its middle is.
     """
     chosen = _without_overlap(entries)
 
-    def stretch(entry: Entry) -> int:
+    def stretch(entry: LogEntry) -> int:
         middle_s = entry.at_s - entry.window_s / 2 if isinstance(entry, Window) else entry.at_s
         return math.floor(middle_s / length_s)
 
@@ -131,7 +131,7 @@ def _quantile(knots: Sequence[float], level: float) -> float:
     return knots[LEVELS.index(level)]
 
 
-def _without_overlap(entries: Iterable[Entry]) -> list[Window]:
+def _without_overlap(entries: Iterable[LogEntry]) -> list[Window]:
     """Windows that do not overlap, chosen from the last back: so they end with everything counted."""
     chosen: list[Window] = []
     begin_s = later_s = math.inf
@@ -146,7 +146,7 @@ def _without_overlap(entries: Iterable[Entry]) -> list[Window]:
     return chosen[::-1]
 
 
-def _period(entries: Sequence[Entry], chosen: Sequence[Window], begin_s: float, end_s: float) -> Period:
+def _period(entries: Sequence[LogEntry], chosen: Sequence[Window], begin_s: float, end_s: float) -> Period:
     windows = [entry for entry in entries if isinstance(entry, Window)]
     covered_s = math.fsum(window.window_s for window in chosen)
     frames = sum(window.frames for window in chosen)

@@ -84,7 +84,7 @@ def spread(values: Sequence[float]) -> Spread | None:
     )
 
 
-class Tally(Protocol):
+class FrameCounter(Protocol):
     """Counts what becomes of the frames; callable from any thread."""
 
     def record(self, now: float, timings: Timings) -> None:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from incv3d.engines.base import Feed, Picture, Scores, Session
+from incv3d.engines.base import Feed, ImageArray, Scores, Session
 from incv3d.frames import Frame, Prediction, Result, Timings
 from incv3d.images.preprocess import Preprocessor
 
@@ -18,7 +18,7 @@ RUNS_AT_ONCE = 2
 (2 to 5 % more runs a second, on two cores)."""
 
 
-class Ranking(Protocol):
+class LabelSet(Protocol):
     """What the scores are of; :class:`incv3d.models.labels.Labels` is."""
 
     def top_k(self, scores: Scores, k: int) -> tuple[Prediction, ...]:
@@ -53,7 +53,7 @@ class Classifier:
         self,
         preprocessor: Preprocessor,
         session: Session,
-        labels: Ranking,
+        labels: LabelSet,
         top_k: int,
         logits: bool = False,
         binary: bool = False,
@@ -88,7 +88,7 @@ class Classifier:
         feed = self.preprocessor(frame)
         return Prepared(frame, feed, (self._clock() - started) * 1000)
 
-    def prepare_if(self, is_wanted: Callable[[Picture], bool], frame: Frame) -> Prepared | None:
+    def prepare_if(self, is_wanted: Callable[[ImageArray], bool], frame: Frame) -> Prepared | None:
         """The same if its decoded picture `is_wanted`, else None: then it cost no more than decoding.
 
         :raises PictureError: when it cannot be decoded.

@@ -83,7 +83,7 @@ class _Line:
             del self._round[next(iter(self._round))]
 
 
-class Mailbox:
+class FrameQueue:
     """Bounded in frames and in bytes: requests wait in line, a camera's frame replaces its older one.
 
     A request is either admitted or refused at once; what is admitted is never turned out for another. A

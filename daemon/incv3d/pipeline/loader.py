@@ -36,7 +36,7 @@ CACHES_FILTERS_FROM_MB = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedModel:
     """A classifier that is ready, and what is to be said of it."""
 
     classifier: Classifier
@@ -52,7 +52,7 @@ class Loader(Protocol):
 
     def __call__(
         self, config: Config, store: ModelStore, warmup_runs: int, *, fetch: Callable[[str], None] | None
-    ) -> Loaded:
+    ) -> LoadedModel:
         """From the configuration to a warm classifier, with a model that `fetch` may have to get."""
 
 
@@ -62,7 +62,7 @@ def load_classifier(
     warmup_runs: int,
     progress: Callable[[str], None] = LOG.info,
     fetch: Callable[[str], None] | None = None,
-) -> Loaded:
+) -> LoadedModel:
     """Find the model, open its Session and warm it.
 
     :param warmup_runs: at most so many runs; 0 for a cold Session.
@@ -80,7 +80,7 @@ def load_classifier(
 
 def load_model(
     config: Config, model: StoredModel, store: ModelStore, warmup_runs: int, progress: Callable[[str], None]
-) -> Loaded:
+) -> LoadedModel:
     """Open a Session of `model` on the engine that the configuration means, warm it and check its answer.
 
     :raises ModelError: the model is damaged, or not the one it should be.
@@ -99,7 +99,7 @@ def load_model(
     warmup = warm_up(classifier.session, model.session_spec(1).input_shape, warmup_runs)
     with for_a_person():
         check_golden(classifier, model, golden)
-    return Loaded(classifier, model.name, classifier.session.facts, warmup, model.entry.pixels_in_words)
+    return LoadedModel(classifier, model.name, classifier.session.facts, warmup, model.entry.pixels_in_words)
 
 
 def find_model(
@@ -254,11 +254,11 @@ def not_converted(model: StoredModel) -> ConfigError:
 
 def spec_of(config: Config, model: StoredModel) -> SessionSpec:
     """What a Session of the model's own network is opened with."""
-    caches = caches_filters(config.session.cache_filters, memory_limit_mb())
+    caches = should_cache_filters(config.session.cache_filters, memory_limit_mb())
     return replace(model.session_spec(threads_of(config)), cache_filters=caches)
 
 
-def caches_filters(asked: bool | Literal["auto"], limit_mb: float | None) -> bool:
+def should_cache_filters(asked: bool | Literal["auto"], limit_mb: float | None) -> bool:
     """Whether memory for a second copy of the filters is to be spent on shorter runs.
 
     :param limit_mb: what this process may have; None: it cannot be told.

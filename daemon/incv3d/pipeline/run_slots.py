@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Turns:
+class RunSlots:
     """Lets as many run at once as each of them bears beside it, in the order in which they came.
 
     Who wants to be alone waits until nobody runs, and nobody who came later goes before.

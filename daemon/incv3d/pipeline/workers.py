@@ -11,12 +11,12 @@ from functools import partial
 
 from incv3d.engines.base import BadFeed, SessionError
 from incv3d.frames import OWN, Frame, Refusal, Result
-from incv3d.images.change_detector import ChangeTest
-from incv3d.images.preprocess import PictureError
+from incv3d.images.change_detector import ChangeDetector
+from incv3d.images.preprocess import ImageError
 from incv3d.pipeline.classifier import RUNS_AT_ONCE, Classifier, Prepared
-from incv3d.pipeline.frame_queue import Mailbox
-from incv3d.pipeline.run_slots import Turns
-from incv3d.threads import Work
+from incv3d.pipeline.frame_queue import FrameQueue
+from incv3d.pipeline.run_slots import RunSlots
+from incv3d.threads import Activity
 
 LOG = logging.getLogger(__name__)
 FAILURES_IN_A_ROW = 5
@@ -27,7 +27,7 @@ class _Lane:
     """One decoder: the line of the mailbox that it serves, and the one place that its decoded frame has."""
 
     def __init__(self, name: str, large: bool) -> None:
-        self.work = Work(name, "decoding a frame")
+        self.work = Activity(name, "decoding a frame")
         self.large = large
         # Taken before a frame is, so that nothing grows old decoded: the Session gives it back.
         self.place = threading.Lock()
@@ -37,7 +37,7 @@ class _Runner:
     """One thread that runs the Session."""
 
     def __init__(self, name: str) -> None:
-        self.work = Work(name, "running the Session")
+        self.work = Activity(name, "running the Session")
         self.started: float | None = None
         """When its run began, while there is one."""
 
@@ -75,14 +75,14 @@ class Pipeline:
 
     def __init__(
         self,
-        mailbox: Mailbox,
+        mailbox: FrameQueue,
         load: Callable[[], Classifier],
         deliver: Callable[[Result], None],
         on_ready: Callable[[], None],
         on_drained: Callable[[], None],
         on_death: Callable[[str, BaseException], None],
         clock: Callable[[], float] = time.monotonic,
-        changes: ChangeTest | None = None,
+        changes: ChangeDetector | None = None,
         on_skipped: Callable[[Frame], None] = lambda frame: None,
     ) -> None:
         self._mailbox = mailbox
@@ -96,7 +96,7 @@ class Pipeline:
         self._on_skipped = on_skipped
         self._lanes = (_Lane("decode", large=False), _Lane("decode-large", large=True))
         self._runners = [_Runner("session"), *(_Runner(f"session-{n}") for n in range(2, RUNS_AT_ONCE + 1))]
-        self._turns = Turns()
+        self._turns = RunSlots()
         self._ready: queue.SimpleQueue[tuple[_Lane, _InForce, Prepared] | None] = queue.SimpleQueue()
         self._lanes_left = len(self._lanes)
         self._in_force: _InForce | None = None
@@ -109,7 +109,7 @@ class Pipeline:
         """Runs that failed since the last good one."""
 
     @property
-    def works(self) -> tuple[Work, ...]:
+    def works(self) -> tuple[Activity, ...]:
         """What each thread is at."""
         return (*(runner.work for runner in self._runners), *(lane.work for lane in self._lanes))
 
@@ -131,7 +131,7 @@ class Pipeline:
         if unused:
             old.classifier.close()
 
-    def compare_by(self, changes: ChangeTest | None) -> None:
+    def compare_by(self, changes: ChangeDetector | None) -> None:
         """Find what moved by `changes`, which has seen nothing yet, from the next frame on."""
         self._changes = changes
 
@@ -265,7 +265,7 @@ class Pipeline:
             if prepared is None:
                 self._on_skipped(frame)
             return prepared
-        except PictureError as error:
+        except ImageError as error:
             self._deliver(Result.refused(frame, error.refusal, str(error)))
         except Exception as error:
             # A decoder's bug must cost one frame, not the daemon, and not a traceback for every frame.

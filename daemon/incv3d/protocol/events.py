@@ -13,7 +13,7 @@ Reason = Literal["unseen", "silent", "ended", "stopping", "reloaded"]
 frame classified for long, has no more frames, or the daemon stops or has another configuration."""
 
 
-class Announcement(msgspec.Struct, omit_defaults=True, kw_only=True):
+class EventMessage(msgspec.Struct, omit_defaults=True, kw_only=True):
     """A label has entered what a source sees, or left it."""
 
     v: Literal[1]

@@ -148,7 +148,7 @@ class Clocks:
 
 
 @dataclass(frozen=True, slots=True)
-class Intent:
+class Request:
     """What a message asks for: a frame to classify, or an answer about the daemon."""
 
     frame: Frame | None = None
@@ -161,7 +161,7 @@ def parse(
     now: Clocks,
     default_ttl_ms: float,
     max_bytes: int,
-) -> Intent:
+) -> Request:
     """Read one request.
 
     :param parts: the message without its envelope.
@@ -173,7 +173,7 @@ def parse(
     if len(parts) == 1:
         if bytes(parts[0][:1]) == b"{":
             return _operation(parts[0])
-        return Intent(_frame(parts[0], None, now, default_ttl_ms, max_bytes))
+        return Request(_frame(parts[0], None, now, default_ttl_ms, max_bytes))
     if not parts:
         raise BadRequest("an empty message")
     if len(parts) == 2:
@@ -243,16 +243,16 @@ def topic(source: str) -> bytes:
     return f"result.{source}".encode()
 
 
-def _operation(part: Bytes) -> Intent:
+def _operation(part: Bytes) -> Request:
     _check_header_size(part)
     try:
         request = msgspec.json.decode(part, type=OperationRequest)
     except UNREADABLE as error:
         raise BadRequest(f"not an operation: {_plain(error)}", _id_of(part)) from None
-    return Intent(operation=request.op, id=request.id)
+    return Request(operation=request.op, id=request.id)
 
 
-def _two_parts(first: Bytes, data: Bytes, now: Clocks, default_ttl_ms: float, max_bytes: int) -> Intent:
+def _two_parts(first: Bytes, data: Bytes, now: Clocks, default_ttl_ms: float, max_bytes: int) -> Request:
     _check_header_size(first)
     try:
         header = _header(first)
@@ -262,7 +262,7 @@ def _two_parts(first: Bytes, data: Bytes, now: Clocks, default_ttl_ms: float, ma
         raise BadRequest(f"{header.encoding} needs width and height", header.id)
     if header.age_ms is not None and header.captured_at is not None:
         raise BadRequest("age_ms or captured_at: one of the two says how old it is", header.id)
-    return Intent(_frame(data, header, now, default_ttl_ms, max_bytes), id=header.id)
+    return Request(_frame(data, header, now, default_ttl_ms, max_bytes), id=header.id)
 
 
 def _header(part: Bytes) -> Header:

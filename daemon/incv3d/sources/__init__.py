@@ -1,7 +1,7 @@
 """Where frames come from: one module a source behind one protocol, each opened and watched by a Capture."""
 
 from incv3d.sources.base import (
-    FoundCamera,
+    CameraInfo,
     FrameSource,
     LibraryMissing,
     OpenSource,
@@ -10,19 +10,19 @@ from incv3d.sources.base import (
     SourceStatus,
 )
 from incv3d.sources.factory import list_cameras, source_opener
-from incv3d.sources.supervisor import Capture, Pace, Retry
+from incv3d.sources.supervisor import CaptureSchedule, Retry, SourceSupervisor
 
 __all__ = [
-    "Capture",
-    "FoundCamera",
+    "CameraInfo",
+    "CaptureSchedule",
     "FrameSource",
     "LibraryMissing",
     "OpenSource",
-    "Pace",
     "Retry",
     "SourceAbsent",
     "SourceError",
     "SourceStatus",
+    "SourceSupervisor",
     "list_cameras",
     "source_opener",
 ]

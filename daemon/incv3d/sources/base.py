@@ -89,7 +89,7 @@ class SourceStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class FoundCamera:
+class CameraInfo:
     """A camera that is there, and how to name it in the configuration."""
 
     type: str

@@ -16,7 +16,7 @@ from incv3d.config.source_types import CAMERAS
 from incv3d.errors import pip_install
 from incv3d.frames import Transform
 from incv3d.sources.base import (
-    FoundCamera,
+    CameraInfo,
     FrameSource,
     LibraryMissing,
     OpenSource,
@@ -26,7 +26,7 @@ from incv3d.sources.base import (
 )
 from incv3d.sources.images import SUFFIXES
 from incv3d.sources.redaction import redacted_opener
-from incv3d.sources.transformed import TurnedSource
+from incv3d.sources.transformed import TransformedSource
 
 if TYPE_CHECKING:
     from incv3d.sources.http_camera import HttpBody
@@ -137,12 +137,12 @@ def _open(kind: str, section: SourceSection) -> FrameSource:
 def _turned(kind: str, section: SourceSection, source: FrameSource) -> FrameSource:
     if section.transform == "none" or section.transform in TURNED_BY_CAMERA.get(kind, ()):
         return source
-    return TurnedSource(source, section.transform)
+    return TransformedSource(source, section.transform)
 
 
-def list_cameras() -> tuple[list[FoundCamera], list[str]]:
+def list_cameras() -> tuple[list[CameraInfo], list[str]]:
     """The cameras of this machine, and for each type that cannot be looked for, why."""
-    found: list[FoundCamera] = []
+    found: list[CameraInfo] = []
     notes: list[str] = []
     for kind in CAMERAS:
         try:

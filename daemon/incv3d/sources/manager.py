@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 from incv3d.config.schema import SourceSection
 from incv3d.frames import Frame, Result
-from incv3d.pipeline.frame_queue import Mailbox
-from incv3d.protocol.events import Announcement
-from incv3d.sources import Capture, OpenSource, Pace, SourceStatus
+from incv3d.pipeline.frame_queue import FrameQueue
+from incv3d.protocol.events import EventMessage
+from incv3d.sources import CaptureSchedule, OpenSource, SourceStatus, SourceSupervisor
 
 LOG = logging.getLogger(__name__)
 SAY_EVERY_S = 10.0
@@ -20,7 +20,7 @@ SOURCE_CLOSES_S = 2.0
 """How long a source has to let go of its camera before the next one is opened, which tries again anyway."""
 
 
-class Captures:
+class SourceManager:
     """What captures from the configured source.
 
     :param on_dropped: told of every frame that was replaced before it was classified.
@@ -30,7 +30,7 @@ class Captures:
 
     def __init__(
         self,
-        mailbox: Mailbox,
+        mailbox: FrameQueue,
         on_dropped: Callable[[], None],
         on_end: Callable[[str], None],
         on_death: Callable[[str, BaseException], None],
@@ -39,7 +39,7 @@ class Captures:
         self._on_dropped = on_dropped
         self._on_end = on_end
         self._on_death = on_death
-        self._capture: Capture | None = None
+        self._capture: SourceSupervisor | None = None
         self.paused = False
         """Whether the source is passed over."""
         self._said_paused = False
@@ -50,11 +50,11 @@ class Captures:
         if opener is None:
             return
         name, regions = section.name, section.named_regions
-        self._capture = Capture(
+        self._capture = SourceSupervisor(
             name,
             opener,
             self._mailbox,
-            Pace(section.gap_s, section.takes_every_frame, section.patience_s),
+            CaptureSchedule(section.gap_s, section.takes_every_frame, section.patience_s),
             self._on_dropped,
             self._on_end,
             self._on_death,
@@ -111,7 +111,7 @@ class Captures:
         if capture and result.source in capture.sources:
             capture.judge(result)
 
-    def announce(self, announcement: Announcement, frame: Frame | None) -> None:
+    def announce(self, announcement: EventMessage, frame: Frame | None) -> None:
         """Events say nothing about the source."""
 
     def accept(self, frame: Frame) -> None:

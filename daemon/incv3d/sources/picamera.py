@@ -13,7 +13,7 @@ from picamera.exc import PiCameraError
 
 from incv3d.config.schema import ControlValue
 from incv3d.frames import Frame
-from incv3d.sources.base import FoundCamera, SourceAbsent, SourceError
+from incv3d.sources.base import CameraInfo, SourceAbsent, SourceError
 from incv3d.sources.pixel_formats import without_padding
 
 LOG = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ def padded(width: int, height: int) -> tuple[int, int]:
     return -(-width // 32) * 32, -(-height // 16) * 16
 
 
-def list_cameras() -> Iterator[FoundCamera]:
+def list_cameras() -> Iterator[CameraInfo]:
     """The legacy camera, if there is one that nobody uses: asking means opening it."""
     try:
         with PiCamera() as camera:
@@ -32,7 +32,7 @@ def list_cameras() -> Iterator[FoundCamera]:
     except (PiCameraError, OSError) as error:
         LOG.info("picamera: %s", error)
     else:
-        yield FoundCamera("picamera", name, "0", {}, "source: {type: picamera}")
+        yield CameraInfo("picamera", name, "0", {}, "source: {type: picamera}")
 
 
 class PicameraSource:

@@ -14,7 +14,7 @@ from picamera2 import Picamera2
 
 from incv3d.config.schema import ControlValue
 from incv3d.frames import Frame
-from incv3d.sources.base import FoundCamera, SourceAbsent, SourceError
+from incv3d.sources.base import CameraInfo, SourceAbsent, SourceError
 
 WAKE_S = 0.5
 """How long an interrupted capture may sleep on."""
@@ -29,11 +29,11 @@ def csi_cameras() -> list[dict[str, Any]]:
     return [dict(found) for found in Picamera2.global_camera_info() if "/usb" not in found["Id"]]
 
 
-def list_cameras() -> Iterator[FoundCamera]:
+def list_cameras() -> Iterator[CameraInfo]:
     """Every CSI camera. Their sizes are not listed: the camera's processor scales to any."""
     for index, found in enumerate(csi_cameras()):
         configuration = f"source: {{type: picamera2, camera: {index}}}"
-        yield FoundCamera("picamera2", found.get("Model", ""), str(index), {}, configuration)
+        yield CameraInfo("picamera2", found.get("Model", ""), str(index), {}, configuration)
 
 
 class Picamera2Source:

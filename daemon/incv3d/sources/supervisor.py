@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from incv3d.frames import Frame, Region, Result, by_region
-from incv3d.pipeline.frame_queue import Mailbox
+from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.sources.base import FrameSource, OpenSource, SourceAbsent, SourceError, SourceState, SourceStatus
 from incv3d.sources.refusals import RefusalLimit, Refusals
 
@@ -22,7 +22,7 @@ MOST_HUNG_THREADS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class CaptureSchedule:
     """How often a frame is wanted, and how long it may take to come."""
 
     gap_s: float = 0.0
@@ -72,7 +72,7 @@ class _Attempt:
             self.source.interrupt()
 
 
-class Capture:
+class SourceSupervisor:
     """Keeps one source open: every frame goes to the mailbox, where it replaces an older one.
 
     A watching thread starts a capture thread, which opens the source. When that raises, ends too early or
@@ -91,8 +91,8 @@ class Capture:
         self,
         name: str,
         open_source: OpenSource,
-        mailbox: Mailbox,
-        pace: Pace,
+        mailbox: FrameQueue,
+        pace: CaptureSchedule,
         on_dropped: Callable[[], None],
         on_end: Callable[[str], None],
         on_death: Callable[[str, Exception], None],

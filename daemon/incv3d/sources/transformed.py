@@ -8,7 +8,7 @@ from incv3d.frames import Frame, Transform
 from incv3d.sources.base import FrameSource
 
 
-class TurnedSource:
+class TransformedSource:
     """Says of every frame of `source` that its picture is still to be turned, which its decoder does."""
 
     def __init__(self, source: FrameSource, transform: Transform) -> None:

@@ -26,7 +26,7 @@ from linuxpy.video.device import Frame as V4l2Frame
 from incv3d.config.schema import ControlValue
 from incv3d.frames import CHANNELS, Colours, Encoding, Frame, YuvEncoding, is_yuv
 from incv3d.images import yuv
-from incv3d.sources.base import FoundCamera, SourceAbsent, SourceError
+from incv3d.sources.base import CameraInfo, SourceAbsent, SourceError
 from incv3d.sources.pixel_formats import planes_without_padding
 from incv3d.sources.v4l2_colours import colours_of
 
@@ -308,7 +308,7 @@ class V4l2Source:
                 LOG.debug("closing %s: %s", self._path, error)
 
 
-def list_cameras(dev: Path = DEV) -> Iterator[FoundCamera]:
+def list_cameras(dev: Path = DEV) -> Iterator[CameraInfo]:
     """Every V4L2 camera that this user may open."""
     logging.getLogger("linuxpy").setLevel(logging.WARNING)
     for path in video_devices(dev):
@@ -322,4 +322,4 @@ def list_cameras(dev: Path = DEV) -> Iterator[FoundCamera]:
         if formats:
             stable = stable_name(path, dev) or path
             configuration = f"source: {{type: v4l2, path: {stable}}}"
-            yield FoundCamera("v4l2", name, str(path), formats, configuration)
+            yield CameraInfo("v4l2", name, str(path), formats, configuration)

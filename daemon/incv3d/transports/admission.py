@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from incv3d.frames import Frame, Refusal, Result
-from incv3d.pipeline.frame_queue import Mailbox
+from incv3d.pipeline.frame_queue import FrameQueue
 
 RETRY_MS = 1000
 """When to try again, as long as no run has shown how long one takes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Denial:
+class Rejection:
     """Why a frame may not wait."""
 
     refusal: Refusal
@@ -33,28 +33,28 @@ class Admission:
     """
 
     def __init__(
-        self, mailbox: Mailbox, pace_ms: Callable[[], float | None], deliver: Callable[[Result], None]
+        self, mailbox: FrameQueue, pace_ms: Callable[[], float | None], deliver: Callable[[Result], None]
     ) -> None:
         self._mailbox = mailbox
         self._pace_ms = pace_ms
         self._deliver = deliver
 
-    def admit(self, frame: Frame, places_kept: int = 0, others: int = 0) -> Denial | None:
+    def admit(self, frame: Frame, places_kept: int = 0, others: int = 0) -> Rejection | None:
         """Put `frame` in line; returns why that cannot be, or None.
 
         :param places_kept: how many places must stay free.
         :param others: as of :meth:`busy`.
         """
         if frame.has_expired(frame.received):
-            return Denial(Refusal.EXPIRED, "its time to live had ended when it arrived")
+            return Rejection(Refusal.EXPIRED, "its time to live had ended when it arrived")
         refusal = self._mailbox.offer(frame, places_kept)
         if refusal is Refusal.BUSY and self._purge(frame.received):
             refusal = self._mailbox.offer(frame, places_kept)
         if refusal is Refusal.BUSY:
             return self.busy(len(self._mailbox), others)
-        return Denial(refusal, "the daemon is stopping") if refusal else None
+        return Rejection(refusal, "the daemon is stopping") if refusal else None
 
-    def busy(self, waiting: int, others: int = 0) -> Denial:
+    def busy(self, waiting: int, others: int = 0) -> Rejection:
         """Return the refusal of a frame that finds the queue full.
 
         :param others: how many peers will send again. The more there are, the later each of them is
@@ -62,7 +62,7 @@ class Admission:
         """
         pace_ms = self._pace_ms()
         retry_ms = RETRY_MS if pace_ms is None else math.ceil(pace_ms * max(1, waiting + others))
-        return Denial(Refusal.BUSY, f"{waiting} frames wait already; send it again later", retry_ms)
+        return Rejection(Refusal.BUSY, f"{waiting} frames wait already; send it again later", retry_ms)
 
     def _purge(self, now: float) -> bool:
         """Whether frames that nobody wants any more could be let go to make room."""

@@ -12,7 +12,7 @@ STATES = ("starting", "ready", "stopping")
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class DaemonStatus:
     """One look at the daemon."""
 
     state: str

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from incv3d.models.fetch.download import Download, Patience, Wanted, lines_of_progress
+from incv3d.models.fetch.download import Deadline, Download, DownloadRequest, lines_of_progress
 from incv3d.models.fetch.http_client import DownloadError, UnreachableError
 from webserver import (
     Site,
@@ -25,7 +25,7 @@ from webserver import (
 
 CONTENT = hashlib.shake_256(b"a model").digest(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-QUICK = Patience(connect_s=5, read_s=5, attempts=3, pause_s=0.01)
+QUICK = Deadline(connect_s=5, read_s=5, attempts=3, pause_s=0.01)
 
 
 @pytest.fixture
@@ -35,9 +35,9 @@ def site() -> Iterator[Site]:
 
 
 def download(
-    folder: Path, url: str, patience: Patience = QUICK, room=lambda missing: None, **known
+    folder: Path, url: str, patience: Deadline = QUICK, room=lambda missing: None, **known
 ) -> Download:
-    return Download(folder, "model", Wanted(url, **known), patience, lambda have, total: None, room)
+    return Download(folder, "model", DownloadRequest(url, **known), patience, lambda have, total: None, room)
 
 
 def test_a_file_is_downloaded_and_its_checksum_compared(site, tmp_path) -> None:
@@ -216,13 +216,13 @@ def test_a_server_without_a_limit_is_cut_off(site, tmp_path, monkeypatch) -> Non
 def test_a_server_that_stalls_is_not_waited_for_for_ever(site, tmp_path, step) -> None:
     site.steps = [step] * 3
     with pytest.raises(DownloadError, match="nothing came for too long"):
-        download(tmp_path, site.url(), Patience(read_s=0.1, attempts=3, pause_s=0.01)).run()
+        download(tmp_path, site.url(), Deadline(read_s=0.1, attempts=3, pause_s=0.01)).run()
     assert len(site.asked) == 3
 
 
 def test_a_deadline_ends_it_and_what_came_is_kept(site, tmp_path) -> None:
     site.steps = [serve(stop_after=100_000, stall=True)] * 10
-    patience = Patience(read_s=60, attempts=1000, deadline=time.monotonic() + 0.5)
+    patience = Deadline(read_s=60, attempts=1000, deadline=time.monotonic() + 0.5)
     with pytest.raises(DownloadError, match="there was no more time; 100000 of 300000 bytes are kept"):
         download(tmp_path, site.url(), patience).run()
     assert time.monotonic() - patience.deadline < 5
@@ -232,7 +232,7 @@ def test_nobody_at_the_address_is_final_at_once(tmp_path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and does not listen
         with pytest.raises(UnreachableError, match=r"no network: 127\.0\.0\.1: Connection refused"):
-            download(tmp_path, f"http://127.0.0.1:{taken.getsockname()[1]}/x", Patience(pause_s=60)).run()
+            download(tmp_path, f"http://127.0.0.1:{taken.getsockname()[1]}/x", Deadline(pause_s=60)).run()
 
 
 def test_room_is_asked_for_before_the_first_byte_is_written(site, tmp_path) -> None:

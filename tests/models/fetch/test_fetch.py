@@ -16,13 +16,13 @@ import pytest
 from archives import packed
 from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelError
-from incv3d.models.fetch.download import Patience
-from incv3d.models.fetch.fetch import Fetched, Order, by_hand, fetch_model, remove_download
+from incv3d.models.fetch.download import Deadline
+from incv3d.models.fetch.fetch import FetchRequest, FetchResult, by_hand, fetch_model, remove_download
 from incv3d.models.fetch.http_client import DownloadError, UnreachableError
 from incv3d.models.store import ModelStore
 from webserver import Site, serve, web_server
 
-QUICK = Patience(connect_s=5, read_s=5, attempts=2, pause_s=0.01)
+QUICK = Deadline(connect_s=5, read_s=5, attempts=2, pause_s=0.01)
 
 
 @pytest.fixture
@@ -36,8 +36,10 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield site
 
 
-def fetch(store: ModelStore, name: str, url: str = "", patience: Patience = QUICK, **more) -> Fetched:
-    return fetch_model(store, Order(name, url, **more), patience, lambda have, total: None, lambda line: None)
+def fetch(store: ModelStore, name: str, url: str = "", patience: Deadline = QUICK, **more) -> FetchResult:
+    return fetch_model(
+        store, FetchRequest(name, url, **more), patience, lambda have, total: None, lambda line: None
+    )
 
 
 def downloads(store: ModelStore) -> list[str]:
@@ -95,24 +97,30 @@ def test_without_a_network_the_way_by_hand_is_told(store, monkeypatch) -> None:
         UnreachableError, match=r"no network: storage\.googleapis\.com: the proxy: "
     ) as caught:
         fetch(store, "inception-v3")
-    advice = str(by_hand(caught.value, Order("inception-v3")))
+    advice = str(by_hand(caught.value, FetchRequest("inception-v3")))
     assert advice.endswith("inception-2015-12-05.tgz elsewhere, copy it here, and: incv3d model import FILE")
-    own = Order("mine", "http://x.example/y", like="inception-v3")
+    own = FetchRequest("mine", "http://x.example/y", like="inception-v3")
     assert str(by_hand(caught.value, own)).endswith("import FILE --name mine --like inception-v3")
 
 
 @pytest.mark.parametrize(
     ("order", "complaint"),
     [
-        (Order("mine"), r"no known model `mine` \(known: inception-v3, .*\); another one needs --url URL"),
-        (Order("efficientnet-lite0"), "comes with incv3d and is not fetched"),
-        (Order("inception-v3", like="inception-v3"), "leave out --like"),
-        (Order("inception-v3-2016", sha256="0" * 64), "the published SHA-256 of inception-v3-2016 is 7045b"),
-        (Order("../mine", "http://x/y"), "is no name for a model"),
-        (Order("mine", "file:///etc/passwd"), "`file:///etc/passwd` is not like https://"),
-        (Order("mine", "http://"), "is not like https://"),
-        (Order("mine", "http://x:99999/"), "is not like https://"),
-        (Order("mine", "model.tgz"), "is not like https://"),
+        (
+            FetchRequest("mine"),
+            r"no known model `mine` \(known: inception-v3, .*\); another one needs --url URL",
+        ),
+        (FetchRequest("efficientnet-lite0"), "comes with incv3d and is not fetched"),
+        (FetchRequest("inception-v3", like="inception-v3"), "leave out --like"),
+        (
+            FetchRequest("inception-v3-2016", sha256="0" * 64),
+            "the published SHA-256 of inception-v3-2016 is 7045b",
+        ),
+        (FetchRequest("../mine", "http://x/y"), "is no name for a model"),
+        (FetchRequest("mine", "file:///etc/passwd"), "`file:///etc/passwd` is not like https://"),
+        (FetchRequest("mine", "http://"), "is not like https://"),
+        (FetchRequest("mine", "http://x:99999/"), "is not like https://"),
+        (FetchRequest("mine", "model.tgz"), "is not like https://"),
     ],
 )
 def test_orders_that_cannot_be_filled_are_explained(store, order, complaint) -> None:
@@ -217,11 +225,11 @@ def test_what_a_broken_download_left_can_be_removed(store, site) -> None:
 def test_waiting_for_another_fetch_ends_at_the_deadline(store, site, monkeypatch) -> None:
     monkeypatch.setattr("incv3d.models.fetch.fetch.POLL_S", 0.01)
     said: list[str] = []
-    patience = Patience(deadline=time.monotonic() + 0.1)
+    patience = Deadline(deadline=time.monotonic() + 0.1)
 
     def meanwhile(have: int, total: int | None) -> None:
         with pytest.raises(DownloadError, match=r"another fetch of mine is under way; .* took too long"):
-            fetch_model(store, Order("mine", site.url()), patience, meanwhile, said.append)
+            fetch_model(store, FetchRequest("mine", site.url()), patience, meanwhile, said.append)
 
-    fetch_model(store, Order("mine", site.url()), QUICK, meanwhile, said.append)
+    fetch_model(store, FetchRequest("mine", site.url()), QUICK, meanwhile, said.append)
     assert said == ["another fetch of mine is under way; waiting for it"] and store.names() == ["mine"]

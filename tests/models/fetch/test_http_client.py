@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from incv3d.models.fetch.download import Download, Patience, Wanted
+from incv3d.models.fetch.download import Deadline, Download, DownloadRequest
 from incv3d.models.fetch.http_client import DownloadError
 from webserver import Site, answer, redirect, web_server
 
 CONTENT = b"a model"
-QUICK = Patience(connect_s=5, read_s=5, attempts=2, pause_s=0.01)
+QUICK = Deadline(connect_s=5, read_s=5, attempts=2, pause_s=0.01)
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def site() -> Iterator[Site]:
 
 def fetch(folder: Path, url: str) -> bytes:
     return (
-        Download(folder, "model", Wanted(url), QUICK, lambda have, total: None, lambda missing: None)
+        Download(folder, "model", DownloadRequest(url), QUICK, lambda have, total: None, lambda missing: None)
         .run()
         .read_bytes()
     )

@@ -8,14 +8,14 @@ import msgspec
 import pytest
 
 from incv3d.tools.bench.breakdown import Round, answers, breakdown_table, summarise
-from incv3d.tools.bench.worker_protocol import Traced
+from incv3d.tools.bench.worker_protocol import TraceReply
 
 MS = 1_000_000
 
 
 def one_round(wall_ms: float = 10.0, slowed_down: bool = False, empty_ms: float = 0.2) -> Round:
     """A run of which 0.5 ms lie outside of the executor."""
-    traced = Traced(
+    traced = TraceReply(
         wall_ns=int(wall_ms * MS),
         decode_ns=1 * MS,
         resize_ns=2 * MS,

@@ -14,22 +14,26 @@ from incv3d.images.resize import InputSpec
 from incv3d.machine import Readings
 from incv3d.pipeline.classifier import Classifier
 from incv3d.tools.bench.errors import BenchError
-from incv3d.tools.bench.scenario_runner import Course, highest_rate, outcome_lines
+from incv3d.tools.bench.scenario_runner import ScenarioRunner, highest_rate, outcome_lines
 from incv3d.tools.bench.scenarios import Outcome, Query, summarise, throughput
-from incv3d.tools.bench.throttle_monitor import Heat
+from incv3d.tools.bench.throttle_monitor import ThrottleMonitor
 
 SMALL = InputSpec(8, 8, 128, 128, "stretch", 1.0, "bilinear")
 
 
-def cool() -> Heat:
-    return Heat(read=lambda: Readings(50.0, 0, None))
+def cool() -> ThrottleMonitor:
+    return ThrottleMonitor(read=lambda: Readings(50.0, 0, None))
 
 
 def course(
-    min_duration_s: float, script: Callable[[int], None] = lambda number: time.sleep(0.002), **more: Heat
-) -> Course:
+    min_duration_s: float,
+    script: Callable[[int], None] = lambda number: time.sleep(0.002),
+    **more: ThrottleMonitor,
+) -> ScenarioRunner:
     classifier = Classifier(Preprocessor(SMALL, 10**6), ScriptedSession(script=script), TwoLabels(), 1)
-    return Course(classifier, [jpeg(seed=0), jpeg(seed=1)], min_duration_s, **{"heat": cool(), **more})
+    return ScenarioRunner(
+        classifier, [jpeg(seed=0), jpeg(seed=1)], min_duration_s, **{"heat": cool(), **more}
+    )
 
 
 def ignore(trial: Outcome) -> None:
@@ -104,7 +108,7 @@ def test_a_throughput_leaves_out_the_stretches_in_which_the_machine_was_throttle
 
 
 def test_a_machine_that_was_throttled_all_the_time_gives_no_figure() -> None:
-    hot = Heat(read=lambda: Readings(85.0, None, None))
+    hot = ThrottleMonitor(read=lambda: Readings(85.0, None, None))
     with pytest.raises(BenchError, match="throttled or hot all the time"):
         course(0.1, heat=hot).run("single-stream", None, None, ignore)
 
@@ -133,4 +137,4 @@ def test_a_session_that_fails_ends_the_scenario(scenario: str) -> None:
 def test_a_picture_that_cannot_be_decoded_ends_the_scenario() -> None:
     classifier = Classifier(Preprocessor(SMALL, 10**6), ScriptedSession(), TwoLabels(), 1)
     with pytest.raises(Exception, match="not a JPEG"):
-        Course(classifier, [b"nothing"], 20, cool()).run("offline", None, None, ignore)
+        ScenarioRunner(classifier, [b"nothing"], 20, cool()).run("offline", None, None, ignore)

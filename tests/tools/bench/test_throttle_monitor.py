@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from incv3d.machine import Readings
-from incv3d.tools.bench.throttle_monitor import Heat
+from incv3d.tools.bench.throttle_monitor import ThrottleMonitor
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from incv3d.tools.bench.throttle_monitor import Heat
 def test_a_machine_is_slowed_down_by_what_is_so_now(
     temp_c: float | None, throttled: int | None, slowed: bool
 ) -> None:
-    assert Heat(read=lambda: Readings(temp_c, throttled, None)).slowed_down() is slowed
+    assert ThrottleMonitor(read=lambda: Readings(temp_c, throttled, None)).slowed_down() is slowed
 
 
 def test_it_is_not_looked_at_more_than_twice_a_second() -> None:
@@ -33,7 +33,7 @@ def test_it_is_not_looked_at_more_than_twice_a_second() -> None:
         looks.append(now[0])
         return Readings(50.0, None, None)
 
-    heat = Heat(read=read, clock=lambda: now[0])
+    heat = ThrottleMonitor(read=read, clock=lambda: now[0])
     for now[0] in (0.0, 0.1, 0.4, 0.5, 0.9, 1.1):
         heat.slowed_down()
     assert looks == [0.0, 0.5, 1.1]

@@ -13,7 +13,7 @@ from incv3d.protocol.curve_keys import KeyFileDenied
 from incv3d.tools.doctor import Finding
 from incv3d.tools.doctor.access import check_access
 from incv3d.tools.doctor.permissions import Person
-from incv3d.transports.zeromq.key_store import KeyRing
+from incv3d.transports.zeromq.key_store import KeyStore
 
 OPEN = "intake: {bind: 'tcp://*:5555'}"
 SERVANT = Person("incv3d", 4321, frozenset({4321}))
@@ -52,7 +52,7 @@ def test_an_open_door_is_a_warning(look) -> None:
 def test_keys_are_looked_for_and_counted(look, tmp_path: Path) -> None:
     missing = look(OPEN)
     assert missing.status == "problem" and "incv3d keys new" in missing.what
-    ring = KeyRing(tmp_path / "keys")
+    ring = KeyStore(tmp_path / "keys")
     ring.new()
     nobody = look(OPEN)
     assert (nobody.status, nobody.fix) == ("warning", "incv3d keys add CLIENT")
@@ -64,7 +64,7 @@ def test_keys_are_looked_for_and_counted(look, tmp_path: Path) -> None:
 
 
 def test_keys_that_the_services_user_may_not_read_are_a_problem(look, tmp_path: Path) -> None:
-    ring = KeyRing(tmp_path / "keys")
+    ring = KeyStore(tmp_path / "keys")
     ring.new()
     ring.hand_out("gate", None)
     finding = look(OPEN, SERVANT)
@@ -74,7 +74,7 @@ def test_keys_that_the_services_user_may_not_read_are_a_problem(look, tmp_path: 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_another_users_keys_are_said_to_be_that(look, tmp_path: Path) -> None:
-    ring = KeyRing(tmp_path / "keys")
+    ring = KeyStore(tmp_path / "keys")
     ring.new()
     config = tmp_path / "incv3d.yaml"
     config.write_text(OPEN)

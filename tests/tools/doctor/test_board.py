@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from incv3d.tools.doctor import Machine
+from incv3d.tools.doctor import Host
 from incv3d.tools.doctor.memory import check_memory
 from incv3d.tools.doctor.operating_system import check_processor, check_system
 from incv3d.tools.doctor.power import check_power
@@ -159,4 +159,4 @@ def test_garbled_meminfo_is_a_note(tmp_path: Path) -> None:
 
 
 def test_this_machine_tells_its_memory() -> None:
-    assert re.match(r"\d+ MB, \d+ MB of it can be had", only(check_memory(Machine()), "memory").what)
+    assert re.match(r"\d+ MB, \d+ MB of it can be had", only(check_memory(Host()), "memory").what)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from incv3d.config.schema import SourceSection
-from incv3d.tools.doctor import Finding, Machine
+from incv3d.tools.doctor import Finding, Host
 from incv3d.tools.doctor.cameras import check_cameras
 from incv3d.tools.doctor.permissions import Person, person
 from trees import bare, only, write
@@ -32,7 +32,7 @@ CLASH = (
 
 
 @pytest.fixture
-def machine() -> Iterator[Machine]:
+def machine() -> Iterator[Host]:
     """A machine whose folders everybody may enter, with a camera's nodes."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
@@ -46,7 +46,7 @@ def machine() -> Iterator[Machine]:
     shutil.rmtree(folder)
 
 
-def saying(machine: Machine, cameras: list[dict[str, object]], notes: list[str]) -> Machine:
+def saying(machine: Host, cameras: list[dict[str, object]], notes: list[str]) -> Host:
     """The machine, with a Python that lists these cameras."""
     answer = json.dumps({"cameras": cameras, "notes": notes})
     script = write(machine.dev.parent / "python", f"#!/bin/sh\n/bin/cat <<'END'\n{answer}\nEND\n", 0o755)
@@ -57,11 +57,11 @@ def source(**keys: object) -> SourceSection:
     return SourceSection(**keys)
 
 
-def look(machine: Machine, section: SourceSection, servant: Person | None = None) -> list[Finding]:
+def look(machine: Host, section: SourceSection, servant: Person | None = None) -> list[Finding]:
     return check_cameras(machine, section, ROOT, servant)
 
 
-def test_a_camera_that_is_there_and_wanted_is_ok(machine: Machine) -> None:
+def test_a_camera_that_is_there_and_wanted_is_ok(machine: Host) -> None:
     findings = look(saying(machine, [IMX219], []), source(type="picamera2"))
     assert {finding.status for finding in findings} == {"ok"}, findings
     assert "video0 unicam-image" in only(findings, "camera nodes").what
@@ -82,13 +82,13 @@ def test_a_camera_that_is_there_and_wanted_is_ok(machine: Machine) -> None:
     ],
 )
 def test_what_is_found_is_held_against_what_is_configured(
-    machine: Machine, section: dict[str, object], found: list[dict[str, object]], status: str
+    machine: Host, section: dict[str, object], found: list[dict[str, object]], status: str
 ) -> None:
     finding = only(look(saying(machine, found, []), source(**section)), "cameras")
     assert finding.status == status and bool(finding.fix) == (status == "problem")
 
 
-def test_a_device_that_is_named_must_be_one(machine: Machine) -> None:
+def test_a_device_that_is_named_must_be_one(machine: Host) -> None:
     for path, status in (
         (machine.dev / "video7", "problem"),
         (machine.dev / "video0", "problem"),
@@ -107,7 +107,7 @@ def test_a_device_that_is_named_must_be_one(machine: Machine) -> None:
     ],
 )
 def test_a_library_that_is_missing_matters_when_it_is_needed(
-    machine: Machine, kind: str, note: str, status: str, fix: str
+    machine: Host, kind: str, note: str, status: str, fix: str
 ) -> None:
     finding = only(look(saying(machine, [], [note]), source(type=kind)), "camera library")
     assert finding.status == status and finding.fix.startswith(fix)
@@ -120,7 +120,7 @@ def test_no_node_is_a_note_and_a_warning_when_one_is_wanted(tmp_path: Path) -> N
     assert only(look(machine, source(type="v4l2")), "camera nodes").status == "warning"
 
 
-def test_a_user_outside_the_group_is_named_with_the_group_to_join(machine: Machine) -> None:
+def test_a_user_outside_the_group_is_named_with_the_group_to_join(machine: Host) -> None:
     stranger = Person("incv3d", 990, frozenset((990,)))
     findings = look(saying(machine, [IMX219], []), source(type="picamera2"), stranger)
     problem = next(each for each in findings if each.status == "problem")
@@ -130,7 +130,7 @@ def test_a_user_outside_the_group_is_named_with_the_group_to_join(machine: Machi
     assert any(each.what == "root may open them" for each in findings)
 
 
-def test_a_members_groups_and_the_units_count(machine: Machine) -> None:
+def test_a_members_groups_and_the_units_count(machine: Host) -> None:
     user = person(machine, "incv3d")
     assert user == Person("incv3d", 990, frozenset((990, 44)))
     write(machine.etc / "group", "root:x:0:\nvideo:x:44:\nrender:x:106:\n")
@@ -142,7 +142,7 @@ def test_a_members_groups_and_the_units_count(machine: Machine) -> None:
     assert any(each.what == "incv3d may open them" for each in findings)
 
 
-def test_a_camera_that_hangs_holds_nobody_up(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_camera_that_hangs_holds_nobody_up(machine: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("incv3d.tools.doctor.cameras.LIMIT_S", 0.3)
     script = write(machine.dev.parent / "python", "#!/bin/sh\n/bin/sleep 60\n", 0o755)
     finding = only(look(replace(machine, python=script), source(type="none")), "cameras")
@@ -154,7 +154,7 @@ def test_this_machine_is_really_asked(tmp_path: Path) -> None:
     assert only(findings, "cameras").status in ("ok", "note"), findings
 
 
-def test_a_folder_that_is_not_there_is_a_problem(machine: Machine) -> None:
+def test_a_folder_that_is_not_there_is_a_problem(machine: Host) -> None:
     for path, status in ((machine.dev / "gone", "problem"), (machine.dev, "note")):
         finding = only(look(saying(machine, [], []), source(type="images", path=str(path))), "cameras")
         assert finding.status == status and ("no such file" in finding.what) == (status == "problem")

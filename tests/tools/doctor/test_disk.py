@@ -15,7 +15,7 @@ import pytest
 
 from incv3d.config.schema import Config
 from incv3d.tools.doctor.disk import check_disk
-from incv3d.tools.doctor.installation import Setup
+from incv3d.tools.doctor.installation import Installation
 from incv3d.tools.doctor.permissions import Person
 from trees import only, write
 
@@ -45,8 +45,8 @@ def mounted(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
-def setup(folder: Path, by_systemd: frozenset[Path] = frozenset()) -> Setup:
-    return Setup(Config(), folder / "state", folder / "logs/latency.log", by_systemd)
+def setup(folder: Path, by_systemd: frozenset[Path] = frozenset()) -> Installation:
+    return Installation(Config(), folder / "state", folder / "logs/latency.log", by_systemd)
 
 
 def test_folders_with_room_are_ok_and_nothing_is_left_in_them(tmp_path: Path) -> None:
@@ -153,5 +153,5 @@ def test_a_file_in_the_way_is_a_problem(tmp_path: Path) -> None:
 
 def test_the_room_that_the_log_needs_is_what_is_configured(tmp_path: Path) -> None:
     huge = msgspec.convert({"latency": {"max_bytes": 1 << 60, "keep": 3}}, Config)
-    findings = check_disk(Setup(huge, tmp_path, tmp_path / "latency.log"), ME)
+    findings = check_disk(Installation(huge, tmp_path, tmp_path / "latency.log"), ME)
     assert only(findings, "latency log").status == "warning"

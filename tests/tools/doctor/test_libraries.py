@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from incv3d.tools.doctor import Machine
+from incv3d.tools.doctor import Host
 from incv3d.tools.doctor.libraries import check_libraries, check_python, check_tensorflow, import_packages
 from trees import bare, only, statuses, write
 
@@ -20,7 +20,7 @@ CLASH = (
 """What simplejpeg 1.7.2 says beside NumPy 2."""
 
 
-def with_package(tmp_path: Path, name: str, code: str) -> Machine:
+def with_package(tmp_path: Path, name: str, code: str) -> Host:
     """A machine on which the package `name` is this one."""
     machine = bare(tmp_path)
     write(tmp_path / "packages" / f"{name}.py", code)

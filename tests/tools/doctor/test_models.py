@@ -15,8 +15,8 @@ from incv3d.config.schema import Config
 from incv3d.engines.prepared_model import preparer_id, processor_id
 from incv3d.models.catalog import load_catalog
 from incv3d.models.store import ModelStore
-from incv3d.tools.doctor import Finding, Machine
-from incv3d.tools.doctor.installation import Setup
+from incv3d.tools.doctor import Finding, Host
+from incv3d.tools.doctor.installation import Installation
 from incv3d.tools.doctor.models import check_models, memory_needed_mb, name_in_force
 from trees import bare, only, statuses, write
 
@@ -33,11 +33,11 @@ def configured(**sections: Any) -> Config:
     return msgspec.convert(sections, Config)
 
 
-def look(machine: Machine, store: Path, config: Config | None = None, running: bool = False) -> list[Finding]:
-    return check_models(machine, Setup(config or Config(), store, store / "latency.log"), running)
+def look(machine: Host, store: Path, config: Config | None = None, running: bool = False) -> list[Finding]:
+    return check_models(machine, Installation(config or Config(), store, store / "latency.log"), running)
 
 
-def with_memory(machine: Machine, available_mb: int) -> Machine:
+def with_memory(machine: Host, available_mb: int) -> Host:
     write(machine.proc / "meminfo", f"MemAvailable: {available_mb * 1024} kB\nSwapFree: 0 kB\n")
     return machine
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from incv3d.config.schema import IntakeSection
-from incv3d.tools.doctor import Finding, Machine
+from incv3d.tools.doctor import Finding, Host
 from incv3d.tools.doctor.ports import ask_daemon, check_ports
-from incv3d.transports.zeromq.key_store import KeyRing
+from incv3d.transports.zeromq.key_store import KeyStore
 from processes import DaemonProcess
 from trees import bare, only, statuses
 
@@ -31,7 +31,7 @@ def stranger() -> Iterator[int]:
 
 
 def look(intake: IntakeSection) -> list[Finding]:
-    return check_ports(Machine(), intake, ask_daemon(intake))
+    return check_ports(Host(), intake, ask_daemon(intake))
 
 
 def test_free_addresses_are_ok_and_stay_free() -> None:
@@ -113,7 +113,7 @@ def test_an_ipc_socket_in_use_is_a_problem(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_daemon_that_wants_a_key_is_one_too(state: Path, tmp_path: Path) -> None:
-    KeyRing(tmp_path / "keys").new()
+    KeyStore(tmp_path / "keys").new()
     config = tmp_path / "incv3d.yaml"
     config.write_text(f"intake: {{keys: {tmp_path}/keys}}\n")
     door, results = (f"tcp://127.0.0.1:{free_port()}" for _ in range(2))

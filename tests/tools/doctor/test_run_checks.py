@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from incv3d.tools.doctor import Finding, examine
+from incv3d.tools.doctor import Finding, run_all_checks
 from incv3d.tools.doctor.run_checks import run_checks
 from trees import bare, only, program, raspberry_pi, write
 
@@ -48,7 +48,7 @@ def test_what_a_user_may_not_see_is_a_note() -> None:
 
 
 def test_every_check_has_its_say_always_in_the_same_order(tmp_path: Path) -> None:
-    findings = list(examine(raspberry_pi(tmp_path), None))
+    findings = list(run_all_checks(raspberry_pi(tmp_path), None))
     names = list(dict.fromkeys(finding.name for finding in findings))
     assert names == [
         "system", "libc", "board", "processor", "power", "temperature", "memory", "swap", "memory limits",
@@ -62,11 +62,11 @@ def test_every_check_has_its_say_always_in_the_same_order(tmp_path: Path) -> Non
 
 def test_a_bad_configuration_is_one_problem_and_the_rest_is_looked_at(tmp_path: Path) -> None:
     config = write(tmp_path / "incv3d.yaml", "intake:\n  queue_limit: 0\n")
-    findings = list(examine(raspberry_pi(tmp_path), str(config)))
+    findings = list(run_all_checks(raspberry_pi(tmp_path), str(config)))
     finding = only(findings, "configuration")
     assert finding.status == "problem" and f"{config}:2: intake.queue_limit" in finding.what
     assert only(findings, "model store").status == "ok"
-    missing = only(list(examine(bare(tmp_path), str(tmp_path / "none.yaml"))), "configuration")
+    missing = only(list(run_all_checks(bare(tmp_path), str(tmp_path / "none.yaml"))), "configuration")
     assert missing.status == "problem" and "no such file" in missing.what
 
 
@@ -75,7 +75,7 @@ def test_what_overrides_the_configuration_is_named(tmp_path: Path) -> None:
     environ = {**machine.environ, "INCV3D_THREADS": "2"}
     config = write(tmp_path / "incv3d.yaml", "")
     changed = type(machine)(proc=machine.proc, sysfs=machine.sysfs, environ=environ)
-    finding = only(list(examine(changed, str(config))), "configuration")
+    finding = only(list(run_all_checks(changed, str(config))), "configuration")
     assert finding.what == f"{config}, overridden by $INCV3D_THREADS"
 
 
@@ -87,6 +87,6 @@ def test_a_configuration_that_the_services_user_may_not_read_is_a_problem(tmp_pa
     program(machine, "systemctl", "echo LoadState=loaded; echo ActiveState=active; echo User=incv3d")
     config = write(tmp_path / "incv3d.yaml", "", mode)
     # pytest's own folders are closed to others, whatever the file's mode.
-    found = [finding for finding in examine(machine, str(config)) if finding.name == "configuration"]
+    found = [finding for finding in run_all_checks(machine, str(config)) if finding.name == "configuration"]
     assert [finding.status for finding in found] == ["ok", "problem"]
     assert "incv3d may not read it" in found[1].what

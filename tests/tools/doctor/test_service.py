@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from incv3d.config.schema import Config
-from incv3d.tools.doctor import Finding, Machine
+from incv3d.tools.doctor import Finding, Host
 from incv3d.tools.doctor.installation import setup_of
 from incv3d.tools.doctor.service import Service, ask_systemd, check_service
 from trees import bare, booted, only, program, statuses
@@ -30,7 +30,7 @@ RUNNING = {
 }
 
 
-def with_unit(tmp_path: Path, exposure: str = "1.2 OK 🙂", **facts: str) -> Machine:
+def with_unit(tmp_path: Path, exposure: str = "1.2 OK 🙂", **facts: str) -> Host:
     machine = booted(bare(tmp_path))
     shown = "\n".join(f"{key}={value}" for key, value in {**RUNNING, **facts}.items())
     program(machine, "systemctl", f"/bin/cat <<'END'\n{shown}\nEND")
@@ -38,7 +38,7 @@ def with_unit(tmp_path: Path, exposure: str = "1.2 OK 🙂", **facts: str) -> Ma
     return machine
 
 
-def look(machine: Machine) -> list[Finding]:
+def look(machine: Host) -> list[Finding]:
     return check_service(machine, ask_systemd(machine))
 
 
@@ -101,7 +101,7 @@ def test_a_systemd_that_does_not_answer_is_a_warning(tmp_path: Path) -> None:
 
 def test_the_folders_are_the_services_if_it_starts_this_very_program(tmp_path: Path) -> None:
     service = Service(systemd=True, facts=RUNNING)
-    installed = Machine(prefix=Path("/opt/incv3d"), environ={"HOME": "/home/pi"})
+    installed = Host(prefix=Path("/opt/incv3d"), environ={"HOME": "/home/pi"})
     setup = setup_of(Config(), installed, service)
     assert (setup.store, setup.log) == (Path("/var/lib/incv3d"), Path("/var/log/incv3d/latency.log"))
     assert setup.by_systemd == {Path("/var/lib/incv3d"), Path("/var/log/incv3d")}
@@ -109,7 +109,7 @@ def test_the_folders_are_the_services_if_it_starts_this_very_program(tmp_path: P
     (tmp_path / "releases/1/bin").mkdir(parents=True)
     linked.symlink_to("releases/1")
     through = Service(systemd=True, facts={**RUNNING, "ExecStart": f"{{ path={linked}/bin/incv3d ; }}"})
-    assert setup_of(Config(), Machine(prefix=tmp_path / "releases/1", environ={}), through).by_systemd
-    elsewhere = Machine(prefix=tmp_path / "checkout/.venv", environ={"HOME": "/home/pi"})
+    assert setup_of(Config(), Host(prefix=tmp_path / "releases/1", environ={}), through).by_systemd
+    elsewhere = Host(prefix=tmp_path / "checkout/.venv", environ={"HOME": "/home/pi"})
     setup = setup_of(Config(), elsewhere, service)
     assert setup.store == Path("/home/pi/.local/share/incv3d") and not setup.by_systemd

@@ -12,12 +12,12 @@ import pytest
 
 from fake_server import Request, ScriptedPeer, label, refusal, silent
 from incv3d.client import ClientError, NoAnswer
-from incv3d.tools.load.report import Tally, describe, milliseconds
-from incv3d.tools.load.sender import Outcome, Plan, Shot
-from incv3d.tools.load.zeromq import LoadGenerator
+from incv3d.tools.load.report import LoadStatistics, describe, milliseconds
+from incv3d.tools.load.sender import LoadImage, Outcome, Plan
+from incv3d.tools.load.zeromq import ZmqLoadSender
 
 JPEG = b"\xff\xd8\xff" + bytes(10)
-SHOT = Shot("cat.jpg", JPEG)
+SHOT = LoadImage("cat.jpg", JPEG)
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def address(tmp_path: Path) -> str:
 
 
 def shoot(address: str, shots, **plan) -> list[Outcome]:
-    with LoadGenerator(address, Plan(**plan)) as generator:
+    with ZmqLoadSender(address, Plan(**plan)) as generator:
         generator.connect()
         return list(generator.shoot(shots))
 
@@ -37,7 +37,7 @@ def kinds(outcomes: list[Outcome]) -> Counter[str]:
 
 def test_every_shot_has_its_outcome(address: str) -> None:
     with ScriptedPeer(address) as peer:
-        outcomes = shoot(address, [Shot(str(n), JPEG) for n in range(20)], limit=3)
+        outcomes = shoot(address, [LoadImage(str(n), JPEG) for n in range(20)], limit=3)
     assert sorted(outcome.name for outcome in outcomes) == sorted(map(str, range(20)))
     assert kinds(outcomes) == {"ok": 20} and all(outcome.round_trip_ms > 0 for outcome in outcomes)
     assert {request["data"] for request in peer.requests} == {JPEG}
@@ -71,13 +71,13 @@ def test_each_connection_is_a_sender_of_its_own_and_has_its_share(address: str) 
 
 def test_pixels_are_sent_with_their_size(address: str) -> None:
     with ScriptedPeer(address) as peer:
-        shoot(address, [Shot("raw", bytes(12), "bgr24", 2, 2)], ttl_ms=50.0)
+        shoot(address, [LoadImage("raw", bytes(12), "bgr24", 2, 2)], ttl_ms=50.0)
     sent = peer.requests[0]
     assert (sent["encoding"], sent["width"], sent["height"], sent["ttl_ms"]) == ("bgr24", 2, 2, 50)
 
 
 def test_an_open_loop_counts_from_when_a_shot_was_due(address: str) -> None:
-    with ScriptedPeer(address), LoadGenerator(address, Plan(limit=100, rate=100)) as generator:
+    with ScriptedPeer(address), ZmqLoadSender(address, Plan(limit=100, rate=100)) as generator:
         generator.connect()
         outcomes = []
         for outcome in generator.shoot(repeat(SHOT, 30)):
@@ -187,7 +187,7 @@ def test_a_report_says_what_became_of_everything(address: str) -> None:
     def script(number: int, request: Request) -> list[Request]:
         return label(number, request) if number else [refusal(request, "busy")]
 
-    tally = Tally()
+    tally = LoadStatistics()
     with ScriptedPeer(address, script):
         for each in shoot(address, repeat(SHOT, 3)):
             tally.add(each)
@@ -210,8 +210,8 @@ def test_a_report_says_what_became_of_everything(address: str) -> None:
 
 
 def test_only_labels_for_all_are_a_success() -> None:
-    assert not Tally().all_ok
-    tally = Tally()
+    assert not LoadStatistics().all_ok
+    tally = LoadStatistics()
     tally.add(outcome(1.0))
     assert not tally.all_ok, "an unanswered shot passed for a label"
 

@@ -13,7 +13,7 @@ from incv3d.client.subscription import Published
 from incv3d.latency.rolling import Spread
 from incv3d.protocol import messages
 from incv3d.tools.top.screen import screen, sparkline
-from incv3d.tools.top.watcher import Heard, Machine, Peers, Source, Stats, View, Window
+from incv3d.tools.top.watcher import Heard, MachineReadings, Peers, Source, Stats, View, Window
 
 NOW = 1_767_268_800.0
 SPREAD = Spread(9.5, 15.4, 15.9, 18.8, 21.1, 21.6)
@@ -28,7 +28,7 @@ STATS = Stats(
     peers=Peers(seen=3),
     outcomes={"ok": 1200, "busy": 4, "dropped": 31, "expired": 0},
     window=Window(60, 59, 0.98, SPREAD, SPREAD, SPREAD, SPREAD, SPREAD, dropped=2),
-    machine=Machine(81.25, 0x50002, 161.4),
+    machine=MachineReadings(81.25, 0x50002, 161.4),
     source=Source("gate", "stalled", "no frame for 10 s", "2026-01-01T11:58:00Z", 1204, 3, 1),
 )
 

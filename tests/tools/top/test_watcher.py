@@ -10,8 +10,8 @@ import pytest
 
 from incv3d.client import Client
 from incv3d.images.demo import demo_folder
-from incv3d.tools.top.watcher import Watch
-from incv3d.transports.zeromq.key_store import KeyRing
+from incv3d.tools.top.watcher import DaemonWatcher
+from incv3d.transports.zeromq.key_store import KeyStore
 from processes import PATIENCE_S, ScriptedDaemon
 
 CAT = demo_folder() / "cat.jpg"
@@ -36,7 +36,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[], ScriptedDaemon]]:
 
 def test_figures_and_results_arrive(start, tmp_path: Path) -> None:
     daemon = start()
-    watch = Watch(daemon.door, daemon.results, interval_s=0.2)
+    watch = DaemonWatcher(daemon.door, daemon.results, interval_s=0.2)
     watch.start()
     with Client(daemon.door) as client:
         for _ in range(200):  # a subscription takes a moment to arrive
@@ -54,7 +54,7 @@ def test_figures_and_results_arrive(start, tmp_path: Path) -> None:
 
 def test_a_daemon_that_dies_is_missed_and_found_again(start) -> None:
     daemon = start()
-    watch = Watch(daemon.door, daemon.results, interval_s=0.1)
+    watch = DaemonWatcher(daemon.door, daemon.results, interval_s=0.1)
     watch.start()
     assert watch.wait_for(lambda view: view.stats is not None, PATIENCE_S)
     daemon.kill()
@@ -69,7 +69,7 @@ def test_a_daemon_that_dies_is_missed_and_found_again(start) -> None:
 
 
 def test_a_daemon_that_comes_late_is_waited_for(start, tmp_path: Path) -> None:
-    watch = Watch(f"ipc://{tmp_path}/door", f"ipc://{tmp_path}/results", interval_s=0.1)
+    watch = DaemonWatcher(f"ipc://{tmp_path}/door", f"ipc://{tmp_path}/results", interval_s=0.1)
     watch.start()
     assert watch.wait_for(lambda view: view.away_since_s is not None, PATIENCE_S)
     start()
@@ -79,7 +79,7 @@ def test_a_daemon_that_comes_late_is_waited_for(start, tmp_path: Path) -> None:
 
 
 def test_a_daemon_that_wants_keys_is_watched_with_one(tmp_path: Path) -> None:
-    ring = KeyRing(tmp_path / "keys")
+    ring = KeyStore(tmp_path / "keys")
     ring.new()
     ring.hand_out("viewer", tmp_path / "viewer.key")
     config = tmp_path / "incv3d.yaml"
@@ -89,8 +89,8 @@ def test_a_daemon_that_wants_keys_is_watched_with_one(tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             addresses[variable] = f"tcp://127.0.0.1:{free.getsockname()[1]}"
     daemon = ScriptedDaemon(tmp_path, tmp_path, str(config), **addresses).ready()
-    stranger = Watch(*addresses.values(), interval_s=0.1)
-    known = Watch(*addresses.values(), interval_s=0.1, key=str(tmp_path / "viewer.key"))
+    stranger = DaemonWatcher(*addresses.values(), interval_s=0.1)
+    known = DaemonWatcher(*addresses.values(), interval_s=0.1, key=str(tmp_path / "viewer.key"))
     for watch in (stranger, known):
         watch.start()
     assert known.wait_for(lambda view: view.stats is not None, PATIENCE_S)
@@ -103,7 +103,7 @@ def test_a_daemon_that_wants_keys_is_watched_with_one(tmp_path: Path) -> None:
 def test_what_answers_and_is_not_incv3d_is_said() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
-        watch = Watch(address, "nonsense", interval_s=0.1)
+        watch = DaemonWatcher(address, "nonsense", interval_s=0.1)
         watch.start()
         assert watch.wait_for(lambda view: view.away_since_s is not None and bool(view.deaf), PATIENCE_S)
         assert "nonsense: cannot connect" in watch.view().deaf

@@ -21,7 +21,7 @@ from daemon_status import STANDING
 from incv3d.config.network import HttpSection
 from incv3d.frames import Timings
 from incv3d.latency.rolling import OUTCOMES
-from incv3d.transports.daemon_status import Standing
+from incv3d.transports.daemon_status import DaemonStatus
 from incv3d.transports.http.exposition import metrics_routes
 from incv3d.transports.http.metrics import Metrics
 from incv3d.transports.http.server import HttpServer
@@ -76,7 +76,7 @@ class Served:
     """An endpoint that has everything to show, and frames that go on coming."""
 
     def __init__(self) -> None:
-        self.standing: Standing = STANDING
+        self.standing: DaemonStatus = STANDING
         self.metrics = Metrics(lambda: self.standing)
         self.server = HttpServer(HttpSection(bind="127.0.0.1:0"), metrics_routes(self.metrics), self.died)
         self.server.open()

@@ -22,7 +22,7 @@ from incv3d.client import Client
 from incv3d.frames import OWN, Refusal, Result
 from incv3d.images.decode_cost import is_large
 from incv3d.images.demo import demo_folder
-from incv3d.pipeline.frame_queue import Mailbox
+from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.transports.http.health import Readiness
 from processes import PATIENCE_S, DaemonProcess, ScriptedDaemon, environment
 
@@ -190,7 +190,7 @@ class Scene:
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.mailbox = Mailbox(8, 1 << 20, 4, is_large)
+        self.mailbox = FrameQueue(8, 1 << 20, 4, is_large)
         self.readiness = Readiness(self.mailbox, CAT.read_bytes, lambda: self.now)
 
     def answer_probe(self) -> None:

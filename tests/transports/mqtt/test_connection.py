@@ -18,7 +18,7 @@ import pytest
 from brokers import MosquittoBroker, until
 from incv3d.transports.mqtt.broker import Broker
 from incv3d.transports.mqtt.complaints import Complaints
-from incv3d.transports.mqtt.connection import LONGEST_PAUSE_S, Link, pause_s
+from incv3d.transports.mqtt.connection import LONGEST_PAUSE_S, BrokerConnection, pause_s
 from incv3d.transports.mqtt.dispatch import packet_bytes, properties_of
 from incv3d.transports.mqtt.message import Message
 from incv3d.transports.mqtt.outbox import Outbox, Outgoing
@@ -30,7 +30,7 @@ class Recorder:
     """What the link tells its user."""
 
     def __init__(self) -> None:
-        self.link: Link | None = None
+        self.link: BrokerConnection | None = None
         self.connections = 0
         self.arrived: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self.settled: list[str] = []
@@ -58,7 +58,7 @@ def start() -> Iterator[Callable[..., Recorder]]:
 
     def start(port: int, limit: int = 100, before: Callable[[Recorder], None] | None = None) -> Recorder:
         recorder = Recorder()
-        recorder.link = Link(
+        recorder.link = BrokerConnection(
             Broker("127.0.0.1", port), "me", WILL, Outbox(limit), 10, 100_000, Complaints(),
             lambda _name, error: recorder.deaths.append(error),
         )  # fmt: skip

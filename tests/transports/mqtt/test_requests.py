@@ -11,15 +11,15 @@ from brokers import until
 from doubles import jpeg
 from incv3d.config.schema import IntakeSection
 from incv3d.frames import Prediction, Refusal, Result
-from incv3d.pipeline.frame_queue import Mailbox
+from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.transports.admission import Admission
 from incv3d.transports.answers import Answers
 from incv3d.transports.mqtt.broker import Broker
 from incv3d.transports.mqtt.complaints import Complaints
-from incv3d.transports.mqtt.connection import Link
+from incv3d.transports.mqtt.connection import BrokerConnection
 from incv3d.transports.mqtt.message import Message
 from incv3d.transports.mqtt.outbox import Outbox, Outgoing
-from incv3d.transports.mqtt.requests import ROOM_TO_REFUSE, FrameIntake, can_be_published_to
+from incv3d.transports.mqtt.requests import ROOM_TO_REFUSE, FrameConsumer, can_be_published_to
 
 ROOM = 2
 
@@ -28,14 +28,14 @@ class Desk:
     """An intake whose frames the test classifies, one after the other."""
 
     def __init__(self, port: int) -> None:
-        self.mailbox = Mailbox(10, 1_000_000, 10, lambda _frame: False)
+        self.mailbox = FrameQueue(10, 1_000_000, 10, lambda _frame: False)
         complaints = Complaints()
         self.refused: list[Refusal] = []
-        self.link = Link(
+        self.link = BrokerConnection(
             Broker("127.0.0.1", port), "me", Outgoing("gone", b"x"), Outbox(100),
             ROOM + ROOM_TO_REFUSE, 100_000, complaints, lambda _name, error: pytest.fail(repr(error)),
         )  # fmt: skip
-        self.intake = FrameIntake(
+        self.intake = FrameConsumer(
             self.link, "frames/#", "group", ROOM, "me", IntakeSection(),
             Admission(self.mailbox, lambda: None, self.classified), Answers(lambda: ("m", "e"), lambda: 0),
             complaints, self.refused.append,

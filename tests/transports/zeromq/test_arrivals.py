@@ -17,12 +17,12 @@ import zmq
 from incv3d.config.schema import IntakeSection
 from incv3d.frames import Refusal
 from incv3d.images.decode_cost import is_large
-from incv3d.pipeline.frame_queue import Mailbox
+from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.protocol.curve_keys import new_pair
 from incv3d.transports.admission import Admission
 from incv3d.transports.zeromq.arrivals import Arrivals
 from incv3d.transports.zeromq.peer_socket import PeerSocket
-from incv3d.transports.zeromq.server import Intake
+from incv3d.transports.zeromq.server import ZmqServer
 from processes import ScriptedDaemon
 
 MIB = 2**20
@@ -35,18 +35,18 @@ ALMOST = 2 * MIB - 4096
 
 
 @pytest.fixture
-def door() -> Iterator[Callable[..., tuple[Intake, int]]]:
+def door() -> Iterator[Callable[..., tuple[ZmqServer, int]]]:
     """Opens an intake that refuses every frame, with `settings`; gives its port, too."""
-    opened: list[Intake] = []
+    opened: list[ZmqServer] = []
 
-    def make(**settings: Any) -> tuple[Intake, int]:
+    def make(**settings: Any) -> tuple[ZmqServer, int]:
         port = free_port()
         section = IntakeSection(bind=f"tcp://127.0.0.1:{port}", publish="", **{**LIMIT, **settings})
-        room = Mailbox(1, 1, 1, is_large)
+        room = FrameQueue(1, 1, 1, is_large)
         room.close()
         nothing: Any = lambda *said: None  # noqa: E731
         admission = Admission(room, lambda: None, nothing)
-        intake = Intake(
+        intake = ZmqServer(
             section, room, lambda operation: {}, lambda: ("", ""), admission, nothing, nothing, nothing
         )
         intake.open()

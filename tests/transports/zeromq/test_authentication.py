@@ -22,7 +22,7 @@ import zmq
 from doubles import jpeg
 from incv3d.client import Client, NoAnswer, NoEntry, results
 from incv3d.protocol.curve_keys import ClientKey, KeyPair, new_pair, read_client_key
-from incv3d.transports.zeromq.key_store import KeyRing
+from incv3d.transports.zeromq.key_store import KeyStore
 from processes import PATIENCE_S, DaemonProcess, ScriptedDaemon, environment, run_incv3d
 
 PING = b'{"v":1,"op":"ping"}'
@@ -35,7 +35,7 @@ class KeyedDoor:
 
     def __init__(self, folder: Path, host: str = "127.0.0.1", run_ms: int = 0) -> None:
         self.folder = folder
-        self.ring = KeyRing(folder / "keys")
+        self.ring = KeyStore(folder / "keys")
         self.ring.new()
         self.address, self.results = (f"tcp://127.0.0.1:{free_port()}" for _ in range(2))
         config = folder / "incv3d.yaml"

@@ -15,13 +15,13 @@ import zmq
 import zmq.auth
 
 from incv3d.protocol.curve_keys import KeyFileError, KeyPair, new_pair, read_client_key
-from incv3d.transports.zeromq.key_store import KeyRing
+from incv3d.transports.zeromq.key_store import KeyStore
 from processes import run_incv3d
 
 
 @pytest.fixture
-def ring(tmp_path: Path) -> KeyRing:
-    found = KeyRing(tmp_path / "etc" / "keys")
+def ring(tmp_path: Path) -> KeyStore:
+    found = KeyStore(tmp_path / "etc" / "keys")
     found.new()
     return found
 
@@ -30,11 +30,11 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def names(ring: KeyRing) -> set[str]:
+def names(ring: KeyStore) -> set[str]:
     return {client.name for client in ring.clients().values()}
 
 
-def test_a_client_gets_one_file_with_all_that_it_needs(ring: KeyRing, tmp_path: Path) -> None:
+def test_a_client_gets_one_file_with_all_that_it_needs(ring: KeyStore, tmp_path: Path) -> None:
     ring.hand_out("gate", tmp_path / "gate.key")
     key = read_client_key(tmp_path / "gate.key")
     assert key.server == ring.server().public
@@ -42,7 +42,9 @@ def test_a_client_gets_one_file_with_all_that_it_needs(ring: KeyRing, tmp_path: 
     assert [client.public for client in ring.clients().values()] == [key.pair.public]
 
 
-def test_the_files_are_certificates_as_other_zeromq_programs_read_them(ring: KeyRing, tmp_path: Path) -> None:
+def test_the_files_are_certificates_as_other_zeromq_programs_read_them(
+    ring: KeyStore, tmp_path: Path
+) -> None:
     ring.hand_out("gate", tmp_path / "gate.key")
     key = read_client_key(tmp_path / "gate.key")
     assert zmq.auth.load_certificate(tmp_path / "gate.key") == (key.pair.public, key.pair.secret)
@@ -50,12 +52,12 @@ def test_the_files_are_certificates_as_other_zeromq_programs_read_them(ring: Key
 
 
 def test_files_are_for_their_owner_alone_and_no_secret_of_a_client_stays(
-    ring: KeyRing, tmp_path: Path
+    ring: KeyStore, tmp_path: Path
 ) -> None:
     before = os.umask(0)
     try:
         ring.hand_out("gate", tmp_path / "gate.key")
-        other = KeyRing(tmp_path / "other")
+        other = KeyStore(tmp_path / "other")
         other.new()
     finally:
         os.umask(before)
@@ -74,7 +76,7 @@ def test_what_root_makes_belongs_to_whoever_owns_the_folder(tmp_path: Path) -> N
     home = tmp_path / "home"
     home.mkdir()
     os.chown(home, 1234, 4321)
-    ring = KeyRing(home / "keys")
+    ring = KeyStore(home / "keys")
     ring.new()
     ring.hand_out("gate", home / "gate.key")
     made = [home / "gate.key", ring.folder, *ring.folder.rglob("*")]
@@ -85,7 +87,7 @@ def test_what_root_makes_belongs_to_whoever_owns_the_folder(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "name", ["", ".", "..", "../x", "a/b", "-x", ".x", "x" * 65, "x\n", "é", "a b", "a\0"]
 )
-def test_a_name_that_could_be_something_else_is_refused(ring: KeyRing, tmp_path: Path, name: str) -> None:
+def test_a_name_that_could_be_something_else_is_refused(ring: KeyStore, tmp_path: Path, name: str) -> None:
     for attempt in (
         lambda: ring.hand_out(name, tmp_path / "out.key"),
         lambda: ring.add(name, new_pair().public.decode()),
@@ -96,7 +98,7 @@ def test_a_name_that_could_be_something_else_is_refused(ring: KeyRing, tmp_path:
     assert not (tmp_path / "out.key").exists()
 
 
-def test_a_name_is_given_once_and_the_first_client_stays(ring: KeyRing, tmp_path: Path) -> None:
+def test_a_name_is_given_once_and_the_first_client_stays(ring: KeyStore, tmp_path: Path) -> None:
     ring.hand_out("gate", tmp_path / "gate.key")
     before = ring.clients()
     with pytest.raises(KeyFileError, match=r"there is a client `gate` already.*keys revoke gate"):
@@ -104,7 +106,7 @@ def test_a_name_is_given_once_and_the_first_client_stays(ring: KeyRing, tmp_path
     assert ring.clients() == before and not (tmp_path / "second.key").exists()
 
 
-def test_of_many_that_want_a_name_at_once_one_gets_it(ring: KeyRing, tmp_path: Path) -> None:
+def test_of_many_that_want_a_name_at_once_one_gets_it(ring: KeyStore, tmp_path: Path) -> None:
     outcomes: list[str] = []
     start = threading.Barrier(8)
 
@@ -126,7 +128,9 @@ def test_of_many_that_want_a_name_at_once_one_gets_it(ring: KeyRing, tmp_path: P
     assert list(ring.clients()) == [read_client_key(handed_out).pair.public]
 
 
-def test_a_file_that_is_there_is_not_written_over_and_nobody_is_let_in(ring: KeyRing, tmp_path: Path) -> None:
+def test_a_file_that_is_there_is_not_written_over_and_nobody_is_let_in(
+    ring: KeyStore, tmp_path: Path
+) -> None:
     (tmp_path / "gate.key").write_text("mine")
     with pytest.raises(KeyFileError, match=r"gate\.key: cannot be made: File exists"):
         ring.hand_out("gate", tmp_path / "gate.key")
@@ -146,7 +150,7 @@ def no_room() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_leaves_no_half_of_a_key(ring: KeyRing, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_no_half_of_a_key(ring: KeyStore, tmp_path: Path) -> None:
     before = ring.server()
     with no_room():
         for attempt in (
@@ -160,7 +164,7 @@ def test_a_full_disk_leaves_no_half_of_a_key(ring: KeyRing, tmp_path: Path) -> N
     assert {path.name for path in tmp_path.rglob("*")} == {"etc", "keys", "clients", "server.key"}
 
 
-def test_who_made_a_pair_of_its_own_is_let_in_by_its_public_key(ring: KeyRing) -> None:
+def test_who_made_a_pair_of_its_own_is_let_in_by_its_public_key(ring: KeyStore) -> None:
     own = new_pair()
     ring.add("shed", own.public.decode())
     assert list(ring.clients()) == [own.public]
@@ -171,14 +175,14 @@ def test_who_made_a_pair_of_its_own_is_let_in_by_its_public_key(ring: KeyRing) -
 
 
 @pytest.mark.parametrize("key", ["", "x" * 39, "x" * 41, "~" * 40, "é" * 40, "#" * 40, '"' * 40])
-def test_what_is_no_key_is_said_so_and_not_repeated(ring: KeyRing, key: str) -> None:
+def test_what_is_no_key_is_said_so_and_not_repeated(ring: KeyStore, key: str) -> None:
     with pytest.raises(KeyFileError, match="not a key of ZeroMQ, which has 40 characters") as caught:
         ring.add("gate", key)
     assert not key or key not in str(caught.value)
     assert not ring.clients()
 
 
-def test_who_is_revoked_is_gone_and_others_are_named(ring: KeyRing) -> None:
+def test_who_is_revoked_is_gone_and_others_are_named(ring: KeyStore) -> None:
     for name in ("gate", "shed"):
         ring.hand_out(name, None)
     ring.revoke("gate")
@@ -190,7 +194,7 @@ def test_who_is_revoked_is_gone_and_others_are_named(ring: KeyRing) -> None:
         ring.revoke("shed")
 
 
-def test_the_servers_keys_are_replaced_only_when_that_is_wanted(ring: KeyRing) -> None:
+def test_the_servers_keys_are_replaced_only_when_that_is_wanted(ring: KeyStore) -> None:
     before = ring.server()
     with pytest.raises(KeyFileError, match="is there already; --replace"):
         ring.new()
@@ -200,7 +204,7 @@ def test_the_servers_keys_are_replaced_only_when_that_is_wanted(ring: KeyRing) -
 
 
 def test_without_a_server_key_nobody_is_let_in(tmp_path: Path) -> None:
-    ring = KeyRing(tmp_path / "keys")
+    ring = KeyStore(tmp_path / "keys")
     with pytest.raises(KeyFileError, match=r"no server key in .* yet: incv3d keys new"):
         ring.hand_out("gate", tmp_path / "gate.key")
     assert not (tmp_path / "gate.key").exists() and not ring.clients()
@@ -216,7 +220,7 @@ def test_without_a_server_key_nobody_is_let_in(tmp_path: Path) -> None:
     ],
 )
 def test_loose_permissions_are_refused_with_the_command_that_mends_them(
-    ring: KeyRing, path: str, permissions: int, words: str
+    ring: KeyStore, path: str, permissions: int, words: str
 ) -> None:
     (ring.folder / path).chmod(permissions)
     with pytest.raises(KeyFileError, match=words):
@@ -234,14 +238,14 @@ def test_loose_permissions_are_refused_with_the_command_that_mends_them(
         (b'public-key = "%s"\nsecret-key = "%s"' % (b"1" * 40, b"2" * 40), "the file is damaged"),
     ],
 )
-def test_a_damaged_file_is_one_line(ring: KeyRing, tmp_path: Path, content: bytes, words: str) -> None:
+def test_a_damaged_file_is_one_line(ring: KeyStore, tmp_path: Path, content: bytes, words: str) -> None:
     (ring.folder / "server.key").write_bytes(content)
     with pytest.raises(KeyFileError, match=r"server\.key.*" + words) as caught:
         ring.server()
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_of_the_wrong_side_is_no_clients_key(ring: KeyRing, tmp_path: Path) -> None:
+def test_a_file_of_the_wrong_side_is_no_clients_key(ring: KeyStore, tmp_path: Path) -> None:
     with pytest.raises(KeyFileError, match="no client's key: there is no `server-key` line"):
         read_client_key(ring.folder / "server.key")
     for path in (tmp_path / "gone.key", tmp_path, Path("/dev/null")):
@@ -253,7 +257,7 @@ def test_a_file_of_the_wrong_side_is_no_clients_key(ring: KeyRing, tmp_path: Pat
 
 
 def test_a_clients_file_that_others_can_read_is_used_with_a_warning(
-    ring: KeyRing, tmp_path: Path, caplog
+    ring: KeyStore, tmp_path: Path, caplog
 ) -> None:
     ring.hand_out("gate", tmp_path / "gate.key")
     read_client_key(tmp_path / "gate.key")
@@ -263,7 +267,7 @@ def test_a_clients_file_that_others_can_read_is_used_with_a_warning(
     assert len(caplog.messages) == 1 and caplog.messages[0].endswith(f"chmod 600 {tmp_path}/gate.key")
 
 
-def test_a_clients_damaged_file_costs_that_client_alone(ring: KeyRing, caplog) -> None:
+def test_a_clients_damaged_file_costs_that_client_alone(ring: KeyStore, caplog) -> None:
     ring.hand_out("gate", None)
     clients = ring.folder / "clients"
     (clients / "shed.key").write_bytes(b"nothing")
@@ -282,10 +286,10 @@ def test_a_secret_does_not_come_out_of_a_repr() -> None:
     assert "hush" not in repr(KeyPair(b"public", b"hush"))
 
 
-def test_a_zeromq_without_curve_is_said_in_one_line(ring: KeyRing, tmp_path: Path, monkeypatch) -> None:
+def test_a_zeromq_without_curve_is_said_in_one_line(ring: KeyStore, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(zmq, "has", lambda name: False)
     for attempt in (
-        lambda: KeyRing(tmp_path / "x").new(),
+        lambda: KeyStore(tmp_path / "x").new(),
         ring.server,
         lambda: read_client_key(tmp_path / "gate.key"),
     ):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from incv3d.protocol.curve_keys import KeyFileError, new_pair
-from incv3d.transports.zeromq.key_store import KeyRing
+from incv3d.transports.zeromq.key_store import KeyStore
 from incv3d.transports.zeromq.ownership import as_owner, open_folder
 
 USER, GROUP = 1234, 4321
@@ -58,8 +58,8 @@ def victim(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def ring(home: Path) -> KeyRing:
-    ring = KeyRing(home / "keys")
+def ring(home: Path) -> KeyStore:
+    ring = KeyStore(home / "keys")
     ring.new()
     return ring
 
@@ -85,7 +85,7 @@ def untouched(victim: Path) -> bool:
     )
 
 
-def test_a_link_in_the_place_of_the_clients_folder_is_not_followed(ring: KeyRing, victim: Path) -> None:
+def test_a_link_in_the_place_of_the_clients_folder_is_not_followed(ring: KeyStore, victim: Path) -> None:
     (ring.folder / "clients").rmdir()
     (ring.folder / "clients").symlink_to(victim)
     for attempt in (
@@ -97,7 +97,7 @@ def test_a_link_in_the_place_of_the_clients_folder_is_not_followed(ring: KeyRing
     assert untouched(victim)
 
 
-def test_a_dangling_link_gives_nothing_away(ring: KeyRing, tmp_path: Path) -> None:
+def test_a_dangling_link_gives_nothing_away(ring: KeyStore, tmp_path: Path) -> None:
     (ring.folder / "clients").rmdir()
     (ring.folder / "clients").symlink_to(tmp_path / "made-by-root")
     with pytest.raises(KeyFileError):
@@ -105,7 +105,7 @@ def test_a_dangling_link_gives_nothing_away(ring: KeyRing, tmp_path: Path) -> No
     assert not (tmp_path / "made-by-root").exists()
 
 
-def test_a_race_for_the_clients_folder_is_lost_by_its_owner(ring: KeyRing, victim: Path) -> None:
+def test_a_race_for_the_clients_folder_is_lost_by_its_owner(ring: KeyStore, victim: Path) -> None:
     added = 0
     with swapping(ring.folder / "clients", victim):
         for number in range(TRIES):
@@ -117,7 +117,7 @@ def test_a_race_for_the_clients_folder_is_lost_by_its_owner(ring: KeyRing, victi
 
 
 def test_a_race_for_the_folder_of_a_handed_out_file_is_lost_by_its_owner(
-    ring: KeyRing, home: Path, victim: Path
+    ring: KeyStore, home: Path, victim: Path
 ) -> None:
     target = home / "out"
     target.mkdir()
@@ -135,14 +135,14 @@ def test_a_race_for_the_folder_of_a_handed_out_file_is_lost_by_its_owner(
 def test_a_folder_of_roots_that_another_user_could_replace_is_refused(home: Path) -> None:
     (home / "keys").mkdir()
     with pytest.raises(KeyFileError, match="another user could replace this folder of root's"):
-        KeyRing(home / "keys").new()
+        KeyStore(home / "keys").new()
 
 
 def test_links_of_roots_own_are_followed(tmp_path: Path, home: Path) -> None:
     (tmp_path / "relative").symlink_to("home")
     (tmp_path / "absolute").symlink_to(home)
     for name in ("relative", "absolute"):
-        ring = KeyRing(tmp_path / name / name)
+        ring = KeyStore(tmp_path / name / name)
         ring.new()
         assert ring.server_file.stat().st_uid == USER
     (tmp_path / "loop").symlink_to("loop")

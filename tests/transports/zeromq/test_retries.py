@@ -9,7 +9,7 @@ from incv3d.transports.zeromq.retries import (
     MOST_HELD_BYTES,
     MOST_HELD_OF_ONE,
     PEERS_REMEMBERED,
-    Retries,
+    RetryLimiter,
 )
 
 
@@ -17,7 +17,7 @@ def request(peer: bytes, *parts: bytes, ticket: int = 1) -> Request:
     return Request([peer, *parts], None, ticket=ticket)
 
 
-def held(retries: Retries, number: int, *parts: bytes, of: int = MOST_HELD_OF_ONE) -> int:
+def held(retries: RetryLimiter, number: int, *parts: bytes, of: int = MOST_HELD_OF_ONE) -> int:
     """Let each of `number` peers come too soon `of` times; returns how many of these are held."""
     count = 0
     for n in range(number):
@@ -28,7 +28,7 @@ def held(retries: Retries, number: int, *parts: bytes, of: int = MOST_HELD_OF_ON
 
 
 def test_a_refusal_is_held_until_the_moment_that_its_peer_was_told() -> None:
-    retries = Retries()
+    retries = RetryLimiter()
     early = request(b"early")
     assert not retries.hold(early, 0.0), "nobody told it anything"
     assert retries.wait_s(0.0) is None
@@ -42,7 +42,7 @@ def test_a_refusal_is_held_until_the_moment_that_its_peer_was_told() -> None:
 
 
 def test_they_come_out_in_the_order_of_their_moments() -> None:
-    retries = Retries()
+    retries = RetryLimiter()
     for ticket, until in enumerate((3.0, 1.0, 2.0)):
         peer = bytes([ticket])
         retries.tell(peer, until)
@@ -51,23 +51,23 @@ def test_they_come_out_in_the_order_of_their_moments() -> None:
 
 
 def test_who_has_found_room_was_told_nothing() -> None:
-    retries = Retries()
+    retries = RetryLimiter()
     retries.tell(b"peer", 9.0)
     retries.admit(b"peer")
     assert not retries.hold(request(b"peer"), 0.0)
 
 
 def test_nothing_is_held_for_longer_than_senders_wait() -> None:
-    retries = Retries()
+    retries = RetryLimiter()
     retries.tell(b"peer", 3600.0)
     retries.hold(request(b"peer"), 0.0)
     assert retries.wait_s(0.0) == LONGEST_HOLD_S
 
 
 def test_what_is_held_is_bounded_in_all_of_one_peer_and_in_bytes() -> None:
-    assert held(Retries(), 1, of=1000) == MOST_HELD_OF_ONE
-    assert held(Retries(), 1000) == MOST_HELD
-    retries = Retries()
+    assert held(RetryLimiter(), 1, of=1000) == MOST_HELD_OF_ONE
+    assert held(RetryLimiter(), 1000) == MOST_HELD
+    retries = RetryLimiter()
     count = held(retries, 100, *[b"x" * 255] * 60)
     assert MOST_HELD_BYTES // (61 * (255 + 64)) - 1 <= count <= MOST_HELD_BYTES // (60 * 255)
     assert len(list(retries.due(1.0))) == count
@@ -75,7 +75,7 @@ def test_what_is_held_is_bounded_in_all_of_one_peer_and_in_bytes() -> None:
 
 
 def test_of_many_peers_the_latest_are_remembered() -> None:
-    retries = Retries()
+    retries = RetryLimiter()
     for number in range(PEERS_REMEMBERED + 1):
         retries.tell(number.to_bytes(4, "big"), 1.0)
     assert not retries.hold(request((0).to_bytes(4, "big")), 0.0)
@@ -83,7 +83,7 @@ def test_of_many_peers_the_latest_are_remembered() -> None:
 
 
 def test_as_long_as_refusals_are_held_the_last_place_is_for_those_that_have_waited() -> None:
-    retries = Retries()
+    retries = RetryLimiter()
     retries.tell(b"early", 1.0)
     assert retries.places_kept(b"new", 0.0) == 0, "nobody waits for it"
     retries.hold(request(b"early"), 0.0)
@@ -97,7 +97,7 @@ def test_as_long_as_refusals_are_held_the_last_place_is_for_those_that_have_wait
 
 
 def test_the_others_are_those_whose_refusals_are_held() -> None:
-    retries = Retries()
+    retries = RetryLimiter()
     assert held(retries, 3, of=2) == 6
     assert retries.others(b"new") == 3
     assert retries.others((0).to_bytes(4, "big")) == 2

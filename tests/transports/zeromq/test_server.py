@@ -20,17 +20,17 @@ from doubles import ScriptedSession, TwoLabels, jpeg
 from incv3d.config.schema import IntakeSection
 from incv3d.engines.base import SessionError
 from incv3d.events.monitor import announcement
-from incv3d.events.presence import Sighting
+from incv3d.events.presence import PresenceChange
 from incv3d.frames import CHANNELS, Prediction, Refusal, Result
 from incv3d.images.decode_cost import is_large
 from incv3d.images.preprocess import Preprocessor
 from incv3d.images.resize import InputSpec
 from incv3d.pipeline.classifier import Classifier
-from incv3d.pipeline.frame_queue import Mailbox
+from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.pipeline.workers import FAILURES_IN_A_ROW, Pipeline
 from incv3d.transports.admission import Admission
 from incv3d.transports.zeromq.retries import MOST_HELD_OF_ONE
-from incv3d.transports.zeromq.server import Intake, IntakeError
+from incv3d.transports.zeromq.server import IntakeError, ZmqServer
 from message_strategies import picture
 
 SPEC = InputSpec(8, 8, 128.0, 128.0, "stretch", 1.0, "bilinear")
@@ -42,9 +42,9 @@ class Door:
     """An intake and a pipeline at work, and what they reported."""
 
     section: IntakeSection
-    mailbox: Mailbox
+    mailbox: FrameQueue
     session: ScriptedSession
-    intake: Intake
+    intake: ZmqServer
     pipeline: Pipeline
     refused: list[Refusal] = field(default_factory=list)
     deaths: queue.SimpleQueue[tuple[str, BaseException]] = field(default_factory=queue.SimpleQueue)
@@ -63,7 +63,7 @@ def open_door(tmp_path: Path) -> Iterator[Callable[..., Door]]:
         section = IntakeSection(
             **{"bind": f"ipc://{folder}/door", "publish": f"ipc://{folder}/results", **settings}
         )
-        mailbox = Mailbox(section.queue_limit, section.queue_bytes, section.peer_limit, is_large)
+        mailbox = FrameQueue(section.queue_limit, section.queue_bytes, section.peer_limit, is_large)
         refused: list[Refusal] = []
         sent: list[Result] = []
         deaths: queue.SimpleQueue[tuple[str, BaseException]] = queue.SimpleQueue()
@@ -79,7 +79,7 @@ def open_door(tmp_path: Path) -> Iterator[Callable[..., Door]]:
             intake.deliver(result)
 
         admission = Admission(mailbox, lambda: pace_ms, deliver)
-        intake = Intake(
+        intake = ZmqServer(
             section, mailbox, describe, lambda: ("m", "e"), admission, refused.append, sent.append, died
         )
 
@@ -296,7 +296,7 @@ def test_a_question_is_not_counted_among_the_unanswered_whatever_door_it_comes_b
 
 def test_events_are_published_under_their_topics_after_what_was_delivered_before(open_door, connect) -> None:
     door = open_door()
-    event = announcement(Sighting("entered", "porch", Prediction(0, "", "cat", 0.9), 0.0, 3, 0.9), 0.0)
+    event = announcement(PresenceChange("entered", "porch", Prediction(0, "", "cat", 0.9), 0.0, 3, 0.9), 0.0)
     subscriber = connect(zmq.SUB, door.section.publish)
     while not subscriber.poll(50):  # a subscription takes a moment to arrive
         door.intake.announce(event)
@@ -657,8 +657,8 @@ def test_an_address_in_use_is_said_in_one_line(open_door, tmp_path) -> None:
     port = taken.bind_to_random_port("tcp://127.0.0.1")
     section = IntakeSection(bind=f"tcp://127.0.0.1:{port}", publish="")
     nothing: Any = lambda *said: None  # noqa: E731
-    room = Mailbox(1, 1, 1, is_large)
-    second = Intake(section, room, nothing, nothing, nothing, nothing, nothing, nothing)
+    room = FrameQueue(1, 1, 1, is_large)
+    second = ZmqServer(section, room, nothing, nothing, nothing, nothing, nothing, nothing)
     with pytest.raises(IntakeError, match=r"intake\.bind: cannot listen on .*in use.*running already"):
         second.open()
     second.close(1, Refusal.SHUTTING_DOWN, "")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from incv3d.engines.base import SessionError
-from incv3d.engines.page_release import forget_untouched
+from incv3d.engines.page_release import release_clean_pages
 
 LIBRARIES = ("libtensorflow_framework.so.2", "libtensorflow_cc.so.2")
 """In the order in which they are loaded: the second needs the first."""
@@ -145,7 +145,7 @@ class Library:
             found.restype, found.argtypes = result, arguments
             setattr(self, name, found)
         self.version: str = self.TF_Version().decode()
-        forget_untouched(self.directory)
+        release_clean_pages(self.directory)
 
     def __getattr__(self, name: str) -> Any:
         # Only reached for names that were not loaded; declared so that the functions type-check.

@@ -13,7 +13,7 @@ from incv3d.models.files import write_atomically
 FILE = "checksums.json"
 
 
-class Recorded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ChecksumRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the first fetch brought."""
 
     sha256: str
@@ -22,7 +22,7 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     recorded_at: str
 
 
-def recorded(root: Path, name: str) -> Recorded | None:
+def recorded(root: Path, name: str) -> ChecksumRecord | None:
     """What was noted of the model `name` in the store at `root`.
 
     :raises ModelError: when the file is damaged.
@@ -40,13 +40,13 @@ def record(root: Path, name: str, sha256: str, size_bytes: int, url: str) -> Non
     """
     path = root / FILE
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    new = Recorded(sha256=sha256, size_bytes=size_bytes, url=url, recorded_at=now)
+    new = ChecksumRecord(sha256=sha256, size_bytes=size_bytes, url=url, recorded_at=now)
     write_atomically(path, msgspec.json.format(msgspec.json.encode({**_read(path), name: new})) + b"\n")
 
 
-def _read(path: Path) -> dict[str, Recorded]:
+def _read(path: Path) -> dict[str, ChecksumRecord]:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, Recorded])
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, ChecksumRecord])
     except FileNotFoundError:
         return {}
     except OSError as error:

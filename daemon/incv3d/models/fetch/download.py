@@ -33,7 +33,7 @@ Progress = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Deadline:
     """How long a server is waited for, and how often it is asked again."""
 
     connect_s: float = 10.0
@@ -52,7 +52,7 @@ class Patience:
         return float("inf") if self.deadline is None else self.deadline - time.monotonic()
 
 
-class Origin(msgspec.Struct, frozen=True, kw_only=True):
+class RemoteFile(msgspec.Struct, frozen=True, kw_only=True):
     """Of what the bytes that are there are a part, so that the rest can be asked for."""
 
     url: str
@@ -69,7 +69,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DownloadRequest:
     """A file to be downloaded, and what is known of it."""
 
     url: str
@@ -88,8 +88,8 @@ class Download:
         self,
         folder: Path,
         name: str,
-        wanted: Wanted,
-        patience: Patience,
+        wanted: DownloadRequest,
+        patience: Deadline,
         progress: Progress,
         ensure_room: Callable[[int], None],
     ) -> None:
@@ -205,19 +205,19 @@ class Download:
         if total is not None and not 0 < total <= LARGEST_BYTES:
             raise DownloadError(f"{shown(self._wanted.url)}: {total} bytes, no model has that")
 
-    def _kept(self) -> tuple[Origin, int]:
+    def _kept(self) -> tuple[RemoteFile, int]:
         """What is there of this file from this address, and its number of bytes."""
         try:
-            origin = msgspec.json.decode(self._note.read_bytes(), type=Origin)
+            origin = msgspec.json.decode(self._note.read_bytes(), type=RemoteFile)
             size_bytes = self.part.stat().st_size
         except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
-            return Origin(url=_identity(self._wanted.url)), 0
+            return RemoteFile(url=_identity(self._wanted.url)), 0
         wanted = self._wanted
         if origin.url != _identity(wanted.url) or wanted.size_bytes not in (
             None,
             origin.size_bytes or wanted.size_bytes,
         ):
-            return Origin(url=_identity(wanted.url)), 0
+            return RemoteFile(url=_identity(wanted.url)), 0
         return origin, size_bytes
 
     def _is_whole(self) -> bool:
@@ -249,7 +249,7 @@ def lines_of_progress(what: str, say: Callable[[str], None]) -> Progress:
     return progress
 
 
-def _is_the_rest(response: requests.Response, origin: Origin, have: int) -> bool:
+def _is_the_rest(response: requests.Response, origin: RemoteFile, have: int) -> bool:
     """Whether an answer of status 206 goes on where the kept part ends, in the same file."""
     span, _, size = response.headers.get("Content-Range", "").rpartition("/")
     return (
@@ -265,8 +265,8 @@ def _identity(url: str) -> str:
     return f"{shown(url)} {hashlib.sha256(url.encode()).hexdigest()}"
 
 
-def _described(response: requests.Response, url: str, size_bytes: int | None) -> Origin:
-    return Origin(
+def _described(response: requests.Response, url: str, size_bytes: int | None) -> RemoteFile:
+    return RemoteFile(
         url=_identity(url),
         etag=response.headers.get("ETag", ""),
         last_modified=response.headers.get("Last-Modified", ""),

@@ -14,8 +14,8 @@ from pathlib import Path
 from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelEntry, ModelError
 from incv3d.models.fetch.checksums import FILE as CHECKSUMS
-from incv3d.models.fetch.checksums import Recorded, record, recorded
-from incv3d.models.fetch.download import Download, Patience, Progress, Wanted, lines_of_progress
+from incv3d.models.fetch.checksums import ChecksumRecord, record, recorded
+from incv3d.models.fetch.download import Deadline, Download, DownloadRequest, Progress, lines_of_progress
 from incv3d.models.fetch.http_client import DownloadError, UnreachableError, shown
 from incv3d.models.files import sha256_of
 from incv3d.models.importing import import_model
@@ -27,7 +27,7 @@ POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class FetchRequest:
     """What is to be fetched. A known model needs its name only.
 
     :param url: a mirror of a known model; or where a network of one's own lies.
@@ -46,7 +46,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class FetchResult:
     """A model that is in the store now."""
 
     model: StoredModel
@@ -56,12 +56,12 @@ class Fetched:
 
 def fetch_model(
     store: ModelStore,
-    order: Order,
-    patience: Patience,
+    order: FetchRequest,
+    patience: Deadline,
     progress: Progress,
     say: Callable[[str], None],
     check: Callable[[StoredModel], None] = lambda model: None,
-) -> Fetched:
+) -> FetchResult:
     """Have the model that `order` names in the store, fetched if it is not there.
 
     What was downloaded stays in the store's ``downloads`` for a later attempt until it was imported, or was
@@ -81,7 +81,7 @@ def fetch_model(
         with _alone(folder / f"{order.name}.lock", patience, waiting, say):
             if order.name in store.names() and not order.replace:
                 remove_download(store, order.name)  # of a fetch that was killed at its very end
-                return Fetched(store.get(order.name), sha256="")
+                return FetchResult(store.get(order.name), sha256="")
             return _fetch(store, order, entry, patience, progress, check)
 
 
@@ -91,9 +91,9 @@ def fetch_in_time(store: ModelStore, name: str, wait_s: float, say: Callable[[st
     :param say: told, in one line, of every tenth of the download.
     :raises ModelError: when that cannot be; what was downloaded is kept for the next time.
     """
-    patience = Patience(deadline=time.monotonic() + wait_s)
+    patience = Deadline(deadline=time.monotonic() + wait_s)
     say(f"fetching {name} (at most {wait_s:g} s; model.fetch_wait_s)")
-    fetch_model(store, Order(name), patience, lines_of_progress(name, say), say)
+    fetch_model(store, FetchRequest(name), patience, lines_of_progress(name, say), say)
 
 
 def remove_download(store: ModelStore, name: str) -> bool:
@@ -106,7 +106,7 @@ def remove_download(store: ModelStore, name: str) -> bool:
     return bool(there)
 
 
-def _known(order: Order) -> ModelEntry | None:
+def _known(order: FetchRequest) -> ModelEntry | None:
     """The catalog's entry of the model that is ordered; None for a network of one's own."""
     check_name(order.name)
     if order.sha256 and not SHA256.fullmatch(order.sha256):
@@ -131,12 +131,12 @@ def _known(order: Order) -> ModelEntry | None:
 
 def _fetch(
     store: ModelStore,
-    order: Order,
+    order: FetchRequest,
     entry: ModelEntry | None,
-    patience: Patience,
+    patience: Deadline,
     progress: Progress,
     check: Callable[[StoredModel], None],
-) -> Fetched:
+) -> FetchResult:
     before = recorded(store.root, order.name) if entry and not entry.archive_sha256 else None
     size_bytes = entry.archive_bytes if entry else None
     url = order.url or (entry.url if entry else "")
@@ -153,7 +153,7 @@ def _fetch(
                 f"free; make room, or keep models elsewhere (model.store)"
             )
 
-    wanted = Wanted(url, size_bytes, published or order.sha256)
+    wanted = DownloadRequest(url, size_bytes, published or order.sha256)
     download = Download(store.root / DOWNLOADS, order.name, wanted, patience, progress, ensure_room)
     try:
         file = download.run()
@@ -174,10 +174,10 @@ def _fetch(
         with store.exclusively():
             record(store.root, order.name, found, file.stat().st_size, shown(url))
     download.discard()
-    return Fetched(model, found)
+    return FetchResult(model, found)
 
 
-def _differs(store: ModelStore, name: str, before: Recorded, found: str, url: str) -> str:
+def _differs(store: ModelStore, name: str, before: ChecksumRecord, found: str, url: str) -> str:
     return (
         f"{shown(url)}: its SHA-256 is {found}; the first fetch of {name}, on {before.recorded_at[:10]}, "
         f"brought {before.sha256} (noted in {store.root / CHECKSUMS}). Either the file was changed there, or "
@@ -186,7 +186,7 @@ def _differs(store: ModelStore, name: str, before: Recorded, found: str, url: st
 
 
 @contextlib.contextmanager
-def _alone(lock: Path, patience: Patience, waiting: str, say: Callable[[str], None]) -> Iterator[None]:
+def _alone(lock: Path, patience: Deadline, waiting: str, say: Callable[[str], None]) -> Iterator[None]:
     with lock.open("w") as file:
         said = False
         while True:
@@ -211,7 +211,7 @@ def _disk_errors_explained(folder: Path) -> Iterator[None]:
         raise ModelError(f"{error.filename or folder}: cannot be written: {error.strerror}") from None
 
 
-def by_hand(error: UnreachableError, order: Order) -> ModelError:
+def by_hand(error: UnreachableError, order: FetchRequest) -> ModelError:
     """What a person without a network can do, besides what went wrong."""
     entry = load_catalog().get(order.name)
     url = shown(order.url or (entry.url if entry else ""))

@@ -24,7 +24,7 @@ from incv3d.engines.capi import GraphRefused, LibraryMissing
 from incv3d.engines.prepared_model import FORMAT, Index, Job, PreparedModel
 from incv3d.engines.tensorflow_c import TensorFlowSession
 from incv3d.errors import Incv3dError
-from incv3d.machine import give_back
+from incv3d.machine import trim_heap
 from incv3d.models.bundled import bundled_picture
 from incv3d.models.entry import ModelError
 from incv3d.models.prepare import UNPREPARABLE, UnrunnableError
@@ -74,7 +74,7 @@ def run_original(job: Job) -> list[Reference]:
         raise UnrunnableError(f"the graph cannot be run on a picture: {error}") from None
     finally:
         session.close()
-        give_back()
+        trim_heap()
     scores = wanted[0].scores
     if job.outputs and scores.size != job.outputs:
         raise UnrunnableError(f"`{job.output}` gives {scores.size} scores, {job.outputs} are expected")

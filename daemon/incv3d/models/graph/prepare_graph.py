@@ -38,7 +38,7 @@ from incv3d.engines.prepared_model import (
     processor_id,
 )
 from incv3d.errors import Incv3dError
-from incv3d.machine import give_back
+from incv3d.machine import trim_heap
 from incv3d.models.entry import ModelError
 from incv3d.models.files import sha256_of
 from incv3d.models.graph.equivalence import check_equivalence, run_original
@@ -104,7 +104,7 @@ def prepare(job: Job) -> Index:
         )
         (scratch / INDEX).write_bytes(msgspec.json.encode(index))
         del folder, graph, serialized
-        give_back()
+        trim_heap()
         check_equivalence(scratch, wanted)
         _replace(scratch, out)
     finally:

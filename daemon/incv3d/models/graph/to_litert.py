@@ -17,7 +17,7 @@ import msgspec
 
 from incv3d.engines.base import Pixels
 from incv3d.errors import Incv3dError
-from incv3d.machine import give_back
+from incv3d.machine import trim_heap
 from incv3d.models.entry import ModelError
 from incv3d.models.graph.fold import node_name
 from incv3d.models.graph.pixel_file import PixelFile
@@ -69,7 +69,7 @@ def to_float(job: FloatJob) -> None:
     )
     converter.exclude_conversion_metadata = True
     del graph
-    give_back()  # before more is asked for: the peak is what counts
+    trim_heap()  # before more is asked for: the peak is what counts
     try:
         converted = converter.convert()
     except Exception as error:  # noqa: BLE001 - the converter's errors have no family of their own
@@ -92,7 +92,7 @@ def quantise(job: QuantiseJob) -> None:
         calibration = calibrator.Calibrator(network, [], [])
         network = calibration.calibrate(lambda: _examples(job))
         del calibration
-        give_back()
+        trim_heap()
         quantised = convert.mlir_quantize(network, denylisted_ops=KEPT_FLOAT)
     except OSError:
         raise

@@ -15,7 +15,7 @@ from incv3d.tools.bench.interleave import measure
 from incv3d.tools.bench.machine_info import look
 from incv3d.tools.bench.measurements import Unavailable
 from incv3d.tools.bench.report import Report
-from incv3d.tools.bench.throttle_monitor import Heat
+from incv3d.tools.bench.throttle_monitor import ThrottleMonitor
 from incv3d.tools.bench.worker_protocol import Engine, Job
 
 
@@ -46,7 +46,7 @@ def benchmark(request: Request, say: Callable[[str], None], progress: Callable[[
     """
     jobs, unavailable, together = _jobs(request, request.engines, say)
     runs = request.warmup_runs + request.num_runs
-    measured = measure(jobs, runs, Heat(), progress, together)
+    measured = measure(jobs, runs, ThrottleMonitor(), progress, together)
     unavailable += measured.unavailable
     if not measured.measurements:
         if measured.interrupted:
@@ -83,7 +83,7 @@ def breakdown(
     groups = [jobs] if together else [[job] for job in jobs]
     found: list[Breakdown] = []
     for group in groups:
-        some, failed = break_down(group, request.warmup_runs, request.num_runs, Heat(), progress)
+        some, failed = break_down(group, request.warmup_runs, request.num_runs, ThrottleMonitor(), progress)
         found += some
         unavailable += failed
     if not found:

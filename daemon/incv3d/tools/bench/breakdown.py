@@ -23,9 +23,9 @@ from incv3d.tools.bench.interleave import BREATH_S
 from incv3d.tools.bench.measurements import Unavailable
 from incv3d.tools.bench.published_table import CPP_TOOL_S, PI3_AVERAGE_S, V1_MULTIPLY_ADDS, V3_MULTIPLY_ADDS
 from incv3d.tools.bench.tables import Table
-from incv3d.tools.bench.throttle_monitor import Heat
-from incv3d.tools.bench.worker_process import Child, ChildFailed
-from incv3d.tools.bench.worker_protocol import Job, Traced
+from incv3d.tools.bench.throttle_monitor import ThrottleMonitor
+from incv3d.tools.bench.worker_process import WorkerFailed, WorkerProcess
+from incv3d.tools.bench.worker_protocol import Job, TraceReply
 
 LEAST_SHARE = 0.005
 """A type of operation that takes less of a run has no row of its own."""
@@ -74,7 +74,7 @@ class Round:
 
     usual_ms: float
     """The wall time of a usual run."""
-    traced: Traced
+    traced: TraceReply
     empty_ms: float
     """The time of a call that runs nothing."""
     slowed_down: bool
@@ -82,7 +82,11 @@ class Round:
 
 
 def break_down(
-    jobs: Sequence[Job], warmup_runs: int, runs: int, heat: Heat, progress: Callable[[str, int], None]
+    jobs: Sequence[Job],
+    warmup_runs: int,
+    runs: int,
+    heat: ThrottleMonitor,
+    progress: Callable[[str, int], None],
 ) -> tuple[list[Breakdown], list[Unavailable]]:
     """Take the runs of each job apart; they take turns.
 
@@ -94,7 +98,7 @@ def break_down(
         children = []
         for job in jobs:
             progress(job.engine, 0)
-            child = Child(job)
+            child = WorkerProcess(job)
             stack.callback(child.kill)
             try:
                 child.opened()
@@ -103,14 +107,14 @@ def break_down(
                 child.trace()  # the first one makes an executor of its own
                 child.empty()
                 children.append(child)
-            except ChildFailed as error:
+            except WorkerFailed as error:
                 unavailable.append(Unavailable(engine=job.engine, reason=str(error)))
         for done in range(runs):
             for child in list(children):
                 time.sleep(BREATH_S)
                 try:
                     one = _round(child, heat, traced_first=done % 2 > 0)
-                except ChildFailed as error:
+                except WorkerFailed as error:
                     reason = f"stopped after {done} rounds: {error}"
                     unavailable.append(Unavailable(engine=child.engine, reason=reason))
                     children.remove(child)
@@ -120,7 +124,7 @@ def break_down(
     return [summarise(engine, found) for engine, found in rounds.items()], unavailable
 
 
-def _round(child: Child, heat: Heat, traced_first: bool) -> Round:
+def _round(child: WorkerProcess, heat: ThrottleMonitor, traced_first: bool) -> Round:
     """One run of each kind; which comes first is changed about, because the second finds warmer caches."""
     hot = heat.slowed_down()
     traced = child.trace() if traced_first else None
@@ -133,9 +137,9 @@ def _round(child: Child, heat: Heat, traced_first: bool) -> Round:
 def summarise(engine: str, rounds: Sequence[Round]) -> Breakdown:
     """One breakdown of many rounds, at least one."""
     cool = [each for each in rounds if not each.slowed_down] or rounds
-    middle: list[Traced] = middle_half([each.traced for each in cool], key=lambda traced: traced.wall_ns)
+    middle: list[TraceReply] = middle_half([each.traced for each in cool], key=lambda traced: traced.wall_ns)
 
-    def mean_ms(of: Callable[[Traced], float]) -> float:
+    def mean_ms(of: Callable[[TraceReply], float]) -> float:
         return statistics.fmean(map(of, middle)) / 1e6
 
     outside = mean_ms(lambda traced: traced.outside_ns)

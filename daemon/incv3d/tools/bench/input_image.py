@@ -7,7 +7,7 @@ from pathlib import Path
 from incv3d.config.schema import LARGEST_PICTURE
 from incv3d.frames import Frame, picture_format
 from incv3d.images.demo import demo_folder
-from incv3d.images.preprocess import PictureError, Preprocessor
+from incv3d.images.preprocess import ImageError, Preprocessor
 from incv3d.models.store import StoredModel
 from incv3d.pipeline.loader import input_spec
 from incv3d.tools.bench.errors import BenchUsageError
@@ -43,6 +43,6 @@ def read_jpeg(path: Path, model: StoredModel) -> bytes:
     try:
         frame = Frame("bench", data, "jpeg", received=0.0, captured=0.0)
         Preprocessor(input_spec(model.entry), LARGEST_PICTURE, "exact").decode(frame)
-    except PictureError as error:
+    except ImageError as error:
         raise BenchUsageError(f"--image: {path}: {error}") from None
     return data

@@ -11,20 +11,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from incv3d.tools.bench.measurements import Measurement, Unavailable
-from incv3d.tools.bench.throttle_monitor import Heat
-from incv3d.tools.bench.worker_process import Child, ChildFailed
-from incv3d.tools.bench.worker_protocol import Job, Opened
+from incv3d.tools.bench.throttle_monitor import ThrottleMonitor
+from incv3d.tools.bench.worker_process import WorkerFailed, WorkerProcess
+from incv3d.tools.bench.worker_protocol import Job, OpenReply
 
 BREATH_S = 0.02
 """Between two turns: idle threads of a library spin for a while, which must not be the next engine's cost."""
 
 
 @dataclass(slots=True)
-class Sitting:
+class WorkerState:
     """An open child, and what it has done so far."""
 
-    child: Child
-    opened: Opened
+    child: WorkerProcess
+    opened: OpenReply
     first_result_s: float = 0.0
     runs_s: list[float] = field(default_factory=list)
     slowed_down: list[bool] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Measured:
 def measure(
     jobs: Sequence[Job],
     runs: int,
-    heat: Heat,
+    heat: ThrottleMonitor,
     progress: Callable[[str, int], None],
     together: bool = True,
 ) -> Measured:
@@ -62,22 +62,26 @@ def measure(
 
 
 def _measure_together(
-    jobs: Sequence[Job], runs: int, heat: Heat, progress: Callable[[str, int], None], measured: Measured
+    jobs: Sequence[Job],
+    runs: int,
+    heat: ThrottleMonitor,
+    progress: Callable[[str, int], None],
+    measured: Measured,
 ) -> None:
     with contextlib.ExitStack() as stack:
-        sittings: list[Sitting] = []
+        sittings: list[WorkerState] = []
         try:
             for job in jobs:
                 progress(job.engine, 0)
-                child = Child(job)
+                child = WorkerProcess(job)
                 stack.callback(child.kill)
                 try:
-                    sitting = Sitting(child, child.opened())
+                    sitting = WorkerState(child, child.opened())
                     _run(sitting, heat)
                     sitting.first_result_s = time.perf_counter() - child.started
                     sittings.append(sitting)
                     progress(job.engine, 1)
-                except ChildFailed as error:
+                except WorkerFailed as error:
                     measured.unavailable.append(Unavailable(engine=job.engine, reason=str(error)))
             for done in range(1, runs):
                 # Everybody comes first in turn, so that nobody always follows the same one.
@@ -86,7 +90,7 @@ def _measure_together(
                     time.sleep(BREATH_S)
                     try:
                         _run(sitting, heat)
-                    except ChildFailed as error:
+                    except WorkerFailed as error:
                         reason = f"stopped after {len(sitting.runs_s)} runs: {error}"
                         measured.unavailable.append(Unavailable(engine=sitting.child.engine, reason=reason))
                         sittings.remove(sitting)
@@ -97,7 +101,7 @@ def _measure_together(
         measured.measurements += [_finish(each) for each in sittings]
 
 
-def _run(sitting: Sitting, heat: Heat) -> None:
+def _run(sitting: WorkerState, heat: ThrottleMonitor) -> None:
     before = heat.slowed_down()
     ran = sitting.child.run()
     sitting.runs_s.append(ran.run_s)
@@ -105,7 +109,7 @@ def _run(sitting: Sitting, heat: Heat) -> None:
     sitting.scores = sitting.scores or ran.scores
 
 
-def _finish(sitting: Sitting) -> Measurement:
+def _finish(sitting: WorkerState) -> Measurement:
     opened, memory = sitting.opened, sitting.child.memory()
     return Measurement(
         engine=sitting.child.engine,

@@ -18,7 +18,7 @@ from incv3d.tools.bench.scenarios import (
     single_stream,
     summarise,
 )
-from incv3d.tools.bench.throttle_monitor import Heat
+from incv3d.tools.bench.throttle_monitor import ThrottleMonitor
 
 SEARCH_STEPS = 6
 """Halvings in the search for the highest rate: it is found within a sixty-fourth of the throughput."""
@@ -26,19 +26,23 @@ HOPELESS_BOUNDS = 20
 """A rate at which a picture waits this many times the bound is too high: the trial need not be finished."""
 
 
-class Course:
+class ScenarioRunner:
     """One classifier and the pictures that it is given.
 
     :param min_duration_s: of a scenario, and of each trial in the search for the highest rate.
     """
 
     def __init__(
-        self, classifier: Queries, pictures: Sequence[bytes], min_duration_s: float, heat: Heat | None = None
+        self,
+        classifier: Queries,
+        pictures: Sequence[bytes],
+        min_duration_s: float,
+        heat: ThrottleMonitor | None = None,
     ) -> None:
         self._classifier = classifier
         self._pictures = pictures
         self._min_duration_s = min_duration_s
-        self._heat = heat or Heat()
+        self._heat = heat or ThrottleMonitor()
         self._interrupted = False
 
     def run(

@@ -23,7 +23,7 @@ from incv3d.frames import Frame, Result
 from incv3d.pipeline.classifier import Prepared
 from incv3d.tools.bench.confidence import Interval, percentile_interval
 from incv3d.tools.bench.errors import BenchError
-from incv3d.tools.bench.throttle_monitor import Heat
+from incv3d.tools.bench.throttle_monitor import ThrottleMonitor
 
 Scenario = Literal["single-stream", "offline", "server"]
 PERCENTS = (50.0, 90.0, 99.0)
@@ -75,7 +75,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def single_stream(
-    classifier: Queries, pictures: Sequence[bytes], min_duration_s: float, heat: Heat
+    classifier: Queries, pictures: Sequence[bytes], min_duration_s: float, heat: ThrottleMonitor
 ) -> Iterator[Query]:
     """One picture after the other, until the time is over."""
     started = time.monotonic()
@@ -90,7 +90,7 @@ def single_stream(
 
 
 def offline(
-    classifier: Queries, pictures: Sequence[bytes], min_duration_s: float, heat: Heat
+    classifier: Queries, pictures: Sequence[bytes], min_duration_s: float, heat: ThrottleMonitor
 ) -> Iterator[Query]:
     """As fast as they can be decoded and run, one thread each, until the time is over."""
     started = time.monotonic()
@@ -108,7 +108,7 @@ def server(
     classifier: Queries,
     pictures: Sequence[bytes],
     min_duration_s: float,
-    heat: Heat,
+    heat: ThrottleMonitor,
     rate: float,
     hopeless_ms: float = float("inf"),
     seed: int = SEED,
@@ -195,7 +195,9 @@ def _arrivals(frames: Iterator[Frame]) -> Iterator[Frame]:
         yield frame
 
 
-def _two_threads(classifier: Queries, frames: Iterator[Frame], heat: Heat, started: float) -> Iterator[Query]:
+def _two_threads(
+    classifier: Queries, frames: Iterator[Frame], heat: ThrottleMonitor, started: float
+) -> Iterator[Query]:
     """Decode each frame in a thread of its own while the one before it runs, as the daemon does."""
     line: queue.Queue[Prepared | Exception | None] = queue.Queue(maxsize=1)
     stop = threading.Event()

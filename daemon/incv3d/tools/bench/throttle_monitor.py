@@ -14,7 +14,7 @@ HOT_C = 80.0
 LOOK_AGAIN_S = 0.5
 
 
-class Heat:
+class ThrottleMonitor:
     """Looks at the machine's temperature and throttling, not more than twice a second.
 
     :param hot_c: from this temperature on, a run is marked.

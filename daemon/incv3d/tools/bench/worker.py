@@ -26,12 +26,12 @@ from incv3d.images.preprocess import Preprocessor
 from incv3d.images.resize import fit
 from incv3d.models.graph.graphdef_reader import read_nodes
 from incv3d.tools.bench.tensorflow_trace import Execution, parse_trace, share_out
-from incv3d.tools.bench.worker_protocol import Failed, Job, Opened, Ran, Traced, decode_job
+from incv3d.tools.bench.worker_protocol import ErrorReply, Job, OpenReply, RunReply, TraceReply, decode_job
 
 DECODE_OPS = {"DecodeJpeg", "DecodePng", "DecodeImage"}
 
 
-class Timed:
+class TimedEngine:
     """An engine and its picture: every call goes from the bytes of a JPEG to scores."""
 
     def __init__(self, job: Job) -> None:
@@ -60,14 +60,14 @@ class Timed:
 
         return open_peer(job.engine, job.spec)
 
-    def opened(self) -> Opened:
+    def opened(self) -> OpenReply:
         """What opening took."""
         session = self._session
         facts = getattr(session, "facts", None)
         devices = session.devices() if self._job.engine == "plain" else []
         if self._job.engine == "lean":
             devices = [name.rsplit("/device:", 1)[-1] for name, _ in session.devices()]
-        return Opened(
+        return OpenReply(
             version=facts.version if facts else session.version,
             import_s=facts.import_ms / 1000 if facts else session.import_s,
             build_s=facts.build_ms / 1000 if facts else session.build_s,
@@ -75,15 +75,15 @@ class Timed:
             decodes_in_graph=self.in_graph,
         )
 
-    def run(self) -> Ran:
+    def run(self) -> RunReply:
         """One timed run."""
         started = time.perf_counter()
         scores: Scores = self._session.run(self._feed())
         run_s = time.perf_counter() - started
         first, self._first = self._first, False
-        return Ran(run_s=run_s, scores=tuple(map(float, scores)) if first else ())
+        return RunReply(run_s=run_s, scores=tuple(map(float, scores)) if first else ())
 
-    def trace(self) -> Traced:
+    def trace(self) -> TraceReply:
         """One traced run, taken apart."""
         started = time.perf_counter_ns()
         decode_ns = resize_ns = 0.0
@@ -99,7 +99,7 @@ class Timed:
         wall_ns = time.perf_counter_ns() - started
         span = share_out(parse_trace(metadata), self._kind_of if self.in_graph else _op)
         by_op = span.by_kind_ns
-        return Traced(
+        return TraceReply(
             wall_ns=wall_ns,
             decode_ns=decode_ns + by_op.pop("decode", 0.0),
             resize_ns=resize_ns + by_op.pop("resize", 0.0),
@@ -109,12 +109,12 @@ class Timed:
             overlap_ns=span.overlap_ns,
         )
 
-    def empty(self) -> Ran:
+    def empty(self) -> RunReply:
         """One call without the network: what calling costs."""
         feed = self._feed()
         started = time.perf_counter()
         self._session.run_nothing(feed)
-        return Ran(run_s=time.perf_counter() - started)
+        return RunReply(run_s=time.perf_counter() - started)
 
     def _feed(self) -> Feed:
         return self._jpeg if self.in_graph else self._preprocessor(self._frame())
@@ -161,14 +161,14 @@ def main(line: str) -> None:
     """Open the engine of the job in `line`, and do what standard input says."""
     with _answers() as out:
 
-        def answer(said: Opened | Ran | Traced | Failed) -> None:
+        def answer(said: OpenReply | RunReply | TraceReply | ErrorReply) -> None:
             out.write(msgspec.json.encode(said).decode() + "\n")
             out.flush()
 
         try:
-            timed = Timed(decode_job(line))
+            timed = TimedEngine(decode_job(line))
             answer(timed.opened())
-            commands: dict[str, Callable[[], Ran | Traced]] = {
+            commands: dict[str, Callable[[], RunReply | TraceReply]] = {
                 "run": timed.run,
                 "trace": timed.trace,
                 "empty": timed.empty,
@@ -176,9 +176,9 @@ def main(line: str) -> None:
             for told in iter(sys.stdin.readline, ""):
                 answer(commands[told.strip()]())
         except (Incv3dError, OSError, ValueError) as error:
-            answer(Failed(failed=" ".join(str(error).split())))
+            answer(ErrorReply(failed=" ".join(str(error).split())))
         except MemoryError:
-            answer(Failed(failed="too little memory"))
+            answer(ErrorReply(failed="too little memory"))
 
 
 if __name__ == "__main__":

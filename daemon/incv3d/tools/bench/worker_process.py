@@ -14,15 +14,23 @@ import msgspec
 
 from incv3d.child_process import start_python
 from incv3d.tools.bench.errors import BenchError
-from incv3d.tools.bench.worker_protocol import Command, Failed, Job, Opened, Ran, Traced, encode_job
+from incv3d.tools.bench.worker_protocol import (
+    Command,
+    ErrorReply,
+    Job,
+    OpenReply,
+    RunReply,
+    TraceReply,
+    encode_job,
+)
 
 MODULE = "incv3d.tools.bench.worker"
 PATIENCE_S = 1800
 """A Raspberry Pi 3 that swaps needs minutes to import TensorFlow."""
-Answer = TypeVar("Answer", Opened, Ran, Traced)
+Answer = TypeVar("Answer", OpenReply, RunReply, TraceReply)
 
 
-class ChildFailed(BenchError):
+class WorkerFailed(BenchError):
     """An engine could not be opened, or stopped in the middle."""
 
 
@@ -35,7 +43,7 @@ class Memory:
     """What no file holds: the kernel cannot take it back."""
 
 
-class Child:
+class WorkerProcess:
     """One engine in one process, until :meth:`kill`.
 
     It has a process group of its own: Ctrl-C is this program's affair, which ends it in its own time. If this
@@ -54,24 +62,24 @@ class Child:
             start_new_session=True,
         )
 
-    def opened(self) -> Opened:
+    def opened(self) -> OpenReply:
         """Wait until it is open.
 
         :raises ChildFailed: when it cannot be opened.
         """
-        return self._hear(Opened)
+        return self._hear(OpenReply)
 
-    def run(self) -> Ran:
+    def run(self) -> RunReply:
         """One timed run."""
-        return self._do("run", Ran)
+        return self._do("run", RunReply)
 
-    def trace(self) -> Traced:
+    def trace(self) -> TraceReply:
         """One traced run."""
-        return self._do("trace", Traced)
+        return self._do("trace", TraceReply)
 
-    def empty(self) -> Ran:
+    def empty(self) -> RunReply:
         """One call without the network."""
-        return self._do("empty", Ran)
+        return self._do("empty", RunReply)
 
     def memory(self) -> Memory:
         """Its memory so far: ``VmHWM`` and ``RssAnon`` of proc(5)."""
@@ -99,20 +107,20 @@ class Child:
             self._process.stdin.write(f"{command}\n".encode())
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise ChildFailed(self._why()) from None
+            raise WorkerFailed(self._why()) from None
         return self._hear(kind)
 
     def _hear(self, kind: type[Answer]) -> Answer:
         assert self._process.stdout
         if not select.select([self._process.stdout], [], [], PATIENCE_S)[0]:
-            raise ChildFailed(f"no answer within {PATIENCE_S} s")
+            raise WorkerFailed(f"no answer within {PATIENCE_S} s")
         line = self._process.stdout.readline()
         if not line:
-            raise ChildFailed(self._why())
+            raise WorkerFailed(self._why())
         try:
             return msgspec.json.decode(line, type=kind)
         except msgspec.ValidationError:
-            raise ChildFailed(msgspec.json.decode(line, type=Failed).failed) from None
+            raise WorkerFailed(msgspec.json.decode(line, type=ErrorReply).failed) from None
 
     def _why(self) -> str:
         status = self._process.wait()

@@ -31,7 +31,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """``plain``: leave the threads to TensorFlow, as the published script does."""
 
 
-class Opened(msgspec.Struct, frozen=True, kw_only=True):
+class OpenReply(msgspec.Struct, frozen=True, kw_only=True):
     """The engine is open; nothing has been run for the record yet."""
 
     version: str
@@ -45,7 +45,7 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     """False: decoding and resizing are incv3d's own, and timed with the run."""
 
 
-class Ran(msgspec.Struct, frozen=True, kw_only=True):
+class RunReply(msgspec.Struct, frozen=True, kw_only=True):
     """One timed run."""
 
     run_s: float
@@ -53,7 +53,7 @@ class Ran(msgspec.Struct, frozen=True, kw_only=True):
     """Of the first run."""
 
 
-class Traced(msgspec.Struct, frozen=True, kw_only=True):
+class TraceReply(msgspec.Struct, frozen=True, kw_only=True):
     """One traced run, taken apart; nanoseconds."""
 
     wall_ns: int
@@ -70,7 +70,7 @@ class Traced(msgspec.Struct, frozen=True, kw_only=True):
     """How much longer the operations took together than the time that they covered."""
 
 
-class Failed(msgspec.Struct, frozen=True, kw_only=True):
+class ErrorReply(msgspec.Struct, frozen=True, kw_only=True):
     """The child cannot go on."""
 
     failed: str

@@ -14,7 +14,7 @@ from typing import cast
 from incv3d.engines.base import Pixels
 from incv3d.errors import Incv3dError
 from incv3d.frames import Frame, Region, by_region
-from incv3d.images.preprocess import PictureError, Preprocessor
+from incv3d.images.preprocess import ImageError, Preprocessor
 from incv3d.models.graph.pixel_file import PixelFile
 from incv3d.sources import OpenSource, SourceError
 from incv3d.sources.images import find_pictures, read_picture
@@ -31,7 +31,7 @@ class CalibrationError(Incv3dError):
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class CalibrationSet:
     """Pictures that are ready to be fed, and how they are divided."""
 
     pixels: PixelFile
@@ -118,7 +118,7 @@ def gather(
     calibrates: bool,
     in_blocks: bool,
     counted: Callable[[int], None],
-) -> Pictures:
+) -> CalibrationSet:
     """Bring `frames` to the network's input and divide them.
 
     :param preprocessor: one that gives the network's pixels, whatever its graph can take besides.
@@ -141,7 +141,7 @@ def gather(
             continue
         try:
             fed = cast("Pixels", preprocessor(frame))
-        except PictureError:
+        except ImageError:
             damaged += 1
             continue
         seen.add(digest)
@@ -155,7 +155,7 @@ def gather(
             f"{usable} usable pictures{besides}: at least {FEWEST} different ones are needed, "
             f"100 to 300 of what the camera will see are good"
         )
-    return Pictures(pixels, *divide(usable, calibrates, in_blocks), damaged, repeated)
+    return CalibrationSet(pixels, *divide(usable, calibrates, in_blocks), damaged, repeated)
 
 
 def divide(usable: int, calibrates: bool, in_blocks: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -33,7 +33,7 @@ FEWEST_RUNS = 20
 PROGRAM = "incv3d.tools.conversion.comparison"
 
 
-class Contestant(msgspec.Struct, frozen=True, kw_only=True):
+class SessionJob(msgspec.Struct, frozen=True, kw_only=True):
     """One of the two, handed to its process as JSON."""
 
     spec: SessionSpec
@@ -47,7 +47,7 @@ class Contestant(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it gives one score only, that of the second of two labels."""
 
 
-class Last(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerSummary(msgspec.Struct, frozen=True, kw_only=True):
     """What a process says in the end."""
 
     engine: str
@@ -55,8 +55,8 @@ class Last(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compare(
-    session: Contestant,
-    conversion: Contestant,
+    session: SessionJob,
+    conversion: SessionJob,
     pictures: tuple[int, ...],
     counted: Callable[[int, int], None],
 ) -> Comparison:
@@ -125,7 +125,7 @@ def _agreement(
 class _Process:
     """The process of one contestant, until the block ends; what it writes begins with the path `out`."""
 
-    def __init__(self, contestant: Contestant, out: Path) -> None:
+    def __init__(self, contestant: SessionJob, out: Path) -> None:
         self.contestant = contestant
         self.runs_ms: list[float] = []
         self._errors = out.with_suffix(".errors")
@@ -151,9 +151,9 @@ class _Process:
         """One run; its time is noted."""
         self.runs_ms.append(float(self._ask(f"{picture}\n".encode())))
 
-    def finish(self) -> Last:
+    def finish(self) -> WorkerSummary:
         """Let it end."""
-        return msgspec.json.decode(self._ask(b"end\n"), type=Last)
+        return msgspec.json.decode(self._ask(b"end\n"), type=WorkerSummary)
 
     def scores(self, pictures: tuple[int, ...]) -> npt.NDArray[np.float32]:
         """What it gave, ``(pictures, outputs)``, once it has finished."""
@@ -183,7 +183,7 @@ class _Process:
 
 
 def _take_turns(
-    contestant: Contestant, scores_file: Path, told: IO[bytes], say: Callable[[str], None]
+    contestant: SessionJob, scores_file: Path, told: IO[bytes], say: Callable[[str], None]
 ) -> None:
     """The work of one process: open, run what it is told, write the scores."""
     pixels = PixelFile(contestant.pixels, contestant.spec.input_shape)
@@ -200,16 +200,16 @@ def _take_turns(
     with scores_file.open("wb") as file:
         np.savez(file, pictures=np.array(list(scores)), scores=np.stack(list(scores.values())))
     facts = session.facts
-    last = Last(engine=f"{facts.engine} {facts.version}, {facts.binding}", peak_memory_mb=peak_mb)
+    last = WorkerSummary(engine=f"{facts.engine} {facts.version}, {facts.binding}", peak_memory_mb=peak_mb)
     say(msgspec.json.encode(last).decode())
 
 
-def _encode(contestant: Contestant) -> str:
+def _encode(contestant: SessionJob) -> str:
     return msgspec.json.encode(contestant, enc_hook=str).decode()
 
 
-def _decode(text: str) -> Contestant:
-    return msgspec.json.decode(text, type=Contestant, dec_hook=lambda kind, value: kind(value))
+def _decode(text: str) -> SessionJob:
+    return msgspec.json.decode(text, type=SessionJob, dec_hook=lambda kind, value: kind(value))
 
 
 def _numbers(told: IO[bytes]) -> Iterator[int]:

@@ -33,8 +33,8 @@ from incv3d.models.prepare import ensure_prepared, run_child
 from incv3d.models.store import FLATBUFFER, ModelStore, StoredModel
 from incv3d.pipeline.golden_check import GoldenMismatch, check_golden
 from incv3d.pipeline.loader import input_spec, open_classifier, threads_of
-from incv3d.tools.conversion.calibration import Pictures, gather
-from incv3d.tools.conversion.comparison import Contestant, compare
+from incv3d.tools.conversion.calibration import CalibrationSet, gather
+from incv3d.tools.conversion.comparison import SessionJob, compare
 
 CONVERTER = "incv3d.models.graph.to_litert"
 WORKSHOP = "converting"
@@ -78,7 +78,7 @@ class Outcome:
     """What became of it."""
 
     precision: Precision
-    pictures: Pictures
+    pictures: CalibrationSet
     comparison: Comparison
     kept: Conversion | None
     """None: it does not agree well enough, and is not in the store."""
@@ -156,7 +156,7 @@ def check_disk(folder: Path, model: StoredModel, pixels_bytes: int) -> None:
 
 def _gather(
     config: Config, model: StoredModel, wanted: Wanted, pixels: PixelFile, progress: Progress
-) -> Pictures:
+) -> CalibrationSet:
     mode = config.session.preprocess
     preprocessor = Preprocessor(input_spec(model.entry), config.intake.max_pixels, mode)
     size_mb = pixels.picture_bytes * wanted.number / 1e6
@@ -168,7 +168,7 @@ def _gather(
 def _convert(
     model: StoredModel,
     precision: Precision,
-    pictures: Pictures,
+    pictures: CalibrationSet,
     network: Path,
     scratch: Path,
     progress: Progress,
@@ -207,11 +207,11 @@ def _compare(
     model: StoredModel,
     network: Path,
     prepared: Path | None,
-    pictures: Pictures,
+    pictures: CalibrationSet,
     progress: Progress,
 ) -> Comparison:
     spec = model.session_spec(threads_of(config))
-    session = Contestant(
+    session = SessionJob(
         spec=spec,
         prepared=prepared,
         pixels=pictures.pixels.path,

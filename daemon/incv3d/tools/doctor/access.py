@@ -22,15 +22,15 @@ def check_access(loaded: LoadedConfig, environ: Mapping[str, str], servant: Pers
     try:
         # Imports ZeroMQ, which may be what is broken here.
         from incv3d.protocol.curve_keys import KeyFileDenied
-        from incv3d.transports.zeromq.access import door_keys, insecurity
+        from incv3d.transports.zeromq.access import insecure_warning, required_keys
     except ImportError as error:
         return Finding(NAME, "note", f"could not be looked at: {error}", "see `pyzmq` here")
     more = _other_ways(loaded.config)
-    if warning := insecurity(loaded.config.intake):
+    if warning := insecure_warning(loaded.config.intake):
         fix = "incv3d keys new, incv3d keys add CLIENT, and leave out intake.insecure"
         return Finding(NAME, "warning", warning, fix)
     try:
-        ring = door_keys(loaded, environ)
+        ring = required_keys(loaded, environ)
         if ring is None:
             only = "over ZeroMQ only this machine can connect" if more else "only this machine can connect"
             return Finding(NAME, "ok", only + more)

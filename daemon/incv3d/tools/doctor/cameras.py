@@ -13,7 +13,7 @@ from incv3d.config.source_types import CAMERAS
 from incv3d.sources.base import SourceMisnamed
 from incv3d.sources.factory import check_path
 from incv3d.tools.doctor.findings import Finding, Status
-from incv3d.tools.doctor.host import Machine, read
+from incv3d.tools.doctor.host import Host, read
 from incv3d.tools.doctor.permissions import READ, WRITE, Person, group_name, may
 from incv3d.tools.doctor.programs import run_python
 
@@ -26,9 +26,7 @@ CABLE = (
 )
 
 
-def check_cameras(
-    machine: Machine, source: SourceSection, me: Person, servant: Person | None
-) -> list[Finding]:
+def check_cameras(machine: Host, source: SourceSection, me: Person, servant: Person | None) -> list[Finding]:
     """The device nodes and who may open them, and what `incv3d cameras` finds.
 
     :param me: whoever asks.
@@ -42,7 +40,7 @@ def check_cameras(
     return [*findings, *_found(machine, source, wanted)]
 
 
-def _nodes(machine: Machine, nodes: list[Path], wanted: bool) -> Finding:
+def _nodes(machine: Host, nodes: list[Path], wanted: bool) -> Finding:
     videos = [node for node in nodes if node.name.startswith("video")]
     names = [
         f"{node.name} {read(machine.sysfs / 'class/video4linux' / node.name / 'name')}" for node in videos
@@ -53,7 +51,7 @@ def _nodes(machine: Machine, nodes: list[Path], wanted: bool) -> Finding:
     return Finding("camera nodes", status, f"no {machine.dev}/video*", CABLE if wanted else "")
 
 
-def _forbidden(machine: Machine, nodes: list[Path], who: Person, wanted: bool) -> list[Finding]:
+def _forbidden(machine: Host, nodes: list[Path], who: Person, wanted: bool) -> list[Finding]:
     """The nodes that `who` may not open, by the group that may."""
     by_group: dict[int, list[str]] = {}
     for node in nodes:
@@ -70,7 +68,7 @@ def _forbidden(machine: Machine, nodes: list[Path], who: Person, wanted: bool) -
     return findings
 
 
-def _found(machine: Machine, source: SourceSection, wanted: bool) -> list[Finding]:
+def _found(machine: Host, source: SourceSection, wanted: bool) -> list[Finding]:
     """What each library finds; in a process of its own, for a camera's driver can hang it."""
     name = "cameras"
     child = run_python(machine, ["-m", "incv3d", "cameras", "--json"], LIMIT_S)

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import incv3d
 from incv3d.tools.doctor.findings import Finding
-from incv3d.tools.doctor.host import Machine, fields
+from incv3d.tools.doctor.host import Host, fields
 from incv3d.tools.doctor.programs import run_program
 
 LIMIT_S = 10.0
 SYNCHRONISE = "sudo timedatectl set-ntp true, and let the machine reach a time server (UDP 123)"
 
 
-def check_clock(machine: Machine, now: float | None = None) -> list[Finding]:
+def check_clock(machine: Host, now: float | None = None) -> list[Finding]:
     """Whether the clock is synchronised, and whether it runs on while the power is off.
 
     :param now: seconds since 1970; None: as the clock says.

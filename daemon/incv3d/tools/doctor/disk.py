@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from incv3d.tools.doctor.findings import Finding
-from incv3d.tools.doctor.installation import Setup
+from incv3d.tools.doctor.installation import Installation
 from incv3d.tools.doctor.permissions import WRITE, Person, may, may_make_files
 
 MB = 1_000_000
@@ -18,7 +18,7 @@ PROBE_BYTES = 4096
 MAKE_ROOM = "make room: sudo apt-get clean; sudo journalctl --vacuum-size=50M; sudo du -xh / | sort -h | tail"
 
 
-def check_disk(setup: Setup, who: Person) -> list[Finding]:
+def check_disk(setup: Installation, who: Person) -> list[Finding]:
     """Room and permission.
 
     :param who: whoever runs the daemon with this setup: the service's user, or whoever asks.

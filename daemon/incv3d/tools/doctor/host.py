@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class Host:
     """This machine, unless other places are named."""
 
     proc: Path = Path("/proc")

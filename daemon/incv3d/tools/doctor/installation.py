@@ -11,13 +11,13 @@ from incv3d.config.paths import latency_log_path, state_directory
 from incv3d.config.schema import Config
 from incv3d.tools.doctor.access import check_access
 from incv3d.tools.doctor.findings import Finding
-from incv3d.tools.doctor.host import Machine
+from incv3d.tools.doctor.host import Host
 from incv3d.tools.doctor.permissions import Person, may_read
 from incv3d.tools.doctor.service import Service
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
+class Installation:
     """The configuration in force, and where it puts things."""
 
     config: Config
@@ -29,7 +29,7 @@ class Setup:
     """Folders that systemd makes for the service; empty where it starts another program, or none."""
 
 
-def setup_of(config: Config, machine: Machine, service: Service) -> Setup:
+def setup_of(config: Config, machine: Host, service: Service) -> Installation:
     """Where `config` puts models and log: as the service would, if it is this program that it starts."""
     environ: Mapping[str, str] = machine.environ
     made: dict[str, str] = {}
@@ -39,12 +39,12 @@ def setup_of(config: Config, machine: Machine, service: Service) -> Setup:
     prefix = str(machine.prefix)
     store = Path(config.model.store) if config.model.store else state_directory(environ, prefix)
     log = latency_log_path(config.latency.log, environ, prefix)
-    return Setup(config, store, log, frozenset(Path(folder) for folder in made.values()))
+    return Installation(config, store, log, frozenset(Path(folder) for folder in made.values()))
 
 
 def read_setup(
-    given: str | None, machine: Machine, service: Service, servant: Person | None
-) -> tuple[Setup, list[Finding]]:
+    given: str | None, machine: Host, service: Service, servant: Person | None
+) -> tuple[Installation, list[Finding]]:
     """Read the configuration as `incv3d run` would.
 
     :param given: the value of ``--config``.

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from incv3d.machine import available_memory_mb
 from incv3d.tools.doctor.findings import Finding
-from incv3d.tools.doctor.host import Machine, fields, read
-from incv3d.tools.doctor.programs import Child, run_python
+from incv3d.tools.doctor.host import Host, fields, read
+from incv3d.tools.doctor.programs import ProgramOutput, run_python
 
 OLDEST, NEWEST = (3, 11), (3, 13)
 PACKAGES = ("numpy", "zmq", "simplejpeg", "PIL", "ai_edge_litert.interpreter")
@@ -46,7 +46,7 @@ class Imported:
     error: str = ""
 
 
-def check_python(machine: Machine) -> list[Finding]:
+def check_python(machine: Host) -> list[Finding]:
     """Its version, and where its packages are installed."""
     version = ".".join(map(str, machine.python_version))
     name = "python"
@@ -66,7 +66,7 @@ def check_python(machine: Machine) -> list[Finding]:
     return [Finding(name, "note", f"{version}, not a virtual environment")]
 
 
-def check_libraries(machine: Machine) -> list[Finding]:
+def check_libraries(machine: Host) -> list[Finding]:
     """Whether every compiled package can be loaded, and fits the NumPy that is there."""
     imported = import_packages(machine, PACKAGES)
     findings = [_finding(machine, each) for each in imported]
@@ -82,7 +82,7 @@ def check_libraries(machine: Machine) -> list[Finding]:
     return [*summary, *bad]
 
 
-def check_tensorflow(machine: Machine, running: bool) -> list[Finding]:
+def check_tensorflow(machine: Host, running: bool) -> list[Finding]:
     """Whether TensorFlow's library can be loaded.
 
     :param running: whether a daemon serves here already; a second library would take its memory.
@@ -102,7 +102,7 @@ def check_tensorflow(machine: Machine, running: bool) -> list[Finding]:
     return [Finding(name, "problem", f"its library cannot be loaded: {_end_of(child)}", fix)]
 
 
-def import_packages(machine: Machine, names: tuple[str, ...]) -> list[Imported]:
+def import_packages(machine: Host, names: tuple[str, ...]) -> list[Imported]:
     """Import each of `names`; one that takes the process down with it is told from the others."""
     done: list[Imported] = []
     while left := [name for name in names if name not in {each.name for each in done}]:
@@ -117,7 +117,7 @@ def import_packages(machine: Machine, names: tuple[str, ...]) -> list[Imported]:
     return done
 
 
-def _finding(machine: Machine, each: Imported) -> Finding:
+def _finding(machine: Host, each: Imported) -> Finding:
     package = DISTRIBUTIONS.get(each.name, each.name)
     if not each.error:
         return Finding("libraries", "ok", f"{package} {each.version}")
@@ -128,7 +128,7 @@ def _finding(machine: Machine, each: Imported) -> Finding:
     return Finding("libraries", "problem", what, f"{machine.pip} --force-reinstall {package}")
 
 
-def _end_of(child: Child) -> str:
+def _end_of(child: ProgramOutput) -> str:
     if not child.found:
         return "there is no such Python"
     if child.status is None:

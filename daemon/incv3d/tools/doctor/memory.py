@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from incv3d.tools.doctor.findings import Finding
-from incv3d.tools.doctor.host import Machine, fields, read
+from incv3d.tools.doctor.host import Host, fields, read
 
 PLENTY_MB = 2048
 """From here on TensorFlow's Python package fits beside a desktop."""
@@ -19,7 +19,7 @@ CMDLINE = (
 )
 
 
-def check_memory(machine: Machine) -> list[Finding]:
+def check_memory(machine: Host) -> list[Finding]:
     """Memory, swap, and whether systemd can limit what a service takes."""
     facts = fields(read(machine.proc / "meminfo"), ":")
     try:
@@ -42,7 +42,7 @@ def _swap(total_mb: int, swap_mb: int) -> Finding:
     return Finding("swap", "warning", f"{what}, on a machine of {total_mb} MB", ADD_SWAP)
 
 
-def _limits(machine: Machine) -> list[Finding]:
+def _limits(machine: Host) -> list[Finding]:
     """Raspberry Pi OS starts its kernel with ``cgroup_disable=memory``."""
     controllers = read(machine.sysfs / "fs/cgroup/cgroup.controllers").split()
     if not controllers:

@@ -14,14 +14,14 @@ from incv3d.models.resolve import AUTO, CUSTOM, EMBEDDED, PREFERRED
 from incv3d.models.store import FLATBUFFER, ModelStore, StoredModel
 from incv3d.models.verify import verify_model
 from incv3d.tools.doctor.findings import Finding
-from incv3d.tools.doctor.host import Machine
-from incv3d.tools.doctor.installation import Setup
+from incv3d.tools.doctor.host import Host
+from incv3d.tools.doctor.installation import Installation
 
 MIB = 1024 * 1024
 ELSEWHERE = "prepare it on a larger machine: incv3d model export there, incv3d model import here"
 
 
-def check_models(machine: Machine, setup: Setup, running: bool) -> list[Finding]:
+def check_models(machine: Host, setup: Installation, running: bool) -> list[Finding]:
     """The files of the model in force against what was noted when they came, and the memory that it takes.
 
     The others in the store are not read: on a Raspberry Pi each takes seconds (``incv3d model verify``).
@@ -64,7 +64,7 @@ def memory_needed_mb(engine: str, network_bytes: int) -> float:
     return 60 + 2.5 * megabytes if engine == "litert" else max(420.0, 150 + 2.5 * megabytes)
 
 
-def _absent(machine: Machine, config: Config, name: str, beside: str) -> Finding:
+def _absent(machine: Host, config: Config, name: str, beside: str) -> Finding:
     if name == EMBEDDED:
         free_mb = available_memory_mb(machine.proc)
         what = f"{name} is built when it is first used{beside}"
@@ -83,7 +83,7 @@ def _absent(machine: Machine, config: Config, name: str, beside: str) -> Finding
     return Finding("model", "problem", f"{name} is not in the store{beside}", fix)
 
 
-def _memory(machine: Machine, config: Config, stored: StoredModel, running: bool) -> list[Finding]:
+def _memory(machine: Host, config: Config, stored: StoredModel, running: bool) -> list[Finding]:
     """What this model takes on the engine that would run it, and whether it is there to be had."""
     name = "model memory"
     engine, size_bytes, ready = "tensorflow", stored.size_bytes, is_prepared(stored)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from incv3d.tools.doctor.findings import Finding
-from incv3d.tools.doctor.host import Machine, fields, read
+from incv3d.tools.doctor.host import Host, fields, read
 
 OLDEST_DEBIAN = 12
 """The first whose Python is new enough."""
@@ -18,12 +18,12 @@ NEWER = "take a Raspberry Pi 3, or larger, with Raspberry Pi OS (64-bit)"
 IMAGE_64 = "write Raspberry Pi OS (64-bit) to the card: a Raspberry Pi 3, Zero 2 W or newer runs it"
 
 
-def check_system(machine: Machine) -> list[Finding]:
+def check_system(machine: Host) -> list[Finding]:
     """Distribution, its version, whether programs are of 64 bits, and the C library."""
     return [*_distribution(machine), *_libc(machine)]
 
 
-def check_processor(machine: Machine) -> list[Finding]:
+def check_processor(machine: Host) -> list[Finding]:
     """The board, and whether its processor has what the wheels need."""
     cpuinfo = fields(read(machine.proc / "cpuinfo"), ":")
     board = read(machine.proc / "device-tree/model") or cpuinfo.get("Model", "")
@@ -49,7 +49,7 @@ def check_processor(machine: Machine) -> list[Finding]:
     return findings
 
 
-def _distribution(machine: Machine) -> list[Finding]:
+def _distribution(machine: Host) -> list[Finding]:
     release = fields(read(machine.etc / "os-release"), "=")
     name = release.get("PRETTY_NAME", "a Linux without /etc/os-release")
     if (machine.etc / "rpi-issue").exists():
@@ -68,7 +68,7 @@ def _distribution(machine: Machine) -> list[Finding]:
     return [Finding("system", "ok", what)]
 
 
-def _libc(machine: Machine) -> list[Finding]:
+def _libc(machine: Host) -> list[Finding]:
     name, version = machine.libc
     oldest = ".".join(map(str, OLDEST_GLIBC))
     if name != "glibc":

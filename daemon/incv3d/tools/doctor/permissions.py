@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from incv3d.tools.doctor.host import Machine, read
+from incv3d.tools.doctor.host import Host, read
 
 READ, WRITE, ENTER = 4, 2, 1
 
@@ -22,14 +22,14 @@ class Person:
     gids: frozenset[int]
 
 
-def myself(machine: Machine) -> Person:
+def myself(machine: Host) -> Person:
     """Whoever runs this program."""
     uid = os.geteuid()
     name = next((entry[0] for entry in _entries(machine, "passwd") if entry[2:3] == [str(uid)]), str(uid))
     return Person(name, uid, frozenset((os.getegid(), *os.getgroups())))
 
 
-def person(machine: Machine, name: str, more_groups: Iterable[str] = ()) -> Person | None:
+def person(machine: Host, name: str, more_groups: Iterable[str] = ()) -> Person | None:
     """The user called `name`, as a service runs under it; None where there is none.
 
     :param more_groups: names of groups that it is given besides its own.
@@ -46,7 +46,7 @@ def person(machine: Machine, name: str, more_groups: Iterable[str] = ()) -> Pers
     return Person(name, int(entry[2]), frozenset((int(entry[3]), *groups)))
 
 
-def group_name(machine: Machine, gid: int) -> str:
+def group_name(machine: Host, gid: int) -> str:
     """What a group is called."""
     return next((entry[0] for entry in _entries(machine, "group") if entry[2:3] == [str(gid)]), str(gid))
 
@@ -71,5 +71,5 @@ def may_make_files(folder: Path, who: Person) -> bool:
     return may(folder, who, WRITE | ENTER) and all(may(each, who, ENTER) for each in ways)
 
 
-def _entries(machine: Machine, database: str) -> list[list[str]]:
+def _entries(machine: Host, database: str) -> list[list[str]]:
     return [line.split(":") for line in read(machine.etc / database).splitlines()]

@@ -14,7 +14,7 @@ from incv3d.config.network import HttpSection
 from incv3d.config.schema import IntakeSection
 from incv3d.errors import Incv3dError
 from incv3d.tools.doctor.findings import Finding
-from incv3d.tools.doctor.host import Machine, read
+from incv3d.tools.doctor.host import Host, read
 
 ASK_LIMIT_S = 3.0
 LONGEST_COMMAND = 80
@@ -52,7 +52,7 @@ def ask_daemon(intake: IntakeSection) -> Answer:
         return Answer({}, asked=True)
 
 
-def check_ports(machine: Machine, intake: IntakeSection, answer: Answer) -> list[Finding]:
+def check_ports(machine: Host, intake: IntakeSection, answer: Answer) -> list[Finding]:
     """Whether a daemon could listen at both addresses, or one does already.
 
     :param answer: of whoever listens at ``intake.bind``.
@@ -63,7 +63,7 @@ def check_ports(machine: Machine, intake: IntakeSection, answer: Answer) -> list
     return findings
 
 
-def check_http_port(machine: Machine, http: HttpSection, answer: Answer) -> list[Finding]:
+def check_http_port(machine: Host, http: HttpSection, answer: Answer) -> list[Finding]:
     """Return whether a daemon could serve HTTP at its address, or one does already; nothing without HTTP.
 
     :param answer: of what listens at ``intake.bind``.
@@ -71,7 +71,7 @@ def check_http_port(machine: Machine, http: HttpSection, answer: Answer) -> list
     return [_address(machine, "http.bind", f"tcp://{http.bind}", bool(answer))] if http.bind else []
 
 
-def _door(machine: Machine, address: str, answer: Answer) -> Finding:
+def _door(machine: Host, address: str, answer: Answer) -> Finding:
     if not answer:
         return _address(machine, "intake.bind", address, False, answer.asked)
     if answer.locked:
@@ -82,7 +82,7 @@ def _door(machine: Machine, address: str, answer: Answer) -> Finding:
     return Finding("intake.bind", "ok", what)
 
 
-def _address(machine: Machine, name: str, address: str, running: bool, asked: bool = False) -> Finding:
+def _address(machine: Host, name: str, address: str, running: bool, asked: bool = False) -> Finding:
     number = _obstacle(address)
     if number == 0:
         if running:
@@ -168,7 +168,7 @@ def _how_to_see(address: str) -> str:
     return f"sudo ss -ltnp 'sport = :{urlsplit(address).port}'"
 
 
-def _holder(machine: Machine, address: str) -> str:
+def _holder(machine: Host, address: str) -> str:
     """The program that listens at a TCP address, as far as this user may know: ``nginx (pid 12)``."""
     port = urlsplit(address).port if address.startswith("tcp://") else None
     sockets = set()

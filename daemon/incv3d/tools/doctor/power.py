@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from incv3d.machine import SINCE_BOOT, read_machine
 from incv3d.tools.doctor.findings import Finding, Status
-from incv3d.tools.doctor.host import Machine, read
+from incv3d.tools.doctor.host import Host, read
 
 HOT_C = 80.0
 """The firmware lowers the clock (raspberrypi.com, "Frequency management and thermal control")."""
@@ -20,13 +20,13 @@ BITS: tuple[tuple[str, Status, Status, str], ...] = (
 """Bits 0 to 3 of ``get_throttled``: in words, how bad it is now and since boot, and what to do."""
 
 
-def check_power(machine: Machine) -> list[Finding]:
+def check_power(machine: Host) -> list[Finding]:
     """The throttling bits, each in words, and the temperature."""
     readings = read_machine(machine.sysfs, machine.proc)
     return [*_power(machine, readings.throttled), _temperature(readings.temp_c)]
 
 
-def _power(machine: Machine, throttled: int | None) -> list[Finding]:
+def _power(machine: Host, throttled: int | None) -> list[Finding]:
     if throttled is None:
         board = read(machine.proc / "device-tree/model")
         if "Raspberry Pi" in board:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from incv3d.tools.doctor.findings import Finding
-from incv3d.tools.doctor.host import Machine
+from incv3d.tools.doctor.host import Host
 from incv3d.tools.doctor.permissions import Person
 from incv3d.tools.doctor.programs import run_python
 from incv3d.tools.doctor.service import Service
@@ -20,7 +20,7 @@ AGAIN = "correct it, then: incv3d check-config"
 
 
 def check_prerequisites(
-    machine: Machine, given: str | None, service: Service, servant: Person | None
+    machine: Host, given: str | None, service: Service, servant: Person | None
 ) -> list[Finding]:
     """Return what is wrong with the configuration, or with what it names, for the user who will run it.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from incv3d.child_process import python_environ, python_words, start
-from incv3d.tools.doctor.host import Machine
+from incv3d.tools.doctor.host import Host
 
 LARGEST_OUTPUT = 1 << 20
 DYING_S = 2.0
@@ -20,7 +20,7 @@ DYING_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Child:
+class ProgramOutput:
     """A program that ended, or was ended."""
 
     status: int | None
@@ -37,8 +37,8 @@ class Child:
 
 
 def run_program(
-    machine: Machine, words: Sequence[str], limit_s: float, settings: Mapping[str, str] | None = None
-) -> Child:
+    machine: Host, words: Sequence[str], limit_s: float, settings: Mapping[str, str] | None = None
+) -> ProgramOutput:
     """Run a program to its end, or for `limit_s`; then it is killed with all that it started.
 
     :param words: its name, found on the machine's ``PATH``, and its arguments.
@@ -46,7 +46,7 @@ def run_program(
     """
     program = shutil.which(words[0], path=machine.environ.get("PATH", os.defpath))
     if program is None:
-        return Child(None, found=False)
+        return ProgramOutput(None, found=False)
     # In memory: a full disk is among what is to be found, and a pipe ends only when every grandchild does.
     with _memory_file() as out, _memory_file() as err:
         child = start(
@@ -67,10 +67,10 @@ def run_program(
                 os.killpg(child.pid, signal.SIGKILL)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(DYING_S)
-        return Child(status, _content(out), _content(err))
+        return ProgramOutput(status, _content(out), _content(err))
 
 
-def run_python(machine: Machine, words: Sequence[str], limit_s: float) -> Child:
+def run_python(machine: Host, words: Sequence[str], limit_s: float) -> ProgramOutput:
     """Run this Python, with the same packages, like :func:`run_program`."""
     command = python_words(*words, python=machine.python)
     return run_program(machine, command, limit_s, python_environ(machine.environ))

@@ -11,8 +11,8 @@ from incv3d.tools.doctor.cameras import check_cameras
 from incv3d.tools.doctor.clock import check_clock
 from incv3d.tools.doctor.disk import check_disk
 from incv3d.tools.doctor.findings import Finding
-from incv3d.tools.doctor.host import Machine
-from incv3d.tools.doctor.installation import Setup, read_setup
+from incv3d.tools.doctor.host import Host
+from incv3d.tools.doctor.installation import Installation, read_setup
 from incv3d.tools.doctor.libraries import check_libraries, check_python, check_tensorflow
 from incv3d.tools.doctor.memory import check_memory
 from incv3d.tools.doctor.operating_system import check_processor, check_system
@@ -31,26 +31,26 @@ REPORT = "that is a fault of this check: please report it with this line"
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class Context:
     """What several checks need to know."""
 
     me: Person
     service: Service
     servant: Person | None
     """Whom the service runs as; None: it is not installed, or there is no such user."""
-    setup: Setup
+    setup: Installation
     configuration: list[Finding]
     answer: Answer
     """Of the daemon that runs already."""
 
 
-def examine(machine: Machine, config_path: str | None) -> Iterator[Finding]:
+def run_all_checks(machine: Host, config_path: str | None) -> Iterator[Finding]:
     """Look at everything; findings come in an order that does not change, each as soon as it is there.
 
     :param config_path: the value of ``--config``.
     """
 
-    def situated(check: Callable[[Situation], list[Finding]]) -> Check:
+    def situated(check: Callable[[Context], list[Finding]]) -> Check:
         return lambda: check(situation.result(LIMIT_S))
 
     scout = ThreadPoolExecutor(1, thread_name_prefix="doctor")
@@ -110,15 +110,15 @@ def _outcome(name: str, future: Future[list[Finding]], limit_s: float) -> list[F
     return future.result()
 
 
-def _look_around(machine: Machine, config_path: str | None) -> Situation:
+def _look_around(machine: Host, config_path: str | None) -> Context:
     service = ask_systemd(machine)
     servant = person(machine, service.user, service.groups) if service.installed else None
     setup, configuration = read_setup(config_path, machine, service, servant)
     answer = ask_daemon(setup.config.intake)
-    return Situation(myself(machine), service, servant, setup, configuration, answer)
+    return Context(myself(machine), service, servant, setup, configuration, answer)
 
 
-def _check_models(machine: Machine, now: Situation) -> list[Finding]:
+def _check_models(machine: Host, now: Context) -> list[Finding]:
     # Imports NumPy, which may be what is broken here.
     from incv3d.tools.doctor.models import check_models
 

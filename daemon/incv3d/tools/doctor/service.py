@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from incv3d.tools.doctor.findings import Finding
-from incv3d.tools.doctor.host import Machine, fields
+from incv3d.tools.doctor.host import Host, fields
 from incv3d.tools.doctor.programs import run_program
 
 UNIT = "incv3d.service"
@@ -71,7 +71,7 @@ class Service:
         return {variable: f"{parents[variable][1]}/{name[0]}" for variable, name in names.items() if name}
 
 
-def ask_systemd(machine: Machine) -> Service:
+def ask_systemd(machine: Host) -> Service:
     """What systemd knows of the unit."""
     if not (machine.run / "systemd/system").is_dir():
         return Service()
@@ -81,7 +81,7 @@ def ask_systemd(machine: Machine) -> Service:
     return Service(systemd=True, facts=fields(child.out, "="))
 
 
-def check_service(machine: Machine, service: Service) -> list[Finding]:
+def check_service(machine: Host, service: Service) -> list[Finding]:
     """Installed, enabled, running, and its exposure."""
     if not service.systemd:
         return [Finding("service", "note", "systemd does not run here; `incv3d run` is the daemon")]
@@ -134,7 +134,7 @@ def _boot(facts: Mapping[str, str]) -> list[Finding]:
     return [Finding("boot", "warning", what, "sudo systemctl enable incv3d")]
 
 
-def _exposure(machine: Machine) -> list[Finding]:
+def _exposure(machine: Host) -> list[Finding]:
     child = run_program(machine, ["systemd-analyze", "security", "--no-pager", UNIT], LIMIT_S)
     said = re.search(r"Overall exposure level for .*?: ([0-9.]+) (\w+)", child.out)
     if not said:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from incv3d.config.loading import SYSTEM_FILE, find_config_file
 from incv3d.protocol.secret_file import SERVICE_USER
-from incv3d.tools.doctor.host import Machine
+from incv3d.tools.doctor.host import Host
 from incv3d.tools.doctor.service import ask_systemd
 
 
@@ -33,7 +33,7 @@ def become_servant(
     path = find_config_file(given, environ)
     if os.geteuid() or path is None or path.resolve() != system_file.resolve():
         return me
-    service = ask_systemd(Machine())
+    service = ask_systemd(Host())
     try:
         user = pwd.getpwnam(service.user or installers_user)
     except KeyError:

@@ -32,7 +32,7 @@ from incv3d.client.client import age_since
 from incv3d.client.connection import ClientError, NoAnswer
 from incv3d.frames import Refusal, picture_format
 from incv3d.protocol import messages
-from incv3d.tools.load.sender import Flight, Outcome, Plan, Shooter, Shot
+from incv3d.tools.load.sender import InFlight, LoadImage, LoadSender, Outcome, Plan
 from incv3d.transports.mqtt.broker import PASSWORD, Broker, reason_of, send_at_once, tls_context
 from incv3d.transports.mqtt.dispatch import LARGEST_PACKET, limits_of, packet_bytes
 from incv3d.transports.mqtt.errors import MqttError
@@ -72,7 +72,7 @@ class _Answered:
     by: str
 
 
-class MqttLoadGenerator(Shooter[Flight]):
+class MqttLoadSender(LoadSender[InFlight]):
     """One connection to a broker, and what is under way over it.
 
     :param url: ``mqtt://[USER@]HOST[:PORT][/TOPIC]``, or ``mqtts://`` for TLS.
@@ -119,7 +119,7 @@ class MqttLoadGenerator(Shooter[Flight]):
         self._client.disconnect()
         self._client.loop_stop()
 
-    def __enter__(self) -> MqttLoadGenerator:
+    def __enter__(self) -> MqttLoadSender:
         return self
 
     def __exit__(
@@ -147,10 +147,10 @@ class MqttLoadGenerator(Shooter[Flight]):
         client.on_message = self._on_message
         return client
 
-    def _flight(self, number: int, slot: int, shot: Shot, due: float) -> Flight:
-        return Flight(shot=shot, due=due)
+    def _flight(self, number: int, slot: int, shot: LoadImage, due: float) -> InFlight:
+        return InFlight(shot=shot, due=due)
 
-    def _carry(self, number: int, flight: Flight) -> bool:
+    def _carry(self, number: int, flight: InFlight) -> bool:
         shot = flight.shot
         said: dict[str, Any] = {
             "id": number,
@@ -217,7 +217,7 @@ class MqttLoadGenerator(Shooter[Flight]):
             yield from self._take_elsewhere(number, flight, answer, event.by)
 
     def _take_elsewhere(
-        self, number: int, flight: Flight, answer: messages.Answer, by: str = ""
+        self, number: int, flight: InFlight, answer: messages.Answer, by: str = ""
     ) -> Iterator[Outcome]:
         """An answer; when it is ``busy``, its advice is for those who have one daemon only."""
         if answer.code is Refusal.BUSY:

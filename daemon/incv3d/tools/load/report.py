@@ -18,7 +18,7 @@ Milliseconds = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class OutcomeStatistics:
     """One kind of outcome: how often, and how long it took. Slots that were lost took no time."""
 
     count: int
@@ -38,7 +38,7 @@ class LoadReport:
     """Shots that were under way when the run was interrupted."""
     duplicates: int
     """Further answers to shots that had one: a fleet may give two when a daemon dies, or is slow."""
-    outcomes: dict[str, Kind]
+    outcomes: dict[str, OutcomeStatistics]
     daemon: dict[str, Milliseconds]
     """Where the daemon says that the ``ok`` ones' time went: ``queue``, ``decode``, ``run``."""
     beyond_run: Milliseconds | None
@@ -47,7 +47,7 @@ class LoadReport:
     """Answers of each daemon of a fleet."""
 
 
-class Tally:
+class LoadStatistics:
     """Adds outcomes up; keeps a few numbers of each, not its answer."""
 
     def __init__(self) -> None:
@@ -86,7 +86,9 @@ class Tally:
             lost_slots=self._lost_slots,
             unfinished=unfinished,
             duplicates=duplicates,
-            outcomes={k: Kind(len(v), milliseconds(v)) for k, v in sorted(self._round_trips.items())},
+            outcomes={
+                k: OutcomeStatistics(len(v), milliseconds(v)) for k, v in sorted(self._round_trips.items())
+            },
             daemon={name: found for name, v in self._daemon.items() if (found := milliseconds(v))},
             beyond_run=milliseconds(self._beyond_run),
             answered_by=dict(sorted(self._answered_by.items())),

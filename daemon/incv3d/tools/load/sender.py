@@ -26,7 +26,7 @@ from incv3d.protocol import messages
 
 
 @dataclass(frozen=True, slots=True)
-class Shot:
+class LoadImage:
     """One picture to send, and what to call it."""
 
     name: str
@@ -84,10 +84,10 @@ class Outcome:
 
 
 @dataclass(slots=True, kw_only=True)
-class Flight:
+class InFlight:
     """A shot that is under way, or waits to be sent again."""
 
-    shot: Shot
+    shot: LoadImage
     due: float
     deadline: float = 0.0
     """When this try has taken too long; 0: it is still to be made."""
@@ -96,10 +96,10 @@ class Flight:
     resend_at: float | None = None
 
 
-AnyFlight = TypeVar("AnyFlight", bound=Flight)
+AnyFlight = TypeVar("AnyFlight", bound=InFlight)
 
 
-class Shooter(ABC, Generic[AnyFlight]):
+class LoadSender(ABC, Generic[AnyFlight]):
     """Sends shots as a plan says, and yields what became of them. A subclass knows what carries them."""
 
     def __init__(self, plan: Plan) -> None:
@@ -115,7 +115,7 @@ class Shooter(ABC, Generic[AnyFlight]):
         """Shots whose outcome is not known yet."""
         return len(self._flights)
 
-    def shoot(self, shots: Iterable[Shot]) -> Iterator[Outcome]:
+    def shoot(self, shots: Iterable[LoadImage]) -> Iterator[Outcome]:
         """Send every shot and yield every outcome, in the order in which they become known.
 
         Round trips are taken when an answer is read: a loop that is slow with its outcomes makes them longer.
@@ -150,7 +150,7 @@ class Shooter(ABC, Generic[AnyFlight]):
             yield from self._read(until)
 
     @abstractmethod
-    def _flight(self, number: int, slot: int, shot: Shot, due: float) -> AnyFlight:
+    def _flight(self, number: int, slot: int, shot: LoadImage, due: float) -> AnyFlight:
         """A new one, not under way yet; `slot` counts shots."""
 
     @abstractmethod
@@ -161,7 +161,7 @@ class Shooter(ABC, Generic[AnyFlight]):
     def _read(self, until: float) -> Iterator[Outcome]:
         """What arrives up to `until` (monotonic); returns at the first that does."""
 
-    def _launch(self, shot: Shot, slot: int, due: float) -> bool:
+    def _launch(self, shot: LoadImage, slot: int, due: float) -> bool:
         number = next(self._numbers)
         flight = self._flight(number, slot, shot, due)
         self._flights[number] = flight

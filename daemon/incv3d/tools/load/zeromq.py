@@ -16,7 +16,7 @@ from incv3d.client.daemon_address import DOOR_PORT, connect_address
 from incv3d.frames import picture_format
 from incv3d.protocol import messages
 from incv3d.protocol.curve_keys import ClientKey
-from incv3d.tools.load.sender import Flight, Outcome, Plan, Shooter, Shot
+from incv3d.tools.load.sender import InFlight, LoadImage, LoadSender, Outcome, Plan
 
 NAP_S = 0.0002
 """ZeroMQ's poller counts milliseconds; the last one before a slot is slept through in such steps."""
@@ -32,7 +32,7 @@ class _Line:
 
 
 @dataclass(slots=True, kw_only=True)
-class _LineFlight(Flight):
+class _LineFlight(InFlight):
     """A shot on its connection."""
 
     line: _Line
@@ -41,7 +41,7 @@ class _LineFlight(Flight):
     """The connection's when it was sent: when they have become more, its answer is lost."""
 
 
-class LoadGenerator(Shooter[_LineFlight]):
+class ZmqLoadSender(LoadSender[_LineFlight]):
     """Several connections to one daemon, and what is under way on them.
 
     :param key: for a daemon that wants one.
@@ -81,7 +81,7 @@ class LoadGenerator(Shooter[_LineFlight]):
             line.connection.close()
         self._context.term()
 
-    def __enter__(self) -> LoadGenerator:
+    def __enter__(self) -> ZmqLoadSender:
         return self
 
     def __exit__(
@@ -100,7 +100,7 @@ class LoadGenerator(Shooter[_LineFlight]):
             return self._lines[slot % len(self._lines)]
         return min(self._lines, key=lambda line: (line.under_way, line.taken))
 
-    def _flight(self, number: int, slot: int, shot: Shot, due: float) -> _LineFlight:
+    def _flight(self, number: int, slot: int, shot: LoadImage, due: float) -> _LineFlight:
         header = messages.Header(
             v=1,
             id=number,

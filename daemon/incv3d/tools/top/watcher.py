@@ -22,7 +22,7 @@ RESULTS_KEPT = 100
 RUNS_KEPT = 500
 
 
-class Machine(msgspec.Struct, frozen=True):
+class MachineReadings(msgspec.Struct, frozen=True):
     """The machine's own readings."""
 
     temp_c: float | None = None
@@ -82,7 +82,7 @@ class Stats(msgspec.Struct, frozen=True):
     peers: Peers = Peers()
     outcomes: dict[str, int] = {}
     window: Window = Window()
-    machine: Machine = Machine()
+    machine: MachineReadings = MachineReadings()
     source: Source | None = None
 
 
@@ -117,7 +117,7 @@ class View:
     """The latest last."""
 
 
-class Watch:
+class DaemonWatcher:
     """Watches one daemon from two threads, through its restarts, until it is closed.
 
     :param results_address: as in the daemon's ``intake.publish``; empty: results are not listened to.

@@ -19,7 +19,7 @@ from incv3d.frames import Frame, Refusal, Result
 from incv3d.protocol import messages
 from incv3d.protocol.clocks import SenderClocks
 from incv3d.protocol.text_header import KEYS, worded_frame
-from incv3d.transports.admission import Admission, Denial
+from incv3d.transports.admission import Admission, Rejection
 from incv3d.transports.answers import Answers
 from incv3d.transports.http.auth import host_of
 from incv3d.transports.http.body import read_body
@@ -42,7 +42,7 @@ Answered = tuple[Refusal | None, bytes, int | None]
 """Why there are no predictions, the JSON, and when to send it again (ms)."""
 
 
-class HttpIntake:
+class ClassifyHandler:
     """Takes pictures, and answers each with the JSON that ZeroMQ would be answered with.
 
     :param section: what is admitted of a picture.
@@ -102,11 +102,11 @@ class HttpIntake:
             with self._lock:
                 self._open.pop(ticket, None)
 
-    async def _admit(self, request: web.Request, ticket: int) -> Denial | None:
+    async def _admit(self, request: web.Request, ticket: int) -> Rejection | None:
         try:
             frame = await self._frame(request)
         except messages.BadRequest as error:
-            return Denial(error.refusal, str(error))
+            return Rejection(error.refusal, str(error))
         return self._admission.admit(replace(frame, ticket=ticket))
 
     async def _frame(self, request: web.Request) -> Frame:

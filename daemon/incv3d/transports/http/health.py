@@ -10,8 +10,8 @@ from collections.abc import Callable
 from aiohttp import web
 
 from incv3d.frames import OWN, Frame, Result
-from incv3d.pipeline.frame_queue import Mailbox
-from incv3d.transports.daemon_status import Standing
+from incv3d.pipeline.frame_queue import FrameQueue
+from incv3d.transports.daemon_status import DaemonStatus
 
 LOOKS_WITHIN_S = 10.0
 """The main thread looks every second; one that has not for so long is at fault."""
@@ -31,7 +31,7 @@ class Readiness:
     """
 
     def __init__(
-        self, mailbox: Mailbox, picture: Callable[[], bytes], clock: Callable[[], float] = time.monotonic
+        self, mailbox: FrameQueue, picture: Callable[[], bytes], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._mailbox = mailbox
         self._make_picture = picture
@@ -64,7 +64,7 @@ class Readiness:
         self._mailbox.replace(Frame(OWN, self._picture, None, received=now, captured=now, top_k=1))
 
 
-def health_routes(look: Callable[[], Standing], readiness: Readiness) -> list[web.AbstractRouteDef]:
+def health_routes(look: Callable[[], DaemonStatus], readiness: Readiness) -> list[web.AbstractRouteDef]:
     """Both routes. They answer 200, or 503 with the reason, in one line.
 
     :param look: how the daemon stands.

@@ -16,7 +16,7 @@ from incv3d.frames import Refusal, Timings
 from incv3d.latency.rolling import OUTCOMES
 from incv3d.machine import SINCE_BOOT, THROTTLING
 from incv3d.sources.base import SourceState
-from incv3d.transports.daemon_status import STATES, Standing
+from incv3d.transports.daemon_status import STATES, DaemonStatus
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """From a small network on a large machine to Inception-v3 on a hot Raspberry Pi 3 and a full queue."""
@@ -35,7 +35,7 @@ class Metrics:
     :param look: how the daemon stands; called for every collection, from the thread that collects.
     """
 
-    def __init__(self, look: Callable[[], Standing]) -> None:
+    def __init__(self, look: Callable[[], DaemonStatus]) -> None:
         # Without _created, the start of each series once more: half of what would be stored.
         self.registry: CollectorRegistry = _WithoutCreated()
         frames = Counter(
@@ -68,7 +68,7 @@ class _WithoutCreated(CollectorRegistry):
 
 
 class _Gauges(Collector):
-    def __init__(self, look: Callable[[], Standing]) -> None:
+    def __init__(self, look: Callable[[], DaemonStatus]) -> None:
         self._look = look
 
     def describe(self) -> Iterable[Metric]:
@@ -90,7 +90,7 @@ class _Gauges(Collector):
         yield from _machine(now)
 
 
-def _cameras(now: Standing) -> Iterator[Metric]:
+def _cameras(now: DaemonStatus) -> Iterator[Metric]:
     if not now.sources:
         return
     state = GaugeMetricFamily(
@@ -119,7 +119,7 @@ def _cameras(now: Standing) -> Iterator[Metric]:
     yield from counters.values()
 
 
-def _machine(now: Standing) -> Iterator[Metric]:
+def _machine(now: DaemonStatus) -> Iterator[Metric]:
     readings = now.machine
     if readings.temp_c is not None:
         yield GaugeMetricFamily("incv3d_temperature_celsius", "Of the processor.", value=readings.temp_c)

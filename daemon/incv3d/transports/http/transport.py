@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 from incv3d.config.schema import Config
 from incv3d.errors import pip_install
 from incv3d.frames import Frame, Refusal, Result
-from incv3d.pipeline.frame_queue import Mailbox
+from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.protocol import messages
-from incv3d.protocol.events import Announcement
+from incv3d.protocol.events import EventMessage
 from incv3d.transports.admission import Admission
 from incv3d.transports.answers import Answers
-from incv3d.transports.daemon_status import Standing
+from incv3d.transports.daemon_status import DaemonStatus
 from incv3d.transports.http.errors import HttpUnusable
 
 if TYPE_CHECKING:
-    from incv3d.transports.http.webui.routes import Page
+    from incv3d.transports.http.webui.routes import WebUi
 
 LOG = logging.getLogger(__name__)
 LIBRARIES = {"aiohttp": "aiohttp", "prometheus_client": "prometheus-client"}
@@ -33,7 +33,7 @@ def need_libraries(key: str) -> None:
         raise HttpUnusable(f"{key}: {' and '.join(missing)} missing: {pip_install(*LIBRARIES.values())}")
 
 
-class Http:
+class HttpTransport:
     """The server and those that it serves for.
 
     What it needs is imported here only: a daemon without it saves the memory.
@@ -51,8 +51,8 @@ class Http:
     def __init__(
         self,
         config: Config,
-        mailbox: Mailbox,
-        look: Callable[[], Standing],
+        mailbox: FrameQueue,
+        look: Callable[[], DaemonStatus],
         probe: Callable[[], bytes],
         describe: Callable[[messages.Operation], dict[str, Any]],
         answers: Answers,
@@ -61,7 +61,7 @@ class Http:
         on_death: Callable[[str, BaseException], None],
     ) -> None:
         need_libraries("http.bind")
-        from incv3d.transports.http.classify import HttpIntake
+        from incv3d.transports.http.classify import ClassifyHandler
         from incv3d.transports.http.exposition import metrics_routes
         from incv3d.transports.http.health import Readiness, health_routes
         from incv3d.transports.http.metrics import Metrics
@@ -69,17 +69,17 @@ class Http:
 
         self.metrics = Metrics(look)
         self._readiness = Readiness(mailbox, probe)
-        self._intake = HttpIntake(config.intake, admission, answers, on_refused)
-        self._page: Page | None = None
+        self._intake = ClassifyHandler(config.intake, admission, answers, on_refused)
+        self._page: WebUi | None = None
         routes = [
             *health_routes(look, self._readiness),
             *metrics_routes(self.metrics),
             *self._intake.routes(),
         ]
         if config.http.page:
-            from incv3d.transports.http.webui.routes import FORM, Page
+            from incv3d.transports.http.webui.routes import FORM, WebUi
 
-            self._page = Page(
+            self._page = WebUi(
                 config.events.enabled,
                 config.intake.max_pixels,
                 lambda: describe("stats"),
@@ -105,7 +105,7 @@ class Http:
         if self._page:
             self._page.deliver(result)
 
-    def announce(self, announcement: Announcement, frame: Frame | None = None) -> None:
+    def announce(self, announcement: EventMessage, frame: Frame | None = None) -> None:
         """Show an event; callable from any thread."""
         if self._page:
             self._page.announce(announcement, frame)

@@ -44,7 +44,7 @@ TAKEN_OVER = 0x8E
 """The reason code of a broker that another client of our name has connected to."""
 
 
-class Side(Protocol):
+class ConnectionHandler(Protocol):
     """Who uses the link; called in its thread alone."""
 
     def connected(self) -> None:
@@ -57,7 +57,7 @@ class Side(Protocol):
         """Something may have happened: to be called often, cheap when nothing has."""
 
 
-class Link:
+class BrokerConnection:
     """Connects, again and again for ever, and moves messages. What is wrong is said once.
 
     :param client_id: two clients of the same one throw each other out.
@@ -84,7 +84,7 @@ class Link:
         self._outbox = outbox
         self._on_death = on_death
         self._limits = (receive_maximum, min(max_packet_bytes, LARGEST_PACKET))
-        self._side: Side | None = None
+        self._side: ConnectionHandler | None = None
         self._receipts: deque[Receipt] = deque()
         self._will = will
         self._client = self._make_client()
@@ -101,7 +101,7 @@ class Link:
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._thread = threading.Thread(target=self._guard, name="mqtt", daemon=True)
 
-    def start(self, side: Side) -> None:
+    def start(self, side: ConnectionHandler) -> None:
         """Begin to connect, for `side`."""
         self._side = side
         self._thread.start()
@@ -112,7 +112,7 @@ class Link:
         self.wake()
 
     def wake(self) -> None:
-        """Have :meth:`Side.turn` called; callable from any thread."""
+        """Have :meth:`ConnectionHandler.turn` called; callable from any thread."""
         # A pipe full of earlier calls means that the thread is about to wake anyway.
         with contextlib.suppress(BlockingIOError):
             os.write(self._wake_writer, b"\0")

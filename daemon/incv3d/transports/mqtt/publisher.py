@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from incv3d.frames import Frame, Prediction, Result, picture_format
-from incv3d.images.preprocess import PictureError
+from incv3d.images.preprocess import ImageError
 from incv3d.protocol import messages
 from incv3d.transports.mqtt.complaints import Complaints
 from incv3d.transports.mqtt.outbox import Outgoing
@@ -179,7 +179,7 @@ class MqttPublisher:
     def _picture(self, frame: Frame) -> bytes:
         try:
             return upright_jpeg(frame, self._max_pixels)
-        except PictureError as error:  # another decoder than the Session's may be stricter
+        except ImageError as error:  # another decoder than the Session's may be stricter
             self._complaints.warn("picture", f"the picture of {frame.source} cannot be shown: {error}")
             return b""
 

@@ -25,10 +25,10 @@ from incv3d.config.schema import IntakeSection
 from incv3d.frames import FrameId, Refusal, Result
 from incv3d.protocol import messages
 from incv3d.protocol.clocks import SenderClocks
-from incv3d.transports.admission import Admission, Denial
+from incv3d.transports.admission import Admission, Rejection
 from incv3d.transports.answers import Answers
 from incv3d.transports.mqtt.complaints import Complaints, shown
-from incv3d.transports.mqtt.connection import Link
+from incv3d.transports.mqtt.connection import BrokerConnection
 from incv3d.transports.mqtt.message import Message, Receipt
 from incv3d.transports.mqtt.outbox import Outgoing
 from incv3d.transports.mqtt.request_message import frame_of, id_of
@@ -52,7 +52,7 @@ class _Request:
     id: FrameId
 
 
-class FrameIntake:
+class FrameConsumer:
     """Takes frames from the broker, and publishes an answer for each.
 
     :param filter_: the topics of the frames.
@@ -68,7 +68,7 @@ class FrameIntake:
 
     def __init__(
         self,
-        link: Link,
+        link: BrokerConnection,
         filter_: str,
         group: str,
         room: int,
@@ -138,12 +138,12 @@ class FrameIntake:
             else:
                 denial = self._admission.busy(held)
         except messages.BadRequest as error:
-            denial = Denial(error.refusal, str(error))
+            denial = Rejection(error.refusal, str(error))
         except Exception as error:  # noqa: BLE001 - whatever somebody sent must cost that frame alone
             self._complaints.warn(
                 "frame not handled", f"a frame of {shown(message.topic)} could not be handled", error
             )
-            denial = Denial(Refusal.INTERNAL, "the daemon failed at it; see its log")
+            denial = Rejection(Refusal.INTERNAL, "the daemon failed at it; see its log")
         if denial:
             self._refuse(ticket, request, denial)
 
@@ -162,7 +162,7 @@ class FrameIntake:
         with self._lock:
             still_open = list(self._open.items())
         for ticket, request in still_open:
-            self._refuse(ticket, request, Denial(refusal, detail))
+            self._refuse(ticket, request, Rejection(refusal, detail))
 
     def status(self) -> dict[str, Any]:
         """For ``stats``."""
@@ -173,7 +173,7 @@ class FrameIntake:
             "held": len(self._open),
         }
 
-    def _refuse(self, ticket: int, request: _Request, denial: Denial) -> None:
+    def _refuse(self, ticket: int, request: _Request, denial: Rejection) -> None:
         self._on_refused(denial.refusal)
         answer = self._answers.refuse(denial.refusal, denial.detail, request.id, denial.retry_ms)
         self._reply(ticket, answer, f"{denial.refusal}: {denial.detail}")

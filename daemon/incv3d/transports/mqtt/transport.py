@@ -11,7 +11,7 @@ import msgspec
 from incv3d.config.schema import Config
 from incv3d.frames import Frame, Refusal, Result
 from incv3d.protocol import messages
-from incv3d.protocol.events import Announcement
+from incv3d.protocol.events import EventMessage
 from incv3d.transports.admission import Admission
 from incv3d.transports.answers import Answers
 from incv3d.transports.mqtt.complaints import Complaints
@@ -25,7 +25,7 @@ STATE_EVERY_S = 10.0
 """How often the state is published while nothing changes it."""
 
 
-class Mqtt:
+class MqttTransport:
     """The connection to the broker and those who use it.
 
     What it needs is imported here only: a daemon without it saves the memory.
@@ -55,11 +55,11 @@ class Mqtt:
     ) -> None:
         need_library("mqtt.host")
         from incv3d.transports.mqtt.broker import broker_of
-        from incv3d.transports.mqtt.connection import Link
+        from incv3d.transports.mqtt.connection import BrokerConnection
         from incv3d.transports.mqtt.message import LARGEST_PROPERTIES
         from incv3d.transports.mqtt.outbox import Outbox
         from incv3d.transports.mqtt.publisher import MqttPublisher
-        from incv3d.transports.mqtt.requests import ROOM_TO_REFUSE, FrameIntake
+        from incv3d.transports.mqtt.requests import ROOM_TO_REFUSE, FrameConsumer
         from incv3d.transports.mqtt.topics import Topics, check_frames, own_name
 
         section, door = config.mqtt, config.intake
@@ -76,7 +76,7 @@ class Mqtt:
             Outgoing(self._topics.availability, word, retain=True, is_latest=True)
             for word in (b"online", b"offline")
         )
-        self._link = Link(
+        self._link = BrokerConnection(
             broker_of(section, environ),
             f"incv3d-{self._topics.name}",
             self._offline,
@@ -97,10 +97,10 @@ class Mqtt:
             self._complaints,
         )
 
-        self._frames: FrameIntake | None = None
+        self._frames: FrameConsumer | None = None
         if section.frames:
             check_frames(section.frames, self._topics)
-            self._frames = FrameIntake(
+            self._frames = FrameConsumer(
                 self._link,
                 section.frames,
                 section.group,
@@ -128,7 +128,7 @@ class Mqtt:
             self._frames.deliver(result)
         self._publisher.observe(result, *self._identity())
 
-    def announce(self, announcement: Announcement, frame: Frame | None = None) -> None:
+    def announce(self, announcement: EventMessage, frame: Frame | None = None) -> None:
         """Publish an event, as it is published over ZeroMQ; callable from any thread."""
         self._link.publish(
             Outgoing(self._topics.event(announcement.source), msgspec.json.encode(announcement))

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from incv3d.config.loading import ConfigError, LoadedConfig
 from incv3d.config.paths import keys_folder
 from incv3d.config.schema import IntakeSection
-from incv3d.transports.zeromq.key_store import KeyRing
+from incv3d.transports.zeromq.key_store import KeyStore
 
 
-def door_keys(loaded: LoadedConfig, environ: Mapping[str, str]) -> KeyRing | None:
+def required_keys(loaded: LoadedConfig, environ: Mapping[str, str]) -> KeyStore | None:
     """The keys that the door must have, complete and usable; None: it needs none.
 
     They are needed where other machines can connect, and where the configuration names their folder.
@@ -19,7 +19,7 @@ def door_keys(loaded: LoadedConfig, environ: Mapping[str, str]) -> KeyRing | Non
     :raises KeyFileError: the keys cannot be used.
     """
     section = loaded.config.intake
-    ring = KeyRing(keys_folder(section.keys, loaded.path, environ))
+    ring = KeyStore(keys_folder(section.keys, loaded.path, environ))
     if section.keys or (section.open_addresses and not section.insecure):
         if not ring.made:
             raise ConfigError(_what_is_missing(section, ring))
@@ -28,7 +28,7 @@ def door_keys(loaded: LoadedConfig, environ: Mapping[str, str]) -> KeyRing | Non
     return None
 
 
-def _what_is_missing(section: IntakeSection, ring: KeyRing) -> str:
+def _what_is_missing(section: IntakeSection, ring: KeyStore) -> str:
     make = "make them with `incv3d keys new` and `incv3d keys add CLIENT`"
     if section.keys:
         return f"intake.keys: there are no keys in {ring.folder}: {make}"
@@ -39,7 +39,7 @@ def _what_is_missing(section: IntakeSection, ring: KeyRing) -> str:
     )
 
 
-def insecurity(section: IntakeSection) -> str:
+def insecure_warning(section: IntakeSection) -> str:
     """What a door that other machines reach without keys has to say of itself; empty where there is none."""
     if not (section.insecure and section.open_addresses):
         return ""

@@ -49,7 +49,7 @@ class KnownClient:
     """When its file was made, seconds since 1970."""
 
 
-class KeyRing:
+class KeyStore:
     """The keys in `folder`."""
 
     def __init__(self, folder: Path) -> None:

@@ -42,7 +42,7 @@ class _Held:
     size_bytes: int = field(compare=False)
 
 
-class Retries:
+class RetryLimiter:
     """Remembers what peers were told, and holds the refusals of those that come sooner. Not thread-safe.
 
     All times are monotonic.

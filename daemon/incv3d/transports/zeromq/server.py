@@ -19,24 +19,24 @@ import zmq
 
 from incv3d.config.schema import IntakeSection
 from incv3d.frames import Frame, Refusal, Result
-from incv3d.pipeline.frame_queue import Mailbox
+from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.protocol import messages
 from incv3d.protocol.clocks import SenderClocks
-from incv3d.protocol.events import Announcement
+from incv3d.protocol.events import EventMessage
 from incv3d.protocol.events import topic as event_topic
-from incv3d.threads import Work
-from incv3d.transports.admission import Admission, Denial
+from incv3d.threads import Activity
+from incv3d.transports.admission import Admission, Rejection
 from incv3d.transports.recent_peers import RecentPeers
 from incv3d.transports.zeromq.arrivals import Arrivals
 from incv3d.transports.zeromq.envelope import envelope_length, next_message
-from incv3d.transports.zeromq.key_store import KeyRing
+from incv3d.transports.zeromq.key_store import KeyStore
 from incv3d.transports.zeromq.peer_socket import PeerSocket, address_of
 from incv3d.transports.zeromq.replies import Replies, Request
-from incv3d.transports.zeromq.retries import Retries
-from incv3d.transports.zeromq.sockets import IntakeError, answer_through, hang_up_on_all, listen
-from incv3d.transports.zeromq.zap import Doorkeeper
+from incv3d.transports.zeromq.retries import RetryLimiter
+from incv3d.transports.zeromq.sockets import ServerError, answer_through, hang_up_on_all, listen
+from incv3d.transports.zeromq.zap import ZapAuthenticator
 
-__all__ = ["Intake", "IntakeError"]
+__all__ = ["ServerError", "ZmqServer"]
 
 LOG = logging.getLogger(__name__)
 RECEIVE_BURST = 64
@@ -55,7 +55,7 @@ LATELY_S = 60.0
 """`stats` counts the peers that were heard of within so many seconds."""
 
 
-class Intake:
+class ZmqServer:
     """A ROUTER socket for requests and a PUB socket for results, served by one thread.
 
     :param describe: answers ``ping``, ``stats`` and ``info`` with a dictionary.
@@ -70,14 +70,14 @@ class Intake:
     def __init__(
         self,
         section: IntakeSection,
-        mailbox: Mailbox,
+        mailbox: FrameQueue,
         describe: Callable[[messages.Operation], dict[str, Any]],
         identity: Callable[[], tuple[str, str]],
         admission: Admission,
         on_refused: Callable[[Refusal], None],
         on_sent: Callable[[Result], None],
         on_death: Callable[[str, BaseException], None],
-        keys: KeyRing | None = None,
+        keys: KeyStore | None = None,
     ) -> None:
         self._section = section
         self._mailbox = mailbox
@@ -87,20 +87,20 @@ class Intake:
         self._on_refused = on_refused
         self._on_sent = on_sent
         self._on_death = on_death
-        self.work = Work("intake", "receiving and answering")
+        self.work = Activity("intake", "receiving and answering")
         self._clocks = SenderClocks()
         self._peers = RecentPeers()
-        self._outbox: deque[Result | Announcement] = deque()
+        self._outbox: deque[Result | EventMessage] = deque()
         self._closing = threading.Event()
         self._settling_s = SETTLING_S
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._context = zmq.Context()
-        self._doorkeeper = Doorkeeper(self._context, keys) if keys else None
+        self._doorkeeper = ZapAuthenticator(self._context, keys) if keys else None
         self._router = self._context.socket(zmq.ROUTER)
         self._replies = Replies(
             self._router, lambda user: not self._doorkeeper or self._doorkeeper.knows(user)
         )
-        self._retries = Retries()
+        self._retries = RetryLimiter()
         self._arrivals = Arrivals(section.arriving_bytes)
         self._publisher = self._context.socket(zmq.PUB) if section.publish else None
         self._thread = threading.Thread(target=self._guard, name=self.work.name, daemon=True)
@@ -158,7 +158,7 @@ class Intake:
         self._outbox.append(replace(result, frame=None))
         self._wake()
 
-    def announce(self, announcement: Announcement, frame: Frame | None = None) -> None:
+    def announce(self, announcement: EventMessage, frame: Frame | None = None) -> None:
         """Publish an event after what was delivered before it; callable from any thread."""
         self._outbox.append(announcement)
         self._wake()
@@ -253,7 +253,7 @@ class Intake:
         """Return whether every peer with a recent request waits for its answer."""
         return self._peers.since(time.monotonic() - SETTLING_S) <= self._replies.waiting_peers()
 
-    def _look_at_keys(self, doorkeeper: Doorkeeper) -> None:
+    def _look_at_keys(self, doorkeeper: ZapAuthenticator) -> None:
         if doorkeeper.look() and self._publisher:
             # Whom a result goes to cannot be chosen: all must come in again, and those revoked will not.
             hang_up_on_all(self._publisher, self._section.publish, "intake.publish")
@@ -315,7 +315,7 @@ class Intake:
         elif denial.refusal is not Refusal.BUSY or not self._retries.hold(request, frame.received):
             self._deny(denial, request)
 
-    def _deny(self, denial: Denial, request: Request, was_held: bool = False) -> None:
+    def _deny(self, denial: Rejection, request: Request, was_held: bool = False) -> None:
         if denial.retry_ms is not None:
             self._retries.tell(request.peer, time.monotonic() + denial.retry_ms / 1000, was_held)
         self._refuse(request, denial.refusal, denial.detail, denial.retry_ms)
@@ -333,7 +333,7 @@ class Intake:
     def _send_outbox(self) -> None:
         while self._outbox:
             message = self._outbox.popleft()
-            if isinstance(message, Announcement):
+            if isinstance(message, EventMessage):
                 self._publish(event_topic(message.source), msgspec.json.encode(message))
                 continue
             if not message.is_own:

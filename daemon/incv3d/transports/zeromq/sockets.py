@@ -23,7 +23,7 @@ BIND_AGAIN_S = 5.0
 BIND_AGAIN_PAUSE_S = 0.002
 
 
-class IntakeError(Incv3dError):
+class ServerError(Incv3dError):
     """The door cannot be opened."""
 
 
@@ -53,7 +53,7 @@ def listen(socket: zmq.Socket[bytes], address: str, key: str) -> None:
         socket.bind(address)
     except zmq.ZMQError as error:
         hint = " (is incv3d running already?)" if error.errno == zmq.EADDRINUSE else ""
-        raise IntakeError(f"{key}: cannot listen on {address}: {error.strerror}{hint}") from None
+        raise ServerError(f"{key}: cannot listen on {address}: {error.strerror}{hint}") from None
 
 
 def hang_up_on_all(socket: zmq.Socket[bytes], address: str, key: str) -> None:
@@ -72,5 +72,5 @@ def hang_up_on_all(socket: zmq.Socket[bytes], address: str, key: str) -> None:
         except zmq.ZMQError as error:
             # The address is let go of by another thread, in its own time.
             if error.errno != zmq.EADDRINUSE or time.monotonic() >= deadline:
-                raise IntakeError(f"{key}: cannot listen on {address} again: {error.strerror}") from None
+                raise ServerError(f"{key}: cannot listen on {address} again: {error.strerror}") from None
         time.sleep(BIND_AGAIN_PAUSE_S)

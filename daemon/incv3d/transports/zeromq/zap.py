@@ -11,7 +11,7 @@ import zmq
 from zmq.utils import z85
 
 from incv3d.protocol.curve_keys import KeyFileError
-from incv3d.transports.zeromq.key_store import KeyRing, KnownClient
+from incv3d.transports.zeromq.key_store import KeyStore, KnownClient
 from incv3d.transports.zeromq.peer_socket import PeerSocket
 
 LOG = logging.getLogger(__name__)
@@ -36,8 +36,8 @@ class _Connection:
     socket: PeerSocket
 
 
-class Doorkeeper:
-    """Authenticates clients by a :class:`~incv3d.transports.zeromq.key_store.KeyRing`, which may change.
+class ZapAuthenticator:
+    """Authenticates clients by a :class:`~incv3d.transports.zeromq.key_store.KeyStore`, which may change.
 
     For the intake's own thread, whose poller it joins: the authenticator of ``zmq.auth`` has a thread and an
     asyncio loop of its own, which take 9 MB, and whose death nobody would notice.
@@ -45,7 +45,7 @@ class Doorkeeper:
     :param context: whose sockets it guards.
     """
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], ring: KeyRing) -> None:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], ring: KeyStore) -> None:
         self._ring = ring
         self.questions = context.socket(zmq.REP)
         """Readable while a connection waits for its decision."""

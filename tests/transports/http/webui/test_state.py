@@ -14,11 +14,11 @@ from PIL import Image
 
 from doubles import jpeg
 from incv3d.events.monitor import announcement
-from incv3d.events.presence import Sighting
+from incv3d.events.presence import PresenceChange
 from incv3d.frames import OWN, Frame, Prediction, Refusal, Region, Result, Timings
 from incv3d.images.encode import LARGEST_SENT, PICTURE_SIDE, THUMBNAIL_SIDE, picture, thumbnail
-from incv3d.images.preprocess import PictureError
-from incv3d.protocol.events import Announcement
+from incv3d.images.preprocess import ImageError
+from incv3d.protocol.events import EventMessage
 from incv3d.transports.http.webui.broadcast import (
     EVENTS_TOLD,
     MOST_VIEWERS,
@@ -26,7 +26,7 @@ from incv3d.transports.http.webui.broadcast import (
     TooManyViewers,
     Viewer,
 )
-from incv3d.transports.http.webui.state import EVENTS_KEPT, LARGEST_HELD, RUNS_KEPT, SOURCES_KEPT, View
+from incv3d.transports.http.webui.state import EVENTS_KEPT, LARGEST_HELD, RUNS_KEPT, SOURCES_KEPT, UiState
 
 MAX_PIXELS = 10_000_000
 
@@ -40,12 +40,14 @@ def result(source: str = "camera", label: str = "cat", data: bytes = b"\xff\xd8\
     return Result(source, predictions=predictions, timings=Timings(run_ms=30), frame=frame(source, data))
 
 
-def entered(label: str = "cat") -> Announcement:
-    return announcement(Sighting("entered", "camera", Prediction(1, "n1", label, 0.9), 0.0, 3, 0.9), 0.0)
+def entered(label: str = "cat") -> EventMessage:
+    return announcement(
+        PresenceChange("entered", "camera", Prediction(1, "n1", label, 0.9), 0.0, 3, 0.9), 0.0
+    )
 
 
 def test_of_every_source_the_latest_result_is_seen() -> None:
-    view = View(clock=lambda: 101.5, wall=lambda: 1_800_000_000.0)
+    view = UiState(clock=lambda: 101.5, wall=lambda: 1_800_000_000.0)
     for source, label in (("porch", "cat"), ("gate", "dog"), ("porch", "fox")):
         view.deliver(result(source, label))
     assert [(each.number, each.result.source) for each in view.latest()] == [(2, "gate"), (3, "porch")]
@@ -54,7 +56,7 @@ def test_of_every_source_the_latest_result_is_seen() -> None:
 
 
 def test_refusals_and_the_daemons_own_frames_are_not_seen() -> None:
-    view = View()
+    view = UiState()
     view.deliver(Result.refused(frame(), Refusal.BAD_IMAGE, "damaged"))
     view.deliver(Result(OWN, frame=frame(OWN)))
     assert not view.latest() and not view.runs()
@@ -62,7 +64,7 @@ def test_refusals_and_the_daemons_own_frames_are_not_seen() -> None:
 
 def test_what_another_source_captured_is_not_seen_however_late_its_result_comes() -> None:
     clock = iter((100.5, 101.0, 102.0, 103.0))
-    view = View(clock=lambda: next(clock))
+    view = UiState(clock=lambda: next(clock))
     view.deliver(result("porch"))
     view.forget_sources()
     view.deliver(result("porch"))  # captured at 100.0, and waited for the Session meanwhile
@@ -72,7 +74,7 @@ def test_what_another_source_captured_is_not_seen_however_late_its_result_comes(
 
 
 def test_nothing_grows_for_ever() -> None:
-    view = View()
+    view = UiState()
     for number in range(2000):
         view.deliver(result(f"camera{number}"))
         view.announce(entered(), b"")
@@ -82,7 +84,7 @@ def test_nothing_grows_for_ever() -> None:
 
 
 def test_a_picture_that_is_very_large_is_not_held() -> None:
-    view = View()
+    view = UiState()
     view.deliver(result(data=bytes(LARGEST_HELD + 1)))
     assert view.latest()[0].result.frame is None and view.latest()[0].result.predictions
 
@@ -91,7 +93,7 @@ class Hall:
     """Viewers of a view, in an event loop."""
 
     def __init__(self, stats: Callable[[], dict[str, Any]] = dict) -> None:
-        self.view = View()
+        self.view = UiState()
         self.failures: list[BaseException] = []
         self.broadcast = Broadcast(
             self.view, lambda: b"event: hello\ndata: {}\n\n", stats, self.failures.append
@@ -240,7 +242,7 @@ def test_a_picture_is_upright_and_whole_and_a_thumbnail_is_of_the_region() -> No
 
 
 def test_what_cannot_be_decoded_raises() -> None:
-    with pytest.raises(PictureError):
+    with pytest.raises(ImageError):
         thumbnail(frame(data=b"\xff\xd8\xff nothing more"), MAX_PIXELS)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from incv3d.transports.http.webui import messages
-from incv3d.transports.http.webui.state import Shown, View
+from incv3d.transports.http.webui.state import LatestResult, UiState
 
 MOST_VIEWERS = 16
 """Each is a connection, and a few hundred bytes twice a second."""
@@ -62,7 +62,7 @@ class Broadcast:
 
     def __init__(
         self,
-        view: View,
+        view: UiState,
         hello: Callable[[], bytes],
         stats: Callable[[], dict[str, Any]],
         on_failure: Callable[[BaseException], None],
@@ -72,7 +72,7 @@ class Broadcast:
         self._stats = stats
         self._on_failure = on_failure
         self._viewers: set[Viewer] = set()
-        self._shown: dict[str, Shown] = {}  # what was told last, by source
+        self._shown: dict[str, LatestResult] = {}  # what was told last, by source
         self._told_run = self._told_event = 0
         self._facts = b""
         self._task: asyncio.Task[None] | None = None
@@ -120,7 +120,7 @@ class Broadcast:
             viewer.end()
         self._shown.clear()
 
-    def shown(self, source: str) -> Shown | None:
+    def shown(self, source: str) -> LatestResult | None:
         """The result of `source` that viewers were told last; None while nobody looks."""
         return self._shown.get(source)
 

@@ -12,7 +12,7 @@ import msgspec
 
 from incv3d.frames import Prediction
 from incv3d.protocol import messages
-from incv3d.transports.http.webui.state import Event, Run, Shown
+from incv3d.transports.http.webui.state import Event, LatestResult, Run
 
 SHOWN_LABELS = 5
 
@@ -38,7 +38,7 @@ def hello(host: str, events_wanted: bool, now: float) -> bytes:
     return _message("hello", {"host": host, "events_wanted": events_wanted, "now": now})
 
 
-def result(shown: Shown) -> bytes:
+def result(shown: LatestResult) -> bytes:
     """One result."""
     found = shown.result
     region = found.frame.region if found.frame else None

@@ -17,11 +17,11 @@ from aiohttp import web
 
 from incv3d.frames import Frame, Result
 from incv3d.images.encode import picture, thumbnail
-from incv3d.images.preprocess import PictureError
-from incv3d.protocol.events import Announcement
+from incv3d.images.preprocess import ImageError
+from incv3d.protocol.events import EventMessage
 from incv3d.transports.http.webui import messages
 from incv3d.transports.http.webui.broadcast import Broadcast, TooManyViewers
-from incv3d.transports.http.webui.state import Shown, View, is_too_large
+from incv3d.transports.http.webui.state import LatestResult, UiState, is_too_large
 
 LOG = logging.getLogger(__name__)
 STATIC = Path(__file__).with_name("static")
@@ -37,7 +37,7 @@ NEVER_STORED = {"Cache-Control": "no-store"}
 STREAM = {**NEVER_STORED, "Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
 
 
-class Page:
+class WebUi:
     """What a browser is served. A picture is encoded when a browser asks for it, in a thread of its own.
 
     :param events_wanted: whether the configuration watches any label.
@@ -54,7 +54,7 @@ class Page:
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._max_pixels = max_pixels
-        self._view = View()
+        self._view = UiState()
         self._events_wanted = events_wanted
         self._broadcast = Broadcast(self._view, self._hello, stats, on_failure)
         self._encoder = ThreadPoolExecutor(1, "pictures")
@@ -76,7 +76,7 @@ class Page:
         """A frame has its result; callable from any thread."""
         self._view.deliver(result)
 
-    def announce(self, announcement: Announcement, frame: Frame | None) -> None:
+    def announce(self, announcement: EventMessage, frame: Frame | None) -> None:
         """A label came or went; callable from any thread."""
         wanted = announcement.event == "entered" and frame and not is_too_large(frame)
         pictured = frame if wanted and self._room.acquire(blocking=False) else None
@@ -135,23 +135,23 @@ class Page:
     def _hello(self) -> bytes:
         return messages.hello(socket.gethostname(), self._events_wanted, time.time())
 
-    def _encode(self, shown: Shown) -> bytes:
+    def _encode(self, shown: LatestResult) -> bytes:
         """The picture of a result; encoded once, however many look."""
         frame = shown.result.frame
         if frame and self._encoded[0] != shown.number:
             try:
                 self._encoded = (shown.number, picture(frame, self._max_pixels))
-            except PictureError as error:  # another decoder than the Session's may be stricter
+            except ImageError as error:  # another decoder than the Session's may be stricter
                 LOG.warning("the page cannot show a picture of %s: %s", frame.source, error)
                 self._encoded = (shown.number, b"")
         return self._encoded[1] if frame else b""
 
-    def _remember(self, announcement: Announcement, frame: Frame | None) -> None:
+    def _remember(self, announcement: EventMessage, frame: Frame | None) -> None:
         jpeg = b""
         if frame:
             try:
                 jpeg = thumbnail(frame, self._max_pixels)
-            except PictureError as error:
+            except ImageError as error:
                 LOG.warning("the page cannot show a picture of %s: %s", announcement.source, error)
             except Exception:
                 LOG.exception("no thumbnail of %s could be made", announcement.source)  # an encoder's bug

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from incv3d.frames import Frame, Result
-from incv3d.protocol.events import Announcement
+from incv3d.protocol.events import EventMessage
 
 RUNS_KEPT = 600
 EVENTS_KEPT = 60
@@ -21,7 +21,7 @@ LARGEST_HELD = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class LatestResult:
     """A result that can be shown."""
 
     number: int
@@ -46,12 +46,12 @@ class Event:
     """A label came or went."""
 
     number: int
-    announcement: Announcement
+    announcement: EventMessage
     thumbnail: bytes
     """A JPEG of what was seen; empty: there is none."""
 
 
-class View:
+class UiState:
     """Remembers what viewers are shown, of every source the latest. Threads may share one.
 
     Nothing is decoded or encoded here: while nobody looks, a result costs no more than its place in a list.
@@ -66,7 +66,9 @@ class View:
         self._results = 0
         self._begun = -math.inf  # when the source that there is now took the place of another
         self._events = 0
-        self._latest: OrderedDict[str, Shown] = OrderedDict()  # by source, the one heard of last at the end
+        self._latest: OrderedDict[str, LatestResult] = (
+            OrderedDict()
+        )  # by source, the one heard of last at the end
         self._runs: deque[Run] = deque(maxlen=RUNS_KEPT)
         self._recent: deque[Event] = deque(maxlen=EVENTS_KEPT)
 
@@ -77,7 +79,7 @@ class View:
         now, unix_s = self._clock(), self._wall()
         with self._lock:
             self._results += 1
-            shown = Shown(self._results, unix_s - (now - result.frame.captured), _held(result))
+            shown = LatestResult(self._results, unix_s - (now - result.frame.captured), _held(result))
             if result.frame.captured >= self._begun:
                 self._latest[result.source] = shown
                 self._latest.move_to_end(result.source)
@@ -85,13 +87,13 @@ class View:
                 self._latest.popitem(last=False)
             self._runs.append(Run(self._results, unix_s, result.timings.run_ms))
 
-    def announce(self, announcement: Announcement, thumbnail: bytes) -> None:
+    def announce(self, announcement: EventMessage, thumbnail: bytes) -> None:
         """A label came or went."""
         with self._lock:
             self._events += 1
             self._recent.append(Event(self._events, announcement, thumbnail))
 
-    def latest(self) -> list[Shown]:
+    def latest(self) -> list[LatestResult]:
         """The latest result of every source, the newest last."""
         with self._lock:
             return list(self._latest.values())
