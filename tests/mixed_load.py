@@ -29,10 +29,10 @@ from incv3d.sources.images import demo_folder, find_pictures
 from sse import Viewer
 
 ZEROMQ_SENDERS, HTTP_SENDERS, MQTT_SENDERS = 2, 2, 2
-SILENCE_S = 30
+SILENCE_S = 120
 """A subscriber that hears nothing for so long, while frames are classified, has been forgotten."""
-PATIENCE_S = 60
-"""A request without an answer for so long is unanswered."""
+PATIENCE_S = 300
+"""A request without an answer for so long is unanswered; a busy machine may be slow."""
 PAUSE_S = 0.2
 READ = ("/", "/page/page.js", "/metrics", "/healthz", "/readyz", "/picture/camera", "/classify", "/nowhere")
 """What readers of HTTP ask for."""
@@ -118,7 +118,7 @@ class MixedLoad:
                 return
 
     def _loop_over_zeromq(self) -> None:
-        plan = Plan(connections=ZEROMQ_SENDERS, limit=ZEROMQ_SENDERS, duration_s=self.seconds)
+        plan = Plan(ZEROMQ_SENDERS, ZEROMQ_SENDERS, duration_s=self.seconds, timeout_s=PATIENCE_S)
         with LoadGenerator(self.doors.daemon.door, plan) as generator:
             self._shoot(generator, self.zeromq, self._pictures)
 
