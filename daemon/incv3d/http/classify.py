@@ -22,6 +22,7 @@ from incv3d.config import IntakeSection
 from incv3d.frames import Frame, Refusal, Result
 from incv3d.http.access import host_of
 from incv3d.http.body import read_body
+from incv3d.http.holds import Holds
 from incv3d.worded import KEYS, worded_frame
 
 MOST_BODIES = 4
@@ -67,6 +68,7 @@ class HttpIntake:
         self._tickets = itertools.count(1)
         self._clocks = SenderClocks()
         self._bodies = asyncio.Semaphore(MOST_BODIES)
+        self._holds = Holds()
 
     def routes(self) -> list[web.AbstractRouteDef]:
         """The one route, and a word for who takes it the wrong way."""
@@ -92,7 +94,10 @@ class HttpIntake:
         with self._lock:
             self._open[ticket] = answer
         try:
-            if denial := await self._admit(request, ticket):
+            denial = await self._admit(request, ticket)
+            if denial and denial.refusal is Refusal.BUSY:
+                denial = await self._hold(request, denial, answer)
+            if denial:
                 self._on_refused(denial.refusal)
                 refusal, id, retry_ms = denial.refusal, request.query.get("id"), denial.retry_ms
                 said = self._answers.refuse(refusal, denial.detail, id, retry_ms)
@@ -107,7 +112,19 @@ class HttpIntake:
             frame = await self._frame(request)
         except wire.BadRequest as error:
             return Denial(error.refusal, str(error))
-        return self._admission.admit(replace(frame, ticket=ticket))
+        denial = self._admission.admit(replace(frame, ticket=ticket), others=self._holds.held)
+        if denial is None:
+            self._holds.admit(request, frame.received)
+        return denial
+
+    async def _hold(self, request: web.Request, denial: Denial, answer: Future[Answered]) -> Denial | None:
+        """Return the refusal that is due; later if its sender came too early, None if `answer` came first."""
+        hold_s = self._holds.hold_s(request, time.monotonic())
+        if hold_s > 0 and await self._holds.wait(request, answer, hold_s):  # the daemon is stopping
+            return None
+        if denial.retry_ms is not None:
+            self._holds.tell(request, time.monotonic() + denial.retry_ms / 1000)
+        return denial
 
     async def _frame(self, request: web.Request) -> Frame:
         words = dict(request.query)
