@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from incv3d.app.stall_detector import StallDetector
+import pytest
+
+from incv3d.app.stall_detector import Stall, StallDetector
 from incv3d.threads import Activity
 
 
@@ -64,3 +66,43 @@ def test_an_exception_ends_the_piece_of_work() -> None:
             raise ValueError
     except ValueError:
         assert looks(watch, clock, 20) == []
+
+
+def test_pieces_of_work_are_counted() -> None:
+    work = Activity("session", "running the Session")
+    assert (work.name, work.what, work.begun, work.busy) == ("session", "running the Session", 0, False)
+    for number in (1, 2):
+        with work:
+            assert work.busy and work.begun == number
+    assert not work.busy and work.begun == 2
+
+
+@pytest.mark.parametrize(
+    ("limit_s", "interval_s"), [(0.0, 1.0), (2.0, 0.5), (4.0, 1.0), (6.0, 1.0), (8.0, 1.0)]
+)
+def test_a_thread_is_looked_at_four_times_before_its_limit_and_at_least_each_second(
+    limit_s, interval_s
+) -> None:
+    assert StallDetector([], limit_s).interval_s == interval_s
+
+
+def test_half_of_the_limit_is_a_worry_until_the_piece_of_work_ends() -> None:
+    clock, work = Clock(), Activity("session", "running the Session")
+    watch = StallDetector([Activity("decode", "decoding"), work], 6.0, clock)
+    worries = []
+    with work:
+        for _ in range(6):
+            assert not looks(watch, clock, 1)
+            worries.append(watch.worry and watch.worry.for_s)
+    assert worries == [None, None, None, 3.0, 4.0, 5.0]
+    assert watch.worry == Stall(work, 5.0)
+    assert not looks(watch, clock, 1) and watch.worry is None
+
+
+def test_a_look_that_comes_late_counts_as_two() -> None:
+    clock, work = Clock(), Activity("session", "running the Session")
+    watch = StallDetector([work], 3.0, clock)  # looks every 0.75 s
+    with work:
+        looks(watch, clock, 1)
+        assert not looks(watch, clock, 1, every_s=3600) and watch.worry == Stall(work, 1.5)
+        assert looks(watch, clock, 1, every_s=3600) and watch.worry == Stall(work, 3.0)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ from incv3d.frames import Frame, Refusal
 from incv3d.pipeline.frame_queue import FrameQueue
 
 LARGE_BYTES = 1000
+SOON_S = 10
 
 
 def frame(
@@ -28,6 +31,50 @@ def shot(name: str, camera: str, size_bytes: int = 10) -> Frame:
 
 def room(limit: int = 100, limit_bytes: int = 1_000_000, peer_limit: int = 100) -> FrameQueue:
     return FrameQueue(limit, limit_bytes, peer_limit, lambda frame: len(frame.data) >= LARGE_BYTES)
+
+
+class Waiting:
+    """A thread that waits for the mailbox, and what it was given in the end."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self._call = call
+        self.given: object = None
+        self.cpu_s = 0.0
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        self.settle()
+
+    def _run(self) -> None:
+        self.given = self._call()
+        self.cpu_s = time.thread_time()
+
+    def settle(self) -> None:
+        """Return once the thread sleeps, or has ended: whatever the mailbox does next must wake it."""
+        give_up = time.monotonic() + SOON_S
+        while self._thread.is_alive():
+            innermost = sys._current_frames().get(self._thread.ident or 0)
+            if innermost and innermost.f_code is threading.Condition.wait.__code__:
+                return
+            assert time.monotonic() < give_up, "the thread never sleeps"
+            time.sleep(0.001)
+
+    def end(self) -> object:
+        """What it was given."""
+        self._thread.join(SOON_S)
+        assert not self._thread.is_alive(), "it still waits"
+        return self.given
+
+
+def taker(
+    mailbox: FrameQueue, large: bool = False, cameras_from: Callable[[], float] = lambda: 0.0
+) -> Waiting:
+    """A thread that takes one frame; it is given the frame's id."""
+
+    def take() -> object:
+        got = mailbox.take(large, cameras_from)
+        return got and got.id
+
+    return Waiting(take)
 
 
 def taken(mailbox: FrameQueue, count: int, large: bool = False) -> list[object]:
@@ -231,49 +278,53 @@ def test_closing_hands_back_the_requests_that_wait_and_refuses_more() -> None:
 
 def test_takers_that_wait_are_woken_by_their_frame_and_by_closing() -> None:
     mailbox = room()
-    got: dict[bool, list[object]] = {False: [], True: []}
-    first_taken = threading.Barrier(3)
-
-    def take_two(large: bool) -> None:
-        got[large] += taken(mailbox, 1, large)
-        first_taken.wait(10)
-        got[large] += taken(mailbox, 1, large)
-
-    takers = [threading.Thread(target=take_two, args=[large]) for large in (False, True)]
-    for taker in takers:
-        taker.start()
+    small, large = taker(mailbox), taker(mailbox, large=True)
     mailbox.offer(frame("large", size_bytes=LARGE_BYTES))
+    assert large.end() == "large"
     mailbox.offer(frame("small"))
-    first_taken.wait(10)
+    assert small.end() == "small"
+    of_camera = taker(mailbox)
+    mailbox.replace(shot("camera", "porch"))
+    assert of_camera.end() == "camera"
+    small, large = taker(mailbox), taker(mailbox, large=True)
     mailbox.close()
-    for taker in takers:
-        taker.join(10)
-    assert got == {False: ["small"], True: ["large"]}
+    assert small.end() is None and large.end() is None
+
+
+def test_a_taker_that_waits_costs_no_processor_time() -> None:
+    mailbox = room()
+    idle = taker(mailbox)
+    time.sleep(0.2)
+    mailbox.close()
+    assert idle.end() is None and idle.cpu_s < 0.02
 
 
 def test_a_cameras_frame_can_be_replaced_until_it_is_time_to_take_it() -> None:
     mailbox = room()
     mailbox.replace(shot("old", "porch"))
-    waiting = threading.Event()
+    asked = threading.Semaphore(0)
     ready = threading.Event()
-    got: list[object] = []
 
     def cameras_from() -> float:
-        waiting.set()
+        asked.release()
         return 0.0 if ready.is_set() else time.monotonic() + 3600
 
-    def take() -> None:
-        taken = mailbox.take(False, cameras_from)
-        got.append(taken and taken.id)
-
-    taker = threading.Thread(target=take)
-    taker.start()
-    assert waiting.wait(10)
+    waiting = taker(mailbox, cameras_from=cameras_from)
+    assert asked.acquire(timeout=SOON_S)
     assert mailbox.replace(shot("new", "porch")), "it was taken too early"
+    assert asked.acquire(timeout=SOON_S)
+    waiting.settle()
     ready.set()
     mailbox.look_again()
-    taker.join(10)
-    assert got == ["new"]
+    assert waiting.end() == "new"
+
+
+def test_a_cameras_frame_is_taken_when_it_is_time_neither_sooner_nor_much_later() -> None:
+    mailbox = room()
+    mailbox.replace(shot("only", "porch"))
+    due = time.monotonic() + 0.1
+    assert taker(mailbox, cameras_from=lambda: due).end() == "only"
+    assert 0.0 <= time.monotonic() - due < SOON_S / 2
 
 
 def test_a_request_does_not_wait_for_the_time_of_a_camera_whose_turn_it_is_not() -> None:
@@ -289,9 +340,59 @@ def test_who_brings_frames_can_wait_until_one_was_taken() -> None:
     mailbox.replace(shot("a", "porch"))
     assert not mailbox.wait_until_taken("porch", timeout_s=0.01)
     assert mailbox.wait_until_taken("garden", timeout_s=0.0), "another camera's slot is empty"
-    taken_in_time: list[bool] = []
-    waiter = threading.Thread(target=lambda: taken_in_time.append(mailbox.wait_until_taken("porch", 20)))
-    waiter.start()
+    waiter = Waiting(lambda: mailbox.wait_until_taken("porch", timeout_s=3600))
     assert taken(mailbox, 1) == ["a"]
-    waiter.join(20)
-    assert taken_in_time == [True]
+    assert waiter.end() is True
+
+
+def test_closing_wakes_a_camera_that_waits_until_its_frame_is_taken() -> None:
+    mailbox = room()
+    mailbox.replace(shot("a", "porch"))
+    waiter = Waiting(lambda: mailbox.wait_until_taken("porch", timeout_s=3600))
+    mailbox.close()
+    assert waiter.end() is True and mailbox.cameras == 0
+
+
+def test_the_cameras_that_have_a_frame_waiting_are_counted() -> None:
+    mailbox = room()
+    for name, camera, size_bytes in (
+        ("a", "porch", 10),
+        ("b", "porch", 10),
+        ("c", "garden", 10),
+        ("d", "yard", LARGE_BYTES),
+    ):
+        mailbox.replace(shot(name, camera, size_bytes))
+    assert mailbox.cameras == 3
+    taken(mailbox, 1)
+    assert mailbox.cameras == 2
+
+
+def test_other_limits_hold_for_the_next_request_and_what_waits_stays() -> None:
+    for limits in ({"limit": 1}, {"limit_bytes": 15}, {"peer_limit": 1}):
+        mailbox = room()
+        mailbox.offer(frame("a"))
+        mailbox.offer(frame("b"))
+        mailbox.set_limits(**{"limit": 100, "limit_bytes": 1_000_000, "peer_limit": 100, **limits})
+        assert mailbox.offer(frame("c")) is Refusal.BUSY, limits
+        mailbox.set_limits(100, 1_000_000, 100)
+        assert mailbox.offer(frame("d")) is None
+        assert taken(mailbox, 3) == ["a", "b", "d"]
+
+
+def test_a_peer_may_take_exactly_as_many_bytes_as_it_leaves_free() -> None:
+    mailbox = room(limit_bytes=100)
+    assert mailbox.offer(frame("a", size_bytes=40)) is None
+    assert mailbox.offer(frame("b", size_bytes=21)) is Refusal.BUSY
+    assert mailbox.offer(frame("b", size_bytes=20)) is None
+
+
+def test_a_peer_whose_every_request_has_expired_leaves_no_trace() -> None:
+    mailbox = room()
+    mailbox.offer(frame("old", "gone", deadline=1.0))
+    mailbox.offer(frame("fresh", "here"))
+    assert [each.id for each in mailbox.purge(2.0)] == ["old"]
+    assert (len(mailbox), mailbox.peers) == (1, 1)
+    assert taken(mailbox, 1) == ["fresh"]
+    waiting = taker(mailbox)
+    mailbox.offer(frame("next", "gone"))
+    assert waiting.end() == "next"

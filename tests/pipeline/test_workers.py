@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -31,6 +32,7 @@ class ScriptedPreprocessor(Preprocessor):
         super().__init__(SPEC, max_pixels=1)
         self.let_go = threading.Semaphore(0)
         self.script: Callable[[Frame], None] = lambda frame: None
+        self.feed_script: Callable[[], None] = lambda: None
 
     def __call__(self, frame: Frame) -> Pixels:
         if is_large(frame):
@@ -44,6 +46,7 @@ class ScriptedPreprocessor(Preprocessor):
         return np.full((8, 8, 3), frame.id, np.uint8)
 
     def feed(self, picture: ImageArray) -> Pixels:
+        self.feed_script()
         return np.zeros((1, 8, 8, 3), np.float32)
 
 
@@ -60,19 +63,23 @@ class Line:
     mailbox: FrameQueue = field(default_factory=lambda: FrameQueue(100, 10_000, 100, is_large))
     results: queue.Queue[Result] = field(default_factory=queue.Queue)
     deaths: queue.Queue[tuple[str, BaseException]] = field(default_factory=queue.Queue)
+    ready: threading.Event = field(default_factory=threading.Event)
     drained: threading.Event = field(default_factory=threading.Event)
     skipped: queue.Queue[None] = field(default_factory=queue.Queue)
     changes: ChangeDetector | None = None
     overlap: bool = True
     now: float = 0.0
+    deliver_script: Callable[[], None] = lambda: None
 
     def start(self) -> Line:
-        classifier = Classifier(self.decoder, self.session, TwoLabels(), top_k=2, overlap=self.overlap)
+        classifier = Classifier(
+            self.decoder, self.session, TwoLabels(), top_k=2, overlap=self.overlap, clock=lambda: self.now
+        )
         self.pipeline = Pipeline(
             self.mailbox,
             lambda: classifier,
-            self.results.put,
-            lambda: None,
+            self.deliver,
+            self.ready.set,
             self.drained.set,
             lambda thread, error: self.deaths.put((thread, error)),
             clock=lambda: self.now,
@@ -81,6 +88,16 @@ class Line:
         )
         self.pipeline.start()
         return self
+
+    def deliver(self, result: Result) -> None:
+        self.deliver_script()
+        self.results.put(result)
+
+    def wait_until(self, is_so: Callable[[], bool]) -> None:
+        give_up = time.monotonic() + SOON_S
+        while not is_so():
+            assert time.monotonic() < give_up
+            time.sleep(0.001)
 
     def replace(self, script: Callable[[int], None] = lambda number: None) -> ScriptedSession:
         """Put another Session in the place of this one; returns that."""
@@ -223,7 +240,7 @@ def test_a_session_that_keeps_failing_is_reported_once_all_have_their_answer(lin
         works.send(str(number))
         assert works.next().refusal is Refusal.INTERNAL
     thread, error = works.deaths.get(timeout=SOON_S)
-    assert thread == "session" and f"failed {FAILURES_IN_A_ROW} times in a row" in str(error)
+    assert thread == "session" and "failed 5 times in a row" in str(error)
     assert works.session.closed
 
 
@@ -248,11 +265,61 @@ def test_a_new_session_is_not_blamed_for_the_failures_of_the_old_one(line) -> No
     for number in range(FAILURES_IN_A_ROW - 1):
         works.send(str(number))
         assert works.next().refusal is Refusal.INTERNAL
-    works.replace(script=lambda number: fail(number) if number == 1 else None)
-    for number in range(2):
+    works.replace(script=lambda number: fail(number) if number < FAILURES_IN_A_ROW else None)
+    for number in range(1, FAILURES_IN_A_ROW + 1):
         works.send(str(number))
-        assert works.next().ok == (number == 1)
+        assert works.next().ok == (number == FAILURES_IN_A_ROW)
     assert not works.deaths.qsize()
+
+
+def test_a_new_session_that_keeps_failing_is_reported_as_soon_as_the_first_one(line) -> None:
+    def fail(number: int) -> None:
+        raise SessionError("broken")
+
+    works = line()
+    works.send("good")
+    assert works.next().ok
+    works.replace(fail)
+    for number in range(FAILURES_IN_A_ROW):
+        works.send(str(number))
+        assert works.next().refusal is Refusal.INTERNAL
+    thread, error = works.deaths.get(timeout=SOON_S)
+    assert thread == "session" and "failed 5 times in a row" in str(error)
+
+
+def test_where_an_unknown_error_of_the_session_came_from_is_in_the_log(line, caplog) -> None:
+    def fail(number: int) -> None:
+        raise SessionError("known") if number == 1 else ValueError("unknown")
+
+    works = line(script=fail)
+    for name in "ab":
+        works.send(name)
+        assert works.next().refusal is Refusal.INTERNAL
+    assert [bool(record.exc_info) for record in caplog.records] == [False, True]
+    assert [record.message for record in caplog.records] == [
+        "the Session failed: known", "the Session failed: unknown"
+    ]  # fmt: skip
+
+
+def test_it_is_said_when_the_session_is_loaded(line) -> None:
+    assert line().ready.wait(SOON_S)
+
+
+def test_a_session_thread_that_dies_takes_the_others_and_the_session_along(line) -> None:
+    def die() -> None:
+        if threading.current_thread().name == "session":
+            raise ZeroDivisionError
+
+    works = line()
+    works.deliver_script = die
+    for number in range(1000):
+        works.send(str(number))
+        works.wait_until(lambda: not works.results.empty() or not works.deaths.empty())
+        if not works.deaths.empty():
+            break
+        works.next()
+    thread, error = works.deaths.get(timeout=SOON_S)
+    assert thread == "session" and isinstance(error, ZeroDivisionError) and works.session.closed
 
 
 def test_a_thread_that_ends_in_any_way_reports_its_death(line) -> None:
@@ -294,6 +361,37 @@ def test_closing_drains_what_was_taken_and_closes_the_session(line) -> None:
     assert works.drained.wait(SOON_S) and works.session.closed
 
 
+def test_closing_waits_for_a_large_frame_that_is_still_decoded(line) -> None:
+    works = line()
+    decoding_large = works.pipeline.works[-1]
+    works.send("large")
+    works.wait_until(lambda: decoding_large.busy)
+    works.mailbox.close()
+    assert not works.drained.wait(0.05)
+    works.decoder.let_go.release()
+    assert works.next().id == "large" and works.drained.wait(SOON_S)
+
+
+def test_closing_waits_for_the_run_of_each_thread(line) -> None:
+    for first, second in (("session", "session-2"), ("session-2", "session")):
+        may_end = {first: threading.Event(), second: threading.Event()}
+
+        def wait(number: int, may_end: dict[str, threading.Event] = may_end) -> None:
+            assert may_end[threading.current_thread().name].wait(SOON_S)
+
+        works = line(script=wait, reentrant=True)
+        works.send("a")
+        works.send("b")
+        assert works.session.wait_until_under_way(2)
+        works.mailbox.close()
+        may_end[first].set()
+        works.next()
+        assert not works.drained.wait(0.05) and not works.session.closed and works.deaths.empty()
+        may_end[second].set()
+        works.next()
+        assert works.drained.wait(SOON_S) and works.session.closed
+
+
 def test_a_cameras_frame_in_which_nothing_changed_is_skipped_before_it_is_run(line) -> None:
     works = line(changes=ChangeDetector(0.01, most_s=60))
     works.show(50)
@@ -331,6 +429,34 @@ def test_the_daemons_own_frames_are_never_skipped(line) -> None:
         works.show(50, OWN)
         assert works.next().is_own
     assert works.skipped.empty()
+
+
+def test_another_measure_of_change_holds_from_the_next_frame_on(line) -> None:
+    works = line()
+    for _ in range(2):
+        works.show(50)
+        assert works.next().ok
+    works.pipeline.compare_by(ChangeDetector(0.01, most_s=60))
+    works.show(50)
+    assert works.next().ok, "it has seen nothing yet"
+    works.show(50)
+    works.skipped.get(timeout=SOON_S)
+    works.pipeline.compare_by(None)
+    works.show(50)
+    assert works.next().ok
+
+
+def test_a_frame_whose_preparation_failed_is_no_reason_to_skip_the_next(line) -> None:
+    def fail() -> None:
+        works.decoder.feed_script = lambda: None
+        raise ZeroDivisionError
+
+    works = line(changes=ChangeDetector(0.01, most_s=60))
+    works.decoder.feed_script = fail
+    works.show(50)
+    assert works.next().refusal is Refusal.INTERNAL
+    works.show(50)
+    assert works.next().ok
 
 
 def test_after_the_longest_pause_a_frame_is_classified_all_the_same(line) -> None:
@@ -401,6 +527,26 @@ def test_a_session_that_is_replaced_while_it_idles_is_closed(line) -> None:
     assert works.next().ok and new.runs == 1
     works.mailbox.close()
     assert works.drained.wait(SOON_S) and new.closed
+
+
+def test_frames_that_are_not_run_do_not_keep_a_replaced_session_open(line) -> None:
+    def script(frame: Frame) -> None:
+        if frame.id == "damaged":
+            raise ImageError("no picture")
+
+    works = line(changes=ChangeDetector(0.01, most_s=60))
+    works.decoder.script = script
+    works.now = 6.0
+    works.send("late", deadline=5.0)
+    assert works.next().refusal is Refusal.EXPIRED
+    works.send("damaged")
+    assert works.next().refusal is Refusal.BAD_IMAGE
+    works.show(50)
+    assert works.next().ok
+    works.show(50)
+    works.skipped.get(timeout=SOON_S)
+    works.replace()
+    assert works.session.wait_until_closed(SOON_S), "the old Session's memory is never given back"
 
 
 def test_frames_that_come_while_sessions_are_replaced_are_all_classified(line) -> None:
@@ -511,3 +657,65 @@ def test_a_session_that_breaks_is_not_closed_under_a_run_that_still_lasts(line) 
     assert works.next().id == "lasts"
     thread, error = works.deaths.get(timeout=SOON_S)
     assert thread == "session" and isinstance(error, SessionError) and works.session.closed
+
+
+def run_once(works: Line, decode_s: float, run_s: float) -> None:
+    """Let a camera's frame take so long by the pipeline's clock, which then is set to now.
+
+    After it, a request runs.
+    """
+
+    def decode(frame: Frame) -> None:
+        works.now += decode_s if frame.ticket is None else 0.0
+
+    works.decoder.script = decode
+    works.now = time.monotonic()
+    works.show(1)
+    assert works.session.running.wait(SOON_S)
+    works.now += run_s
+    works.session.release()
+    assert works.next().id == 1
+    works.now = time.monotonic()
+    works.send("request")
+    assert works.session.running.wait(SOON_S)
+
+
+def test_a_cameras_frame_is_left_for_a_newer_one_until_the_run_is_nearly_over(line) -> None:
+    works = line(held=True)
+    run_once(works, decode_s=60.0, run_s=3600.0)
+    works.show(2)
+    time.sleep(0.05)
+    assert works.mailbox.cameras == 1, "it grows old decoded"
+    works.show(3)
+    works.session.release(2)
+    assert [works.next().id, works.next().id] == ["request", 3]
+
+
+@pytest.mark.parametrize(("decode_s", "run_s"), [(0.0, 0.0), (4000.0, 3600.0)])
+def test_a_cameras_frame_is_decoded_in_time_for_the_end_of_the_run(line, decode_s, run_s) -> None:
+    works = line(held=True)
+    run_once(works, decode_s, run_s)
+    works.show(2)
+    works.wait_until(lambda: not works.mailbox.cameras)
+    works.session.release(2)
+    assert [works.next().id, works.next().id] == ["request", 2]
+
+
+def test_a_cameras_frame_does_not_wait_for_a_run_that_is_over(line) -> None:
+    works = line(held=True)
+    run_once(works, decode_s=0.0, run_s=0.0)
+    works.now += 3600.0
+    works.session.release(2)
+    assert works.next().id == "request"
+    works.show(2)
+    assert works.next().id == 2
+
+
+def test_the_first_cameras_frame_is_taken_at_once_though_a_run_lasts(line) -> None:
+    works = line(held=True)
+    works.now = time.monotonic()
+    works.send("request")
+    assert works.session.running.wait(SOON_S)
+    works.show(1)
+    works.wait_until(lambda: not works.mailbox.cameras)
+    works.session.release(2)

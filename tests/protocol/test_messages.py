@@ -144,6 +144,95 @@ def test_what_is_not_of_the_format_is_refused_with_a_reason(parts, words, id) ->
     assert (caught.value.refusal, caught.value.id) == (Refusal.BAD_REQUEST, id)
 
 
+@pytest.mark.parametrize(
+    ("field", "least", "most", "below", "above"),
+    [
+        ("width", 1, 65_535, 0, 65_536),
+        ("height", 1, 65_535, 0, 65_536),
+        ("captured_at", 0, 1e11, -0.001, 1e11 + 1),
+        ("age_ms", 0, 1e11, -0.001, 1e11 + 1),
+        ("ttl_ms", 0.001, 1e300, 0, -0.001),
+        ("top_k", 1, 1000, 0, 1001),
+        ("id", "", "x" * 200, "x" * 201, [1]),
+    ],
+)
+def test_a_header_is_read_up_to_its_limits_and_refused_beyond(field, least, most, below, above) -> None:
+    def sent(value: Any) -> bytes:
+        return header(**{"encoding": "rgb24", "width": 4, "height": 3, field: value})
+
+    for value in (least, most):
+        assert parsed(sent(value), bytes(36))
+    for value in (below, above):
+        with pytest.raises(messages.BadRequest, match=f"bad header: .*{field}"):
+            parse(sent(value), bytes(36))
+
+
+@pytest.mark.parametrize(("size", "is_read"), [(65_536, True), (65_537, False)])
+@pytest.mark.parametrize("rest", [[], [JPEG]])
+def test_a_header_has_at_most_64_kib(size: int, is_read: bool, rest: list[bytes]) -> None:
+    sent = header(id=1) if rest else b'{"v":1,"op":"ping","id":1}'
+    sent = sent + b" " * (size - len(sent))
+    if is_read:
+        assert parse(sent, *rest).id == 1
+    else:
+        with pytest.raises(messages.BadRequest, match="a header of 65537 bytes, at most 65536 are admitted"):
+            parse(sent, *rest)
+
+
+def test_the_id_of_a_question_has_at_most_200_characters() -> None:
+    def ask(length: int, operation: str = "ping") -> messages.Intent:
+        return parse(json.dumps({"v": 1, "op": operation, "id": "x" * length}).encode())
+
+    assert ask(200).id == "x" * 200
+    for length, operation, id in ((201, "ping", None), (200, "dance", "x" * 200), (201, "dance", None)):
+        with pytest.raises(messages.BadRequest, match="not an operation") as caught:
+            ask(length, operation)
+        assert caught.value.id == id
+
+
+@pytest.mark.parametrize("side", [0, 1, 65_535, 65_536, -1])
+def test_the_sides_of_an_array_have_the_limits_of_those_of_a_header(side: int) -> None:
+    for shape in ([1, side], [side, 1]):
+        sent = json.dumps({"msg": "pi", "dtype": "uint8", "shape": shape}).encode()
+        if 1 <= side <= 65_535:
+            frame = parsed(sent, bytes(side), max_bytes=10**6)
+            assert [frame.height, frame.width] == shape
+        else:
+            with pytest.raises(messages.BadRequest, match=f"a picture of {shape[1]}x{shape[0]} pixels"):
+                parse(sent, bytes(4))
+
+
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [
+        (b'{"v":1,"id":' + b"[" * 20_000, "bad header: nested too deeply"),
+        (b'{"id":"\xff"}', "bad header: not UTF-8"),
+        (header(top_k="x"), "bad header: Expected `int | null`, got `str` at `top_k`"),
+        (header(ttl=1), "bad header: unknown key `ttl`"),
+        (b'{"v":1,"msg":"pi"}', "bad header: unknown key `msg`"),
+        (b'{"name":"pi"}', "bad header: unknown key `name`"),
+        (
+            b'{"msg":"a","dtype":"uint8","shape":[1,2,3,4,5,6]}',
+            "pixels must be uint8, grey, BGR or BGRA; these are uint8 [1, 2, 3, 4]",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_header_is_said_in_its_senders_words(sent: bytes, words: str) -> None:
+    with pytest.raises(messages.BadRequest) as caught:
+        parse(sent, JPEG)
+    assert str(caught.value) == words
+
+
+def test_a_long_name_that_is_no_string_is_cut_like_one() -> None:
+    assert parsed(json.dumps({"msg": ["x" * 500]}).encode(), JPEG).id == f"['{'x' * 198}"
+
+
+def test_a_picture_of_the_largest_size_and_one_of_a_byte_are_read() -> None:
+    assert parsed(bytes(1000)) and parsed(b"x")
+    with pytest.raises(messages.BadRequest, match="1001 bytes"):
+        parse(bytes(1001))
+
+
 def test_too_many_bytes_are_too_large() -> None:
     with pytest.raises(messages.BadRequest, match="1001 bytes, at most 1000") as caught:
         parse(header(id=1), bytes(1001))
@@ -194,3 +283,53 @@ def test_a_refusal_has_the_documented_shape_and_a_bounded_detail() -> None:
     answer = json.loads(messages.refuse(Refusal.BUSY, "x" * 1000, None, 8))
     assert len(answer.pop("detail")) == messages.LONGEST_DETAIL
     assert answer == {"v": 1, "id": None, "status": "error", "code": "busy", "queue_depth": 8}
+
+
+@pytest.mark.parametrize(("length", "is_whole"), [(300, True), (301, False)])
+def test_the_detail_of_a_refusal_has_at_most_300_characters(length: int, is_whole: bool) -> None:
+    detail = "a" * (length - 1) + "b"
+    answer = json.loads(messages.refuse(Refusal.INTERNAL, detail, 1, 0))
+    assert answer["detail"] == (detail if is_whole else "a" * 299 + "…")
+
+
+def test_a_refused_frame_is_answered_with_its_reason_and_no_predictions() -> None:
+    result = Result("zmq", "x", 1, (), Timings(0, 0, 0, 0, 0), Refusal.EXPIRED, "too old")
+    assert json.loads(messages.answer(result, "inception-v3", "tensorflow", 3)) == {
+        "v": 1,
+        "id": "x",
+        "status": "error",
+        "code": "expired",
+        "detail": "too old",
+        "queue_depth": 3,
+    }
+
+
+def test_a_busy_daemon_says_when_to_come_again() -> None:
+    answer = json.loads(messages.refuse(Refusal.BUSY, "full", 5, 8, retry_ms=120))
+    assert (answer["code"], answer["id"], answer["queue_depth"], answer["retry_ms"]) == ("busy", 5, 8, 120)
+
+
+def test_times_are_told_to_a_microsecond() -> None:
+    timings = Timings(1.23456, 2.34567, 3.45678, 4.56789, 5.67891)
+    result = Result("zmq", None, 1, (), timings)
+    answer = json.loads(messages.answer(result, "m", "e", 0))
+    assert answer["timing_ms"] == {"queue": 1.235, "decode": 2.346, "run": 3.457, "total": 4.568}
+    assert answer["age_ms"] == 5.679
+
+
+def test_a_question_is_answered_with_its_id_its_name_and_the_facts() -> None:
+    assert json.loads(messages.report("stats", "q", {"health": "ok"})) == {
+        "v": 1,
+        "id": "q",
+        "status": "ok",
+        "op": "stats",
+        "health": "ok",
+    }
+
+
+def test_results_are_published_under_the_name_of_their_source() -> None:
+    assert messages.topic("gate") == b"result.gate"
+
+
+def test_a_clock_says_how_old_a_picture_is_unless_it_is_ahead() -> None:
+    assert [messages.believe(behind_s) for behind_s in (2.5, 0.0, -3.0)] == [2.5, 0.0, 0.0]

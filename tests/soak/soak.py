@@ -1,145 +1,79 @@
-"""A real daemon under mixed, honest load: does anything grow, does anything stay unanswered?
+"""A real daemon under mixed load at all its doors: does anything grow, does anything stay unanswered?
 
 usage: tests/run --soak MINUTES [MODEL]
 
-The load: three senders in a closed loop; one that sends damaged pictures and requests that are none; clients
-that connect, ask one thing and leave; a subscriber that comes and goes. Memory (what belongs to the daemon
-alone), descriptors and threads are sampled; a straight line is drawn through all but the first quarter, in
-which caches and allocators fill.
+The load: senders in closed loops over ZeroMQ, HTTP, MQTT and imagezmq; others that send damaged pictures and
+requests that are none; clients that connect, ask one thing and leave; uploads that are cut off; readers of
+results, of the page and of metrics that come and go. Meanwhile the daemon has three cameras in turn, by a
+reload each time. Memory (what belongs to the daemon alone), descriptors and threads are sampled; a straight
+line is drawn through all but the first quarter, in which caches and allocators fill.
 
 Ends with 1 when a request stays unanswered, when threads or descriptors grow, when memory does and by more
-than 2 MB in the time watched, or when the daemon does not end in peace.
+than 2 MB in the time watched, when a camera gave nothing, when there is a traceback in the log, or when the
+daemon does not end in peace.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
 import sys
 import tempfile
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from incv3d.client import Client, NoAnswer, Refused, results
+import numpy as np
+
+from all_doors import AllDoors, all_doors
 from incv3d.config.paths import state_directory
-from incv3d.images.demo import demo_folder
-from incv3d.sources.images import find_pictures
 from incv3d.tools.load.report import LoadStatistics, describe
-from incv3d.tools.load.sender import LoadImage, Plan
-from incv3d.tools.load.zeromq import ZmqLoadSender
-from process_growth import Sample, sample, slope
-from processes import DaemonProcess
+from mixed_load import MixedLoad
+from process_growth import BLOCKS, Sample, sample, slope
+from turning_cameras import turn_cameras
 
 SAMPLES = 400
 NOISE_MB = 2.0
 """Memory that came in the time watched counts as growth from here on."""
-SENDERS = 3
-SILENCE_S = 10
-"""A subscriber that hears nothing for so long, while frames are classified, has been forgotten."""
+WARM_UP = 0.25
+"""The part of the time that is not judged."""
+CAMERAS = 3
+LEAST_TURN_S = 3.0
+COURSE = 12
+"""Lines of the printed course."""
+SECTIONS = {
+    "mqtt": {"image": True},
+    "events": {"allow": ["*"], "threshold": 0.3},
+    "latency": {"interval_s": 1.0},
+}
 
 
-@dataclass
-class Load:
-    """The sending threads, and what became of their requests."""
-
-    daemon: DaemonProcess
-    seconds: float
-    end: threading.Event = field(default_factory=threading.Event)
-    outcomes: Counter[str] = field(default_factory=Counter)
-    tally: LoadStatistics = field(default_factory=LoadStatistics)
-    failures: list[BaseException] = field(default_factory=list)
-
-    def start(self) -> list[threading.Thread]:
-        """One thread a kind of peer."""
-        works = (self._send_closed_loop, self._send_bad, self._come_and_go, self._subscribe)
-        threads = [threading.Thread(target=self._guard, args=(work,)) for work in works]
-        for thread in threads:
-            thread.start()
-        return threads
-
-    def _guard(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except BaseException as error:  # noqa: BLE001 - reported at the end, which it brings about
-            self.failures.append(error)
-            self.end.set()
-
-    def _send_closed_loop(self) -> None:
-        shots = [LoadImage(each.name, each.read_bytes()) for each in find_pictures(str(demo_folder()))]
-        plan = Plan(connections=SENDERS, limit=SENDERS, duration_s=self.seconds)
-        with ZmqLoadSender(self.daemon.door, plan) as generator:
-            for outcome in generator.shoot(itertools.cycle(shots)):
-                self.tally.add(outcome)
-                if self.end.is_set():
-                    return
-
-    def _send_bad(self) -> None:
-        picture = (demo_folder() / "cat.jpg").read_bytes()
-        bad = [
-            picture[: len(picture) // 2],
-            picture[:100],
-            b"no picture",
-            b"",
-            b"\x89PNG\r\n\x1a\n" + bytes(50),
-        ]
-        with Client(self.daemon.door) as client:
-            for data in itertools.cycle(bad):
-                try:
-                    client.classify(data)
-                    self.outcomes["a bad picture got a label"] += 1
-                except Refused as error:
-                    self.outcomes[str(error.code.value if error.code else error)] += 1
-                except NoAnswer:
-                    self.outcomes["no_answer"] += 1
-                if self.end.wait(0.2):
-                    return
-
-    def _come_and_go(self) -> None:
-        picture = (demo_folder() / "coffee.jpg").read_bytes()
-        for number in itertools.count():
-            with Client(self.daemon.door) as client:
-                try:
-                    client.ask("stats") if number % 2 else client.classify(picture)
-                    self.outcomes["came and went"] += 1
-                except Refused as error:
-                    self.outcomes[str(error.code.value if error.code else error)] += 1
-                except NoAnswer:
-                    self.outcomes["no_answer"] += 1
-            if self.end.wait(0.1):
-                return
-
-    def _subscribe(self) -> None:
-        while not self.end.is_set():
-            stream = results(self.daemon.results, timeout_s=SILENCE_S)
-            try:
-                for _ in itertools.islice(stream, 50):
-                    self.outcomes["results heard"] += 1
-            except NoAnswer:
-                if not self.end.is_set():
-                    raise
-            stream.close()
-
-
-def watch(pid: int, seconds: float, end: threading.Event) -> list[Sample]:
+def watch(pid: int, load: MixedLoad) -> list[Sample]:
     """Samples until the time is over, or the load has ended."""
-    started = time.monotonic()
+    started, told = time.monotonic(), 0
     samples = []
-    while (now_s := time.monotonic() - started) < seconds:
+    while (now_s := time.monotonic() - started) < load.seconds:
         samples.append(sample(pid, now_s))
-        if end.wait(min(5.0, seconds / SAMPLES)):
+        if now_s // 60 > told:
+            told = int(now_s // 60)
+            now, answers = samples[-1], load.outcomes.total()
+            held = f"{now.memory_mb:.1f} MB, {now.descriptors} descriptors, {now.threads} threads"
+            print(f"{told} min: {held}; {answers} other outcomes, {load.unanswered} unanswered", flush=True)
+        if load.end.wait(min(5.0, load.seconds / SAMPLES)):
             break
     return samples
 
 
 def judge(samples: list[Sample]) -> bool:
-    """Print the slopes; whether something grows."""
-    watched = samples[len(samples) // 4 :]
+    """Print the course and the slopes; whether something grows."""
+    print("course (means): min, MB, descriptors, threads")
+    for each in np.array_split(
+        np.array([(s.at_s, s.memory_mb, s.descriptors, s.threads) for s in samples]), COURSE
+    ):
+        at_s, *held = each.mean(axis=0)
+        print(f"  {at_s / 60:5.1f} " + " ".join(f"{value:8.2f}" for value in held))
+    watched = samples[int(len(samples) * WARM_UP) :]
     at_s = [each.at_s for each in watched]
     hours = (at_s[-1] - at_s[0]) / 3600
     grows = False
@@ -157,35 +91,48 @@ def judge(samples: list[Sample]) -> bool:
     return grows
 
 
+def soak(doors: AllDoors, folder: Path, seconds: float) -> tuple[MixedLoad, list[Sample]]:
+    """Load the daemon for `seconds`, and look at it meanwhile."""
+    load = MixedLoad(doors, seconds)
+    # Each of the blocks through which the line is drawn has every camera once.
+    each_s = max(LEAST_TURN_S, seconds * (1 - WARM_UP) / BLOCKS / CAMERAS)
+    cameras = threading.Thread(target=turn_cameras, args=(doors, folder, each_s, load.end))
+    cameras.start()
+    threads = [cameras, *load.start()]
+    samples = watch(doors.daemon.process.pid, load)
+    load.end.set()
+    for thread in threads:
+        thread.join()
+    return load, samples
+
+
+def report(load: MixedLoad, samples: list[Sample]) -> list[str]:
+    """Print what became of the requests; returns what is wrong."""
+    loops: dict[str, LoadStatistics] = {"ZeroMQ": load.zeromq, "MQTT": load.mqtt}
+    for name, tally in loops.items():
+        print(f"closed loop over {name}: " + "\n".join(describe(tally.report(samples[-1].at_s))))
+    print("others: " + ", ".join(f"{name} {count}" for name, count in sorted(load.outcomes.items())))
+    wrong = [*load.failures, *load.wrong]
+    if load.unanswered:
+        wrong.append(f"{load.unanswered} requests are unanswered")
+    if not load.outcomes["subscriber: camera"]:
+        wrong.append("the cameras gave nothing")
+    return wrong
+
+
 def main(minutes: str, model: str = "efficientnet-lite0") -> int:
     """Start the daemon and the load, watch, judge."""
     seconds = float(minutes) * 60
-    with tempfile.TemporaryDirectory() as name:
-        daemon = DaemonProcess(state_directory(os.environ), Path(name), "--model", model)
-        try:
-            daemon.ready()
-            print(f"soak: {minutes} min, {model}, {SENDERS} senders and others", flush=True)
-            load = Load(daemon, seconds)
-            threads = load.start()
-            samples = watch(daemon.process.pid, seconds, load.end)
-            load.end.set()
-            for thread in threads:
-                thread.join()
-            status = daemon.stop()
-        finally:
-            daemon.kill()
-    report = load.tally.report(samples[-1].at_s)
-    print("\n".join(describe(report)))
-    print(f"others: {dict(sorted(load.outcomes.items()))}")
-    unanswered = load.outcomes["no_answer"] + sum(
-        found.count for kind, found in report.outcomes.items() if kind == "no_answer"
-    )
-    print(f"unanswered: {unanswered}; the daemon ended with {status}")
-    for failure in load.failures:
-        print(f"the load failed: {failure!r}")
-    grows = judge(samples)
-    wrong = load.outcomes["a bad picture got a label"]
-    return 1 if grows or unanswered or status or load.failures or wrong else 0
+    with tempfile.TemporaryDirectory() as name, tempfile.TemporaryDirectory() as cameras:
+        with all_doors(state_directory(os.environ), Path(name), model, **SECTIONS) as doors:
+            print(f"soak: {minutes} min, {model}, all doors", flush=True)
+            load, samples = soak(doors, Path(cameras), seconds)
+            status = doors.daemon.stop()
+        wrong = [*report(load, samples), *doors.tracebacks()]
+    print(f"{len(doors.daemon.said)} lines of log; the daemon ended with {status}")
+    for each in wrong:
+        print(f"WRONG: {each}")
+    return 1 if judge(samples) or wrong or status else 0
 
 
 if __name__ == "__main__":

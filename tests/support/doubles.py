@@ -106,14 +106,17 @@ class ScriptedCamera:
     :param scripts: one an opening, the last one again for further openings. The steps of a script:
         ``frame``, ``none``, ``raise`` (a :class:`SourceError`), ``bug`` (another exception), ``lost`` (the
         driver counts a lost frame), ``silent`` (waits until it is interrupted), ``hang`` (waits until
-        :meth:`let_go`, whatever happens, and then has a frame). As the first step, ``absent`` (opening
-        fails) and ``hang-opening`` (opening waits until :meth:`let_go`); after ``raise``, ``hang-closing``.
+        :meth:`let_go`, whatever happens, and then has a frame), ``wait`` (idles until the frame is wanted),
+        ``idle`` (idles for half a second, and says so), ``held`` (waits for :meth:`go_on`). As the first
+        step, ``absent`` (opening fails) and ``hang-opening`` (opening waits until :meth:`let_go`); after
+        ``raise``, ``hang-closing``.
         After its last step a source is silent.
     """
 
     def __init__(self, *scripts: str) -> None:
         self._scripts = [script.split() for script in scripts]
         self._let_go = threading.Event()
+        self.permits = threading.Semaphore(0)
         self.opened = 0
         self.closed = 0
         self.asked: list[float] = []
@@ -132,6 +135,10 @@ class ScriptedCamera:
         """Let every call that hangs return."""
         self._let_go.set()
 
+    def go_on(self) -> None:
+        """Let one ``held`` step end."""
+        self.permits.release()
+
     def hang(self) -> None:
         assert self._let_go.wait(60), "nobody let go"
 
@@ -139,15 +146,15 @@ class ScriptedCamera:
 class ScriptedSource:
     """One opening of a :class:`ScriptedCamera`; the id of a frame is `opening.number`."""
 
-    idle_until = 0.0
-
     def __init__(self, camera: ScriptedCamera, opening: int, script: list[str]) -> None:
         self.lost_frames = 0
+        self.idle_until = 0.0
         self._camera = camera
         self._opening = opening
         self._script = script
         self._frames = 0
         self._interrupted = threading.Event()
+        self._closed = False
 
     def capture(self, after: float) -> Frame | None:
         self._camera.asked.append(after)
@@ -157,6 +164,17 @@ class ScriptedSource:
                 self.lost_frames += 1
                 continue
             if step == "hang-opening":
+                continue
+            if step in ("wait", "idle"):
+                until = after if step == "wait" else time.monotonic() + 0.5
+                self.idle_until = until if step == "idle" else 0.0
+                if self._interrupted.wait(max(0.0, until - time.monotonic())):
+                    return None
+                continue
+            if step == "held":
+                while not self._camera.permits.acquire(timeout=0.01):
+                    if self._interrupted.is_set():
+                        return None
                 continue
             if step == "hang":
                 self._camera.hang()
@@ -176,9 +194,11 @@ class ScriptedSource:
             return Frame("camera", b"", None, now, now, id=f"{self._opening}.{self._frames}")
 
     def interrupt(self) -> None:
+        assert not self._closed, "interrupted after it was closed: a real one may be gone"
         self._interrupted.set()
 
     def close(self) -> None:
+        self._closed = True
         self._camera.closed += 1
         if self._script[:1] == ["hang-closing"]:
             self._camera.hang()

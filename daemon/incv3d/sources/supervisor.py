@@ -239,8 +239,9 @@ class SourceSupervisor:
                 awaited_since = max(attempt.awaited_since, idle_until)
                 left_s = awaited_since + self._pace.stall_timeout_s - time.monotonic()
                 if left_s > 0:
-                    # Endless while nobody takes frames; longer waits than this overflow the lock's clock.
-                    self._changed.wait(min(left_s, 3600.0))
+                    # The time left may shrink unannounced: an idle source begins to close, or a frame that
+                    # stopped the clock is taken. Longer waits than 3600 s overflow the lock's clock.
+                    self._changed.wait(min(left_s, self._pace.stall_timeout_s, 3600.0))
                     continue
                 longest_s = self._pace.stall_timeout_s
                 reason = f"no frame for {longest_s:g} s"
@@ -314,24 +315,23 @@ class SourceSupervisor:
             attempt.awaited_since = time.monotonic()
         due = 0.0
         while not attempt.stopped.is_set() and (frame := source.capture(due)) is not None:
-            if not self._hand_over(attempt, frame, source.lost_frames):
-                return
+            self._hand_over(attempt, frame, source.lost_frames)
             now = time.monotonic()
             if self._pace.gap_s:
                 # A fixed beat; one that was missed is not made up for.
                 due = max(due + self._pace.gap_s, now) if due else now + self._pace.gap_s
             attempt.awaited_since = max(now, due)
 
-    def _hand_over(self, attempt: _Attempt, frame: Frame, lost_frames: int) -> bool:
-        """Whether the attempt is to go on."""
+    def _hand_over(self, attempt: _Attempt, frame: Frame, lost_frames: int) -> None:
+        """Put `frame` into the mailbox, unless the attempt is stopped; wait until it is taken if need be."""
         with self._changed:
             if self._pace.every_frame and self._paused:
                 attempt.awaited_since = math.inf
                 self._changed.wait_for(lambda: not self._paused or attempt.stopped.is_set())
             # A camera's frames go by meanwhile, so that none is old when it goes on.
             parts = () if self._paused else by_region(frame, self._regions)
-            if attempt is not self._attempt or attempt.stopped.is_set():
-                return False
+            if attempt.stopped.is_set():
+                return
             # Under the lock, so that a thread that was left behind cannot be late with an older frame.
             dropped = [old for part in parts if (old := self._mailbox.replace(part))]
             self._frames += 1
@@ -342,7 +342,6 @@ class SourceSupervisor:
         for _ in dropped:
             self._on_dropped()
         for part in parts if self._pace.every_frame else ():
-            while not self._mailbox.wait_until_taken(part.source, timeout_s=1.0):
-                if attempt.stopped.is_set():
-                    return False
-        return True
+            while not attempt.stopped.is_set():
+                if self._mailbox.wait_until_taken(part.source, timeout_s=1.0):
+                    break

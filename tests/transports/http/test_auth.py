@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import grp
 import http.client
 import os
+import pwd
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -161,6 +164,62 @@ def test_a_file_without_a_token_is_one_line(tmp_path: Path, content, complaint) 
         path.write_bytes(content)
     with pytest.raises(HttpError, match=complaint):
         read_token(path)
+
+
+@pytest.mark.parametrize("length", [16, 4096])
+def test_the_shortest_and_the_longest_token_are_read_whole(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "token"
+    path.write_text("a" * (length - 1))
+    if length == 16:
+        with pytest.raises(HttpError, match="must hold one word of 16 characters or more"):
+            read_token(path)
+    path.write_text("a" * length)
+    assert read_token(path) == "a" * length
+
+
+def test_a_file_that_is_longer_than_any_token_is_refused_and_not_cut(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("a" * 4097)
+    with pytest.raises(
+        HttpError, match=r"token: holds more than 4096 bytes, which is no token: openssl rand"
+    ):
+        read_token(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_token_that_this_user_may_not_read_is_one_line_with_the_command_that_mends_it() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "token"
+        path.write_text(TOKEN)
+        path.chmod(0o600)
+        Path(folder).chmod(0o755)
+        assert grp and pwd, "loaded now: the other user may not read this Python"
+        os.seteuid(65534)
+        try:
+            with pytest.raises(HttpError) as caught:
+                read_token(path)
+        finally:
+            os.seteuid(0)
+    assert str(caught.value).startswith(
+        f"http.token_file: {path}: cannot be read: Permission denied: sudo chown"
+    )
+
+
+def test_beyond_the_most_guests_another_is_told_to_try_again_and_those_that_are_in_stay(
+    server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("incv3d.transports.http.connections.MOST_GUESTS", 1)
+    request = f"GET / HTTP/1.1\r\nHost: pi\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
+    address = ("127.0.0.1", port_of(server))
+    with socket.create_connection(address, timeout=20) as guest:
+        guest.sendall(request)
+        assert b" 200 " in guest.recv(4096)
+        with socket.create_connection(address, timeout=20) as late:
+            late.sendall(request)
+            answer = b"".join(iter(lambda: late.recv(4096), b""))  # it is closed after the answer
+        assert b" 503 " in answer and b"too many connections are open; close some" in answer
+        guest.sendall(request)
+        assert b" 200 " in guest.recv(4096)
 
 
 def test_a_pipe_is_no_file_with_a_token(tmp_path: Path) -> None:

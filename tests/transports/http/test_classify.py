@@ -10,6 +10,7 @@ import queue
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
@@ -234,6 +235,95 @@ def test_a_full_daemon_is_busy_and_says_when_to_come_again(scripted) -> None:
         answer,
         daemon.said,
     )
+
+
+class Caller:
+    """A client with one connection."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE_S)
+
+    def send(self) -> None:
+        self._connection.request("POST", "/classify", CAT)
+
+    def receive(self, code: str = "busy") -> tuple[float, dict[str, Any]]:
+        """Return when the answer came, and what it said."""
+        answer = self._connection.getresponse()
+        said = json.loads(answer.read())
+        assert (answer.status, said["code"]) == (503, code), said
+        return time.monotonic(), said
+
+    def ask(self) -> tuple[float, dict[str, Any]]:
+        self.send()
+        return self.receive()
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@pytest.fixture
+def full(scripted) -> Iterator[tuple[ScriptedDaemon, str]]:
+    """A daemon whose queue stays full, and which tells everyone to come again in two seconds."""
+    daemon, url = scripted("intake: {queue_limit: 1, peer_limit: 1}\ndaemon: {grace_s: 0.1}\n", "2000")
+    daemon.ready()
+    send(url, "hang-decode", queue.SimpleQueue())
+    daemon.wait_for("scripted: it hangs")
+    with zmq.Context() as context, context.socket(zmq.DEALER) as sender:
+        sender.set(zmq.LINGER, 0)
+        sender.set(zmq.RCVTIMEO, PATIENCE_S * 1000)
+        sender.connect(daemon.door)
+        sender.send_multipart([b"", b'{"v":1,"encoding":"jpeg"}', CAT])
+        sender.send_multipart([b"", b'{"v":1,"op":"stats"}'])
+        assert json.loads(sender.recv_multipart()[-1])["queue_depth"] == 1
+        yield daemon, url
+
+
+def test_a_client_that_comes_too_early_gets_its_busy_when_the_time_is_over(full) -> None:
+    _, url = full
+    with closing(Caller(url)) as loop:
+        told, said = loop.ask()
+        for _ in range(2):
+            wait_s = said["retry_ms"] / 1000
+            assert wait_s >= 2
+            before, (told, said) = told, loop.ask()
+            assert before + wait_s - 0.1 <= told <= before + wait_s + 1
+
+
+def test_a_first_refusal_comes_at_once_while_others_are_held(full) -> None:
+    _, url = full
+    with closing(Caller(url)) as loop, closing(Caller(url)) as other:
+        told, said = loop.ask()
+        loop.send()
+        assert other.ask()[0] < told + said["retry_ms"] / 1000 - 0.1
+        assert loop.receive()[0] >= told + said["retry_ms"] / 1000 - 0.1
+
+
+def test_a_client_with_a_connection_for_each_request_is_held_too(full) -> None:
+    _, url = full
+    with closing(Caller(url)) as first:
+        told, said = first.ask()
+    with closing(Caller(url)) as second:
+        assert second.ask()[0] >= told + said["retry_ms"] / 1000 - 0.1
+
+
+def test_a_held_client_that_goes_away_is_forgotten(full) -> None:
+    daemon, url = full
+    with closing(Caller(url)) as gone, Client(daemon.door) as client:
+        told, said = gone.ask()
+        gone.send()
+        gone.close()
+        while client.ask("stats")["outcomes"]["busy"] < 2:
+            pass
+        assert time.monotonic() < told + said["retry_ms"] / 1000 - 0.1
+
+
+def test_a_daemon_that_stops_answers_a_held_client_once(full) -> None:
+    daemon, url = full
+    with closing(Caller(url)) as loop:
+        loop.ask()
+        loop.send()
+        daemon.signal(signal.SIGTERM)
+        assert loop.receive("shutting_down")
 
 
 @pytest.mark.parametrize("name", [b"http", b"mqtt"])

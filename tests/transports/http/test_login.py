@@ -70,7 +70,7 @@ def test_who_gives_the_token_has_a_cookie_that_opens_everything(server: HttpServ
     status, _, headers = give(server, f" {TOKEN}\n")
     assert (status, headers["Location"]) == (303, "/")
     cookie = SimpleCookie(headers["Set-Cookie"])[COOKIE]
-    assert cookie["httponly"] and cookie["samesite"] == "Strict" and int(cookie["max-age"]) > 86_400
+    assert cookie["httponly"] and cookie["samesite"] == "Strict" and int(cookie["max-age"]) == 30 * 86_400
     assert TOKEN not in cookie.value
     status, words, _ = ask(server, "GET", "/", Cookie=f"{COOKIE}={cookie.value}")
     assert (status, words) == (200, "42")
@@ -85,6 +85,46 @@ def test_who_gives_another_word_is_asked_again_and_has_none(server: HttpServer, 
 @pytest.mark.parametrize("body", ["", "token", "token=%ff%fe", "\x00", "a=1&b=2"])
 def test_a_form_that_is_none_is_a_wrong_one(server: HttpServer, body: str) -> None:
     assert ask(server, "POST", "/login", body)[2]["Location"] == "/login?wrong"
+
+
+def test_a_form_with_two_tokens_is_as_good_as_its_first(server: HttpServer) -> None:
+    for tokens, place in ((["x", TOKEN], "/login?wrong"), ([TOKEN, "x"], "/")):
+        body = urlencode([("token", token) for token in tokens])
+        assert ask(server, "POST", "/login", body)[2]["Location"] == place
+
+
+@pytest.mark.parametrize(("others", "place"), [(3, "/"), (4, "/login?wrong")])
+def test_a_form_has_at_most_four_fields(server: HttpServer, others: int, place: str) -> None:
+    body = urlencode([("token", TOKEN)] + [("x", "y")] * others)
+    assert ask(server, "POST", "/login", body)[2]["Location"] == place
+
+
+@pytest.mark.parametrize("is_said", [True, False])
+def test_a_form_has_at_most_16_kib(server: HttpServer, is_said: bool) -> None:
+    """Whether its length is said before it comes or not."""
+
+    def give_form(length: int) -> tuple[int, str, http.client.HTTPMessage]:
+        body = urlencode({"token": TOKEN}) + "&x="
+        body += "y" * (length - len(body))
+        if is_said:
+            return ask(server, "POST", "/login", body)
+        chunked = f"{length:x}\r\n{body}\r\n0\r\n\r\n"
+        return ask(server, "POST", "/login", chunked, Transfer_Encoding="chunked")
+
+    assert give_form(16_384)[2]["Location"] == "/"
+    status, words, _ = give_form(16_385)
+    assert status == 413 and "16384" in words
+
+
+def test_a_form_that_does_not_arrive_is_given_up(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("incv3d.transports.http.login.SLOW_S", 0.2)
+    port = int(server.url.rpartition(":")[2])
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+        connection.putrequest("POST", "/login")
+        connection.putheader("Content-Length", "100")
+        connection.endheaders(b"token=")
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (400, b"the form did not arrive within 0.2 s\n")
 
 
 @pytest.mark.parametrize("cookie", ["", "x", pass_of("another token of some length"), "é", TOKEN])

@@ -39,7 +39,7 @@ def read_token(path: Path) -> str:
     :raises HttpUnusable: the file cannot be read, or what is in it is no token.
     """
     try:
-        text = read_secret(path, "http.token_file", LARGEST_TOKEN_FILE).decode("ascii").strip()
+        text = read_secret(path, "http.token_file", LARGEST_TOKEN_FILE + 1).decode("ascii")
     except PermissionError as error:
         advice = advice_if_denied(path)
         raise HttpUnusable(f"http.token_file: {path}: cannot be read: {error.strerror}: {advice}") from None
@@ -48,6 +48,12 @@ def read_token(path: Path) -> str:
         raise HttpUnusable(f"http.token_file: {path}: cannot be read: {error.strerror}: {advice}") from None
     except UnicodeDecodeError:
         text = ""
+    if len(text) > LARGEST_TOKEN_FILE:
+        raise HttpUnusable(
+            f"http.token_file: {path}: holds more than {LARGEST_TOKEN_FILE} bytes, which is no token: "
+            + make_command(path, NEW_TOKEN)
+        )
+    text = text.strip()
     if len(text) < SHORTEST_TOKEN or not text.isprintable() or " " in text:
         raise HttpUnusable(
             f"http.token_file: {path}: must hold one word of {SHORTEST_TOKEN} characters or more: "
@@ -115,7 +121,6 @@ def is_own(request: web.Request) -> bool:
     if not peer or any(name in request.headers for name in FORWARDED):
         return False
     address = ip_address(peer[0].partition("%")[0])
-    address = getattr(address, "ipv4_mapped", None) or address
     return address.is_loopback and is_loopback(_name_in(host_of(request)))
 
 

@@ -23,6 +23,7 @@ from incv3d.transports.admission import Admission, Rejection
 from incv3d.transports.answers import Answers
 from incv3d.transports.http.auth import host_of
 from incv3d.transports.http.body import read_body
+from incv3d.transports.http.holds import Holds
 
 MOST_BODIES = 4
 """Pictures that may be on their way into memory at once; further senders wait until it is their turn."""
@@ -67,6 +68,7 @@ class ClassifyHandler:
         self._tickets = itertools.count(1)
         self._clocks = SenderClocks()
         self._bodies = asyncio.Semaphore(MOST_BODIES)
+        self._holds = Holds()
 
     def routes(self) -> list[web.AbstractRouteDef]:
         """The one route, and a word for who takes it the wrong way."""
@@ -92,7 +94,10 @@ class ClassifyHandler:
         with self._lock:
             self._open[ticket] = answer
         try:
-            if denial := await self._admit(request, ticket):
+            denial = await self._admit(request, ticket)
+            if denial and denial.refusal is Refusal.BUSY:
+                denial = await self._hold(request, denial, answer)
+            if denial:
                 self._on_refused(denial.refusal)
                 refusal, id, retry_ms = denial.refusal, request.query.get("id"), denial.retry_ms
                 said = self._answers.refuse(refusal, denial.detail, id, retry_ms)
@@ -107,7 +112,21 @@ class ClassifyHandler:
             frame = await self._frame(request)
         except messages.BadRequest as error:
             return Rejection(error.refusal, str(error))
-        return self._admission.admit(replace(frame, ticket=ticket))
+        denial = self._admission.admit(replace(frame, ticket=ticket), others=self._holds.held)
+        if denial is None:
+            self._holds.admit(request, frame.received)
+        return denial
+
+    async def _hold(
+        self, request: web.Request, denial: Rejection, answer: Future[Answered]
+    ) -> Rejection | None:
+        """Return the refusal that is due; later if its sender came too early, None if `answer` came first."""
+        hold_s = self._holds.hold_s(request, time.monotonic())
+        if hold_s > 0 and await self._holds.wait(request, answer, hold_s):  # the daemon is stopping
+            return None
+        if denial.retry_ms is not None:
+            self._holds.tell(request, time.monotonic() + denial.retry_ms / 1000)
+        return denial
 
     async def _frame(self, request: web.Request) -> Frame:
         words = dict(request.query)

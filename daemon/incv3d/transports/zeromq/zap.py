@@ -103,6 +103,7 @@ class ZapAuthenticator:
             if not self._failed:
                 LOG.error("%s; the clients stay those that they were", error)
             self._failed = True
+            self._look_again = now + LOOK_AGAIN_S  # until they can be read: the folder need not change again
             return False
         self._failed = False
         gone = [client.name for key, client in before.items() if key not in self._clients]

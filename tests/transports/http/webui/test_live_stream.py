@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
@@ -129,6 +130,21 @@ def test_an_event_has_a_thumbnail_of_what_came(demo: str) -> None:
 )
 def test_what_is_not_there_is_not_found(demo: str, path: str) -> None:
     assert get(f"{demo}/{path}")[0] == 404
+
+
+@pytest.mark.parametrize("path", ["live", "picture/camera", "page/page.js", "healthz", "metrics", ""])
+def test_the_answer_to_head_has_no_body(demo: str, path: str) -> None:
+    host = urlsplit(demo)
+    with socket.create_connection((host.hostname, host.port), PATIENCE_S) as client:
+        for request in (f"HEAD /{path}", "GET /healthz"):
+            client.sendall(f"{request} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        said = b""
+        while not said.endswith(b"\r\n\r\nok\n"):
+            more = client.recv(65536)
+            said += more
+            assert more and b"event: " not in said, said
+    heads = said.removesuffix(b"ok\n").split(b"\r\n\r\n")
+    assert len(heads) == 3 and all(head.startswith(b"HTTP/1.1 ") for head in heads[:2]), said
 
 
 def test_nothing_but_the_files_of_the_page_can_be_had(demo: str) -> None:

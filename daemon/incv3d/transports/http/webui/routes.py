@@ -67,7 +67,8 @@ class WebUi:
         return [
             web.get("/", self._index),
             web.static("/page", STATIC),
-            web.get("/live", self._live),
+            # aiohttp would send the events as the body of an answer to HEAD, which has none.
+            web.get("/live", self._live, allow_head=False),
             web.get("/picture/{source}", self._picture),
             web.get(r"/thumbnail/{number:\d{1,18}}", self._thumbnail),
         ]
