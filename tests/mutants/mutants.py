@@ -62,22 +62,34 @@ class Room:
 
 
 ROOMS = {
-    "queue": Room(("pipeline/frame_queue.py", "transports/admission.py"), ("pipeline/test_frame_queue.py", "transports/test_admission.py")),
+    "queue": Room(
+        ("pipeline/frame_queue.py", "transports/admission.py"),
+        ("pipeline/test_frame_queue.py", "transports/test_admission.py"),
+    ),
     "workers": Room(
-        ("pipeline/workers.py", "pipeline/run_slots.py", "app/stall_detector.py"), ("pipeline/test_workers.py", "pipeline/test_run_slots.py", "app/test_stall_detector.py")
+        ("pipeline/workers.py", "pipeline/run_slots.py", "app/stall_detector.py"),
+        ("pipeline/test_workers.py", "pipeline/test_run_slots.py", "app/test_stall_detector.py"),
     ),
     "latency": Room(("latency/rolling.py",), ("latency/test_rolling.py",)),
-    "capture": Room(("sources/supervisor.py", "sources/manager.py"), ("sources/test_manager.py", "sources/test_supervisor.py")),
+    "capture": Room(
+        ("sources/supervisor.py", "sources/manager.py"),
+        ("sources/test_manager.py", "sources/test_supervisor.py"),
+    ),
     "reload": Room(("app/reload.py",), ("app/test_reload.py",)),
     "access": Room(
-        ("transports/http/auth.py", "transports/http/login.py"), ("transports/http/test_auth.py", "transports/http/test_login.py")
+        ("transports/http/auth.py", "transports/http/login.py"),
+        ("transports/http/test_auth.py", "transports/http/test_login.py"),
     ),
-    "keys": Room(("transports/zeromq/zap.py", "transports/zeromq/access.py"), ("transports/zeromq/test_access.py", "transports/zeromq/test_zap.py")),
+    "keys": Room(
+        ("transports/zeromq/zap.py", "transports/zeromq/access.py"),
+        ("transports/zeromq/test_access.py", "transports/zeromq/test_zap.py"),
+    ),
     "protocol": Room(
-        ("protocol/messages.py", "images/decode_cost.py", "transports/zeromq/envelope.py"), ("transports/zeromq/test_envelope.py", "images/test_decode_cost.py", "protocol/test_messages.py")
+        ("protocol/messages.py", "images/decode_cost.py", "transports/zeromq/envelope.py"),
+        ("transports/zeromq/test_envelope.py", "images/test_decode_cost.py", "protocol/test_messages.py"),
     ),
     "folding": Room(("models/graph/fold.py",), ("models/graph/test_fold.py",)),
-}  # fmt: skip
+}
 
 OPERATORS = re.compile(
     r"core/(AddNot|ExceptionReplacer|NumberReplacer|ReplaceAndWithOr|ReplaceOrWithAnd|ReplaceTrueWithFalse"

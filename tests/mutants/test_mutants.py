@@ -27,7 +27,7 @@ def test_what_nobody_need_notice_is_still_there_and_says_why() -> None:
 
 def test_each_fault_is_one_change_of_one_module_and_statements_are_left_out_too() -> None:
     original = (mutants.CHECKOUT / "daemon/incv3d/pipeline/run_slots.py").read_text("utf-8")
-    faults = list(mutants.faults_of("turns.py"))
+    faults = list(mutants.faults_of("pipeline/run_slots.py"))
     assert len({fault.source for fault in faults}) == len(faults) > 5
     assert all(fault.source != original and fault.was in original for fault in faults)
     assert any(fault.becomes == "pass" for fault in faults)
