@@ -61,6 +61,8 @@ class Room:
     tests: tuple[str, ...]
 
 
+MQTT = ("dispatch", "broker", "topics", "message", "outbox", "complaints", "commands", "requests")
+"""What of MQTT needs no broker to be tested."""
 ROOMS = {
     "queue": Room(("mailbox.py", "admission.py"), ("test_mailbox.py", "test_admission.py")),
     "workers": Room(
@@ -75,6 +77,10 @@ ROOMS = {
     "keys": Room(("doorkeeper.py", "access.py"), ("test_access.py", "test_doorkeeper.py")),
     "protocol": Room(
         ("wire.py", "headers.py", "envelope.py"), ("test_envelope.py", "test_headers.py", "test_wire.py")
+    ),
+    "mqtt": Room(
+        tuple(f"mqtt/{name}.py" for name in MQTT),
+        tuple(f"mqtt/test_{name}.py" for name in MQTT),
     ),
     "folding": Room(("models/folding.py",), ("models/test_folding.py",)),
 }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -108,7 +109,8 @@ def client(context: zmq.Context, guarded: zmq.Socket[bytes]) -> Iterator[Callabl
                 key.lock(dealer)
             dealer.set(zmq.RECONNECT_IVL, -1)
             dealer.connect(guarded.last_endpoint)
-            dealer.send(b"hello")
+            with contextlib.suppress(zmq.Again):  # a stranger may have been turned away already
+                dealer.send(b"hello", zmq.NOBLOCK)
             return dealer
 
         yield connect
@@ -134,15 +136,16 @@ class Message:
 
     peer: bytes
     part: zmq.Frame
-    socket: PeerSocket
+    connection: PeerSocket
 
     def is_connected(self) -> bool:
         try:
-            with self.socket.copy() as copy:
-                copy.getpeername()
+            with self.connection.copy() as copy:
+                return copy.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+        except BlockingIOError:
+            return True  # nothing to read, but there may be
         except OSError:
             return False
-        return True
 
 
 def message(keeper: Doorkeeper, router: zmq.Socket[bytes], wait_ms: int = SOON_MS) -> Message | None:
@@ -157,9 +160,9 @@ def message(keeper: Doorkeeper, router: zmq.Socket[bytes], wait_ms: int = SOON_M
             keeper.decide()
         if router in ready:
             peer, part = router.recv_multipart(copy=False)
-            socket = PeerSocket.under(part)
-            assert socket
-            return Message(peer.bytes, part, socket)
+            connection = PeerSocket.under(part)
+            assert connection
+            return Message(peer.bytes, part, connection)
     return None
 
 
