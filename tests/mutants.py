@@ -188,9 +188,8 @@ def run_tests(folder: Path, room: Room, module: str) -> None:
     sys.dont_write_bytecode = True
     import pytest
 
-    # What was imported ahead is none of the tests' own modules.
-    options = ["-x", "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
-    options.append(f"--timeout={TEST_LIMIT_S}")
+    # Rewriting the assertions takes longer than most tests.
+    options = ["-x", "-q", "-p", "no:cacheprovider", "--assert=plain", f"--timeout={TEST_LIMIT_S}"]
     own_test = f"test_{Path(module).name}"
     tests = [f"tests/{test}" for test in sorted(room.tests, key=lambda test: Path(test).name != own_test)]
     try:
