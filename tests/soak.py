@@ -31,7 +31,7 @@ from incv3d.loadreport import Tally, describe
 from incv3d.paths import state_directory
 from mixed_load import MixedLoad
 from turning_cameras import turn_cameras
-from watching import BLOCKS, Sample, sample, slope
+from watching import BLOCKS, LEAST_SAMPLES, Sample, sample, slope
 
 SAMPLES = 400
 NOISE_MB = 2.0
@@ -83,11 +83,15 @@ def judge(samples: list[Sample]) -> bool:
         ("threads", "threads", 0),
     ):
         values = [getattr(each, name) for each in watched]
-        found = slope(at_s, values)
+        found, half = slope(at_s, values), len(values) // 2
         grown = found.grows and found.per_hour * hours > noise
         grows = grows or grown
         spread = f"{min(values):.4g} to {max(values):.4g} {unit}"
         print(f"{name}: {spread}, slope {found} over {hours * 60:.1f} min{'  GROWS' if grown else ''}")
+        if half >= LEAST_SAMPLES:
+            # A step, as by a burst of work, is in one half alone.
+            first, second = slope(at_s[:half], values[:half]), slope(at_s[half:], values[half:])
+            print(f"  first half {first}, second half {second}")
     return grows
 
 
