@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import itertools
 import multiprocessing
 import os
 import queue
@@ -143,9 +144,13 @@ def faults_of(module: str) -> Iterator[Fault]:
     operators = [get_operator(name)() for name in sorted(operator_names()) if OPERATORS.match(name)]
     seen = {original}
     for operator in (*operators, LeaveOut()):
-        occurrence = 0
-        while (source := mutate_code(original, operator, occurrence)) is not None:
-            occurrence += 1
+        for occurrence in itertools.count():
+            try:
+                source = mutate_code(original, operator, occurrence)
+            except AttributeError:  # cosmic-ray cannot replace a dotted name in a tuple of exceptions
+                continue
+            if source is None:
+                break
             was, becomes = changed_lines(original, source)
             # What a dataclass forbids, mypy sees.
             if source not in seen and not was.startswith("@dataclass"):
