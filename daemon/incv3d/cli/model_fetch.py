@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from incv3d.cli.options import config_option
-from incv3d.cli.store import configured_store, say
+from incv3d.cli.store import say, servants_store
 
 if TYPE_CHECKING:
     from incv3d.models.downloading import Progress
@@ -42,7 +42,7 @@ def fetch(
     from incv3d.models.preparation import preparation_check
     from incv3d.models.web import UnreachableError
 
-    store = configured_store(config_path)
+    store = servants_store(config_path)
     if "://" in name:
         raise click.UsageError("NAME is what to call the model; its address goes behind --url")
     order = Order(name, url, like, sha256, replace or accept_new, accept_new)
