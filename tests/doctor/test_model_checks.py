@@ -106,11 +106,11 @@ def test_a_named_model_that_is_not_there_is_a_problem(store: Path, tmp_path: Pat
     assert f"beside it: {LITE}" in finding.what
 
 
-def test_a_named_model_that_a_start_fetches_is_a_note(store: Path, tmp_path: Path) -> None:
-    finding = only(look(bare(tmp_path), store, configured(model={"name": "inception-v3"})), "model")
+def test_a_named_model_that_a_start_fetches_is_a_note(tmp_path: Path) -> None:
+    finding = only(look(bare(tmp_path), tmp_path, configured(model={"name": "inception-v3"})), "model")
     assert finding.status == "note" and finding.what.startswith("the first start fetches inception-v3")
-    unknown = configured(model={"name": "mine"})
-    assert only(look(bare(tmp_path), store, unknown), "model").status == "problem"
+    for others in ({"name": "mine"}, {"name": "inception-v3", "fetch_wait_s": 0}):
+        assert only(look(bare(tmp_path), tmp_path, configured(model=others)), "model").status == "problem"
 
 
 def test_an_empty_store_is_a_note_and_with_little_memory_a_warning(tmp_path: Path) -> None:
