@@ -38,7 +38,7 @@ def user(name: bytes, value: bytes) -> bytes:
 
 def test_a_message_has_everything_that_its_sender_said() -> None:
     properties = (
-        b"\x01\x01"  # payload format
+        b"\x01\x00"  # payload format
         + b"\x02\x00\x00\x01\x00"  # expiry
         + b"\x03" + block(b"image/jpeg")
         + b"\x08" + block(b"answers/me")
