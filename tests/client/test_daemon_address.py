@@ -10,6 +10,7 @@ import zmq
 from doubles import jpeg
 from incv3d.client import Client, ClientError, results
 from incv3d.client.daemon_address import connect_address, is_ipv6
+from incv3d.config.address import Address
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_results_have_a_port_of_their_own() -> None:
 def test_what_is_not_an_address_is_said_at_once_with_what_would_be(typed: str, words: str) -> None:
     with pytest.raises(ClientError) as caught:
         Client(typed)
-    assert str(caught.value).startswith(f"{typed}: cannot connect: ") and words in str(caught.value)
+    assert str(caught.value).startswith(f"{Address(typed)}: cannot connect: ") and words in str(caught.value)
     with pytest.raises(ClientError):
         next(results(typed))
 
@@ -105,3 +106,22 @@ def test_its_messages_name_the_whole_address() -> None:
     with Client("127.0.0.1:1", timeout_s=0.05) as client, pytest.raises(ClientError) as caught:
         client.ask("ping")
     assert "no answer from tcp://127.0.0.1:1 within" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "me:hunter2@host",
+        "me:hunter2@host:5555",
+        "tcp://me:hunter2@host:5555",
+        "tcp://eth0:1;me:hunter2@host:5555",
+        "http://me:hunter2@host",
+        "hunter2@host",
+        "me:hunter2@[fd00::5]:x",
+    ],
+)
+def test_no_error_repeats_a_password_that_was_typed_in_an_address(typed: str) -> None:
+    for connect in (Client, lambda address: next(results(address))):
+        with pytest.raises(ClientError, match="cannot connect") as caught:
+            connect(typed)
+        assert "hunter2" not in str(caught.value) and "@" in str(caught.value)

@@ -14,6 +14,7 @@ import random
 import re
 import socket
 import threading
+import time
 
 from fuzzer import PATIENCE_S, Fuzzer, GoodFrame
 from http_requests import Request, broken, classify, classify_headers, generated
@@ -55,6 +56,7 @@ class Connection:
     def __init__(self, host: tuple[str, int]) -> None:
         self.socket = socket.create_connection(host, PATIENCE_S)
         self._data = b""
+        self._deadline = 0.0
 
     def send(self, data: bytes) -> None:
         """Send it all; a daemon that has seen enough may have closed, and its answer may be there."""
@@ -66,7 +68,9 @@ class Connection:
 
         :param is_head: the request was HEAD, whose answer has no body unless aiohttp cannot read it.
         :raises Closed: there is none.
+        :raises TimeoutError: it does not end.
         """
+        self._deadline = time.monotonic() + PATIENCE_S
         status = 100
         while status == 100:
             head = self._until(b"\r\n\r\n")
@@ -89,7 +93,8 @@ class Connection:
 
     def is_closed(self) -> bool:
         """Whether the daemon closes the connection without another byte."""
-        return not self._rest()
+        self._deadline = time.monotonic() + PATIENCE_S
+        return not self._data and not self._more()
 
     def look(self) -> bytes:
         """What comes within a moment."""
@@ -109,6 +114,8 @@ class Connection:
         self.socket.close()
 
     def _more(self) -> bool:
+        if time.monotonic() > self._deadline:
+            raise TimeoutError(f"it does not end after {self._data[-200:]!r}")
         try:
             data = self.socket.recv(65536)
         except ConnectionError:
@@ -187,6 +194,8 @@ class HttpFuzzer(Fuzzer):
                 health = connection.read()
             except Closed:
                 assert request.is_refused_early(response.status), f"closed without notice after {request}"
+            except TimeoutError as error:
+                raise AssertionError(f"no answer after {request}: {error}") from None
             else:
                 assert health.status == 200 and health.body.startswith(b"ok"), f"{health} after {request}"
         connection.leave(rng)

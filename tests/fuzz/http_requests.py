@@ -100,8 +100,9 @@ class Request:
         return b"\r\nUpgrade:" in self.data
 
     def is_refused_early(self, status: int) -> bool:
-        """Whether the daemon may have left a part of the body unread."""
-        return status in (400, 401, 403, 404, 405, 413, 417, 303) and len(self.data) > 1000
+        """Whether the daemon may have left a part of the body unread, or undecoded; then it closes."""
+        has_body = not self.data.endswith(b"\r\n\r\n") or b"chunked" in self.data
+        return has_body and status in (303, 400, 401, 403, 404, 405, 413, 417)
 
     def __str__(self) -> str:
         return repr(self.data[:3000])
@@ -125,7 +126,7 @@ def generated(rng: random.Random, token: str) -> Request:
     method = rng.choice(METHODS)
     version = rng.choice(["1.1"] * 9 + ["1.0"])
     body = b"" if method in ("GET", "HEAD") else some_body(rng)
-    target = LIVE if method != "GET" and rng.random() < 0.02 else some_target(rng)
+    target = LIVE if method != "GET" and rng.random() < 0.05 else some_target(rng)
     lines = [f"{method} {target} HTTP/{version}".encode(), *some_fields(rng, token)]
     if version == "1.0" or not body:
         framing, framed = (f"Content-Length: {len(body)}\r\n".encode() if body else b""), body

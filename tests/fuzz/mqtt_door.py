@@ -55,17 +55,8 @@ VALUES = [
 ]
 NOT_TOPICS = ["", "a/+/b", "#", "$SYS/broker", "a" + "/a" * 150, "a" * 65_000]
 OWN_TOPICS = [f"{FRAMES}/again", *(f"incv3d/{NAME}/{word}" for word in ("command", "state", "result/camera"))]
-COMMANDS = [
-    "pause",
-    "resume",
-    "snapshot",
-    "threshold 0.4",
-    "threshold nan",
-    "threshold",
-    "",
-    "PAUSE",
-    "x" * 5000,
-]
+COMMANDS = ["resume", "snapshot", "threshold 0.4", "threshold nan", "threshold", "", "pause it", "x" * 5000]
+"""Without `pause`, after which the daemon takes no frames from the broker."""
 
 
 @dataclass(frozen=True, slots=True)

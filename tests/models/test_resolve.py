@@ -9,7 +9,7 @@ import pytest
 from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelError
 from incv3d.models.prepare import check_memory
-from incv3d.models.resolve import resolve
+from incv3d.models.resolve import BUILDER, BUILDER_VERSION, EMBEDDED, resolve
 from incv3d.models.store import ModelStore
 
 
@@ -49,6 +49,23 @@ def test_auto_takes_the_embedded_model_otherwise_and_builds_it_only_once(state: 
     assert resolution.model.name == "efficientnet-lite0"
     assert "inception-v3 is not in the store" in resolution.why
     assert (resolution.model.directory / "coffee.jpg").is_file()
+
+
+def test_a_damaged_embedded_model_is_built_again(tmp_path: Path) -> None:
+    class BuildBegins(Exception):
+        pass
+
+    def build(line: str) -> None:
+        raise BuildBegins(line)
+
+    store = ModelStore(tmp_path)
+    with store.adding(EMBEDDED, load_catalog()[EMBEDDED], made_by=f"{BUILDER} {BUILDER_VERSION}") as folder:
+        (folder / "graph.pb").write_bytes(b"graph")
+        (folder / "labels.tsv").write_text("0\tn0\tzero\n")
+    assert resolve(EMBEDDED, store, silent).model.name == EMBEDDED
+    store.get(EMBEDDED).network.write_bytes(b"gra")
+    with pytest.raises(BuildBegins, match=r"^building "):
+        resolve(EMBEDDED, store, build)
 
 
 def test_auto_takes_inception_when_it_can_be_fetched(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from incv3d.frames import Frame
 from incv3d.images.demo import demo_folder
 from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelEntry
-from incv3d.models.store import FLATBUFFER, LABELS, ModelStore
+from incv3d.models.store import FLATBUFFER, GRAPH, LABELS, ModelStore
 from incv3d.pipeline.loader import load_classifier, should_cache_filters
 from processes import DaemonProcess, run_incv3d
 
@@ -118,14 +118,33 @@ def test_a_named_engine_that_fits_is_taken(small: Path) -> None:
         load_classifier(wrong, ModelStore(small), warmup_runs=0)
 
 
-def test_a_damaged_flatbuffer_ends_the_daemon_with_one_line(small: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("head", "why"),
+    [(b"", "not a LiteRT model (.tflite)"), (b"\x1c\0\0\0TFL3", "damaged or cut short: ")],
+)
+def test_a_damaged_flatbuffer_ends_the_daemon_for_good_with_one_line(
+    small: Path, tmp_path: Path, head: bytes, why: str
+) -> None:
     state = tmp_path / "state"
     shutil.copytree(small / "models/float", state / "models/float")
     file = state / "models/float" / FLATBUFFER
-    file.write_bytes(b"\0" * file.stat().st_size)
+    file.write_bytes(head.ljust(file.stat().st_size, b"\xff"))
     with daemon(state, tmp_path, "--model", "float") as process:
-        assert process.wait() == 1
-        assert process.said[-1].endswith(f"{file}: not a LiteRT model (.tflite)")
+        assert process.wait() == 2
+        assert f"{file}: {why}" in process.said[-1], process.said
+
+
+def test_a_damaged_graph_ends_the_daemon_for_good_with_one_line(tmp_path: Path) -> None:
+    entry = ModelEntry(
+        format="graphdef", input="in:0", output="out:0", height=8, width=8, mean=128, scale=128,
+        fit="stretch", interpolation="bilinear", outputs=1, scores="probabilities",
+    )  # fmt: skip
+    with ModelStore(tmp_path).adding("odd", entry) as folder:
+        (folder / GRAPH).write_bytes(b"\xff" * 1000)
+        (folder / LABELS).write_text("0\t\tthing\n")
+    with daemon(tmp_path, tmp_path, "--model", "odd") as process:
+        assert process.wait() == 2
+        assert f"{tmp_path}/models/odd/{GRAPH}: not a GraphDef" in process.said[-1], process.said
 
 
 def test_the_stand_in_gives_the_same_labels_through_litert(

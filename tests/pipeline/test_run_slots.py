@@ -52,6 +52,18 @@ def test_as_many_run_at_once_as_they_bear() -> None:
         each.end()
 
 
+def test_all_that_bear_each_other_run_at_once_when_one_that_was_alone_ends() -> None:
+    for _ in range(10):
+        turns = RunSlots()
+        alone = Runner(turns, most=1)
+        assert alone.runs()
+        others = [Runner(turns, most=8) for _ in range(8)]
+        alone.end()
+        assert all(each.runs() for each in others)
+        for each in others:
+            each.end()
+
+
 def test_who_is_to_be_alone_waits_for_the_others_and_they_for_it() -> None:
     turns = RunSlots()
     before = Runner(turns, most=2)

@@ -214,7 +214,7 @@ def test_an_exception_at_every_frame_is_logged_once_until_one_is_good(line, capl
 
     works = line()
     works.decoder.script = script
-    for name in ("odd", "odd", "odd", "other", "good", "odd"):
+    for name in ("odd", "odd", "odd", "other", "good", "other"):
         works.send(name)
         works.next()
     assert [record.message for record in caplog.records] == ["decoding a frame of zmq failed"] * 3
@@ -637,6 +637,25 @@ def test_a_session_that_is_replaced_during_two_runs_is_closed_after_the_second(l
     assert works.next().id == "c" and (works.session.runs, new.runs) == (2, 1)
     works.mailbox.close()
     assert works.drained.wait(SOON_S) and works.session.closed and works.deaths.empty()
+
+
+@pytest.mark.parametrize("lasting", ["session", "session-2"])
+def test_a_session_that_breaks_is_reported_whichever_thread_saw_it(line, lasting) -> None:
+    may_end = threading.Event()
+
+    def break_down(number: int) -> None:
+        if threading.current_thread().name != lasting:
+            raise SessionError("broken")
+        assert may_end.wait(SOON_S)
+
+    works = line(script=break_down, reentrant=True)
+    for number in range(FAILURES_IN_A_ROW + 1):
+        works.send(str(number))
+    for _ in range(FAILURES_IN_A_ROW):
+        assert works.next().refusal is Refusal.INTERNAL
+    may_end.set()
+    thread, error = works.deaths.get(timeout=SOON_S)
+    assert thread == "session" and isinstance(error, SessionError) and works.session.closed
 
 
 def test_a_session_that_breaks_is_not_closed_under_a_run_that_still_lasts(line) -> None:

@@ -111,6 +111,8 @@ def test_imagezmq_messages_need_not_be_strings() -> None:
         ((header(id=6, v=2), JPEG), "bad header", 6),
         ((header(id="a", encoding="gif"), JPEG), "bad header", "a"),
         ((header(id="a", encoding="rgb24"), JPEG), "needs width and height", "a"),
+        ((header(id="a", encoding="rgb24", width=4), JPEG), "needs width and height", "a"),
+        ((header(id="a", encoding="rgb24", height=3), JPEG), "needs width and height", "a"),
         ((header(encoding="gray8", width=0, height=1), JPEG), "bad header", None),
         ((header(encoding="gray8", width=10**400, height=1), JPEG), "bad header", None),
         ((header(id="x" * 201), JPEG), "bad header", None),
@@ -180,7 +182,7 @@ def test_a_header_has_at_most_64_kib(size: int, is_read: bool, rest: list[bytes]
 
 
 def test_the_id_of_a_question_has_at_most_200_characters() -> None:
-    def ask(length: int, operation: str = "ping") -> messages.Intent:
+    def ask(length: int, operation: str = "ping") -> messages.Request:
         return parse(json.dumps({"v": 1, "op": operation, "id": "x" * length}).encode())
 
     assert ask(200).id == "x" * 200

@@ -30,7 +30,7 @@ from all_doors import AllDoors, all_doors
 from incv3d.config.paths import state_directory
 from incv3d.tools.load.report import LoadStatistics, describe
 from mixed_load import MixedLoad
-from process_growth import BLOCKS, Sample, sample, slope
+from process_growth import BLOCKS, LEAST_SAMPLES, Sample, sample, slope
 from turning_cameras import turn_cameras
 
 SAMPLES = 400
@@ -83,11 +83,15 @@ def judge(samples: list[Sample]) -> bool:
         ("threads", "threads", 0),
     ):
         values = [getattr(each, name) for each in watched]
-        found = slope(at_s, values)
+        found, half = slope(at_s, values), len(values) // 2
         grown = found.grows and found.per_hour * hours > noise
         grows = grows or grown
         spread = f"{min(values):.4g} to {max(values):.4g} {unit}"
         print(f"{name}: {spread}, slope {found} over {hours * 60:.1f} min{'  GROWS' if grown else ''}")
+        if half >= LEAST_SAMPLES:
+            # A step, as by a burst of work, is in one half alone.
+            first, second = slope(at_s[:half], values[:half]), slope(at_s[half:], values[half:])
+            print(f"  first half {first}, second half {second}")
     return grows
 
 

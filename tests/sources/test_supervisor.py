@@ -211,6 +211,7 @@ def test_a_camera_that_is_absent_at_the_start_is_waited_for(watch) -> None:
     watched.said.wait_for("source camera: ok after")
     assert watched.take() == "6.1"
     assert status(watched).recoveries == 0, "it had never been there before"
+    assert status(watched).lost_frames == 0, "what never opened lost none"
     assert len(watched.said.lines) == 2, "a retry that meets the same is no news"
 
 

@@ -9,7 +9,7 @@ import click
 
 from incv3d.cli.model_convert import convert
 from incv3d.cli.model_fetch import fetch
-from incv3d.cli.model_options import configured_store, how_to_get, print_table, say
+from incv3d.cli.model_options import configured_store, how_to_get, print_table, say, servants_store
 from incv3d.cli.model_prepare import prepare
 from incv3d.cli.model_show import show, verify
 from incv3d.cli.options import config_option
@@ -78,7 +78,7 @@ def import_file(
 
     if "://" in file:
         raise click.UsageError("FILE is an address: download it with `incv3d model fetch NAME --url ADDRESS`")
-    store = configured_store(config_path)
+    store = servants_store(config_path, file, labels)
     stored = import_model(
         store,
         Path(file),
@@ -122,7 +122,7 @@ def remove(name: str, config_path: str | None, conversion: Precision | None) -> 
     from incv3d.models.conversions import folder_name
     from incv3d.models.fetch.fetch import remove_download
 
-    store = configured_store(config_path)
+    store = servants_store(config_path)
     if conversion:
         store.detach(store.get(name), folder_name(conversion))
         click.echo(f"removed the conversion of {name} to {conversion}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from incv3d.cli.model_options import become_owner
 from incv3d.cli.options import config_option, json_option
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def convert(
         raise click.UsageError("name pictures (--pictures PATH...), or capture some (--frames N)")
     if more and not pictures:
         raise click.UsageError(f"unexpected: {' '.join(more)}")
+    become_owner(config_path, *pictures, *more)
     config = load_config(config_path, overrides={"session.threads": threads}).config
     store = open_store(config, state_directory(os.environ))
     found, number = _frames(config, (*pictures, *more), frames)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from incv3d.cli.model_options import configured_store, say
+from incv3d.cli.model_options import say, servants_store
 from incv3d.cli.options import config_option
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def fetch(
     from incv3d.models.fetch.http_client import UnreachableError
     from incv3d.models.prepare import preparation_check
 
-    store = configured_store(config_path)
+    store = servants_store(config_path)
     if "://" in name:
         raise click.UsageError("NAME is what to call the model; its address goes behind --url")
     order = FetchRequest(name, url, like, sha256, replace or accept_new, accept_new)

@@ -28,6 +28,35 @@ def configured_store(config_path: str | None) -> ModelStore:
     return open_store(load_config(config_path).config, state_directory(os.environ))
 
 
+def servants_store(config_path: str | None, *readable: str | None) -> ModelStore:
+    """Return the store to change. Root changes that of the service as the service's user, for good.
+
+    :param readable: files that this user must be able to read then.
+    :raises ConfigError: when the configuration cannot be used.
+    :raises ModelError: the service's user cannot read a file that root can.
+    """
+    become_owner(config_path, *readable)
+    return configured_store(config_path)
+
+
+def become_owner(config_path: str | None, *readable: str | None) -> None:
+    """Become the service's user if root is about to change the models of the service.
+
+    :raises ModelError: the service's user cannot read a file of `readable` that root can.
+    """
+    from incv3d.models.entry import ModelError
+    from incv3d.tools.doctor.service_user import become_servant
+
+    there = [each for each in readable if each and os.access(each, os.R_OK, effective_ids=True)]
+    user = become_servant(config_path, os.environ)
+    for each in there:
+        if not os.access(each, os.R_OK, effective_ids=True):
+            raise ModelError(
+                f"{each}: the service's user `{user}`, whose models these are, cannot read it: copy it to "
+                f"where others can, /tmp for instance, with mode 644, and name the copy"
+            )
+
+
 def say(line: str) -> None:
     """A line for the person who waits; results go elsewhere."""
     click.echo(line, err=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from incv3d.cli.model_fetch import fetch
-from incv3d.cli.model_options import configured_store, say
+from incv3d.cli.model_options import say, servants_store
 from incv3d.cli.options import config_option
 
 
@@ -21,8 +21,8 @@ def prepare(context: click.Context, config_path: str | None) -> None:
     from incv3d.models.catalog import load_catalog
     from incv3d.pipeline.loader import load_classifier, model_fetcher
 
+    store = servants_store(config_path)
     config = load_config(config_path).config
-    store = configured_store(config_path)
     known = load_catalog().get(config.model.name)
     if known and known.url and config.model.name not in store.names():
         context.invoke(fetch, name=config.model.name, config_path=config_path)

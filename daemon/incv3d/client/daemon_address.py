@@ -22,18 +22,23 @@ def connect_address(typed: str, port: int) -> str:
     :raises ClientError: it is not an address.
     """
     text = typed.strip()
+    examples = f"pi.local, 10.0.0.5:{port} or tcp://pi.local:{port}"
     if found := WITH_TRANSPORT.match(text):
         transport = found[0].lower()
         if transport not in TRANSPORTS:
             raise _cannot(typed, f"a daemon does not speak {transport[:-3]}: tcp://HOST:{port}")
-        if transport != "tcp://" or ";" in text:  # tcp://OWN:PORT;OTHER:PORT
+        if transport != "tcp://":
             return text
         text = text[found.end() :]
+    if "@" in text:
+        raise _cannot(typed, f"not an address such as {examples}, without a user name or password")
+    if found and ";" in text:  # tcp://OWN:PORT;OTHER:PORT
+        return found[0].lower() + text
     host, number = _host_and_port(text.rstrip("/"))
     if host == "*":
         raise _cannot(typed, "`*` is where a daemon listens; name its machine")
     if not HOST.fullmatch(host) or (host.startswith("[") and not _is_numeric_ipv6(host[1:-1])):
-        raise _cannot(typed, f"not an address such as pi.local, 10.0.0.5:{port} or tcp://pi.local:{port}")
+        raise _cannot(typed, f"not an address such as {examples}")
     if number and not (number.isascii() and number.isdigit() and 0 < int(number) < 65_536):
         raise _cannot(typed, f"`{number}` is not a port")
     if not found and not number and WORD.fullmatch(host):
@@ -75,4 +80,6 @@ def _look_up(typed: str, host: str, port: int) -> None:
 
 
 def _cannot(typed: str, why: str) -> ClientError:
-    return ClientError(f"{typed}: cannot connect: {why}")
+    from incv3d.config.address import Address  # a right address needs none of it
+
+    return ClientError(f"{Address(typed)}: cannot connect: {Address(typed).hide(why)}")

@@ -26,6 +26,12 @@ class SessionError(Incv3dError):
     """A Session could not be opened, or a run failed."""
 
 
+class UnusableNetwork(SessionError):
+    """A network's file is damaged, or not of a network that can be run here."""
+
+    is_lasting = True
+
+
 class BadFeed(SessionError):
     """What was fed cannot be run: a damaged JPEG, say. The Session itself is well."""
 

@@ -18,7 +18,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from incv3d.engines.base import BadFeed, Feed, Scores, SessionError, SessionFacts, SessionSpec
+from incv3d.engines.base import (
+    BadFeed,
+    Feed,
+    Scores,
+    SessionError,
+    SessionFacts,
+    SessionSpec,
+    UnusableNetwork,
+)
 from incv3d.engines.page_release import release_clean_pages
 from incv3d.errors import pip_install
 
@@ -84,9 +92,11 @@ class LiteRTSession:
         self._output: Any = None
         try:
             self._connect(spec)
-        except (ValueError, RuntimeError, MemoryError) as error:
-            # Names that are not UTF-8, in a damaged file, are a ValueError too.
+        except MemoryError as error:
             raise SessionError(f"{spec.file}: {_reason(error)}") from None
+        except (ValueError, RuntimeError) as error:
+            # Names that are not UTF-8, in a damaged file, are a ValueError too.
+            raise UnusableNetwork(f"{spec.file}: {_reason(error)}") from None
         # XNNPACK has packed the weights into memory of its own: the model's pages are not read again.
         release_clean_pages(*read_once)
         self._facts = SessionFacts(
@@ -142,7 +152,7 @@ class LiteRTSession:
         scores = self.run(np.zeros(self._shape, np.float32))
         shape = self._output().shape
         if not scores.size or scores.size != max(shape):
-            raise SessionError(
+            raise UnusableNetwork(
                 f"{spec.file}: the output `{fetched['name']}` is no vector: its shape is {shape}"
             )
 
@@ -153,10 +163,12 @@ class LiteRTSession:
         by_name: dict[str, Details] = {each["name"]: each for each in found}
         if what == "input" and len(found) != 1:
             names = _listed(by_name)
-            raise SessionError(f"{self._file}: the model has {len(found)} inputs ({names}), one can be fed")
+            raise UnusableNetwork(
+                f"{self._file}: the model has {len(found)} inputs ({names}), one can be fed"
+            )
         if not name:
             if len(found) != 1:
-                raise SessionError(
+                raise UnusableNetwork(
                     f"{self._file}: the model has {len(found)} outputs ({_listed(by_name)}); name one"
                 )
             return by_name.popitem()[1]
@@ -169,7 +181,7 @@ class LiteRTSession:
         for candidate in (name, f"{name}:0", name.removesuffix(":0")):
             if candidate in by_name:
                 return by_name[candidate]
-        raise SessionError(f"{self._file}: no {what} `{name}`; there is {_listed(by_name)}")
+        raise UnusableNetwork(f"{self._file}: no {what} `{name}`; there is {_listed(by_name)}")
 
     def _resize(self, fed: Details) -> None:
         """Settle what the model leaves open, -1, by the wanted shape; all the rest must be equal."""
@@ -178,7 +190,7 @@ class LiteRTSession:
             side in (-1, wanted) for side, wanted in zip(signature, self._shape, strict=True)
         )
         if not fits:
-            raise SessionError(
+            raise UnusableNetwork(
                 f"{self._file}: the input `{fed['name']}` has the shape {signature}, not {self._shape}"
             )
         if tuple(fed["shape"]) != self._shape:
@@ -202,12 +214,14 @@ def _open(make_interpreter: Any, spec: SessionSpec) -> Any:
     except OSError as error:
         raise SessionError(f"{spec.file}: cannot be read: {error.strerror}") from None
     if head[4:] != IDENTIFIER:
-        raise SessionError(f"{spec.file}: not a LiteRT model (.tflite)")
+        raise UnusableNetwork(f"{spec.file}: not a LiteRT model (.tflite)")
     try:
         # The library verifies the whole flatbuffer before it uses any of it.
         return make_interpreter(model_path=str(spec.file), num_threads=spec.threads)
-    except (ValueError, RuntimeError, MemoryError) as error:
-        raise SessionError(f"{spec.file}: damaged or cut short: {_one_line(error)}") from None
+    except MemoryError as error:
+        raise SessionError(f"{spec.file}: cannot be opened: {_one_line(error) or 'out of memory'}") from None
+    except (ValueError, RuntimeError) as error:
+        raise UnusableNetwork(f"{spec.file}: damaged or cut short: {_one_line(error)}") from None
 
 
 def _precision(interpreter: Any) -> str:
@@ -226,11 +240,11 @@ def _quantisation(tensor: Details, what: str, types: Sequence[type]) -> Quantisa
     dtype = np.dtype(tensor["dtype"])
     if dtype not in types:
         names = ", ".join(np.dtype(each).name for each in types)
-        raise SessionError(f"{what} is {dtype.name}; possible are {names}")
+        raise UnusableNetwork(f"{what} is {dtype.name}; possible are {names}")
     if dtype.kind == "f":
         return None
     if len(tensor["quantization_parameters"]["scales"]) > 1:
-        raise SessionError(f"{what} is quantised with a scale for each channel; one for all is possible")
+        raise UnusableNetwork(f"{what} is quantised with a scale for each channel; one for all is possible")
     scale, zero_point = tensor["quantization"]
     # Integers without a scale are the numbers that they look like: a network that takes pixels from 0 to 255.
     return Quantisation(dtype, float(scale) or 1.0, int(zero_point))

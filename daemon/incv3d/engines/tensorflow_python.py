@@ -11,7 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from incv3d.engines.base import BadFeed, Feed, Scores, SessionError, SessionFacts, SessionSpec
+from incv3d.engines.base import (
+    BadFeed,
+    Feed,
+    Scores,
+    SessionError,
+    SessionFacts,
+    SessionSpec,
+    UnusableNetwork,
+)
 
 
 class PythonSession:
@@ -39,7 +47,7 @@ class PythonSession:
                 if name
             }  # fmt: skip
         except (KeyError, ValueError) as error:
-            raise SessionError(f"{spec.file}: {_one_line(error)}") from None
+            raise UnusableNetwork(f"{spec.file}: {_one_line(error)}") from None
         self._bad_feed = (tf.errors.InvalidArgumentError, ValueError, TypeError)
         self._failure = tf.errors.OpError
         built = time.perf_counter()
@@ -96,13 +104,13 @@ def _import_graph(tf: Any, spec: SessionSpec) -> Any:
     except OSError as error:
         raise SessionError(f"{spec.file}: cannot be read: {error.strerror}") from None
     except Exception as error:  # noqa: BLE001 - protobuf's DecodeError, whose module moves between versions
-        raise SessionError(f"{spec.file}: not a GraphDef: {_one_line(error)}") from None
+        raise UnusableNetwork(f"{spec.file}: not a GraphDef: {_one_line(error)}") from None
     graph = tf.Graph()
     with graph.as_default():
         try:
             tf.import_graph_def(graph_def, name="")
         except (ValueError, tf.errors.OpError) as error:
-            raise SessionError(f"{spec.file}: cannot be imported: {_one_line(error)}") from None
+            raise UnusableNetwork(f"{spec.file}: cannot be imported: {_one_line(error)}") from None
     graph.finalize()
     return graph
 

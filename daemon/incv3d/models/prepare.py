@@ -52,6 +52,8 @@ class UnpreparableError(ModelError):
 class UnrunnableError(ModelError):
     """A model's own graph gives no scores for a picture, or the wrong number of them."""
 
+    is_lasting = True
+
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     """Why a model cannot be prepared, and with what that was found: a change of these is worth a try."""

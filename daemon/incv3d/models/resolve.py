@@ -99,7 +99,7 @@ def _embedded(store: ModelStore, progress: Callable[[str], None]) -> StoredModel
 
 def _is_there(store: ModelStore, made_by: str) -> bool:
     try:
-        there = store.find(EMBEDDED)
+        there = store.get(EMBEDDED) if EMBEDDED in store.names() else None
     except ModelError as error:
         LOG.warning("%s; it is built again", error)
         return False

@@ -100,9 +100,17 @@ def test_a_model_that_is_not_prepared_needs_more_memory_once(store: Path, tmp_pa
 
 
 def test_a_named_model_that_is_not_there_is_a_problem(store: Path, tmp_path: Path) -> None:
-    finding = only(look(bare(tmp_path), store, configured(model={"name": "inception-v3"})), "model")
+    offline = configured(model={"name": "inception-v3", "fetch_wait_s": 0})
+    finding = only(look(bare(tmp_path), store, offline), "model")
     assert finding.status == "problem" and "incv3d model fetch inception-v3" in finding.fix
     assert f"beside it: {LITE}" in finding.what
+
+
+def test_a_named_model_that_a_start_fetches_is_a_note(tmp_path: Path) -> None:
+    finding = only(look(bare(tmp_path), tmp_path, configured(model={"name": "inception-v3"})), "model")
+    assert finding.status == "note" and finding.what.startswith("the first start fetches inception-v3")
+    for others in ({"name": "mine"}, {"name": "inception-v3", "fetch_wait_s": 0}):
+        assert only(look(bare(tmp_path), tmp_path, configured(model=others)), "model").status == "problem"
 
 
 def test_an_empty_store_is_a_note_and_with_little_memory_a_warning(tmp_path: Path) -> None:

@@ -55,3 +55,52 @@ def test_root_sees_what_the_service_may_not_read(folder: Path, is_service: bool)
     )
     denied = "nobody 1 False http.token_file model.name\n"
     assert done.stdout == (denied if is_service else "root 1 True\n"), done.stderr
+
+
+CHANGE = """
+import sys
+from functools import partial
+from pathlib import Path
+import incv3d.pipeline.loader, incv3d.models.fetch.fetch, incv3d.models.importing  # as above
+from incv3d.cli import main
+from incv3d.tools.doctor import service_user
+folder = Path(sys.argv[1])
+service_user.become_servant = partial(
+    service_user.become_servant, system_file=folder / "incv3d.yaml", installers_user="nobody"
+)
+sys.argv[:2] = ["incv3d"]
+main()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_what_root_does_to_the_models_of_the_service_is_done_by_its_user(folder: Path) -> None:
+    models = folder / "state/models"
+    (models / "mine").mkdir(parents=True)
+    for path in (folder / "state", models, models / "mine"):
+        os.chown(path, 65534, 65534)
+    (folder / "incv3d.yaml").write_text(f"model: {{store: {folder}/state}}")
+    words = ["model", "remove", "mine", "--config", str(folder / "incv3d.yaml")]
+    done = subprocess.run(
+        [sys.executable, "-c", CHANGE, str(folder), *words], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "removed mine\n"), done.stderr
+    assert (models / ".lock").stat().st_uid == 65534 and not (models / "mine").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_model_that_the_services_user_cannot_read_is_said_to_be(folder: Path) -> None:
+    (folder / "incv3d.yaml").write_text(f"model: {{store: {folder}/state}}")
+    home = folder / "home"
+    home.mkdir(0o700)
+    (home / "net.pb").write_bytes(b"no network")
+    words = ["model", "import", str(home / "net.pb"), "--name", "mine"]
+    done = subprocess.run(
+        [sys.executable, "-c", CHANGE, str(folder), *words, "--config", str(folder / "incv3d.yaml")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    said = (
+        f"incv3d: {home}/net.pb: the service's user `nobody`, whose models these are, cannot read it: copy it"
+    )
+    assert done.returncode == 1 and done.stderr.startswith(said), done.stderr
+    assert not (folder / "state").exists()

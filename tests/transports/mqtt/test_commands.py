@@ -15,6 +15,7 @@ from incv3d.transports.mqtt.commands import BadCommand, Command, parse
         (b"snapshot", Command("snapshot")),
         (b"threshold 0.4", Command("threshold", 0.4)),
         (b"threshold 1", Command("threshold", 1.0)),
+        (b"threshold 0", Command("threshold", 0.0)),
     ],
 )
 def test_a_command_is_a_word_or_a_word_and_a_score(payload, command) -> None:
@@ -28,6 +29,8 @@ def test_a_command_is_a_word_or_a_word_and_a_score(payload, command) -> None:
         (b"stop", "`stop` is no command"),
         (b"pause now", "pause stands alone"),
         (b"threshold", "a threshold is a score"),
+        (b"threshold -0.1", "a threshold is a score"),
+        (b"threshold much", "`threshold much`: a threshold is a score, as `threshold 0.4`"),
         (b"threshold 1.5", "a threshold is a score"),
         (b"threshold nan", "a threshold is a score"),
         (b"threshold 0.1 0.2", "a threshold is a score"),
@@ -44,3 +47,9 @@ def test_a_long_one_is_cut() -> None:
     with pytest.raises(BadCommand) as caught:
         parse(b"x" * 1_000_000)
     assert len(str(caught.value)) < 200
+
+
+def test_of_a_command_a_hundred_bytes_are_looked_at() -> None:
+    assert parse(b" " * 95 + b"pause") == Command("pause")
+    with pytest.raises(BadCommand, match="paus` is no command"):
+        parse(b" " * 96 + b"pause")

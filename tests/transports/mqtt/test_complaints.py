@@ -53,3 +53,16 @@ def test_an_error_of_ours_comes_with_its_traceback(caplog: pytest.LogCaptureFixt
 )
 def test_what_others_sent_is_cut_and_printable(text, expected) -> None:
     assert shown(text) == expected
+
+
+def test_a_minute_after_a_line_the_next_is_written(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    complaints = Complaints(clock=clock)
+    for now in (0.0, 59.9, 60.0, 119.9, 120.0):
+        clock.now = now
+        complaints.warn("one", f"at {now}")
+    assert caplog.messages == [
+        "mqtt: at 0.0",
+        "mqtt: at 60.0 (1 more like it were not logged)",
+        "mqtt: at 120.0 (1 more like it were not logged)",
+    ]

@@ -38,7 +38,7 @@ def user(name: bytes, value: bytes) -> bytes:
 
 def test_a_message_has_everything_that_its_sender_said() -> None:
     properties = (
-        b"\x01\x01"  # payload format
+        b"\x01\x00"  # payload format
         + b"\x02\x00\x00\x01\x00"  # expiry
         + b"\x03" + block(b"image/jpeg")
         + b"\x08" + block(b"answers/me")
@@ -79,6 +79,44 @@ def test_one_that_cannot_be_read_can_be_acknowledged(properties, words) -> None:
     with pytest.raises(UnreadableMessage) as caught:
         message_of(QOS_1, packet(properties), 3)
     assert words in str(caught.value) and caught.value.receipt == Receipt(7, 1, 3)
+
+
+@pytest.mark.parametrize("packet", [b"", b"\x00", b"\x00\x03a/", b"\x00\x03a/b", b"\x00\x03a/b\x00"])
+def test_one_without_a_whole_topic_and_number_cannot_even_be_acknowledged(packet: bytes) -> None:
+    with pytest.raises(ValueError, match="it ends too soon"):
+        message_of(QOS_1, packet, 1)
+
+
+@pytest.mark.parametrize(("header", "qos"), [(0x30, 0), (0x3B, 1), (0x34, 2), (0x3D, 2)])
+def test_the_quality_of_service_is_read_whatever_stands_beside_it(header: int, qos: int) -> None:
+    number = b"\x01\x07" if qos else b""
+    found = message_of(header, block(b"a") + number + b"\x00" + b"x", 9)
+    assert (found.payload, found.receipt) == (b"x", Receipt(0x107 if qos else 0, qos, 9))
+
+
+def test_numbers_of_one_to_four_bytes_are_read() -> None:
+    for identifier in (b"\x01", b"\x80\x01", b"\xff\xff\x01", b"\xff\xff\xff\x7f"):
+        assert message_of(QOS_1, packet(b"\x0b" + identifier + user(b"k", b"v")), 1).properties == {"k": "v"}
+    for length in (0, 127, 128, 16_383, 16_384):
+        properties = b"" if not length else user(b"k", b"v" * (length - 6))
+        found = message_of(QOS_1, packet(properties), 1)
+        assert found.properties_bytes == length and found.payload == b"picture"
+
+
+def test_a_message_without_properties_has_none_that_anybody_said() -> None:
+    found = message_of(QOS_1, packet(), 1)
+    assert (found.properties, found.response_topic, found.properties_bytes) == ({}, "", 0)
+    assert (found.correlation, found.expiry_s) == (None, None)
+    assert message_of(QOS_1, packet(b"\x09" + block(b"")), 1).correlation == b""
+
+
+def test_properties_are_read_up_to_64_kib() -> None:
+    def read(filler: int) -> str:
+        properties = user(b"k", b"v" * (filler - 6)) + b"\x08" + block(b"answers")
+        return message_of(QOS_1, packet(properties), 1).response_topic
+
+    assert read(65_535) == "answers"
+    assert read(65_536) == ""
 
 
 def test_properties_that_are_said_to_be_longer_than_the_packet_are_one_of_these() -> None:

@@ -10,7 +10,7 @@ from incv3d.machine import available_memory_mb
 from incv3d.models.catalog import load_catalog
 from incv3d.models.conversions import converted_precisions, folder_name
 from incv3d.models.prepare import PREPARING_MB, find_refusal, is_prepared
-from incv3d.models.resolve import AUTO, CUSTOM, EMBEDDED, PREFERRED
+from incv3d.models.resolve import AUTO, CUSTOM, EMBEDDED, PREFERRED, to_be_fetched
 from incv3d.models.store import FLATBUFFER, ModelStore, StoredModel
 from incv3d.models.verify import verify_model
 from incv3d.tools.doctor.findings import Finding
@@ -34,7 +34,7 @@ def check_models(machine: Host, setup: Installation, running: bool) -> list[Find
     others = [each for each in there if each != name]
     beside = f"; beside it: {', '.join(others)} (incv3d model verify reads them)" if others else ""
     if name not in there:
-        return [_absent(machine, setup.config, name, beside)]
+        return [_absent(machine, setup.config, store, name, beside)]
     damages = verify_model(store, name)
     if damages:
         fix = f"incv3d model verify {name} when that is done"
@@ -64,7 +64,7 @@ def memory_needed_mb(engine: str, network_bytes: int) -> float:
     return 60 + 2.5 * megabytes if engine == "litert" else max(420.0, 150 + 2.5 * megabytes)
 
 
-def _absent(machine: Host, config: Config, name: str, beside: str) -> Finding:
+def _absent(machine: Host, config: Config, store: ModelStore, name: str, beside: str) -> Finding:
     if name == EMBEDDED:
         free_mb = available_memory_mb(machine.proc)
         what = f"{name} is built when it is first used{beside}"
@@ -74,6 +74,9 @@ def _absent(machine: Host, config: Config, name: str, beside: str) -> Finding:
             short = f"{what}; that takes up to {PREPARING_MB} MB of memory, {free_mb:.0f} MB are free"
             return Finding("model", "warning", short, ELSEWHERE)
         return Finding("model", "note", what)
+    if config.model.fetch_wait_s and to_be_fetched(name, store):
+        fix = f"incv3d model fetch {name} does it now"
+        return Finding("model", "note", f"the first start fetches {name}{beside}", fix)
     file = config.custom.file
     if file and name not in load_catalog():
         if not Path(file).exists():

@@ -53,17 +53,21 @@ def own_name(configured: str) -> str:
 
 
 def check_frames(filter_: str, topics: Topics) -> None:
-    """Raise MqttError if `filter_`, where frames come from, takes what daemons themselves publish."""
+    """Raise MqttError if `filter_`, where frames come from, takes what this daemon itself publishes.
+
+    A filter that names no daemon (``PREFIX/+/...``) takes what the others publish, too.
+    """
     from paho.mqtt.client import topic_matches_sub
 
+    # A filter that ends with the name of a source takes what comes of that one.
+    source = filter_.rpartition("/")[2].strip("+#") or "x"
     own = (
-        topics.result("x"),
-        topics.event("x"),
-        topics.image("x"),
+        topics.result(source),
+        topics.event(source),
+        topics.image(source),
         topics.state,
         topics.availability,
         topics.command,
     )
-    others = [topic.replace(f"/{topics.name}/", "/x/", 1) for topic in own]
-    if any(topic_matches_sub(filter_, topic) for topic in (*own, *others)):
+    if any(topic_matches_sub(filter_, topic) for topic in own):
         raise MqttError(f"mqtt.frames: `{filter_}` would take what daemons publish for frames")
