@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -162,3 +163,13 @@ def test_what_is_costly_is_imported_only_where_it_is_used(code: str, free_of: tu
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     loaded = done.stdout.rpartition("MODULES")[2].split()
     assert not (found := set(loaded) & set(free_of)), f"it imports {', '.join(sorted(found))}"
+
+
+def test_the_page_for_engineers_names_every_room_and_only_files_that_exist() -> None:
+    page = (PACKAGE.parent / "README.md").read_text("utf-8")
+    for name in (*(f"{room}/" for room in RANKS), *(f"{file}.py" for file in SHARED)):
+        assert f"`{name}`" in page, name
+    files = {each.relative_to(PACKAGE).as_posix() for each in PACKAGE.rglob("*") if each.is_file()}
+    for name in set(re.findall(r"`([\w./-]+\.(?:py|js))`", page)):
+        is_there = (PACKAGE.parents[1] / name).is_file()
+        assert is_there or any(f"/{file}".endswith(f"/{name}") for file in files), f"{name} is not there"
