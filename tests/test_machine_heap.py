@@ -8,7 +8,7 @@ import sys
 HOLES = """
 import ctypes, re
 from pathlib import Path
-from incv3d.machine import give_back, limit_arenas
+from incv3d.machine import trim_heap, limit_malloc_arenas
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
@@ -18,7 +18,7 @@ libc.memset.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t)
 def anonymous_kb():
     return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 
-limit_arenas()
+limit_malloc_arenas()
 blocks = [libc.malloc(60_000) for _ in range(1000)]
 for block in blocks:
     libc.memset(block, 1, 60_000)
@@ -26,7 +26,7 @@ full = anonymous_kb()
 for block in blocks[:-1]:  # the last one, at the top, keeps the heap from shrinking by itself
     libc.free(block)
 freed = anonymous_kb()
-give_back()
+trim_heap()
 print(full - freed, freed - anonymous_kb())
 """
 

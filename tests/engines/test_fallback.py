@@ -72,21 +72,21 @@ def model(tmp_path: Path) -> StoredModel:
 def test_a_process_can_take_what_is_free_below_the_limit_at_which_it_is_ended(
     monkeypatch, configured_mb: int, limit_mb: float
 ) -> None:
-    monkeypatch.setattr("incv3d.app.memory_guard.memory_limit_mb", lambda: 1000.0)
-    monkeypatch.setattr("incv3d.app.memory_guard.private_memory_mb", lambda: 100.0)
+    monkeypatch.setattr("incv3d.machine.memory_limit_mb", lambda: 1000.0)
+    monkeypatch.setattr("incv3d.machine.private_memory_mb", lambda: 100.0)
     for free_mb, spare_mb in ((300.0, 300.0), (9000.0, limit_mb - 100), (None, limit_mb - 100)):
-        monkeypatch.setattr("incv3d.app.memory_guard.available_memory_mb", lambda free_mb=free_mb: free_mb)
+        monkeypatch.setattr("incv3d.machine.available_memory_mb", lambda free_mb=free_mb: free_mb)
         assert spare_memory_mb(configured_mb) == spare_mb
-    monkeypatch.setattr("incv3d.app.memory_guard.private_memory_mb", lambda: 9999.0)
+    monkeypatch.setattr("incv3d.machine.private_memory_mb", lambda: 9999.0)
     assert spare_memory_mb(configured_mb) == 0
-    monkeypatch.setattr("incv3d.app.memory_guard.private_memory_mb", lambda: None)
+    monkeypatch.setattr("incv3d.machine.private_memory_mb", lambda: None)
     assert spare_memory_mb(configured_mb) is None
 
 
 def test_a_daemon_that_its_guard_would_end_at_once_does_not_open_it(monkeypatch, spec, model) -> None:
-    monkeypatch.setattr("incv3d.app.memory_guard.available_memory_mb", lambda: 2000.0)
-    monkeypatch.setattr("incv3d.app.memory_guard.memory_limit_mb", lambda: 644.0)
-    monkeypatch.setattr("incv3d.app.memory_guard.private_memory_mb", lambda: 50.0)
+    monkeypatch.setattr("incv3d.machine.available_memory_mb", lambda: 2000.0)
+    monkeypatch.setattr("incv3d.machine.memory_limit_mb", lambda: 644.0)
+    monkeypatch.setattr("incv3d.machine.private_memory_mb", lambda: 50.0)
     plain = replace(model.session_spec(1), file=spec.file)
     with pytest.raises(SessionError, match=r"takes 650 MB of memory, 530 MB are free for it"):
         open_classifier(Config(), model, plain, None)

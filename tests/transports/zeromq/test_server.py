@@ -30,7 +30,8 @@ from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.pipeline.workers import FAILURES_IN_A_ROW, Pipeline
 from incv3d.transports.admission import Admission
 from incv3d.transports.zeromq.retries import MOST_HELD_OF_ONE
-from incv3d.transports.zeromq.server import IntakeError, ZmqServer
+from incv3d.transports.zeromq.server import ZmqServer
+from incv3d.transports.zeromq.sockets import ServerError
 from message_strategies import picture
 
 SPEC = InputSpec(8, 8, 128.0, 128.0, "stretch", 1.0, "bilinear")
@@ -659,7 +660,7 @@ def test_an_address_in_use_is_said_in_one_line(open_door, tmp_path) -> None:
     nothing: Any = lambda *said: None  # noqa: E731
     room = FrameQueue(1, 1, 1, is_large)
     second = ZmqServer(section, room, nothing, nothing, nothing, nothing, nothing, nothing)
-    with pytest.raises(IntakeError, match=r"intake\.bind: cannot listen on .*in use.*running already"):
+    with pytest.raises(ServerError, match=r"intake\.bind: cannot listen on .*in use.*running already"):
         second.open()
     second.close(1, Refusal.SHUTTING_DOWN, "")
     taken.close()
