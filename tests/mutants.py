@@ -75,7 +75,7 @@ ROOMS = {
     "access": Room(
         ("http/access.py", "http/login.py"), ("http/test_http_access.py", "http/test_login.py")
     ),
-    "keys": Room(("doorkeeper.py", "access.py"), ("test_access.py", "test_doorkeeper.py")),
+    "keys": Room(("doorkeeper.py", "access.py"), ("test_door_keys.py", "test_doorkeeper.py")),
     "protocol": Room(
         ("wire.py", "headers.py", "envelope.py"), ("test_envelope.py", "test_headers.py", "test_wire.py")
     ),
