@@ -94,7 +94,7 @@ def run(
     logging.getLogger("incv3d").info("configuration: %s", loaded.origin)
     if warning := insecurity(config.intake):
         logging.getLogger("incv3d").warning("%s", warning)
-    from incv3d.configured_model import is_prepared
+    from incv3d.configured_model import runs_prepared_graph
     from incv3d.loading import open_store
     from incv3d.paths import latency_log_path, state_directory
     from incv3d.systemd import Notifier
@@ -102,7 +102,7 @@ def run(
     store = open_store(config, state_directory(os.environ))
     log_path = latency_log_path(config.latency.log, os.environ)
     notifier = Notifier(os.environ)
-    with tensorflow_ahead() if is_prepared(config, store) else contextlib.nullcontext():
+    with tensorflow_ahead() if runs_prepared_graph(config, store) else contextlib.nullcontext():
         from incv3d.daemon import Daemon
     try:
         status = Daemon(config, store, log_path, notifier, reread, keys=keys).run()
