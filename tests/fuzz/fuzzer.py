@@ -19,6 +19,25 @@ PATIENCE_S = 60
 """A request without an answer for so long is unanswered."""
 BUSY_PAUSE_S = 0.05
 
+VALUES = [
+    "",
+    "0",
+    "1",
+    "-1",
+    "3",
+    "64",
+    "1e308",
+    "nan",
+    "inf",
+    "null",
+    "true",
+    "jpeg",
+    "rgb24",
+    "9" * 400,
+    "[1]",
+    "grey",
+]
+"""Of the words that describe a frame, right and wrong ones."""
 Labels = list[tuple[str, float]]
 
 

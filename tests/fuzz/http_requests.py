@@ -8,7 +8,7 @@ import zlib
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from fuzzer import MAX_MESSAGE_BYTES, some_picture
+from fuzzer import MAX_MESSAGE_BYTES, VALUES, some_picture
 
 from message_strategies import PICTURES, mutated
 
@@ -39,23 +39,6 @@ PATHS = [
 LIVE = "/live"
 """It does not end if it is got."""
 WORDS = ["id", "encoding", "width", "height", "captured_at", "age_ms", "ttl_ms", "top_k", "v", "colour"]
-VALUES = [
-    "",
-    "0",
-    "1",
-    "-1",
-    "3",
-    "1e308",
-    "nan",
-    "inf",
-    "null",
-    "true",
-    "jpeg",
-    "rgb24",
-    "grey",
-    "9" * 400,
-    "[1]",
-]
 FORM = "application/x-www-form-urlencoded"
 TYPES = [
     "image/jpeg",

@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from fuzzer import MAX_MESSAGE_BYTES, PATIENCE_S, Fuzzer, GoodFrame, some_picture
+from fuzzer import MAX_MESSAGE_BYTES, PATIENCE_S, VALUES, Fuzzer, GoodFrame, some_picture
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
@@ -36,23 +36,6 @@ LONGEST_ID = 200
 TEXT = "abc 019.-/_é日𝄞\ufeff\u00a0'\"{}[]\\"
 """Characters that Mosquitto lets through; it hangs up at control characters."""
 WORDS = ["id", "encoding", "width", "height", "captured_at", "age_ms", "ttl_ms", "top_k", "v", "op", "daemon"]
-VALUES = [
-    "",
-    "0",
-    "1",
-    "-1",
-    "3",
-    "64",
-    "1e308",
-    "nan",
-    "inf",
-    "null",
-    "true",
-    "jpeg",
-    "rgb24",
-    "9" * 400,
-    "[1]",
-]
 NOT_TOPICS = ["", "a/+/b", "#", "$SYS/broker", "a" + "/a" * 150, "a" * 65_000]
 OWN_TOPICS = [f"{FRAMES}/again", *(f"incv3d/{NAME}/{word}" for word in ("command", "state", "result/camera"))]
 COMMANDS = ["resume", "snapshot", "threshold 0.4", "threshold nan", "threshold", "", "pause it", "x" * 5000]

@@ -1,7 +1,7 @@
 """The command line. Thin: each command parses its words and hands over to a room.
 
-What is heavy (NumPy, the engines, ZeroMQ) is imported inside the commands that use it, and a command only
-when it is asked for, so that ``incv3d --help`` answers at once.
+A command's module is imported when the command is used, and heavy libraries (NumPy, the engines, ZeroMQ)
+inside the commands that need them, so that every command starts quickly.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Commands(click.Group):
         return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return the command with this name; None: there is none."""
+        """Return the command with this name, or None if the name is unknown."""
         if cmd_name not in COMMANDS:
             return None
         name = cmd_name.replace("-", "_")

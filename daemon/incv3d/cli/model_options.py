@@ -29,7 +29,7 @@ def configured_store(config_path: str | None) -> ModelStore:
 
 
 def servants_store(config_path: str | None, *readable: str | None) -> ModelStore:
-    """Return the store to change. Root changes that of the service as the service's user, for good.
+    """Return the store to change. A process of root becomes the service's user to change the service's store.
 
     :param readable: files that this user must be able to read then.
     :raises ConfigError: when the configuration cannot be used.

@@ -96,13 +96,13 @@ def run(
         logging.getLogger("incv3d").warning("%s", warning)
     from incv3d.app.systemd import SystemdNotifier
     from incv3d.config.paths import latency_log_path, state_directory
-    from incv3d.pipeline.configured_model import is_prepared
+    from incv3d.pipeline.configured_model import runs_prepared_graph
     from incv3d.pipeline.loader import open_store
 
     store = open_store(config, state_directory(os.environ))
     log_path = latency_log_path(config.latency.log, os.environ)
     notifier = SystemdNotifier(os.environ)
-    with tensorflow_ahead() if is_prepared(config, store) else contextlib.nullcontext():
+    with tensorflow_ahead() if runs_prepared_graph(config, store) else contextlib.nullcontext():
         from incv3d.app.daemon import Daemon
     try:
         status = Daemon(config, store, log_path, notifier, reread, keys=keys).run()

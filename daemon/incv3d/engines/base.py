@@ -27,7 +27,7 @@ class SessionError(Incv3dError):
 
 
 class UnusableNetwork(SessionError):
-    """A network's file is damaged, or not of a network that can be run here."""
+    """A network's file is damaged, or its network cannot run here."""
 
     is_lasting = True
 

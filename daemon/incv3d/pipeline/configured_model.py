@@ -59,8 +59,8 @@ def network_engine(config: Config, model: StoredModel | None) -> str:
     return "litert" if converted and asked != "tensorflow" else ENGINES[model.entry.format]
 
 
-def is_prepared(config: Config, store: ModelStore) -> bool:
-    """Return whether the model that the configuration means is in the store and prepared for TensorFlow.
+def runs_prepared_graph(config: Config, store: ModelStore) -> bool:
+    """Return whether the configured model is in the store and has a prepared graph, which TensorFlow runs.
 
     :raises ModelError: a start could not have it.
     :raises ConfigError: the engine that the configuration names can never run it.

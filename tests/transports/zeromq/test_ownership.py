@@ -43,8 +43,9 @@ def home(tmp_path: Path) -> Path:
     folder.mkdir()
     os.chown(folder, USER, GROUP)
     # pytest's own folders are for root alone.
-    for each in (tmp_path, *tmp_path.parents[:2]):
-        each.chmod(0o711)
+    for each in (tmp_path, *tmp_path.parents):
+        if not each.stat().st_mode & 0o001:
+            each.chmod(0o711)
     return folder
 
 

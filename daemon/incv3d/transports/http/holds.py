@@ -1,8 +1,7 @@
-"""The `busy` answers of HTTP clients that come sooner than `retry_ms` told them, as over ZeroMQ.
+"""Hold the `busy` answers of HTTP clients that send again before `retry_ms` is over, as over ZeroMQ.
 
-A client that keeps its connection is known by it. Many clients open a new connection for each request, as
-curl does: one from the address of a client that was told to wait, and has closed its connection since, is
-taken for that client.
+A client is recognised by its connection. Clients such as curl open a new connection for each request: a new
+connection counts as that of a client at the same address that was told to wait and has closed its own.
 """
 
 from __future__ import annotations
