@@ -1,4 +1,4 @@
-"""A Python without the parts of venv that Debian keeps in a package of its own: one line says what to install."""
+"""A Python without the parts of venv that Debian packages separately: one line says what to install."""
 
 from __future__ import annotations
 
