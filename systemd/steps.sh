@@ -190,22 +190,34 @@ write_configuration() {
 import_model() {
     is_file "$model" || return 0
     say "importing $model"
+    [ -z "$dry" ] || return 0
+    store=$(as_user "$release/bin/incv3d" model list | sed -n 's/^store: //p')
+    [ -n "$store" ] || fail "the models cannot be listed (the message is above); what runs is left as it was"
+    as_user mkdir -p "$store/models" || fail "$store cannot be written; what runs is left as it was"
+    # What a first installation that was cut off left there.
+    exchange_models back "$store"
+    keep_models "$store"
     # Its folder may be closed to the service's user.
     readable=$releases/import
-    run rm -rf "$readable"
-    run install -d -g "$user" -m 750 "$readable"
-    run cp -rL "$model" "$readable/"
+    rm -rf "$readable"
+    install -d -g "$user" -m 750 "$readable"
+    cp -rL "$model" "$readable/"
     for labels in output_labels.txt labels.txt; do
-        [ ! -f "${model%/*}/$labels" ] || run cp "${model%/*}/$labels" "$readable/"
+        [ ! -f "${model%/*}/$labels" ] || cp "${model%/*}/$labels" "$readable/"
     done
-    run chgrp -R "$user" "$readable"
-    run chmod -R u=rwX,g=rX,o= "$readable"
-    imported=$(as_user "$release/bin/incv3d" model import "$readable/${model##*/}" --replace) ||
+    # A store of its own, on the same disk.
+    printf "model:\n  store: '%s'\n" "$(printf %s "$store" | sed "s/'/''/g")/models/.installing" >"$readable/.store.yaml"
+    chgrp -R "$user" "$readable"
+    chmod -R u=rwX,g=rX,o= "$readable"
+    imported=$(as_user "$release/bin/incv3d" model import "$readable/${model##*/}" --config "$readable/.store.yaml") ||
         fail "$model cannot be imported; what runs is left as it was"
-    run rm -rf "$readable"
-    changed=yes
+    rm -rf "$readable"
     echo "$imported"
-    [ -n "$dry" ] || model=$(echo "$imported" | sed -n 's/^imported \([^:]*\):.*/\1/p')
+    model=$(echo "$imported" | sed -n 's/^imported \([^:]*\):.*/\1/p')
+    changed=yes
+    exchange_models in "$store"
+    # Nothing runs that this could be taken back for.
+    [ -d "$undo" ] || exchange_models drop "$store"
 }
 
 choose_model() {

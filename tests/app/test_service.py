@@ -6,12 +6,14 @@ import contextlib
 import json
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import zmq
 
+from brokers import until
 from doubles import jpeg
 from incv3d.client import Client, Refused
 from incv3d.images.demo import demo_folder
@@ -212,6 +214,37 @@ def test_the_window_of_the_figures_takes_its_new_size(serve) -> None:
         service.reload("latency: {window_s: 1}")
         while client.ask("stats")["window"]["frames"]:
             assert client.ask("stats")["window"]["window_s"] <= 1
+
+
+def test_the_log_begins_anew_with_another_model(serve) -> None:
+    settings = "latency: {{interval_s: 0.2}}\nmodel: {{name: {}}}"
+    service = serve(settings.format("first"))
+    with Client(service.daemon.door, timeout_s=PATIENCE_S) as client:
+        for _ in range(5):
+            client.classify(jpeg())
+        lines = lines_of_the_log(service, lambda lines: " frames=5 " in lines[-1])
+        changed = time.monotonic()
+        service.reload(settings.format("other"))
+        lines_of_the_log(service, lambda lines: "event=reload" in "".join(lines[:-1]))
+        client.classify(jpeg())
+        after = lines_of_the_log(service, lambda lines: " frames=1 " in lines[-1])[len(lines) :]
+    while "event=reload" not in after[0]:
+        assert " frames=5 " in after.pop(0)
+    assert " model=other " in after[0]
+    windows = [dict(pair.split("=") for pair in line.split()) for line in after[1:]]
+    assert {window["frames"] for window in windows} == {"0", "1"}
+    assert float(windows[-1]["window_s"]) <= time.monotonic() - changed
+
+
+def lines_of_the_log(service: Service, are_there: Callable[[list[str]], bool]) -> list[str]:
+    """The lines of the latency log, once they are as wanted."""
+
+    def look() -> list[str] | None:
+        lines = service.daemon.log.read_text().splitlines()
+        return lines if are_there(lines) else None
+
+    found: list[str] = until(look, "such a line in the latency log", PATIENCE_S)
+    return found
 
 
 def test_a_source_is_closed_and_another_one_opened(serve, tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import queue
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from doubles import ScriptedCamera
 from incv3d.config.schema import SourceSection
 from incv3d.frames import Frame, Refusal, Region, Result
 from incv3d.pipeline.frame_queue import FrameQueue
-from incv3d.sources import CaptureSchedule, Retry, SourceSupervisor
+from incv3d.sources import CaptureSchedule, Retry, SourceSupervisor, source_opener
 from incv3d.sources.refusals import RefusalLimit
 from incv3d.sources.supervisor import MOST_HUNG_THREADS
 
@@ -380,6 +382,33 @@ def test_the_pauses_grow_with_each_failure_in_a_row_of_any_kind(watch) -> None:
     assert [retry.next() for _ in range(6)] == [
         (1, False), (2, True), (3, False), (4, False), (5, False), (6, False)
     ]  # fmt: skip
+
+
+def test_the_pauses_are_waited_for_at_a_camera_that_hangs_up() -> None:
+    came: list[float] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(PATIENCE_S)
+        opener = source_opener(
+            SourceSection(type="video", path=f"http://127.0.0.1:{server.getsockname()[1]}/")
+        )
+        assert opener
+        mailbox = FrameQueue(1, 1, 1, lambda frame: False)
+        retry = Retry(first_s=0.1, most_s=0.4, most_absent_s=0.4)
+        nothing = [lambda *told: None] * 3
+        capture = SourceSupervisor("c", opener, mailbox, CaptureSchedule(), *nothing, retry)
+        capture.start()
+        try:
+            while len(came) < 6:
+                server.accept()[0].close()
+                came.append(time.monotonic())
+        finally:
+            capture.close()
+            assert capture.wait_until_closed(PATIENCE_S)
+    pauses_s = [after - before for before, after in pairwise(came)]
+    # Half of each pause at least: the other half is random.
+    assert all(s >= least_s for s, least_s in zip(pauses_s, (0.05, 0.1, 0.2, 0.2, 0.2), strict=True)), (
+        pauses_s
+    )
 
 
 def test_a_source_that_worked_for_long_is_tried_again_soon(watch) -> None:

@@ -226,6 +226,7 @@ def _ffmpeg(section: SourceSection, body: HttpBody | None = None) -> FrameSource
         timeout_s=section.stall_timeout_s,
         rtsp_transport=section.rtsp_transport,
         body=body,
+        gap_s=section.gap_s,
     )
 
 

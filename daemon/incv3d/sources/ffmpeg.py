@@ -123,8 +123,8 @@ class VideoInput:
             raise self.explain(error) from None
         return packet
 
-    def decode(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
-        """The frames in `packet`; an empty one gets out those that the decoder holds back.
+    def decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
+        """The frames in `packet`; an empty one, or None, gets out those that the decoder holds back.
 
         Damaged packets have none, and neither have those up to the next key frame, because the decoder would
         make grey areas and smears of what is missing.
@@ -139,6 +139,21 @@ class VideoInput:
             self.damaged_frames += 1
             return []
         return [each for each in decoded if self._is_whole(each)]
+
+    def decode_alone(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
+        """The frame in a key frame's packet at once, also where the decoder would wait for B-frames.
+
+        What follows may then not be decodable up to the next key frame.
+        """
+        decoded = self.decode(packet)
+        if not decoded and self.stream.codec_context.has_b_frames:
+            decoded = self.decode(None)
+            self.forget()
+        return decoded
+
+    def forget(self) -> None:
+        """Make the decoder forget the frames that it holds back, and those that others build on."""
+        self.stream.codec_context.flush_buffers()
 
     def _is_whole(self, decoded: VideoFrame) -> bool:
         """Return whether a frame is as it was encoded; count it if not."""

@@ -7,7 +7,9 @@ import time
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from av.packet import Packet
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from incv3d.config.address import Address
 from incv3d.config.schema import RtspTransport
@@ -19,7 +21,11 @@ if TYPE_CHECKING:
     from incv3d.sources.http_camera import HttpBody
 
 KEY_FRAMES_FROM_S = 1.0
-"""Who wants a frame so seldom gets key frames: those between them are not even decoded."""
+"""Where frames are wanted this far apart, a stream gives key frames: those between them are not decoded."""
+KEY_STEP_SHARE = 1.5
+"""Of the time between two wanted frames: where key frames are further apart, every frame is decoded."""
+LONGEST_KEY_WAIT_S = 60.0
+"""For so long it is no stall that a stream whose packets come has no key frame among them."""
 AT_ONCE_S = 0.002
 """A packet that was there sooner had been waiting for us."""
 BEHIND_S = 0.5
@@ -44,6 +50,7 @@ def open_video(
     timeout_s: float,
     rtsp_transport: RtspTransport = "auto",
     body: HttpBody | None = None,
+    gap_s: float = 0.0,
 ) -> FrameSource:
     """A stream of the network, or a file.
 
@@ -54,12 +61,14 @@ def open_video(
     :param timeout_s: a network stream that sends nothing for so long has failed.
     :param rtsp_transport: how RTSP sends its pictures; ``auto``: over TCP, or UDP where TCP is refused.
     :param body: what comes from a network stream, where FFmpeg need not ask itself.
+    :param gap_s: seconds between two frames that are wanted; from 1 on, a network stream gives key frames
+        alone, if they come often enough.
     :raises SourceAbsent: when there is no such file, or nobody answers.
     :raises SourceError: when it cannot be read.
     """
     address = Address(path)
     if not address.is_path:
-        return StreamSource(name, address, size, timeout_s, rtsp_transport, body)
+        return StreamSource(name, address, size, timeout_s, rtsp_transport, body, gap_s)
     return FileSource(name, address, size, fps, loop, paced=not every_frame)
 
 
@@ -76,8 +85,6 @@ class StreamSource:
     encoded. The time of a frame is that at which its packet came.
     """
 
-    idle_until = 0.0
-
     def __init__(
         self,
         name: str,
@@ -86,14 +93,20 @@ class StreamSource:
         timeout_s: float,
         rtsp_transport: RtspTransport,
         body: HttpBody | None,
+        gap_s: float,
     ) -> None:
+        self.idle_until = 0.0
         self._name = name
+        self._gap_s = gap_s
         self._video = VideoInput(path, size, timeout_s, rtsp_transport, body)
         self._body = body
         self._shown = str(Address(path))
         self._interrupted = threading.Event()
+        self._keys_only = False
         self._skip_to_key = True
-        self._waited_at = time.monotonic()
+        self._waited_at = self._key_at = time.monotonic()
+        self._key_step_s = 0.0
+        """Between the last two key frames."""
         self._longest_damage_s = DAMAGE_SHARE * timeout_s
 
     @property
@@ -106,32 +119,48 @@ class StreamSource:
 
         :raises SourceError: when the stream ends or fails, or nothing but damaged frames come.
         """
-        wanted_at = max(time.monotonic(), after)
+        now = time.monotonic()
+        wanted_at = max(now, after)
+        gap_s = max(self._gap_s, after - now)
+        self._keys_only = gap_s >= max(KEY_FRAMES_FROM_S, self._key_step_s / KEY_STEP_SHARE)
+        self._skip_to_key |= self._keys_only
         while not self._interrupted.is_set():
             asked = time.monotonic()
             packet = self._video.next_packet()
             now = time.monotonic()
             if packet is None or packet.size == 0:
                 raise SourceError(f"{self._shown}: the stream ended")
+            if packet.is_keyframe:
+                self._key_step_s = now - self._key_at
+                self._key_at = now
             if self._is_stale(asked, now):
                 continue
-            if after - now >= KEY_FRAMES_FROM_S:
-                self._skip_to_key = True
             if self._skip_to_key and (now < after or not packet.is_keyframe):
+                if now - self._key_at < LONGEST_KEY_WAIT_S:
+                    self.idle_until = now
                 continue
-            self._skip_to_key = False
             if self._video.is_jpeg:
                 if now >= after:
                     return Frame(self._name, bytes(packet), "jpeg", received=now, captured=now, id=packet.pts)
                 continue
             damaged_before = self._video.damaged_frames
-            decoded = self._video.decode(packet)
+            decoded = self._decode(packet)
             if decoded and now >= after:
                 return self._video.frame(self._name, decoded[-1], now)
             is_damaged = self._video.damaged_frames > damaged_before
             if is_damaged and now - wanted_at > self._longest_damage_s:
                 raise SourceError(f"{self._shown}: its video comes damaged; is the network too slow for it?")
         return None
+
+    def _decode(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
+        if not self._skip_to_key:
+            return self._video.decode(packet)
+        # What the decoder holds back is from before the leap.
+        self._video.forget()
+        decoded = self._video.decode_alone(packet) if self._keys_only else self._video.decode(packet)
+        # Where a key frame is the first of several that bring the picture bit by bit, the others are needed.
+        self._skip_to_key = self._keys_only and bool(decoded)
+        return decoded
 
     def _is_stale(self, asked: float, now: float) -> bool:
         """Whether to pass over a packet because the decoder cannot keep up and what waits is old.

@@ -12,10 +12,11 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import pytest
 
-from brokers import MosquittoBroker, until
+from brokers import PATIENCE_S, MosquittoBroker, until
 from incv3d.transports.mqtt.broker import Broker
 from incv3d.transports.mqtt.complaints import Complaints
 from incv3d.transports.mqtt.connection import LONGEST_PAUSE_S, BrokerConnection, pause_s
@@ -344,6 +345,43 @@ def test_pauses_grow_while_a_broker_is_away_and_while_it_hangs_up(broker, start,
     broker.stop()
     until(lambda: len(paused) > 20, "it does not try again")
     assert paused == list(range(1, len(paused) + 1))
+
+
+def test_the_pauses_are_waited_for(start, monkeypatch) -> None:
+    monkeypatch.setattr("incv3d.transports.mqtt.connection.FIRST_PAUSE_S", 0.1)
+    monkeypatch.setattr("incv3d.transports.mqtt.connection.LONGEST_PAUSE_S", 0.4)
+    came: list[float] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(PATIENCE_S)
+        start(server.getsockname()[1])
+        while len(came) < 6:
+            server.accept()[0].close()
+            came.append(time.monotonic())
+    pauses_s = [after - before for before, after in pairwise(came)]
+    # Half of each pause at least: the other half is random.
+    assert all(s >= least_s for s, least_s in zip(pauses_s, (0.05, 0.1, 0.2, 0.2, 0.2), strict=True)), (
+        pauses_s
+    )
+
+
+def test_pauses_begin_small_again_after_a_connection_that_lasted(broker, start, monkeypatch) -> None:
+    paused: list[int] = []
+    monkeypatch.setattr(
+        "incv3d.transports.mqtt.connection.pause_s", lambda failures: paused.append(failures) or 0.05
+    )
+    monkeypatch.setattr("incv3d.transports.mqtt.connection.LONGEST_PAUSE_S", 0.5)
+    broker.stop()
+    recorder = start(broker.port)
+    until(lambda: len(paused) > 3, "it does not try again")
+    broker.start()
+    until(lambda: recorder.connections, "it is not let in")
+    lasted = time.monotonic() + 0.6
+    until(lambda: time.monotonic() > lasted, "time stands still")
+    before = len(paused)
+    broker.stop()
+    until(lambda: len(paused) > before + 1, "it does not try again")
+    assert paused[:before] == list(range(1, before + 1))
+    assert paused[before : before + 2] == [1, 2]
 
 
 def test_each_absence_of_a_broker_is_a_line(broker, start, caplog, monkeypatch) -> None:
