@@ -16,6 +16,7 @@ from doubles import jpeg
 from incv3d.announcement import Announcement, announcement
 from incv3d.frames import OWN, Frame, Prediction, Refusal, Region, Result, Timings
 from incv3d.page.broadcast import EVENTS_TOLD, MOST_VIEWERS, Broadcast, TooManyViewers, Viewer
+from incv3d.page.page import Page
 from incv3d.page.pictures import LARGEST_SENT, PICTURE_SIDE, THUMBNAIL_SIDE, picture, thumbnail
 from incv3d.page.view import EVENTS_KEPT, LARGEST_HELD, RUNS_KEPT, SOURCES_KEPT, View
 from incv3d.preprocess import PictureError
@@ -230,6 +231,29 @@ def test_a_picture_is_upright_and_whole_and_a_thumbnail_is_of_the_region() -> No
     assert size_of(picture(turned, MAX_PIXELS)) == (480, 640)
     width, height = size_of(thumbnail(turned, MAX_PIXELS))
     assert height == THUMBNAIL_SIDE and abs(width / height - 240 / 640) < 0.02
+
+
+def test_each_picture_is_encoded_once_though_the_sources_are_asked_for_in_turn(monkeypatch) -> None:
+    made: list[str] = []
+    monkeypatch.setattr(
+        "incv3d.page.page.picture",
+        lambda frame, max_pixels: made.append(frame.source) or frame.source.encode(),
+    )
+    page = Page(False, MAX_PIXELS, dict, lambda error: None)
+    view = View()
+    for source in ("left", "right"):
+        view.deliver(result(source))
+
+    async def look() -> None:
+        page._broadcast._shown = {each.result.source: each for each in view.latest()}
+        for _ in range(5):
+            assert [page._encode(each) for each in view.latest()] == [b"left", b"right"]
+        view.deliver(result("left"))
+        assert [page._encode(each) for each in view.latest()] == [b"right", b"left"]
+
+    asyncio.run(look())
+    page.close()
+    assert made == ["left", "right", "left"]
 
 
 def test_what_cannot_be_decoded_raises() -> None:
