@@ -18,6 +18,7 @@ import pytest
 import zmq
 from PIL import Image
 
+from brokers import until
 from incv3d.client import Client, NoAnswer, Refused
 from incv3d.images.demo import demo_folder
 from incv3d.sources.images import find_pictures
@@ -193,6 +194,40 @@ def test_the_log_opens_with_what_runs_and_goes_on_with_rolling_figures(start, tm
     assert others and all(list(line) == " ".join(KEYS).split() for line in others)
     last = others[-1]
     assert last["frames"] == "5" and float(last["run_p50_ms"]) > 0 and float(last["rss_mb"]) > 1
+
+
+def test_nothing_but_the_latency_log_is_written_while_it_runs(start, state: Path, tmp_path: Path) -> None:
+    config = tmp_path / "incv3d.yaml"
+    config.write_text(f"latency: {{interval_s: 0.2}}\nsource: {{type: images, path: {CAT}, fps: 20}}\n")
+    home = tmp_path / "home"
+    home.mkdir()
+    daemon = start("--config", str(config), HOME=str(home), TMPDIR=str(home)).ready()
+    if not any("source camera: ok" in line for line in daemon.said):
+        daemon.wait_for("source camera: ok")  # the last that it has to say
+    until(lambda: len(log_lines(daemon)) > 1, "no line in the latency log")
+
+    def files() -> dict[Path, tuple[int, int]]:
+        found = [path for folder in (state, tmp_path) for path in folder.rglob("*") if path.is_file()]
+        return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in found}
+
+    before, lines = files(), len(log_lines(daemon))
+    until(lambda: len(log_lines(daemon)) > lines + 5, "no further lines in the latency log")
+    after = files()
+    assert {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)} == {
+        daemon.log
+    }
+    opened = Path(f"/proc/{daemon.process.pid}/fd")
+    written = {path for fd in opened.iterdir() if is_written(fd) and (path := fd.readlink()).is_file()}
+    assert written <= {daemon.log}
+    assert daemon.unread() == 0, "it says something though nothing has changed"
+    assert daemon.stop() == 0
+
+
+def is_written(fd: Path) -> bool:
+    """Whether a descriptor of ``/proc/PID/fd`` is open for writing; proc(5)."""
+    info = fd.parent.with_name("fdinfo") / fd.name
+    flags = next(line.split()[1] for line in info.read_text().splitlines() if line.startswith("flags:"))
+    return int(flags, 8) & os.O_ACCMODE != os.O_RDONLY
 
 
 def test_sighup_reopens_the_log(start, tmp_path) -> None:

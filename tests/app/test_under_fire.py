@@ -373,6 +373,22 @@ def test_a_thread_that_hangs_or_dies_ends_the_daemon_and_everybody_has_an_answer
     assert sum(words in line for line in daemon.said) == 1, daemon.said
 
 
+def test_ctrl_c_answers_what_is_in_flight_and_a_second_one_waits_for_nothing(scripted, connect) -> None:
+    daemon = scripted("session: {run_limit_s: 600}\ndaemon: {grace_s: 600}")
+    door = connect(zmq.DEALER, daemon.door)
+    door.send_multipart([header(id="hang-run"), CAT])
+    daemon.wait_for("scripted: it hangs")
+    daemon.signal(signal.SIGINT)
+    eventually(lambda: stats(daemon)["state"] == "stopping", "it stops")
+    assert daemon.process.poll() is None, "what is in flight is waited for"
+    daemon.signal(signal.SIGINT)
+    daemon.wait_for("SIGINT again: leaving at once")
+    told = time.monotonic()
+    assert json.loads(door.recv())["code"] == "shutting_down"
+    assert daemon.wait() == 0
+    assert time.monotonic() - told < 30
+
+
 def test_health_says_that_something_takes_long_before_the_daemon_gives_up(scripted, connect) -> None:
     daemon = scripted("session: {run_limit_s: 2}")
     door = connect(zmq.DEALER, daemon.door)

@@ -51,6 +51,21 @@ def demo(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
     assert daemon.stop() == 0
 
 
+@pytest.fixture(scope="module")
+def fast(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a daemon whose camera gives 30 pictures a second."""
+    folder = tmp_path_factory.mktemp("fast")
+    config = folder / "incv3d.yaml"
+    regions = {"left": [0, 0, 0.5, 1], "all": [0, 0, 1, 1]}
+    source = {"type": "images", "path": str(CAT), "name": "cat", "fps": 30, "regions": regions}
+    config.write_text(json.dumps({"http": {"bind": "127.0.0.1:0"}, "source": source}))
+    daemon = DaemonProcess(state, folder, "--config", str(config))
+    url = daemon.url()
+    daemon.ready()
+    yield url
+    assert daemon.stop() == 0
+
+
 def test_a_viewer_is_told_results_run_times_events_and_how_the_daemon_is(demo: str) -> None:
     with closing(Viewer(demo)) as viewer:
         found = {}
@@ -96,6 +111,21 @@ def test_the_picture_of_a_source_says_which_result_it_belongs_to(demo: str) -> N
                 Image.open(io.BytesIO(body)).load()
                 if int(headers["X-Result"]) in told:
                     break
+
+
+def test_of_each_source_no_more_than_two_pictures_a_second_are_made(fast: str) -> None:
+    """However often they are asked for: each picture made has the number of its result."""
+    with closing(Viewer(fast)) as viewer:
+        viewer.next("result")
+        seen: dict[str, set[tuple[str, bytes]]] = {"cat.left": set(), "cat.all": set()}
+        began = time.monotonic()
+        while time.monotonic() - began < 2.0:
+            for source, pictures in seen.items():
+                status, body, headers = get(f"{fast}/picture/{source}")
+                if status == 200:
+                    pictures.add((headers["X-Result"], body))
+        most = 2 * (time.monotonic() - began) + 2
+    assert all(1 < len(pictures) <= most for pictures in seen.values()), {k: len(v) for k, v in seen.items()}
 
 
 def test_a_source_that_is_not_there_has_no_picture(demo: str) -> None:

@@ -26,6 +26,7 @@ from incv3d.transports.http.webui.broadcast import (
     TooManyViewers,
     Viewer,
 )
+from incv3d.transports.http.webui.routes import WebUi
 from incv3d.transports.http.webui.state import EVENTS_KEPT, LARGEST_HELD, RUNS_KEPT, SOURCES_KEPT, UiState
 
 MAX_PIXELS = 10_000_000
@@ -239,6 +240,29 @@ def test_a_picture_is_upright_and_whole_and_a_thumbnail_is_of_the_region() -> No
     assert size_of(picture(turned, MAX_PIXELS)) == (480, 640)
     width, height = size_of(thumbnail(turned, MAX_PIXELS))
     assert height == THUMBNAIL_SIDE and abs(width / height - 240 / 640) < 0.02
+
+
+def test_each_picture_is_encoded_once_though_the_sources_are_asked_for_in_turn(monkeypatch) -> None:
+    made: list[str] = []
+    monkeypatch.setattr(
+        "incv3d.transports.http.webui.routes.picture",
+        lambda frame, max_pixels: made.append(frame.source) or frame.source.encode(),
+    )
+    page = WebUi(False, MAX_PIXELS, dict, lambda error: None)
+    view = UiState()
+    for source in ("left", "right"):
+        view.deliver(result(source))
+
+    async def look() -> None:
+        page._broadcast._shown = {each.result.source: each for each in view.latest()}
+        for _ in range(5):
+            assert [page._encode(each) for each in view.latest()] == [b"left", b"right"]
+        view.deliver(result("left"))
+        assert [page._encode(each) for each in view.latest()] == [b"right", b"left"]
+
+    asyncio.run(look())
+    page.close()
+    assert made == ["left", "right", "left"]
 
 
 def test_what_cannot_be_decoded_raises() -> None:

@@ -59,8 +59,8 @@ class WebUi:
         self._broadcast = Broadcast(self._view, self._hello, stats, on_failure)
         self._encoder = ThreadPoolExecutor(1, "pictures")
         self._room = threading.Semaphore(MOST_WAITING_THUMBNAILS)
-        self._encoded: tuple[int, bytes] = (0, b"")
-        """The picture that was asked for last, by the number of its result."""
+        self._encoded: dict[str, tuple[int, bytes]] = {}
+        """By source: the number of the result whose picture was asked for last, and that picture."""
 
     def routes(self) -> list[web.AbstractRouteDef]:
         """All of them, for the server."""
@@ -139,13 +139,18 @@ class WebUi:
     def _encode(self, shown: LatestResult) -> bytes:
         """The picture of a result; encoded once, however many look."""
         frame = shown.result.frame
-        if frame and self._encoded[0] != shown.number:
+        if not frame:
+            return b""
+        number, jpeg = self._encoded.get(frame.source, (0, b""))
+        if number != shown.number:
             try:
-                self._encoded = (shown.number, picture(frame, self._max_pixels))
+                jpeg = picture(frame, self._max_pixels)
             except ImageError as error:  # another decoder than the Session's may be stricter
                 LOG.warning("the page cannot show a picture of %s: %s", frame.source, error)
-                self._encoded = (shown.number, b"")
-        return self._encoded[1] if frame else b""
+                jpeg = b""
+            kept = {name: each for name, each in self._encoded.items() if self._broadcast.shown(name)}
+            self._encoded = {**kept, frame.source: (shown.number, jpeg)}
+        return jpeg
 
     def _remember(self, announcement: EventMessage, frame: Frame | None) -> None:
         jpeg = b""
