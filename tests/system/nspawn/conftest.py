@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,9 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from containers import Container, booted, make_debian, why_not
+from containers import Container, booted, make_debian, run_quietly, why_not
 
 CHECKOUT = Path(__file__).resolve().parents[3]
+OFFLINE = re.compile(
+    r".*(Temporary failure|Name or service not known|Could not (resolve|connect)|Unable to connect|"
+    r"Cannot initiate the connection|Connection (failed|refused|timed out)|unreachable).*"
+)
+"""What apt and pip say where no server can be reached."""
 
 
 @pytest.fixture(scope="session")
@@ -22,15 +29,24 @@ def cache() -> Path:
     return Path(home) / "incv3d-tests"
 
 
+@contextlib.contextmanager
+def unless_offline(what: str) -> Iterator[None]:
+    """Skip if a command fails in this block because it reaches no network; fail if it fails otherwise."""
+    try:
+        yield
+    except subprocess.CalledProcessError as error:
+        if found := OFFLINE.search(error.stderr):
+            pytest.skip(f"{what}, which takes a network the first time: {found[0].strip()}")
+        pytest.fail(f"{what}:\n{error.stderr}")
+
+
 @pytest.fixture(scope="session")
 def debian(cache: Path) -> Path:
     """The root of a bare Debian 12, to be left as it is."""
     if reason := why_not():
         pytest.skip(reason)
-    try:
+    with unless_offline("no bare Debian could be made"):
         return make_debian(cache / "nspawn")
-    except subprocess.CalledProcessError as error:
-        pytest.skip(f"no bare Debian could be made, which takes a network the first time: {error}")
 
 
 @pytest.fixture(scope="session")
@@ -42,10 +58,8 @@ def wheels(cache: Path) -> Path:
     if not stamp.exists() or stamp.read_text() != held.read_text():
         shutil.rmtree(folder, ignore_errors=True)
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", folder, "--constraint", held]
-        try:
-            subprocess.run([*command, f"{CHECKOUT}[camera,http,mqtt,video]"], check=True)
-        except subprocess.CalledProcessError as error:
-            pytest.skip(f"the wheels could not be fetched, which takes a network the first time: {error}")
+        with unless_offline("the packages could not be fetched"):
+            run_quietly(*command, f"{CHECKOUT}[camera,http,mqtt,video]")
         shutil.copy(held, stamp)
     return folder
 
@@ -60,6 +74,28 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("setup.py", "pyproject.toml", "README.md"):
         shutil.copy(CHECKOUT / name, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def releases(debian: Path, wheels: Path, source: Path, cache: Path, tmp_path_factory) -> Path:
+    """The folder of releases that an installation with these dependencies has made, under a umask of 077.
+
+    Making it is most of what an installation takes: machines that do not test that are given a copy, and make
+    their own release of it (:func:`releases.make_release`).
+    """
+    kept = cache / "nspawn" / "releases"
+    stamp = cache / "nspawn" / "releases-of"
+    dependencies = "".join((CHECKOUT / name).read_text() for name in ("systemd/constraints.txt", "setup.py"))
+    if not stamp.exists() or stamp.read_text() != dependencies:
+        stamp.unlink(missing_ok=True)
+        shutil.rmtree(kept, ignore_errors=True)
+        folder = tmp_path_factory.mktemp("releases")
+        command = ("sh", "-c", 'umask 077; exec "$@"', "sh", "/src/systemd/install", "--wheels", "/wheels")
+        with booted("incv3d-release", debian, folder, {"/src": source, "/wheels": wheels}) as container:
+            container.run(*command, "--no-camera", "--no-start")
+        shutil.move(folder / "upper/opt/incv3d/releases", kept)
+        stamp.write_text(dependencies)
+    return kept
 
 
 @pytest.fixture(scope="module")

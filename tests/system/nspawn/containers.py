@@ -12,6 +12,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,13 @@ def why_not() -> str:
             return f"there is no {program} (apt-get install {package})"
     if subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True).returncode:
         return "booting a container needs CAP_SYS_ADMIN (docker run --privileged)"
+    with tempfile.TemporaryDirectory() as folder:
+        layers = f"lowerdir=/etc,upperdir={folder}/upper,workdir={folder}/work"
+        script = f"cd {folder} && mkdir upper work root && mount -t overlay overlay -o {layers} root"
+        if subprocess.run(
+            ["unshare", "--mount", "sh", "-c", script], check=False, capture_output=True
+        ).returncode:
+            return f"no overlay can be mounted in {tempfile.gettempdir()}; set TMPDIR to a folder on a disk"
     return ""
 
 
@@ -51,8 +59,8 @@ def make_debian(folder: Path) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "debian-complete").exists():
             shutil.rmtree(root, ignore_errors=True)
-            command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={PACKAGES}"]
-            subprocess.run([*command, *LEAN, "bookworm", root], check=True)
+            command = ["mmdebstrap", "--mode=root", "--variant=minbase", f"--include={PACKAGES}"]
+            run_quietly(*command, *LEAN, "bookworm", root)
             (folder / "debian-complete").touch()
     return root
 
@@ -61,13 +69,18 @@ class Container:
     """A throw-away copy of the folder `root`, booted; what it writes is kept in `folder` alone.
 
     :param binds: folders of the host that it sees, read-only, by their path inside.
+    :param given: folders of which it has a copy from the start, by their path inside. Files of this copy are
+        links: they may be replaced, but not written into.
     """
 
-    def __init__(self, name: str, root: Path, folder: Path, binds: dict[str, Path]) -> None:
+    def __init__(
+        self, name: str, root: Path, folder: Path, binds: dict[str, Path], given: dict[str, Path]
+    ) -> None:
         self.name = name
         self._root = root
         self._folder = folder
         self._binds = binds
+        self._given = given
         self._process: subprocess.Popen[bytes] | None = None
         self._systemd = 0
 
@@ -83,8 +96,15 @@ class Container:
         if not merged.is_dir():
             for name in ("upper", "work", "root"):
                 (self._folder / name).mkdir()
+            for inside, outside in self._given.items():
+                copy = self._folder / "upper" / inside.lstrip("/")
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                linked = subprocess.run(["cp", "-alT", outside, copy], check=False, capture_output=True)
+                if linked.returncode:  # on another disk
+                    run_quietly("cp", "-aT", outside, copy)
             layers = f"lowerdir={self._root},upperdir={self._folder}/upper,workdir={self._folder}/work"
-            _run("mount", "-t", "overlay", "overlay", "-o", layers, merged)
+            layers += ",volatile"  # this machine's kernel lives on: nothing has to reach its disk
+            run_quietly("mount", "-t", "overlay", "overlay", "-o", layers, merged)
         binds = [f"--bind-ro={outside}:{inside}" for inside, outside in self._binds.items()]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -139,7 +159,7 @@ class Container:
         try:
             self._process.wait(BOOT_S)
         except subprocess.TimeoutExpired:
-            _run("pkill", "-KILL", "-P", str(self._process.pid))
+            run_quietly("pkill", "-KILL", "-P", str(self._process.pid))
             self._process.wait()
             raise
         finally:
@@ -189,14 +209,21 @@ def _child_of(pid: int) -> int:
     return int(children[0]) if children else 0
 
 
-def _run(*command: str | Path) -> None:
-    subprocess.run(command, check=True, capture_output=True)
+def run_quietly(*command: str | Path) -> None:
+    """Run a command of this machine.
+
+    :raises subprocess.CalledProcessError: it fails; with its standard error.
+    """
+    environ = os.environ | {"LC_ALL": "C.UTF-8"}
+    subprocess.run(command, check=True, capture_output=True, text=True, errors="replace", env=environ)
 
 
 @contextlib.contextmanager
-def booted(name: str, root: Path, folder: Path, binds: dict[str, Path]) -> Iterator[Container]:
+def booted(
+    name: str, root: Path, folder: Path, binds: dict[str, Path], given: dict[str, Path] | None = None
+) -> Iterator[Container]:
     """A :class:`Container` for as long as the block lasts."""
-    container = Container(f"{name}-{os.getpid()}", root, folder, binds)
+    container = Container(f"{name}-{os.getpid()}", root, folder, binds, given or {})
     try:
         container.boot()
         yield container

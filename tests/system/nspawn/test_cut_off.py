@@ -1,7 +1,8 @@
 """Installations that are cut off, taken back, or of another model; the tests go on from each other.
 
 The next version is the installed one under another number, with another unit. Its release is there before it
-is installed, so that an upgrade takes seconds. It is asked for another model at the same time.
+is installed, so that an upgrade takes seconds. At the same time it gets another model from a file, in place
+of one of the same name.
 """
 
 from __future__ import annotations
@@ -15,20 +16,29 @@ from pathlib import Path
 
 import pytest
 from containers import Container, booted
+from releases import VERSION, make_release, replace, running_release
 
 from graphs import strongest_channel
 
 pytestmark = pytest.mark.xdist_group("nspawn")
 WHEELS = ("--wheels", "/wheels", "--no-camera")
-VERSION = "daemon/incv3d/__init__.py"
 UNIT = "/etc/systemd/system/incv3d.service"
 CONFIGURATION = "/etc/incv3d/incv3d.yaml"
 DOOR = "tcp://127.0.0.1:5555"
+COFFEE = "/src/daemon/incv3d/sources/demo/coffee.jpg"
 MODEL = "efficientnet-lite0"
+CONFIGURED = "/home/somebody/new/colours.pb"
+"""Another model under the name of the one that runs."""
+OTHER = "/home/somebody/new/shades.pb"
+"""Another model under the name of one that is in the store, and does not run."""
+BY_NAME = "shades"
+LABELS = {"old": b"red\ngreen\nblue\n", "new": b"scarlet\nlime\nnavy\n"}
 SOON_S = 120.0
+IMPORTING = ("importing ", "imported ")
 STEPS = (
     "release ",
     "configuration: ",
+    *IMPORTING,
     "the configured model becomes",
     f"{CONFIGURATION}: fine",
     "/opt/incv3d/current is now",
@@ -40,7 +50,9 @@ STEPS = (
 
 
 @pytest.fixture(scope="module")
-def machine(debian: Path, wheels: Path, source: Path, tmp_path_factory) -> Iterator[Container]:
+def machine(
+    debian: Path, wheels: Path, source: Path, releases: Path, tmp_path_factory
+) -> Iterator[Container]:
     """A machine with the service, installed by somebody whose files nobody else may read."""
     following = tmp_path_factory.mktemp("next") / "src"
     shutil.copytree(source, following)
@@ -48,36 +60,26 @@ def machine(debian: Path, wheels: Path, source: Path, tmp_path_factory) -> Itera
     replace(following / "systemd/incv3d.service", "Nice=5", "Nice=6")
     folder = tmp_path_factory.mktemp("machine")
     binds = {"/src": source, "/next": following, "/wheels": wheels}
-    with booted("incv3d-cut", debian, folder, binds) as container:
-        command = 'umask 077; exec env PIP_NO_COMPILE=1 "$@"'
-        container.run("sh", "-c", command, "sh", "/src/systemd/install", *WHEELS)
-        make_release(container)
+    with booted("incv3d-cut", debian, folder, binds, {"/opt/incv3d/releases": releases}) as container:
+        make_release(container, "/src")
+        write_models(container)
+        command = 'umask 077; exec "$@"'
+        model = "/home/somebody/old/colours.pb"
+        container.run("sh", "-c", command, "sh", "/src/systemd/install", *WHEELS, "--model", model)
+        container.run("sh", "-c", "cp -r /home/somebody/old /opt/ && chmod -R a+rX /opt/old")
+        container.run("incv3d", "model", "import", "/opt/old/shades.pb")
+        make_release(container, "/next")
         yield container
 
 
-def replace(path: Path, old: str, new: str) -> None:
-    text = path.read_text("utf-8")
-    assert old in text, f"{path} no longer has {old!r}"
-    path.write_text(text.replace(old, new), "utf-8")
-
-
-def make_release(machine: Container) -> None:
-    """Make the next version's release, of links to the files of the installed one."""
-    said = machine.run("/next/systemd/install", *WHEELS, "--dry-run")
-    found = re.search(r"making (/opt/incv3d/releases/[^ :]+):", said)
-    assert found, said
-    machine.run("sh", "-euc", _COPY, "sh", release(machine), found[1])
-
-
-_COPY = """
-cp -al "$1" "$2"
-sed -i "s|$1|$2|" "$2/bin/incv3d"
-sed -i 's/__version__ = "/__version__ = "9/' "$2"/lib/python3*/site-packages/incv3d/__init__.py
-"""
-
-
-def release(machine: Container) -> str:
-    return machine.run("readlink", "/opt/incv3d/current")
+def write_models(machine: Container) -> None:
+    """Write models of two names, old and new, to a home that is closed to others."""
+    machine.run("install", "-d", "-m", "700", "/home/somebody")
+    for age, side in (("old", 96), ("new", 64)):
+        graph = strongest_channel(side)
+        for name, content in (("colours.pb", graph), ("shades.pb", graph), ("labels.txt", LABELS[age])):
+            path = f"/home/somebody/{age}/{name}"
+            machine.run("sh", "-c", "umask 077; mkdir -p ${1%/*} && cat >$1", "sh", path, stdin=content)
 
 
 def main_pid(machine: Container) -> str:
@@ -91,17 +93,29 @@ def state(machine: Container) -> str:
 def info(machine: Container) -> dict[str, str]:
     """What the running daemon says of itself; nothing while it does not run."""
     said = machine.run("incv3d", "info", "--connect", DOOR, "--timeout", "2", check=False)
-    return dict(re.findall(r"^(version|model): (.+)$", said, re.MULTILINE))
+    facts = dict(re.findall(r"^(version|model): (.+)$", said, re.MULTILINE))
+    if facts:
+        answer = machine.run("incv3d", "classify", "--connect", DOOR, COFFEE, check=False)
+        facts["labels"] = ", ".join(sorted(re.findall(r"\b[a-z]+$", answer, re.MULTILINE)))
+    return facts
 
 
 def in_force(machine: Container) -> dict[str, str]:
     """What an installation changes."""
     return {
-        "release": release(machine),
+        "release": running_release(machine),
         "unit": machine.run("cat", UNIT),
         "configuration": machine.run("cat", CONFIGURATION),
+        "models": machine.run("sh", "-c", _DIGESTS),
         **info(machine),
     }
+
+
+_DIGESTS = """
+cd /var/lib/incv3d/models
+find . -type f ! -name .lock ! -name .making ! -path "./.unfinished-*" -exec sha256sum {} + | sort
+find . ! -user incv3d
+"""
 
 
 def wait_until(so: Callable[[], bool], what: Callable[[], object]) -> None:
@@ -126,11 +140,11 @@ def stays(machine: Container, before: dict[str, str]) -> None:
 class Upgrade:
     """An upgrade to the next version and another model, in a session of its own, as over ssh."""
 
-    def __init__(self, machine: Container) -> None:
+    def __init__(self, machine: Container, model: str = OTHER) -> None:
         self._machine = machine
         command = 'echo $$; exec /next/systemd/upgrade "$@" 2>&1'
         self.process = machine.start(
-            "env", "--default-signal=HUP", "setsid", "sh", "-c", command, "sh", *WHEELS, "--model", MODEL
+            "env", "--default-signal=HUP", "setsid", "sh", "-c", command, "sh", *WHEELS, "--model", model
         )
         self._pid = self._line()
         self.said: list[str] = []
@@ -166,10 +180,13 @@ def test_a_lost_connection_leaves_the_old_version_running(machine: Container, st
     stays(machine, before)
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_a_killed_installer_leaves_the_old_version_running(machine: Container, step: str) -> None:
+@pytest.mark.parametrize(
+    ("step", "model"),
+    [*((step, BY_NAME) for step in STEPS if step not in IMPORTING), *((step, OTHER) for step in IMPORTING)],
+)
+def test_a_killed_installer_leaves_the_old_version_running(machine: Container, step: str, model: str) -> None:
     before = in_force(machine)
-    upgrade = Upgrade(machine)
+    upgrade = Upgrade(machine, model)
     upgrade.until(step)
     upgrade.signal(signal.SIGKILL, "installer")
     stays(machine, before)
@@ -181,7 +198,7 @@ def test_cut_off_while_the_new_version_starts_the_old_one_runs_again(
     machine: Container, number: signal.Signals
 ) -> None:
     before = in_force(machine)
-    upgrade = Upgrade(machine)
+    upgrade = Upgrade(machine, CONFIGURED)
     upgrade.until("starting the service")
     wait_until(lambda: state(machine) == "activating", lambda: state(machine))
     upgrade.signal(number, "all that the terminal has")
@@ -191,14 +208,16 @@ def test_cut_off_while_the_new_version_starts_the_old_one_runs_again(
 
 def test_a_reader_that_leaves_ends_nothing_half_done(machine: Container) -> None:
     before = in_force(machine)
-    machine.run("sh", "-c", f"/next/systemd/upgrade {' '.join(WHEELS)} --model {MODEL} 2>&1 | head -n 4")
+    machine.run("sh", "-c", f"/next/systemd/upgrade {' '.join(WHEELS)} --model {OTHER} 2>&1 | head -n 4")
     stays(machine, before)
 
 
-@pytest.mark.parametrize("step", STEPS[2:])
-def test_after_a_power_cut_the_old_version_starts(machine: Container, step: str) -> None:
+@pytest.mark.parametrize(
+    ("step", "model"), [*((step, OTHER) for step in STEPS[2:]), ("starting the service", CONFIGURED)]
+)
+def test_after_a_power_cut_the_old_version_starts(machine: Container, step: str, model: str) -> None:
     before = in_force(machine)
-    upgrade = Upgrade(machine)
+    upgrade = Upgrade(machine, model)
     upgrade.until(step)
     machine.cut_power()
     upgrade.end()
@@ -225,9 +244,11 @@ def test_a_version_that_does_not_become_ready_takes_model_and_unit_back_too(mach
     # Fails the new release alone.
     lines = '[Service]\\nExecStartPre=sh -c "! grep -q Nice=6 /etc/systemd/system/incv3d.service"\\n'
     machine.run("sh", "-c", f"printf '{lines}' >{UNIT}.d/override.conf")
-    said = machine.run("/next/systemd/upgrade", *WHEELS, "--model", MODEL, check=False)
-    assert "taking it back" in said and "runs on" in said, said
-    stays(machine, before)
+    for model in (CONFIGURED, OTHER):
+        said = machine.run("/next/systemd/upgrade", *WHEELS, "--model", model, check=False)
+        assert "taking it back" in said and "runs on" in said, said
+        stays(machine, before)
+        make_release(machine, "/next")  # what was taken back was removed
     machine.run("rm", "-r", f"{UNIT}.d")
     machine.run("systemctl", "daemon-reload")
 
@@ -244,13 +265,11 @@ def test_a_file_that_is_no_model_changes_nothing(machine: Container) -> None:
 
 def test_a_model_from_a_closed_home_runs_on_the_same_version(machine: Container) -> None:
     before = in_force(machine)
-    machine.run("install", "-d", "-m", "700", "/home/somebody")
-    for name, content in (("colours.pb", strongest_channel(96)), ("labels.txt", b"red\ngreen\nblue\n")):
-        machine.run("sh", "-c", f"umask 077; cat >/home/somebody/{name}", stdin=content)
-    said = machine.run("/src/systemd/install", *WHEELS, "--model", "/home/somebody/colours.pb")
+    said = machine.run("/src/systemd/install", *WHEELS, "--model", OTHER)
     after = in_force(machine)
     assert after["release"] == before["release"], said
-    assert after["model"] == "colours" and "  name: colours" in after["configuration"], said
+    assert after["model"] == "shades" and "  name: shades" in after["configuration"], said
+    assert after["labels"] == "lime, navy, scarlet", after
 
 
 def test_a_model_by_name_runs_on_the_same_version(machine: Container) -> None:
@@ -259,12 +278,16 @@ def test_a_model_by_name_runs_on_the_same_version(machine: Container) -> None:
 
 
 def test_an_upgrade_that_nothing_cuts_off_changes_all_of_it(machine: Container) -> None:
-    make_release(machine)  # what was taken back, or not wanted, was removed
+    make_release(machine, "/next")  # what was not wanted was removed
     before = in_force(machine)
-    assert before["model"] == MODEL
-    upgrade = Upgrade(machine)
+    assert before["model"] == MODEL and ".installing" not in before["models"]
+    upgrade = Upgrade(machine, CONFIGURED)
     assert upgrade.end() == 0, upgrade.said
     after = in_force(machine)
+    assert (after["model"], after["labels"]) == ("colours", "lime, navy, scarlet")
+    assert ".installing" not in after["models"] and ".unfinished" not in machine.run(
+        "ls", "-A", "/var/lib/incv3d/models"
+    )
     assert after["release"] != before["release"] and after["version"] == f"9{before['version']}"
     assert "Nice=6" in after["unit"]
     assert machine.run("ls", "/opt/incv3d/releases") == Path(after["release"]).name

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from containers import Container
+from releases import VERSION, make_release, replace, running_release
 
 pytestmark = pytest.mark.xdist_group("nspawn")
 INSTALL = ("/src/systemd/install", "--wheels", "/wheels")
 UPGRADE = ("/src/systemd/upgrade", "--wheels", "/wheels")
-VERSION = "daemon/incv3d/__init__.py"
 PLACES = "/opt/incv3d /etc/incv3d /var/lib/incv3d /var/log/incv3d /usr/local/bin/incv3d"
 
 
@@ -20,16 +20,6 @@ def timed(what: str, machine: Container, *command: str) -> str:
     said = machine.run(*command)
     print(f"nspawn: {what}: {time.monotonic() - started:.1f} s")
     return said
-
-
-def replace(path: Path, old: str, new: str) -> None:
-    text = path.read_text("utf-8")
-    assert old in text, f"{path} no longer has {old!r}"
-    path.write_text(text.replace(old, new), "utf-8")
-
-
-def running_release(machine: Container) -> str:
-    return machine.run("readlink", "/opt/incv3d/current")
 
 
 def test_a_dry_run_does_nothing(machine: Container) -> None:
@@ -89,6 +79,7 @@ def test_an_upgrade_that_fails_its_golden_check_is_taken_back(machine: Container
     before = running_release(machine)
     classifier = source / "daemon/incv3d/pipeline/classifier.py"
     replace(classifier, "= self.session.run(", "= -self.session.run(")
+    make_release(machine, "/src")
     said = machine.run(*UPGRADE, check=False)
     replace(classifier, "= -self.session.run(", "= self.session.run(")
     assert "is not the model it should be" in said and "taking it back" in said, said
@@ -100,6 +91,7 @@ def test_an_upgrade_that_does_not_become_ready_is_taken_back(machine: Container,
     before = running_release(machine)
     daemon = source / "daemon/incv3d/app/daemon.py"
     replace(daemon, "            self._start()\n", '            raise Incv3dError("spoiled")\n')
+    make_release(machine, "/src")
     said = machine.run(*UPGRADE, check=False)
     replace(daemon, '            raise Incv3dError("spoiled")\n', "            self._start()\n")
     assert "taking it back" in said, said

@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 from containers import Container, booted
 from PIL import Image
+from releases import make_release, replace
+
+from graphs import strongest_channel
 
 pytestmark = pytest.mark.xdist_group("nspawn")
 CONFIGURATION = "/etc/incv3d/incv3d.yaml"
@@ -42,6 +45,9 @@ class Service:
 
     def classify(self, picture: str = COFFEE) -> str:
         return self.machine.run("incv3d", "classify", "--connect", DOOR, picture, check=False)
+
+    def info(self) -> str:
+        return self.machine.run("incv3d", "info", "--connect", DOOR, check=False)
 
     def journal(self, *words: str) -> str:
         return self.machine.run("journalctl", "-u", "incv3d", "-o", "cat", "--no-pager", *words)
@@ -82,18 +88,18 @@ class Service:
 
 
 @pytest.fixture(scope="module")
-def installed(debian: Path, wheels: Path, source: Path, tmp_path_factory) -> Iterator[Container]:
+def installed(
+    debian: Path, wheels: Path, source: Path, releases: Path, tmp_path_factory
+) -> Iterator[Container]:
     """A machine on which the spoiled service runs."""
     folder = tmp_path_factory.mktemp("machine")
     spoiled = tmp_path_factory.mktemp("spoiled") / "src"
     shutil.copytree(source, spoiled)
-    classifier = spoiled / "daemon/incv3d/pipeline/classifier.py"
-    text = classifier.read_text()
-    line = "\n        scores = self.session.run("
-    assert line in text, f"{classifier} no longer has {line!r}"
-    classifier.write_text(text.replace(line, SPOILED))
+    replace(spoiled / "daemon/incv3d/pipeline/classifier.py", "\n        scores = self.session.run(", SPOILED)
     Image.new("RGB", LARGE_PICTURE, "red").save(spoiled / "large.jpg", progressive=True)
-    with booted("incv3d-unit", debian, folder, {"/src": spoiled, "/wheels": wheels}) as machine:
+    binds = {"/src": spoiled, "/wheels": wheels}
+    with booted("incv3d-unit", debian, folder, binds, {"/opt/incv3d/releases": releases}) as machine:
+        make_release(machine, "/src")
         machine.run("/src/systemd/install", "--wheels", "/wheels", "--no-camera", "--no-start")
         yield machine
 
@@ -247,6 +253,39 @@ def test_models_that_cannot_be_written_to_are_run(service: Service) -> None:
     assert "espresso" in service.classify()
     machine.run("systemctl", "stop", "incv3d")
     machine.run("umount", "/var/lib/incv3d")
+
+
+def test_models_that_root_changes_are_the_services_own(service: Service) -> None:
+    machine = service.machine
+    machine.run("mkdir", "-p", "/tmp/served")
+    for name, content in (("first.pb", strongest_channel(96)), ("labels.txt", b"red\ngreen\nblue\n")):
+        machine.run("sh", "-c", "cat >/tmp/served/$1", "sh", name, stdin=content)
+    assert "imported first: 3 outputs" in machine.run("incv3d", "model", "import", "/tmp/served/first.pb")
+    serve = ("python3", "-m", "http.server", "-b", "127.0.0.1", "-d", "/tmp/served", "8099")
+    machine.run("systemd-run", "--unit=served", *serve)
+    url = "http://127.0.0.1:8099/first.pb"
+    service.wait_until(
+        lambda: (
+            "fetched second" in machine.run("incv3d", "model", "fetch", "second", "--url", url, check=False)
+        ),
+        "a model from the server",
+    )
+    machine.run("systemctl", "stop", "served")
+    said = machine.run("incv3d", "model", "fetch", "thrid", check=False)
+    assert said.startswith("incv3d: ") and len(said.splitlines()) == 1, said
+    for name in ("first", "second"):
+        assert service.reload(f"name: {name}") == ""
+        service.wait_until(lambda name=name: f"\nmodel: {name}\n" in service.info(), name)
+        assert f"{name} is ready" in machine.run("incv3d", "model", "prepare")
+        machine.run("incv3d", "classify", "--connect", DOOR, COFFEE)
+    machine.run("incv3d", "model", "remove", "first")
+    others = machine.run(
+        "find", "/var/lib/incv3d", "(", "!", "-user", "incv3d", "-o", "!", "-group", "incv3d", ")"
+    )
+    assert others == "", others
+    machine.run("install", "-m", "600", "/tmp/served/first.pb", "/root/closed.pb")
+    said = machine.run("incv3d", "model", "import", "/root/closed.pb", check=False)
+    assert "the service's user `incv3d`" in said and "cannot read it" in said and len(said.splitlines()) == 1
 
 
 def test_a_mistake_in_the_configuration_is_said_once_and_not_tried_again(service: Service) -> None:
