@@ -53,13 +53,13 @@ is_running() {
 
 check_machine() {
     [ -n "$dry" ] || [ "$(id -u)" = 0 ] || fail "this needs root: sudo $0"
-    command -v apt-get >/dev/null || fail "this is not Debian or Raspberry Pi OS (no apt-get); systemd/README.md says how to install by hand"
+    command -v apt-get >/dev/null || fail "this is not Debian or Raspberry Pi OS (no apt-get); $here/README.md says how to install by hand"
     case $(uname -m) in
     x86_64 | aarch64) ;;
-    armv7l | armv6l) fail "this is a 32-bit system, for which there is no TensorFlow; install Raspberry Pi OS (64-bit), or use it as a camera (config/cameras.md)" ;;
+    armv7l | armv6l) fail "this is a 32-bit system, for which there is no TensorFlow; install Raspberry Pi OS (64-bit), or use it as a camera (${here%/*}/config/cameras.md)" ;;
     *) fail "there is no TensorFlow for a $(uname -m)" ;;
     esac
-    command -v systemctl >/dev/null || fail "there is no systemd here; systemd/README.md says how to run it without"
+    command -v systemctl >/dev/null || fail "there is no systemd here; $here/README.md says how to run it without"
 }
 
 # A model that was named by its path.
