@@ -4,4 +4,4 @@ Importing this package imports nothing else; see :mod:`incv3d.app.daemon` for th
 :mod:`incv3d.client` for speaking to it from Python.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
