@@ -112,7 +112,7 @@ def daemon(machine: Machine) -> Iterator[list[str]]:
     assert process.stderr
     for line in process.stderr:
         said.append(line.rstrip("\n"))
-        if "source demo: ok" in line:
+        if all(any(words in each for each in said) for words in ("READY", "source demo: ok")):
             break
     assert process.poll() is None, "\n".join(said)
     yield said
