@@ -12,6 +12,9 @@ assert VERSION, "daemon/incv3d/__init__.py names no version"
 # TensorFlow and LiteRT have wheels for these two and no others that a daemon would meet.
 WHEELS = 'platform_machine == "x86_64" or platform_machine == "aarch64"'
 
+# What `incv3d service` installs from. No modules: they lie beside each other as in a checkout.
+SERVICE_FILES = {"incv3d.service.systemd": "systemd", "incv3d.service.config": "config"}
+
 setup(
     name="incv3d",
     version=VERSION.group(1),
@@ -19,9 +22,10 @@ setup(
     long_description=(HERE / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    package_dir={"": "daemon"},
-    packages=find_packages("daemon"),
+    package_dir={"": "daemon", **SERVICE_FILES},
+    packages=[*find_packages("daemon"), *SERVICE_FILES],
     package_data={
+        **{name: ["*"] for name in SERVICE_FILES},
         "incv3d": ["py.typed"],
         "incv3d.transports.http.webui": ["static/*"],
         "incv3d.models": ["catalog.yaml", "data/*"],

@@ -20,6 +20,13 @@ settle_unit=/etc/systemd/system/incv3d-settle.service
 user=incv3d
 needed_mb=3500
 
+# These scripts lie in a checkout, or in an installed package, whose command `incv3d service` runs them.
+is_checkout() {
+    [ -f "$here/../setup.py" ]
+}
+
+code=$here/../..
+! is_checkout || code=$here/../daemon/incv3d
 . "$here/undo.sh"
 
 say() {
@@ -52,7 +59,7 @@ is_running() {
 }
 
 check_machine() {
-    [ -n "$dry" ] || [ "$(id -u)" = 0 ] || fail "this needs root: sudo $0"
+    [ -n "$dry" ] || [ "$(id -u)" = 0 ] || fail "this needs root: sudo ${INCV3D_COMMAND:-$0}"
     command -v apt-get >/dev/null || fail "this is not Debian or Raspberry Pi OS (no apt-get); $here/README.md says how to install by hand"
     case $(uname -m) in
     x86_64 | aarch64) ;;
@@ -105,12 +112,13 @@ make_user() {
 
 # What makes one installation differ from another: the sources, the held versions, the Python.
 release_id() {
-    version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' "$here/../daemon/incv3d/__init__.py")
-    [ -n "$version" ] || fail "$here/../daemon/incv3d/__init__.py names no version; is this folder whole?"
+    version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' "$code/__init__.py")
+    [ -n "$version" ] || fail "$code/__init__.py names no version; is this folder whole?"
     digest=$(
-        cd "$here/.." && {
-            find daemon/incv3d -type f ! -name '*.pyc' | LC_ALL=C sort | xargs sha256sum
-            sha256sum setup.py systemd/constraints.txt
+        cd "$code" && {
+            find . -type f ! -name '*.pyc' | LC_ALL=C sort | xargs sha256sum
+            cat "$here/../setup.py" 2>/dev/null
+            cat "$here/constraints.txt"
             python3 --version
             has_picamera2 && echo picamera2
         } | sha256sum | cut -c1-8
@@ -145,11 +153,17 @@ make_release() {
     run mkdir -p "$releases/tmp"
     held=$releases/tmp/constraints.txt
     run cp "$here/constraints.txt" "$held"
-    # The wheel is built from a copy: a checkout may be read-only, or somebody else's.
     run rm -rf "$releases/tmp/source"
     run mkdir "$releases/tmp/source"
-    run cp -r "$here/../daemon" "$here/../setup.py" "$here/../pyproject.toml" "$here/../README.md" \
-        "$releases/tmp/source"
+    source=$releases/tmp/source
+    if is_checkout; then
+        # The wheel is built from a copy: a checkout may be read-only, or another user's.
+        run cp -r "$here/../daemon" "$here/../systemd" "$here/../config" "$here/../setup.py" "$here/../pyproject.toml" \
+            "$here/../README.md" "$source"
+    else
+        run "$INCV3D_PYTHON" -P -m incv3d.tools.wheel "$source" || fail "the installed package could not be packed"
+        [ -n "$dry" ] || source=$(echo "$source"/*.whl)
+    fi
     if [ -n "$site" ] && python3 -c 'import numpy, sys; sys.exit(numpy.__version__ >= "2")' 2>/dev/null; then
         say "apt's picamera2 is built against NumPy 1: NumPy is held at 1.26"
         run sed -i 's/^numpy==.*/numpy==1.26.4/' "$held"
@@ -158,7 +172,7 @@ make_release() {
     [ -z "$wheels" ] || set -- "$@" --no-index --find-links "$wheels"
     # A wheel of TensorFlow is too big for a /tmp in the memory of a small machine.
     run env TMPDIR="$releases/tmp" "$release/bin/python" -m pip install "$@" \
-        "$releases/tmp/source[http,mqtt${camera:+,camera,video}]" ||
+        "$source[http,mqtt${camera:+,camera,video}]" ||
         { run rm -rf "$release" "$releases/tmp"; fail "pip could not install the packages (its message is above)"; }
     run rm -rf "$releases/tmp"
     # Not said to be complete before it is on the disk.

@@ -21,7 +21,7 @@ from incv3d.errors import Incv3dError
 
 COMMANDS = (
     "run", "classify", "send", "top", "log", "plot", "snapshot", "cameras", "model", "keys", "bench", "info",
-    "doctor", "check-config",
+    "doctor", "check-config", "service",
 )  # fmt: skip
 """Each in a module of this folder, as a function of the same name."""
 

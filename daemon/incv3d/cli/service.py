@@ -1,0 +1,59 @@
+"""``incv3d service``: install, upgrade or remove the systemd service."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+import incv3d
+
+PACKAGE = Path(incv3d.__file__).parent
+PASSED_ON = {"ignore_unknown_options": True, "help_option_names": []}
+"""The options are those of the scripts in ``systemd/``."""
+
+
+def scripts_folder() -> Path:
+    """Return the folder with the installation scripts: in the wheel, or in the checkout."""
+    packed = PACKAGE / "service" / "systemd"
+    return packed if packed.is_dir() else PACKAGE.parent.parent / "systemd"
+
+
+def run_script(name: str, options: tuple[str, ...]) -> None:
+    """Replace this process by a script, which may remove the environment that this process runs from."""
+    script = scripts_folder() / name
+    command = f"{Path(sys.argv[0]).absolute()} service {name}"
+    environ = {**os.environ, "INCV3D_PYTHON": sys.executable, "INCV3D_COMMAND": command}
+    os.execvpe("sh", ["sh", str(script), *options], environ)
+
+
+@click.group()
+def service() -> None:
+    """Install, upgrade or remove the systemd service (as root).
+
+    What is installed is this very version, in /opt/incv3d, independent of the environment that this command
+    runs from. The scripts are those of systemd/ in a checkout, with the same options.
+    """
+
+
+@service.command(context_settings=PASSED_ON)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def install(options: tuple[str, ...]) -> None:
+    """Install the service and start it; --help lists the options."""
+    run_script("install", options)
+
+
+@service.command(context_settings=PASSED_ON)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def upgrade(options: tuple[str, ...]) -> None:
+    """Bring the installed service up to this version."""
+    run_script("upgrade", options)
+
+
+@service.command(context_settings=PASSED_ON)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def uninstall(options: tuple[str, ...]) -> None:
+    """Remove the service; --purge removes models, logs and configuration too."""
+    run_script("uninstall", options)

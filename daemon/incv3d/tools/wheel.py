@@ -1,0 +1,68 @@
+"""Pack the installed incv3d into a wheel again, for an installation that does not start from a checkout.
+
+A program: ``python -P -m incv3d.tools.wheel FOLDER`` writes the wheel into FOLDER. ``systemd/install`` runs it
+where there is no source to build from.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import sys
+import zipfile
+from importlib.metadata import Distribution, distribution
+from pathlib import Path
+
+from incv3d.errors import Incv3dError
+
+NOT_PACKED = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"}
+"""Files of the metadata that pip writes as it installs."""
+
+
+class WheelError(Incv3dError):
+    """The installed package cannot be packed."""
+
+
+def pack_wheel(package: Distribution, folder: Path) -> Path:
+    """Write a wheel with the files of an installed package.
+
+    The format: the files, and their hashes in ``RECORD`` (Python Packaging User Guide, "Binary distribution
+    format").
+
+    :raises WheelError: files of the package are missing, or it is an editable installation.
+    """
+    files = [file for file in package.files or () if ".." not in file.parts and file.suffix != ".pyc"]
+    metadata = next((file.parent for file in files if file.name == "WHEEL"), None)
+    if not metadata or not any(file.match("incv3d/__init__.py") for file in files):
+        raise WheelError("this incv3d was not installed from a wheel; run systemd/install of its checkout")
+    tag = next(
+        line.removeprefix("Tag: ")
+        for line in (package.read_text("WHEEL") or "").splitlines()
+        if line.startswith("Tag: ")
+    )
+    wheel = folder / f"{metadata.name.removesuffix('.dist-info')}-{tag}.whl"
+    record = io.StringIO()
+    rows = csv.writer(record, lineterminator="\n")
+    with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in files:
+            if file.parent == metadata and file.name in NOT_PACKED:
+                continue
+            try:
+                content = Path(str(file.locate())).read_bytes()
+            except OSError as error:
+                raise WheelError(f"{file.locate()}: {error.strerror}; install incv3d again") from error
+            digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+            archive.writestr(str(file), content)
+            rows.writerow([str(file), f"sha256={digest}", len(content)])
+        rows.writerow([f"{metadata}/RECORD", "", ""])
+        archive.writestr(f"{metadata}/RECORD", record.getvalue())
+    return wheel
+
+
+if __name__ == "__main__":
+    try:
+        print(pack_wheel(distribution("incv3d"), Path(sys.argv[1])))  # noqa: T201 - the caller reads it
+    except WheelError as error:
+        sys.exit(f"incv3d: {error}")

@@ -1,0 +1,48 @@
+"""``incv3d service`` runs the scripts of ``systemd/``, from a checkout and from a wheel."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from built_wheel import build_wheel, install_wheel
+
+COMMAND = Path(sys.executable).with_name("incv3d")
+DEBIAN = pytest.mark.skipif(
+    not (shutil.which("apt-get") and shutil.which("systemctl")),
+    reason="no apt-get or no systemctl",
+)
+
+
+def test_install_lists_the_options_of_the_script() -> None:
+    done = subprocess.run([COMMAND, "service", "install", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and "--wheels FOLDER" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["install", "uninstall"])
+def test_an_unknown_option_is_named_with_the_command_that_lists_them(name: str) -> None:
+    done = subprocess.run([COMMAND, "service", name, "--fast"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert (
+        done.stderr == f"incv3d: unknown option --fast: {COMMAND} service {name} --help lists the options\n"
+    )
+
+
+@DEBIAN
+def test_an_installed_package_would_install_itself(tmp_path: Path) -> None:
+    site = install_wheel(build_wheel(tmp_path), tmp_path / "site")
+    done = subprocess.run(
+        [sys.executable, "-P", site / "bin/incv3d", "service", "install", "--dry-run", "--no-camera"],
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "-m incv3d.tools.wheel /opt/incv3d/releases/tmp/source" in done.stdout
+    assert f"install -m 644 {site}/incv3d/service/systemd/incv3d.service" in done.stdout
+    assert done.stdout.endswith("nothing was done (--dry-run)\n")

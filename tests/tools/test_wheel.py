@@ -1,0 +1,71 @@
+"""An installed package can be packed into the wheel that it came from."""
+
+from __future__ import annotations
+
+import zipfile
+from importlib.metadata import PathDistribution
+from pathlib import Path
+
+import pytest
+
+from built_wheel import build_wheel, install_wheel
+from incv3d.tools.wheel import WheelError, pack_wheel
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture
+def installed(wheel: Path, tmp_path: Path) -> PathDistribution:
+    folder = install_wheel(wheel, tmp_path / "site")
+    (metadata,) = folder.glob("*.dist-info")
+    return PathDistribution(metadata)
+
+
+def content(wheel: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist() if not name.endswith("/RECORD")}
+
+
+def test_the_wheel_carries_what_an_installed_service_needs(wheel: Path) -> None:
+    carried = {
+        name.removeprefix("incv3d/service/") for name in content(wheel) if name.startswith("incv3d/service/")
+    }
+    assert carried >= {
+        "config/grafana-dashboard.json",
+        "config/incv3d.yaml",
+        "systemd/constraints.txt",
+        "systemd/incv3d.service",
+        "systemd/install",
+        "systemd/uninstall",
+        "systemd/upgrade",
+    }
+
+
+def test_packing_gives_the_same_wheel(wheel: Path, installed: PathDistribution, tmp_path: Path) -> None:
+    packed = pack_wheel(installed, tmp_path)
+    assert packed.name == wheel.name
+    assert content(packed) == content(wheel)
+
+
+def test_pip_installs_what_was_packed(installed: PathDistribution, tmp_path: Path) -> None:
+    again = install_wheel(pack_wheel(installed, tmp_path), tmp_path / "again")
+    assert (again / "incv3d/__init__.py").exists() and (again / "bin/incv3d").exists()
+
+
+def test_a_missing_file_is_named(installed: PathDistribution, tmp_path: Path) -> None:
+    missing = tmp_path / "site/incv3d/frames.py"
+    missing.unlink()
+    with pytest.raises(WheelError, match=r"incv3d/frames\.py: No such file or directory; install"):
+        pack_wheel(installed, tmp_path)
+
+
+def test_an_editable_installation_refers_to_its_checkout(tmp_path: Path) -> None:
+    metadata = tmp_path / "incv3d-0.dist-info"
+    metadata.mkdir()
+    (metadata / "RECORD").write_text("__editable__.incv3d-0.pth,,\nincv3d-0.dist-info/WHEEL,,\n")
+    (metadata / "WHEEL").write_text("Tag: py3-none-any\n")
+    with pytest.raises(WheelError, match="not installed from a wheel; run systemd/install of"):
+        pack_wheel(PathDistribution(metadata), tmp_path)
