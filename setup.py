@@ -78,6 +78,7 @@ setup(
             "matplotlib>=3.8",
             "onnxruntime>=1.18",
             "tf2onnx>=1.17",
+            "codespell>=2.3",
             "pytest>=8",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         room = item.path.relative_to(here).parts[0] if item.path.is_relative_to(here) else ""
         if room in LIMITS_S and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(LIMITS_S[room]))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option for continuous integration."""
+    parser.addoption(
+        "--only-allowed-skips",
+        action="store_true",
+        help="fail when a test is skipped for a reason that tests/allowed_skips.txt does not list",
+    )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the run for a skip that is not allowed, as for want of a package."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if not session.config.getoption("only_allowed_skips") or not reporter:
+        return  # without the option, or in a worker, which reports to the process that started it
+    lines = (Path(__file__).parent / "allowed_skips.txt").read_text("utf-8").splitlines()
+    allowed = [re.compile(line) for line in lines if line and not line.startswith("#")]
+    for report in reporter.stats.get("skipped", ()):
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+        if not any(pattern.search(reason) for pattern in allowed):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            reporter.write_line(f"{report.nodeid}: this skip is not allowed: {reason}", red=True)
 
 
 @pytest.fixture(scope="session")

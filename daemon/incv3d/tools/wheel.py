@@ -1,6 +1,6 @@
 """Pack the installed incv3d into a wheel again, for an installation that does not start from a checkout.
 
-A program: ``python -P -m incv3d.tools.wheel FOLDER`` writes the wheel into FOLDER. ``systemd/install`` runs it
+A program: ``python -P -m incv3d.tools.wheel FOLDER`` writes the wheel to FOLDER. ``systemd/install`` runs it
 where there is no source to build from.
 """
 
