@@ -116,3 +116,19 @@ def test_uninstalling_keeps_what_is_the_users_and_purging_leaves_nothing(machine
     )
     assert found == "", found
     assert machine.run("getent", "passwd", "incv3d", check=False) == ""
+
+
+def test_an_installed_package_installs_the_service_and_removes_it(machine: Container) -> None:
+    packages = "--quiet --no-index --find-links /wheels --no-deps /tmp/src click msgspec"
+    machine.run(
+        "sh", "-euc", f"cp -r /src /tmp/src; python3 -m venv /tmp/venv; /tmp/venv/bin/pip install {packages}"
+    )
+    machine.run("rm", "-r", "/tmp/src")
+    said = timed(
+        "service install", machine, "/tmp/venv/bin/incv3d", "service", "install", "--wheels", "/wheels"
+    )
+    assert "incv3d: installed:" in said, said
+    assert machine.run("systemctl", "is-active", "incv3d") == "active"
+    machine.run("rm", "-r", "/tmp/venv")
+    machine.run("incv3d", "service", "uninstall", "--purge")
+    assert machine.run("sh", "-c", f"ls -d {PLACES} 2>/dev/null", check=False) == ""
