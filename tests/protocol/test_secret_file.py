@@ -123,7 +123,7 @@ def test_keys_that_root_makes_in_a_folder_of_its_own_are_for_the_daemon_to_read(
     open_folder: Path, monkeypatch
 ) -> None:
     user = pwd.getpwnam("daemon")
-    for module in ("keyring", "secretfile"):
+    for module in ("transports.zeromq.key_store", "protocol.secret_file"):
         monkeypatch.setattr(f"incv3d.{module}.SERVICE_USER", user.pw_name)
     ring = KeyStore(open_folder / "keys")
     ring.folder.mkdir(0o755)
