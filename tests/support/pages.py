@@ -118,7 +118,8 @@ def codes_in(cell: Token) -> list[str]:
 def section(page: Path, heading: str) -> str:
     """Return the text of `page` from `heading` to the next one of its level or above."""
     lines = page.read_text("utf-8").splitlines()
-    level = next(level for level, text in headings(page) if text == heading)
+    level = {text: level for level, text in headings(page)}.get(heading)
+    assert level, f"{name_of(page)} has no section `{heading}`"
     start = lines.index(f"{'#' * level} {heading}")
     ends = (
         number
