@@ -162,7 +162,7 @@ def test_a_peer_that_is_not_installed_is_listed_with_the_command_that_installs_i
         ),
         (("--against", "caffe"), 2, "no `caffe`; possible are onnxruntime, openvino, opencv, or all"),
         (("--image", "/nowhere.jpg"), 2, "/nowhere.jpg: cannot be read: No such file"),
-        (("--image", __file__), 2, "test_command.py: not a JPEG"),
+        (("--image", __file__), 2, "test_bench.py: not a JPEG"),
         (("--plot", "/nowhere/runs.png"), 2, "/nowhere/runs.png: cannot be written"),
         (("--plot", "runs.gif"), 2, "must end in .png, .svg, .pdf"),
         (("--scenario", "server"), 2, "needs --rate, or --latency-bound-ms"),
