@@ -96,7 +96,7 @@ def info(machine: Container) -> dict[str, str]:
     facts = dict(re.findall(r"^(version|model): (.+)$", said, re.MULTILINE))
     if facts:
         answer = machine.run("incv3d", "classify", "--connect", DOOR, COFFEE, check=False)
-        facts["labels"] = ", ".join(sorted(re.findall(r"\b[a-z]+$", answer, re.MULTILINE)))
+        facts["labels"] = ", ".join(sorted(re.findall(r"^  +[0-9.]+  ([a-z]+)$", answer, re.MULTILINE)))
     return facts
 
 
