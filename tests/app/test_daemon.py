@@ -21,7 +21,7 @@ from PIL import Image
 from brokers import until
 from incv3d.client import Client, NoAnswer, Refused
 from incv3d.images.demo import demo_folder
-from incv3d.sources.images import find_pictures
+from incv3d.sources.image_files import find_images
 from processes import PATIENCE_S, DaemonProcess
 
 KEYS = (
@@ -82,7 +82,7 @@ def test_pictures_that_are_sent_at_once_get_each_their_own_labels(daemon: Daemon
         assert answer.predictions
         return {each.index: each.score for each in answer.predictions}
 
-    pictures = find_pictures(str(demo_folder()))
+    pictures = find_images(str(demo_folder()))
     alone = [classify(path) for path in pictures]
     with ThreadPoolExecutor(4) as pool:
         for number, scores in enumerate(pool.map(classify, pictures * 5)):

@@ -55,7 +55,11 @@ MISTAKES = [
     ("events: {allow: [unheard-of]}", "events.allow", "efficientnet-lite0 has no label `unheard-of`"),
     ("events: {groups: {birds: [unheard-of]}}", "events.groups", "has no label `unheard-of`"),
     ("source: {path: HERE/none.jpg}", "source.path", "HERE/none.jpg: no such file or folder"),
-    ("source: {type: picamera}", "source.type", "the Python library picamera is missing: sudo apt-get"),
+    (
+        "source: {type: picamera}",
+        "source.type",
+        "the Python library picamera is missing; to install it: sudo apt-get",
+    ),
     ("intake: {keys: HERE/none}", "intake.keys", "there are no keys in HERE/none"),
     ("intake: {keys: HERE/loose}", "intake.keys", "others can read the daemon's secret key: chmod 600"),
     ("intake: {keys: HERE/damaged}", "intake.keys", "server.key: there are no keys in it"),

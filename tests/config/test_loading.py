@@ -98,8 +98,8 @@ def test_sections_whose_keys_are_all_commented_out_mean_their_defaults(tmp_path)
             r":1: intake\.publish: must not be the same address as `bind`",
         ),
         ("intake: {keys: /k, insecure: true}\n", r":1: intake\.insecure: `keys` is given too"),
-        ("source: {type: images}\n", r":1: source\.path: type `images` needs a picture"),
-        ("source: {type: video}\n", r":1: source\.path: type `video` needs a file, or an address"),
+        ("source: {type: images}\n", r":1: source\.path: type `images` needs an image"),
+        ("source: {type: video}\n", r":1: source\.path: type `video` needs a video file, or an address"),
         ("source: {type: imagezmq}\n", r":1: source\.addresses: type `imagezmq` needs"),
         ("source:\n  addresses: [tcp]\n", r":2: source\.addresses: `tcp` is not like tcp://"),
         *(
@@ -170,7 +170,7 @@ def test_sections_whose_keys_are_all_commented_out_mean_their_defaults(tmp_path)
         ),
         (
             "source: {type: imagezmq, addresses: ['tcp://a:1', 'tcp://b:1'], skip_unchanged: true}\n",
-            r":1: source\.skip_unchanged: pictures of several senders cannot be compared",
+            r":1: source\.skip_unchanged: images of several senders cannot be compared",
         ),
         ("events: {allow: [x], frames: 2}\n", r":1: events\.needed: 3 of the last 2 frames"),
         ("events: {needed: 2}\n", r":1: events\.needed: no label is watched; name some in `allow`"),

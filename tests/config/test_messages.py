@@ -143,9 +143,9 @@ source: {type: video, path: /dev/video0}
 source: {type: images, path: /srv/night.MP4}
     it needs `type: video`
 source: {type: v4l2, addresses: ['tcp://10.0.0.5:1']}
-    source.addresses: belongs to type `imagezmq`
+    source.addresses: only type `imagezmq` takes addresses
 source: {type: imagezmq, addresses: ['tcp://10.0.0.5:1'], path: /srv}
-    source.path: type `imagezmq` takes `addresses`
+    source.path: type `imagezmq` takes no path but `addresses`
 """
 """What stands in the file, and below it a part of what is said."""
 

@@ -29,7 +29,7 @@ from incv3d.images.demo import demo_folder
 from incv3d.images.preprocess import InputSpec, Preprocessor
 from incv3d.pipeline.classifier import LabelSet
 from incv3d.pipeline.loader import find_model, input_spec, load_model, open_store
-from incv3d.sources.images import find_pictures
+from incv3d.sources.image_files import find_images
 from processes import DaemonProcess, environment
 
 WARMUP_RUNS = 10
@@ -61,7 +61,7 @@ def open_model(name: str) -> Opened:
 def jpegs(width: int = 640, height: int = 480) -> list[bytes]:
     """The bundled photographs at this size."""
     found = []
-    for path in find_pictures(str(demo_folder())):
+    for path in find_images(str(demo_folder())):
         out = io.BytesIO()
         Image.open(path).convert("RGB").resize((width, height)).save(out, "JPEG", quality=90)
         found.append(out.getvalue())

@@ -30,7 +30,7 @@ from incv3d.images.change_detector import changed_fraction, means
 from incv3d.images.demo import demo_folder
 from incv3d.images.preprocess import Preprocessor
 from incv3d.images.resize import InputSpec
-from incv3d.sources.images import find_pictures
+from incv3d.sources.image_files import find_images
 from noisy_images import SIZE, Camera, with_something
 from processes import DaemonProcess, run_incv3d
 
@@ -137,7 +137,7 @@ def saved(state: Path, scene: ImageArray, seconds: float = 20.0) -> None:
 
 
 def main() -> None:
-    scenes = [np.asarray(Image.open(path).convert("RGB").resize(SIZE)) for path in find_pictures(sys.argv[1])]
+    scenes = [np.asarray(Image.open(path).convert("RGB").resize(SIZE)) for path in find_images(sys.argv[1])]
     still(scenes)
     entering(scenes)
     cost(scenes[0])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -22,7 +24,7 @@ def hide(monkeypatch: pytest.MonkeyPatch, *libraries: str) -> None:
     for library in libraries:
         for name in [name for name in sys.modules if name.split(".")[0] == library]:
             monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delitem(sys.modules, "incv3d.sources.v4l2", raising=False)
+    monkeypatch.delitem(sys.modules, "incv3d.sources.v4l2_capture", raising=False)
     hidden = set(libraries)
 
     class Finder:
@@ -45,7 +47,7 @@ def test_without_a_source_nothing_is_opened() -> None:
 def test_the_configured_source_is_opened_when_it_is_asked_for(tmp_path: Path) -> None:
     opener = source_opener(SourceSection(type="images", path=str(tmp_path)))
     assert opener
-    with pytest.raises(SourceAbsent, match="no pictures there"):
+    with pytest.raises(SourceAbsent, match="no images found"):
         opener()
     (tmp_path / "a.jpg").write_bytes(jpeg())
     assert isinstance(opener(), ImagesSource)
@@ -81,8 +83,10 @@ def test_what_a_pi_camera_turned_itself_is_not_turned_again(monkeypatch, kind, t
         asked.append(section.transform)
         return Camera()
 
-    monkeypatch.setitem(factory._OPENERS, kind, open_it)
-    monkeypatch.setattr(factory, "check_library", lambda library: None)
+    backend = replace(
+        factory.backend_of(kind), opener=lambda section: partial(open_it, section), library=None
+    )
+    monkeypatch.setattr(factory, "backend_of", lambda kind: backend)
     opener = source_opener(SourceSection(type=kind, transform=transform))
     assert opener
     source = opener()
@@ -101,7 +105,7 @@ def test_what_a_pi_camera_turned_itself_is_not_turned_again(monkeypatch, kind, t
 )
 def test_a_missing_library_is_named_with_what_to_type(monkeypatch, kind, library, advice) -> None:
     hide(monkeypatch, library)
-    with pytest.raises(LibraryMissing, match=rf"library {library} is missing: .*{advice}"):
+    with pytest.raises(LibraryMissing, match=rf"library {library} is missing; to install it: .*{advice}"):
         source_opener(SourceSection(type=kind, path="" if "picamera" in kind else "x"))
 
 
@@ -126,7 +130,7 @@ def test_auto_says_of_each_kind_why_it_is_not_there(monkeypatch) -> None:
     with pytest.raises(SourceAbsent) as caught:
         opener()
     said = str(caught.value)
-    assert said.startswith("no camera found, frames come over ZeroMQ only (picamera2: ")
+    assert said.startswith("no camera found, only frames sent by clients are classified (picamera2: ")
     assert "; picamera: " in said and "; v4l2: " in said and "\n" not in said
 
 

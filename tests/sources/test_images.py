@@ -11,7 +11,8 @@ import pytest
 from doubles import jpeg
 from incv3d.images.demo import demo_folder
 from incv3d.sources import SourceAbsent, SourceError
-from incv3d.sources.images import ImagesSource, find_pictures
+from incv3d.sources.image_files import find_images
+from incv3d.sources.images import ImagesSource
 
 FAST = 1000.0
 
@@ -24,24 +25,24 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_file_a_folder_and_a_pattern_name_pictures(folder: Path) -> None:
-    assert find_pictures(str(folder / "b.jpg")) == [folder / "b.jpg"]
-    assert [path.name for path in find_pictures(str(folder))] == ["a.PNG", "b.jpg", "c.jpeg"]
-    assert [path.name for path in find_pictures(str(folder / "*.jp*g"))] == ["b.jpg", "c.jpeg"]
+    assert find_images(str(folder / "b.jpg")) == [folder / "b.jpg"]
+    assert [path.name for path in find_images(str(folder))] == ["a.PNG", "b.jpg", "c.jpeg"]
+    assert [path.name for path in find_images(str(folder / "*.jp*g"))] == ["b.jpg", "c.jpeg"]
 
 
 def test_the_bundled_photographs_are_there() -> None:
-    assert len(find_pictures(str(demo_folder()))) == 4
+    assert len(find_images(str(demo_folder()))) == 4
 
 
 @pytest.mark.parametrize(
     ("path", "words"),
-    [("", "no pictures there"), ("gone.jpg", "no such file or folder"), ("*.gif", "no pictures there")],
+    [("", "no images found"), ("gone.jpg", "no such file or folder"), ("*.gif", "no images found")],
 )
 def test_no_pictures_are_an_error_that_names_the_place(folder: Path, path: str, words: str) -> None:
     empty = folder / "empty"
     empty.mkdir()
     with pytest.raises(SourceAbsent, match=words):
-        find_pictures(str(empty / path))
+        find_images(str(empty / path))
 
 
 def test_pictures_come_in_order_and_end_or_begin_again(folder: Path) -> None:
@@ -63,9 +64,9 @@ def test_a_picture_that_is_gone_is_passed_over(folder: Path, caplog) -> None:
 
 def test_when_all_pictures_are_gone_capturing_fails(folder: Path) -> None:
     source = ImagesSource("camera", str(folder), FAST, loop=True)
-    for path in find_pictures(str(folder)):
+    for path in find_images(str(folder)):
         path.unlink()
-    with pytest.raises(SourceError, match="none of the pictures"):
+    with pytest.raises(SourceError, match="none of the images"):
         source.capture(0.0)
 
 

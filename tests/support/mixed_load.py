@@ -22,7 +22,7 @@ from all_doors import FRAMES, NAME, AllDoors
 from brokers import Listener
 from incv3d.client import Client, NoAnswer, Refused, results
 from incv3d.images.demo import demo_folder
-from incv3d.sources.images import find_pictures
+from incv3d.sources.image_files import find_images
 from incv3d.tools.load.mqtt import MqttLoadSender
 from incv3d.tools.load.report import LoadStatistics
 from incv3d.tools.load.sender import LoadImage, LoadSender, Plan
@@ -59,7 +59,7 @@ class MixedLoad:
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
-        self._pictures = [each.read_bytes() for each in find_pictures(str(demo_folder()))]
+        self._pictures = [each.read_bytes() for each in find_images(str(demo_folder()))]
         whole = self._pictures[0]
         self._bad = [
             whole[: len(whole) // 2],

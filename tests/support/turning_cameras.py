@@ -16,7 +16,7 @@ import numpy as np
 from all_doors import AllDoors
 from doubles import jpeg
 from incv3d.images.demo import demo_folder
-from incv3d.sources.images import find_pictures
+from incv3d.sources.image_files import find_images
 from webcams import parts, web_camera
 
 PICTURE_EVERY_S = 0.1
@@ -62,7 +62,7 @@ def turn_cameras(doors: AllDoors, folder: Path, each_s: float, end: threading.Ev
 
 def _fill(folder: Path, end: threading.Event) -> None:
     """Put pictures into a folder, and take old ones away."""
-    found = list(find_pictures(str(demo_folder())))
+    found = list(find_images(str(demo_folder())))
     for number in itertools.count():
         unfinished = folder / ".unfinished"
         shutil.copyfile(found[number % len(found)], unfinished)

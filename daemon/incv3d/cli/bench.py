@@ -237,13 +237,13 @@ def _scenario(
 ) -> None:
     from incv3d.images.demo import demo_folder
     from incv3d.pipeline.loader import load_model
-    from incv3d.sources.images import find_pictures
+    from incv3d.sources.image_files import find_images
     from incv3d.tools.bench.machine_info import look
     from incv3d.tools.bench.report import RANDOM
     from incv3d.tools.bench.scenario_runner import ScenarioRunner, outcome_lines
 
     classifier = load_model(config, model, store, warmup_runs, _say).classifier
-    read = [path.read_bytes() for path in pictures or find_pictures(str(demo_folder()))]
+    read = [path.read_bytes() for path in pictures or find_images(str(demo_folder()))]
     course = ScenarioRunner(classifier, read, min_duration_s)
     try:
         outcome = course.run(scenario, rate, bound_ms, lambda trial: _say("\n".join(outcome_lines(trial))))

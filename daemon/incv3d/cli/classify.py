@@ -81,14 +81,14 @@ def _classify(named: list[tuple[str, Callable[[], bytes]]], ask: Classify, as_js
 
 
 def _read(pictures: tuple[str, ...]) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    from incv3d.sources.images import find_pictures, read_picture
+    from incv3d.sources.image_files import find_images, read_image
 
     for picture in pictures:
         if picture == "-":
             yield picture, sys.stdin.buffer.read
         else:
-            for path in find_pictures(picture):
-                yield str(path), partial(read_picture, path)
+            for path in find_images(picture):
+                yield str(path), partial(read_image, path)
 
 
 def _connect(address: str, timeout_s: float, key: str | None) -> Client:
@@ -140,7 +140,7 @@ def _show(name: str, predictions: tuple[Prediction, ...], as_json: bool) -> None
     if as_json:
         import msgspec
 
-        from incv3d.sources.images import shown_name
+        from incv3d.sources.image_files import shown_name
 
         click.echo(msgspec.json.encode({"picture": shown_name(name), "predictions": predictions}))
         return
@@ -153,7 +153,7 @@ def _show_error(name: str, error: str, as_json: bool) -> None:
     if as_json:
         import msgspec
 
-        from incv3d.sources.images import shown_name
+        from incv3d.sources.image_files import shown_name
 
         click.echo(msgspec.json.encode({"picture": shown_name(name), "error": error}))
     else:

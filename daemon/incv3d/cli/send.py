@@ -98,7 +98,7 @@ def send(
     Exit status 0 if every picture got a label, 130 after Ctrl-C (with the summary of what was done), else 1.
     """
     from incv3d.client import NoEntry
-    from incv3d.sources.images import find_pictures
+    from incv3d.sources.image_files import find_images
     from incv3d.tools.load.report import LoadStatistics
     from incv3d.tools.load.sender import Plan
 
@@ -116,7 +116,7 @@ def send(
         wait_if_busy=wait_if_busy or bool(broker),
         ttl_ms=ttl_ms,
     )
-    pictures = [found for path in paths for found in find_pictures(path)]
+    pictures = [found for path in paths for found in find_images(path)]
     rounds = repeat or (None if duration_s else 1)
     shots = _shots(pictures, rounds, raw)
     tally = LoadStatistics()
@@ -202,14 +202,14 @@ class _Progress:
 
 def _shots(pictures: list[Path], rounds: int | None, raw: Encoding | None) -> Iterator[LoadImage]:
     """The pictures, `rounds` times or (None) for ever."""
-    from incv3d.sources.images import read_picture
+    from incv3d.sources.image_files import read_image
 
     kept: dict[Path, LoadImage] = {}
     kept_bytes = 0
     done = 0
     while rounds is None or done < rounds:
         for picture in pictures:
-            shot = kept.get(picture) or _shot(picture.name, read_picture(picture), raw)
+            shot = kept.get(picture) or _shot(picture.name, read_image(picture), raw)
             if rounds != 1 and picture not in kept and kept_bytes + len(shot.data) <= KEPT_BYTES:
                 kept[picture] = shot
                 kept_bytes += len(shot.data)

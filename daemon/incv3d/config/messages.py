@@ -13,18 +13,11 @@ import msgspec
 
 from incv3d.config.address import Address
 from incv3d.config.schema import Config
+from incv3d.config.source_types import TYPE_SYNONYMS, SourceType
 
 LONGEST_QUOTE = 80
 """Characters of a wrong value that are repeated in its message."""
 SHOW_ALL = "`incv3d check-config --show` lists them all"
-MEANT = {
-    **dict.fromkeys(("webcam", "usb", "device", "camera"), "v4l2"),
-    **dict.fromkeys(("rtsp", "http", "https", "ffmpeg", "film", "file", "url", "mjpeg", "ipcam"), "video"),
-    **dict.fromkeys(("folder", "image", "picture", "pictures", "photos", "directory"), "images"),
-    **dict.fromkeys(("picam", "libcamera", "csi", "pi"), "picamera2"),
-    **dict.fromkeys(("zmq", "zeromq"), "imagezmq"),
-}
-"""What people write for ``source.type``, and the type that they mean."""
 MAIN_KEYS = {
     "model": "name", "custom": "file", "session": "engine", "source": "path", "intake": "bind",
     "events": "allow", "saving": "folder", "mqtt": "host", "latency": "log", "http": "bind",
@@ -166,7 +159,7 @@ def _advice(kind: Any, value: object) -> str:
     if not isinstance(value, str | list | dict | None) and takes_text and not _says_how(kind):
         return ": put it in quotes"
     if isinstance(value, str) and words:
-        meant = MEANT.get(value.lower(), "") if "v4l2" in words else ""
+        meant = TYPE_SYNONYMS.get(value.lower(), "") if kind == SourceType else ""
         close = difflib.get_close_matches(value.lower(), words, 1)
         if meant or close:
             return f"; did you mean {meant or close[0]}?"

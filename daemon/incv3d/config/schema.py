@@ -26,7 +26,7 @@ from incv3d.config.checks import (
 from incv3d.config.network import HttpSection, MqttSection
 from incv3d.config.preprocessing import Interpolation, PerChannel, from_mean_and_std
 from incv3d.config.section import Section
-from incv3d.config.source_types import SourceType, check_place, source_of
+from incv3d.config.source_types import TYPE_KEYS, SourceType, check_place, facts_of, source_of
 from incv3d.frames import Region, Transform
 
 MIB = 1024 * 1024
@@ -36,8 +36,6 @@ ControlValue = bool | int | float | str | list[float]
 """A camera's control: ``true``, a number, a word, or numbers such as ``[1.5, 2.1]``."""
 RtspTransport = Literal["auto", "tcp", "udp"]
 """How a camera's RTSP server sends its pictures; ``auto``: TCP, or UDP where it refuses that."""
-FPS_OF_IMAGES = 1.0
-"""At which pictures are replayed unless ``source.fps`` says otherwise."""
 MOST_REGIONS = 32
 """Each has a frame waiting and a run to itself."""
 LARGEST_PICTURE = 89_000_000
@@ -146,10 +144,11 @@ class SourceSection(Section, frozen=True, kw_only=True):
         # A program may write plain text for an address.
         msgspec.structs.force_setattr(self, "path", Address(self.path))
         msgspec.structs.force_setattr(self, "addresses", [Address(each) for each in self.addresses])
-        if self.type == "auto" and self.path:
+        if self.path:
             kind, path = source_of(self.path)
-            msgspec.structs.force_setattr(self, "type", kind)
-            msgspec.structs.force_setattr(self, "path", path)
+            if self.type in ("auto", kind):
+                msgspec.structs.force_setattr(self, "type", kind)
+                msgspec.structs.force_setattr(self, "path", path)
         check_place(self.type, self.path, self.addresses)
         if self.name in ("zmq", "mqtt", "http"):
             raise ValueError(f"name: `{self.name}` belongs to frames that others send")
@@ -157,9 +156,9 @@ class SourceSection(Section, frozen=True, kw_only=True):
             raise ValueError(f"regions: {len(self.regions)} of them, at most {MOST_REGIONS} are possible")
         for name, numbers in self.regions.items():
             check_region("regions", name, numbers)
-        if self.type == "imagezmq" and len(self.addresses) > 1 and self.skip_unchanged:
+        if len(self.addresses) > 1 and self.skip_unchanged:
             raise ValueError(
-                "skip_unchanged: pictures of several senders cannot be compared; name one address"
+                "skip_unchanged: images of several senders cannot be compared; give a single address"
             )
         if self.interval_s and self.max_fps:
             raise ValueError("max_fps: `interval_s` is given too, and says the same; leave one of them out")
@@ -175,15 +174,36 @@ class SourceSection(Section, frozen=True, kw_only=True):
         return 1 / self.max_fps if self.max_fps else self.interval_s
 
     @property
+    def is_watched(self) -> bool:
+        """Whether the source delivers files as they appear: ``watch``, for a type that reads it."""
+        return self.watch and "watch" not in self.ignored_keys
+
+    @property
     def takes_every_frame(self) -> bool:
-        """Whether no frame may be dropped for a newer one: ``every_frame``, or files that come in."""
-        return self.every_frame or (self.type == "images" and self.watch)
+        """Whether no frame may be dropped for a newer one: ``every_frame``, or files that appear."""
+        return self.every_frame or self.is_watched
+
+    @property
+    def chosen_fps(self) -> float:
+        """``fps``, or the type's own default; 0.0: set by the device, the file or the sender."""
+        if self.fps or self.type in ("none", "auto"):
+            return self.fps
+        return facts_of(self.type).default_fps
 
     @property
     def patience_s(self) -> float:
-        """``stall_timeout_s``, or more for a source that is meant to give frames more seldom than that."""
-        fps = self.fps or (FPS_OF_IMAGES if self.type == "images" else 0.0)
+        """``stall_timeout_s``, but at least two frame intervals."""
+        fps = self.chosen_fps
         return max(self.stall_timeout_s, 2 / fps) if fps else self.stall_timeout_s
+
+    @property
+    def ignored_keys(self) -> list[str]:
+        """The keys that are not at their default and that this type does not read."""
+        if self.type in ("none", "auto"):
+            return []
+        used = facts_of(self.type).keys
+        fields = {field.name: field for field in msgspec.structs.fields(self)}
+        return [key for key in TYPE_KEYS if key not in used and getattr(self, key) != _default(fields[key])]
 
 
 class IntakeSection(Section, frozen=True, kw_only=True):

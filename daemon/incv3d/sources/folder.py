@@ -13,7 +13,7 @@ from pathlib import Path
 from incv3d.frames import Frame
 from incv3d.sources.base import SourceError
 from incv3d.sources.folder_watch import FileState, FolderWatch, file_state
-from incv3d.sources.images import read_picture, shown_name
+from incv3d.sources.image_files import read_image, shown_name
 
 LOG = logging.getLogger(__name__)
 LOOK_S = 0.5
@@ -133,7 +133,7 @@ class FolderSource:
                 continue
             del waiting[each.path]
             try:
-                data = read_picture(Path(each.path))
+                data = read_image(Path(each.path))
             except SourceError as error:
                 LOG.warning("%s", error)
                 continue

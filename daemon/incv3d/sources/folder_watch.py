@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from incv3d.sources.base import SourceAbsent, SourceError
-from incv3d.sources.images import SUFFIXES
+from incv3d.sources.image_files import SUFFIXES
 
 LOG = logging.getLogger(__name__)
 CLOCK_S = 2.0

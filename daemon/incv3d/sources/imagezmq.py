@@ -1,4 +1,4 @@
-"""Remote cameras that publish with imagezmq: its ``ImageSender`` in PUB mode (``REQ_REP=False``)."""
+"""Source type ``imagezmq``: remote cameras that publish with imagezmq's ``ImageSender(REQ_REP=False)``."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import zmq
 
 from incv3d.config.address import Address
+from incv3d.config.schema import SourceSection
 from incv3d.frames import Frame
 from incv3d.protocol import messages
 from incv3d.protocol.keepalive import keep_alive
-from incv3d.sources.base import SourceError
+from incv3d.sources.backend import SourceBackend
+from incv3d.sources.base import OpenSource, SourceError
 
 LOG = logging.getLogger(__name__)
 LARGEST_MESSAGE = 32 * 1024 * 1024
@@ -136,3 +139,10 @@ class ImagezmqSource:
         self._context.term()
         for end in (self._wake_reader, self._wake_writer):
             os.close(end)
+
+
+def _opener(section: SourceSection) -> OpenSource:
+    return partial(ImagezmqSource, section.name, section.addresses)
+
+
+IMAGEZMQ = SourceBackend(opener=_opener)

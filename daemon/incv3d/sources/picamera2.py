@@ -1,4 +1,4 @@
-"""Cameras of today's Raspberry Pi OS, through libcamera, with picamera2."""
+"""Source type ``picamera2``: CSI cameras of current Raspberry Pi OS, through libcamera."""
 
 from __future__ import annotations
 
@@ -7,45 +7,47 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
-from libcamera import Transform
-from picamera2 import Picamera2
-
-from incv3d.config.schema import ControlValue
+from incv3d.config.schema import ControlValue, SourceSection
 from incv3d.frames import Frame
-from incv3d.sources.base import CameraInfo, SourceAbsent, SourceError
+from incv3d.sources.backend import Library, SourceBackend
+from incv3d.sources.base import CameraInfo, FrameSource, OpenSource, SourceAbsent, SourceError
+from incv3d.sources.csi import CSI_FIX, FLIPS, idle_fps, index_absence
 
 WAKE_S = 0.5
-"""How long an interrupted capture may sleep on."""
+"""The longest time until an interrupted capture returns."""
 BUFFERS = 4
 
 
 def csi_cameras() -> list[dict[str, Any]]:
-    """What libcamera finds, in the order of its index: ``Model``, ``Id`` and more of each camera.
+    """Return what libcamera says of each CSI camera, ``Model`` and ``Id`` among it, ordered by index.
 
-    Without USB cameras, which come last there and give it no RGB: those are read through V4L2.
+    USB cameras are left out: libcamera lists them last and gets no RGB from them. Type ``v4l2`` reads them.
     """
+    from picamera2 import Picamera2
+
     return [dict(found) for found in Picamera2.global_camera_info() if "/usb" not in found["Id"]]
 
 
 def list_cameras() -> Iterator[CameraInfo]:
-    """Every CSI camera. Their sizes are not listed: the camera's processor scales to any."""
+    """Yield every CSI camera, without sizes: the camera's processor scales to any size."""
     for index, found in enumerate(csi_cameras()):
         configuration = f"source: {{type: picamera2, camera: {index}}}"
         yield CameraInfo("picamera2", found.get("Model", ""), str(index), {}, configuration)
 
 
 class Picamera2Source:
-    """Captures from a camera that libcamera knows, at a size to which the camera's own processor scales.
+    """Captures from a CSI camera; the camera's own processor scales its frames.
 
     :param camera: its index.
     :param size: width and height.
-    :param fps: frames a second.
-    :param transform: ``hflip``, ``vflip`` or ``rotate180``; others are not for the camera to do.
+    :param fps: frames per second.
+    :param transform: ``hflip``, ``vflip`` and ``rotate180`` are applied, others ignored.
     :param controls: by libcamera's names, ``{"ExposureTime": 10000}``.
-    :raises SourceAbsent: when there is no such camera.
-    :raises SourceError: when it cannot be opened or set up so.
+    :raises SourceAbsent: there is no such camera.
+    :raises SourceError: it cannot be opened or configured.
     """
 
     lost_frames = 0
@@ -60,12 +62,14 @@ class Picamera2Source:
         transform: str,
         controls: Mapping[str, ControlValue],
     ) -> None:
+        from picamera2 import Picamera2
+
         logging.getLogger("picamera2").setLevel(logging.WARNING)
         self._name = name
         self._interrupted = threading.Event()
         found = len(csi_cameras())
         if camera >= found:
-            raise SourceAbsent(f"no camera {camera}: libcamera finds {found} (USB cameras are of type v4l2)")
+            raise SourceAbsent(f"no camera {camera}: libcamera found {found} (USB cameras need type v4l2)")
         try:
             self._camera = Picamera2(camera)
         except RuntimeError as error:
@@ -82,12 +86,14 @@ class Picamera2Source:
     def _start(
         self, size: tuple[int, int], fps: float, transform: str, controls: Mapping[str, ControlValue]
     ) -> None:
+        from libcamera import Transform
+
         camera = self._camera
         flips = Transform(
             hflip=int(transform in ("hflip", "rotate180")), vflip=int(transform in ("vflip", "rotate180"))
         )
-        # Small pictures make libcamera choose a sensor mode that is a cut-out of the field of view; at half
-        # its pixels every sensor of the Raspberry Pi sees the whole of it.
+        # For small images libcamera chooses a sensor mode that crops the field of view. At half the
+        # sensor's resolution, every Raspberry Pi camera has a mode with the full field of view.
         pixels = camera.camera_properties.get("PixelArraySize")
         sensor = {"output_size": (pixels[0] // 2, pixels[1] // 2)} if pixels else {}
         wanted = {key: tuple(value) if isinstance(value, list) else value for key, value in controls.items()}
@@ -96,7 +102,7 @@ class Picamera2Source:
             raw=None,
             transform=flips,
             buffer_count=BUFFERS,
-            queue=False,  # a frame that arrives after it was asked for
+            queue=False,  # deliver frames exposed after the request, not a queued one
             sensor=sensor,
         )
         camera.configure(configuration)
@@ -105,14 +111,14 @@ class Picamera2Source:
         camera.start()
 
     def capture(self, after: float) -> Frame | None:
-        """The next frame; its time is the sensor's."""
+        """Return the next frame; its capture time is the sensor's."""
         if self._interrupted.wait(max(0.0, after - time.monotonic())):
             return None
         while not self._interrupted.is_set():
             job = self._camera.capture_request(wait=False)
             request = self._result(job)
             if request is None:
-                # The job stays behind and may take a buffer with it: the caller closes the camera.
+                # The job stays pending and may hold a buffer, so the caller must close the camera.
                 return None
             try:
                 pixels = request.make_array("main")  # a copy without padding
@@ -144,19 +150,53 @@ class Picamera2Source:
         return None
 
     def interrupt(self) -> None:
-        """Let a capture return within half a second."""
+        """Make a blocked capture return within half a second."""
         self._interrupted.set()
 
     def close(self) -> None:
-        """Stop the camera and give it back."""
+        """Stop and release the camera."""
         self._camera.close()
 
 
 def sensor_time(metadata: Mapping[str, Any], now: float) -> float:
-    """When a frame was exposed (monotonic), from ``SensorTimestamp``: nanoseconds of CLOCK_BOOTTIME."""
+    """Return when a frame was exposed (monotonic), from ``SensorTimestamp``: nanoseconds of CLOCK_BOOTTIME.
+
+    :returns: `now` if there is no usable timestamp.
+    """
     stamp_ns = metadata.get("SensorTimestamp")
     if not stamp_ns:
         return now
     age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - stamp_ns / 1e9
-    # A camera with a clock of its own has no time that means anything here.
+    # Some cameras count by another clock, whose time means nothing here.
     return now - age_s if 0 <= age_s < 60 else now
+
+
+def _opener(section: SourceSection) -> OpenSource:
+    return partial(_open, section)
+
+
+def _open(section: SourceSection) -> FrameSource:
+    return Picamera2Source(
+        section.name,
+        section.camera,
+        (section.width, section.height),
+        section.fps or idle_fps(section),
+        section.transform,
+        section.controls,
+    )
+
+
+PICAMERA2 = SourceBackend(
+    opener=_opener,
+    library=Library(
+        "picamera2",
+        "sudo apt-get install python3-picamera2 (and a venv made with --system-site-packages)",
+        # libcamera's own level logs a page at every start.
+        environment={"LIBCAMERA_LOG_LEVELS": "*:WARN"},
+    ),
+    transforms=FLIPS,
+    list_cameras=list_cameras,
+    device_nodes=("video[0-9]*", "media[0-9]*", "dma_heap/*"),
+    absence=index_absence,
+    absence_fix=CSI_FIX,
+)

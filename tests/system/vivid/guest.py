@@ -26,7 +26,7 @@ from incv3d.client import Client
 from incv3d.client.subscription import Published, results
 from incv3d.images.annotate import picture_of
 from incv3d.images.demo import demo_folder
-from incv3d.sources import v4l2
+from incv3d.sources import v4l2_capture as v4l2
 from processes import PATIENCE_S, DaemonProcess, run_incv3d
 
 STATE = Path("/state")

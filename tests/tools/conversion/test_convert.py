@@ -208,7 +208,7 @@ def test_an_unknown_operation_is_named(tmp_path: Path, pictures: Path) -> None:
     ("words", "status", "complaint"),
     [
         (("--to", "int8", "--pictures", "/no/such"), 1, "/no/such: no such file or folder"),
-        (("--to", "int8", "--pictures", "EMPTY"), 1, "no pictures there"),
+        (("--to", "int8", "--pictures", "EMPTY"), 1, "no images found"),
         (("--to", "int8", "--pictures", "FEW"), 1, f"2 usable pictures: at least {FEWEST} different ones"),
         (("--to", "int8", "--frames", "20"), 1, "no source is configured"),
         (("--to", "int8", "--frames", "3"), 2, f"--frames: from {FEWEST} to {MOST}"),

@@ -21,8 +21,8 @@ ROOT = Person("root", 0, frozenset((0,)))
 IMX219 = {"type": "picamera2", "name": "imx219", "path": "0", "formats": {}, "configuration": ""}
 USB = {"type": "v4l2", "name": "HD Webcam", "path": "/dev/video0", "formats": {}, "configuration": ""}
 MISSING = (
-    "picamera2: the Python library picamera2 is missing: sudo apt-get install python3-picamera2 "
-    "(and a venv made with --system-site-packages)"
+    "picamera2: the Python library picamera2 is missing; to install it: sudo apt-get install "
+    "python3-picamera2 (and a venv made with --system-site-packages)"
 )
 CLASH = (
     "picamera2: the Python library picamera2 cannot be loaded: numpy.dtype size changed (Debian's packages "

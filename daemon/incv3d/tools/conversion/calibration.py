@@ -17,7 +17,7 @@ from incv3d.frames import Frame, Region, by_region
 from incv3d.images.preprocess import ImageError, Preprocessor
 from incv3d.models.graph.pixel_file import PixelFile
 from incv3d.sources import OpenSource, SourceError
-from incv3d.sources.images import find_pictures, read_picture
+from incv3d.sources.image_files import find_images, read_image
 
 FEWEST = 10
 MOST = 400
@@ -50,7 +50,7 @@ def picture_files(named: Iterable[str]) -> list[Path]:
 
     :raises SourceError: when one of them names no picture.
     """
-    found = list(dict.fromkeys(path for each in named for path in find_pictures(each)))
+    found = list(dict.fromkeys(path for each in named for path in find_images(each)))
     step = max(1.0, len(found) / MOST)
     return [found[int(number * step)] for number in range(min(len(found), MOST))]
 
@@ -59,7 +59,7 @@ def frames_of(files: Iterable[Path]) -> Iterator[Frame | None]:
     """A frame for each file; None for one that cannot be read."""
     for path in files:
         try:
-            yield Frame("calibration", read_picture(path), None, received=0.0, captured=0.0)
+            yield Frame("calibration", read_image(path), None, received=0.0, captured=0.0)
         except SourceError:
             yield None
 

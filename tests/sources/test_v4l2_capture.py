@@ -18,7 +18,7 @@ from linuxpy.video import raw
 from linuxpy.video.device import BufferFlag, Format, PixelFormat
 from linuxpy.video.device import Frame as V4l2Frame
 
-from incv3d.sources.v4l2 import (
+from incv3d.sources.v4l2_capture import (
     FORMATS,
     V4l2Source,
     choose_size,

@@ -22,7 +22,7 @@ from streams import H264, MJPEG, HttpStream, RtspStream, film, needs_ffmpeg
 av = pytest.importorskip("av", reason="needs PyAV: pip install 'incv3d[video]'")
 
 from incv3d.sources.ffmpeg import covering  # noqa: E402
-from incv3d.sources.video import FileSource, StreamSource, open_video  # noqa: E402
+from incv3d.sources.video_capture import FileSource, StreamSource, open_video  # noqa: E402
 
 SIZE = (640, 480)
 DECODER = Preprocessor(InputSpec(224, 224, 0.0, 1.0, "stretch", 1.0, "bilinear"), 50_000_000)

@@ -1,0 +1,325 @@
+"""USB and CSI cameras through the kernel's Video4Linux (``/dev/video*``), with linuxpy."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from linuxpy.video.device import (
+    BufferFlag,
+    BufferType,
+    Capability,
+    Device,
+    FrameSizeType,
+    PixelFormat,
+    V4L2Error,
+    VideoCapture,
+    get_raw_format,
+)
+from linuxpy.video.device import Frame as V4l2Frame
+
+from incv3d.config.schema import ControlValue
+from incv3d.frames import CHANNELS, Colours, Encoding, Frame, YuvEncoding, is_yuv
+from incv3d.images import yuv
+from incv3d.sources.base import CameraInfo, SourceAbsent, SourceError
+from incv3d.sources.pixel_formats import planes_without_padding
+from incv3d.sources.v4l2_colours import colours_of
+
+LOG = logging.getLogger(__name__)
+DEV = Path("/dev")
+FORMATS = (
+    PixelFormat.MJPEG,
+    PixelFormat.JPEG,
+    PixelFormat.YUYV,
+    PixelFormat.UYVY,
+    PixelFormat.YVYU,
+    PixelFormat.VYUY,
+    PixelFormat.NV12,
+    PixelFormat.NV21,
+    PixelFormat.YUV420,
+    PixelFormat.YVU420,
+    PixelFormat.RGB24,
+    PixelFormat.BGR24,
+    PixelFormat.GREY,
+)
+"""What can be used, best first: a JPEG stays one until it is decoded at the size that the model needs."""
+RAW: dict[PixelFormat, Encoding | YuvEncoding] = {
+    PixelFormat.YUYV: "yuyv",
+    PixelFormat.UYVY: "uyvy",
+    PixelFormat.YVYU: "yvyu",
+    PixelFormat.VYUY: "vyuy",
+    PixelFormat.NV12: "nv12",
+    PixelFormat.NV21: "nv21",
+    PixelFormat.YUV420: "yu12",
+    PixelFormat.YVU420: "yv12",
+    PixelFormat.RGB24: "rgb24",
+    PixelFormat.BGR24: "bgr24",
+    PixelFormat.GREY: "gray8",
+}
+"""What is raw pixels. It is handed on as it comes: the thread that decodes converts what is used."""
+NO_CAMERAS = {"bcm2835-codec", "bcm2835-isp", "rpivid", "rpi-hevc-dec", "pispbe", "rp1-cfe", "unicam"}
+"""Drivers of a Pi's codecs, and of its raw sensors, which only libcamera can make pictures of."""
+BUFFERS = 4
+WAKE_S = 0.5
+"""How long an interrupted capture may sleep on."""
+
+
+def video_devices(dev: Path = DEV) -> list[Path]:
+    """The ``/dev/videoN`` that this user may open, in the order of their numbers."""
+    found = [
+        path for path in dev.glob("video*") if path.name[5:].isdigit() and os.access(path, os.R_OK | os.W_OK)
+    ]
+    return sorted(found, key=lambda path: int(path.name[5:]))
+
+
+def stable_name(device: Path, dev: Path = DEV) -> Path | None:
+    """The link in ``/dev/v4l/by-id`` that leads to `device` whatever number it gets at the next boot."""
+    links = sorted((dev / "v4l/by-id").glob("*"))
+    return next((link for link in links if link.resolve() == device.resolve()), None)
+
+
+def find_device(path: str, dev: Path = DEV) -> Path:
+    """The device that the configuration names; empty: the first that is a camera.
+
+    :raises SourceAbsent: when it is not there.
+    :raises SourceError: when this user may not open it.
+    """
+    if not path:
+        camera = next((each for each in video_devices(dev) if is_camera(each)), None)
+        if camera:
+            return camera
+        raise SourceAbsent(f"no camera in {dev}/video*{_forbidden(dev)}")
+    device = Path(path)
+    if not device.exists():
+        raise SourceAbsent(f"{path}: no such device (incv3d cameras lists what is there)")
+    if not device.is_char_device():
+        raise SourceError(f"{path}: not a device")
+    if not os.access(device, os.R_OK | os.W_OK):
+        raise SourceError(f"{path}: not permitted: sudo usermod -aG video USER, and log in again")
+    return device
+
+
+def _forbidden(dev: Path) -> str:
+    others = [path for path in dev.glob("video*") if not os.access(path, os.R_OK | os.W_OK)]
+    return f" that may be opened, but {len(others)} that may not (group video)" if others else ""
+
+
+def is_camera(path: Path) -> bool:
+    """Whether the device at `path` captures in a format that can be used."""
+    try:
+        with Device(path) as device:
+            return bool(usable_formats(device))
+    except (OSError, V4L2Error):
+        return False
+
+
+def usable_formats(device: Device) -> list[PixelFormat]:
+    """The formats of an open `device` that can be used, best first; none of what is no camera."""
+    info = device.info
+    if Capability.VIDEO_CAPTURE not in info.device_capabilities or info.driver in NO_CAMERAS:
+        return []
+    offered = set(_offered(device))
+    return [format_ for format_ in FORMATS if format_ in offered]
+
+
+def _offered(device: Device) -> list[PixelFormat]:
+    """What it captures in. ``info.formats`` asks for overlays' formats too, and fails where there are any."""
+    return [each.pixel_format for each in device.info.buffer_formats(BufferType.VIDEO_CAPTURE)]
+
+
+def sizes(device: Device, format_: PixelFormat) -> list[tuple[int, int]]:
+    """The sizes that an open `device` offers in `format_`, ascending; empty: any within limits."""
+    found = device.info.format_frame_sizes(format_)
+    discrete = {(size.info.width, size.info.height) for size in found if size.type == FrameSizeType.DISCRETE}
+    return sorted(discrete, key=lambda size: size[0] * size[1])
+
+
+def choose_size(offered: list[tuple[int, int]], wanted: tuple[int, int]) -> tuple[int, int]:
+    """The smallest of `offered` that covers `wanted`, else the largest; `wanted` if none is offered."""
+    covering = [size for size in offered if size[0] >= wanted[0] and size[1] >= wanted[1]]
+    return (covering or offered[-1:] or [wanted])[0]
+
+
+def time_of(taken: V4l2Frame, now: float) -> float:
+    """When a frame was taken (monotonic): as the driver says, if it means the same clock."""
+    return min(taken.timestamp, now) if BufferFlag.TIMESTAMP_MONOTONIC in taken.flags else now
+
+
+def content_of(taken: V4l2Frame) -> tuple[Encoding | YuvEncoding, bytes] | None:
+    """The bytes of a frame, as one of our encodings; None when it is damaged or cut off."""
+    if BufferFlag.ERROR in taken.flags or not taken.nbytes:
+        return None
+    encoding = RAW.get(taken.pixel_format)
+    if encoding is None:
+        return "jpeg", bytes(taken.data)
+    planes = [(taken.height, taken.width * CHANNELS.get(encoding, 0))]
+    if is_yuv(encoding):
+        planes = yuv.planes(encoding, taken.width, taken.height)
+    try:
+        data = planes_without_padding(taken.data, planes, taken.format.bytes_per_line or planes[0][1])
+    except ValueError:
+        return None
+    return encoding, data
+
+
+class V4l2Source:
+    """Captures from the V4L2 device at `path`.
+
+    :param size: width and height that are enough.
+    :param fps: frames a second asked of the driver; 0: as it likes.
+    :param controls: by the driver's names, ``{"brightness": 10}``.
+    :raises SourceAbsent: when the device is gone.
+    :raises SourceError: when it cannot be used, or is in use.
+    """
+
+    idle_until = 0.0
+
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        size: tuple[int, int],
+        fps: float,
+        controls: Mapping[str, ControlValue],
+    ) -> None:
+        logging.getLogger("linuxpy").setLevel(logging.WARNING)
+        self.lost_frames = 0
+        self._name = name
+        self._path = path
+        self._interrupted = threading.Event()
+        self._sequence: int | None = None
+        self._colours: Colours = "bt601"
+        self._device = Device(path)
+        self._capture = VideoCapture(self._device, size=BUFFERS)
+        try:
+            self._start(size, fps, controls)
+        except Exception as error:
+            self.close()
+            if isinstance(error, OSError | V4L2Error):
+                raise self._explain(error) from error
+            raise
+
+    def _start(self, size: tuple[int, int], fps: float, controls: Mapping[str, ControlValue]) -> None:
+        self._device.open()
+        formats = usable_formats(self._device)
+        if not formats:
+            offered = ", ".join(each.human_str() for each in _offered(self._device))
+            raise SourceError(
+                f"{self._path}: none of its formats can be used ({offered or 'it captures none'})"
+            )
+        width, height = choose_size(sizes(self._device, formats[0]), size)
+        self._capture.set_format(width, height, formats[0])
+        if RAW.get(formats[0]):
+            said = get_raw_format(self._device, BufferType.VIDEO_CAPTURE).fmt.pix
+            self._colours = colours_of(said.colorspace, said.m1.ycbcr_enc, said.quantization)
+        if fps:
+            try:
+                self._capture.set_fps(fps)
+            except OSError as error:
+                # Not every driver has a rate to choose.
+                LOG.info("%s: fps cannot be set: %s", self._path, error.strerror)
+        for control, value in controls.items():
+            self._set_control(control, value)
+        self._capture.open()
+
+    def _set_control(self, name: str, value: ControlValue) -> None:
+        control = next((each for each in self._device.controls.values() if each.config_name == name), None)
+        if control is None:
+            names = ", ".join(sorted(each.config_name for each in self._device.controls.values()))
+            raise SourceError(f"source.controls: {self._path} has no `{name}`; it has {names}")
+        try:
+            control.value = value
+        except (AttributeError, ValueError, OSError) as error:
+            raise SourceError(f"source.controls: {name}: {error}") from None
+
+    def capture(self, after: float) -> Frame | None:
+        """The next frame of the driver; its time is the driver's.
+
+        While nothing is wanted the driver's buffers fill and it drops what comes: nothing wakes this process.
+        """
+        if self._interrupted.wait(max(0.0, after - time.monotonic())):
+            return None
+        while not self._interrupted.is_set():
+            try:
+                taken = self._capture.buffer.frame_reader.read(WAKE_S)
+            except OSError as error:
+                raise self._explain(error) from None
+            frame = self._frame(taken, after) if taken else None
+            if frame:
+                return frame
+        return None
+
+    def _frame(self, taken: V4l2Frame, after: float) -> Frame | None:
+        """None for a frame of before `after`, and for a damaged one, which counts as lost."""
+        now = time.monotonic()
+        captured = time_of(taken, now)
+        if captured < after:
+            self._sequence = None  # what the driver drops while nothing is wanted is not lost
+            return None
+        if self._sequence is not None:
+            self.lost_frames += max(0, taken.frame_nb - self._sequence - 1)
+        self._sequence = taken.frame_nb
+        content = content_of(taken)
+        if content is None:
+            self.lost_frames += 1
+            return None
+        encoding, data = content
+        width, height = (0, 0) if encoding == "jpeg" else (taken.width, taken.height)
+        return Frame(
+            self._name,
+            data,
+            encoding,
+            now,
+            captured,
+            width,
+            height,
+            id=taken.frame_nb,
+            colours=self._colours,
+        )
+
+    def _explain(self, error: Exception) -> SourceError:
+        number = error.errno if isinstance(error, OSError) else None
+        if number in (errno.ENODEV, errno.ENOENT, errno.ENXIO):
+            return SourceAbsent(f"{self._path}: the device is gone")
+        if number == errno.EBUSY:
+            return SourceError(f"{self._path}: in use by another program (fuser {self._path} names it)")
+        return SourceError(f"{self._path}: {getattr(error, 'strerror', None) or error}")
+
+    def interrupt(self) -> None:
+        """Let a capture return within half a second."""
+        self._interrupted.set()
+
+    def close(self) -> None:
+        """Stop the stream, let go of the driver's buffers and close the device, whatever is still there.
+
+        A buffer that stays mapped keeps the device open: one that was unplugged then cannot come back under
+        its name.
+        """
+        capture = self._capture
+        for close in (*((capture.stream_off, capture.disarm) if capture.buffer else ()), self._device.close):
+            try:
+                close()
+            except (OSError, V4L2Error, ValueError) as error:
+                LOG.debug("closing %s: %s", self._path, error)
+
+
+def list_cameras(dev: Path = DEV) -> Iterator[CameraInfo]:
+    """Every V4L2 camera that this user may open."""
+    logging.getLogger("linuxpy").setLevel(logging.WARNING)
+    for path in video_devices(dev):
+        try:
+            with Device(path) as device:
+                formats = {each.human_str(): sizes(device, each) for each in usable_formats(device)}
+                name = device.info.card
+        except (OSError, V4L2Error) as error:
+            LOG.info("%s: %s", path, error)
+            continue
+        if formats:
+            stable = stable_name(path, dev) or path
+            configuration = f"source: {{type: v4l2, path: {stable}}}"
+            yield CameraInfo("v4l2", name, str(path), formats, configuration)
