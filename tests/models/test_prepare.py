@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from graphs import dtype, node, placeholder, relu
-from incv3d.engines import SessionError, check_plain_memory, plain_session_mb
+from incv3d.engines import SessionError
 from incv3d.engines.prepared_model import processor_id
+from incv3d.engines.tensorflow import check_plain_memory, plain_session_mb
 from incv3d.models.entry import ModelEntry
 from incv3d.models.prepare import (
     UnrunnableError,

@@ -22,6 +22,7 @@ from incv3d.config.checks import split_http_address
 from incv3d.config.loading import ConfigError, LoadedConfig
 from incv3d.config.paths import state_directory
 from incv3d.config.schema import Config
+from incv3d.engines import engine_of
 from incv3d.errors import Incv3dError, pip_install
 from incv3d.events.watchlist import read_watchlist
 from incv3d.frames import Frame
@@ -40,8 +41,6 @@ from incv3d.transports.zeromq.access import required_keys
 
 KEY = re.compile(r"([a-z]+\.[a-z_]+)((?:\.[^:\s]+)?): ")
 """How an error begins that names a key of the configuration; a group of events has a name more."""
-PACKAGES = {"tensorflow": ("tensorflow", "tensorflow"), "litert": ("ai_edge_litert", "ai-edge-litert")}
-"""The module of each engine, and the package that has it."""
 FOR_GOOD = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL)
 """Why an address can never be listened on, whatever else runs on this machine and wherever it is."""
 Check = Callable[[LoadedConfig, Mapping[str, str]], None]
@@ -221,12 +220,12 @@ def _check_model(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
         raise
     if model is None:
         _check_writable(store.root)
-    engine = network_engine(config, model)
-    module, package = PACKAGES[engine]
-    if find_spec(module) is None:
+    engine = engine_of(network_engine(config, model))
+    if find_spec(engine.module) is None:
         name = model.name if model else config.model.name
         raise ConfigError(
-            f"session.engine: {name} runs on {engine}, whose library is missing: {pip_install(package)}"
+            f"session.engine: {name} runs on {engine.name}, whose library is missing: "
+            f"{pip_install(engine.package)}"
         )
     _check_labels(config, model)
 

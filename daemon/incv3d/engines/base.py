@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -36,13 +37,17 @@ class BadFeed(SessionError):
     """What was fed cannot be run: a damaged JPEG, say. The Session itself is well."""
 
 
+EngineName = Literal["tensorflow", "litert"]
+ModelFormat = Literal["graphdef", "tflite"]
+
+
 @dataclass(frozen=True, slots=True)
 class SessionSpec:
     """Which network to open, where to feed and fetch it, and with how many threads."""
 
     file: Path
     """A frozen GraphDef or a LiteRT flatbuffer."""
-    format: Literal["graphdef", "tflite"]
+    format: ModelFormat
     input: str
     """The tensor that takes the pixels, ``Mul:0``; empty, for a flatbuffer: the only one."""
     output: str
@@ -112,3 +117,25 @@ class Session(Protocol):
 
     def close(self) -> None:
         """Give the library's memory back. The Session cannot be used afterwards."""
+
+
+SpareMemory = Callable[[], float | None]
+"""Returns how much memory this process can still use, MiB; None: unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """What an engine states about itself. The module that defines it must not import the library."""
+
+    name: EngineName
+    """The word for it in ``session.engine``."""
+    format: ModelFormat
+    """The format of the stored models that it runs."""
+    module: str
+    """The library's import name."""
+    package: str
+    """What pip installs it by."""
+    open: Callable[[SessionSpec, Path | None, SpareMemory], Session]
+    """Opens a Session, see :func:`incv3d.engines.open_session`."""
+    needed_mb: Callable[[float], float]
+    """Returns about how much memory a daemon needs at most, MiB, given the network's size in MiB."""

@@ -20,14 +20,18 @@ import numpy.typing as npt
 
 from incv3d.engines.base import (
     BadFeed,
+    Engine,
     Feed,
     Scores,
+    Session,
     SessionError,
     SessionFacts,
     SessionSpec,
+    SpareMemory,
     UnusableNetwork,
 )
 from incv3d.engines.page_release import release_clean_pages
+from incv3d.engines.quiet_stderr import quiet_stderr
 from incv3d.errors import pip_install
 
 PACKAGE = "ai-edge-litert"
@@ -265,3 +269,23 @@ def _reason(error: Exception) -> str:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:400]
+
+
+def _open_session(spec: SessionSpec, prepared: Path | None, spare_mb: SpareMemory) -> Session:
+    with quiet_stderr():
+        return LiteRTSession(spec)
+
+
+def _needed_mb(network_mb: float) -> float:
+    """Return the measured need, rounded up, of networks of 9 to 96 MiB."""
+    return 60 + 2.5 * network_mb
+
+
+LITERT = Engine(
+    name="litert",
+    format="tflite",
+    module="ai_edge_litert",
+    package=PACKAGE,
+    open=_open_session,
+    needed_mb=_needed_mb,
+)

@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 
 from incv3d.config.schema import Config
-from incv3d.engines import ENGINES
+from incv3d.engines import EngineName, engine_for
 from incv3d.models.bundled import imagenet_labels
 from incv3d.models.conversions import converted_precisions
 from incv3d.models.entry import ModelError, for_a_person
@@ -42,7 +42,7 @@ def find_stored(config: Config, store: ModelStore) -> StoredModel | None:
     return None
 
 
-def network_engine(config: Config, model: StoredModel | None) -> str:
+def network_engine(config: Config, model: StoredModel | None) -> EngineName:
     """Return which engine runs the model that the configuration means: ``tensorflow`` or ``litert``.
 
     :param model: as :func:`find_stored` returns it.
@@ -56,7 +56,7 @@ def network_engine(config: Config, model: StoredModel | None) -> str:
     converted = model.entry.format == "graphdef" and converted_precisions(model.directory)
     if asked == "litert" and model.entry.format == "graphdef" and not converted:
         raise not_converted(model)
-    return "litert" if converted and asked != "tensorflow" else ENGINES[model.entry.format]
+    return "litert" if converted and asked != "tensorflow" else engine_for(model.entry.format).name
 
 
 def runs_prepared_graph(config: Config, store: ModelStore) -> bool:

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from incv3d.config.loading import ConfigError
 from incv3d.config.schema import Config
-from incv3d.engines import ENGINES, SessionSpec, open_session
+from incv3d.engines import SessionSpec, engine_for, open_session
 from incv3d.engines.base import SessionFacts
 from incv3d.engines.warmup import WarmUp, warm_up
 from incv3d.images.preprocess import Mode, Preprocessor
@@ -208,7 +208,7 @@ def open_classifier(
 
 def check_engine(asked: str, model: StoredModel) -> None:
     """Raise ConfigError if `asked`, the engine that the configuration names, can never run `model`."""
-    if asked == "tensorflow" and ENGINES[model.entry.format] != "tensorflow":
+    if asked == "tensorflow" and engine_for(model.entry.format).name != "tensorflow":
         raise ConfigError(
             f"session.engine: tensorflow runs frozen graphs, `{model.name}` is a .tflite model and needs "
             f"litert (`auto` takes it)"

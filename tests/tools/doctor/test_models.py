@@ -12,12 +12,13 @@ import msgspec
 import pytest
 
 from incv3d.config.schema import Config
+from incv3d.engines import engine_of
 from incv3d.engines.prepared_model import preparer_id, processor_id
 from incv3d.models.catalog import load_catalog
 from incv3d.models.store import ModelStore
 from incv3d.tools.doctor import Finding, Host
 from incv3d.tools.doctor.installation import Installation
-from incv3d.tools.doctor.models import check_models, memory_needed_mb, name_in_force
+from incv3d.tools.doctor.models import check_models, name_in_force
 from trees import bare, only, statuses, write
 
 LITE = "efficientnet-lite0"
@@ -148,4 +149,4 @@ def test_what_a_daemon_takes_is_at_least_what_was_measured() -> None:
     measured = [("litert", 9.1, 74), ("litert", 24, 116), ("litert", 95.5, 241)]
     measured += [("tensorflow", 18.5, 364), ("tensorflow", 95.7, 365)]
     for engine, megabytes, peak_mb in measured:
-        assert peak_mb <= memory_needed_mb(engine, int(megabytes * mb)) <= peak_mb * 1.35
+        assert peak_mb <= engine_of(engine).needed_mb(megabytes * mb / 2**20) <= peak_mb * 1.35

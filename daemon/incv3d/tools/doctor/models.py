@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from incv3d.config.schema import Config
-from incv3d.engines import plain_session_mb
+from incv3d.engines import EngineName, engine_of
+from incv3d.engines.tensorflow import plain_session_mb
 from incv3d.machine import available_memory_mb
 from incv3d.models.catalog import load_catalog
 from incv3d.models.conversions import converted_precisions, folder_name
@@ -55,15 +56,6 @@ def name_in_force(config: Config, store: ModelStore) -> str:
     return PREFERRED if PREFERRED in store.names() else EMBEDDED
 
 
-def memory_needed_mb(engine: str, network_bytes: int) -> float:
-    """About what a daemon takes at most, MiB, rounded up; measured on both, with networks of 9 to 96 MB.
-
-    TensorFlow's peak is the loading of its library, whatever the network, up to some 100 MB of network.
-    """
-    megabytes = network_bytes / MIB
-    return 60 + 2.5 * megabytes if engine == "litert" else max(420.0, 150 + 2.5 * megabytes)
-
-
 def _absent(machine: Host, config: Config, store: ModelStore, name: str, beside: str) -> Finding:
     if name == EMBEDDED:
         free_mb = available_memory_mb(machine.proc)
@@ -89,14 +81,15 @@ def _absent(machine: Host, config: Config, store: ModelStore, name: str, beside:
 def _memory(machine: Host, config: Config, stored: StoredModel, running: bool) -> list[Finding]:
     """What this model takes on the engine that would run it, and whether it is there to be had."""
     name = "model memory"
-    engine, size_bytes, ready = "tensorflow", stored.size_bytes, is_prepared(stored)
+    engine: EngineName = "tensorflow"
+    size_bytes, ready = stored.size_bytes, is_prepared(stored)
     precisions = converted_precisions(stored.directory)
     if stored.entry.format == "tflite":
         engine, ready = "litert", True
     elif precisions and config.session.engine != "tensorflow":
         engine, ready = "litert", True
         size_bytes = (stored.directory / folder_name(precisions[0]) / FLATBUFFER).stat().st_size
-    needed_mb = memory_needed_mb(engine, size_bytes)
+    needed_mb = engine_of(engine).needed_mb(size_bytes / MIB)
     what = f"{stored.name} on {engine} takes about {needed_mb:.0f} MB"
     refusal = None if ready else find_refusal(stored)
     if refusal:
