@@ -290,7 +290,7 @@ def test_it_is_known_where_a_key_was_given(tmp_path) -> None:
 )
 def test_how_often_a_frame_is_wanted_and_how_long_it_may_take(tmp_path, source, gap_s, patience_s) -> None:
     section = load_config(written(tmp_path, f"source: {source}\n"), {}).config.source
-    assert (section.gap_s, section.patience_s) == (gap_s, patience_s)
+    assert (section.frame_interval_s, section.frame_timeout_s) == (gap_s, patience_s)
 
 
 def test_regions_are_fractions_and_may_touch_the_edges(tmp_path) -> None:

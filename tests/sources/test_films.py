@@ -204,7 +204,7 @@ def test_the_cover_of_a_sound_file_is_no_film(tmp_path: Path) -> None:
     words = "-loglevel error -f lavfi -i sine=duration=1 -f lavfi -i testsrc=size=64x64:rate=1:duration=1 "
     words += "-map 0 -map 1 -c:v mjpeg -disposition:v attached_pic"
     subprocess.run([needs_ffmpeg(), *words.split(), str(path)], check=True)
-    with pytest.raises(SourceError, match="there is no video in it"):
+    with pytest.raises(SourceError, match="it contains no video"):
         play(path)
 
 

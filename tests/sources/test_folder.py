@@ -203,7 +203,7 @@ def test_every_picture_of_a_burst_reaches_a_slow_session_and_no_stall_is_reporte
         "folder",
         opener,
         mailbox,
-        CaptureSchedule(section.gap_s, section.takes_every_frame, section.patience_s),
+        CaptureSchedule(section.frame_interval_s, section.takes_every_frame, section.frame_timeout_s),
         lambda: problems.append("dropped"),
         on_end=problems.append,
         on_death=lambda *death: problems.append(death),
@@ -216,7 +216,7 @@ def test_every_picture_of_a_burst_reaches_a_slow_session_and_no_stall_is_reporte
             frame = mailbox.take(False)
             taken.append(frame and frame.id)
         assert taken == ["3.jpg", "2.jpg", "1.jpg", "0.jpg"]
-        time.sleep(3 * section.patience_s)  # nothing comes for longer than a camera may take
+        time.sleep(3 * section.frame_timeout_s)  # nothing comes for longer than a camera may take
         status = capture.status()
         assert (status.state, status.recoveries, problems) == ("ok", 0, [])
         put(tmp_path / "late.jpg")
@@ -236,7 +236,7 @@ def test_of_a_large_archive_the_newest_are_kept_and_the_rest_is_said(
     source = FolderSource("folder", FolderState(FolderWatch(str(tmp_path))))
     assert [soon(source) for _ in range(3)] == ["9.jpg", "8.jpg", "7.jpg"]
     assert within(source, QUIET_S) is None
-    assert "more than 3 pictures wait; the oldest are dropped" in caplog.text
+    assert "more than 3 images wait; the oldest are dropped" in caplog.text
 
 
 def test_months_of_pictures_take_little_memory_and_are_not_looked_at_again(

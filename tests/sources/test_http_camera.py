@@ -243,7 +243,7 @@ def test_a_camera_that_answers_now_and_then_is_absent_meanwhile(serve) -> None:
     camera = serve(answer)
     with opened(camera.url()) as source:
         assert source.capture(0.0)
-        with pytest.raises(SourceAbsent, match=r"the server says 503 Service Unavailable$"):
+        with pytest.raises(SourceAbsent, match=r"the server answered 503 Service Unavailable$"):
             source.capture(0.0)
     assert frames(camera.url(), most=1)
 
@@ -262,8 +262,8 @@ def test_a_connection_that_is_kept_and_closed_by_the_camera_costs_no_picture(ser
 def test_a_login_in_the_address_is_given_when_it_is_asked_for(serve, guard, answer) -> None:
     camera = serve(guard(answer))
     assert all(picture_format(frame.data) == "jpeg" for frame in frames(camera.url(login=LOGIN)))
-    for login, words in (("viewer:wrong@", "the password is wrong"), ("", "it wants a login")):
-        with pytest.raises(SourceError, match=rf"says 401 Unauthorized: .*{words}") as caught:
+    for login, words in (("viewer:wrong@", "wrong user name or password"), ("", "it requires a login")):
+        with pytest.raises(SourceError, match=rf"answered 401 Unauthorized: .*{words}") as caught:
             frames(camera.url(login=login))
         assert "wrong@" not in str(caught.value) and not isinstance(caught.value, SourceAbsent)
 
@@ -287,7 +287,7 @@ def test_odd_answers_end_in_one_line_without_secrets(serve, caplog) -> None:
     for answer, words in (
         (digest_without_realm, "its Digest login lacks the field 'realm'$"),
         (nowhere, "the one it redirects to, is invalid$"),
-        (no_header, "a web page came"),
+        (no_header, "a web page, not an image"),
     ):
         with pytest.raises(SourceError, match=words):
             frames(serve(answer).url("/x?token=geheim", login=LOGIN))
@@ -316,10 +316,22 @@ def test_a_redirect_is_followed_and_another_host_is_not_told_the_password(serve)
 @pytest.mark.parametrize(
     ("answer", "error", "words"),
     [
-        (lambda request: request.send_whole(b"", status=403), SourceError, "the server says 403 Forbidden"),
-        (lambda request: request.send_whole(b"", status=404), SourceAbsent, "the server says 404 Not Found"),
-        (lambda request: request.send_whole(b"<html>hi</html>", "text/html"), SourceError, "a web page came"),
-        (lambda request: request.send_whole(b"\n<!DOCTYPE html>"), SourceError, "a web page came"),
+        (
+            lambda request: request.send_whole(b"", status=403),
+            SourceError,
+            "the server answered 403 Forbidden",
+        ),
+        (
+            lambda request: request.send_whole(b"", status=404),
+            SourceAbsent,
+            "the server answered 404 Not Found",
+        ),
+        (
+            lambda request: request.send_whole(b"<html>hi</html>", "text/html"),
+            SourceError,
+            "a web page, not an image",
+        ),
+        (lambda request: request.send_whole(b"\n<!DOCTYPE html>"), SourceError, "a web page, not an image"),
         (lambda request: request.send_whole(b""), SourceError, "the answer is empty"),
         (lambda request: request.head(302, Location="ftp://x/y"), SourceError, "redirected to `ftp://x/y`"),
         (lambda request: request.send(b"\x16\x03no http\r\n\r\n"), SourceError, "the answer is not HTTP"),
@@ -351,7 +363,11 @@ def test_a_poll_that_brings_no_picture_or_half_of_one_is_said(serve) -> None:
             answers.pop(0)(request)
 
     camera = serve(answer)
-    for words in ("no picture came, but 4 bytes .text/plain.", "the connection broke off", "a web page came"):
+    for words in (
+        "received no image but 4 bytes .text/plain.",
+        "the connection broke off",
+        "a web page, not an image",
+    ):
         with opened(camera.url("/first")) as source:
             assert source.capture(0.0)
             assert isinstance(source, SnapshotSource)

@@ -109,7 +109,7 @@ def test_a_key_frame_that_is_waited_for_is_no_stall(seldom_keys) -> None:
         opener = source_opener(section)
         assert opener
         mailbox = FrameQueue(1, 1, 1, lambda frame: False)
-        pace = CaptureSchedule(section.gap_s, stall_timeout_s=0.2)
+        pace = CaptureSchedule(section.frame_interval_s, stall_timeout_s=0.2)
         ends: list[str] = []
         capture = SourceSupervisor("c", opener, mailbox, pace, lambda: None, ends.append, lambda *death: None)
         capture.start()

@@ -189,7 +189,7 @@ def test_a_pause_is_said_when_it_changes_and_not_again(daemon, caplog) -> None:
     daemon.captures.say(now)
     daemon.captures.pause(True)
     daemon.captures.pause(True)
-    assert [record.message for record in caplog.records] == ["paused: the source is passed over"]
+    assert [record.message for record in caplog.records] == ["paused: frames of the source are discarded"]
     daemon.captures.pause(False)
     daemon.captures.say(now + SAY_EVERY_S - 1)
     assert len(caplog.records) == 1
@@ -214,7 +214,7 @@ def test_a_flood_of_pauses_and_resumptions_costs_a_line_now_and_then_and_the_las
     captures.pause(False)
     assert not captures.paused
     said = [record.message for record in caplog.records]
-    assert said[0] == "paused: the source is passed over"
+    assert said[0] == "paused: frames of the source are discarded"
     assert len(said) <= 1 + (time.monotonic() - began) / SAY_EVERY_S
     captures.say(time.monotonic() + SAY_EVERY_S)
     captures.say(time.monotonic() + 2 * SAY_EVERY_S)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from incv3d.sources.mjpeg import LARGEST_PICTURE, PictureSplitter, SplitError
+from incv3d.sources.mjpeg import LARGEST_IMAGE, ImageSplitter, SplitError
 
 
 def encoded(seed: int, format_: str = "JPEG", **options: object) -> bytes:
@@ -53,7 +53,7 @@ def stream(before: bytes, head: bytes, after: bytes, pictures: list[bytes]) -> b
     return b"".join(before + head.replace(b"%d", b"%d" % len(each)) + each + after for each in pictures)
 
 
-def split(splitter: PictureSplitter, data: bytes, cuts: list[int]) -> list[bytes]:
+def split(splitter: ImageSplitter, data: bytes, cuts: list[int]) -> list[bytes]:
     edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
     pieces = [data[start:end] for start, end in pairwise(edges)]
     return [picture for piece in pieces for _, picture in splitter.feed(piece, 0.0)]
@@ -67,22 +67,22 @@ CUTS = st.lists(st.integers(0, 2**32), max_size=20)
 @FEW
 @given(cuts=CUTS)
 def test_every_picture_comes_out_whole_however_it_is_framed_and_cut_up(kind: str, cuts: list[int]) -> None:
-    assert split(PictureSplitter("frame"), stream(*FRAMES[kind], JPEGS), cuts) == JPEGS
+    assert split(ImageSplitter("frame"), stream(*FRAMES[kind], JPEGS), cuts) == JPEGS
 
 
 @FEW
 @given(cuts=CUTS)
 def test_byte_by_byte_or_at_once_it_is_the_same(cuts: list[int]) -> None:
     data = stream(*FRAMES["as it should be"], JPEGS[:2])
-    assert split(PictureSplitter("frame"), data, list(range(len(data)))) == JPEGS[:2]
-    assert split(PictureSplitter('"--frame"'), b"HTTP junk" + data, cuts) == JPEGS[:2]
+    assert split(ImageSplitter("frame"), data, list(range(len(data)))) == JPEGS[:2]
+    assert split(ImageSplitter('"--frame"'), b"HTTP junk" + data, cuts) == JPEGS[:2]
 
 
 @FEW
 @given(cuts=CUTS)
 def test_the_first_picture_needs_no_boundary(cuts: list[int]) -> None:
     data = JPEGS[0] + b"\r\n" + stream(*FRAMES["as it should be"], JPEGS[1:])
-    assert split(PictureSplitter("frame"), data, cuts) == JPEGS
+    assert split(ImageSplitter("frame"), data, cuts) == JPEGS
 
 
 @pytest.mark.parametrize("boundary", ["frame", "unlike", "", "ab"])
@@ -90,12 +90,12 @@ def test_the_first_picture_needs_no_boundary(cuts: list[int]) -> None:
 @given(cuts=CUTS)
 def test_jpegs_without_an_end_marker_end_where_the_next_part_begins(boundary: str, cuts: list[int]) -> None:
     endless = [each[:-2] for each in JPEGS]
-    got = split(PictureSplitter(boundary), stream(*FRAMES["as it should be"], endless), cuts)
+    got = split(ImageSplitter(boundary), stream(*FRAMES["as it should be"], endless), cuts)
     assert got == endless[:3], "of the last one nothing tells that it is whole"
 
 
 def test_where_the_boundary_is_known_a_jpeg_without_an_end_marker_waits_for_no_other() -> None:
-    splitter = PictureSplitter("frame")
+    splitter = ImageSplitter("frame")
     before, head, after = FRAMES["as it should be"]
     for each in JPEGS[:2]:
         splitter.feed(before + head + each[:-2] + after, 0.0)
@@ -105,37 +105,37 @@ def test_where_the_boundary_is_known_a_jpeg_without_an_end_marker_waits_for_no_o
 @FEW
 @given(cuts=CUTS)
 def test_jpegs_may_follow_each_other_with_nothing_between_them(cuts: list[int]) -> None:
-    assert split(PictureSplitter(in_parts=False), b"".join(JPEGS), cuts) == JPEGS
+    assert split(ImageSplitter(in_parts=False), b"".join(JPEGS), cuts) == JPEGS
 
 
 @FEW
 @given(cuts=CUTS)
 def test_parts_may_be_png_or_webp(cuts: list[int]) -> None:
     pictures = [encoded(0, "PNG"), encoded(1, "WEBP"), encoded(2), encoded(3, "WEBP", lossless=True)]
-    assert split(PictureSplitter("frame"), stream(*FRAMES["as it should be"], pictures), cuts) == pictures
+    assert split(ImageSplitter("frame"), stream(*FRAMES["as it should be"], pictures), cuts) == pictures
 
 
 def test_a_picture_has_the_time_of_its_first_bytes() -> None:
-    splitter = PictureSplitter()
+    splitter = ImageSplitter()
     data = stream(*FRAMES["as it should be"], JPEGS[:1])
     assert splitter.feed(data[:200], 1.0) == []
     assert splitter.feed(data[200:], 2.0) == [(1.0, JPEGS[0])]
 
 
 def test_what_is_no_picture_is_not_kept_and_what_has_no_end_is_refused() -> None:
-    splitter = PictureSplitter()
+    splitter = ImageSplitter()
     for _ in range(100):
         assert splitter.feed(b"no picture at all" * 1000, 0.0) == []
     assert len(splitter._buffer) < 100
     splitter.feed(b"\r\n\r\n" + JPEGS[0][:-2], 0.0)
-    with pytest.raises(SplitError, match="no end within 32 MiB"):
-        for _ in range(LARGEST_PICTURE // 2**20 + 1):
+    with pytest.raises(SplitError, match="no end of the image within 32 MiB"):
+        for _ in range(LARGEST_IMAGE // 2**20 + 1):
             splitter.feed(b"\0" * 2**20, 0.0)
 
 
 @given(st.lists(st.binary(max_size=300), max_size=10), st.booleans())
 def test_nothing_breaks_it(pieces: list[bytes], in_parts: bool) -> None:
-    splitter = PictureSplitter("frame", in_parts)
+    splitter = ImageSplitter("frame", in_parts)
     for piece in pieces:
         splitter.feed(piece, 0.0)
         splitter.feed(b"\n\xff\xd8\xff", 0.0)

@@ -242,7 +242,7 @@ def test_a_call_that_never_returns_is_left_behind_and_its_late_frame_ignored(wat
 
 def test_an_opening_that_never_returns_is_left_behind(watch) -> None:
     watched = watch("hang-opening", "frame")
-    watched.said.wait_for("stalled: opening it takes longer than 0.5 s")
+    watched.said.wait_for("stalled: opening takes longer than 0.5 s")
     watched.said.wait_for("ok after")
     assert watched.take() == "2.1" and status(watched).hung_threads == 1
     watched.camera.let_go()
@@ -252,8 +252,8 @@ def test_an_opening_that_never_returns_is_left_behind(watch) -> None:
 
 
 def test_a_closing_that_never_returns_is_left_behind(watch) -> None:
-    watched = watch("frame raise hang-closing", "frame", gap_s=ENDLESS_S)
-    watched.said.wait_for("stalled: closing it takes longer than 0.2 s")
+    watched = watch("frame raise hang-closing", "frame", interval_s=ENDLESS_S)
+    watched.said.wait_for("stalled: closing takes longer than 0.2 s")
     watched.said.wait_for("ok after")
     assert watched.take() == "2.1" and status(watched).hung_threads == 1
 
@@ -320,7 +320,7 @@ def test_lost_frames_add_up_over_reopenings(watch) -> None:
 
 
 def test_frames_are_asked_for_at_a_fixed_beat(watch) -> None:
-    watched = watch("frame frame frame frame silent", gap_s=3600.0)
+    watched = watch("frame frame frame frame silent", interval_s=3600.0)
     while len(watched.camera.asked) < 4:
         time.sleep(0.01)
     first, *others = watched.camera.asked[:4]
@@ -372,7 +372,7 @@ def test_the_pauses_are_those_that_are_promised() -> None:
 def test_a_capture_is_as_patient_as_a_source_without_further_words() -> None:
     source = SourceSection()
     assert CaptureSchedule() == CaptureSchedule(
-        source.gap_s, source.takes_every_frame, source.stall_timeout_s
+        source.frame_interval_s, source.takes_every_frame, source.stall_timeout_s
     )
 
 
@@ -418,7 +418,7 @@ def test_a_source_that_worked_for_long_is_tried_again_soon(watch) -> None:
 
 
 def test_an_interval_longer_than_the_stall_timeout_is_no_stall(watch) -> None:
-    watched = watch("frame wait frame wait frame silent", gap_s=2.5 * STALL_S)
+    watched = watch("frame wait frame wait frame silent", interval_s=2.5 * STALL_S)
     watched.wait_until(lambda: status(watched).frames == 3)
     assert watched.camera.opened == 1
     assert watched.said.everything() == ["source camera: ok"]
@@ -432,7 +432,7 @@ def test_a_source_that_idles_on_purpose_is_not_taken_for_a_stalled_one(watch) ->
 
 
 def test_a_frame_that_came_late_does_not_make_the_next_ones_come_sooner(watch) -> None:
-    watched = watch("frame held frame frame silent", gap_s=0.01, stall_timeout_s=ENDLESS_S)
+    watched = watch("frame held frame frame silent", interval_s=0.01, stall_timeout_s=ENDLESS_S)
     watched.wait_until(lambda: len(watched.camera.asked) == 2)
     time.sleep(0.1)
     late = time.monotonic()

@@ -120,7 +120,7 @@ def test_a_damaged_frame_and_those_that_build_on_it_are_left_out(tmp_path: Path,
 
 def test_a_film_of_which_every_key_frame_is_damaged_is_an_error(tmp_path: Path, keep) -> None:
     source = keep(play(damaged_film(tmp_path, 0, 10)[1], loop=False))
-    with pytest.raises(SourceError, match="no frame of it can be decoded"):
+    with pytest.raises(SourceError, match="none of its frames can be decoded"):
         source.capture(0.0)
     assert source.lost_frames == 20
 
@@ -149,7 +149,7 @@ def test_sound_alone_is_no_film(tmp_path: Path) -> None:
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), layout="mono")
         sound.sample_rate = 8000
         out.mux(stream.encode(sound))
-    with pytest.raises(SourceError, match="there is no video in it"):
+    with pytest.raises(SourceError, match="it contains no video"):
         play(path)
 
 
@@ -191,7 +191,7 @@ def test_an_idle_reader_gets_a_frame_that_was_taken_after_it_was_wanted(stream, 
 
 
 def test_a_reader_that_was_away_gets_no_old_frames_for_long(stream, keep) -> None:
-    """What waited in the sockets is passed over, so that the pictures are of now again."""
+    """Packets that waited in the sockets are skipped, so that the frames are current again."""
     source = keep(watch(stream.url))
     before = source.capture(0.0)
     time.sleep(3.0)  # a decoder that is too slow, for all that the stream knows

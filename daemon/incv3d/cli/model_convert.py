@@ -114,7 +114,7 @@ def _frames(
     if open_source is None:
         raise SourceError("source.type: no source is configured to capture frames from")
     source = config.source
-    captured = captured_frames(open_source, source.gap_s, PATIENCE_S, source.named_regions)
+    captured = captured_frames(open_source, source.frame_interval_s, PATIENCE_S, source.named_regions)
     return islice(captured, frames), frames
 
 

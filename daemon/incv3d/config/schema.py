@@ -169,7 +169,7 @@ class SourceSection(Section, frozen=True, kw_only=True):
         return {name: Region(*numbers) for name, numbers in self.regions.items()}
 
     @property
-    def gap_s(self) -> float:
+    def frame_interval_s(self) -> float:
         """Seconds between two frames, as ``interval_s`` or ``max_fps`` says it; 0: as they come."""
         return 1 / self.max_fps if self.max_fps else self.interval_s
 
@@ -191,7 +191,7 @@ class SourceSection(Section, frozen=True, kw_only=True):
         return facts_of(self.type).default_fps
 
     @property
-    def patience_s(self) -> float:
+    def frame_timeout_s(self) -> float:
         """``stall_timeout_s``, but at least two frame intervals."""
         fps = self.chosen_fps
         return max(self.stall_timeout_s, 2 / fps) if fps else self.stall_timeout_s

@@ -183,7 +183,7 @@ def create_event_monitor(
     sightings = PresenceTracker(watched, section.frames, section.needed)
     source = config.source
     seldom_s = source.unchanged_max_s if source.skip_unchanged else 0.0
-    silence_s = max(section.silence_s, 3 * source.gap_s, 3 * seldom_s, source.patience_s)
+    silence_s = max(section.silence_s, 3 * source.frame_interval_s, 3 * seldom_s, source.frame_timeout_s)
     return EventMonitor(watchlist, sightings, silence_s, section.zmq, announce, saver, saving, model)
 
 

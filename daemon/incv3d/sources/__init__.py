@@ -1,4 +1,4 @@
-"""Where frames come from: one module a source behind one protocol, each opened and watched by a Capture."""
+"""Frame sources: cameras, streams and image files, one file per type, kept open by a supervisor."""
 
 from incv3d.sources.base import (
     CameraInfo,

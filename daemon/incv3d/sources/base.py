@@ -1,4 +1,4 @@
-"""The ``FrameSource`` protocol: what every source offers, and how it fails."""
+"""The FrameSource protocol, its errors, and how the state of a source is reported."""
 
 from __future__ import annotations
 
@@ -11,93 +11,94 @@ from incv3d.frames import Frame
 
 
 class SourceError(Incv3dError):
-    """A source cannot be opened, or gives no more frames."""
+    """Raised when a source cannot be opened, or fails while it captures."""
 
 
 class SourceAbsent(SourceError):
-    """What the source would be opened on is not there: no such device, file or server."""
+    """Raised when the device, file or server of a source is not there. It may appear later."""
 
 
 class SourceMisnamed(SourceError):
-    """What the configuration names as a source is not there, and will hardly come by itself."""
+    """Raised when the configured path is missing and is not where devices or disks appear later."""
 
     is_lasting = True
 
 
 class LibraryMissing(SourceError):
-    """The library that a source needs is not installed, or cannot be loaded."""
+    """Raised when the library of a source type is not installed, or cannot be loaded."""
 
     is_lasting = True
 
 
 class FrameSource(Protocol):
-    """Something that captures frames. Opened, used and closed by one thread, all but :meth:`interrupt`."""
+    """Captures frames. One thread opens, uses and closes it; any thread may call :meth:`interrupt`."""
 
     @property
     def lost_frames(self) -> int:
-        """Frames that the driver took but could not hand over, by its own count."""
+        """How many frames the driver captured but could not deliver, by its own count."""
 
     @property
     def idle_until(self) -> float:
-        """Until when (monotonic) :meth:`capture` waits on purpose, which is no stall; 0.0: it does not."""
+        """Until when (monotonic) :meth:`capture` waits on purpose, which is not a stall; 0.0: it does not."""
 
     def capture(self, after: float) -> Frame | None:
-        """Wait for the next frame taken at the moment `after` (monotonic) or later; 0.0: any.
+        """Wait for the next frame captured at `after` (monotonic) or later, and return it.
 
-        Until then the source idles, in whatever way costs it least.
+        Until then the source idles in the cheapest way it has.
 
-        :returns: None when there are no more frames, or :meth:`interrupt` was called.
-        :raises SourceError: when capturing fails.
+        :param after: 0.0: return any frame.
+        :returns: None if there are no more frames, or :meth:`interrupt` was called.
+        :raises SourceError: capturing fails.
         """
 
     def interrupt(self) -> None:
-        """Let a :meth:`capture` that waits return None. Callable from any thread; never waits."""
+        """Make a blocked :meth:`capture` return None. Callable from any thread; never blocks."""
 
     def close(self) -> None:
-        """Let go of the device."""
+        """Release the device."""
 
 
 OpenSource = Callable[[], FrameSource]
 """Opens a source; raises :class:`SourceAbsent` or another :class:`SourceError`."""
 
 SourceState = Literal["opening", "ok", "refused", "stalled", "reopening", "absent", "ended"]
-"""``opening``: no frame has come yet; ``refused``: frames come, and all are refused; ``stalled``: frames
-stopped coming; ``reopening``: it is closed and tried again; ``absent``: it is not there, and is looked for;
-``ended``: it had no more frames."""
+"""``opening``: no frame has arrived yet; ``refused``: frames arrive, but all are refused; ``stalled``: frames
+stopped arriving; ``reopening``: it failed and is opened again; ``absent``: it is not there, and is retried;
+``ended``: it has no more frames."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
-    """How a source is, for the log and for ``stats``."""
+    """The state of a source, for the log and for ``stats``."""
 
     name: str
     state: SourceState
     reason: str
-    """Why it is not ``ok``; empty when it is."""
+    """Why the state is not ``ok``; otherwise empty."""
     since: float
-    """When it came to be so (monotonic)."""
+    """When the state was entered (monotonic)."""
     frames: int
     """Frames captured since the start."""
     lost_frames: int
-    """Frames that the driver counted and did not hand over."""
+    """Frames that the driver counted but did not deliver."""
     recoveries: int
-    """How often frames came again after they had stopped."""
+    """How often frames arrived again after they had stopped."""
     refused_frames: int
-    """Frames, or regions of them, that were refused since the start."""
+    """Frames, or regions of frames, refused since the start."""
     hung_threads: int
-    """Capture threads that were left behind in a call that does not return."""
+    """Capture threads that were abandoned in a call that does not return."""
 
 
 @dataclass(frozen=True, slots=True)
 class CameraInfo:
-    """A camera that is there, and how to name it in the configuration."""
+    """A camera that was found, and how to configure it."""
 
     type: str
     name: str
-    """What it calls itself."""
+    """The model name that it reports."""
     path: str
     """The device, or the index that ``source.camera`` takes."""
     formats: dict[str, list[tuple[int, int]]]
-    """Sizes by format, where they can be asked for; no sizes: any within limits."""
+    """Sizes by pixel format, if the driver lists them; no sizes: any size within limits."""
     configuration: str
-    """The line that makes it the daemon's source."""
+    """The line of the configuration file that makes it the daemon's source."""

@@ -15,7 +15,7 @@ CSI_FIX = (
 
 def idle_fps(section: SourceSection) -> float:
     """Return the frame rate of a camera without ``fps``; low if frames are rarely needed: each costs time."""
-    return 5.0 if section.gap_s >= 1 else 30.0
+    return 5.0 if section.frame_interval_s >= 1 else 30.0
 
 
 def index_absence(section: SourceSection, found: int) -> str:

@@ -1,4 +1,4 @@
-"""What FFmpeg opens, with PyAV: packets of the first video stream, and frames out of them."""
+"""Read and decode the first video stream of a file or address with FFmpeg (PyAV)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 RTSP_OPTIONS: Mapping[RtspTransport, dict[str, str]] = {
-    # UDP loses packets, and then half of the picture is grey: it is for servers that refuse TCP (status 461).
+    # UDP loses packets, which leaves grey areas: it is only for servers that refuse TCP (status 461).
     "auto": {"rtsp_transport": "tcp+udp", "rtsp_flags": "prefer_tcp"},
     "tcp": {"rtsp_transport": "tcp"},
     "udp": {"rtsp_transport": "udp"},
@@ -39,11 +39,11 @@ LIVE_OPTIONS = {
     "flags": "low_delay",
     "analyzeduration": "1000000",
 }
-"""FFmpeg's options for streams that are watched as they come (ffmpeg-formats(1), ffmpeg-protocols(1))."""
+"""FFmpeg's options for live streams (ffmpeg-formats(1), ffmpeg-protocols(1))."""
 
 
 def orientation_of(matrix: bytes) -> int:
-    """Return the EXIF orientation of a film's display matrix, to the nearest quarter turn.
+    """Return the EXIF orientation of a video's display matrix, to the nearest quarter turn.
 
     :param matrix: 3 x 3 little-endian int32; a pixel at (x, y) is shown at (m[0] x + m[3] y, m[1] x + m[4] y)
         (libavutil/display.h).
@@ -63,7 +63,7 @@ def orientation_of(matrix: bytes) -> int:
 
 
 def covering(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int]:
-    """`size` reduced as far as it still covers `wanted`, in its own proportions; even numbers."""
+    """Return `size` scaled down as far as it still covers `wanted`, with even sides and the same shape."""
     factor = min(1.0, max(wanted[0] / size[0], wanted[1] / size[1]))
     if factor == 1.0:
         return size
@@ -71,10 +71,10 @@ def covering(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int]:
 
 
 class VideoInput:
-    """The first video stream in what FFmpeg opens.
+    """The first video stream of a file or an address.
 
-    :param timeout_s: of a live stream: it fails when nothing comes for so long; None: it is a file.
-    :param body: the data to read instead, where it has already been requested.
+    :param timeout_s: a live stream fails if no data arrives for this long; None: it is a file.
+    :param body: the data to read, if it has already been requested.
     """
 
     def __init__(
@@ -99,24 +99,24 @@ class VideoInput:
         except (av.error.FFmpegError, OSError) as error:
             raise self.explain(error) from None
         self._container: InputContainer = opened
-        # A sound file may hold a picture of its cover, which FFmpeg lists as a video of one frame.
-        films = [each for each in opened.streams.video if not each.disposition & Disposition.attached_pic]
-        usable = [each for each in films if each.codec_context is not None]
+        # A sound file may contain its cover image, which FFmpeg lists as a video of one frame.
+        videos = [each for each in opened.streams.video if not each.disposition & Disposition.attached_pic]
+        usable = [each for each in videos if each.codec_context is not None]
         if not usable:
             opened.close()
-            missing = "FFmpeg has no decoder for its video" if films else "there is no video in it"
+            missing = "FFmpeg has no decoder for its video" if videos else "it contains no video"
             raise SourceError(f"{self._shown}: {missing}")
         self.stream: VideoStream = usable[0]
-        # Frame threading would hold back a frame for every thread.
+        # Frame threading would delay the output by one frame per thread.
         self.stream.thread_type = ThreadType.SLICE
         self.is_jpeg = self.stream.codec_context.name == "mjpeg"
         self.damaged_frames = 0
-        """Frames that were not returned because they, or what they build on, came damaged."""
+        """Frames that were dropped because they, or frames they depend on, arrived damaged."""
         self._builds_on_damage = False
         self._packets: Iterator[Packet[VideoStream]] = opened.demux(self.stream)
 
     def next_packet(self) -> Packet[VideoStream] | None:
-        """The next packet; None at the end."""
+        """Return the next packet; None at the end."""
         try:
             packet = next(self._packets, None)
         except (av.error.FFmpegError, OSError) as error:
@@ -124,26 +124,26 @@ class VideoInput:
         return packet
 
     def decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
-        """The frames in `packet`; an empty one, or None, gets out those that the decoder holds back.
+        """Return the frames of `packet`; an empty packet or None flushes those that the decoder holds.
 
-        Damaged packets have none, and neither have those up to the next key frame, because the decoder would
-        make grey areas and smears of what is missing.
+        A damaged packet yields none, and neither do those up to the next key frame: the decoder would
+        fill in what is missing with grey areas and smears.
         """
         try:
             decoded = self.stream.decode(packet)
         except av.error.EOFError:
             return []
         except av.error.InvalidDataError as error:
-            LOG.debug("%s: a damaged packet: %s", self._shown, error)
+            LOG.debug("%s: damaged packet: %s", self._shown, error)
             self._builds_on_damage = True
             self.damaged_frames += 1
             return []
         return [each for each in decoded if self._is_whole(each)]
 
     def decode_alone(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
-        """The frame in a key frame's packet at once, also where the decoder would wait for B-frames.
+        """Return the frame of a key frame's packet at once, even if the decoder would wait for B-frames.
 
-        What follows may then not be decodable up to the next key frame.
+        Packets that follow may then not be decodable up to the next key frame.
         """
         decoded = self.decode(packet)
         if not decoded and self.stream.codec_context.has_b_frames:
@@ -152,21 +152,21 @@ class VideoInput:
         return decoded
 
     def forget(self) -> None:
-        """Make the decoder forget the frames that it holds back, and those that others build on."""
+        """Discard the frames that the decoder still holds, and those that others depend on."""
         self.stream.codec_context.flush_buffers()
 
     def _is_whole(self, decoded: VideoFrame) -> bool:
-        """Return whether a frame is as it was encoded; count it if not."""
+        """Return whether a frame was decoded without damage; otherwise count it."""
         if not decoded.is_corrupt and (decoded.key_frame or not self._builds_on_damage):
             self._builds_on_damage = False
             return True
-        # No other frame builds on a B-frame, as a rule.
+        # As a rule no other frame depends on a B-frame.
         self._builds_on_damage |= decoded.pict_type != PictureType.B
         self.damaged_frames += 1
         return False
 
     def frame(self, name: str, decoded: VideoFrame, captured: float) -> Frame:
-        """Return `decoded`, reduced and upright, as a frame."""
+        """Return `decoded` as a frame, scaled down and upright."""
         orientation = _orientation(decoded)
         wanted = self._size[::-1] if orientation in SIDEWAYS else self._size
         reduced_size = covering((decoded.width, decoded.height), wanted)
@@ -186,7 +186,7 @@ class VideoInput:
         )
 
     def explain(self, error: Exception) -> SourceError:
-        """One line about what FFmpeg said, without the password that its own words may have."""
+        """Return an error of one line for FFmpeg's, without the password that FFmpeg may quote."""
         if isinstance(error, FileNotFoundError):
             return SourceAbsent(f"{self._shown}: no such file")
         if isinstance(error, av.error.ExitError | TimeoutError):
@@ -202,7 +202,7 @@ class VideoInput:
         return SourceError(words)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the stream."""
         self._container.close()
 
 
@@ -212,5 +212,5 @@ def _orientation(decoded: VideoFrame) -> int:
         matrix: Any = decoded.side_data.get("DISPLAYMATRIX")
         return orientation_of(bytes(matrix)) if matrix else 1
     except ValueError:
-        # PyAV lists no side data where it does not know a kind, such as EXIF; degrees, anticlockwise.
+        # PyAV does not list side data of kinds that it does not know, such as EXIF. Degrees: anticlockwise.
         return {0: 1, 1: 8, 2: 3, 3: 6}[round(decoded.rotation / 90) % 4]

@@ -1,4 +1,4 @@
-"""Pictures that a camera writes to a folder, by FTP or as `motion` does; each is returned once."""
+"""Capture images that appear in a folder, as from an FTP upload or `motion`; each is returned once."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ from incv3d.sources.image_files import read_image, shown_name
 
 LOG = logging.getLogger(__name__)
 LOOK_S = 0.5
-"""Between two looks at the folder."""
+"""Seconds between two scans of the folder."""
 LOOKING_SHARE = 0.05
-"""The largest share of the time to spend on looking: a large folder is looked at less often."""
+"""The largest share of time to spend on scans: a large folder is scanned less often."""
 WRITTEN_S = 0.5
-"""A picture with an end is complete when it has not changed for this time ..."""
+"""An image with an end marker is complete if it has not changed for this time ..."""
 UNFINISHED_S = 10.0
-"""... and one without an end after this time: it is damaged, or its upload was aborted."""
+"""... and one without an end marker after this time: it is damaged, or its upload was aborted."""
 MOST_WAITING = 1000
-"""The most pictures that wait; beyond it the oldest are dropped."""
+"""The most images that wait; beyond it the oldest are dropped."""
 TAIL_BYTES = 4096
-"""Where the end of a picture is searched for; some programs append data after it."""
+"""Where the end marker is searched for; some programs append data after it."""
 
 
 @dataclass(slots=True)
 class _Waiting:
-    """A picture that has not been returned yet."""
+    """An image that has not been returned yet."""
 
     path: str
     state: FileState
     look: int
-    """The number of the look that found it."""
+    """The number of the scan that found it."""
     first_seen: float
     unchanged_since: float
 
     @property
     def order(self) -> tuple[int, int]:
-        """The sort key; newer pictures have larger ones."""
+        """The sort key; newer images have larger ones."""
         return self.look, self.state.modified_ns
 
 
 @dataclass(slots=True)
 class FolderState:
-    """What has been found so far. It outlives a source that fails and is reopened."""
+    """What scans have found so far. It outlives a source that fails and is reopened."""
 
     folder: FolderWatch
     waiting: dict[str, _Waiting] = field(default_factory=dict)
@@ -57,9 +57,9 @@ class FolderState:
 
 
 class FolderSource:
-    """Returns the pictures that appear in a folder, the newest first, each once.
+    """Returns the images that appear in a folder, newest first, each once.
 
-    Existing pictures come first. The time of a frame is when its file was first seen.
+    Existing images come first. The time of a frame is when its file was first seen.
 
     :raises SourceAbsent: there is no such folder.
     """
@@ -74,7 +74,7 @@ class FolderSource:
         self._look()
 
     def capture(self, after: float) -> Frame | None:
-        """Return the newest complete picture, as soon as there is one; None after :meth:`interrupt`.
+        """Return the newest complete image, as soon as there is one; None after :meth:`interrupt`.
 
         :raises SourceAbsent: the folder is gone.
         """
@@ -112,7 +112,7 @@ class FolderSource:
             return
         if not self.lost_frames:
             LOG.warning(
-                "source %s: more than %d pictures wait; the oldest are dropped", self._name, MOST_WAITING
+                "source %s: more than %d images wait; the oldest are dropped", self._name, MOST_WAITING
             )
         ordered = sorted(waiting.values(), key=lambda each: each.order)
         for each in ordered[:-MOST_WAITING]:
@@ -120,12 +120,12 @@ class FolderSource:
             self.lost_frames += 1
 
     def _take(self) -> Frame | None:
-        """Return the newest complete picture."""
+        """Return the newest complete image."""
         now = time.monotonic()
         waiting = self._watch.waiting
         for each in sorted(waiting.values(), key=lambda found: found.order, reverse=True):
             state = file_state(each.path)
-            if state is None:  # removed, or away with its folder
+            if state is None:  # removed, or its folder is unmounted
                 continue
             if state != each.state:
                 each.state, each.unchanged_since = state, _unchanged_since(state, now)
@@ -141,7 +141,7 @@ class FolderSource:
         return None
 
     def _id(self, path: str) -> str:
-        """Return the path of a picture relative to the folder."""
+        """Return the path of an image relative to the folder."""
         root = self._watch.folder.path
         return shown_name(os.path.relpath(path, root) if Path(root).is_dir() else Path(path).name)
 
@@ -150,7 +150,7 @@ class FolderSource:
         self._interrupted.set()
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no file stays open."""
 
 
 def _unchanged_since(state: FileState, now: float) -> float:
@@ -168,7 +168,7 @@ def _is_complete(each: _Waiting, now: float) -> bool:
 
 
 def has_end(path: str, size_bytes: int) -> bool:
-    """Return whether a picture has the end marker of its format, or the length that it states."""
+    """Return whether an image has the end marker of its format, or the length that it states."""
     try:
         with Path(path).open("rb") as file:
             head = file.read(16)
@@ -184,4 +184,4 @@ def has_end(path: str, size_bytes: int) -> bool:
         return size_bytes >= 8 + int.from_bytes(head[4:8], "little")
     if head.startswith(b"BM"):
         return size_bytes >= int.from_bytes(head[2:6], "little")
-    return True  # not a picture: the decoder reports it
+    return True  # not an image: the decoder reports it

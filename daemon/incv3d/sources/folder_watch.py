@@ -1,6 +1,6 @@
-"""Finds the pictures that appeared in a folder since the last look, however large it grows.
+"""Find the images that appeared in a folder since the last scan, however large the folder grows.
 
-It polls, because the kernel does not notify of changes made over NFS or SMB.
+The folder is polled, because the kernel does not report changes made over NFS or SMB.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CLOCK_S = 2.0
 RELIST_S = 60.0
 """After this time a folder is listed again even if its time did not change."""
 MOST_COMPARED = 256
-"""With at most this many pictures, one that is rewritten under its old name counts as new."""
+"""With at most this many images, one that is rewritten under its old name counts as new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class _Folder:
     listed_at: float = 0.0
     subfolders: list[str] = field(default_factory=list)
     known: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    """Hashes of the names of its pictures: only 8 bytes each, because there can be very many."""
+    """Hashes of the names of its images: only 8 bytes each, because there can be very many."""
 
     def news(self, names: Sequence[str]) -> list[str]:
         """Return those of `names` that are new, and remember all of them."""
@@ -65,12 +65,12 @@ class FolderWatch:
     def __init__(self, path: str) -> None:
         self.path = path
         self.is_empty = False
-        """Whether the folder was empty at the last look, as when a share is not mounted."""
+        """Whether the folder was empty at the last scan, as when a share is not mounted."""
         self._folders: dict[str, _Folder] = {}
         self._compared: dict[str, FileState] = {}
 
     def look(self) -> Iterator[tuple[str, FileState]]:
-        """Yield the pictures that were added or rewritten since the last look; all at the first.
+        """Yield the images that were added or rewritten since the last scan; the first scan yields all.
 
         :raises SourceAbsent: there is no such folder.
         :raises SourceError: it cannot be read.
@@ -104,13 +104,13 @@ class FolderWatch:
         return False
 
     def _listed(self) -> list[str]:
-        """Return the new pictures that match the path, which is not a folder."""
+        """Return the new images that match the path, which is not a folder."""
         found = glob.glob(self.path, recursive=True) if glob.has_magic(self.path) else [self.path]  # noqa: PTH207
         folder = self._folders.setdefault("", _Folder())
-        return folder.news([each for each in found if _is_picture(Path(each).name) and Path(each).is_file()])
+        return folder.news([each for each in found if _is_image(Path(each).name) and Path(each).is_file()])
 
     def _walk(self) -> Iterator[str]:
-        """Yield the new pictures of all folders that changed."""
+        """Yield the new images of all folders that changed."""
         there = set()
         waiting = [self.path]
         while waiting:
@@ -146,13 +146,13 @@ class FolderWatch:
 
 
 def _list(path: str) -> tuple[list[str], list[str]]:
-    """Return the names of the pictures and of the subfolders in the folder at `path`."""
+    """Return the names of the images and of the subfolders in the folder at `path`."""
     names, subfolders = [], []
     with os.scandir(path) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
                 subfolders.append(entry.name)
-            elif _is_picture(entry.name):
+            elif _is_image(entry.name):
                 names.append(entry.name)
     return names, subfolders
 
@@ -166,5 +166,5 @@ def file_state(path: str) -> FileState | None:
     return FileState(found.st_ino, found.st_mtime_ns, found.st_size) if stat.S_ISREG(found.st_mode) else None
 
 
-def _is_picture(name: str) -> bool:
+def _is_image(name: str) -> bool:
     return not name.startswith(".") and name.lower().endswith(tuple(SUFFIXES))

@@ -1,4 +1,4 @@
-"""Cameras that send JPEGs over HTTP: Motion JPEG, or one picture for each request."""
+"""Cameras that send JPEGs over HTTP: Motion JPEG, or one image per request."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from incv3d.config.address import Address
 from incv3d.frames import Frame, picture_format
 from incv3d.sources.base import FrameSource, SourceError
 from incv3d.sources.http_client import HttpClient, HttpResponse
-from incv3d.sources.mjpeg import LARGEST_PICTURE, PictureSplitter, SplitError
+from incv3d.sources.mjpeg import LARGEST_IMAGE, ImageSplitter, SplitError
 
 POLL_S = 1.0
-"""Between two requests, unless the configuration sets a rate."""
+"""Seconds between two requests, unless the configuration sets a rate."""
 SIGNATURE_BYTES = 16
-"""By which a picture, or a web page, is told."""
+"""The first bytes, which identify an image or a web page."""
 LONGEST_DRAIN_S = 0.5
-"""After this time the newest picture is returned even if more of the stream is waiting."""
+"""After this time the newest image is returned even if more of the stream is waiting."""
 PLAYLISTS = (b"#EXTM3U", b"<?xml", b"<MPD", b"v=0")
 """How HLS, DASH and SDP begin: lists of addresses, which FFmpeg fetches itself."""
 
 
 class HttpBody:
-    """A body that is neither pictures nor a web page; FFmpeg reads it as a file."""
+    """A response body that is neither images nor a web page; FFmpeg reads it as a file."""
 
     def __init__(self, client: HttpClient, response: HttpResponse, first: bytes) -> None:
         self._client = client
@@ -35,7 +35,7 @@ class HttpBody:
     def read(self, most_bytes: int) -> bytes:
         """Return the next bytes, at most `most_bytes`; empty at the end.
 
-        :raises SourceError: it breaks off, or no data arrives in time.
+        :raises SourceError: the connection breaks off, or no data arrives in time.
         """
         data = self._waiting or self._response.read()
         self._waiting = data[most_bytes:]
@@ -57,7 +57,7 @@ def open_http_camera(
     """Request `address` and determine the kind of camera from the content of the response.
 
     :param timeout_s: the longest time without data.
-    :param interval_s: seconds between two requests to a camera that sends one picture at a time.
+    :param interval_s: seconds between two requests to a camera that sends one image at a time.
     :raises SourceAbsent: the camera does not answer.
     :raises SourceError: the camera refuses, or sends a web page.
     """
@@ -74,45 +74,45 @@ def open_http_camera(
 def _told_by(
     name: str, client: HttpClient, response: HttpResponse, interval_s: float
 ) -> FrameSource | HttpBody:
-    """Return the source that the beginning of a response calls for."""
+    """Return the source for a response, chosen by its first bytes."""
     if response.media_type.startswith("multipart/"):
-        return MjpegSource(name, client, response, PictureSplitter(response.boundary), interval_s)
+        return MjpegSource(name, client, response, ImageSplitter(response.boundary), interval_s)
     first = more = response.read()
     while more and len(first) < SIGNATURE_BYTES:
         more = response.read()
         first += more
     if looks_multipart(first):
-        return MjpegSource(name, client, response, PictureSplitter(), interval_s, first)
+        return MjpegSource(name, client, response, ImageSplitter(), interval_s, first)
     if picture_format(first) is None:
         check_no_page(response, first, client.shown)
         if not first:
-            raise SourceError(f"{client.shown}: the answer is empty")
+            raise SourceError(f"{client.shown}: the response is empty")
         return HttpBody(client, response, first)
-    return _pictures(name, client, response, first, interval_s)
+    return _images(name, client, response, first, interval_s)
 
 
 def looks_multipart(first: bytes) -> bool:
-    """Return whether a body begins like a multipart one although its type does not say so."""
+    """Return whether a body begins like multipart data although its content type differs."""
     start = first.lstrip().lower()
     return start.startswith((b"--", b"content-type:", b"content-length:"))
 
 
 def check_no_page(response: HttpResponse, first: bytes, shown: str) -> None:
-    """Raise SourceError if the answer is a web page."""
+    """Raise SourceError if the response is a web page."""
     start = first.lstrip().lower()
     is_page = response.media_type in ("text/html", "application/xhtml+xml")
     if is_page or start.startswith((b"<!doctype", b"<html")):
         raise SourceError(
-            f"{shown}: a web page came, not a picture or a stream; the camera's manual names the right path"
+            f"{shown}: a web page, not an image or a stream; see the camera's manual for the path"
         )
 
 
-def _pictures(
+def _images(
     name: str, client: HttpClient, response: HttpResponse, first: bytes, interval_s: float
 ) -> FrameSource:
-    """Return the source for single pictures, or for JPEGs sent back to back."""
+    """Return the source for single images, or for JPEGs sent back to back."""
     now = time.monotonic()
-    splitter = PictureSplitter(in_parts=False)
+    splitter = ImageSplitter(in_parts=False)
     body = first
     if not response.is_bounded and picture_format(first) == "jpeg":
         while True:
@@ -129,7 +129,7 @@ def _pictures(
     return SnapshotSource(name, client, interval_s, (now, body))
 
 
-def _split(splitter: PictureSplitter, data: bytes, now: float, shown: str) -> list[tuple[float, bytes]]:
+def _split(splitter: ImageSplitter, data: bytes, now: float, shown: str) -> list[tuple[float, bytes]]:
     try:
         return splitter.feed(data, now)
     except SplitError as error:
@@ -139,26 +139,26 @@ def _split(splitter: PictureSplitter, data: bytes, now: float, shown: str) -> li
 def whole(response: HttpResponse, first: bytes, shown: str) -> bytes:
     """Return the whole body, which begins with `first`.
 
-    :raises SourceError: it is larger than any camera's picture, or breaks off.
+    :raises SourceError: it is larger than any camera's image, or the connection breaks off.
     """
     pieces = [first]
     size_bytes = len(first)
     while piece := response.read():
         pieces.append(piece)
         size_bytes += len(piece)
-        if size_bytes > LARGEST_PICTURE:
-            raise SourceError(f"{shown}: a picture has no end within {LARGEST_PICTURE >> 20} MiB")
+        if size_bytes > LARGEST_IMAGE:
+            raise SourceError(f"{shown}: no end of the image within {LARGEST_IMAGE >> 20} MiB")
     return b"".join(pieces)
 
 
 class MjpegSource:
-    """Motion JPEG, read up to its newest picture. The time of a frame is the arrival of its first bytes.
+    """Motion JPEG, read up to its newest image. The time of a frame is the arrival of its first bytes.
 
-    A camera that ends its stream after one picture is requested again.
+    A camera that ends its stream after one image is requested again.
 
     :param interval_s: seconds between two requests to such a camera.
     :param first: what has already been read of the stream.
-    :param newest: a picture that has already arrived, and when.
+    :param newest: an image that has already arrived, and when.
     """
 
     lost_frames = 0
@@ -169,7 +169,7 @@ class MjpegSource:
         name: str,
         client: HttpClient,
         response: HttpResponse,
-        splitter: PictureSplitter,
+        splitter: ImageSplitter,
         interval_s: float,
         first: bytes = b"",
         newest: tuple[float, bytes] | None = None,
@@ -183,12 +183,12 @@ class MjpegSource:
         self._newest = newest
         self._count = 0
         self._has_ended = False
-        self._pictures_of_stream = 1 if newest else 0
+        self._images_in_stream = 1 if newest else 0
         self._due = time.monotonic() + interval_s
         self._interrupted = threading.Event()
 
     def capture(self, after: float) -> Frame | None:
-        """Return the newest picture, as soon as no other is waiting.
+        """Return the newest image, as soon as no other is waiting.
 
         :raises SourceAbsent: the camera no longer answers.
         :raises SourceError: the stream ends or fails.
@@ -212,32 +212,32 @@ class MjpegSource:
         return None
 
     def _request_again(self, after: float) -> None:
-        """Request the next picture of a camera that sends one for each request, when it is due."""
-        if self._pictures_of_stream != 1 or self._splitter.is_in_picture:
+        """Request the next image of a camera that sends one per request, when it is due."""
+        if self._images_in_stream != 1 or self._splitter.is_in_image:
             raise SourceError(f"{self._client.shown}: the stream ended")
         if self._interrupted.wait(max(0.0, max(self._due, after) - time.monotonic())):
             return
         self._response.close()
         self._due = time.monotonic() + self._interval_s
         self._response = self._client.get()
-        self._splitter = PictureSplitter(self._response.boundary)
-        self._has_ended, self._pictures_of_stream = False, 0
+        self._splitter = ImageSplitter(self._response.boundary)
+        self._has_ended, self._images_in_stream = False, 0
 
     def _next(self) -> tuple[float, bytes] | None:
-        """Return the last picture that the next bytes complete."""
+        """Return the last image that the next bytes complete."""
         data, self._first = self._first or self._response.read(), b""
         if self._interrupted.is_set():
             return None
         if not data:
             self._has_ended = True
             return None
-        pictures = _split(self._splitter, data, time.monotonic(), self._client.shown)
-        self._count += len(pictures)
-        self._pictures_of_stream += len(pictures)
-        return pictures[-1] if pictures else None
+        images = _split(self._splitter, data, time.monotonic(), self._client.shown)
+        self._count += len(images)
+        self._images_in_stream += len(images)
+        return images[-1] if images else None
 
-    def _frame(self, began: float, picture: bytes) -> Frame:
-        return Frame(self._name, picture, None, time.monotonic(), began, id=self._count)
+    def _frame(self, began: float, image: bytes) -> Frame:
+        return Frame(self._name, image, None, time.monotonic(), began, id=self._count)
 
     def interrupt(self) -> None:
         """Wake a blocked capture."""
@@ -245,16 +245,16 @@ class MjpegSource:
         self._response.shut()
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._response.close()
         self._client.close()
 
 
 class SnapshotSource:
-    """Requests one picture at a time. The time of a frame is that of its request.
+    """Requests one image at a time. The time of a frame is that of its request.
 
     :param interval_s: seconds between two requests.
-    :param first: a picture that has already arrived, and when.
+    :param first: an image that has already arrived, and when.
     """
 
     lost_frames = 0
@@ -271,10 +271,10 @@ class SnapshotSource:
         self._interrupted = threading.Event()
 
     def capture(self, after: float) -> Frame | None:
-        """Return the next picture, when it is due.
+        """Return the next image, when it is due.
 
         :raises SourceAbsent: the camera does not answer.
-        :raises SourceError: it fails, or sends something other than a picture.
+        :raises SourceError: it fails, or sends something other than an image.
         """
         newest, self._newest = self._newest, None
         if newest is None or newest[0] < after:
@@ -293,15 +293,17 @@ class SnapshotSource:
         self._response = response = self._client.get()
         try:
             first = response.read()
-            picture = whole(response, first, self._client.shown)
+            image = whole(response, first, self._client.shown)
         finally:
             self._response = None
             response.close()
-        if picture_format(picture) is None:
-            check_no_page(response, picture, self._client.shown)
+        if picture_format(image) is None:
+            check_no_page(response, image, self._client.shown)
             kind = response.media_type or "of no type"
-            raise SourceError(f"{self._client.shown}: no picture came, but {len(picture)} bytes ({kind})")
-        return asked, picture
+            raise SourceError(
+                f"{self._client.shown}: expected an image, received {len(image)} bytes ({kind})"
+            )
+        return asked, image
 
     def interrupt(self) -> None:
         """Wake a blocked capture."""

@@ -24,7 +24,7 @@ from incv3d.sources.base import SourceAbsent, SourceError
 LOG = logging.getLogger(__name__)
 CHUNK_BYTES = 1 << 16
 CONNECT_S = 10.0
-"""A reachable camera answers sooner."""
+"""A reachable camera connects within this time."""
 MOST_REDIRECTS = 5
 REDIRECTS = (301, 302, 303, 307, 308)
 PASSING = (404, 408, 429, 500, 502, 503, 504)
@@ -34,14 +34,14 @@ GONE = (errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOW
 
 
 class HttpResponse:
-    """The body of an answer, read as it arrives."""
+    """The body of a response, read as it arrives."""
 
     def __init__(self, response: requests.Response, shown: str) -> None:
         self._response = response
         self._shown = shown
         self.content_type = response.headers.get("Content-Type", "").strip()
         self.is_bounded = "Content-Length" in response.headers
-        """Whether it states its length."""
+        """Whether its length is stated."""
 
     @property
     def media_type(self) -> str:
@@ -60,13 +60,13 @@ class HttpResponse:
     def read(self) -> bytes:
         """Return the next bytes as they arrive; empty at the end.
 
-        :raises SourceError: it breaks off, or no data arrives in time.
+        :raises SourceError: the connection breaks off, or no data arrives in time.
         """
         try:
-            # Decoded, because some servers compress although they are asked not to.
+            # Decoded, because some servers compress even when asked not to.
             data: bytes = self._response.raw.read1(CHUNK_BYTES, decode_content=True)
         except (urllib3.exceptions.HTTPError, OSError, ValueError, AttributeError) as error:
-            # The last two: of a response whose connection another thread shut down.
+            # The last two occur when another thread shuts the connection down.
             raise explained(error, self._shown) from None
         return data
 
@@ -76,7 +76,7 @@ class HttpResponse:
             poll = select.poll()
             poll.register(self._response.raw.fileno(), select.POLLIN)
             return bool(poll.poll(0))
-        except (OSError, ValueError, AttributeError):  # its end was read already
+        except (OSError, ValueError, AttributeError):  # its end was already read
             return True
 
     def shut(self) -> None:
@@ -113,7 +113,7 @@ class HttpClient:
         self._auth: AuthBase | None = None
         self._was_answered = False
         self._verify = True
-        # It quotes the whole address, with its secrets, in warnings about odd headers.
+        # urllib3 quotes the whole address, with its secrets, in warnings about odd headers.
         logging.getLogger("urllib3").setLevel(logging.ERROR)
         self._session = requests.Session()
         self._session.headers["User-Agent"] = f"incv3d/{__version__}"
@@ -123,7 +123,7 @@ class HttpClient:
         """Send one GET request and follow redirects.
 
         :raises SourceAbsent: the camera does not answer, or is busy.
-        :raises SourceError: it refuses, or its answer cannot be understood.
+        :raises SourceError: the camera refuses, or its response is not valid.
         """
         url = self._url
         for _ in range(MOST_REDIRECTS + 1):
@@ -171,7 +171,7 @@ class HttpClient:
         except requests.RequestException as error:
             found = list(causes(error))
             if self._was_answered and any(isinstance(each, HUNG_UP) for each in found):
-                # It closed the connection that was kept just as this request was sent over it.
+                # The camera closed the kept connection just as this request was sent.
                 self._was_answered = False
                 return self._send(url, auth)
             if self._verify and any(isinstance(each, ssl.SSLCertVerificationError) for each in found):
@@ -196,16 +196,16 @@ class HttpClient:
 
     def _refusal(self, response: requests.Response) -> SourceError:
         status = response.status_code
-        said = f"{self.shown}: the server says {status} {response.reason or ''}".rstrip()
+        said = f"{self.shown}: the server answered {status} {response.reason or ''}".rstrip()
         if status == 401 and self._login:
-            return SourceError(f"{said}: the user name or the password is wrong")
+            return SourceError(f"{said}: wrong user name or password")
         if status == 401:
-            return SourceError(f"{said}: it wants a login, as http://USER:PASSWORD@HOST/...")
+            return SourceError(f"{said}: it requires a login: http://USER:PASSWORD@HOST/...")
         return SourceAbsent(said) if status in PASSING else SourceError(said)
 
 
 def explained(error: Exception, shown: str) -> SourceError:
-    """Return the error to raise for a request without an answer, or for an answer that broke off."""
+    """Return the error to raise for a request without a response, or for a response that broke off."""
     found = list(causes(error))
     is_gone = any(isinstance(each, socket.gaierror) or getattr(each, "errno", 0) in GONE for each in found)
     if isinstance(error, requests.exceptions.ConnectTimeout):
@@ -235,5 +235,5 @@ def reason(error: BaseException) -> str:
     if isinstance(error, requests.exceptions.InvalidURL | urllib3.exceptions.LocationParseError):
         return "not a valid address"
     if isinstance(innermost, BadStatusLine) and not isinstance(innermost, RemoteDisconnected):
-        return "the answer is not HTTP; should the address begin with https:// or rtsp://?"
+        return "the response is not HTTP; does the address begin with https:// or rtsp://?"
     return f"the connection broke off ({type(innermost).__name__})"

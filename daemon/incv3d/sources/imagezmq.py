@@ -24,19 +24,19 @@ from incv3d.sources.base import OpenSource, SourceError
 LOG = logging.getLogger(__name__)
 LARGEST_MESSAGE = 32 * 1024 * 1024
 HIGH_WATER_MARK = 2
-"""Messages that ZeroMQ may hold for one sender; what comes beyond them waits at the sender."""
+"""Messages that ZeroMQ may buffer per sender; further ones wait at the sender."""
 LONGEST_BURST = 1000
 HANG_UP_S = 2.0
-"""When nothing is wanted for longer than this, the senders are disconnected meanwhile."""
+"""If no frame is needed for longer than this, the senders are disconnected meanwhile."""
 
 
 class ImagezmqSource:
-    """Subscribes to several senders and gives the newest picture of each in turn.
+    """Subscribes to several senders and returns the newest image of each in turn.
 
-    A result's ``id`` is the name that the sender gave its picture. A message that is damaged is passed over.
+    A result's ``id`` is the name that the sender gave the image. Damaged messages are skipped.
 
     :param addresses: where the senders publish.
-    :raises SourceError: when an address cannot be connected to.
+    :raises SourceError: an address cannot be connected to.
     """
 
     lost_frames = 0
@@ -65,7 +65,7 @@ class ImagezmqSource:
             socket.set(zmq.RCVHWM, HIGH_WATER_MARK)
             socket.set(zmq.LINGER, 0)
             socket.set(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
-            # A sender that lost its power says no goodbye: without this its successor is never heard.
+            # A sender that loses power closes no connection; without this, its restart goes unnoticed.
             keep_alive(socket)
             socket.set(zmq.RECONNECT_IVL_MAX, 5_000)
             try:
@@ -79,16 +79,16 @@ class ImagezmqSource:
             self._sockets.pop().close()
 
     def capture(self, after: float) -> Frame | None:
-        """The newest picture of the sender whose turn it is; its time is that of its arrival."""
+        """Return the newest image of the sender whose turn it is. Its capture time is that of its arrival."""
         if after - time.monotonic() > HANG_UP_S:
-            # Nobody is told to be quiet: who is not connected is sent nothing, and nothing grows stale.
+            # A sender cannot be paused, but sends nothing over a closed connection, so nothing grows stale.
             self._disconnect()
             self._wait(after - time.monotonic())
             self._connect()
         while not self._interrupted:
             early_s = after - time.monotonic()
             if early_s > 0:
-                # Read on and forget: what lay in the sockets would be stale when its time has come.
+                # Keep reading and discard: messages left in the sockets would be stale later.
                 self._newest.clear()
             elif self._newest:
                 return self._take()
@@ -102,7 +102,7 @@ class ImagezmqSource:
         return self._newest.pop(socket)
 
     def _wait(self, most_s: float | None) -> None:
-        """Read what comes next from any sender; None: however long it takes."""
+        """Read what arrives next from any sender, within `most_s`; None: wait without limit."""
         poller = zmq.Poller()
         poller.register(self._wake_reader, zmq.POLLIN)
         for socket in self._sockets:
@@ -123,18 +123,18 @@ class ImagezmqSource:
         except messages.BadRequest as error:
             if str(error) not in self._complained and len(self._complained) < 100:
                 self._complained.add(str(error))
-                LOG.warning("source %s: a message is passed over: %s", self._name, error)
+                LOG.warning("source %s: message skipped: %s", self._name, error)
             return None
         return replace(intent.frame, source=self._name) if intent.frame else None
 
     def interrupt(self) -> None:
-        """Wake a capture that waits."""
+        """Wake a blocked capture."""
         self._interrupted = True
-        with contextlib.suppress(OSError):  # full of earlier calls, or closed meanwhile
+        with contextlib.suppress(OSError):  # the pipe is full, or closed meanwhile
             os.write(self._wake_writer, b"\0")
 
     def close(self) -> None:
-        """Disconnect."""
+        """Close all connections."""
         self._disconnect()
         self._context.term()
         for end in (self._wake_reader, self._wake_writer):

@@ -1,4 +1,4 @@
-"""The daemon's own source, as the daemon holds it: there may be none, and a reload may bring another."""
+"""The daemon's configured source, if any; a reload may replace it."""
 
 from __future__ import annotations
 
@@ -15,68 +15,71 @@ from incv3d.sources import CaptureSchedule, OpenSource, SourceStatus, SourceSupe
 
 LOG = logging.getLogger(__name__)
 SAY_EVERY_S = 10.0
-"""Seconds between two lines of the log that say whether the source is paused."""
+"""Seconds between two log lines about pausing and resuming."""
 SOURCE_CLOSES_S = 2.0
-"""How long a source has to let go of its camera before the next one is opened, which tries again anyway."""
+"""How long a source may take to release its camera before the next one is opened, which retries anyway."""
 
 
 class SourceManager:
-    """What captures from the configured source.
+    """Captures from the configured source.
 
-    :param on_dropped: told of every frame that was replaced before it was classified.
-    :param on_end: told the source's name when it has no more frames.
-    :param on_death: told the thread's name and the error when the watch over the source cannot go on.
+    :param on_dropped: called for every frame that is replaced before it is classified.
+    :param on_end: called with the source's name when it has no more frames.
+    :param on_death: called with the thread's name and the error when the watching thread dies.
     """
 
     def __init__(
         self,
-        mailbox: FrameQueue,
+        frame_queue: FrameQueue,
         on_dropped: Callable[[], None],
         on_end: Callable[[str], None],
         on_death: Callable[[str, BaseException], None],
     ) -> None:
-        self._mailbox = mailbox
+        self._frame_queue = frame_queue
         self._on_dropped = on_dropped
         self._on_end = on_end
         self._on_death = on_death
-        self._capture: SourceSupervisor | None = None
+        self._supervisor: SourceSupervisor | None = None
         self.paused = False
-        """Whether the source is passed over."""
+        """Whether frames of the source are discarded."""
         self._said_paused = False
         self._next_say = -math.inf
 
     def use(self, section: SourceSection, opener: OpenSource | None) -> None:
-        """Capture by `section` once it is started; None: there is nothing to capture from."""
+        """Set the source to capture from once started.
+
+        :param opener: opens the source; None: there is none.
+        """
         if opener is None:
             return
         name, regions = section.name, section.named_regions
-        self._capture = SourceSupervisor(
+        self._supervisor = SourceSupervisor(
             name,
             opener,
-            self._mailbox,
-            CaptureSchedule(section.gap_s, section.takes_every_frame, section.patience_s),
+            self._frame_queue,
+            CaptureSchedule(section.frame_interval_s, section.takes_every_frame, section.frame_timeout_s),
             self._on_dropped,
             self._on_end,
             self._on_death,
             regions=regions,
         )
-        self._capture.pause(self.paused)
+        self._supervisor.pause(self.paused)
         if regions:
             LOG.info("source %s: regions %s", name, ", ".join(regions))
 
     def start(self) -> None:
-        """Begin to capture."""
-        if self._capture:
-            self._capture.start()
+        """Start to capture."""
+        if self._supervisor:
+            self._supervisor.start()
 
     def replace(
         self, section: SourceSection, opener: OpenSource | None, on_between: Callable[[], None]
     ) -> None:
-        """Let go of the source, and capture from another.
+        """Close the source and capture from another.
 
-        :param on_between: called when the one captures no more, and the other not yet.
+        :param on_between: called after the old source stops and before the new one starts.
         """
-        old, self._capture = self._capture, None
+        old, self._supervisor = self._supervisor, None
         if old:
             old.close()
             old.wait_until_closed(SOURCE_CLOSES_S)
@@ -85,42 +88,42 @@ class SourceManager:
         self.start()
 
     def pause(self, wanted: bool) -> None:
-        """Pass the source over, or not any more."""
+        """Discard the frames of the source, or stop discarding them."""
         self.paused = wanted
         self.say(time.monotonic())
-        if self._capture:
-            self._capture.pause(wanted)
+        if self._supervisor:
+            self._supervisor.pause(wanted)
 
     def say(self, now: float) -> None:
-        """Let the log say whether the source is paused, if that has changed and its last line is old enough.
+        """Log that the source was paused or resumed, unless the last such line is too recent.
 
-        :param now: monotonic; to be called every now and then.
+        :param now: monotonic. Call this regularly.
         """
         if self.paused != self._said_paused and now >= self._next_say:
             self._said_paused, self._next_say = self.paused, now + SAY_EVERY_S
-            LOG.info("paused: the source is passed over" if self.paused else "resumed")
+            LOG.info("paused: frames of the source are discarded" if self.paused else "resumed")
 
     def close(self) -> None:
-        """Capture no more; the camera is let go of soon."""
-        if self._capture:
-            self._capture.close()
+        """Stop capturing; the camera is released soon."""
+        if self._supervisor:
+            self._supervisor.close()
 
     def deliver(self, result: Result) -> None:
         """Record the result of a frame of the source. Callable from any thread."""
-        capture = self._capture
-        if capture and result.source in capture.sources:
-            capture.judge(result)
+        supervisor = self._supervisor
+        if supervisor and result.source in supervisor.sources:
+            supervisor.judge(result)
 
     def announce(self, announcement: EventMessage, frame: Frame | None) -> None:
         """Events say nothing about the source."""
 
     def accept(self, frame: Frame) -> None:
         """Record that a frame of the source was skipped as unchanged."""
-        capture = self._capture
-        if capture and frame.source in capture.sources:
-            capture.accept()
+        supervisor = self._supervisor
+        if supervisor and frame.source in supervisor.sources:
+            supervisor.accept()
 
     def status(self) -> list[SourceStatus]:
-        """How the source is, if there is one; callable from any thread."""
-        capture = self._capture
-        return [capture.status()] if capture else []
+        """Return the state of the source; empty if there is none. Callable from any thread."""
+        supervisor = self._supervisor
+        return [supervisor.status()] if supervisor else []

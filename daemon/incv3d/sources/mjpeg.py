@@ -1,6 +1,6 @@
-"""Pictures out of the bytes of a Motion JPEG stream, whatever lies between them.
+"""Find the images in the bytes of a Motion JPEG stream, whatever lies between them.
 
-The end of a picture is found in the picture itself. Boundaries and part headers, which cameras get wrong in
+The end of an image is found in the image itself. Boundaries and part headers, which cameras get wrong in
 many ways, are only needed for JPEGs without an end marker.
 """
 
@@ -11,7 +11,7 @@ import struct
 
 from incv3d.errors import Incv3dError
 
-LARGEST_PICTURE = 32 * 1024 * 1024
+LARGEST_IMAGE = 32 * 1024 * 1024
 """Bytes."""
 START_OF_JPEG = b"\xff\xd8\xff"
 END_OF_JPEG = b"\xff\xd9"
@@ -23,27 +23,27 @@ STANDALONE = (0x01, *range(0xD0, 0xD9))
 END_OF_PNG = b"IEND\xaeB`\x82"
 SIGNATURES = rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP"
 LONGEST_SIGNATURE = 13
-"""With the line feed before it."""
+"""With the line feed that precedes it."""
 FIRST = re.compile(rb"(?:\A|\n)(?:%s)" % SIGNATURES, re.DOTALL)
 IN_PART = re.compile(rb"\n(?:%s)" % SIGNATURES, re.DOTALL)
-"""After the empty line that ends the headers of a part. What else follows a picture, such as the smaller
+"""After the empty line that ends the headers of a part. Whatever else follows an image, such as the smaller
 copies that some cameras append, belongs to it."""
 BARE = re.compile(re.escape(START_OF_JPEG))
-"""In a stream without parts, where one JPEG follows the other."""
+"""In a stream without parts, in which JPEGs follow each other directly."""
 PART_BEGINS = re.compile(rb"\r?\n(?=--|content-)", re.IGNORECASE)
 SHORTEST_BOUNDARY = 4
-"""A shorter one can be a part of a picture by chance."""
+"""A shorter one could occur in an image by chance."""
 
 
 class SplitError(Incv3dError):
-    """A picture does not end."""
+    """Raised when an image does not end."""
 
 
-class PictureSplitter:
-    """Cuts a stream into pictures: JPEG, and in parts PNG and WebP too.
+class ImageSplitter:
+    """Splits a stream into images: JPEG, and in multipart streams also PNG and WebP.
 
     :param boundary: as the ``Content-Type`` names it, with or without dashes; empty: it does not.
-    :param in_parts: False: one JPEG follows the other with nothing between them.
+    :param in_parts: False: JPEGs follow each other with nothing between them.
     """
 
     def __init__(self, boundary: str = "", in_parts: bool = True) -> None:
@@ -52,37 +52,37 @@ class PictureSplitter:
         self._start = FIRST if in_parts else BARE
         self._next = IN_PART if in_parts else BARE
         self._lacks_ends = False
-        """Whether a JPEG came without an end marker."""
+        """Whether a JPEG without an end marker was found."""
         self._buffer = bytearray()
         self._began: float | None = None
         self._at = 0
         self._scan: int | None = None
-        """Where the first scan of the JPEG begins, once that is known."""
+        """Where the first scan of the JPEG begins, once known."""
 
     @property
-    def is_in_picture(self) -> bool:
-        """Whether a picture has begun that has not ended."""
+    def is_in_image(self) -> bool:
+        """Whether an image has begun and not ended."""
         return self._began is not None
 
     def feed(self, data: bytes, now: float) -> list[tuple[float, bytes]]:
-        """Take the next bytes of the stream, which were received at `now`.
+        """Take the next bytes of the stream, received at `now`, and return the images that they complete.
 
-        :returns: the pictures that they complete, each preceded by the time at which its first bytes came.
-        :raises SplitError: a picture is larger than any camera's.
+        :returns: for each image the time at which its first bytes arrived, and its bytes.
+        :raises SplitError: an image is larger than any camera's.
         """
         self._buffer += data
-        pictures: list[tuple[float, bytes]] = []
+        images: list[tuple[float, bytes]] = []
         while self._find_start(now) and (end := self._find_end()) is not None:
             assert self._began is not None
-            pictures.append((self._began, bytes(self._buffer[:end])))
+            images.append((self._began, bytes(self._buffer[:end])))
             del self._buffer[:end]
             self._began = None
-        if len(self._buffer) > LARGEST_PICTURE:
-            raise SplitError(f"a picture has no end within {LARGEST_PICTURE >> 20} MiB")
-        return pictures
+        if len(self._buffer) > LARGEST_IMAGE:
+            raise SplitError(f"no end of the image within {LARGEST_IMAGE >> 20} MiB")
+        return images
 
     def _find_start(self, now: float) -> bool:
-        """Discard what comes before the next picture; False if none has begun."""
+        """Discard what comes before the next image; False if none has begun."""
         if self._began is not None:
             return True
         found = self._start.search(self._buffer)

@@ -1,4 +1,4 @@
-"""Rows of pixels without the padding that cameras' drivers put between them."""
+"""Remove the padding that camera drivers put between rows of pixels."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 
 
 def without_padding(data: bytes | memoryview, rows: int, row_bytes: int, stride_bytes: int) -> bytes:
-    """The first `row_bytes` of each of `rows` rows that are `stride_bytes` apart.
+    """Return the first `row_bytes` of each of `rows` rows that are `stride_bytes` apart.
 
-    :raises ValueError: when `data` is shorter than that.
+    :raises ValueError: `data` is shorter than that.
     """
     if len(data) < stride_bytes * (rows - 1) + row_bytes:
         raise ValueError(f"{len(data)} bytes are too few for {rows} rows of {stride_bytes}")
@@ -30,7 +30,7 @@ def planes_without_padding(
     :param planes: rows and bytes per row of each.
     :param stride_bytes: from row to row of the first plane, and of those that are as wide; rows of half the
         width are half as far apart (kernel documentation of V4L2, single-planar formats).
-    :raises ValueError: when `data` is shorter than that.
+    :raises ValueError: `data` is shorter than that.
     """
     widest = planes[0][1]
     if stride_bytes == widest:

@@ -1,4 +1,4 @@
-"""Redaction of the errors of a source whose address holds a password, which libraries quote in many forms."""
+"""Remove passwords from the errors of a source; libraries quote addresses in many forms."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from incv3d.sources.base import FrameSource, OpenSource, SourceError
 
 
 def redacted_opener(open_source: OpenSource, addresses: Sequence[Address]) -> OpenSource:
-    """Return an opener like `open_source` none of whose errors contains a secret of `addresses`."""
+    """Wrap `open_source` so that none of its errors contains a secret of `addresses`."""
     if not any(address.has_secret for address in addresses):
         return open_source
 
@@ -37,7 +37,7 @@ class RedactedSource:
 
     @property
     def idle_until(self) -> float:
-        """The time that the source gives."""
+        """The value that the source reports."""
         return self._source.idle_until
 
     def capture(self, after: float) -> Frame | None:

@@ -1,4 +1,4 @@
-"""Detects a camera whose frames arrive but are all refused."""
+"""Detect a camera whose frames arrive but are all refused."""
 
 from __future__ import annotations
 

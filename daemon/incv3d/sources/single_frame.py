@@ -1,4 +1,4 @@
-"""One frame of a source, for those who want to see what it sees."""
+"""Take a single frame from a source."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from incv3d.sources.base import OpenSource, SourceError
 
 
 def take_frame(open_source: OpenSource, settle_s: float, timeout_s: float) -> Frame:
-    """Open a source, give the camera `settle_s` to find its exposure, and take a frame.
+    """Open a source, wait until the camera has adjusted its exposure, and return a frame.
 
-    :param timeout_s: beyond it the source is left alone with what it does.
-    :raises SourceError: when it cannot be opened, or gives no frame in time.
+    :param settle_s: how long the camera takes for that; 0: return its first frame.
+    :param timeout_s: after this time the source is abandoned.
+    :raises SourceError: it cannot be opened, or delivers no frame in time.
     """
     results: queue.SimpleQueue[Frame | Exception] = queue.SimpleQueue()
 

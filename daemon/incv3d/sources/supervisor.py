@@ -1,4 +1,4 @@
-"""The capture thread of a source, and the watch over it: what hangs, fails or is gone is opened again."""
+"""Capture from a source in a thread, and reopen the source when it hangs, fails or disappears."""
 
 from __future__ import annotations
 
@@ -18,48 +18,48 @@ from incv3d.sources.refusals import RefusalLimit, Refusals
 
 LOG = logging.getLogger(__name__)
 MOST_HUNG_THREADS = 3
-"""So many threads may sit in calls that do not return; each holds its stack and its buffers."""
+"""The most threads that may be blocked in calls that do not return; each holds its stack and buffers."""
 
 
 @dataclass(frozen=True, slots=True)
 class CaptureSchedule:
-    """How often a frame is wanted, and how long it may take to come."""
+    """How often to capture a frame, and how long it may take."""
 
-    gap_s: float = 0.0
-    """Seconds between two frames; 0: as they come."""
+    interval_s: float = 0.0
+    """Seconds between two frames; 0: as they arrive."""
     every_frame: bool = False
-    """Wait until a frame was taken before the next is captured, so that none is dropped."""
+    """Wait until a frame is taken from the queue before capturing the next, so that none is dropped."""
     stall_timeout_s: float = 10.0
-    """A source that gives no frame for so long is opened again."""
+    """A source that delivers no frame for this long is reopened."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Exponential back-off with jitter: `first_s`, doubled at each failure in a row."""
+    """Exponential back-off with jitter: `first_s`, doubled after each consecutive failure."""
 
     first_s: float = 0.5
     most_s: float = 30.0
     most_absent_s: float = 5.0
-    """For what is not there: looking is cheap, and people watch when they plug something in."""
+    """The limit for a source that is absent: checking is cheap, and a user who plugs it in is waiting."""
     opening_s: float = 20.0
-    """How much longer than a frame opening may take: libraries are loaded meanwhile, slowly on a Pi."""
+    """How much longer than a frame opening may take, because it loads libraries, slowly on a Pi."""
     interrupt_s: float = 2.0
-    """How long a stalled capture has to return before its thread is left behind."""
+    """How long a stalled capture has to return before its thread is abandoned."""
 
     def delay_s(self, failures: int, absent: bool) -> float:
-        """How long to wait after so many failures in a row, at least one."""
+        """Return how long to wait after the given number of consecutive failures, at least one."""
         most_s = self.most_absent_s if absent else self.most_s
         return min(most_s, self.first_s * 2.0 ** min(failures - 1, 30)) * random.uniform(0.5, 1.0)
 
 
 class _Attempt:
-    """One thread that opens the source and captures until it fails, ends, or is not wanted any more."""
+    """One capture thread: opens the source and captures until it fails, ends or is stopped."""
 
     def __init__(self, awaited_since: float) -> None:
         self.source: FrameSource | None = None
         self.step: Literal["opening", "capturing", "closing"] = "opening"
         self.awaited_since = awaited_since
-        """Since when the next frame is waited for; in the future while the source opens or idles."""
+        """Since when the next frame is due; in the future while the source opens or idles."""
         self.first_frame: float | None = None
         self.lost_frames = 0
         self.ended = False
@@ -73,26 +73,26 @@ class _Attempt:
 
 
 class SourceSupervisor:
-    """Keeps one source open: every frame goes to the mailbox, where it replaces an older one.
+    """Keeps one source open and puts its frames into the queue, where each replaces the previous one.
 
-    A watching thread starts a capture thread, which opens the source. When that raises, ends too early or
-    gives no frame for too long, the source is closed and opened again, for ever. A capture thread that does
-    not return is left behind with its source, its late frames are ignored, and a new one takes its place.
+    A watching thread starts a capture thread, which opens the source. If that raises, ends too early or
+    delivers no frame in time, the source is closed and opened again, without limit. A capture thread that
+    does not return is abandoned with its source, its late frames are ignored, and a new one takes over.
 
-    :param open_source: called in the capture thread, again for every attempt.
-    :param on_dropped: told of every frame, or region of one, that was replaced before it was classified.
-    :param on_end: told the source's name when it has no more frames.
-    :param on_death: told the thread's name and the error when the watch itself cannot go on.
-    :param regions: parts of the picture by name; each has a slot of its own in the mailbox.
-    :param refusal_limit: how many frames may be refused before the source's state says so.
+    :param open_source: called in the capture thread, once per attempt.
+    :param on_dropped: called for every frame, or region of one, that is replaced before it is classified.
+    :param on_end: called with the source's name when it has no more frames.
+    :param on_death: called with the thread's name and the error when the watching thread dies.
+    :param regions: parts of the image by name; each has its own place in the queue.
+    :param refusal_limit: how many frames may be refused before the source counts as ``refused``.
     """
 
     def __init__(
         self,
         name: str,
         open_source: OpenSource,
-        mailbox: FrameQueue,
-        pace: CaptureSchedule,
+        frame_queue: FrameQueue,
+        schedule: CaptureSchedule,
         on_dropped: Callable[[], None],
         on_end: Callable[[str], None],
         on_death: Callable[[str, Exception], None],
@@ -102,15 +102,15 @@ class SourceSupervisor:
     ) -> None:
         self._name = name
         self._open_source = open_source
-        self._mailbox = mailbox
-        self._pace = pace
+        self._frame_queue = frame_queue
+        self._schedule = schedule
         self._on_dropped = on_dropped
         self._on_end = on_end
         self._on_death = on_death
         self._retry = retry or Retry()
         self._regions = regions or {}
         self.sources = frozenset(f"{name}.{region}" for region in self._regions) or frozenset({name})
-        """What its frames say that they are of."""
+        """The source names of its frames."""
         self._refusals = Refusals(len(self._regions), refusal_limit or RefusalLimit())
         self._changed = threading.Condition(threading.RLock())
         self._attempt: _Attempt | None = None
@@ -126,11 +126,11 @@ class SourceSupervisor:
         self._watcher = threading.Thread(target=self._guard, name=f"watch-{name}", daemon=True)
 
     def start(self) -> None:
-        """Begin to capture. A source that is not there is waited for."""
+        """Start to capture. A source that is not there is retried."""
         self._watcher.start()
 
     def close(self) -> None:
-        """Stop capturing. Never waits for the source."""
+        """Stop capturing, without waiting for the source."""
         with self._changed:
             self._closed = True
             if self._attempt:
@@ -138,18 +138,18 @@ class SourceSupervisor:
             self._changed.notify_all()
 
     def pause(self, paused: bool) -> None:
-        """Let frames pass unclassified, or not any more. The source stays open; films stand still."""
+        """Discard frames, or stop discarding them. The source stays open; video files stand still."""
         with self._changed:
             self._paused = paused
             self._changed.notify_all()
 
     def wait_until_closed(self, timeout_s: float) -> bool:
-        """Wait until a closed capture has let go of its source; False when that takes longer."""
+        """Wait until a closed capture has released its source; return False after `timeout_s`."""
         with self._changed:
             return self._changed.wait_for(lambda: self._attempt is None or self._attempt.ended, timeout_s)
 
     def status(self) -> SourceStatus:
-        """How the source is now."""
+        """Return the state of the source."""
         with self._changed:
             return SourceStatus(
                 self._name,
@@ -185,7 +185,7 @@ class SourceSupervisor:
     def _guard(self) -> None:
         try:
             self._watch()
-        except Exception as error:  # noqa: BLE001 - a thread's last words: the daemon decides what follows
+        except Exception as error:  # noqa: BLE001 - reported as the thread dies: the daemon decides what follows
             self._on_death(self._watcher.name, error)
 
     def _watch(self) -> None:
@@ -210,7 +210,7 @@ class SourceSupervisor:
             self._on_end(self._name)
 
     def _may_begin(self) -> bool:
-        """Wait while too many threads hang; False once the capture is closed."""
+        """Wait while too many threads hang; return False once the capture is closed."""
         with self._changed:
             if len(self._hung) >= MOST_HUNG_THREADS:
                 advice = "replug it, or restart incv3d"
@@ -232,22 +232,22 @@ class SourceSupervisor:
         return attempt
 
     def _wait_for_end(self, attempt: _Attempt) -> None:
-        """Until the attempt is over or the capture closed; leaves behind an attempt that hangs."""
+        """Wait until the attempt ends or the capture is closed; abandon an attempt that hangs."""
         with self._changed:
             while not (attempt.ended or self._closed):
                 idle_until = attempt.source.idle_until if attempt.source else 0.0
                 awaited_since = max(attempt.awaited_since, idle_until)
-                left_s = awaited_since + self._pace.stall_timeout_s - time.monotonic()
+                left_s = awaited_since + self._schedule.stall_timeout_s - time.monotonic()
                 if left_s > 0:
-                    # The time left may shrink unannounced: an idle source begins to close, or a frame that
-                    # stopped the clock is taken. Longer waits than 3600 s overflow the lock's clock.
-                    self._changed.wait(min(left_s, self._pace.stall_timeout_s, 3600.0))
+                    # The deadline may move without notice: an idle source begins to close, or a frame is
+                    # taken from the queue. Waits longer than 3600 s overflow the lock's clock.
+                    self._changed.wait(min(left_s, self._schedule.stall_timeout_s, 3600.0))
                     continue
-                longest_s = self._pace.stall_timeout_s
+                longest_s = self._schedule.stall_timeout_s
                 reason = f"no frame for {longest_s:g} s"
                 if attempt.step != "capturing":
                     longest_s += self._retry.opening_s if attempt.step == "opening" else 0.0
-                    reason = f"{attempt.step} it takes longer than {longest_s:g} s"
+                    reason = f"{attempt.step} takes longer than {longest_s:g} s"
                 if self._state in ("opening", "ok", "refused"):
                     self._set_state("stalled", reason)
                 attempt.error = SourceError(reason)
@@ -265,11 +265,11 @@ class SourceSupervisor:
         elif isinstance(error, SourceError):
             self._set_state("reopening", str(error))
         elif self._set_state("reopening", repr(error)):
-            # Not a failure that its source knows: where it came from is of use.
+            # An unexpected error, so that its traceback is of use.
             LOG.error("source %s failed", self._name, exc_info=error)
 
     def _set_state(self, state: SourceState, reason: str) -> bool:
-        """One line in the log for a change, none for a retry that meets the same; whether it is a change."""
+        """Set and log the state, unless it is the same as before; return whether it has changed."""
         if (state, reason) == (self._state, self._reason):
             return False
         now = time.monotonic()
@@ -295,11 +295,11 @@ class SourceSupervisor:
                 self._move_frames(attempt, source)
             finally:
                 with self._changed:
-                    attempt.source = None  # nobody interrupts what is closed
+                    attempt.source = None  # nothing may interrupt a closed source
                     attempt.step = "closing"
                     attempt.awaited_since = time.monotonic()
                 source.close()
-        except Exception as caught:  # noqa: BLE001 - whatever a camera's library raises, it is opened again
+        except Exception as caught:  # noqa: BLE001 - whatever a camera's library raises, the source is reopened
             error = caught
         with self._changed:
             attempt.ended = True
@@ -317,23 +317,23 @@ class SourceSupervisor:
         while not attempt.stopped.is_set() and (frame := source.capture(due)) is not None:
             self._hand_over(attempt, frame, source.lost_frames)
             now = time.monotonic()
-            if self._pace.gap_s:
-                # A fixed beat; one that was missed is not made up for.
-                due = max(due + self._pace.gap_s, now) if due else now + self._pace.gap_s
+            if self._schedule.interval_s:
+                # At a fixed rate; a missed frame is not made up for.
+                due = max(due + self._schedule.interval_s, now) if due else now + self._schedule.interval_s
             attempt.awaited_since = max(now, due)
 
     def _hand_over(self, attempt: _Attempt, frame: Frame, lost_frames: int) -> None:
-        """Put `frame` into the mailbox, unless the attempt is stopped; wait until it is taken if need be."""
+        """Put `frame` into the queue, unless the attempt is stopped; wait until it is taken if required."""
         with self._changed:
-            if self._pace.every_frame and self._paused:
+            if self._schedule.every_frame and self._paused:
                 attempt.awaited_since = math.inf
                 self._changed.wait_for(lambda: not self._paused or attempt.stopped.is_set())
-            # A camera's frames go by meanwhile, so that none is old when it goes on.
+            # A camera's frames are read and discarded meanwhile, so that none is stale on resuming.
             parts = () if self._paused else by_region(frame, self._regions)
             if attempt.stopped.is_set():
                 return
-            # Under the lock, so that a thread that was left behind cannot be late with an older frame.
-            dropped = [old for part in parts if (old := self._mailbox.replace(part))]
+            # Under the lock, so that an abandoned thread cannot overwrite a newer frame.
+            dropped = [old for part in parts if (old := self._frame_queue.replace(part))]
             self._frames += 1
             attempt.lost_frames = lost_frames
             attempt.first_frame = attempt.first_frame or time.monotonic()
@@ -341,7 +341,7 @@ class SourceSupervisor:
             self._set_state_of_frames()
         for _ in dropped:
             self._on_dropped()
-        for part in parts if self._pace.every_frame else ():
+        for part in parts if self._schedule.every_frame else ():
             while not attempt.stopped.is_set():
-                if self._mailbox.wait_until_taken(part.source, timeout_s=1.0):
+                if self._frame_queue.wait_until_taken(part.source, timeout_s=1.0):
                     break

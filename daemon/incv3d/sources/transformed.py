@@ -1,4 +1,4 @@
-"""A source whose camera hangs sideways or upside down, and cannot turn its pictures itself."""
+"""Rotate or flip the frames of a source whose camera cannot do so itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from incv3d.sources.base import FrameSource
 
 
 class TransformedSource:
-    """Says of every frame of `source` that its picture is still to be turned, which its decoder does."""
+    """Marks every frame of `source` to be rotated or flipped by its decoder."""
 
     def __init__(self, source: FrameSource, transform: Transform) -> None:
         self._source = source
@@ -17,16 +17,16 @@ class TransformedSource:
 
     @property
     def lost_frames(self) -> int:
-        """As the source counts them."""
+        """The count of the source."""
         return self._source.lost_frames
 
     @property
     def idle_until(self) -> float:
-        """As the source says."""
+        """The value that the source reports."""
         return self._source.idle_until
 
     def capture(self, after: float) -> Frame | None:
-        """As the source captures, see :class:`FrameSource`."""
+        """Capture from the source, see :class:`FrameSource`."""
         frame = self._source.capture(after)
         return replace(frame, transform=self._transform) if frame else None
 

@@ -1,4 +1,4 @@
-"""USB and CSI cameras through the kernel's Video4Linux (``/dev/video*``), with linuxpy."""
+"""Capture from Video4Linux devices with linuxpy."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ FORMATS = (
     PixelFormat.BGR24,
     PixelFormat.GREY,
 )
-"""What can be used, best first: a JPEG stays one until it is decoded at the size that the model needs."""
+"""The usable formats, best first: a JPEG is decoded at the size that the model needs."""
 RAW: dict[PixelFormat, Encoding | YuvEncoding] = {
     PixelFormat.YUYV: "yuyv",
     PixelFormat.UYVY: "uyvy",
@@ -61,16 +61,16 @@ RAW: dict[PixelFormat, Encoding | YuvEncoding] = {
     PixelFormat.BGR24: "bgr24",
     PixelFormat.GREY: "gray8",
 }
-"""What is raw pixels. It is handed on as it comes: the thread that decodes converts what is used."""
+"""Formats of raw pixels. They are passed on unchanged; the decoding thread converts what is used."""
 NO_CAMERAS = {"bcm2835-codec", "bcm2835-isp", "rpivid", "rpi-hevc-dec", "pispbe", "rp1-cfe", "unicam"}
-"""Drivers of a Pi's codecs, and of its raw sensors, which only libcamera can make pictures of."""
+"""Drivers of a Pi's codecs, and of its raw sensors, whose output only libcamera can process."""
 BUFFERS = 4
 WAKE_S = 0.5
-"""How long an interrupted capture may sleep on."""
+"""The longest time until an interrupted capture returns."""
 
 
 def video_devices(dev: Path = DEV) -> list[Path]:
-    """The ``/dev/videoN`` that this user may open, in the order of their numbers."""
+    """Return the ``/dev/videoN`` that this user may open, ordered by number."""
     found = [
         path for path in dev.glob("video*") if path.name[5:].isdigit() and os.access(path, os.R_OK | os.W_OK)
     ]
@@ -78,16 +78,17 @@ def video_devices(dev: Path = DEV) -> list[Path]:
 
 
 def stable_name(device: Path, dev: Path = DEV) -> Path | None:
-    """The link in ``/dev/v4l/by-id`` that leads to `device` whatever number it gets at the next boot."""
+    """Return the link in ``/dev/v4l/by-id`` to `device`, whose name survives reboots; None: no link."""
     links = sorted((dev / "v4l/by-id").glob("*"))
     return next((link for link in links if link.resolve() == device.resolve()), None)
 
 
 def find_device(path: str, dev: Path = DEV) -> Path:
-    """The device that the configuration names; empty: the first that is a camera.
+    """Return the configured device.
 
-    :raises SourceAbsent: when it is not there.
-    :raises SourceError: when this user may not open it.
+    :param path: empty: the first device that is a camera.
+    :raises SourceAbsent: it is not there.
+    :raises SourceError: this user may not open it.
     """
     if not path:
         camera = next((each for each in video_devices(dev) if is_camera(each)), None)
@@ -96,21 +97,23 @@ def find_device(path: str, dev: Path = DEV) -> Path:
         raise SourceAbsent(f"no camera in {dev}/video*{_forbidden(dev)}")
     device = Path(path)
     if not device.exists():
-        raise SourceAbsent(f"{path}: no such device (incv3d cameras lists what is there)")
+        raise SourceAbsent(f"{path}: no such device; to list the cameras: incv3d cameras")
     if not device.is_char_device():
         raise SourceError(f"{path}: not a device")
     if not os.access(device, os.R_OK | os.W_OK):
-        raise SourceError(f"{path}: not permitted: sudo usermod -aG video USER, and log in again")
+        raise SourceError(f"{path}: permission denied; run: sudo usermod -aG video USER, and log in again")
     return device
 
 
 def _forbidden(dev: Path) -> str:
     others = [path for path in dev.glob("video*") if not os.access(path, os.R_OK | os.W_OK)]
-    return f" that may be opened, but {len(others)} that may not (group video)" if others else ""
+    return (
+        f" that this user may open, but {len(others)} more for members of the group video" if others else ""
+    )
 
 
 def is_camera(path: Path) -> bool:
-    """Whether the device at `path` captures in a format that can be used."""
+    """Return whether the device at `path` captures in a usable format."""
     try:
         with Device(path) as device:
             return bool(usable_formats(device))
@@ -119,7 +122,7 @@ def is_camera(path: Path) -> bool:
 
 
 def usable_formats(device: Device) -> list[PixelFormat]:
-    """The formats of an open `device` that can be used, best first; none of what is no camera."""
+    """Return the usable formats of an open `device`, best first; empty if it is not a camera."""
     info = device.info
     if Capability.VIDEO_CAPTURE not in info.device_capabilities or info.driver in NO_CAMERAS:
         return []
@@ -128,30 +131,30 @@ def usable_formats(device: Device) -> list[PixelFormat]:
 
 
 def _offered(device: Device) -> list[PixelFormat]:
-    """What it captures in. ``info.formats`` asks for overlays' formats too, and fails where there are any."""
+    """Return the capture formats. ``info.formats`` fails for a driver that has overlay formats."""
     return [each.pixel_format for each in device.info.buffer_formats(BufferType.VIDEO_CAPTURE)]
 
 
 def sizes(device: Device, format_: PixelFormat) -> list[tuple[int, int]]:
-    """The sizes that an open `device` offers in `format_`, ascending; empty: any within limits."""
+    """Return the sizes that an open `device` offers in `format_`, ascending; empty: any within limits."""
     found = device.info.format_frame_sizes(format_)
     discrete = {(size.info.width, size.info.height) for size in found if size.type == FrameSizeType.DISCRETE}
     return sorted(discrete, key=lambda size: size[0] * size[1])
 
 
 def choose_size(offered: list[tuple[int, int]], wanted: tuple[int, int]) -> tuple[int, int]:
-    """The smallest of `offered` that covers `wanted`, else the largest; `wanted` if none is offered."""
+    """Return the smallest of `offered` that covers `wanted`, else the largest; `wanted` if there is none."""
     covering = [size for size in offered if size[0] >= wanted[0] and size[1] >= wanted[1]]
     return (covering or offered[-1:] or [wanted])[0]
 
 
 def time_of(taken: V4l2Frame, now: float) -> float:
-    """When a frame was taken (monotonic): as the driver says, if it means the same clock."""
+    """Return when a frame was captured (monotonic): the driver's timestamp, if it uses the same clock."""
     return min(taken.timestamp, now) if BufferFlag.TIMESTAMP_MONOTONIC in taken.flags else now
 
 
 def content_of(taken: V4l2Frame) -> tuple[Encoding | YuvEncoding, bytes] | None:
-    """The bytes of a frame, as one of our encodings; None when it is damaged or cut off."""
+    """Return the encoding and the bytes of a frame; None if it is damaged or truncated."""
     if BufferFlag.ERROR in taken.flags or not taken.nbytes:
         return None
     encoding = RAW.get(taken.pixel_format)
@@ -170,11 +173,11 @@ def content_of(taken: V4l2Frame) -> tuple[Encoding | YuvEncoding, bytes] | None:
 class V4l2Source:
     """Captures from the V4L2 device at `path`.
 
-    :param size: width and height that are enough.
-    :param fps: frames a second asked of the driver; 0: as it likes.
+    :param size: the width and height that suffice.
+    :param fps: the frame rate to request; 0: the driver's choice.
     :param controls: by the driver's names, ``{"brightness": 10}``.
-    :raises SourceAbsent: when the device is gone.
-    :raises SourceError: when it cannot be used, or is in use.
+    :raises SourceAbsent: the device is gone.
+    :raises SourceError: it cannot be used, or is in use.
     """
 
     idle_until = 0.0
@@ -209,9 +212,7 @@ class V4l2Source:
         formats = usable_formats(self._device)
         if not formats:
             offered = ", ".join(each.human_str() for each in _offered(self._device))
-            raise SourceError(
-                f"{self._path}: none of its formats can be used ({offered or 'it captures none'})"
-            )
+            raise SourceError(f"{self._path}: no usable pixel format ({offered or 'it offers none'})")
         width, height = choose_size(sizes(self._device, formats[0]), size)
         self._capture.set_format(width, height, formats[0])
         if RAW.get(formats[0]):
@@ -221,8 +222,8 @@ class V4l2Source:
             try:
                 self._capture.set_fps(fps)
             except OSError as error:
-                # Not every driver has a rate to choose.
-                LOG.info("%s: fps cannot be set: %s", self._path, error.strerror)
+                # Not every driver lets one choose a rate.
+                LOG.info("%s: the frame rate cannot be set: %s", self._path, error.strerror)
         for control, value in controls.items():
             self._set_control(control, value)
         self._capture.open()
@@ -238,9 +239,9 @@ class V4l2Source:
             raise SourceError(f"source.controls: {name}: {error}") from None
 
     def capture(self, after: float) -> Frame | None:
-        """The next frame of the driver; its time is the driver's.
+        """Return the driver's next frame, with the driver's timestamp.
 
-        While nothing is wanted the driver's buffers fill and it drops what comes: nothing wakes this process.
+        While no frame is needed, the driver's buffers fill and it drops frames, which wakes no process.
         """
         if self._interrupted.wait(max(0.0, after - time.monotonic())):
             return None
@@ -255,11 +256,11 @@ class V4l2Source:
         return None
 
     def _frame(self, taken: V4l2Frame, after: float) -> Frame | None:
-        """None for a frame of before `after`, and for a damaged one, which counts as lost."""
+        """Return None for a frame from before `after`, and for a damaged one, which counts as lost."""
         now = time.monotonic()
         captured = time_of(taken, now)
         if captured < after:
-            self._sequence = None  # what the driver drops while nothing is wanted is not lost
+            self._sequence = None  # what the driver drops while it idles is not lost
             return None
         if self._sequence is not None:
             self.lost_frames += max(0, taken.frame_nb - self._sequence - 1)
@@ -291,14 +292,14 @@ class V4l2Source:
         return SourceError(f"{self._path}: {getattr(error, 'strerror', None) or error}")
 
     def interrupt(self) -> None:
-        """Let a capture return within half a second."""
+        """Make a blocked capture return within half a second."""
         self._interrupted.set()
 
     def close(self) -> None:
-        """Stop the stream, let go of the driver's buffers and close the device, whatever is still there.
+        """Stop the stream, release the driver's buffers and close the device, as far as each is still there.
 
-        A buffer that stays mapped keeps the device open: one that was unplugged then cannot come back under
-        its name.
+        A mapped buffer keeps the device open, so that a camera that is unplugged and plugged in again would
+        get another name.
         """
         capture = self._capture
         for close in (*((capture.stream_off, capture.disarm) if capture.buffer else ()), self._device.close):
@@ -309,7 +310,7 @@ class V4l2Source:
 
 
 def list_cameras(dev: Path = DEV) -> Iterator[CameraInfo]:
-    """Every V4L2 camera that this user may open."""
+    """Yield every V4L2 camera that this user may open."""
     logging.getLogger("linuxpy").setLevel(logging.WARNING)
     for path in video_devices(dev):
         try:

@@ -35,7 +35,7 @@ def _check(section: SourceSection) -> None:
 def _open_web(section: SourceSection) -> FrameSource:
     from incv3d.sources.http_camera import POLL_S, HttpBody, open_http_camera
 
-    interval_s = 0.0 if section.gap_s else 1 / section.fps if section.fps else POLL_S
+    interval_s = 0.0 if section.frame_interval_s else 1 / section.fps if section.fps else POLL_S
     camera = open_http_camera(section.name, section.path, section.stall_timeout_s, interval_s)
     if not isinstance(camera, HttpBody):
         return camera
@@ -64,7 +64,7 @@ def _open_with_ffmpeg(section: SourceSection, body: HttpBody | None = None) -> F
         timeout_s=section.stall_timeout_s,
         rtsp_transport=section.rtsp_transport,
         body=body,
-        gap_s=section.gap_s,
+        frame_interval_s=section.frame_interval_s,
     )
 
 

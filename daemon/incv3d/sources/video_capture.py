@@ -1,4 +1,4 @@
-"""Files and network streams (RTSP, HTTP) through FFmpeg, with PyAV."""
+"""Capture from video files and network streams with FFmpeg (PyAV)."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
     from incv3d.sources.http_camera import HttpBody
 
 KEY_FRAMES_FROM_S = 1.0
-"""Where frames are wanted this far apart, a stream gives key frames: those between them are not decoded."""
+"""From this interval between frames on, only key frames of a stream are decoded ..."""
 KEY_STEP_SHARE = 1.5
-"""Of the time between two wanted frames: where key frames are further apart, every frame is decoded."""
+"""... unless key frames are further apart than this multiple of the interval."""
 LONGEST_KEY_WAIT_S = 60.0
-"""For so long it is no stall that a stream whose packets come has no key frame among them."""
+"""How long a stream that sends packets, but no key frame, does not count as stalled."""
 AT_ONCE_S = 0.002
-"""A packet that was there sooner had been waiting for us."""
+"""A packet that is read faster than this had already been waiting."""
 BEHIND_S = 0.5
-"""When every packet had been waiting for so long, the decoder is too slow and the stream grows old."""
+"""If every packet had been waiting for this long, the decoder is too slow and the stream lags behind."""
 LONGEST_DRAIN_S = 2.0
 DAMAGE_SHARE = 0.8
-"""Of the time in which a frame must come: when only damaged ones came meanwhile, that is the reason."""
+"""Fraction of the timeout after which damaged frames are reported as the reason for having none."""
 LONGEST_PAUSE_S = 60.0
-"""Frames that are further apart by their times are taken for a jump of the clock that made them."""
-FPS_UNSAID = 25.0
-"""Of a file that does not say its rate."""
+"""Timestamps that are further apart are a jump of the clock that made them."""
+DEFAULT_FPS = 25.0
+"""The frame rate of a file that does not state it."""
 HIGHEST_FPS = 1000.0
 
 
@@ -50,39 +50,39 @@ def open_video(
     timeout_s: float,
     rtsp_transport: RtspTransport = "auto",
     body: HttpBody | None = None,
-    gap_s: float = 0.0,
+    frame_interval_s: float = 0.0,
 ) -> FrameSource:
-    """A stream of the network, or a file.
+    """Open a network stream or a file.
 
-    :param size: to which pictures are reduced; they keep their proportions and cover it.
-    :param fps: of a file; 0: its own rate.
-    :param loop: begin a file again after its end.
-    :param every_frame: play a file as fast as its frames are taken.
-    :param timeout_s: a network stream that sends nothing for so long has failed.
-    :param rtsp_transport: how RTSP sends its pictures; ``auto``: over TCP, or UDP where TCP is refused.
-    :param body: what comes from a network stream, where FFmpeg need not ask itself.
-    :param gap_s: seconds between two frames that are wanted; from 1 on, a network stream gives key frames
-        alone, if they come often enough.
-    :raises SourceAbsent: when there is no such file, or nobody answers.
-    :raises SourceError: when it cannot be read.
+    :param size: frames are scaled down as far as they still cover it.
+    :param fps: the frame rate of a file; 0: its own.
+    :param loop: start a file again after its end.
+    :param every_frame: read a file as fast as its frames are classified.
+    :param timeout_s: a network stream fails if no data arrives for this long.
+    :param rtsp_transport: how RTSP sends frames; ``auto``: over TCP, or UDP if the server refuses TCP.
+    :param body: the data of a network stream, if it has already been requested.
+    :param frame_interval_s: seconds between two frames; from 1 on, only key frames of a network stream are
+        decoded, if they arrive often enough.
+    :raises SourceAbsent: there is no such file, or the server does not answer.
+    :raises SourceError: it cannot be read.
     """
     address = Address(path)
     if not address.is_path:
-        return StreamSource(name, address, size, timeout_s, rtsp_transport, body, gap_s)
+        return StreamSource(name, address, size, timeout_s, rtsp_transport, body, frame_interval_s)
     return FileSource(name, address, size, fps, loop, paced=not every_frame)
 
 
 def usual_step_s(said: Fraction | None) -> float:
-    """Seconds from frame to frame at the rate that a film says it has, if it says one that is possible."""
-    rate = float(said or FPS_UNSAID)
-    return min(1 / rate, LONGEST_PAUSE_S) if 0 < rate <= HIGHEST_FPS else 1 / FPS_UNSAID
+    """Return the seconds between two frames at the stated frame rate, if it is plausible."""
+    rate = float(said or DEFAULT_FPS)
+    return min(1 / rate, LONGEST_PAUSE_S) if 0 < rate <= HIGHEST_FPS else 1 / DEFAULT_FPS
 
 
 class StreamSource:
-    """A live stream, read to its newest frame.
+    """A live stream, read up to its newest frame.
 
-    Packets are read as they come, wanted or not, so that none grows old at the sender. Motion JPEG stays
-    encoded. The time of a frame is that at which its packet came.
+    Packets are read as they arrive, needed or not, so that none grows stale at the sender. Motion JPEG stays
+    encoded. The capture time of a frame is when its packet arrived.
     """
 
     def __init__(
@@ -93,11 +93,11 @@ class StreamSource:
         timeout_s: float,
         rtsp_transport: RtspTransport,
         body: HttpBody | None,
-        gap_s: float,
+        frame_interval_s: float,
     ) -> None:
         self.idle_until = 0.0
         self._name = name
-        self._gap_s = gap_s
+        self._frame_interval_s = frame_interval_s
         self._video = VideoInput(path, size, timeout_s, rtsp_transport, body)
         self._body = body
         self._shown = str(Address(path))
@@ -106,23 +106,23 @@ class StreamSource:
         self._skip_to_key = True
         self._waited_at = self._key_at = time.monotonic()
         self._key_step_s = 0.0
-        """Between the last two key frames."""
+        """Seconds between the last two key frames."""
         self._longest_damage_s = DAMAGE_SHARE * timeout_s
 
     @property
     def lost_frames(self) -> int:
-        """Frames that came damaged."""
+        """Frames that arrived damaged."""
         return self._video.damaged_frames
 
     def capture(self, after: float) -> Frame | None:
-        """The next frame.
+        """Return the next frame.
 
-        :raises SourceError: when the stream ends or fails, or nothing but damaged frames come.
+        :raises SourceError: the stream ends or fails, or only damaged frames arrive.
         """
         now = time.monotonic()
         wanted_at = max(now, after)
-        gap_s = max(self._gap_s, after - now)
-        self._keys_only = gap_s >= max(KEY_FRAMES_FROM_S, self._key_step_s / KEY_STEP_SHARE)
+        frame_interval_s = max(self._frame_interval_s, after - now)
+        self._keys_only = frame_interval_s >= max(KEY_FRAMES_FROM_S, self._key_step_s / KEY_STEP_SHARE)
         self._skip_to_key |= self._keys_only
         while not self._interrupted.is_set():
             asked = time.monotonic()
@@ -149,23 +149,23 @@ class StreamSource:
                 return self._video.frame(self._name, decoded[-1], now)
             is_damaged = self._video.damaged_frames > damaged_before
             if is_damaged and now - wanted_at > self._longest_damage_s:
-                raise SourceError(f"{self._shown}: its video comes damaged; is the network too slow for it?")
+                raise SourceError(f"{self._shown}: its video arrives damaged; is the network too slow?")
         return None
 
     def _decode(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
         if not self._skip_to_key:
             return self._video.decode(packet)
-        # What the decoder holds back is from before the leap.
+        # The frames that the decoder still holds are from before the jump.
         self._video.forget()
         decoded = self._video.decode_alone(packet) if self._keys_only else self._video.decode(packet)
-        # Where a key frame is the first of several that bring the picture bit by bit, the others are needed.
+        # If a key frame is the first of several that build up the image, the others are needed.
         self._skip_to_key = self._keys_only and bool(decoded)
         return decoded
 
     def _is_stale(self, asked: float, now: float) -> bool:
-        """Whether to pass over a packet because the decoder cannot keep up and what waits is old.
+        """Return whether to skip a packet because the decoder cannot keep up and waiting packets are stale.
 
-        From then on packets are read and forgotten until one has to be waited for: that one is new.
+        From then on packets are discarded until one has to be waited for: that one is new.
         """
         if now - asked >= AT_ONCE_S or now - self._waited_at > BEHIND_S + LONGEST_DRAIN_S:
             self._waited_at = now
@@ -175,20 +175,20 @@ class StreamSource:
         return False
 
     def interrupt(self) -> None:
-        """Let a capture return at the next packet, or when the stream has been silent for too long."""
+        """Make a blocked capture return at the next packet, or after the timeout of the stream."""
         self._interrupted.set()
         if self._body:
             self._body.interrupt()
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the stream."""
         self._video.close()
         if self._body:
             self._body.close()
 
 
 class FileSource:
-    """A video file, played at its own rate or at another, or as fast as it is taken."""
+    """A video file, played at its own or a given frame rate, or as fast as frames are classified."""
 
     def __init__(
         self,
@@ -211,7 +211,7 @@ class FileSource:
         self._size = size
         self._video = VideoInput(path, size)
         self._step_s = 1 / fps if fps else usual_step_s(self._video.stream.average_rate)
-        """From the last frame to the next."""
+        """Seconds from the last frame to the next."""
         self._decoded: list[VideoFrame] = []
         self._at_end = False
         self._has_frames = False
@@ -220,9 +220,9 @@ class FileSource:
         self._shown_s: float | None = None
 
     def capture(self, after: float) -> Frame | None:
-        """The next frame when it is due; those due before `after` are left out.
+        """Return the next frame when it is due; those due before `after` are skipped.
 
-        :raises SourceError: when the file cannot be read.
+        :raises SourceError: the file cannot be read.
         """
         while not self._interrupted.is_set():
             decoded = self._next()
@@ -245,14 +245,14 @@ class FileSource:
         while not self._decoded:
             if self._at_end:
                 if rewound or not (self._loop or self._has_frames):
-                    raise SourceError(f"{Address(self._path)}: no frame of it can be decoded")
+                    raise SourceError(f"{Address(self._path)}: none of its frames can be decoded")
                 if not self._loop:
                     return None
                 rewound, self._at_end = True, False
-                # Opened anew: seeking back leaves a little memory behind each time.
+                # Reopened, because seeking back leaks a little memory each time.
                 self._video.close()
                 self._video = VideoInput(self._path, self._size)
-                # The next round follows the last frame, also where several rounds are passed over.
+                # The next round follows the last frame, even if several rounds are skipped.
                 self._due += self._step_s
                 self._is_first, self._shown_s = True, None
             packet = self._video.next_packet()
@@ -265,9 +265,9 @@ class FileSource:
         return self._decoded.pop(0)
 
     def _advance(self, decoded: VideoFrame) -> None:
-        """Move on to the moment at which `decoded` is to be shown.
+        """Advance to the time at which `decoded` is due.
 
-        Times that stand still, run backwards, jump or are missing leave the step between frames as it was.
+        Timestamps that stand still, run backwards, jump or are missing leave the frame interval as it was.
         """
         shown_s: float | None = None
         if not self._fps and decoded.pts is not None and decoded.time_base is not None:
@@ -281,7 +281,7 @@ class FileSource:
         self._is_first = False
 
     def interrupt(self) -> None:
-        """Wake a capture that waits."""
+        """Wake a blocked capture."""
         self._interrupted.set()
 
     def close(self) -> None:
