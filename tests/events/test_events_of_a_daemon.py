@@ -117,7 +117,7 @@ def test_a_film_that_ends_is_left_by_what_it_showed(start, panda, tmp_path) -> N
     ending = {**replay(tmp_path / "pictures", CAT, panda), "loop": False}
     daemon = start(source=ending, events=WATCHED)
     daemon.wait_for("yard: Egyptian cat left after")
-    assert daemon.wait_for("yard: giant panda left after").endswith(", as it has no more frames")
+    assert daemon.wait_for("yard: giant panda left after").endswith(": the source has no more frames")
     with Client(daemon.door) as client:
         assert client.ask("stats")["events"] == {"entered": 2, "left": 2, "present": []}
     assert daemon.stop() == 0
@@ -147,7 +147,7 @@ def test_a_label_that_the_model_does_not_have_ends_the_daemon_with_one_line(star
     daemon = start(events={"allow": ["gaint panda"]})
     assert daemon.wait() == 2
     line = daemon.said[-1]
-    assert "efficientnet-lite0 has no label `gaint panda`; close to it are `giant panda`" in line, daemon.said
+    assert "efficientnet-lite0 has no label `gaint panda`; similar labels: `giant panda`" in line, daemon.said
 
 
 def test_a_folder_that_cannot_be_written_to_stops_nothing(start, panda, tmp_path) -> None:
@@ -157,7 +157,7 @@ def test_a_folder_that_cannot_be_written_to_stops_nothing(start, panda, tmp_path
         events=WATCHED,
         saving={"folder": str(tmp_path / "file" / "kept"), "min_free_bytes": 0},
     )
-    daemon.wait_for("no picture can be written (Not a directory); going on without")
+    daemon.wait_for("images cannot be saved (Not a directory); continuing without")
     for _ in range(4):
         daemon.wait_for("giant panda entered")
     with Client(daemon.door) as client:
@@ -166,4 +166,4 @@ def test_a_folder_that_cannot_be_written_to_stops_nothing(start, panda, tmp_path
     assert stats["saving"]["saved"] == 0 and stats["health"] == "ok"
     assert stats["saving"]["trouble"] == "Not a directory"
     assert daemon.stop() == 0
-    assert sum("no picture can be written" in line for line in daemon.said) == 1
+    assert sum("images cannot be saved" in line for line in daemon.said) == 1

@@ -139,8 +139,8 @@ def test_a_full_disk_is_said_once_and_so_is_its_end(small_disk, deaths, caplog) 
         saving.offer(shot(4))
         assert saving.close(PATIENCE_S)
     first, second = caplog.messages
-    assert first.startswith(f"{small_disk}/pictures: no picture can be written (the disk is too full: ")
-    assert second == f"{small_disk}/pictures: pictures are written again"
+    assert first.startswith(f"{small_disk}/pictures: images cannot be saved (the disk is too full: ")
+    assert second == f"{small_disk}/pictures: images are written again"
     status = saving.status()
     assert (status["saved"], status["failed"], status["trouble"]) == (2, 3, "") and deaths.empty()
     assert len(names(folder)) == 2
@@ -156,7 +156,7 @@ def test_a_disk_that_failed_is_left_alone_for_a_while(tmp_path, deaths, caplog) 
     assert folder.attempts.empty(), "it was tried again and again"
     assert saving.status()["failed"] == 3 and saving.status()["trouble"] == "Not a directory"
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "file/pictures: no picture can be written (Not a directory)" in caplog.text
+    assert "file/pictures: images cannot be saved (Not a directory)" in caplog.text
 
 
 def test_a_folder_that_vanishes_is_made_anew(folder, deaths) -> None:
@@ -178,7 +178,7 @@ def test_a_frame_that_cannot_be_made_a_picture_costs_itself_alone(folder, deaths
     saving.offer(bad)
     saving.offer(shot(1))
     assert saving.close(PATIENCE_S)
-    assert "a frame of camera could not be made a picture" in caplog.text
+    assert "a frame of camera could not be encoded" in caplog.text
     assert (saving.status()["failed"], saving.status()["saved"]) == (1, 1) and deaths.empty()
 
 

@@ -72,7 +72,7 @@ def test_names_tell_when_where_what_and_how_sure_and_sort_by_time() -> None:
 def test_a_jpeg_has_its_labels_in_exif_and_its_pixels_are_untouched_to_the_bit() -> None:
     data = jpeg(64, 48)
     kept = rendered(shot(data))
-    assert (kept.suffix, kept.beside) == (".jpg", b"")
+    assert (kept.suffix, kept.metadata) == (".jpg", b"")
     assert np.array_equal(np.asarray(opened(kept)), np.asarray(Image.open(io.BytesIO(data))))
     assert scan(kept.data) == scan(data), "more than the application segments was changed"
     exif = opened(kept).getexif()
@@ -183,7 +183,7 @@ def test_other_formats_are_kept_as_they_came_with_json_beside(format_, suffix) -
     Image.open(io.BytesIO(jpeg())).save(out, format_)
     kept = rendered(shot(out.getvalue()))
     assert (kept.suffix, kept.data) == (suffix, out.getvalue())
-    assert json.loads(kept.beside)["labels"][0]["label"] == "giant panda"
+    assert json.loads(kept.metadata)["labels"][0]["label"] == "giant panda"
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_jpeg_whose_segments_or_exif_are_damaged_is_kept_as_it_came_with_json_
     assert data != with_camera_exif(jpeg())
     kept = rendered(shot(data))
     assert (kept.suffix, kept.data) == (".jpg", data)
-    assert json.loads(kept.beside)["labels"][0]["label"] == "giant panda"
+    assert json.loads(kept.metadata)["labels"][0]["label"] == "giant panda"
 
 
 def test_more_than_a_segment_holds_is_written_beside_it() -> None:

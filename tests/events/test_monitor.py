@@ -154,7 +154,7 @@ def test_all_leaves_when_the_source_ends_with_its_regions_and_when_the_daemon_st
     ]
     reasons = [event.reason for event, _ in listener.published[3:]]
     assert reasons == ["ended", "ended", "stopping"]
-    assert caplog.messages[-1].endswith("(best 0.90), as the daemon stops")
+    assert caplog.messages[-1].endswith("(best 0.90): the daemon is stopping")
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_a_group_enters_though_none_of_its_labels_does(listen, tmp_path) -> None
 
 
 def test_labels_that_the_network_does_not_have_are_an_error(listen) -> None:
-    with pytest.raises(ConfigError, match=r"double has no label `lable 1`; close to it are `label 1`"):
+    with pytest.raises(ConfigError, match=r"double has no label `lable 1`; similar labels: `label 1`"):
         listen("events: {allow: [lable 1]}\n")
 
 

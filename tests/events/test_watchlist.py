@@ -76,7 +76,7 @@ def test_a_label_that_the_model_does_not_have_is_one_line_with_those_close_to_it
     with pytest.raises(ConfigError) as caught:
         watched(known, **keys)
     assert str(caught.value).startswith(
-        f"events.{key}: inception-v3 has no label `gaint panda`; close to it are `giant panda`, "
+        f"events.{key}: inception-v3 has no label `gaint panda`; similar labels: `giant panda`, "
     )
     assert "\n" not in str(caught.value)
 
@@ -84,7 +84,7 @@ def test_a_label_that_the_model_does_not_have_is_one_line_with_those_close_to_it
 def test_a_pattern_that_names_nothing_is_an_error_too_and_guesses_may_be_none(known) -> None:
     with pytest.raises(ConfigError, match=r"has no label `\*qqqqxx\*` \(all: incv3d model show inception-v3"):
         watched(known, allow=["*qqqqxx*"])
-    with pytest.raises(ConfigError, match="close to it are `spiral`"):
+    with pytest.raises(ConfigError, match="similar labels: `spiral`"):
         watched(known, allow=["*spidr*"])
 
 

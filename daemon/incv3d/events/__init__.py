@@ -1,1 +1,1 @@
-"""Labels that enter and leave, and the images saved of them."""
+"""Track labels that enter and leave, and save images of them."""

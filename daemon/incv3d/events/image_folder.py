@@ -1,4 +1,4 @@
-"""A folder of pictures that is bounded in number and in bytes, and leaves the disk room for others."""
+"""A folder of images that is limited in number and size and keeps part of the disk free."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pathlib import Path
 STEM = r"\d{8}T\d{6}\.\d{3}Z_.+_[01]\.\d\d(?:-\d+)?"
 SUFFIXES = ("jpg", "png", "webp", "bmp", "json")
 OWN = re.compile(rf"({STEM})\.(?:{'|'.join(SUFFIXES)})")
-"""The files that are counted and removed: no others are touched."""
+"""The files that are counted and removed; no others are touched."""
 UNFINISHED = re.compile(rf"\.{STEM}\.\w+\.part")
-"""What a power cut leaves behind."""
+"""Incomplete files, as a power failure leaves them."""
 
 
 @dataclass(slots=True)
 class _Entry:
-    """A picture, and what is beside it."""
+    """An image and its JSON file, if it has one."""
 
     stem: str
     names: list[str]
@@ -31,16 +31,15 @@ class _Entry:
 
 
 class ImageFolder:
-    """Keeps pictures under names that sort by time; the oldest are removed when there is no room for more.
+    """Stores images under names that sort by time, and removes the oldest when there is no room for more.
 
-    Whoever uses it alone does so from one thread. Every method raises OSError when the disk will not do as
-    it is told; nothing half written is left behind then.
+    Not thread-safe. Every method raises OSError if the disk fails, and leaves no incomplete file behind.
 
-    Which picture is the oldest is known by the order in which they were written, whatever the clock said;
-    of those that were there before, by their names.
+    The oldest image is the one that was written first, whatever the clock said; images from before the
+    start are ordered by name.
 
-    :param max_files: pictures; one beside which lies a file counts once.
-    :param min_free_bytes: nothing is written that would leave less than this free for others.
+    :param max_files: the most images; an image with a JSON file counts once.
+    :param min_free_bytes: no image is written that would leave less than this free on the disk.
     """
 
     def __init__(self, path: Path, max_files: int, max_bytes: int, min_free_bytes: int) -> None:
@@ -50,14 +49,14 @@ class ImageFolder:
         self._min_free_bytes = min_free_bytes
         self._entries: deque[_Entry] = deque()
         self.size_bytes = 0
-        """Of all that is kept."""
+        """The total size of the stored images."""
 
     def __len__(self) -> int:
-        """Pictures that are kept."""
+        """Return the number of stored images."""
         return len(self._entries)
 
     def open(self) -> None:
-        """Make the folder if it is missing, and count what is in it."""
+        """Create the folder if it is missing, and count what it contains."""
         self.path.mkdir(parents=True, exist_ok=True)
         entries: dict[str, _Entry] = {}
         with os.scandir(self.path) as found:
@@ -72,21 +71,21 @@ class ImageFolder:
                     entry.size_bytes += file.stat(follow_symlinks=False).st_size
         self._entries = deque(entries.values())
         self.size_bytes = sum(entry.size_bytes for entry in self._entries)
-        # Whether it can be written to is better known now than when something is to be kept.
+        # Fail now rather than at the first image if the folder is not writable.
         with tempfile.TemporaryFile(dir=self.path):
             pass
 
-    def keep(self, stem: str, suffix: str, data: bytes, beside: bytes = b"") -> Path:
-        """Write a picture: whole, or not at all.
+    def keep(self, stem: str, suffix: str, data: bytes, metadata: bytes = b"") -> Path:
+        """Write an image, completely or not at all.
 
-        :param beside: written to a ``.json`` of the same name; empty: no such file.
-        :returns: its path; another of the same name gets a number.
+        :param metadata: written to a ``.json`` file of the same name; empty: no such file.
+        :returns: its path; a number is appended if the name is taken.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        size_bytes = len(data) + len(beside)
+        size_bytes = len(data) + len(metadata)
         self._make_room(size_bytes)
         stem = self._free_stem(stem)
-        files = {f"{stem}.json": beside, f"{stem}{suffix}": data} if beside else {f"{stem}{suffix}": data}
+        files = {f"{stem}.json": metadata, f"{stem}{suffix}": data} if metadata else {f"{stem}{suffix}": data}
         written: list[str] = []
         try:
             for name, content in files.items():
@@ -102,7 +101,7 @@ class ImageFolder:
 
     def _make_room(self, size_bytes: int) -> None:
         if size_bytes > self._max_bytes:
-            reason = f"a picture of {size_bytes} bytes, at most {self._max_bytes} may be kept"
+            reason = f"an image of {size_bytes} bytes exceeds the limit of {self._max_bytes} bytes"
             raise OSError(errno.EFBIG, reason)
         while self._entries and (
             len(self._entries) >= self._max_files or self.size_bytes + size_bytes > self._max_bytes
@@ -110,7 +109,7 @@ class ImageFolder:
             oldest = self._entries[0]
             removed = [self._remove(name) for name in oldest.names]
             if not all(removed):
-                # Somebody else tidied up here: count again, rather than remove more than is needed.
+                # Another program removed files here: count again, rather than remove more than needed.
                 self.open()
                 continue
             self._entries.popleft()
@@ -118,7 +117,7 @@ class ImageFolder:
         disk = os.statvfs(self.path)
         free_bytes = disk.f_bavail * disk.f_frsize
         if free_bytes < size_bytes + self._min_free_bytes:
-            needs = f"{size_bytes} for the picture, {self._min_free_bytes} to be left free"
+            needs = f"{size_bytes} needed for the image, {self._min_free_bytes} must remain free"
             raise OSError(errno.ENOSPC, f"the disk is too full: {free_bytes} bytes free, {needs}")
 
     def _free_stem(self, stem: str) -> str:
@@ -129,7 +128,7 @@ class ImageFolder:
         )
 
     def _remove(self, name: str) -> bool:
-        """Whether it was there."""
+        """Remove a file; return whether it existed."""
         try:
             (self.path / name).unlink()
         except FileNotFoundError:
@@ -137,7 +136,7 @@ class ImageFolder:
         return True
 
     def _write(self, name: str, content: bytes) -> None:
-        """Under another name first, so that nobody sees half a file, not even after a power cut."""
+        """Write to a temporary file first, so that no incomplete file appears, even after a power failure."""
         unfinished = self.path / f".{name}.part"
         try:
             with unfinished.open("wb") as file:

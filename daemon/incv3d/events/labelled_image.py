@@ -1,4 +1,4 @@
-"""A frame as a picture to be kept, with what it shows written into it, or beside it."""
+"""Encode a frame as an image file with its labels in EXIF, or in a JSON file next to it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from incv3d.protocol.events import precise_timestamp
 
 JPEG_QUALITY = 90
 LONGEST_LABEL = 60
-"""Bytes of a label in a file's name, which has 255 of them at most."""
+"""Bytes of the label in a file name, which can have at most 255."""
 LARGEST_SEGMENT = 65_535 - 2
-"""Bytes that one segment of a JPEG can hold."""
+"""Bytes that a segment of a JPEG can hold."""
 EXIF = b"Exif\x00\x00"
 SUFFIXES: dict[PictureFormat, str] = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "bmp": ".bmp"}
 
@@ -33,31 +33,31 @@ Why = Literal["entered", "match"]
 
 @dataclass(frozen=True, slots=True)
 class ImageToSave:
-    """A frame that is to be kept."""
+    """A frame to save."""
 
     frame: Frame
     at_unix_s: float
     """When it was captured."""
     why: Why
     labels: tuple[Prediction, ...]
-    """What it is kept for, the best first; one at least."""
+    """The labels it is saved for, best first; at least one."""
     predictions: tuple[Prediction, ...]
-    """Everything that was seen in it."""
+    """All predictions."""
     model: str
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """The bytes of a picture's file."""
+    """The content of an image file."""
 
     suffix: str
     data: bytes
-    beside: bytes = b""
-    """JSON for a file beside it; empty where the picture itself holds it."""
+    metadata: bytes = b""
+    """JSON for a separate file; empty if the image itself contains it."""
 
 
 def stem(shot: ImageToSave) -> str:
-    """The name of its file without a suffix: ``20260131T120000.000Z_camera_tench_0.89`` sorts by time."""
+    """Return the file name without suffix, ``20260131T120000.000Z_camera_tench_0.89``; names sort by time."""
     best = shot.labels[0]
     moment = re.sub("[-:]", "", precise_timestamp(shot.at_unix_s))
     words = re.sub(r"[\W_]+", "-", best.label).encode()[:LONGEST_LABEL].decode(errors="ignore")
@@ -66,13 +66,13 @@ def stem(shot: ImageToSave) -> str:
 
 
 def rendered(shot: ImageToSave) -> ImageFile:
-    """The picture as it came, with its labels in EXIF where it is a JPEG; raw pixels become a JPEG."""
+    """Return the image as received, with its labels in EXIF if it is a JPEG; raw pixels become a JPEG."""
     frame = shot.frame
     said = json.dumps(_facts(shot), separators=(",", ":"))
     turned = ORIENTATIONS[frame.transform]
     data = encoded(frame) if frame.width else bytes(frame.data)
     format_ = picture_format(data)
-    assert format_, "a frame that was classified is a picture"
+    assert format_, "a classified frame is an image"
     suffix = SUFFIXES[format_]
     if format_ == "jpeg" and (labelled := with_exif(data, _summary(shot), said, shot.at_unix_s, turned)):
         return ImageFile(suffix, labelled)
@@ -80,7 +80,7 @@ def rendered(shot: ImageToSave) -> ImageFile:
 
 
 def encoded(frame: Frame) -> bytes:
-    """The JPEG of a frame of raw pixels."""
+    """Return a frame of raw pixels as a JPEG."""
     encoding = frame.encoding
     if is_yuv(encoding):
         rgb = yuv.to_rgb(frame.data, encoding, frame.width, frame.height, frame.colours)
@@ -95,19 +95,19 @@ def encoded(frame: Frame) -> bytes:
 
 
 def with_exif(jpeg: bytes, description: str, comment: str, at_unix_s: float, turned: int = 1) -> bytes | None:
-    """`jpeg` with a description, a comment in ASCII and a time in its EXIF; nothing else of it is touched.
+    """Return `jpeg` with a description, an ASCII comment and a time in its EXIF, otherwise unchanged.
 
-    EXIF that it has is kept, apart from a thumbnail, and its own time of capture goes over `at_unix_s`.
+    Existing EXIF is kept, except for a thumbnail, and an existing capture time overrides `at_unix_s`.
 
-    :param turned: the orientation that makes it upright, beyond what its own EXIF says.
-    :returns: None when that cannot be done: its segments or its EXIF are damaged, or there is no room.
+    :param turned: the orientation that makes it upright, in addition to its own EXIF.
+    :returns: None if that is impossible: its segments or its EXIF are damaged, or there is no room.
     """
     try:
         segments = list(_segments(jpeg))
         old = next(((start, end) for start, end in segments if _is_exif(jpeg, start)), None)
         exif = Image.Exif()
         with warnings.catch_warnings():
-            # What Pillow cannot read of somebody else's EXIF it leaves out; nobody can do anything about it.
+            # Pillow omits EXIF that it cannot read; the warning would help nobody.
             warnings.simplefilter("ignore", UserWarning)
             if old:
                 exif.load(jpeg[old[0] + 4 : old[1]])
@@ -123,15 +123,15 @@ def with_exif(jpeg: bytes, description: str, comment: str, at_unix_s: float, tur
     segment = struct.pack(">HH", 0xFFE1, len(payload) + 2) + payload
     if old:
         return jpeg[: old[0]] + segment + jpeg[old[1] :]
-    # JFIF wants to be the first, EXIF comes next.
+    # A JFIF segment must come first; EXIF follows.
     at = next((end for start, end in segments[:1] if jpeg[start + 1] == 0xE0), 2)
     return jpeg[:at] + segment + jpeg[at:]
 
 
 def _segments(jpeg: bytes) -> Iterator[tuple[int, int]]:
-    """Start and end of each segment before the scan.
+    """Yield start and end of each segment before the scan.
 
-    :raises ValueError: when they do not follow each other as they should.
+    :raises ValueError: the sequence of segments is damaged.
     """
     at = 2
     while True:

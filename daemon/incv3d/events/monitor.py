@@ -1,4 +1,4 @@
-"""What comes and goes, told to those who want to know: the log, subscribers, the folder of pictures."""
+"""Publish and log labels that enter and leave, and save images of them."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ from incv3d.protocol.events import EventMessage, Reason, precise_timestamp
 LOG = logging.getLogger(__name__)
 WORDS = {
     "unseen": "",
-    "silent": ", as no frame of it was classified for long",
-    "ended": ", as it has no more frames",
-    "stopping": ", as the daemon stops",
-    "reloaded": ", as the configuration is another one",
+    "silent": ": no frame was classified for a long time",
+    "ended": ": the source has no more frames",
+    "stopping": ": the daemon is stopping",
+    "reloaded": ": the configuration was reloaded",
 }
 
 Announce = Callable[[EventMessage, Frame | None], None]
 
 
 class EventMonitor:
-    """Follows the results of every source, and tells what enters and what leaves. Threads may share one.
+    """Follows the results of every source and announces labels that enter and leave. Thread-safe.
 
-    :param watchlist: whose groups are added to each result.
-    :param silence_s: after so long without a frame of a source, what was there has left.
-    :param with_zmq: whether frames count that others sent, over ZeroMQ, HTTP or a broker.
-    :param announce: takes every event, and the frame that decided it, if one did.
-    :param saver: takes the frames that are to be kept; None: none are.
-    :param model: what is written on these.
+    :param watchlist: its groups are added to each result.
+    :param silence_s: labels leave after this time without a frame of their source.
+    :param with_zmq: whether frames count that clients send, over ZeroMQ, HTTP or MQTT.
+    :param announce: called with every event, and the frame that caused it, if any.
+    :param saver: saves frames; None: none are saved.
+    :param model: the model's name, written into saved images.
     """
 
     def __init__(
         self,
         watchlist: Watchlist,
-        sightings: PresenceTracker,
+        tracker: PresenceTracker,
         silence_s: float,
         with_zmq: bool,
         announce: Announce,
@@ -59,7 +59,7 @@ class EventMonitor:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._watchlist = watchlist
-        self._sightings = sightings
+        self._tracker = tracker
         self._silence_s = silence_s
         self._with_zmq = with_zmq
         self._announce = announce
@@ -72,42 +72,42 @@ class EventMonitor:
         self._lock = threading.Lock()
 
     def observe(self, result: Result) -> None:
-        """Take a result into account; those without predictions tell nothing."""
+        """Take a result into account; results without predictions are ignored."""
         frame = result.frame
         if not result.ok or frame is None or (result.source in messages.SENT and not self._with_zmq):
             return
         now = self._clock()
         seen = replace(result, predictions=self._watchlist.with_groups(result.predictions))
         with self._lock:
-            sightings = self._sightings.observe(seen, frame.captured, now)
-            self._tell(sightings, frame)
+            changes = self._tracker.observe(seen, frame.captured, now)
+            self._publish(changes, frame)
             if self._saving.when == "match":
-                labels = self._sightings.matches(seen)
+                labels = self._tracker.matches(seen)
             else:
-                labels = tuple(each.prediction for each in sightings if each.happening == "entered")
+                labels = tuple(each.prediction for each in changes if each.happening == "entered")
             if labels:
-                self._keep(frame, labels, result.predictions, now)
+                self._save(frame, labels, result.predictions, now)
 
     def look(self) -> None:
-        """Let leave what was before a source that gives no frames; to be called every now and then."""
+        """Let the labels of silent sources leave. Call this regularly."""
         with self._lock:
-            self._tell(self._sightings.end_silent(self._clock(), self._silence_s))
+            self._publish(self._tracker.end_silent(self._clock(), self._silence_s))
 
     def end(self, source: str) -> None:
-        """`source`, with all its regions, has no more frames."""
+        """Let the labels of `source` and its regions leave, because it has no more frames."""
         self._end_all("ended", lambda name: name == source or name.startswith(f"{source}."))
 
     def stop(self, reason: Reason = "stopping") -> None:
-        """Everything leaves: the daemon stops, or another announcer begins anew."""
+        """Let all labels leave, because the daemon stops or another monitor replaces this one."""
         self._end_all(reason, lambda name: True)
 
     def close(self, timeout_s: float) -> None:
-        """Have the last pictures written."""
+        """Wait until the last images are written."""
         if self._saver and not self._saver.close(timeout_s):
-            LOG.warning("not every picture could be written in time")
+            LOG.warning("some images could not be written in time")
 
     def status(self) -> dict[str, Any]:
-        """For ``stats``: how much came and went, what is there, and how saving is going."""
+        """Return, for ``stats``, the number of events, the present labels, and the state of saving."""
         with self._lock:
             present = [
                 {
@@ -117,7 +117,7 @@ class EventMonitor:
                     "score": each.prediction.score,
                     "since": precise_timestamp(self._unix_s(each.since)),
                 }
-                for each in self._sightings.present
+                for each in self._tracker.present
             ]
             counts = {happening: self._counts[happening] for happening in ("entered", "left")}
         events = {**counts, "present": present}
@@ -125,26 +125,26 @@ class EventMonitor:
 
     def _end_all(self, reason: Reason, is_meant: Callable[[str], bool]) -> None:
         with self._lock:
-            for source in self._sightings.sources:
+            for source in self._tracker.sources:
                 if is_meant(source):
-                    self._tell(self._sightings.end(source, self._clock(), reason))
+                    self._publish(self._tracker.end(source, self._clock(), reason))
 
-    def _tell(self, sightings: Iterable[PresenceChange], frame: Frame | None = None) -> None:
-        for sighting in sightings:
-            self._counts[sighting.happening] += 1
-            LOG.info("%s", _line(sighting))
-            self._announce(announcement(sighting, self._unix_s(sighting.at)), frame)
+    def _publish(self, changes: Iterable[PresenceChange], frame: Frame | None = None) -> None:
+        for change in changes:
+            self._counts[change.happening] += 1
+            LOG.info("%s", _line(change))
+            self._announce(event_message(change, self._unix_s(change.at)), frame)
 
-    def _keep(
+    def _save(
         self, frame: Frame, labels: tuple[Prediction, ...], predictions: tuple[Prediction, ...], now: float
     ) -> None:
         if self._saver is None or not any(self._is_due(frame.source, label, now) for label in labels):
             return
         best_first = tuple(sorted(labels, key=lambda label: -label.score))
-        shot = ImageToSave(
+        image = ImageToSave(
             frame, self._unix_s(frame.captured), self._saving.when, best_first, predictions, self._model
         )
-        if self._saver.offer(shot):
+        if self._saver.offer(image):
             self._saved_at.update({(frame.source, label.index): now for label in labels})
 
     def _is_due(self, source: str, label: Prediction, now: float) -> bool:
@@ -162,9 +162,9 @@ def create_event_monitor(
     announce: Announce,
     on_death: Callable[[str, BaseException], None],
 ) -> EventMonitor | None:
-    """What the configuration has announced and kept; None: nothing.
+    """Return the configured event monitor; None if no label is watched.
 
-    :param labels: of the network `model`.
+    :param labels: the labels of the network `model`.
     :raises ConfigError: the configuration names labels that the network does not have.
     """
     section, saving = config.events, config.saving
@@ -178,49 +178,49 @@ def create_event_monitor(
         folder = ImageFolder(Path(saving.folder), saving.max_files, saving.max_bytes, saving.min_free_bytes)
         saver = ImageSaver(folder, on_death)
         saver.start()
-    kept = f", pictures go to {saving.folder}" if saver else ""
-    LOG.info("events: %d labels and groups are watched%s", len(watched), kept)
-    sightings = PresenceTracker(watched, section.frames, section.needed)
+    saved = f", images are saved to {saving.folder}" if saver else ""
+    LOG.info("events: watching %d labels and groups%s", len(watched), saved)
+    tracker = PresenceTracker(watched, section.frames, section.needed)
     source = config.source
     seldom_s = source.unchanged_max_s if source.skip_unchanged else 0.0
     silence_s = max(section.silence_s, 3 * source.frame_interval_s, 3 * seldom_s, source.frame_timeout_s)
-    return EventMonitor(watchlist, sightings, silence_s, section.zmq, announce, saver, saving, model)
+    return EventMonitor(watchlist, tracker, silence_s, section.zmq, announce, saver, saving, model)
 
 
 def _warn_of_blind_spot(lowest: float, top_k: int) -> None:
-    """Scores sum up to 1: one that is not among the `top_k` best is below 1 / (top_k + 1), but how much?"""
+    """Warn if a watched label can miss the `top_k` best. Such a label scores below 1 / (top_k + 1)."""
     needed = math.ceil(1 / lowest) - 1
     if top_k < needed:
         LOG.warning(
-            "events: a label with a score as low as %.2g may be overlooked, as a result has the %d best "
-            "labels only; set model.top_k to %d",
+            "events: a label with a score as low as %.2g may be missed, because a result contains only the "
+            "%d best labels; set model.top_k to %d",
             lowest,
             top_k,
             needed,
         )
 
 
-def _line(sighting: PresenceChange) -> str:
-    what = f"{sighting.source}: {sighting.prediction.label}"
-    if sighting.happening == "entered":
-        return f"{what} entered ({sighting.prediction.score:.2f}, {sighting.frames} frames)"
-    reason = WORDS[sighting.reason] if sighting.reason else ""
-    return f"{what} left after {sighting.duration_s:.1f} s (best {sighting.best:.2f}){reason}"
+def _line(change: PresenceChange) -> str:
+    what = f"{change.source}: {change.prediction.label}"
+    if change.happening == "entered":
+        return f"{what} entered ({change.prediction.score:.2f}, {change.frames} frames)"
+    reason = WORDS[change.reason] if change.reason else ""
+    return f"{what} left after {change.duration_s:.1f} s (best {change.best:.2f}){reason}"
 
 
-def announcement(sighting: PresenceChange, at_unix_s: float) -> EventMessage:
-    """What to publish of `sighting`, which happened at `at_unix_s`."""
-    left = sighting.happening == "left"
+def event_message(change: PresenceChange, at_unix_s: float) -> EventMessage:
+    """Return the message to publish about a change that happened at `at_unix_s`."""
+    left = change.happening == "left"
     return EventMessage(
         v=1,
-        event=sighting.happening,
-        source=sighting.source,
-        label=sighting.prediction.label,
-        synset=sighting.prediction.synset,
-        score=sighting.prediction.score,
+        event=change.happening,
+        source=change.source,
+        label=change.prediction.label,
+        synset=change.prediction.synset,
+        score=change.prediction.score,
         at=precise_timestamp(at_unix_s),
-        frames=sighting.frames,
-        duration_s=round(sighting.duration_s, 3) if left else None,
-        best=sighting.best if left else None,
-        reason=sighting.reason,
+        frames=change.frames,
+        duration_s=round(change.duration_s, 3) if left else None,
+        best=change.best if left else None,
+        reason=change.reason,
     )

@@ -1,10 +1,10 @@
-"""From results, frame by frame, to what came and what went. No I/O, no threads, no clock of its own.
+"""Decide from results when labels enter and leave. No I/O, no threads; the caller passes the time.
 
-A score that flickers around one threshold must not make a new event with every frame, so there are two
-kinds of hysteresis. A label *enters* when at least `needed` of the last `frames` frames of its source have it
-at its ``enter`` score or above; while it is there, a lower score, ``leave``, is enough; and it *leaves* when
-none of the last `frames` frames has it at that score. So between two events of one label there are always
-`needed` frames at least that have it, or `frames` that do not.
+A score that flickers around a threshold must not cause an event with every frame, so there are two kinds of
+hysteresis. A label *enters* when at least `needed` of the last `frames` frames of its source have it at its
+``enter`` score or above. While it is present, a lower score, ``leave``, suffices, and it *leaves* when none
+of the last `frames` frames has it at that score. So between two events of a label there are always at least
+`needed` frames that have it, or `frames` that do not.
 """
 
 from __future__ import annotations
@@ -26,49 +26,49 @@ class Threshold:
 
     enter: float
     leave: float
-    """For a label that is there already; no higher than `enter`."""
+    """For a label that has entered; at most `enter`."""
 
 
 @dataclass(frozen=True, slots=True)
 class PresenceChange:
-    """A label has entered what a source sees, or left it."""
+    """A label has entered or left a source."""
 
     happening: Change
     source: str
     prediction: Prediction
-    """The label, with the score of the frame that had it last."""
+    """The label, with the score of the last frame that had it."""
     at: float
-    """When the frame was captured that decided it; without one, when it was noticed (monotonic)."""
+    """When the frame that caused it was captured, or when it was noticed without one (monotonic)."""
     frames: int
-    """``entered``: frames that it took; ``left``: all in which it was seen."""
+    """``entered``: frames with the label until it entered; ``left``: all frames with it."""
     best: float
     """Its highest score so far."""
     duration_s: float = 0.0
-    """``left``: from the first of these frames to the last."""
+    """``left``: time from the first to the last of these frames."""
     reason: Reason | None = None
     """``left``: why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """A label that is there."""
+    """A label that is present."""
 
     source: str
     prediction: Prediction
     since: float
-    """When the first frame that showed it was captured (monotonic)."""
+    """When the first frame with it was captured (monotonic)."""
 
 
 @dataclass(slots=True)
 class _Track:
-    """One label before one source."""
+    """The state of one label of one source."""
 
     latest: Prediction
     seen: int
-    """The number of the frame that had it last, at ``leave`` or above."""
+    """The number of the last frame that had it, at ``leave`` or above."""
     seen_at: float
     hits: deque[tuple[int, float, float]] = field(default_factory=deque)
-    """Before it has entered: number, moment and score of the frames that had it, at ``enter`` or above."""
+    """Until it enters: number, time and score of the frames that had it, at ``enter`` or above."""
     present: bool = False
     since: float = 0.0
     frames: int = 0
@@ -83,13 +83,13 @@ class _Source:
 
 
 class PresenceTracker:
-    """Which of the watched labels are there, source by source.
+    """Tracks which of the watched labels are present, for each source.
 
-    A result has its best few predictions only: a label that is not among them counts as not seen.
+    A result contains only its best predictions: a label that is not among them counts as not seen.
 
-    :param watched: the labels that make events, by output of the network.
-    :param frames: how many frames of a source are looked back on.
-    :param needed: how many of these must have a label for it to enter.
+    :param watched: the watched labels, by output of the network.
+    :param frames: the number of recent frames of a source that count.
+    :param needed: how many of them must have a label for it to enter.
     """
 
     def __init__(self, watched: Mapping[int, Threshold], frames: int, needed: int) -> None:
@@ -99,7 +99,7 @@ class PresenceTracker:
         self._sources: dict[str, _Source] = {}
 
     def observe(self, result: Result, captured: float, now: float) -> list[PresenceChange]:
-        """Take the next classified frame of a source into account.
+        """Take the next classified frame of a source into account, and return what changed.
 
         :param captured: when it was captured (monotonic).
         """
@@ -107,7 +107,7 @@ class PresenceTracker:
         source.frames += 1
         source.heard = now
         entered = [
-            self._sighting("entered", result.source, track, captured)
+            self._change("entered", result.source, track, captured)
             for prediction in result.predictions
             if (track := self._see(source, prediction, captured)) and self._enters(source, track)
         ]
@@ -117,7 +117,7 @@ class PresenceTracker:
         return left + entered
 
     def matches(self, result: Result) -> tuple[Prediction, ...]:
-        """The watched labels that this one frame has, at their ``enter`` scores or above."""
+        """Return the watched labels of one frame, at their ``enter`` scores or above."""
         return tuple(
             prediction
             for prediction in result.predictions
@@ -125,23 +125,23 @@ class PresenceTracker:
         )
 
     def end(self, source: str, now: float, reason: Reason) -> list[PresenceChange]:
-        """Everything leaves `source`, as no more frames of it are expected."""
+        """Let all labels of `source` leave, because no more frames of it are expected."""
         ended = self._sources.pop(source, _Source())
         return [self._left(source, track, now, reason) for track in ended.tracks.values() if track.present]
 
     def end_silent(self, now: float, silence_s: float) -> list[PresenceChange]:
-        """Everything leaves the sources of which no frame was observed for `silence_s`."""
+        """Let all labels leave the sources of which no frame was observed for `silence_s`."""
         silent = [name for name, source in self._sources.items() if now - source.heard >= silence_s]
-        return [sighting for name in silent for sighting in self.end(name, now, "silent")]
+        return [change for name in silent for change in self.end(name, now, "silent")]
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Those of which frames were observed."""
+        """The sources of which frames were observed."""
         return tuple(self._sources)
 
     @property
     def present(self) -> list[Presence]:
-        """What is there now."""
+        """The labels that are present now."""
         return [
             Presence(name, track.latest, track.since)
             for name, source in self._sources.items()
@@ -150,7 +150,7 @@ class PresenceTracker:
         ]
 
     def _see(self, source: _Source, prediction: Prediction, captured: float) -> _Track | None:
-        """The track of a label that this frame has; None if it has not enough of it."""
+        """Update and return the track of a label; None if it is not watched or its score is too low."""
         threshold = self._watched.get(prediction.index)
         if threshold is None or prediction.score < threshold.leave:
             return None
@@ -176,9 +176,9 @@ class PresenceTracker:
         return True
 
     def _left(self, source: str, track: _Track, at: float, reason: Reason) -> PresenceChange:
-        return self._sighting("left", source, track, at, max(0.0, track.seen_at - track.since), reason)
+        return self._change("left", source, track, at, max(0.0, track.seen_at - track.since), reason)
 
-    def _sighting(
+    def _change(
         self,
         happening: Change,
         source: str,

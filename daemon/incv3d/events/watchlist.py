@@ -1,4 +1,4 @@
-"""From the labels that the configuration names to the outputs of the network that are watched."""
+"""Find the outputs of the network for the labels that the configuration watches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from incv3d.frames import Prediction
 from incv3d.pipeline.classifier import LabelSet
 
 LEAVE_FRACTION = 0.6
-"""Of the score at which a label enters: where it leaves, unless the configuration says."""
+"""The score at which a label leaves, as a fraction of its enter score, unless configured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,21 +21,21 @@ class Group:
     """Several labels under one name: a network that wavers between two finches is sure of a bird."""
 
     index: int
-    """Negative: it is no output of the network."""
+    """Negative, because it is not an output of the network."""
     name: str
     outputs: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
 class Watchlist:
-    """What makes events."""
+    """The watched labels and groups."""
 
     thresholds: Mapping[int, Threshold]
-    """By output, or by the index of a group."""
+    """By output of the network, or by the index of a group."""
     groups: tuple[Group, ...] = ()
 
     def with_groups(self, predictions: tuple[Prediction, ...]) -> tuple[Prediction, ...]:
-        """`predictions`, and one for each group, whose score is the sum of those of its labels."""
+        """Return `predictions`, and one for each group, with the sum of the scores of its labels."""
         together = []
         for group in self.groups:
             score = math.fsum(each.score for each in predictions if each.index in group.outputs)
@@ -45,14 +45,12 @@ class Watchlist:
 
 
 def read_watchlist(section: EventsSection, labels: LabelSet, model: str) -> Watchlist:
-    """The labels and groups that make events, with the threshold of each.
+    """Return the configured labels and groups, each with its threshold.
 
-    Of several entries of ``labels`` that name an output, one without wildcards goes over a pattern, and among
-    equals the first.
+    If several entries of ``labels`` match an output, a name overrides a pattern; otherwise the first wins.
 
-    :param model: what to call it in errors.
-    :raises ConfigError: one of the names is none of the model's: nobody would notice that its event never
-        comes. Or nothing is left to be watched.
+    :param model: the model's name, for errors.
+    :raises ConfigError: the model has no such label, so its event could never occur; or no label is left.
     """
 
     def outputs(key: str, patterns: Iterable[str]) -> set[int]:
@@ -73,7 +71,7 @@ def read_watchlist(section: EventsSection, labels: LabelSet, model: str) -> Watc
     for index in watched:
         thresholds.setdefault(index, _threshold(section.threshold))
     if not thresholds:
-        raise ConfigError("events.deny: it leaves nothing to be watched")
+        raise ConfigError("events.deny: it excludes every watched label")
     return Watchlist(thresholds, groups)
 
 
@@ -81,7 +79,7 @@ def _outputs(key: str, pattern: str, labels: LabelSet, model: str) -> tuple[int,
     matching = labels.matching(pattern)
     if not matching:
         close = ", ".join(f"`{name}`" for name in labels.closest(pattern))
-        hint = f"; close to it are {close}" if close else ""
+        hint = f"; similar labels: {close}" if close else ""
         listed = f"incv3d model show {model} --labels"
         raise ConfigError(f"events.{key}: {model} has no label `{pattern}`{hint} (all: {listed})")
     return matching

@@ -19,7 +19,7 @@ import zmq
 from doubles import ScriptedSession, TwoLabels, jpeg
 from incv3d.config.schema import IntakeSection
 from incv3d.engines.base import SessionError
-from incv3d.events.monitor import announcement
+from incv3d.events.monitor import event_message
 from incv3d.events.presence import PresenceChange
 from incv3d.frames import CHANNELS, Prediction, Refusal, Result
 from incv3d.images.decode_cost import is_large
@@ -297,7 +297,7 @@ def test_a_question_is_not_counted_among_the_unanswered_whatever_door_it_comes_b
 
 def test_events_are_published_under_their_topics_after_what_was_delivered_before(open_door, connect) -> None:
     door = open_door()
-    event = announcement(PresenceChange("entered", "porch", Prediction(0, "", "cat", 0.9), 0.0, 3, 0.9), 0.0)
+    event = event_message(PresenceChange("entered", "porch", Prediction(0, "", "cat", 0.9), 0.0, 3, 0.9), 0.0)
     subscriber = connect(zmq.SUB, door.section.publish)
     while not subscriber.poll(50):  # a subscription takes a moment to arrive
         door.intake.announce(event)

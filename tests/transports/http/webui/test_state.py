@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from doubles import jpeg
-from incv3d.events.monitor import announcement
+from incv3d.events.monitor import event_message
 from incv3d.events.presence import PresenceChange
 from incv3d.frames import OWN, Frame, Prediction, Refusal, Region, Result, Timings
 from incv3d.images.encode import LARGEST_SENT, PICTURE_SIDE, THUMBNAIL_SIDE, picture, thumbnail
@@ -42,7 +42,7 @@ def result(source: str = "camera", label: str = "cat", data: bytes = b"\xff\xd8\
 
 
 def entered(label: str = "cat") -> EventMessage:
-    return announcement(
+    return event_message(
         PresenceChange("entered", "camera", Prediction(1, "n1", label, 0.9), 0.0, 3, 0.9), 0.0
     )
 
