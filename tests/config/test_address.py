@@ -102,9 +102,9 @@ def test_no_password_before_the_host_is_shown(secret: str) -> None:
     [
         ("rtsp://admin:ge#heim@10.0.0.5/x", "in a user name or password, write `#` as %23"),
         ("rtsp://admin:g/e?heim@10.0.0.5/x", "in a user name or password, write `/` as %2F, `?` as %3F"),
-        ("http://admin:geheim/x", "its host and port cannot be told apart"),
-        ("http://[fe80::1/x", "its host and port cannot be told apart"),
-        ("rtsp:///x", "its host and port cannot be told apart"),
+        ("http://admin:geheim/x", "its host and port cannot be identified"),
+        ("http://[fe80::1/x", "its host and port cannot be identified"),
+        ("rtsp:///x", "its host and port cannot be identified"),
     ],
 )
 def test_an_address_that_cannot_be_parsed_says_how_to_write_it(text: str, hint: str) -> None:

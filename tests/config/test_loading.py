@@ -67,10 +67,10 @@ def test_sections_whose_keys_are_all_commented_out_mean_their_defaults(tmp_path)
         ("sesion: {threads: 2}\n", r":1: sesion: unknown key; did you mean `session`\?"),
         (
             "model: {log-level: info}\n",
-            r":1: model\.log-level: unknown key here; `log_level` stands under `daemon:`",
+            r":1: model\.log-level: unknown key here; `log_level` belongs under `daemon:`",
         ),
-        ("model: {interval_s: 3}\n", r":1: .*; `interval_s` stands under `source:` or `mqtt:` or `latency:`"),
-        ("path: /srv\n", r":1: path: unknown key here; `path` stands under `source:`"),
+        ("model: {interval_s: 3}\n", r":1: .*; `interval_s` belongs under `source:` or `mqtt:` or `latency:`"),
+        ("path: /srv\n", r":1: path: unknown key here; `path` belongs under `source:`"),
         ("model: {log_levl: info}\n", r":1: .*; did you mean `log_level` under `daemon:`\?"),
         ("camera:\n  x: 1\n", r":1: camera: unknown key"),
         (
@@ -87,25 +87,25 @@ def test_sections_whose_keys_are_all_commented_out_mean_their_defaults(tmp_path)
         ),
         ("latency: {interval_s: .nan}\n", r":1: latency\.interval_s: "),
         ("intake: 5\n", r":1: intake: must be `key: value` lines, not `5`"),
-        ("intake:\n  bind: nonsense\n", r":2: intake\.bind: `nonsense` is not like tcp://"),
+        ("intake:\n  bind: nonsense\n", r":2: intake\.bind: `nonsense` must have the form tcp://"),
         (
             "session:\n  cache_filters: maybe\n",
             r":2: session\.cache_filters: must be true, false or auto, not `maybe`",
         ),
-        ("intake:\n  bind: tcp://127.0.0.1\n", r":2: intake\.bind: `tcp://127.0.0.1` is not like"),
+        ("intake:\n  bind: tcp://127.0.0.1\n", r":2: intake\.bind: `tcp://127.0.0.1` must have the form"),
         (
             "intake: {bind: 'tcp://127.0.0.1:5556'}\n",
-            r":1: intake\.publish: must not be the same address as `bind`",
+            r":1: intake\.publish: must differ from `bind`",
         ),
-        ("intake: {keys: /k, insecure: true}\n", r":1: intake\.insecure: `keys` is given too"),
+        ("intake: {keys: /k, insecure: true}\n", r":1: intake\.insecure: contradicts `keys`"),
         ("source: {type: images}\n", r":1: source\.path: type `images` needs an image"),
         ("source: {type: video}\n", r":1: source\.path: type `video` needs a video file, or an address"),
         ("source: {type: imagezmq}\n", r":1: source\.addresses: type `imagezmq` needs"),
-        ("source:\n  addresses: [tcp]\n", r":2: source\.addresses: `tcp` is not like tcp://"),
+        ("source:\n  addresses: [tcp]\n", r":2: source\.addresses: `tcp` must have the form tcp://"),
         *(
             (
                 f"source: {{type: imagezmq, addresses: ['tcp://{host}:5555']}}\n",
-                rf":1: source\.addresses: `tcp://{re.escape(host)}:5555` is where .* name the sender's host",
+                rf":1: source\.addresses: `tcp://{re.escape(host)}:5555` is an address to listen on; write the sender's host",
             )
             for host in ("*", "0.0.0.0", "[::]")
         ),
@@ -117,17 +117,17 @@ def test_sections_whose_keys_are_all_commented_out_mean_their_defaults(tmp_path)
             "custom:\n  interpolation: area\n",
             r":2: custom\.interpolation: must be auto, bilinear, .* or pillow-lanczos, not `area`",
         ),
-        ("custom: {resize_to: 256}\n", r":1: custom\.resize_to: goes with `fit: crop`"),
+        ("custom: {resize_to: 256}\n", r":1: custom\.resize_to: requires `fit: crop`"),
         (
             "custom: {resize_to: 256, fit: crop, crop_fraction: 0.875}\n",
-            r":1: custom\.resize_to: .*takes the place of crop_fraction",
+            r":1: custom\.resize_to: .*excludes crop_fraction",
         ),
-        ("source: {interval_s: 1, max_fps: 2}\n", r":1: source\.max_fps: `interval_s` is given too"),
+        ("source: {interval_s: 1, max_fps: 2}\n", r":1: source\.max_fps: excludes `interval_s`"),
         (
             "source:\n  controls: {x: {y: 1}}\n",
             r":2: source\.controls\.x: must be true, false, a whole number",
         ),
-        ("source: {name: zmq}\n", r":1: source\.name: `zmq` belongs to"),
+        ("source: {name: zmq}\n", r":1: source\.name: `zmq` is reserved for"),
         ("source: {name: 'a b'}\n", r":1: source\.name: "),
         (
             "source:\n  transform: rotate45\n",
@@ -135,20 +135,20 @@ def test_sections_whose_keys_are_all_commented_out_mean_their_defaults(tmp_path)
         ),
         (
             "source:\n  regions:\n    a: [0, 0, 1, 1]\n    feeder-1: [0, 0, 320, 1]\n",
-            r":4: source\.regions\.feeder-1: 320 is no fraction of the picture, 0 to 1",
+            r":4: source\.regions\.feeder-1: 320 must be a fraction of the image, from 0 to 1",
         ),
-        ("source: {regions: {a: [-0.1, 0, 1, 1]}}\n", r":1: source\.regions\.a: -0\.1 is no fraction"),
-        ("source: {regions: {a: [.nan, 0, 1, 1]}}\n", r":1: source\.regions\.a: nan is no fraction"),
-        ("source: {regions: {a: [0, 0, 1]}}\n", r":1: source\.regions\.a: needs four numbers.*are 3$"),
+        ("source: {regions: {a: [-0.1, 0, 1, 1]}}\n", r":1: source\.regions\.a: -0\.1 must be a fraction"),
+        ("source: {regions: {a: [.nan, 0, 1, 1]}}\n", r":1: source\.regions\.a: nan must be a fraction"),
+        ("source: {regions: {a: [0, 0, 1]}}\n", r":1: source\.regions\.a: must be four numbers.* not 3$"),
         ("source: {regions: {a: [0, 0, 0, 1]}}\n", r":1: source\.regions\.a: its width and height must not"),
         (
             "source: {regions: {a: [0.5, 0, 0.6, 1]}}\n",
-            r":1: source\.regions\.a: x \+ width is 1\.1, beyond the edge of the picture",
+            r":1: source\.regions\.a: x \+ width is 1\.1; the image ends at 1",
         ),
         ("source: {regions: {a: [0, 0.9, 1, 0.2]}}\n", r":1: source\.regions\.a: y \+ height is 1\.1"),
         (
             "source: {regions: {a: 0.5}}\n",
-            r":1: source\.regions\.a: must be a list of numbers, as \[0\.5, 1\], not `0\.5`",
+            r":1: source\.regions\.a: must be a list of numbers, such as \[0\.5, 1\], not `0\.5`",
         ),
         (
             "source: {regions: {a: [a, 0, 1, 1]}}\n",
@@ -156,13 +156,13 @@ def test_sections_whose_keys_are_all_commented_out_mean_their_defaults(tmp_path)
         ),
         (
             "source: {regions: [[0, 0, 1, 1]]}\n",
-            r":1: source\.regions: must be lines of `name: value`, each value a list of .*, not a list",
+            r":1: source\.regions: must be `name: value` lines, each value a list of .*, not a list",
         ),
-        ("source:\n  regions:\n    a b: [0, 0, 1, 1]\n", r":2: source\.regions: `a b` is no name for"),
-        ("source: {regions: {a.b: [0, 0, 1, 1]}}\n", r":1: source\.regions: `a\.b` is no name for a region"),
+        ("source:\n  regions:\n    a b: [0, 0, 1, 1]\n", r":2: source\.regions: `a b` is not a valid name for"),
+        ("source: {regions: {a.b: [0, 0, 1, 1]}}\n", r":1: source\.regions: `a\.b` is not a valid name for a region"),
         (
             "source: {regions: {" + ", ".join(f"r{n}: [0, 0, 1, 1]" for n in range(33)) + "}}\n",
-            r":1: source\.regions: 33 of them, at most 32 are possible",
+            r":1: source\.regions: at most 32 are possible, not 33",
         ),
         (
             "source: {change_threshold: 0}\n",
@@ -172,31 +172,31 @@ def test_sections_whose_keys_are_all_commented_out_mean_their_defaults(tmp_path)
             "source: {type: imagezmq, addresses: ['tcp://a:1', 'tcp://b:1'], skip_unchanged: true}\n",
             r":1: source\.skip_unchanged: images of several senders cannot be compared",
         ),
-        ("events: {allow: [x], frames: 2}\n", r":1: events\.needed: 3 of the last 2 frames"),
-        ("events: {needed: 2}\n", r":1: events\.needed: no label is watched; name some in `allow`"),
-        ("events:\n  groups: {x: []}\n", r":2: events\.groups: `x` has no labels in it"),
-        ("events:\n  labels: {x: 1.5}\n", r":2: events\.labels: `x`: 1\.5 is no score"),
-        ("events:\n  labels: {x: .nan}\n", r":2: events\.labels: `x`: nan is no score"),
+        ("events: {allow: [x], frames: 2}\n", r":1: events\.needed: 3 exceeds `frames` \(2\); no label could ever enter"),
+        ("events: {needed: 2}\n", r":1: events\.needed: no label is watched; add some to `allow`"),
+        ("events:\n  groups: {x: []}\n", r":2: events\.groups: `x` contains no labels"),
+        ("events:\n  labels: {x: 1.5}\n", r":2: events\.labels: `x`: a score must be more than 0 and at most 1, not 1\.5"),
+        ("events:\n  labels: {x: .nan}\n", r":2: events\.labels: `x`: a score must be more than 0 and at most 1, not nan"),
         (
             "events:\n  labels: {x: [0.2, 0.4]}\n",
-            r":2: events\.labels: `x`: it would leave below 0\.4, which",
+            r":2: events\.labels: `x`: the leave score 0\.4 exceeds the enter score 0\.2",
         ),
-        ("events:\n  labels: {x: [1, 1, 1]}\n", r":2: events\.labels: `x`: expected one score, or two"),
+        ("events:\n  labels: {x: [1, 1, 1]}\n", r":2: events\.labels: `x`: must be one score, or two"),
         (
             "events:\n  labels: {x: high}\n",
             r":2: events\.labels\.x: must be a number or a list of numbers.*, not `high`",
         ),
-        ("events: {allow: [x], threshold: 0}\n", r":1: events\.threshold: 0 is no score"),
-        ("saving:\n  folder: /srv\n", r":2: saving\.folder: no label is watched; name some in `events`"),
+        ("events: {allow: [x], threshold: 0}\n", r":1: events\.threshold: a score must be more than 0"),
+        ("saving:\n  folder: /srv\n", r":2: saving\.folder: no label is watched; add some to `events`"),
         (
             "saving: {max_bytes: 5}\n",
             r":1: saving\.max_bytes: must be a whole number, at least 1048576, not `5`",
         ),
-        ("model: {name: x}\nmodel: {name: y}\n", r":2: `model` is given twice \(first in line 1\)"),
-        ("model:\n  name: x\n  name: y\n", r":3: `model\.name` is given twice \(first in line 2\)"),
+        ("model: {name: x}\nmodel: {name: y}\n", r":2: `model` is set twice \(first in line 1\)"),
+        ("model:\n  name: x\n  name: y\n", r":3: `model\.name` is set twice \(first in line 2\)"),
         ("model:\n\tname: x\n", r":2: not valid YAML: "),
         ("model: [\n", r":2: not valid YAML: "),
-        ("- a\n- b\n", r":1: expected `key: value` lines"),
+        ("- a\n- b\n", r":1: must contain `key: value` lines"),
         ("5: x\n", r":1: a key must be a plain word"),
         ("model: !!python/object/apply:os.system [ls]\n", r":1: not valid YAML: could not determine"),
         ("a: &x [1]\nb: *y\n", r":2: not valid YAML: found undefined alias"),
@@ -222,9 +222,9 @@ def test_three_lines_are_enough_for_events_and_their_pictures(tmp_path) -> None:
 
 
 def test_a_file_that_is_not_there_is_said_to_be_named_by_whom(tmp_path) -> None:
-    with pytest.raises(ConfigError, match=r"gone\.yaml: no such file \(named by --config\)"):
+    with pytest.raises(ConfigError, match=r"gone\.yaml: no such file \(from --config\)"):
         load_config(str(tmp_path / "gone.yaml"), {})
-    with pytest.raises(ConfigError, match=r"gone\.yaml: no such file \(named by \$INCV3D_CONFIG\)"):
+    with pytest.raises(ConfigError, match=r"gone\.yaml: no such file \(from \$INCV3D_CONFIG\)"):
         load_config(None, {"INCV3D_CONFIG": str(tmp_path / "gone.yaml")})
 
 

@@ -87,31 +87,31 @@ camera: {path: x}
 http: {port: 8080}
     http.port: unknown key; did you mean `bind`?
 http: {bind: 8080}
-    http.bind: must be an address, as 127.0.0.1:8080, not `8080`
+    http.bind: must be an address, such as 127.0.0.1:8080, not `8080`
 source: {path:x}
-    source.path:x: unknown key; a blank must follow the colon: `path: …`
+    source.path:x: unknown key; write a space after the colon: `path: …`
 source: {regions: {a: 1,2}}
-    a key must be a plain word, not `2`; a list stands in brackets: [1, 2]
+    a key must be a plain word, not `2`; write a list in brackets: [1, 2]
 source: {path: @x}
-    a value that begins with @, ` or % stands in quotes
+    put a value that begins with @, ` or % in quotes
 source: {path: *.jpg}
-    a value that begins with * or & stands in quotes
+    put a value that begins with * or & in quotes
 source: {path: [x}
     a bracket is not closed
 model: {name: mine.tflite}
-    it belongs under `custom:`, as `file: mine.tflite`
+    write it under `custom:` as `file: mine.tflite`
 custom: {file: 'https://me:geheim@10.0.0.5/x.pb'}
     must be the path of a file or a folder of this machine, not `https://me:***@10.0.0.5/x.pb`
 session: {threads: '4'}
     session.threads: must be a whole number from 0 to 256, not `4`: write 4, without quotes
 model: {top_k: 1e3}
-    not `1e3`; YAML reads that as text: write the number without an exponent
+    not `1e3`; YAML reads this as text; write the number without an exponent
 events: {allow: [x], threshold: '0,5'}
-    or a list of numbers, as [0.5, 1], not `0,5`: write 0.5, with a point
+    or a list of numbers, such as [0.5, 1], not `0,5`: write 0.5, with a decimal point
 source: {name: no}
-    not `false`; YAML reads yes, no, on and off as true and false: put the word in quotes
+    not `false`; YAML reads yes, no, on and off as true and false; put the word in quotes
 source: {name: 7}
-    source.name: must be 1 to 64 letters, digits, - and _, not `7`: put it in quotes
+    source.name: must be 1 to 64 letters, digits, - and _, not `7`; put it in quotes
 source: {name: my camera}
     source.name: must be 1 to 64 letters, digits, - and _, not `my camera`
 source: {type: rtsp}
@@ -119,15 +119,15 @@ source: {type: rtsp}
 daemon: {log_level: WARN}
     daemon.log_level: must be debug, info, warning or error, not `WARN`; did you mean warning?
 custom: {pixel_range: 255}
-    custom.pixel_range: must be 2 numbers in brackets, as [0, 1] or null, not `255`
+    custom.pixel_range: must be 2 numbers in brackets, such as [0, 1] or null, not `255`
 events: {allow: tabby}
-    events.allow: must be a list, as [one, two], not `tabby`
+    events.allow: must be a list, such as [one, two], not `tabby`
 events: {allow: [1]}
-    events.allow: in the list: must be text, not `1`: put it in quotes
+    events.allow: in the list: must be text, not `1`; put it in quotes
 intake: {bind: ~}
-    intake.bind: must be an address, as tcp://127.0.0.1:5555, not nothing
+    intake.bind: must be an address, such as tcp://127.0.0.1:5555, not nothing
 mqtt: {host: 'mqtt://me:geheim@10.0.0.5'}
-    mqtt.host: `mqtt://me:***@10.0.0.5` is not a name or an address alone, as 10.0.0.5
+    mqtt.host: `mqtt://me:***@10.0.0.5` must be a host name or an IP address alone, such as 10.0.0.5
 source: {path: 'rtsp://a:g#heim@cam/x'}
     rtsp://a:***@cam/x cannot be opened: in a user name or password, write `#` as %23
 source: {path: 'admin:geheim@10.0.0.5/x'}

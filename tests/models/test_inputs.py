@@ -266,17 +266,17 @@ def test_the_log_and_the_commands_say_what_pixels_become_and_why(made, tmp_path,
 @pytest.mark.parametrize(
     ("custom", "complaint"),
     [
-        ({"mean": [0.5, 0.5]}, "mean: has 2 numbers"),
-        ({"mean": 127.5, "pixel_range": [0, 1]}, "mean: goes without pixel_range"),
-        ({"pixel_range": [float("nan"), 1]}, "pixel_range: must be two numbers"),
-        ({"pixel_range": [0, float("inf")]}, "pixel_range: must be two numbers"),
+        ({"mean": [0.5, 0.5]}, "mean: must have one number, or one per channel, not 2"),
+        ({"mean": 127.5, "pixel_range": [0, 1]}, "mean: excludes pixel_range"),
+        ({"pixel_range": [float("nan"), 1]}, "pixel_range: must be two finite numbers"),
+        ({"pixel_range": [0, float("inf")]}, "pixel_range: must be two finite numbers"),
         ({"std": 0}, "std: must be more than 0"),
         ({"mean": float("nan")}, "mean and std must be numbers"),
-        ({"mean": 0, "std": 1}, r"can mean two things; say pixel_range: \[0, 1\] or \[0, 255\]"),
+        ({"mean": 0, "std": 1}, r"is ambiguous; write pixel_range: \[0, 1\] or \[0, 255\]"),
         ({"mean": [103.9, 116.8, 123.7], "std": 0.017}, "a factor of 0.017 is a std of 58.8"),
         (
             {"mean": 0.5, "std": 127.5},
-            "mean: 0.5 is of pixels from 0 to 1, std 127.5 of pixels from 0 to 255",
+            "mean: 0.5 is for pixels from 0 to 1, std 127.5 for pixels from 0 to 255",
         ),
     ],
 )

@@ -24,9 +24,9 @@ SECRET_WORDS = re.compile(r"pass|pwd|pw|psw|pin|secret|token|key|auth|sig|cred|c
 SHORT_NUMBER = re.compile(r"\d{1,2}")
 HOST = re.compile(r"(?:\[[0-9A-Fa-f:.%\w]+\]|[^\s:@\[\]]*)(?::(?:\d*|\*))?")
 SURELY_HOST = re.compile(r"(\[|localhost|\d+\.\d+\.\d+\.\d+)|[\w.-]+(:\d+|/)")
-"""What is unlikely to follow an ``@`` in a path."""
+"""A host after an ``@``, unlikely to occur in a path."""
 REENCODED_SCHEMES = ("http", "https", "rtsp", "rtsps")
-"""Those whose user names and passwords FFmpeg decodes (libavformat/httpauth.c)."""
+"""The schemes whose user names and passwords FFmpeg decodes (libavformat/httpauth.c)."""
 ALLOWED_IN_LOGIN = "%:@!$&'()*+,;=-._~"
 """RFC 3986, 3.2.1; and ``@``, which every parser takes."""
 SHORTEST_PIECE = 3
@@ -70,7 +70,7 @@ class Address:
 
     @property
     def has_secret(self) -> bool:
-        """Whether it shows less than it holds."""
+        """Whether the printed form hides a part of it."""
         return bool(self._spans)
 
     @property
@@ -108,7 +108,7 @@ class Address:
         for form in sorted(self._forms(), key=len, reverse=True):
             if len(form) > SHORTEST_PIECE:
                 text = text.replace(form, HIDDEN)
-            else:  # it may be a part of any word
+            else:  # it may be part of any word
                 text = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", HIDDEN, text)
         return text
 
@@ -137,13 +137,13 @@ class Address:
         authority = self._text[start : _end_of_authority(self._text, start)]
         server = authority.rpartition("@")[2]
         if not HOST.fullmatch(server):
-            return self.encoding_hint or "its host and port cannot be told apart"
+            return self.encoding_hint or "its host and port cannot be identified"
         try:
             parts = urlsplit(f"//{server}")
             named = bool(parts.hostname) and parts.port != 0
         except ValueError:
             named = False
-        return "" if named else "its host and port cannot be told apart"
+        return "" if named else "its host and port cannot be identified"
 
     @property
     def encoding_hint(self) -> str:

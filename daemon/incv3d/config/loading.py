@@ -1,4 +1,4 @@
-"""From a YAML file, the environment and the command line to one checked :class:`Config`."""
+"""Load the configuration from YAML, environment and command line."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ ENVIRONMENT = {
     "INCV3D_HTTP": "http.bind",
     "INCV3D_LOG_LEVEL": "daemon.log_level",
 }
-"""The variables that override a key of the file, and the key that each overrides."""
+"""Environment variables, and the key that each overrides."""
 
 
 class ConfigError(Incv3dError):
-    """The configuration cannot be used; the message names file, line and key."""
+    """Raised when the configuration cannot be used; the message names file, line and key."""
 
     exit_status = 2
     is_lasting = True
 
     def __init__(self, message: str) -> None:
-        # What a file says is quoted, and may be anything.
+        # The message quotes the file, which may contain anything.
         printable = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
         super().__init__(
             printable if len(printable) <= LONGEST_MESSAGE else f"{printable[:LONGEST_MESSAGE]}…"
@@ -60,22 +60,22 @@ class LoadedConfig:
 
     config: Config
     path: Path | None
-    """None: there was no file, the built-in defaults are in force."""
+    """None: there is no file, the built-in defaults apply."""
     places: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Where each key that was given was given: ``FILE:LINE: intake.bind``, ``$INCV3D_BIND``."""
+    """Where each key was set: ``FILE:LINE: intake.bind``, ``$INCV3D_BIND``."""
 
     def place(self, key: str) -> str:
-        """Where `key` has its value from, as the beginning of a line about it."""
+        """Return where `key` was set, as the beginning of a message about it."""
         return self.places.get(key, f"{self.origin}: {key}")
 
     @property
     def origin(self) -> str:
-        """The file's path, or words that say that there was none."""
+        """The path of the file, or ``built-in defaults``."""
         return str(self.path) if self.path else "built-in defaults"
 
 
 def as_builtins(config: Config) -> dict[str, dict[str, Any]]:
-    """The sections of `config` with their keys and values, to be shown: no secret of an address is in it."""
+    """Return the sections of `config` with their keys and values, without the secrets of addresses."""
     shown: dict[str, dict[str, Any]] = msgspec.to_builtins(config, enc_hook=str)
     return shown
 
@@ -87,17 +87,17 @@ def _decoded(kind: type, value: object) -> object:
 
 
 def find_config_file(given: str | None, environ: Mapping[str, str]) -> Path | None:
-    """The first of: `given` (``--config``), ``$INCV3D_CONFIG``, ``/etc/incv3d/incv3d.yaml``, none.
+    """Return the configuration file: `given` (``--config``), ``$INCV3D_CONFIG``, or the system's; None: none.
 
-    :raises ConfigError: when a file that was named is not there.
+    :raises ConfigError: a file that was named does not exist.
     """
     for named, origin in ((given, "--config"), (environ.get("INCV3D_CONFIG"), "$INCV3D_CONFIG")):
         if named:
             path = Path(named).expanduser()
             if path.is_dir():
-                raise ConfigError(f"{path}: is a folder, not a configuration file")
+                raise ConfigError(f"{path}: a folder, not a configuration file")
             if not path.is_file():
-                raise ConfigError(f"{path}: no such file (named by {origin})")
+                raise ConfigError(f"{path}: no such file (from {origin})")
             return path
     return SYSTEM_FILE if SYSTEM_FILE.is_file() else None
 
@@ -107,14 +107,13 @@ def load_config(
     environ: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> LoadedConfig:
-    """Read the configuration: the file, then the environment, then the command line, each over the last.
+    """Load the configuration: the file, overridden by the environment, overridden by the command line.
 
     :param given: the value of ``--config``.
-    :param overrides: command-line values by dotted key, ``{"model.name": "inception-v3"}``; None values
-        were not given.
+    :param overrides: command-line values by dotted key, ``{"model.name": "inception-v3"}``; None: not given.
     :raises ConfigError: one line with file, line number and key.
 
-    Relative paths in the file count from the file's folder, others from the working directory.
+    Relative paths in the file start at the file's folder, others at the working directory.
     """
     environ = os.environ if environ is None else environ
     path = find_config_file(given, environ)
@@ -139,14 +138,14 @@ def load_config(
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """Parse `path`, and remember on which line each dotted key stands.
+    """Parse a YAML file.
 
-    :returns: the document, and ``{"intake.bind": 12, ...}``; lines count from 1.
-    :raises ConfigError: unreadable, not UTF-8, not YAML, a key given twice, or not a mapping.
+    :returns: the document, and the line of each key, ``{"intake.bind": 12, ...}``; lines count from 1.
+    :raises ConfigError: it is unreadable, not UTF-8, not YAML, not a mapping, or sets a key twice.
     """
     try:
         if path.stat().st_size > LARGEST_FILE:
-            raise ConfigError(f"{path}: larger than {LARGEST_FILE} bytes, not a configuration of incv3d")
+            raise ConfigError(f"{path}: larger than {LARGEST_FILE} bytes; this is not a configuration file")
         text = path.read_text("utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
@@ -158,7 +157,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         if root is None:
             return {}, {}
         if not isinstance(root, yaml.MappingNode):
-            raise ConfigError(f"{path}:{root.start_mark.line + 1}: expected `key: value` lines")
+            raise ConfigError(f"{path}:{root.start_mark.line + 1}: must contain `key: value` lines")
         _note_lines(root, "", lines, path)
         document = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
@@ -170,7 +169,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         raise ConfigError(f"{path}: nested too deeply") from None
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
-    # A section whose keys are all commented out reads as null; it means the defaults.
+    # A section whose keys are all commented out is null in YAML; it has the defaults.
     return {key: value for key, value in document.items() if value is not None}, lines
 
 
@@ -180,11 +179,11 @@ def _note_lines(node: yaml.MappingNode, prefix: str, lines: dict[str, int], path
         if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != "tag:yaml.org,2002:str":
             written = quoted(key_node.value if isinstance(key_node, yaml.ScalarNode) else [])
             raise ConfigError(
-                f"{path}:{line}: a key must be a plain word, not {written}; a list stands in brackets: [1, 2]"
+                f"{path}:{line}: a key must be a plain word, not {written}; write a list in brackets: [1, 2]"
             )
         key = f"{prefix}{key_node.value}"
         if key in lines:
-            raise ConfigError(f"{path}:{line}: `{key}` is given twice (first in line {lines[key]})")
+            raise ConfigError(f"{path}:{line}: `{key}` is set twice (first in line {lines[key]})")
         lines[key] = line
         if isinstance(value_node, yaml.MappingNode):
             _note_lines(value_node, f"{key}.", lines, path)
@@ -193,13 +192,13 @@ def _note_lines(node: yaml.MappingNode, prefix: str, lines: dict[str, int], path
 def _set(document: dict[str, Any], key: str, value: Any, origin: str, origins: dict[str, str]) -> None:
     section, name = key.split(".")
     if section in document and not isinstance(document[section], dict):
-        return  # the file's own mistake is what the person must hear of
+        return  # the mistake in the file is reported instead
     document.setdefault(section, {})[name] = value
     origins[key] = origin
 
 
 def _from_word(key: str, word: str) -> Any:
-    """What `word`, the value of an environment variable, is for `key`: text, a number, true or false."""
+    """Convert the value of an environment variable to the type of `key`, if possible."""
     section, name = key.split(".")
     kind = key_types(section)[name]
     base = get_args(kind)[0] if get_origin(kind) is Annotated else kind
@@ -212,7 +211,7 @@ def _from_word(key: str, word: str) -> Any:
 
 
 def _imply_type(document: dict[str, Any]) -> None:
-    """A source with a path or addresses and without a type: they tell it."""
+    """Set the type of a source that has a path or addresses but no type."""
     source = document.get("source")
     if isinstance(source, dict) and source.get("type") is None:
         if source.get("path") not in (None, ""):
@@ -222,7 +221,7 @@ def _imply_type(document: dict[str, Any]) -> None:
 
 
 def _find_paths(document: dict[str, Any], folder: Path) -> None:
-    """Make every path in `document` absolute: ``~`` is the home folder, others lie in `folder`."""
+    """Make every path in `document` absolute: ``~`` is the home folder, relative paths start at `folder`."""
     for section in SECTIONS:
         given = document.get(section)
         if not isinstance(given, dict):
@@ -230,7 +229,7 @@ def _find_paths(document: dict[str, Any], folder: Path) -> None:
         for key, kind in key_types(section).items():
             value = given.get(key)
             if isinstance(value, int) and kind is Address and not isinstance(value, bool):
-                given[key] = str(value)  # the number of a device
+                given[key] = str(value)  # a device number
             elif isinstance(value, str) and kind == FilePath and is_file_path(value):
                 given[key] = absolute_path(value, folder)
             elif isinstance(value, str) and value and kind is Address:
@@ -268,7 +267,7 @@ def _explain(
 
 
 def _mistyped(key: str, document: Mapping[str, Any]) -> tuple[str, str]:
-    """The key whose value has the wrong type, and a line about it."""
+    """Return the key whose value has the wrong type, and a message about it."""
     section, _, name = key.partition(".")
     value = document.get(section)
     if not name:
@@ -286,7 +285,7 @@ def _mistyped(key: str, document: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _wrong(kind: Any, value: object) -> str:
-    """As :func:`wrong_value`, about the element of a list that is the wrong one."""
+    """Return :func:`wrong_value`, for a list about its first wrong element."""
     for each in (kind,) if get_origin(kind) is dict else (kind, *get_args(kind)):
         if get_origin(each) is list and isinstance(value, list):
             for element in value:

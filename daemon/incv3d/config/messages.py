@@ -1,4 +1,4 @@
-"""Error messages about values and keys of the configuration, in plain words."""
+"""Error messages about keys and values of the configuration."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from incv3d.config.schema import Config
 from incv3d.config.source_types import TYPE_SYNONYMS, SourceType
 
 LONGEST_QUOTE = 80
-"""Characters of a wrong value that are repeated in its message."""
-SHOW_ALL = "`incv3d check-config --show` lists them all"
+"""Characters of a wrong value that its message quotes."""
+SHOW_ALL = "`incv3d check-config --show` lists all keys"
 MAIN_KEYS = {
     "model": "name", "custom": "file", "session": "engine", "source": "path", "intake": "bind",
     "events": "allow", "saving": "folder", "mqtt": "host", "latency": "log", "http": "bind",
     "daemon": "log_level",
 }  # fmt: skip
-"""The key that is meant when a value is written in place of a section."""
+"""The key that is meant when a value is written instead of a section."""
 SYNONYMS = {
     f"{section}.{word}".lstrip("."): meant
     for section, words, meant in (
@@ -58,9 +58,9 @@ def key_types(section: str) -> dict[str, Any]:
 
 
 def wrong_value(kind: Any, value: object) -> str:
-    """``must be a whole number from 1 to 9, not `many```: one line about a value of the wrong type or size.
+    """Return a message about a wrong value: ``must be a whole number from 1 to 9, not `many```.
 
-    :param kind: the type that the schema gives it.
+    :param kind: its type in the schema.
     """
     return f"must be {expected(kind)}, not {quoted(value)}{_advice(kind, value)}"
 
@@ -84,11 +84,15 @@ def _alternatives(kind: Any) -> Iterator[str]:
     elif origin is Literal:
         yield from get_args(kind)
     elif origin is dict:
-        yield f"lines of `name: value`, each value {expected(get_args(kind)[1])}"
+        yield f"`name: value` lines, each value {expected(get_args(kind)[1])}"
     elif origin is list:
-        yield "a list of numbers, as [0.5, 1]" if get_args(kind)[0] is float else "a list, as [one, two]"
+        yield (
+            "a list of numbers, such as [0.5, 1]"
+            if get_args(kind)[0] is float
+            else "a list, such as [one, two]"
+        )
     elif origin is tuple:
-        yield f"{len(get_args(kind))} numbers in brackets, as [{', '.join('01'[: len(get_args(kind))])}]"
+        yield f"{len(get_args(kind))} numbers in brackets, such as [{', '.join('01'[: len(get_args(kind))])}]"
     else:
         yield from _PLAIN[kind]
 
@@ -151,13 +155,13 @@ def _advice(kind: Any, value: object) -> str:
     if isinstance(value, str) and any(each in (int, float) for each in _leaves(kind)):
         number = value.strip().replace(",", ".")
         if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)", number):
-            return f": write {number}, {'with a point' if ',' in value else 'without quotes'}"
+            return f": write {number}, {'with a decimal point' if ',' in value else 'without quotes'}"
         if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)e[+-]?\d+", number, re.I):
-            return "; YAML reads that as text: write the number without an exponent"
+            return "; YAML reads this as text; write the number without an exponent"
     if isinstance(value, bool) and takes_text:
-        return "; YAML reads yes, no, on and off as true and false: put the word in quotes"
+        return "; YAML reads yes, no, on and off as true and false; put the word in quotes"
     if not isinstance(value, str | list | dict | None) and takes_text and not _says_how(kind):
-        return ": put it in quotes"
+        return "; put it in quotes"
     if isinstance(value, str) and words:
         meant = TYPE_SYNONYMS.get(value.lower(), "") if kind == SourceType else ""
         close = difflib.get_close_matches(value.lower(), words, 1)
@@ -168,7 +172,7 @@ def _advice(kind: Any, value: object) -> str:
 
 def _says_how(kind: Any) -> bool:
     """Return whether the description of `kind` has an example, which a plain number does not resemble."""
-    return ", as " in expected(kind)
+    return ", such as " in expected(kind)
 
 
 def _leaves(kind: Any) -> Iterator[Any]:
@@ -186,7 +190,7 @@ def _leaves(kind: Any) -> Iterator[Any]:
 
 
 def not_a_section(section: str, value: object) -> str:
-    """One line about a value that stands where the keys of `section` should."""
+    """Return a message about a value that was written instead of the keys of `section`."""
     said = f"must be `key: value` lines, not {quoted(value)}"
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         shown = str(Address(str(value)))[:LONGEST_QUOTE]
@@ -195,13 +199,13 @@ def not_a_section(section: str, value: object) -> str:
 
 
 def unknown_key(section: str, name: str) -> str:
-    """One line about a key that does not exist, with the one that was probably meant.
+    """Return a message about an unknown key, with the key that was probably meant.
 
-    :param section: empty: at the top of the file.
+    :param section: empty: the key stands at the top of the file.
     """
     key, colon, _ = name.partition(":")
     if colon and "://" not in name:
-        return f"unknown key; a blank must follow the colon: `{Address(key)}: …`"
+        return f"unknown key; write a space after the colon: `{Address(key)}: …`"
     meant = _meant_key(section, key.lower().replace("-", "_"))
     return f"unknown key{meant} ({SHOW_ALL})"
 
@@ -218,7 +222,7 @@ def _meant_key(section: str, wanted: str) -> str:
     homes = [each for each, keys in all_types.items() if wanted in keys]
     if homes:
         listed = " or ".join(f"`{each}:`" for each in homes)
-        return f" here; `{wanted}` stands under {listed}"
+        return f" here; `{wanted}` belongs under {listed}"
     everywhere = {key: each for each, keys in all_types.items() for key in keys}
     close = difflib.get_close_matches(wanted, everywhere, 1, cutoff=0.75)
     return f"; did you mean `{close[0]}` under `{everywhere[close[0]]}:`?" if close else ""

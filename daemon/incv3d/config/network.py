@@ -1,4 +1,4 @@
-"""The sections about what the daemon serves over HTTP and over MQTT."""
+"""The sections ``http`` and ``mqtt``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from incv3d.config.section import Section
 
 
 class MqttSection(Section, frozen=True, kw_only=True):
-    """A broker for results, and for frames that a fleet shares; in force with a ``host``."""
+    """An MQTT broker for results and for frames that several daemons share; active if ``host`` is set."""
 
     host: str = ""
     port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 0
@@ -41,23 +41,25 @@ class MqttSection(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if "/" in self.host or self.host.count(":") == 1:
-            raise ValueError(f"host: `{Address(self.host)}` is not a name or an address alone, as 10.0.0.5")
+            raise ValueError(
+                f"host: `{Address(self.host)}` must be a host name or an IP address alone, such as 10.0.0.5"
+            )
         check_topic("prefix", self.prefix)
         if self.discovery:
             check_topic("discovery", self.discovery)
         if self.frames:
             check_topic("frames", self.frames, wildcards=True)
         if self.ca_file and not self.tls:
-            raise ValueError("ca_file: only of use with `tls: true`")
+            raise ValueError("ca_file: requires `tls: true`")
 
     @property
     def port_in_force(self) -> int:
-        """``port``, or the usual one."""
+        """``port``, or the standard port."""
         return self.port or (8883 if self.tls else 1883)
 
 
 class HttpSection(Section, frozen=True, kw_only=True):
-    """What is served over HTTP: the page, pictures to classify, health and metrics."""
+    """The HTTP server: web page, image classification, health and metrics."""
 
     bind: HttpAddress = ""
     token_file: FilePath = ""
@@ -67,4 +69,4 @@ class HttpSection(Section, frozen=True, kw_only=True):
         if self.bind:
             host, _ = split_http_address("bind", self.bind)
             if not is_loopback(host) and not self.token_file:
-                raise ValueError("token_file: must be given, because other machines can reach `bind`")
+                raise ValueError("token_file: required, because other machines can reach `bind`")

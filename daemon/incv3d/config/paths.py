@@ -1,4 +1,4 @@
-"""Where models, logs and keys live on this machine."""
+"""Locations of models, logs and keys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def state_directory(environ: Mapping[str, str], prefix: str = sys.prefix) -> Path:
-    """The folder for models.
+    """Return the folder for models.
 
     The first of: ``$STATE_DIRECTORY`` (systemd sets it), ``.incv3d/`` of the checkout that the running
     environment `prefix` belongs to, the user's data directory.
@@ -27,13 +27,13 @@ def state_directory(environ: Mapping[str, str], prefix: str = sys.prefix) -> Pat
 
 
 def absolute_path(path: str, folder: Path) -> str:
-    """`path` with ``~`` as the home folder; a relative one lies in `folder`. May be a pattern."""
+    """Return `path`, which may be a pattern, as an absolute path; a relative one starts at `folder`."""
     # Path.expanduser raises an error for a user that does not exist: such a path stays as it is.
     return os.path.join(folder, os.path.expanduser(path))  # noqa: PTH111, PTH118
 
 
 def latency_log_path(configured: str, environ: Mapping[str, str], prefix: str = sys.prefix) -> Path:
-    """The latency log: as configured, else in ``$LOGS_DIRECTORY``, else beside the models."""
+    """Return the path of the latency log: as configured, or in ``$LOGS_DIRECTORY``, or next to the models."""
     if configured:
         return Path(configured)
     if environ.get("LOGS_DIRECTORY"):
@@ -44,10 +44,10 @@ def latency_log_path(configured: str, environ: Mapping[str, str], prefix: str = 
 def keys_folder(
     configured: str, config_path: Path | None, environ: Mapping[str, str], prefix: str = sys.prefix
 ) -> Path:
-    """The folder of the door's keys.
+    """Return the folder of the clients' keys.
 
-    The first of: as configured, ``keys`` in ``$CONFIGURATION_DIRECTORY`` (systemd sets it), beside the
-    configuration file, beside the models. A service and an administrator's shell mean the same by it.
+    The first of: as configured, ``keys`` in ``$CONFIGURATION_DIRECTORY`` (systemd sets it), next to the
+    configuration file, next to the models. It is the same for the service and in an administrator's shell.
     """
     if configured:
         return Path(configured)

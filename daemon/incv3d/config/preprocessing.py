@@ -1,4 +1,4 @@
-"""How an image becomes the input of a network: the types that a configuration and a model share."""
+"""Types that describe how an image becomes the input of a network, for configuration and models."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ Interpolation = Literal[
     "pillow-bicubic",
     "pillow-lanczos",
 ]
-"""How a picture is resized.
+"""How an image is resized.
 
 ``bilinear``: as TensorFlow 1's ``ResizeBilinear`` samples it, without anti-aliasing;
 ``tf-bilinear``: as ``tf.image.resize`` and Keras do it, with half-pixel centres, without anti-aliasing;
 ``tf-bilinear-antialias``: as ``tf.image.resize(antialias=True)`` does it;
 ``pillow-...``: as Pillow's ``Image.resize`` does it, JPEGs decoded as Pillow decodes them;
 ``bicubic``: as Pillow's, but JPEGs are decoded as TensorFlow decodes them, and ``fast`` may resize a large
-picture in two steps.
+image in two steps.
 """
 
 
 def channel_ranges(mean: PerChannel, scale: PerChannel) -> list[tuple[float, float]]:
-    """Return ``(pixel - mean) / scale`` of 0 and of 255: one pair for all channels, or one for each."""
+    """Return ``(pixel - mean) / scale`` for pixels of 0 and 255: one pair for all channels, or one each."""
     each = [value if isinstance(value, tuple) else (value,) for value in (mean, scale)]
     count = max(map(len, each))
     means, scales = (value * count if len(value) == 1 else value for value in each)
@@ -41,34 +41,34 @@ def channel_ranges(mean: PerChannel, scale: PerChannel) -> list[tuple[float, flo
 
 
 class Normalisation(msgspec.Struct, frozen=True, kw_only=True):
-    """What pixels, 0 to 255, become: ``(pixel - mean) / scale``."""
+    """The normalization of pixels from 0 to 255: ``(pixel - mean) / scale``."""
 
     mean: PerChannel
     scale: PerChannel
     why: str
-    """Where it comes from, for people."""
+    """Where it comes from, for the log."""
     caution: str = ""
-    """What may be wrong with it, for people."""
+    """What may be wrong with it, for the log."""
 
     @property
     def low(self) -> PerChannel:
-        """What 0 becomes."""
+        """The value for pixel value 0."""
         return _joined([low for low, _ in channel_ranges(self.mean, self.scale)])
 
     @property
     def high(self) -> PerChannel:
-        """What 255 becomes."""
+        """The value for pixel value 255."""
         return _joined([high for _, high in channel_ranges(self.mean, self.scale)])
 
     @property
     def pixel_range(self) -> tuple[float, float] | None:
-        """What 0 and 255 become; None: not the same in all channels."""
+        """The values for pixel values 0 and 255; None: they differ by channel."""
         ranges = channel_ranges(self.mean, self.scale)
         return ranges[0] if len(ranges) == 1 else None
 
     @property
     def limits(self) -> tuple[float, float]:
-        """The least and the largest value of any pixel in any channel."""
+        """The smallest and the largest value of any channel."""
         ends = [end for pair in channel_ranges(self.mean, self.scale) for end in pair]
         return min(ends), max(ends)
 
@@ -92,21 +92,23 @@ def from_mean_and_std(mean: PerChannel | None, std: PerChannel | None, why: str)
     if not all(map(math.isfinite, (*means, *stds))):
         raise ValueError("mean: mean and std must be numbers")
     if min(stds) <= 0:
-        raise ValueError("std: must be more than 0; it divides")
+        raise ValueError("std: must be more than 0")
     small_mean, small_std = max(map(abs, means)) <= 1, max(stds) <= 1
     if small_mean and small_std and max(map(abs, means)) == 0 and set(stds) == {1.0}:
-        raise ValueError("mean: 0 and a std of 1 can mean two things; say pixel_range: [0, 1] or [0, 255]")
+        raise ValueError("mean: 0 with std 1 is ambiguous; write pixel_range: [0, 1] or [0, 255]")
     if not small_mean and small_std and min(stds) < 1:
         raise ValueError(
-            f"std: {_spell(stds)} is of pixels from 0 to 1, mean {_spell(means)} of pixels from 0 to 255; "
-            f"std divides: a factor of 0.017 is a std of 58.8"
+            f"std: {_spell(stds)} is for pixels from 0 to 1, mean {_spell(means)} for pixels from 0 to 255; "
+            f"pixels are divided by std: a factor of 0.017 is a std of 58.8"
         )
     if small_mean and not small_std and any(means):
         raise ValueError(
-            f"mean: {_spell(means)} is of pixels from 0 to 1, std {_spell(stds)} of pixels from 0 to 255"
+            f"mean: {_spell(means)} is for pixels from 0 to 1, std {_spell(stds)} for pixels from 0 to 255"
         )
     unit = 255.0 if small_mean and small_std else 1.0
-    said = f"{why}: mean {_spell(means)}, std {_spell(stds)} of pixels from 0 to {'1' if unit > 1 else '255'}"
+    said = (
+        f"{why}: mean {_spell(means)}, std {_spell(stds)} for pixels from 0 to {'1' if unit > 1 else '255'}"
+    )
     return Normalisation(mean=_scaled(means, unit), scale=_scaled(stds, unit), why=said)
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Literal
 
 Effect = Literal["session", "source", "events", "at once", "restart"]
-"""``session``: the model is loaded again, next to the one that runs; ``source``: the source is closed and
-opened again; ``events``: labels are watched by the new settings; ``at once``: the next use of the key takes
-the new value; ``restart``: only a restart applies it, and the log says so."""
+"""``session``: the model is loaded again while the old one serves; ``source``: the source is closed and
+opened again; ``events``: a new event monitor is created; ``at once``: the next use of the key reads the new
+value; ``restart``: only a restart applies it, and the log says so."""
 
 KEYS: Mapping[Effect, str] = {
     "session": """

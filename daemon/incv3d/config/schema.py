@@ -1,6 +1,6 @@
-"""Every key of the configuration, its type, its range and its default.
+"""Every configuration key with its type, range and default.
 
-The file ``config/incv3d.yaml`` spells the same keys out for people; a test holds the two together.
+``config/incv3d.yaml`` explains the same keys; a test compares the two.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import msgspec
 
 from incv3d.config.address import Address
 from incv3d.config.checks import (
-    DoorAddress,
+    BindAddress,
     FilePath,
     ModelName,
     Name,
@@ -31,15 +31,15 @@ from incv3d.frames import Region, Transform
 
 MIB = 1024 * 1024
 Side = Annotated[int, msgspec.Meta(ge=0, le=8192)]
-"""Pixels; 0: as the network itself says."""
+"""Pixels; 0: as stored in the network."""
 ControlValue = bool | int | float | str | list[float]
-"""A camera's control: ``true``, a number, a word, or numbers such as ``[1.5, 2.1]``."""
+"""The value of a camera control: ``true``, a number, a word, or numbers such as ``[1.5, 2.1]``."""
 RtspTransport = Literal["auto", "tcp", "udp"]
-"""How a camera's RTSP server sends its pictures; ``auto``: TCP, or UDP where it refuses that."""
+"""How an RTSP camera sends its frames; ``auto``: over TCP, or UDP if it refuses TCP."""
 MOST_REGIONS = 32
-"""Each has a frame waiting and a run to itself."""
-LARGEST_PICTURE = 89_000_000
-"""Pixels; just under the size at which Pillow itself begins to warn of decompression bombs."""
+"""Each region has its own place in the frame queue and its own run."""
+LARGEST_IMAGE = 89_000_000
+"""Pixels; just below the size at which Pillow warns of decompression bombs."""
 
 
 def _default(field: msgspec.structs.FieldInfo) -> object:
@@ -47,7 +47,7 @@ def _default(field: msgspec.structs.FieldInfo) -> object:
 
 
 class ModelSection(Section, frozen=True, kw_only=True):
-    """Which network classifies."""
+    """The model that classifies."""
 
     name: ModelName = "auto"
     store: FilePath = ""
@@ -59,7 +59,7 @@ class ModelSection(Section, frozen=True, kw_only=True):
 
 
 class CustomSection(Section, frozen=True, kw_only=True):
-    """A network of one's own; in force when ``file`` is named."""
+    """The user's own network; active if ``file`` is set."""
 
     file: FilePath = ""
     labels: FilePath = ""
@@ -85,26 +85,26 @@ class CustomSection(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.pixel_range and not all(map(math.isfinite, self.pixel_range)):
-            raise ValueError("pixel_range: must be two numbers, what 0 and 255 become; nan and inf are none")
+            raise ValueError("pixel_range: must be two finite numbers, the values for 0 and 255")
         if self.pixel_range and self.pixel_range[0] == self.pixel_range[1]:
-            raise ValueError("pixel_range: needs two different numbers, what 0 and 255 become")
+            raise ValueError("pixel_range: must be two different numbers, the values for 0 and 255")
         for key, given in (("mean", self.mean), ("std", self.std)):
             if isinstance(given, tuple) and len(given) not in (1, 3):
-                raise ValueError(f"{key}: has {len(given)} numbers; it needs one, or one for each channel")
+                raise ValueError(f"{key}: must have one number, or one per channel, not {len(given)}")
             if given is not None and self.pixel_range:
-                raise ValueError(f"{key}: goes without pixel_range; either says what pixels become")
+                raise ValueError(f"{key}: excludes pixel_range; set one or the other")
         if self.mean is not None or self.std is not None:
             from_mean_and_std(self.mean, self.std, "custom.mean and custom.std")
         if bool(self.golden_picture) != bool(self.golden_label):
-            raise ValueError("golden_picture: a picture and its golden_label go together")
+            raise ValueError("golden_picture: golden_picture and golden_label must be set together")
         if bool(self.width) != bool(self.height):
-            raise ValueError("width: width and height go together")
+            raise ValueError("width: width and height must be set together")
         if self.resize_to and (self.fit, self.crop_fraction) != ("crop", 1.0):
-            raise ValueError("resize_to: goes with `fit: crop`, and takes the place of crop_fraction")
+            raise ValueError("resize_to: requires `fit: crop`, and excludes crop_fraction")
 
 
 class SessionSection(Section, frozen=True, kw_only=True):
-    """How the network is run."""
+    """How the model is run."""
 
     engine: Literal["auto", "tensorflow", "litert"] = "auto"
     preprocess: Literal["fast", "exact"] = "fast"
@@ -116,7 +116,7 @@ class SessionSection(Section, frozen=True, kw_only=True):
 
 
 class SourceSection(Section, frozen=True, kw_only=True):
-    """Where the daemon itself takes frames from, besides those that arrive over ZeroMQ."""
+    """The camera, stream or files from which the daemon itself captures."""
 
     type: SourceType = "none"
     name: Name = "camera"
@@ -141,7 +141,7 @@ class SourceSection(Section, frozen=True, kw_only=True):
     stall_timeout_s: Annotated[float, msgspec.Meta(ge=0.5, le=3600)] = 10.0
 
     def __post_init__(self) -> None:
-        # A program may write plain text for an address.
+        # A caller may pass an address as plain text.
         msgspec.structs.force_setattr(self, "path", Address(self.path))
         msgspec.structs.force_setattr(self, "addresses", [Address(each) for each in self.addresses])
         if self.path:
@@ -151,9 +151,9 @@ class SourceSection(Section, frozen=True, kw_only=True):
                 msgspec.structs.force_setattr(self, "path", path)
         check_place(self.type, self.path, self.addresses)
         if self.name in ("zmq", "mqtt", "http"):
-            raise ValueError(f"name: `{self.name}` belongs to frames that others send")
+            raise ValueError(f"name: `{self.name}` is reserved for frames that clients send")
         if len(self.regions) > MOST_REGIONS:
-            raise ValueError(f"regions: {len(self.regions)} of them, at most {MOST_REGIONS} are possible")
+            raise ValueError(f"regions: at most {MOST_REGIONS} are possible, not {len(self.regions)}")
         for name, numbers in self.regions.items():
             check_region("regions", name, numbers)
         if len(self.addresses) > 1 and self.skip_unchanged:
@@ -161,16 +161,16 @@ class SourceSection(Section, frozen=True, kw_only=True):
                 "skip_unchanged: images of several senders cannot be compared; give a single address"
             )
         if self.interval_s and self.max_fps:
-            raise ValueError("max_fps: `interval_s` is given too, and says the same; leave one of them out")
+            raise ValueError("max_fps: excludes `interval_s`; set one or the other")
 
     @property
     def named_regions(self) -> dict[str, Region]:
-        """``regions`` as a frame has them."""
+        """The regions, as frames carry them."""
         return {name: Region(*numbers) for name, numbers in self.regions.items()}
 
     @property
     def frame_interval_s(self) -> float:
-        """Seconds between two frames, as ``interval_s`` or ``max_fps`` says it; 0: as they come."""
+        """Seconds between two frames, from ``interval_s`` or ``max_fps``; 0: as they arrive."""
         return 1 / self.max_fps if self.max_fps else self.interval_s
 
     @property
@@ -207,10 +207,10 @@ class SourceSection(Section, frozen=True, kw_only=True):
 
 
 class IntakeSection(Section, frozen=True, kw_only=True):
-    """The ZeroMQ door."""
+    """The ZeroMQ server."""
 
-    bind: DoorAddress = "tcp://127.0.0.1:5555"
-    publish: DoorAddress = "tcp://127.0.0.1:5556"
+    bind: BindAddress = "tcp://127.0.0.1:5555"
+    publish: BindAddress = "tcp://127.0.0.1:5556"
     keys: FilePath = ""
     insecure: bool = False
     queue_limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 8
@@ -218,20 +218,20 @@ class IntakeSection(Section, frozen=True, kw_only=True):
     queue_bytes: Annotated[int, msgspec.Meta(ge=MIB)] = 64 * MIB
     ttl_ms: Annotated[int, msgspec.Meta(ge=0)] = 0
     max_message_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1024 * MIB)] = 32 * MIB
-    max_pixels: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_PICTURE)] = 50_000_000
+    max_pixels: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_IMAGE)] = 50_000_000
 
     def __post_init__(self) -> None:
         check_address("bind", self.bind)
         if self.publish:
             check_address("publish", self.publish)
         if self.bind == self.publish:
-            raise ValueError("publish: must not be the same address as `bind`")
+            raise ValueError("publish: must differ from `bind`")
         if self.keys and self.insecure:
-            raise ValueError("insecure: `keys` is given too, and says the opposite; leave one of them out")
+            raise ValueError("insecure: contradicts `keys`; remove one of them")
 
     @property
     def arriving_bytes(self) -> int:
-        """Bytes that messages which have begun to arrive may hold: two of the largest, beyond what waits."""
+        """The most bytes of waiting and arriving messages: two of the largest beyond ``queue_bytes``."""
         return self.queue_bytes + 2 * self.max_message_bytes
 
     @property
@@ -242,7 +242,7 @@ class IntakeSection(Section, frozen=True, kw_only=True):
 
 
 class LatencySection(Section, frozen=True, kw_only=True):
-    """The rolling latency and its log file."""
+    """The rolling latency statistics and their log."""
 
     log: FilePath = ""
     interval_s: Annotated[float, msgspec.Meta(ge=0.1, le=86_400)] = 10.0
@@ -253,7 +253,7 @@ class LatencySection(Section, frozen=True, kw_only=True):
 
 
 class EventsSection(Section, frozen=True, kw_only=True):
-    """Which labels make events, and when they enter and leave; in force when any is named."""
+    """Which labels are watched, and when they enter and leave; active if any is set."""
 
     allow: list[str] = []
     deny: list[str] = []
@@ -267,10 +267,12 @@ class EventsSection(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.needed > self.frames:
-            raise ValueError(f"needed: {self.needed} of the last {self.frames} frames (`frames`) is never")
+            raise ValueError(
+                f"needed: {self.needed} exceeds `frames` ({self.frames}); no label could ever enter"
+            )
         for name, patterns in self.groups.items():
             if not patterns:
-                raise ValueError(f"groups: `{Address(name)}` has no labels in it")
+                raise ValueError(f"groups: `{Address(name)}` contains no labels")
         check_threshold("threshold", self.threshold)
         for pattern, threshold in self.labels.items():
             check_threshold("labels", threshold, f"`{Address(pattern)}`: ")
@@ -281,7 +283,7 @@ class EventsSection(Section, frozen=True, kw_only=True):
         ]
         if given and not self.enabled:
             raise ValueError(
-                f'{given[0]}: no label is watched; name some in `allow` (["*"]: all), `groups` or `labels`'
+                f'{given[0]}: no label is watched; add some to `allow` (["*"]: all), `groups` or `labels`'
             )
 
     @property
@@ -291,7 +293,7 @@ class EventsSection(Section, frozen=True, kw_only=True):
 
 
 class SavingSection(Section, frozen=True, kw_only=True):
-    """Which frames with watched labels are kept as pictures, and how much of the disk they may fill."""
+    """Which frames with watched labels are saved as images, and how much of the disk they may fill."""
 
     folder: FilePath = ""
     when: Literal["entered", "match"] = "entered"
@@ -302,7 +304,7 @@ class SavingSection(Section, frozen=True, kw_only=True):
 
 
 class DaemonSection(Section, frozen=True, kw_only=True):
-    """The process itself."""
+    """The process."""
 
     grace_s: Annotated[float, msgspec.Meta(ge=0, le=600)] = 10.0
     memory_limit_mb: Annotated[int, msgspec.Meta(ge=0)] = 0
@@ -326,4 +328,4 @@ class Config(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.saving.folder and not self.events.enabled:
-            raise ValueError("saving.folder: no label is watched; name some in `events`")
+            raise ValueError("saving.folder: no label is watched; add some to `events`")

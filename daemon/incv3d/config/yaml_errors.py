@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 
 ADVICE = {
-    r"mapping values are not allowed": "look at the indentation; a value with `: ` in it stands in quotes",
-    r"cannot start any token": "indent with blanks; a value that begins with @, ` or % stands in quotes",
+    r"mapping values are not allowed": "check the indentation; put a value that contains `: ` in quotes",
+    r"cannot start any token": "indent with spaces; put a value that begins with @, ` or % in quotes",
     r"unexpected end of stream": "a quote or a bracket is not closed",
-    r"expected alphabetic or numeric": "a value that begins with * or & stands in quotes",
-    r"expected <block end>": "look at the indentation, and at what follows a closing quote or bracket",
+    r"expected alphabetic or numeric": "put a value that begins with * or & in quotes",
+    r"expected <block end>": "check the indentation, and what follows a closing quote or bracket",
     r"expected ',' or": "a bracket is not closed, or a comma is missing",
-    r"could not find expected ':'": "a key and its value need a `: ` between them",
+    r"could not find expected ':'": "write `: ` between a key and its value",
 }  # fmt: skip
 """Keyed by patterns of PyYAML's messages."""
 

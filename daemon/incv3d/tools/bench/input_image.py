@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from incv3d.config.schema import LARGEST_PICTURE
+from incv3d.config.schema import LARGEST_IMAGE
 from incv3d.frames import Frame, picture_format
 from incv3d.images.demo import demo_folder
 from incv3d.images.preprocess import ImageError, Preprocessor
@@ -42,7 +42,7 @@ def read_jpeg(path: Path, model: StoredModel) -> bytes:
         raise BenchUsageError(f"--image: {path}: not a JPEG")
     try:
         frame = Frame("bench", data, "jpeg", received=0.0, captured=0.0)
-        Preprocessor(input_spec(model.entry), LARGEST_PICTURE, "exact").decode(frame)
+        Preprocessor(input_spec(model.entry), LARGEST_IMAGE, "exact").decode(frame)
     except ImageError as error:
         raise BenchUsageError(f"--image: {path}: {error}") from None
     return data

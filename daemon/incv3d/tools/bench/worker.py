@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 import msgspec
 
-from incv3d.config.schema import LARGEST_PICTURE
+from incv3d.config.schema import LARGEST_IMAGE
 from incv3d.engines.base import Feed, Scores
 from incv3d.errors import Incv3dError
 from incv3d.frames import Frame
@@ -37,7 +37,7 @@ class TimedEngine:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._jpeg = Path(job.picture).read_bytes()
-        self._preprocessor = Preprocessor(job.pixels, LARGEST_PICTURE, "exact")
+        self._preprocessor = Preprocessor(job.pixels, LARGEST_IMAGE, "exact")
         self._session = self._open()
         self.in_graph = bool(job.spec.jpeg_input) and job.engine in ("plain", "lean")
         self._first = True
