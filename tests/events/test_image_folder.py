@@ -56,7 +56,7 @@ def test_the_oldest_are_removed_when_they_are_too_large(tmp_path) -> None:
 def test_a_picture_larger_than_all_may_be_is_refused_and_nothing_removed_for_it(tmp_path) -> None:
     pictures = folder(tmp_path, max_bytes=100)
     pictures.keep(name(1), ".jpg", b"x" * 30)
-    with pytest.raises(OSError, match="a picture of 101 bytes, at most 100"):
+    with pytest.raises(OSError, match="an image of 101 bytes exceeds the limit of 100"):
         pictures.keep(name(2), ".jpg", b"x" * 101)
     assert names(tmp_path) == [f"{name(1)}.jpg"]
 
@@ -118,7 +118,7 @@ def test_a_folder_that_was_removed_is_made_anew(tmp_path) -> None:
 
 def test_room_is_left_for_others(tmp_path) -> None:
     pictures = folder(tmp_path, min_free_bytes=1 << 60)
-    with pytest.raises(OSError, match=r"the disk is too full: .*, 1 for the picture, 1152") as caught:
+    with pytest.raises(OSError, match=r"the disk is too full: .*, 1 needed for the image, 1152") as caught:
         pictures.keep(name(1), ".jpg", b"x")
     assert caught.value.errno == errno.ENOSPC and names(tmp_path) == []
 

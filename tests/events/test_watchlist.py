@@ -119,7 +119,7 @@ def test_a_label_in_a_group_that_does_not_exist_is_an_error_with_the_name_of_the
 
 
 def test_when_nothing_is_left_to_be_watched_that_is_an_error(known) -> None:
-    with pytest.raises(ConfigError, match=r"events\.deny: it leaves nothing"):
+    with pytest.raises(ConfigError, match=r"events\.deny: it excludes every watched label"):
         watched(known, allow=["robin"], groups={"bird": ["robin"]}, deny=["*"])
 
 
