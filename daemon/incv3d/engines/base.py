@@ -134,7 +134,7 @@ class Engine:
     module: str
     """The library's import name."""
     package: str
-    """What pip installs it by."""
+    """The name of its distribution."""
     open: Callable[[SessionSpec, Path | None, SpareMemory], Session]
     """Opens a Session, see :func:`incv3d.engines.open_session`."""
     needed_mb: Callable[[float], float]
