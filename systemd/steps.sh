@@ -1,11 +1,10 @@
-# Sourced by install, upgrade and uninstall: the steps, each of which says what it does and does nothing
-# where nothing is to be done.
+# Sourced by install, upgrade and uninstall: the steps. Each prints what it does, and does nothing if nothing is
+# to be done.
 #
-# They share: here (this folder), dry, camera, start, model, wheels (the options); releases, release (the one
-# that is being installed) and previous (the one that ran before, or nothing); changed (whether there is anything
-# new to start).
+# Shared variables: here (this folder); dry, camera, start, model, wheels (the options); releases, release (the new
+# one) and previous (the one that ran before, or empty); changed (whether something new is to be started).
 
-export PYTHONSAFEPATH=1 # root's Python runs no venv.py that lies in the current folder
+export PYTHONSAFEPATH=1 # root's Python must not run a venv.py of the current folder
 
 prefix=/opt/incv3d
 releases=$prefix/releases
@@ -20,7 +19,7 @@ settle_unit=/etc/systemd/system/incv3d-settle.service
 user=incv3d
 needed_mb=3500
 
-# These scripts lie in a checkout, or in an installed package, whose command `incv3d service` runs them.
+# These scripts are in a checkout, or in an installed package, where `incv3d service` runs them.
 is_checkout() {
     [ -f "$here/../setup.py" ]
 }
@@ -38,7 +37,7 @@ fail() {
     exit 1
 }
 
-# Do it, or with --dry-run say what it is.
+# Run a command, or with --dry-run print it.
 run() {
     if [ -n "$dry" ]; then
         echo "    $*"
@@ -47,7 +46,7 @@ run() {
     fi
 }
 
-# As the service would, without holding the lock, and no longer than the installer lives.
+# Run a command as the service would run it, without the installer's lock, and only while the installer lives.
 as_user() {
     run setpriv --reuid "$user" --regid "$user" --init-groups --pdeathsig KILL \
         env -C / HOME="$state" STATE_DIRECTORY="$state" LOGS_DIRECTORY="$logs" \
@@ -59,17 +58,17 @@ is_running() {
 }
 
 check_machine() {
-    [ -n "$dry" ] || [ "$(id -u)" = 0 ] || fail "this needs root: sudo ${INCV3D_COMMAND:-$0}"
-    command -v apt-get >/dev/null || fail "this is not Debian or Raspberry Pi OS (no apt-get); $here/README.md says how to install by hand"
+    [ -n "$dry" ] || [ "$(id -u)" = 0 ] || fail "root is required; run: sudo ${INCV3D_COMMAND:-$0}"
+    command -v apt-get >/dev/null || fail "this is not Debian or Raspberry Pi OS (no apt-get); to install by hand, see $here/README.md"
     case $(uname -m) in
     x86_64 | aarch64) ;;
-    armv7l | armv6l) fail "this is a 32-bit system, for which there is no TensorFlow; install Raspberry Pi OS (64-bit), or use it as a camera (${here%/*}/config/cameras.md)" ;;
-    *) fail "there is no TensorFlow for a $(uname -m)" ;;
+    armv7l | armv6l) fail "TensorFlow does not support 32-bit systems; install Raspberry Pi OS (64-bit), or use this machine as a camera (${here%/*}/config/cameras.md)" ;;
+    *) fail "TensorFlow does not support $(uname -m)" ;;
     esac
-    command -v systemctl >/dev/null || fail "there is no systemd here; $here/README.md says how to run it without"
+    command -v systemctl >/dev/null || fail "systemd is not installed; to run without it, see $here/README.md"
 }
 
-# A model that was named by its path.
+# Whether the argument is a path rather than the name of a model.
 is_file() {
     case $1 in
     /*) true ;;
@@ -87,33 +86,33 @@ install_packages() {
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q '^install ok' || missing="$missing $package"
     done
     if [ -z "$missing" ]; then
-        say "system packages: all there ($wanted)"
+        say "system packages: already installed ($wanted)"
     else
         say "installing the system packages$missing"
         run env DEBIAN_FRONTEND=noninteractive apt-get update -q 9>&-
-        # shellcheck disable=SC2086 # a word a package
+        # shellcheck disable=SC2086 # one word per package
         run env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing 9>&- ||
-            fail "apt-get could not install$missing (its message is above)"
+            fail "apt-get could not install$missing (see its message above)"
     fi
     [ -n "$dry" ] || python3 -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' ||
-        fail "$(python3 --version) will not do: incv3d needs 3.11 to 3.13"
+        fail "$(python3 --version) is not supported: incv3d needs 3.11 to 3.13"
 }
 
 make_user() {
     if getent passwd "$user" >/dev/null && cmp -s "$here/incv3d.sysusers" "$sysusers"; then
-        say "user $user: there"
+        say "user $user: already exists"
     else
-        say "making the user $user, who may use cameras and nothing else ($sysusers)"
+        say "creating the user $user, with access to cameras only ($sysusers)"
         run install -D -m 644 "$here/incv3d.sysusers" "$sysusers"
         run systemd-sysusers "$sysusers"
     fi
     run install -d -o "$user" -g "$user" -m 755 "$state" "$logs"
 }
 
-# What makes one installation differ from another: the sources, the held versions, the Python.
+# Identifies an installation by its sources, the pinned versions and the Python.
 release_id() {
     version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' "$code/__init__.py")
-    [ -n "$version" ] || fail "$code/__init__.py names no version; is this folder whole?"
+    [ -n "$version" ] || fail "$code/__init__.py contains no version; is this folder complete?"
     digest=$(
         cd "$code" && {
             find . -type f ! -name '*.pyc' | LC_ALL=C sort | xargs sha256sum
@@ -134,22 +133,22 @@ make_release() {
     previous=$(readlink "$current" 2>/dev/null || true)
     release=$releases/$(release_id)
     if [ -e "$release/complete" ]; then
-        say "release ${release##*/}: there"
+        say "release ${release##*/}: already installed"
         return
     fi
-    # What an installation that was cut off left behind.
+    # Remains of an interrupted installation.
     for each in "$releases"/*; do
         [ -e "$each/complete" ] || [ ! -e "$each" ] || run rm -rf "$each"
     done
     check_space
-    say "making $release: a virtual environment with TensorFlow and the rest (takes a while)"
+    say "creating $release: a virtual environment with TensorFlow and other packages (takes a while)"
     run install -d -m 755 "$releases"
     site=
     if has_picamera2; then
-        # libcamera's Python comes from apt alone.
+        # libcamera's Python module is only available from apt.
         site=--system-site-packages
     fi
-    run python3 -m venv $site "$release" || fail "the environment could not be made"
+    run python3 -m venv $site "$release" || fail "the virtual environment could not be created"
     run mkdir -p "$releases/tmp"
     held=$releases/tmp/constraints.txt
     run cp "$here/constraints.txt" "$held"
@@ -157,7 +156,7 @@ make_release() {
     run mkdir "$releases/tmp/source"
     source=$releases/tmp/source
     if is_checkout; then
-        # The wheel is built from a copy: a checkout may be read-only, or another user's.
+        # Build the wheel from a copy: a checkout may be read-only, or belong to another user.
         run cp -r "$here/../daemon" "$here/../systemd" "$here/../config" "$here/../setup.py" "$here/../pyproject.toml" \
             "$here/../README.md" "$source"
     else
@@ -165,17 +164,17 @@ make_release() {
         [ -n "$dry" ] || source=$(echo "$source"/*.whl)
     fi
     if [ -n "$site" ] && python3 -c 'import numpy, sys; sys.exit(numpy.__version__ >= "2")' 2>/dev/null; then
-        say "apt's picamera2 is built against NumPy 1: NumPy is held at 1.26"
+        say "apt's picamera2 is built against NumPy 1: pinning NumPy to 1.26"
         run sed -i 's/^numpy==.*/numpy==1.26.4/' "$held"
     fi
     set -- --disable-pip-version-check --no-cache-dir --prefer-binary --quiet --use-pep517 --constraint "$held"
     [ -z "$wheels" ] || set -- "$@" --no-index --find-links "$wheels"
-    # A wheel of TensorFlow is too big for a /tmp in the memory of a small machine.
+    # TensorFlow's wheel is too large for a /tmp that a small machine keeps in memory.
     run env TMPDIR="$releases/tmp" "$release/bin/python" -m pip install "$@" \
         "$source[http,mqtt${camera:+,camera,video}]" ||
-        { run rm -rf "$release" "$releases/tmp"; fail "pip could not install the packages (its message is above)"; }
+        { run rm -rf "$release" "$releases/tmp"; fail "pip could not install the packages (see its message above)"; }
     run rm -rf "$releases/tmp"
-    # Not said to be complete before it is on the disk.
+    # Mark it complete only once it is on the disk.
     run sync -f "$releases"
     run touch "$release/complete"
 }
@@ -185,33 +184,33 @@ check_space() {
     while [ ! -d "$folder" ]; do folder=$(dirname "$folder"); done
     free_mb=$(df -Pm "$folder" | awk 'NR == 2 { print $4 }')
     [ "$free_mb" -ge $needed_mb ] ||
-        fail "$folder has $free_mb MB free, an installation needs $needed_mb MB while it is made"
+        fail "$folder has $free_mb MB free; an installation needs $needed_mb MB"
 }
 
 write_configuration() {
     if [ -e "$configuration" ]; then
-        say "configuration: $configuration is yours, and stays as it is"
+        say "configuration: keeping the existing $configuration"
     else
         say "writing the configuration $configuration"
         run install -d -m 755 "${configuration%/*}"
         run install -m 644 "$here/../config/incv3d.yaml" "$configuration"
-        # So that commands typed at a prompt find the same models and the same log as the service.
+        # Commands in a shell must find the same models and the same log as the service.
         run sed -i "s|^  store: \"\" |  store: $state |; s|^  log: \"\" |  log: $logs/latency.log |" "$configuration"
     fi
 }
 
-# With --model FILE: from here on `model` is the name of what is in it.
+# With --model FILE: afterwards `model` is the name of the imported model.
 import_model() {
     is_file "$model" || return 0
     say "importing $model"
     [ -z "$dry" ] || return 0
     store=$(as_user "$release/bin/incv3d" model list | sed -n 's/^store: //p')
-    [ -n "$store" ] || fail "the models cannot be listed (the message is above); what runs is left as it was"
-    as_user mkdir -p "$store/models" || fail "$store cannot be written; what runs is left as it was"
-    # What a first installation that was cut off left there.
+    [ -n "$store" ] || fail "the models cannot be listed (see the message above); the running version is unchanged"
+    as_user mkdir -p "$store/models" || fail "$store cannot be written; the running version is unchanged"
+    # Remains of an interrupted first installation.
     exchange_models back "$store"
     keep_models "$store"
-    # Its folder may be closed to the service's user.
+    # The service's user may have no access to its folder.
     readable=$releases/import
     rm -rf "$readable"
     install -d -g "$user" -m 750 "$readable"
@@ -219,25 +218,25 @@ import_model() {
     for labels in output_labels.txt labels.txt; do
         [ ! -f "${model%/*}/$labels" ] || cp "${model%/*}/$labels" "$readable/"
     done
-    # A store of its own, on the same disk.
+    # A separate store, on the same disk.
     printf "model:\n  store: '%s'\n" "$(printf %s "$store" | sed "s/'/''/g")/models/.installing" >"$readable/.store.yaml"
     chgrp -R "$user" "$readable"
     chmod -R u=rwX,g=rX,o= "$readable"
     imported=$(as_user "$release/bin/incv3d" model import "$readable/${model##*/}" --config "$readable/.store.yaml") ||
-        fail "$model cannot be imported; what runs is left as it was"
+        fail "$model cannot be imported; the running version is unchanged"
     rm -rf "$readable"
     echo "$imported"
     model=$(echo "$imported" | sed -n 's/^imported \([^:]*\):.*/\1/p')
     changed=yes
     exchange_models in "$store"
-    # Nothing runs that this could be taken back for.
+    # There is no previous version to roll back to.
     [ -d "$undo" ] || exchange_models drop "$store"
 }
 
 choose_model() {
     [ -n "$model" ] || return 0
     if [ -n "$dry" ]; then
-        say "the configured model becomes $model"
+        say "setting the configured model to $model"
         return 0
     fi
     written=$releases/configuration
@@ -245,9 +244,9 @@ choose_model() {
     cp -p "$configuration" "$written"
     sed -i "/^model:/,/^[^ #]/s|^  name: *[^ ]*|  name: $model|" "$written"
     sed -n '/^model:/,/^[^ #]/p' "$written" | grep -q "^  name: $model\( \|\$\)" ||
-        fail "$configuration has no \`name:\` in its \`model:\`; add it there: name: $model"
+        fail "$configuration has no \`name:\` under \`model:\`; add there: name: $model"
     cmp -s "$written" "$configuration" && return 0
-    say "the configured model becomes $model"
+    say "setting the configured model to $model"
     changed=yes
     target=$(readlink -f "$configuration")
     cp -p "$written" "$target.new"
@@ -255,19 +254,19 @@ choose_model() {
     mv "$target.new" "$target"
 }
 
-# Before anything that runs is touched, as the user who will run it.
+# As the service's user, before anything of the running version changes.
 prove_configuration() {
     as_user "$release/bin/incv3d" check-config "$configuration" ||
-        fail "the configuration does not do for this version; what runs is left as it was"
+        fail "the configuration is not valid for this version; the running version is unchanged"
 }
 
 switch_release() {
     if [ "$previous" = "$release" ]; then
-        say "release ${release##*/} is the one that runs"
+        say "release ${release##*/} is already active"
     else
         say "$current is now ${release##*/}"
         changed=yes
-        # Renamed into place, so that there is no moment without one.
+        # Renamed into place, so that the link always exists.
         run ln -sfn "$release" "$current.new"
         run mv -T "$current.new" "$current"
     fi
@@ -276,7 +275,7 @@ switch_release() {
 
 install_unit() {
     if cmp -s "$here/incv3d.service" "$unit"; then
-        say "unit: there"
+        say "unit: already installed"
     else
         say "installing the unit $unit"
         changed=yes
@@ -293,31 +292,31 @@ is_active() {
 
 ready_model() {
     [ -n "$changed" ] || ! is_active || return 0
-    say "getting the model ready: fetched, prepared, and its known picture recognised"
-    # The daemon's memory is needed for it on a small machine.
+    say "preparing the model: downloading, preparing, checking its golden image"
+    # On a small machine this needs the daemon's memory.
     ! is_active || [ -z "$start" ] || run systemctl stop incv3d 9>&-
     as_user "$current/bin/incv3d" model prepare
 }
 
 start_service() {
-    is_running || { say "systemd does not run here: the service starts with the machine"; return 0; }
+    is_running || { say "systemd is not running: the service starts at the next boot"; return 0; }
     [ -n "$start" ] || return 0
     if [ -z "$changed" ] && is_active; then
-        say "the service runs"
+        say "the service is already running"
         return 0
     fi
-    say "starting the service; it is ready when its Session is warm"
+    say "starting the service; it is ready once its Session is warm"
     run systemctl reset-failed incv3d 2>/dev/null || true
     run systemctl restart incv3d 9>&- || return 1
     [ -n "$dry" ] || verify_model
 }
 
-# Whether the daemon itself says that it runs the model that was asked for.
+# Ask the daemon whether it runs the requested model.
 verify_model() {
     [ -n "$model" ] && [ "$model" != auto ] || return 0
     runs=$(running_model)
     [ "$runs" != "$model" ] || return 0
-    say "the service runs the model ${runs:-(it does not say which)} instead of $model"
+    say "the service runs the model ${runs:-(unknown)} instead of $model"
     return 1
 }
 
@@ -325,7 +324,7 @@ running_model() {
     address=$(as_user "$current/bin/incv3d" check-config --show | sed -n '/^intake:/,/^[^ ]/s/^  bind: //p')
     address=$(echo "$address" | sed 's|//\(\*\|0\.0\.0\.0\):|//127.0.0.1:|')
     as_user "$current/bin/incv3d" info --connect "$address" --timeout 5 2>/dev/null | sed -n 's/^model: //p' | grep . ||
-        # Its door is closed to those who have no key: what it tells systemd.
+        # It requires keys; read the status that it reports to systemd.
         systemctl show incv3d -p StatusText --value | cut -d' ' -f1
 }
 

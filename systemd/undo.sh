@@ -1,23 +1,23 @@
-# Sourced by steps.sh: only one installation runs at a time, and none is left half done.
+# Sourced by steps.sh: only one installation runs at a time, and none is left incomplete.
 #
-# From `remember` to `keep`, what was in force before is in $undo. Whatever ends the installer, settle takes it back:
-# run by the installer itself, by a unit that waits for the installer's lock, or by the next boot.
+# From `remember` to `keep`, $undo holds the previous state. However the installer ends, settle restores it: run by
+# the installer itself, by a unit that waits for the installer's lock, or at the next boot.
 
 undo=$prefix/undo
-# One of its own: that of the run before may still be going.
+# Unique: the unit of the previous run may still be active.
 guard=incv3d-install-guard-$$
 
 one_at_a_time() {
     install -d -m 755 "$prefix"
     exec 9>"$prefix/lock"
-    # Not at once: the end of an earlier one may still be taken back.
+    # Wait: an earlier installation may still be rolling back.
     flock -w 10 9 && [ "$prefix/lock" -ef /proc/self/fd/9 ] ||
-        fail "another installation is at work (it holds $prefix/lock); try again when it is done"
-    [ ! -d "$undo" ] || { say "an installation was cut off: taking it back first" && sh "$undo/settle" 9>&-; }
+        fail "another installation is running (it holds $prefix/lock); try again when it has finished"
+    [ ! -d "$undo" ] || { say "an installation was interrupted: rolling it back first" && sh "$undo/settle" 9>&-; }
     drop_models
 }
 
-# Put what is in force by, until `keep`.
+# Save the current state, until `keep`.
 remember() {
     [ -z "$dry" ] && [ -n "$previous" ] && [ -x "$previous/bin/incv3d" ] || return 0
     rm -rf "$undo.new"
@@ -45,12 +45,12 @@ remember() {
     ! is_running || systemd-run --quiet --collect --unit="$guard" flock "$prefix/lock" sh "$undo/settle" 9>&-
 }
 
-# As the service's user, who may not be able to read this folder: $1 is `in`, `back` or `drop`, $2 the store.
+# Runs as the service's user, who may have no access to this folder. $1 is `in`, `back` or `drop`, $2 the store.
 exchange_models() {
     as_user sh -s "$@" <"$here/exchange"
 }
 
-# The models of the store $1 are part of what settle takes back.
+# Let settle restore the models of the store $1, too.
 keep_models() {
     [ -d "$undo" ] || return 0
     echo "$1" >"$undo/store.new"
@@ -58,14 +58,14 @@ keep_models() {
     sync -f "$undo"
 }
 
-# Remove the models that an installation which is over had kept for its taking back.
+# Remove the models that a finished installation kept for a rollback.
 drop_models() {
     [ ! -s "$undo.done/store" ] || exchange_models drop "$(cat "$undo.done/store")" ||
-        say "the model that was replaced could not be removed"
+        say "the replaced model could not be removed"
     rm -rf "$undo.done"
 }
 
-# The new version runs: from here on it is the one that stays.
+# The new version runs: make it permanent.
 keep() {
     [ -d "$undo" ] || return 0
     sync -f "$prefix"
@@ -75,19 +75,19 @@ keep() {
     ! is_running || systemctl stop "$guard" 2>/dev/null || true
 }
 
-# However the installer ends.
+# Called however the installer ends.
 take_back() {
     trap '' HUP INT TERM
-    [ ! -d "$undo" ] || sh "$undo/settle" 9>&- || say "and ${previous##*/} does not start either: journalctl -u incv3d"
+    [ ! -d "$undo" ] || sh "$undo/settle" 9>&- || say "${previous##*/} does not start either; see: journalctl -u incv3d"
     ! is_running || systemctl stop "$guard" 2>/dev/null || true
 }
 
 roll_back() {
     if [ ! -d "$undo" ]; then
-        fail "it is installed, but not ready: $current/bin/incv3d doctor and journalctl -u incv3d say more"
+        fail "installed, but not ready; run: $current/bin/incv3d doctor, and see: journalctl -u incv3d"
     fi
-    say "release ${release##*/} is not ready: taking it back"
+    say "release ${release##*/} is not ready: rolling it back"
     take_back
     [ "$release" = "$(readlink "$current")" ] || rm -rf "$release"
-    fail "${previous##*/} runs on; what is wrong with the new one is said above, or by journalctl -u incv3d"
+    fail "${previous##*/} keeps running; for the reason, see the messages above and: journalctl -u incv3d"
 }

@@ -77,7 +77,7 @@ def test_a_user_is_told_what_to_type(machine: Machine) -> None:
     machine.has_apt("false")
     done = machine.prepare()
     assert done.returncode == 1
-    assert done.stderr == "incv3d: Python's venv module is missing; type: sudo apt-get install python3-venv\n"
+    assert done.stderr == "incv3d: Python's venv module is missing; run: sudo apt-get install python3-venv\n"
     assert done.stdout == "" and not machine.noted.exists()
     assert not (machine.checkout / ".venv").exists()
 
@@ -98,7 +98,7 @@ def test_root_has_it_installed(machine: Machine) -> None:
         (Machine.prepare, "incv3d: apt-get could not install python3-venv\n"),
         (
             Machine.install_packages,
-            "incv3d: apt-get could not install python3-venv (its message is above)\n",
+            "incv3d: apt-get could not install python3-venv (see its message above)\n",
         ),
     ],
     ids=["daemon/run", "systemd/install"],

@@ -28,8 +28,8 @@ def test_install_lists_the_options_of_the_script() -> None:
 def test_an_unknown_option_is_named_with_the_command_that_lists_them(name: str) -> None:
     done = subprocess.run([COMMAND, "service", name, "--fast"], capture_output=True, text=True)
     assert done.returncode == 1
-    assert (
-        done.stderr == f"incv3d: unknown option --fast: {COMMAND} service {name} --help lists the options\n"
+    assert done.stderr == (
+        f"incv3d: unknown option --fast; to list the options: {COMMAND} service {name} --help\n"
     )
 
 

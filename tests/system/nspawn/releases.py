@@ -30,7 +30,7 @@ def make_release(machine: Container, checkout: str) -> None:
     said = machine.run(f"{checkout}/systemd/install", "--wheels", "/wheels", "--no-camera", "--dry-run")
     if re.search(r"release \S+: there", said):
         return
-    found = re.search(r"making (/opt/incv3d/releases/[^ :]+):", said)
+    found = re.search(r"creating (/opt/incv3d/releases/[^ :]+):", said)
     assert found, said
     there = machine.run("sh", "-c", "ls -d /opt/incv3d/releases/*/complete | head -n 1 | xargs dirname")
     machine.run("sh", "-euc", _COPY, "sh", there, found[1], checkout)

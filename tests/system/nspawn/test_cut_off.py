@@ -39,11 +39,11 @@ STEPS = (
     "release ",
     "configuration: ",
     *IMPORTING,
-    "the configured model becomes",
+    "setting the configured model",
     f"{CONFIGURATION}: fine",
     "/opt/incv3d/current is now",
     "installing the unit",
-    "getting the model ready",
+    "preparing the model",
     "starting the service",
 )
 """What an upgrade says, in order, before each of its steps."""
@@ -233,7 +233,7 @@ def test_a_second_installer_says_that_another_is_at_work(machine: Container) -> 
     assert holder.stdout and holder.stdout.readline() == b"held\n"
     for command in ("upgrade", "uninstall"):
         said = machine.run(f"/src/systemd/{command}", check=False)
-        assert "another installation is at work" in said, said
+        assert "another installation is running" in said, said
     holder.communicate()  # which ends it
     assert in_force(machine) == before
 
@@ -246,7 +246,7 @@ def test_a_version_that_does_not_become_ready_takes_model_and_unit_back_too(mach
     machine.run("sh", "-c", f"printf '{lines}' >{UNIT}.d/override.conf")
     for model in (CONFIGURED, OTHER):
         said = machine.run("/next/systemd/upgrade", *WHEELS, "--model", model, check=False)
-        assert "taking it back" in said and "runs on" in said, said
+        assert "rolling it back" in said and "keeps running" in said, said
         stays(machine, before)
         make_release(machine, "/next")  # what was taken back was removed
     machine.run("rm", "-r", f"{UNIT}.d")

@@ -70,7 +70,7 @@ def test_an_upgrade_whose_configuration_does_not_do_touches_nothing(machine: Con
     replace(source / VERSION, '__version__ = "', '__version__ = "9')
     said = machine.run(*UPGRADE, check=False)
     machine.run("cp", "/root/mine.yaml", "/etc/incv3d/incv3d.yaml")
-    assert "modell: unknown key" in said and "what runs is left as it was" in said, said
+    assert "modell: unknown key" in said and "the running version is unchanged" in said, said
     assert running_release(machine) == before
     assert machine.run("systemctl", "is-active", "incv3d") == "active"
 
@@ -82,7 +82,7 @@ def test_an_upgrade_that_fails_its_golden_check_is_taken_back(machine: Container
     make_release(machine, "/src")
     said = machine.run(*UPGRADE, check=False)
     replace(classifier, "= -self.session.run(", "= self.session.run(")
-    assert "is not the model it should be" in said and "taking it back" in said, said
+    assert "is not the model it should be" in said and "rolling it back" in said, said
     assert running_release(machine) == before
     assert machine.run("systemctl", "is-active", "incv3d") == "active"
 
@@ -94,7 +94,7 @@ def test_an_upgrade_that_does_not_become_ready_is_taken_back(machine: Container,
     make_release(machine, "/src")
     said = machine.run(*UPGRADE, check=False)
     replace(daemon, '            raise Incv3dError("spoiled")\n', "            self._start()\n")
-    assert "taking it back" in said, said
+    assert "rolling it back" in said, said
     assert running_release(machine) == before
     assert machine.run("systemctl", "is-active", "incv3d") == "active"
 
