@@ -9,10 +9,15 @@ import pytest
 from incv3d.machine import (
     TEMPERATURE,
     THROTTLED,
+    ProcessMemory,
     Readings,
+    SystemMemory,
+    available_memory_mb,
     memory_limit_mb,
     private_memory_mb,
+    process_memory,
     read_machine,
+    system_memory,
 )
 
 
@@ -35,7 +40,7 @@ def test_what_is_missing_or_garbled_is_none(tmp_path, text) -> None:
     assert read_machine(tmp_path, tmp_path) == Readings(None, None, None)
 
 
-def test_this_machine_tells_its_memory() -> None:
+def test_this_machine_reports_its_memory() -> None:
     readings = read_machine()
     assert readings.rss_mb and readings.rss_mb > 1
 
@@ -52,6 +57,20 @@ def test_private_memory_is_what_no_file_holds_swapped_out_or_not(tmp_path: Path)
     assert private_memory_mb(tree(tmp_path, {"self/status": status})) == 120
     assert private_memory_mb(tmp_path / "nothing") is None
     assert (private_memory_mb() or 0) > 1, "this machine does not tell"
+
+
+def test_memory_is_what_the_kernel_says_and_swap_counts_as_available(tmp_path: Path) -> None:
+    meminfo = "MemTotal: 944128 kB\nMemAvailable:   614400 kB\nSwapTotal: 204800 kB\nSwapFree: 102400 kB\n"
+    proc = tree(tmp_path, {"meminfo": meminfo, "17/status": "VmHWM:\t  2048 kB\nRssAnon:\t  1024 kB\n"})
+    assert system_memory(proc) == SystemMemory(total_mb=922, available_mb=600, swap_mb=200)
+    assert available_memory_mb(proc) == 700
+    assert process_memory(17, proc) == ProcessMemory(peak_mb=2, anonymous_mb=1)
+    for nothing in (
+        system_memory(tmp_path / "no"),
+        available_memory_mb(tmp_path / "no"),
+        process_memory(18, proc),
+    ):
+        assert nothing is None
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""The machine's own readings: temperature, throttling, memory. Each is None where it cannot be had."""
+"""Read the machine's temperature, throttling, memory and processor.
+
+A reading is None if it is not available.
+"""
 
 from __future__ import annotations
 
@@ -11,28 +14,48 @@ from pathlib import Path
 TEMPERATURE = Path("class/thermal/thermal_zone0/temp")
 THROTTLED = Path("devices/platform/soc/soc:firmware/get_throttled")
 THROTTLING = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")
-"""What the bits 0 to 3 of ``get_throttled`` say of now."""
+"""Meaning of bits 0 to 3 of ``get_throttled``, which are set now."""
 M_ARENA_MAX = -8
 ARENAS = 2
 FRACTION = 0.9
-"""Of what the process may have, as the limit, where none is configured."""
+"""The default limit, as a fraction of the memory that the process may use."""
 SINCE_BOOT = 16
-"""Bits 16 to 19 say of 0 to 3 that they were set at some time since boot."""
+"""Bits 16 to 19 mean that bits 0 to 3 have been set since boot."""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemMemory:
+    """The machine's memory, MiB."""
+
+    total_mb: float
+    available_mb: float | None
+    """What programs can get without swapping; None before Linux 3.14."""
+    swap_mb: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessMemory:
+    """The memory of a process, MiB."""
+
+    peak_mb: float
+    """The most that was resident."""
+    anonymous_mb: float
+    """What no file backs: the kernel cannot reclaim it without swap."""
 
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """One look at the machine."""
+    """The sensors at one moment, and this process's memory."""
 
     temp_c: float | None
     throttled: int | None
-    """The Pi firmware's bits: :data:`THROTTLING` now, and the same since boot from :data:`SINCE_BOOT` on."""
+    """The Pi firmware's bits: :data:`THROTTLING` now, and since boot, shifted by :data:`SINCE_BOOT`."""
     rss_mb: float | None
     """Resident memory of this process, MiB."""
 
 
 def read_machine(sys_root: Path = Path("/sys"), proc_root: Path = Path("/proc")) -> Readings:
-    """Look at the machine now; `sys_root` and `proc_root` are where sysfs and procfs are mounted."""
+    """Read the sensors; `sys_root` and `proc_root` are where sysfs and procfs are mounted."""
     millidegrees = _number(sys_root / TEMPERATURE, 10)
     return Readings(
         temp_c=None if millidegrees is None else millidegrees / 1000,
@@ -42,12 +65,12 @@ def read_machine(sys_root: Path = Path("/sys"), proc_root: Path = Path("/proc"))
 
 
 def throttling(bits: int) -> list[str]:
-    """What limits the processor now, in words; shifted by :data:`SINCE_BOOT`, what did since boot."""
+    """Return the names of the bits that are set; shift `bits` by :data:`SINCE_BOOT` for those since boot."""
     return [words for bit, words in enumerate(THROTTLING) if bits >> bit & 1]
 
 
 def has_descriptors() -> bool:
-    """Whether this process may open one more file or connection."""
+    """Return whether this process can open one more file or connection."""
     try:
         os.close(os.open("/", os.O_PATH | os.O_CLOEXEC))
     except OSError:
@@ -67,7 +90,7 @@ def _rss_mb(status: Path) -> float | None:
 
 
 def _sizes_mb(table: Path) -> dict[str, float]:
-    """What a file of ``Name:   12345 kB`` lines says, MiB; empty where it cannot be read."""
+    """Parse a file of ``Name:   12345 kB`` lines, to MiB; empty if it cannot be read."""
     try:
         lines = table.read_text("ascii", errors="replace").splitlines()
     except OSError:
@@ -76,40 +99,82 @@ def _sizes_mb(table: Path) -> dict[str, float]:
     return {each[1]: int(each[2]) / 1024 for each in found if each}
 
 
+def system_memory(proc_root: Path = Path("/proc")) -> SystemMemory | None:
+    """Return the machine's memory; None if it is not available."""
+    found = _sizes_mb(proc_root / "meminfo")
+    if "MemTotal" not in found:
+        return None
+    return SystemMemory(found["MemTotal"], found.get("MemAvailable"), found.get("SwapTotal", 0.0))
+
+
+def process_memory(pid: int, proc_root: Path = Path("/proc")) -> ProcessMemory | None:
+    """Return the memory of a process; None if it has ended."""
+    found = _sizes_mb(proc_root / str(pid) / "status")
+    return ProcessMemory(found["VmHWM"], found["RssAnon"]) if "VmHWM" in found else None
+
+
 def available_memory_mb(proc_root: Path = Path("/proc")) -> float | None:
-    """Memory that programs can still have, MiB, swap included; None where it cannot be told."""
+    """Return the memory that programs can still get, MiB, including swap; None if it is not available."""
     found = _sizes_mb(proc_root / "meminfo")
     if "MemAvailable" not in found:
         return None
     return found["MemAvailable"] + found.get("SwapFree", 0.0)
 
 
-def private_memory_mb(proc_root: Path = Path("/proc")) -> float | None:
-    """What this process has for itself alone and no file holds, MiB, also where it was swapped out.
+def processor_facts(proc_root: Path = Path("/proc")) -> dict[str, str]:
+    """Return the fields of ``cpuinfo``, those of the first core; empty if it cannot be read."""
+    return parse_fields(read_text(proc_root / "cpuinfo"), ":")
 
-    Mapped weights and libraries are not part of it: the kernel takes their pages back as it likes.
+
+def board_name(proc_root: Path = Path("/proc")) -> str:
+    """Return the board's name, such as ``Raspberry Pi 3 Model B Rev 1.2``; empty if there is none."""
+    return read_text(proc_root / "device-tree/model") or processor_facts(proc_root).get("Model", "")
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a small system file; empty if it cannot be read."""
+    try:
+        return path.read_text("utf-8", "replace").strip("\0\n ")
+    except OSError:
+        return ""
+
+
+def parse_fields(text: str, separator: str) -> dict[str, str]:
+    """Return the first value of each ``key<separator>value`` line, without quotes."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        key, there, value = line.partition(separator)
+        if there:
+            found.setdefault(key.strip(), value.strip().strip('"'))
+    return found
+
+
+def private_memory_mb(proc_root: Path = Path("/proc")) -> float | None:
+    """Return this process's private memory that no file backs, MiB, including what was swapped out.
+
+    Mapped weights and libraries do not count: the kernel can reclaim their pages.
     """
     found = _sizes_mb(proc_root / "self" / "status")
     return found["RssAnon"] + found.get("VmSwap", 0.0) if "RssAnon" in found else None
 
 
 def memory_limit_mb(proc_root: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """What this process may have before the kernel slows or kills it, MiB; None where it cannot be told.
+    """Return how much memory this process may use before the kernel slows or kills it, MiB.
 
-    The least of the machine's memory and the limits of every control group that it is in: ``memory.high``
-    and ``memory.max`` (cgroup-v2), or ``memory.limit_in_bytes`` of the first version.
+    That is the minimum of the machine's memory and the limits of all its control groups: ``memory.high`` and
+    ``memory.max`` (cgroup v2), or ``memory.limit_in_bytes`` (version 1).
     """
     limits = [total] if (total := _sizes_mb(proc_root / "meminfo").get("MemTotal")) else []
     for group in _memory_groups(proc_root, cgroups):
         for name in ("memory.high", "memory.max", "memory.limit_in_bytes"):
-            size = _number(group / name, 10)  # `max`, no limit, is no number
+            size = _number(group / name, 10)  # `max`, no limit, is not a number
             if size is not None:
                 limits.append(size / 1024 / 1024)
     return min(limits, default=None)
 
 
 def _memory_groups(proc_root: Path, cgroups: Path) -> list[Path]:
-    """The folders of this process's control group for memory and of all above it."""
+    """Return the folders of this process's memory control group and of its parents."""
     try:
         lines = (proc_root / "self" / "cgroup").read_text("utf-8", errors="replace").splitlines()
     except OSError:
@@ -125,16 +190,16 @@ def _memory_groups(proc_root: Path, cgroups: Path) -> list[Path]:
 
 
 def limit_of(configured_mb: int, allowed_mb: float | None) -> float | None:
-    """The limit: as configured, else nine tenths of what this process may have."""
+    """Return the limit: the configured one, else nine tenths of what this process may use."""
     if configured_mb:
         return float(configured_mb)
     return None if allowed_mb is None else allowed_mb * FRACTION
 
 
 def spare_memory_mb(configured_mb: int = 0) -> float | None:
-    """Return how much more memory this process can take, MiB; None: it cannot be told.
+    """Return how much more memory this process can use, MiB; None if it is not available.
 
-    The machine must have it free, and the process must stay below the limit at which the guard ends it.
+    The machine must have it free, and the process must stay below the memory guard's limit.
 
     :param configured_mb: ``daemon.memory_limit_mb``.
     """
@@ -144,10 +209,10 @@ def spare_memory_mb(configured_mb: int = 0) -> float | None:
 
 
 def limit_malloc_arenas() -> None:
-    """Let all threads share two arenas of glibc's allocator. To be called before there are any threads.
+    """Let all threads share two arenas of glibc's allocator. Call it before starting any threads.
 
-    As many as eight a core grow on their own otherwise, and each keeps what it once held of a large picture
-    (mallopt(3)). Without glibc nothing is done.
+    By default there are up to eight per core, and each keeps the memory that it once used for a large image
+    (mallopt(3)). Does nothing without glibc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:
@@ -155,7 +220,7 @@ def limit_malloc_arenas() -> None:
 
 
 def trim_heap() -> None:
-    """Give memory that was freed back to the system (malloc_trim(3)). Without glibc nothing is done."""
+    """Return freed memory to the system (malloc_trim(3)). Does nothing without glibc."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim:
         trim(0)

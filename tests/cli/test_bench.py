@@ -56,12 +56,12 @@ def test_the_published_lines_are_printed(table: str) -> None:
     assert 0 < best <= average <= worst
 
 
-def test_the_published_rows_stand_beside_this_machine_s_warm_and_cold(table: str) -> None:
+def test_the_published_rows_are_shown_with_this_machines_warm_and_cold_ones(table: str) -> None:
     rows = [line.split() for line in table.splitlines() if re.match(r" *\d+ +(Raspberry|here)", line)]
     assert [row[0] for row in rows] == ["10", "1", "0", "0"]
     assert all("1.9805" in row or "2.0656" in row for row in rows if "Raspberry" in row)
-    assert "picture: " + str(CAT) in table
-    assert "decoding and resizing are incv3d's own, timed with the run: lean Session" in table
+    assert "image: " + str(CAT) in table
+    assert "runs include incv3d's own decoding and resizing: lean Session" in table
     assert "TensorFlow sees CPU:0" in table
 
 
@@ -84,7 +84,7 @@ def test_programs_get_every_run_and_what_could_not_be_measured(report: dict[str,
     assert report["device"]["cores"] >= 1
 
 
-def test_the_runs_are_drawn(report: dict[str, Any]) -> None:
+def test_the_runs_are_plotted(report: dict[str, Any]) -> None:
     assert report["plotted"] == b"\x89PNG\r\n\x1a\n"
 
 
@@ -101,7 +101,7 @@ def test_a_breakdown_has_no_negative_part_and_adds_up_to_the_traced_run(state: P
         assert parts["decode"] > 0 and parts["resize and scale"] > 0
         assert any("Conv2D" in part for part in parts)
         assert parts["binding: call and return"] < sum(parts.values()) / 2
-    assert any("Is Python to blame" in line for line in found["notes"])
+    assert any("Is Python the reason" in line for line in found["notes"])
 
 
 def test_where_the_graph_decodes_the_breakdown_finds_it_there(standin: Path) -> None:
@@ -113,7 +113,7 @@ def test_where_the_graph_decodes_the_breakdown_finds_it_there(standin: Path) -> 
     parts = {row[0]: float(row[1]) for row in cells[2:]}
     assert parts["decode"] > 0 and parts["resize and scale"] > 0
     assert parts["sum"] == pytest.approx(
-        sum(ms for part, ms in parts.items() if part not in ("sum", "a run that is not traced")), abs=0.02
+        sum(ms for part, ms in parts.items() if part not in ("sum", "run without tracing")), abs=0.02
     )
 
 
@@ -137,7 +137,7 @@ def test_onnx_runtime_is_measured_on_the_same_weights(state: Path) -> None:
     assert any(re.search(r"(at least as fast as|LOSES to) ONNX Runtime", note) for note in found["notes"])
 
 
-def test_a_peer_that_is_not_installed_is_listed_with_the_command_that_installs_it(
+def test_a_runtime_that_is_not_installed_is_listed_with_the_command_that_installs_it(
     state: Path, tmp_path: Path
 ) -> None:
     # None in the place of a module says that there is none (the import system's own convention).
@@ -158,17 +158,21 @@ def test_a_peer_that_is_not_installed_is_listed_with_the_command_that_installs_i
         (
             ("--engines", "fast"),
             2,
-            "no `fast`; possible are plain, lean, litert-float32, litert-int8, or all",
+            "unknown engine `fast`; choose from plain, lean, litert-float32, litert-int8, or all",
         ),
-        (("--against", "caffe"), 2, "no `caffe`; possible are onnxruntime, openvino, opencv, or all"),
+        (
+            ("--against", "caffe"),
+            2,
+            "unknown engine `caffe`; choose from onnxruntime, openvino, opencv, or all",
+        ),
         (("--image", "/nowhere.jpg"), 2, "/nowhere.jpg: cannot be read: No such file"),
         (("--image", __file__), 2, "test_bench.py: not a JPEG"),
         (("--plot", "/nowhere/runs.png"), 2, "/nowhere/runs.png: cannot be written"),
         (("--plot", "runs.gif"), 2, "must end in .png, .svg, .pdf"),
         (("--scenario", "server"), 2, "needs --rate, or --latency-bound-ms"),
-        (("--rate", "3"), 2, "go with --scenario server"),
-        (("--breakdown", "--scenario", "offline"), 2, "two different runs"),
-        (("--breakdown", "--engines", "litert-int8"), 1, "it needs a frozen graph, on plain or lean"),
+        (("--rate", "3"), 2, "need --scenario server"),
+        (("--breakdown", "--scenario", "offline"), 2, "cannot be used together"),
+        (("--breakdown", "--engines", "litert-int8"), 1, "--breakdown needs TensorFlow: a frozen graph"),
         (("--engines", "litert-int8"), 1, "nothing was measured: LiteRT int8: no int8 conversion"),
         (("--model", "nothing-like-it"), 1, "no model `nothing-like-it`"),
     ],
@@ -183,7 +187,7 @@ def test_what_cannot_be_meant_is_said_so_in_one_line(
     assert not done.stdout
 
 
-def test_a_damaged_jpeg_is_refused_before_anything_is_measured(state: Path, tmp_path: Path) -> None:
+def test_a_damaged_jpeg_is_rejected_before_the_measurement(state: Path, tmp_path: Path) -> None:
     picture = tmp_path / "cut.jpg"
     picture.write_bytes(jpeg()[:300])
     done = bench(state, "--image", str(picture))

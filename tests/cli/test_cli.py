@@ -41,7 +41,7 @@ def test_help_imports_neither_tensorflow_nor_numpy() -> None:
     assert done.stderr.strip() == "[]"
 
 
-def test_classify_names_pictures_in_process(state: Path) -> None:
+def test_classify_labels_images_in_process(state: Path) -> None:
     done = run_incv3d(state, "classify", str(CAT), str(demo_folder() / "coffee.jpg"))
     assert done.returncode == 0, done.stderr
     assert "espresso" in done.stdout and any(cat in done.stdout for cat in CATS)
@@ -70,7 +70,7 @@ def test_classify_asks_a_running_daemon(state: Path, daemon: DaemonProcess) -> N
     assert json.loads(done.stdout)["predictions"][0]["label"] in CATS
 
 
-def test_classify_goes_on_after_a_bad_picture_and_ends_with_status_1(state: Path, tmp_path: Path) -> None:
+def test_classify_continues_after_a_bad_image_and_ends_with_status_1(state: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(CAT.read_bytes()[:2000])
     done = run_incv3d(state, "classify", str(bad), str(CAT))
@@ -102,7 +102,7 @@ def test_send_counts_what_went_wrong(state: Path, daemon: DaemonProcess, tmp_pat
     }
 
 
-def test_send_to_nobody_says_so_and_does_not_hang(state: Path, tmp_path: Path) -> None:
+def test_send_without_a_daemon_reports_it_and_does_not_hang(state: Path, tmp_path: Path) -> None:
     done = run_incv3d(state, "send", str(CAT), "--connect", f"ipc://{tmp_path}/nobody", "--timeout", "0.3")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("incv3d: no answer from ipc://")
@@ -118,7 +118,7 @@ def test_send_to_nobody_says_so_and_does_not_hang(state: Path, tmp_path: Path) -
         (["model", "remove", "nothing"], "nothing"),
     ],
 )
-def test_mistakes_get_one_line_and_a_status(tmp_path: Path, words: list[str], complaint: str) -> None:
+def test_mistakes_are_one_line_with_a_status(tmp_path: Path, words: list[str], complaint: str) -> None:
     if words[1] == "x.jpg":
         words = [words[0], str(CAT), *words[2:]]
     done = run_incv3d(tmp_path, *words)
@@ -126,7 +126,7 @@ def test_mistakes_get_one_line_and_a_status(tmp_path: Path, words: list[str], co
     assert done.stderr.count("\n") == 1 and complaint in done.stderr, done.stderr
 
 
-def test_check_config_says_what_is_wrong_with_line_and_key(tmp_path: Path) -> None:
+def test_check_config_reports_mistakes_with_line_and_key(tmp_path: Path) -> None:
     config = tmp_path / "incv3d.yaml"
     config.write_text("model:\n  name: auto\nintake:\n  queue_limit: 0\n")
     done = run_incv3d(tmp_path, "check-config", str(config))
@@ -178,7 +178,7 @@ def test_neither_the_daemon_nor_classify_imports_tensorflow(state: Path, daemon:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_cameras_says_what_is_there_and_what_could_not_be_looked_for(state: Path) -> None:
+def test_cameras_lists_cameras_and_the_libraries_that_are_missing(state: Path) -> None:
     done = run_incv3d(state, "cameras", "--json")
     assert done.returncode == 0
     answer = json.loads(done.stdout)
@@ -199,7 +199,7 @@ def test_a_snapshot_is_what_the_source_sees(state: Path, tmp_path: Path) -> None
     assert difference.mean() < 5
 
 
-def test_a_snapshot_has_its_labels_written_on_it(state: Path, tmp_path: Path) -> None:
+def test_a_snapshot_shows_its_labels(state: Path, tmp_path: Path) -> None:
     plain, labelled = tmp_path / "plain.jpg", tmp_path / "labelled.jpg"
     assert not run_incv3d(state, "snapshot", "--source", str(CAT), "--settle", "0", str(plain)).returncode
     done = run_incv3d(state, "snapshot", "--classify", "--source", str(CAT), "--settle", "0", str(labelled))
@@ -255,7 +255,7 @@ def test_the_home_folder_is_found_where_the_shell_leaves_it(monkeypatch) -> None
         "source: {path: gone}",
     ],
 )
-def test_check_config_looks_for_the_files_that_must_be_there(tmp_path: Path, text: str) -> None:
+def test_check_config_checks_that_files_exist(tmp_path: Path, text: str) -> None:
     config = tmp_path / "my.yaml"
     config.write_text(f"\n{text}\n")
     done = run_incv3d(tmp_path, "check-config", str(config))

@@ -18,7 +18,7 @@ def addresses(folder: Path) -> dict[str, str]:
     return {"INCV3D_BIND": f"ipc://{folder}/door", "INCV3D_PUBLISH": f"ipc://{folder}/results"}
 
 
-def test_programs_get_json_of_a_shape_that_stays(tmp_path: Path) -> None:
+def test_json_for_programs_has_a_stable_form(tmp_path: Path) -> None:
     done = run_incv3d(tmp_path, "doctor", "--json", **addresses(tmp_path))
     answer = json.loads(done.stdout)
     assert list(answer) == ["problems", "warnings", "took_s", "findings"]
@@ -40,7 +40,7 @@ def test_a_problem_ends_with_status_1_and_says_its_fix(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     problem = next(number for number, line in enumerate(lines) if line.startswith("problem  model "))
     assert lines[problem + 1].strip().startswith("fix: incv3d model fetch inception-v3")
-    assert " looked for " in lines[-1] and " problem" in lines[-1]
+    assert " checked in " in lines[-1] and " problem" in lines[-1]
 
 
 def test_without_a_problem_the_status_is_0(state: Path, tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_without_a_problem_the_status_is_0(state: Path, tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
-def test_it_works_without_a_home_from_any_folder_and_changes_nothing(tmp_path: Path) -> None:
+def test_it_works_without_a_home_in_any_folder_and_changes_nothing(tmp_path: Path) -> None:
     environ = environment(tmp_path / "state", **addresses(tmp_path))
     environ = {key: value for key, value in environ.items() if key not in ("HOME", "PATH")}
     command = [sys.executable, "-m", "incv3d", "doctor", "--json"]
@@ -61,7 +61,7 @@ def test_it_works_without_a_home_from_any_folder_and_changes_nothing(tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ctrl_c_ends_it_though_a_check_is_still_at_it(tmp_path: Path) -> None:
+def test_ctrl_c_ends_it_while_a_check_is_running(tmp_path: Path) -> None:
     (tmp_path / "simplejpeg.py").write_text("import time; time.sleep(60)")
     path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
     environ = environment(tmp_path, **addresses(tmp_path), PYTHONPATH=path, PYTHONUNBUFFERED="1")
@@ -73,7 +73,7 @@ def test_ctrl_c_ends_it_though_a_check_is_still_at_it(tmp_path: Path) -> None:
         assert process.wait(30) == 130
 
 
-def test_it_imports_no_tensorflow_and_no_numpy_before_it_has_seen_that_it_can(tmp_path: Path) -> None:
+def test_it_imports_neither_tensorflow_nor_numpy_before_checking_that_it_can(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "import incv3d.tools.doctor\n"

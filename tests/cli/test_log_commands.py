@@ -44,7 +44,7 @@ def log(tmp_path: Path) -> Path:
     return write_log(tmp_path / "latency.log", temp_c=61.25, bits=0x40002)
 
 
-def test_hours_and_the_whole_are_shown_with_what_a_person_asks(tmp_path: Path, log: Path) -> None:
+def test_hours_and_the_total_are_shown(tmp_path: Path, log: Path) -> None:
     done = run_incv3d(tmp_path, "log", str(log))
     assert done.returncode == 0, done.stderr
     title, heading, first, second, total, since_boot = done.stdout.splitlines()
@@ -53,7 +53,7 @@ def test_hours_and_the_whole_are_shown_with_what_a_person_asks(tmp_path: Path, l
     assert first.split()[:4] == ["2026-01-01", "12:00", "60", "min"] and "frequency capped" in first
     assert second.startswith("2026-01-01 13:00") and total.startswith("all")
     assert " 7200 " in total and " 720 " in total and " 61.2 " in total and " 29.0 " in total, total
-    assert since_boot == "at some time since boot: throttled"
+    assert since_boot == "since boot: throttled"
 
 
 def test_programs_get_json_with_the_bounds_of_percentiles(tmp_path: Path, log: Path) -> None:
@@ -75,16 +75,16 @@ def test_what_is_older_is_left_out(tmp_path: Path, log: Path, since: str) -> Non
     assert len(found["periods"]) == 1
 
 
-def test_long_logs_are_shown_by_days_and_a_log_of_long_ago_by_nothing(tmp_path: Path) -> None:
+def test_long_logs_are_shown_by_day_and_old_ones_have_no_lines(tmp_path: Path) -> None:
     path = write_log(tmp_path / "latency.log", lines=4)
     write_log(path, begin_s=NOON + 3 * 86_400, lines=4)
     done = run_incv3d(tmp_path, "log", str(path))
     assert [line.split()[0] for line in done.stdout.splitlines()[2:5]] == ["2026-01-01", "2026-01-04", "all"]
-    assert "the lines cover" in done.stdout and "the counts are of that time alone" in done.stdout
+    assert "the lines cover" in done.stdout and "the counts are for that time only" in done.stdout
     assert "no lines since then" in run_incv3d(tmp_path, "log", str(path), "--since", "1h").stdout
 
 
-def test_damaged_lines_are_said(tmp_path: Path, log: Path) -> None:
+def test_damaged_lines_are_reported(tmp_path: Path, log: Path) -> None:
     with log.open("ab") as file:
         file.write(b"\0\0\0\n")
     assert "1 damaged line passed over" in run_incv3d(tmp_path, "log", str(log)).stdout
@@ -106,7 +106,7 @@ def test_a_log_and_its_rotated_files_named_together_are_one(tmp_path: Path, log:
     ("words", "status", "complaint"),
     [
         (("log", "/nowhere/latency.log"), 1, "incv3d: /nowhere/latency.log: no such file"),
-        (("log", "--since", "yesterday"), 2, "`yesterday` is not like 6h, 2d, 2026-01-31"),
+        (("log", "--since", "yesterday"), 2, "`yesterday` must look like 6h, 2d, 2026-01-31"),
         (("plot", "/nowhere/latency.log", "-o", "{}/x.png"), 1, "/nowhere/latency.log: no such file"),
         (("plot", "-o", "/nowhere/x.png"), 2, "incv3d: -o: /nowhere/x.png: cannot be written"),
         (("plot", "-o", "{}/x.gif"), 2, "must end in .png, .svg, .pdf"),
@@ -118,11 +118,11 @@ def test_what_cannot_be_is_one_line(tmp_path: Path, words, status, complaint) ->
     assert "Traceback" not in done.stderr
 
 
-def test_a_log_is_drawn(tmp_path: Path, log: Path) -> None:
+def test_a_log_is_plotted(tmp_path: Path, log: Path) -> None:
     picture = tmp_path / "one.png"
     done = run_incv3d(tmp_path, "plot", str(log), "-o", str(picture))
     assert done.returncode == 0 and done.stderr == "", done.stderr
-    assert done.stdout == f"{picture}: 722 lines drawn\n"
+    assert done.stdout == f"{picture}: 722 lines plotted\n"
     with Image.open(picture) as drawn:
         assert drawn.width > 1000 and len(drawn.convert("L").getcolors()) > 20
 
@@ -141,10 +141,10 @@ def test_logs_are_compared_over_the_time_that_they_share(tmp_path: Path, log: Pa
         assert f"<!-- {words}" in drawn, words
 
 
-def test_a_log_without_lines_is_not_drawn(tmp_path: Path) -> None:
+def test_a_log_without_lines_is_not_plotted(tmp_path: Path) -> None:
     (tmp_path / "latency.log").touch()
     done = run_incv3d(tmp_path, "plot", str(tmp_path / "latency.log"), "-o", str(tmp_path / "x.png"))
-    assert done.returncode == 1 and "no lines to draw" in done.stderr
+    assert done.returncode == 1 and "no lines to plot" in done.stderr
 
 
 def test_a_single_line_can_be_drawn(tmp_path: Path) -> None:

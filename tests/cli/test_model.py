@@ -39,7 +39,7 @@ def fetching(state: Path, site: Site) -> subprocess.Popen[str]:
     )
 
 
-def test_a_fetch_that_is_killed_leaves_no_model_and_the_next_goes_on(tmp_path, site) -> None:
+def test_a_killed_fetch_leaves_no_model_and_the_next_one_resumes(tmp_path, site) -> None:
     state = tmp_path / "state"
     site.steps = [serve(stop_after=200_000, stall=True)]
     process = fetching(state, site)
@@ -53,7 +53,7 @@ def test_a_fetch_that_is_killed_leaves_no_model_and_the_next_goes_on(tmp_path, s
     done = run_incv3d(state, "model", "fetch", "mine", "--url", site.url())
     assert done.returncode == 0 and "fetched mine: 1008 outputs" in done.stdout, done.stderr
     assert site.ranges() == ["", f"bytes={kept}-"]
-    assert run_incv3d(state, "model", "verify").stdout == "mine: whole\n" and not part.exists()
+    assert run_incv3d(state, "model", "verify").stdout == "mine: ok\n" and not part.exists()
     again = run_incv3d(state, "model", "fetch", "mine", "--url", site.url())
     assert again.returncode == 0 and "mine is there already" in again.stdout and len(site.asked) == 2
 
@@ -93,13 +93,13 @@ def test_auto_does_without_inception_when_it_cannot_be_fetched_in_time(state, tm
         daemon.kill()
 
 
-def test_a_known_model_that_is_named_but_not_there_is_an_error_with_the_remedy(tmp_path) -> None:
+def test_a_known_model_that_is_not_in_the_store_is_an_error_with_the_fix(tmp_path) -> None:
     done = run_incv3d(tmp_path, "classify", "--model", "inception-v3", str(Path(__file__)))
     assert done.returncode == 1
     assert done.stderr.rstrip().endswith("fetch it: incv3d model fetch inception-v3")
 
 
-def test_list_says_how_to_get_what_is_not_there(state) -> None:
+def test_list_says_how_to_get_missing_models(state) -> None:
     lines = run_incv3d(state, "model", "list").stdout.splitlines()
     assert [line.split()[0] for line in lines[1:5]] == [
         "efficientnet-lite0",
@@ -107,10 +107,10 @@ def test_list_says_how_to_get_what_is_not_there(state) -> None:
         "inception-v3-2016",
         "inception-v3-keras",
     ]
-    assert "not here: incv3d model fetch inception-v3-2016" in lines[3]
+    assert "not in the store: incv3d model fetch inception-v3-2016" in lines[3]
 
 
-def test_show_tells_the_facts_of_a_model_that_is_there_and_of_one_that_is_not(state) -> None:
+def test_show_describes_stored_and_known_models(state) -> None:
     there = run_incv3d(state, "model", "show", "efficientnet-lite0").stdout
     assert "0 to 255 become -0.99219 to 1" in there and "coffee.jpg is `espresso` 0.92514" in there
     assert str(state / "models/efficientnet-lite0") in there and "prepared  yes" in there
@@ -136,7 +136,7 @@ def test_show_tells_the_facts_of_a_model_that_is_there_and_of_one_that_is_not(st
 )
 def test_verify_finds_what_was_damaged_and_says_what_to_do(state, tmp_path, spoiled, finding) -> None:
     shutil.copytree(state / "models", tmp_path / "models")
-    assert run_incv3d(tmp_path, "model", "verify").stdout == "efficientnet-lite0: whole\n"
+    assert run_incv3d(tmp_path, "model", "verify").stdout == "efficientnet-lite0: ok\n"
     path = next((tmp_path / "models/efficientnet-lite0").glob(spoiled))
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
@@ -162,7 +162,7 @@ def configured(folder: Path, name: str) -> str:
 def test_prepare_has_the_configured_model_ready_to_run(state, tmp_path) -> None:
     done = run_incv3d(state, "model", "prepare", "--config", configured(tmp_path, "efficientnet-lite0"))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("efficientnet-lite0 is ready, for "), done.stdout
+    assert done.stdout.startswith("efficientnet-lite0 is ready for "), done.stdout
 
 
 def test_prepare_fetches_a_known_model_that_is_named(tmp_path) -> None:
@@ -172,7 +172,7 @@ def test_prepare_fetches_a_known_model_that_is_named(tmp_path) -> None:
     assert done.stderr.endswith("copy it here, and: incv3d model import FILE\n"), done.stderr
 
 
-def test_a_network_of_another_number_of_scores_is_refused_when_it_is_imported(tmp_path) -> None:
+def test_a_network_with_another_number_of_scores_is_rejected_on_import(tmp_path) -> None:
     few = of_2015(relu("softmax", "Mul"))
     path = archive(tmp_path / "few.tgz", GOOD | {"classify_image_graph_def.pb": few})
     done = run_incv3d(tmp_path / "state", "model", "import", str(path), "--name", "mine")
@@ -198,7 +198,7 @@ def test_one_damaged_model_harms_no_other(state: Path, tmp_path: Path) -> None:
     assert "efficientnet-lite0" in listed and listed.count("damaged: ") == 2, listed
     assert "remove it: incv3d model remove mine" in listed
     verified = run("model", "verify", status=1)
-    assert "efficientnet-lite0: whole" in verified and "inception-v3: " in verified, verified
+    assert "efficientnet-lite0: ok" in verified and "inception-v3: " in verified, verified
     coffee = str(demo_folder() / "coffee.jpg")
     classified = run("classify", coffee)  # auto, which would take inception-v3
     assert "espresso" in classified and "inception-v3 cannot be used: " in classified, classified

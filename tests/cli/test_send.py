@@ -30,7 +30,7 @@ def send(state: Path, daemon: DaemonProcess, *words: str):
     return run_incv3d(state, "send", DEMO, "--connect", daemon.door, *words)
 
 
-def test_a_closed_loop_lasts_as_long_as_it_was_told(state: Path, daemon: DaemonProcess) -> None:
+def test_a_closed_loop_lasts_the_requested_time(state: Path, daemon: DaemonProcess) -> None:
     done = send(state, daemon, "--duration", "1", "--connections", "3", "--json")
     report = json.loads(done.stdout)
     assert done.returncode == 0, done.stderr
@@ -39,7 +39,7 @@ def test_a_closed_loop_lasts_as_long_as_it_was_told(state: Path, daemon: DaemonP
     assert report["daemon"]["run"]["p50_ms"] > 0 and report["beyond_run"]["p50_ms"] > 0
 
 
-def test_an_open_loop_above_the_capacity_ends_with_refusals_and_status_1(
+def test_an_open_loop_above_the_capacity_ends_with_rejections_and_status_1(
     state: Path, daemon: DaemonProcess
 ) -> None:
     done = send(state, daemon, "--duration", "1", "--rate", "500", "--connections", "2", "--json")
@@ -57,16 +57,16 @@ def test_busy_can_be_waited_for(state: Path, daemon: DaemonProcess) -> None:
 
 
 @pytest.mark.parametrize("raw", ["bgr24", "rgb24"])
-def test_pixels_get_the_labels_of_their_pictures(state: Path, daemon: DaemonProcess, raw: str) -> None:
+def test_pixels_get_the_labels_of_their_images(state: Path, daemon: DaemonProcess, raw: str) -> None:
     done = send(state, daemon, "--raw", raw)
     assert done.returncode == 0 and "coffee.jpg: espresso" in done.stdout
 
 
-def test_grey_pixels_are_sent(state: Path, daemon: DaemonProcess) -> None:
+def test_gray_pixels_are_sent(state: Path, daemon: DaemonProcess) -> None:
     assert send(state, daemon, "--raw", "gray8").returncode == 0
 
 
-def test_a_picture_that_cannot_be_decoded_here_is_one_line(
+def test_an_image_that_cannot_be_decoded_is_one_line(
     state: Path, daemon: DaemonProcess, tmp_path: Path
 ) -> None:
     (tmp_path / "a.jpg").write_bytes(b"no picture")
@@ -75,9 +75,9 @@ def test_a_picture_that_cannot_be_decoded_here_is_one_line(
     assert done.stderr.startswith("incv3d: a.jpg: cannot be decoded here") and done.stderr.count("\n") == 1
 
 
-def test_fewer_under_way_than_connections_is_a_mistake(state: Path, daemon: DaemonProcess) -> None:
+def test_less_concurrency_than_connections_is_a_mistake(state: Path, daemon: DaemonProcess) -> None:
     done = send(state, daemon, "--concurrency", "2", "--connections", "3")
-    assert done.returncode == 2 and "cannot keep 3 connections busy" in done.stderr
+    assert done.returncode == 2 and "is less than --connections 3" in done.stderr
 
 
 def begin(state: Path, address: str, *words: str) -> subprocess.Popen[str]:
@@ -95,7 +95,7 @@ def wait_until_served(daemon: DaemonProcess, frames: int) -> None:
             time.sleep(0.01)
 
 
-def test_ctrl_c_gives_the_summary_of_what_was_done(state: Path, daemon: DaemonProcess) -> None:
+def test_ctrl_c_prints_the_summary_so_far(state: Path, daemon: DaemonProcess) -> None:
     with Client(daemon.door) as client:
         before = client.ask("stats")["outcomes"].get("ok", 0)
     process = begin(state, daemon.door, "--duration", "60", "--quiet")
@@ -103,7 +103,7 @@ def test_ctrl_c_gives_the_summary_of_what_was_done(state: Path, daemon: DaemonPr
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130 and not err, err
-    assert "labels a second" in out and "ok: " in out
+    assert "labels per second" in out and "ok: " in out
 
 
 def test_a_daemon_that_is_killed_does_not_hang_it(state: Path, tmp_path: Path) -> None:
@@ -118,14 +118,14 @@ def test_a_daemon_that_is_killed_does_not_hang_it(state: Path, tmp_path: Path) -
     assert report["outcomes"]["no_answer"]["count"] >= 4 and report["outcomes"]["ok"]["count"] >= 5
 
 
-def test_classify_ends_with_one_line_when_the_daemon_is_away(state: Path, tmp_path: Path) -> None:
+def test_classify_ends_with_one_line_if_the_daemon_is_unreachable(state: Path, tmp_path: Path) -> None:
     nobody = f"ipc://{tmp_path}/nobody"
     done = run_incv3d(state, "classify", DEMO, "--connect", nobody, "--timeout", "0.2")
     assert done.returncode == 1 and not done.stdout
     assert done.stderr.startswith(f"incv3d: no answer from {nobody}") and done.stderr.count("\n") == 1
 
 
-def test_classify_waits_its_turn_beside_a_flood(state: Path, daemon: DaemonProcess) -> None:
+def test_classify_waits_its_turn_during_a_flood(state: Path, daemon: DaemonProcess) -> None:
     flood = begin(state, daemon.door, "--duration", "60", "--concurrency", "50", "--quiet")
     try:
         with Client(daemon.door) as client:

@@ -76,7 +76,7 @@ def command(daemon: DaemonProcess) -> str:
 
 
 @pytest.mark.parametrize("key", ["q", "C-c"])
-def test_it_shows_what_goes_on_until_a_key_is_pressed(daemon, terminal: Terminal, key: str) -> None:
+def test_it_shows_updates_until_a_key_is_pressed(daemon, terminal: Terminal, key: str) -> None:
     terminal.type(command(daemon), "Enter")
     screen = terminal.wait_for(lambda screen: "espresso" in screen)
     assert screen.startswith("incv3d ready for") and "source demo ok" in screen and "p95" in screen
@@ -101,7 +101,7 @@ def test_it_follows_the_size_of_the_terminal(daemon, terminal: Terminal) -> None
     terminal.wait_for(lambda screen: "over: 0" in screen)
 
 
-def test_it_waits_for_a_daemon_that_is_away(state: Path, tmp_path: Path, terminal: Terminal) -> None:
+def test_it_waits_for_an_unreachable_daemon(state: Path, tmp_path: Path, terminal: Terminal) -> None:
     (tmp_path / "own").mkdir()
     daemon = DaemonProcess(state, tmp_path / "own").ready()
     terminal.type(command(daemon), "Enter")
@@ -123,7 +123,7 @@ def test_once_is_for_scripts(state: Path, daemon: DaemonProcess) -> None:
     assert "efficientnet-lite0 on" in done.stdout and "demo" in done.stdout
 
 
-def test_once_of_a_daemon_that_is_not_there_is_one_line(state: Path, tmp_path: Path) -> None:
+def test_once_without_a_daemon_is_one_line(state: Path, tmp_path: Path) -> None:
     done = run_incv3d(state, "top", "--once", "--connect", f"ipc://{tmp_path}/nobody")
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith("incv3d: no answer from ipc://") and done.stderr.count("\n") == 1
@@ -132,7 +132,7 @@ def test_once_of_a_daemon_that_is_not_there_is_one_line(state: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("words", "status", "complaint"),
     [
-        ((), 2, "standard output is not a terminal; --once"),
+        ((), 2, "standard output is not a terminal; use --once"),
         (("--once", "--connect", "nonsense"), 1, "nonsense: cannot connect"),
         (("--once", "--interval", "0"), 2, "--interval"),
     ],
@@ -153,5 +153,5 @@ def test_what_cannot_be_is_one_line(state: Path, words, status, complaint) -> No
         ("nonsense", ""),
     ],
 )
-def test_results_are_looked_for_at_the_port_after_the_doors(door: str, results: str) -> None:
+def test_results_are_expected_at_the_next_port(door: str, results: str) -> None:
     assert results_beside(door) == results

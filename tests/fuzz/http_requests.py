@@ -18,7 +18,7 @@ METHODS = (
 PATHS = [
     *["/classify"] * 8,
     *["/login"] * 2,
-    *["/", "/metrics", "/healthz", "/readyz", "/picture/camera", "/thumbnail/1", "/page/page.js"],
+    *["/", "/metrics", "/healthz", "/readyz", "/picture/camera", "/thumbnail/1", "/page/main.js"],
     *[
         "/page/",
         "/page",

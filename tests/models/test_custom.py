@@ -102,7 +102,7 @@ def test_the_log_says_which_interpolation_is_taken_unless_one_is_named(made: Pat
         assert "tf-bilinear taken, because TensorFlow 2 and Keras resize so; custom.interpolation" in line
     assert said(interpolation="pillow-box", fit="crop", resize_to=40) == []
     shown = run_incv3d(tmp_path, "model", "show", "colours").stdout
-    assert "resized to 40 on the shorter side, then the centre, pillow-box" in shown
+    assert "resized to 40 on the shorter side, then center-cropped, pillow-box" in shown
 
 
 def test_a_shorter_side_that_is_less_than_the_networks_input_is_refused(made: Path, tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_network_that_cannot_be_prepared_runs_as_it_is_and_is_not_tried_again(
     assert "colours could not be prepared: the graph has control flow" in done.stderr
     assert "importing" not in done.stderr and "preparing" not in done.stderr
     shown = run_incv3d(state, "model", "show", "colours", "--config", str(path)).stdout
-    assert "no, it cannot be: the graph has control flow" in " ".join(shown.split())
+    assert "not possible: the graph has control flow" in " ".join(shown.split())
 
 
 def facts(made: Path, cases: dict[str, dict[str, object]]) -> list[dict[str, object] | str]:

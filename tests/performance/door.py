@@ -35,7 +35,7 @@ def load(address: str, connections: int, seconds: float) -> LoadReport:
     with ZmqLoadSender(address, plan) as generator:
         generator.connect()
         started = time.monotonic()
-        for outcome in generator.shoot(shots):
+        for outcome in generator.send_all(shots):
             tally.add(outcome)
         report = tally.report(time.monotonic() - started)
     assert tally.all_ok, f"not every frame got a label: {report.outcomes}"

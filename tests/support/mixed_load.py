@@ -35,7 +35,7 @@ SILENCE_S = 120
 PATIENCE_S = 300
 """A request without an answer for so long is unanswered; a busy machine may be slow."""
 PAUSE_S = 0.2
-READ = ("/", "/page/page.js", "/metrics", "/healthz", "/readyz", "/picture/camera", "/classify", "/nowhere")
+READ = ("/", "/page/main.js", "/metrics", "/healthz", "/readyz", "/picture/camera", "/classify", "/nowhere")
 """What readers of HTTP ask for."""
 
 
@@ -132,7 +132,7 @@ class MixedLoad:
 
     def _shoot(self, generator: LoadSender, tally: LoadStatistics, pictures: list[bytes]) -> None:
         shots = [LoadImage(str(number), data) for number, data in enumerate(pictures)]
-        for outcome in generator.shoot(itertools.cycle(shots)):
+        for outcome in generator.send_all(itertools.cycle(shots)):
             tally.add(outcome)
             if self.end.is_set():
                 return

@@ -18,8 +18,9 @@ import numpy as np
 
 from doubles import TwoLabels
 from incv3d.app.daemon import Daemon
+from incv3d.app.journal import set_up_logging
 from incv3d.app.systemd import SystemdNotifier
-from incv3d.cli.run import leave, set_up_logging
+from incv3d.cli.output import leave
 from incv3d.config.loading import LoadedConfig, load_config
 from incv3d.config.paths import latency_log_path
 from incv3d.config.schema import Config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 from collections.abc import Mapping
@@ -42,3 +43,19 @@ class JournalFormatter(logging.Formatter):
         """The record's message, a prefix before every line."""
         priority = next((each for level, each in PRIORITIES if record.levelno >= level), DEBUG_PRIORITY)
         return "\n".join(f"<{priority}>{line}" for line in super().format(record).splitlines() or [""])
+
+
+def set_up_logging(level: str) -> None:
+    """Log to standard error, one line per entry; for the journal, with a priority prefix."""
+    # Duplicated, because file descriptor 2 itself is silenced while a library loads.
+    stream = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace")
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        JournalFormatter()
+        if is_journal(stream.fileno(), os.environ)
+        else logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+    )
+    logging.basicConfig(handlers=[handler])
+    set_level(level)
+    # systemd ends a daemon that hangs with SIGABRT; then dump the stacks of its threads.
+    faulthandler.enable(stream)

@@ -1,7 +1,7 @@
-"""The command line. Thin: each command parses its words and hands over to a room.
+"""Parse the command line. Each command reads its options, calls a room and prints.
 
 A command's module is imported when the command is used, and heavy libraries (NumPy, the engines, ZeroMQ)
-inside the commands that need them, so that every command starts quickly.
+are imported inside the commands that need them, so that every command starts quickly.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ COMMANDS = (
     "run", "classify", "send", "top", "log", "plot", "snapshot", "cameras", "model", "keys", "bench", "info",
     "doctor", "check-config", "service",
 )  # fmt: skip
-"""Each in a module of this folder, as a function of the same name."""
+"""Each is a function of the same name in a module of this folder."""
 
 
 class Commands(click.Group):
-    """The commands, whose modules are imported only when they are asked for."""
+    """A click group that imports a command's module when the command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands, sorted."""
@@ -47,11 +47,11 @@ class Commands(click.Group):
 )
 @click.version_option(__version__, prog_name="incv3d")
 def cli() -> None:
-    """A warmed Inception-v3 Session that stays warm: frames in, labels out, latency in a log."""
+    """Keep an Inception-v3 Session warm: classify frames, and log the latency."""
 
 
 def without_secrets(message: str, words: Sequence[str]) -> str:
-    """`message` without the secrets of the addresses among `words`, which a command may repeat."""
+    """Hide in `message` the secrets of the addresses among `words`, which an error may repeat."""
     for word in words:
         for address in (Address(word), Address(word.partition("=")[2])):
             message = address.hide(message)
@@ -59,7 +59,7 @@ def without_secrets(message: str, words: Sequence[str]) -> str:
 
 
 def with_home(words: Sequence[str]) -> list[str]:
-    """`words` with ``~`` as the home folder where the shell left it: in ``--config=~/x`` and in quotes."""
+    """Expand each ``~`` that the shell left alone: in ``--config=~/x`` and in quotes."""
     parts = [re.fullmatch(r"(--[\w-]+=)?(~[^=]*)", word, re.DOTALL) for word in words]
     return [
         f"{part[1] or ''}{os.path.expanduser(part[2])}" if part else word  # noqa: PTH111 - it may be a pattern
@@ -68,7 +68,7 @@ def with_home(words: Sequence[str]) -> list[str]:
 
 
 def main() -> None:
-    """The command ``incv3d``: run, and turn this project's errors into one line and an exit status."""
+    """Run the command ``incv3d``; turn this project's errors into one line and an exit status."""
     try:
         cli.main(with_home(sys.argv[1:]), prog_name="incv3d", standalone_mode=False)
     except click.ClickException as error:
@@ -83,6 +83,6 @@ def main() -> None:
             click.echo(f"incv3d: {without_secrets(line, sys.argv)}", err=True)
         sys.exit(error.exit_status)
     except BrokenPipeError:
-        # The reader of our output went away (`incv3d classify … | head -1`); nobody is left to tell.
+        # The reader of our output has exited (`incv3d classify … | head -1`).
         sys.stderr.close()
         sys.exit(1)

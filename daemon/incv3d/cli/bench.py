@@ -1,4 +1,4 @@
-"""``incv3d bench``: the published table beside this machine, and where the time goes."""
+"""``incv3d bench``: compare this machine with the published table, and show where the time goes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from incv3d.cli.options import config_option, json_option, session_options
+from incv3d.cli.output import say
 
 if TYPE_CHECKING:
     from incv3d.config.schema import Config
@@ -31,37 +33,44 @@ SCENARIOS = ("single-stream", "offline", "server")
 @session_options
 @click.option(
     "--num-runs", "--num_runs", type=click.IntRange(1, 100_000), default=25, show_default=True,
-    help="Runs that count.",
+    help="Runs to measure.",
 )  # fmt: skip
 @click.option(
     "--warmup-runs", "--warmup_runs", type=click.IntRange(0, 10_000), default=10, show_default=True,
-    help="Runs before those.",
+    help="Runs before those, not measured.",
 )  # fmt: skip
 @click.option(
-    "--image", "--image_file", metavar="FILE", help="A JPEG; else the model's own, or a bundled one."
+    "--image",
+    "--image_file",
+    metavar="FILE",
+    help="JPEG to classify (default: the model's own, else a bundled one).",
 )
 @click.option(
     "--engines", "engine_names", metavar="NAMES", default="plain,lean", show_default=True,
-    help="plain, lean, litert-float32, litert-int8, or all: they take turns, run by run.",
+    help="plain, lean, litert-float32, litert-int8, or all; they take turns, run by run.",
 )  # fmt: skip
 @click.option(
-    "--against", "peer_names", metavar="NAMES",
-    help="Also onnxruntime, openvino, opencv, or all, on the same weights; says what to install.",
+    "--against", "other_names", metavar="NAMES",
+    help="Also measure onnxruntime, openvino, opencv, or all, with the same weights; says what to install.",
 )  # fmt: skip
-@click.option("--breakdown", "take_apart", is_flag=True, help="Where the time of a run goes, instead.")
-@click.option("--scenario", type=click.Choice(SCENARIOS), help="Steady figures in MLPerf's manner, instead.")
+@click.option(
+    "--breakdown", "with_breakdown", is_flag=True, help="Show where the time of a run goes instead."
+)
+@click.option("--scenario", type=click.Choice(SCENARIOS), help="Measure steady load as MLPerf does instead.")
 @click.option(
     "--min-duration", "min_duration_s", type=click.FloatRange(0, min_open=True), default=60.0,
-    show_default=True, help="Seconds; with --scenario.",
+    show_default=True, help="Minimum seconds per measurement; with --scenario.",
 )  # fmt: skip
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Pictures a second; scenario server.")
+@click.option(
+    "--rate", type=click.FloatRange(0, min_open=True), help="Images per second; with --scenario server."
+)
 @click.option(
     "--latency-bound-ms", "bound_ms", type=click.FloatRange(0, min_open=True),
-    help="Scenario server: what the 99th percentile must keep; without --rate, the highest rate is sought.",
+    help="Bound for the 99th percentile; with --scenario server. Without --rate, seeks the highest rate.",
 )  # fmt: skip
-@click.option("--random-weights", is_flag=True, help="Inception-v3 without its weights: timing only.")
-@click.option("--plot", "plot_path", metavar="FILE.png", help="Draw the runs; needs matplotlib.")
-@click.option("--markdown", is_flag=True, help="Markdown instead of a table for the terminal.")
+@click.option("--random-weights", is_flag=True, help="Use Inception-v3 with random weights, for timing only.")
+@click.option("--plot", "plot_path", metavar="FILE.png", help="Plot the runs to this file; needs matplotlib.")
+@click.option("--markdown", is_flag=True, help="Print Markdown tables.")
 @json_option
 def bench(
     config_path: str | None,
@@ -71,8 +80,8 @@ def bench(
     warmup_runs: int,
     image: str | None,
     engine_names: str,
-    peer_names: str | None,
-    take_apart: bool,
+    other_names: str | None,
+    with_breakdown: bool,
     scenario: Scenario | None,
     min_duration_s: float,
     rate: float | None,
@@ -82,21 +91,16 @@ def bench(
     markdown: bool,
     as_json: bool,
 ) -> None:
-    """Time the model as the published benchmark did, beside its table.
+    """Time the model as the published benchmark did, and compare with its table.
 
-    A run goes from the bytes of a JPEG to scores, through Session.run alone where the graph decodes. Every
-    engine has a process of its own.
+    A run starts with the bytes of a JPEG and ends with scores; if the graph decodes JPEGs, that is one call
+    of Session.run. Each engine runs in its own process.
     """
-    _check_together(take_apart, scenario, rate, bound_ms, plot_path, peer_names, markdown and as_json)
+    _check_together(with_breakdown, scenario, rate, bound_ms, plot_path, other_names, markdown and as_json)
     from incv3d.config.loading import load_config
-    from incv3d.pipeline.loader import spec_of
-    from incv3d.tools.bench.benchmark import Request
-    from incv3d.tools.bench.engines import OURS, THEIRS, choose
-    from incv3d.tools.bench.input_image import choose_picture
+    from incv3d.tools.bench.input_image import choose_image
 
-    engines: list[Engine] = choose(engine_names, OURS, "--engines")
-    if peer_names:
-        engines += choose(peer_names, THEIRS, "--against")
+    engines = _choose_engines(engine_names, other_names)
     if plot_path:
         from incv3d.latency.chart_file import check_chart_path
 
@@ -104,48 +108,81 @@ def bench(
     overrides = {"model.name": model_name, "session.threads": threads}
     config = load_config(config_path, overrides=overrides).config
     store, model = _find_model(config, random_weights)
-    picture = choose_picture(image, model)
+    chosen = choose_image(image, model)
+    request = _request(config, store, model, chosen, engines, random_weights, warmup_runs, num_runs)
     if scenario:
-        pictures = [picture] if image else []
-        _scenario(config, store, model, random_weights, pictures, scenario, min_duration_s, rate, bound_ms,
-                  warmup_runs, as_json)  # fmt: skip
-        return
-    request = Request(
+        load = Load(scenario, min_duration_s, rate, bound_ms)
+        _scenario(config, request, load, [chosen] if image else [], as_json)
+    elif with_breakdown:
+        _breakdown(request, markdown, as_json)
+    else:
+        _benchmark(request, plot_path, markdown, as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """The options of ``--scenario``."""
+
+    scenario: Scenario
+    min_duration_s: float
+    rate: float | None
+    bound_ms: float | None
+
+
+def _check_together(
+    with_breakdown: bool,
+    scenario: str | None,
+    rate: float | None,
+    bound_ms: float | None,
+    plot_path: str | None,
+    other_names: str | None,
+    both_forms: bool,
+) -> None:
+    if with_breakdown and scenario:
+        raise click.UsageError("--breakdown and --scenario cannot be used together")
+    if (plot_path or other_names) and (with_breakdown or scenario):
+        raise click.UsageError("--plot and --against cannot be used with --breakdown or --scenario")
+    if (rate or bound_ms) and scenario != "server":
+        raise click.UsageError("--rate and --latency-bound-ms need --scenario server")
+    if scenario == "server" and not (rate or bound_ms):
+        raise click.UsageError(
+            "--scenario server needs --rate, or --latency-bound-ms to find the highest rate"
+        )
+    if both_forms:
+        raise click.UsageError("--json and --markdown cannot be used together")
+
+
+def _choose_engines(engine_names: str, other_names: str | None) -> list[Engine]:
+    from incv3d.tools.bench.engines import OURS, THEIRS, choose
+
+    others = choose(other_names, THEIRS, "--against") if other_names else []
+    return choose(engine_names, OURS, "--engines") + others
+
+
+def _request(
+    config: Config,
+    store: ModelStore,
+    model: StoredModel,
+    image: Path,
+    engines: list[Engine],
+    random_weights: bool,
+    warmup_runs: int,
+    num_runs: int,
+) -> Request:
+    from incv3d.pipeline.loader import spec_of
+    from incv3d.tools.bench.benchmark import Request
+
+    return Request(
         model=model,
         store=store,
         random_weights=random_weights,
-        picture=picture,
+        image=image,
         engines=engines,
         threads=config.session.threads,
         cache_filters=spec_of(config, model).cache_filters,
         warmup_runs=warmup_runs,
         num_runs=num_runs,
     )
-    if take_apart:
-        _breakdown(request, markdown, as_json)
-    else:
-        _benchmark(request, plot_path, markdown, as_json)
-
-
-def _check_together(
-    take_apart: bool,
-    scenario: str | None,
-    rate: float | None,
-    bound_ms: float | None,
-    plot_path: str | None,
-    peer_names: str | None,
-    both_forms: bool,
-) -> None:
-    if take_apart and scenario:
-        raise click.UsageError("--breakdown and --scenario are two different runs")
-    if (plot_path or peer_names) and (take_apart or scenario):
-        raise click.UsageError("--plot and --against go with the table, not with --breakdown or --scenario")
-    if (rate or bound_ms) and scenario != "server":
-        raise click.UsageError("--rate and --latency-bound-ms go with --scenario server")
-    if scenario == "server" and not (rate or bound_ms):
-        raise click.UsageError("--scenario server needs --rate, or --latency-bound-ms to seek the rate")
-    if both_forms:
-        raise click.UsageError("--json or --markdown, not both")
 
 
 def _find_model(config: Config, random_weights: bool) -> tuple[ModelStore, StoredModel]:
@@ -156,11 +193,11 @@ def _find_model(config: Config, random_weights: bool) -> tuple[ModelStore, Store
     state = state_directory(os.environ)
     if not random_weights:
         store = open_store(config, state)
-        return store, find_model(config, store, _say).model
+        return store, find_model(config, store, say).model
     from incv3d.tools.bench.random_weights import FOLDER, ensure_random_model
 
     store = ModelStore(state / FOLDER)
-    return store, ensure_random_model(store, _say)
+    return store, ensure_random_model(store, say)
 
 
 def _benchmark(request: Request, plot_path: str | None, markdown: bool, as_json: bool) -> None:
@@ -170,7 +207,7 @@ def _benchmark(request: Request, plot_path: str | None, markdown: bool, as_json:
     from incv3d.tools.bench.report import as_builtins, comparison_table, notes, published_table
 
     with _progress(request.warmup_runs + request.num_runs) as progress:
-        report = benchmark(request, _say, progress)
+        report = benchmark(request, say, progress)
     if as_json:
         _print_json(as_builtins(report))
     else:
@@ -191,7 +228,7 @@ def _benchmark(request: Request, plot_path: str | None, markdown: bool, as_json:
         from incv3d.tools.bench.plot import plot
 
         plot(report, Path(plot_path))
-        _say(f"drawn to {plot_path}")
+        say(f"plotted to {plot_path}")
     if report.interrupted:
         sys.exit(130)
 
@@ -200,13 +237,13 @@ def _breakdown(request: Request, markdown: bool, as_json: bool) -> None:
     from incv3d.tools.bench.benchmark import breakdown
     from incv3d.tools.bench.breakdown import answers, breakdown_table
     from incv3d.tools.bench.engines import TITLES
-    from incv3d.tools.bench.machine_info import look
+    from incv3d.tools.bench.machine_info import describe_machine
     from incv3d.tools.bench.report import RANDOM
 
     with _progress(request.num_runs) as progress:
-        found, unavailable = breakdown(request, _say, progress)
-    device = look()
-    said = [*answers(found), f"picture: {request.picture}"]
+        found, unavailable = breakdown(request, say, progress)
+    device = describe_machine()
+    said = [*answers(found), f"image: {request.image}"]
     said += [f"not measured: {TITLES[each.engine]}: {each.reason}" for each in unavailable]
     if request.random_weights:
         said.append(RANDOM)
@@ -222,52 +259,43 @@ def _breakdown(request: Request, markdown: bool, as_json: bool) -> None:
     _show([breakdown_table(found, title)], said, markdown)
 
 
-def _scenario(
-    config: Config,
-    store: ModelStore,
-    model: StoredModel,
-    random_weights: bool,
-    pictures: list[Path],
-    scenario: Scenario,
-    min_duration_s: float,
-    rate: float | None,
-    bound_ms: float | None,
-    warmup_runs: int,
-    as_json: bool,
-) -> None:
+def _scenario(config: Config, request: Request, load: Load, images: list[Path], as_json: bool) -> None:
+    """:param images: empty: the bundled photographs."""
     from incv3d.images.demo import demo_folder
     from incv3d.pipeline.loader import load_model
     from incv3d.sources.image_files import find_images
-    from incv3d.tools.bench.machine_info import look
+    from incv3d.tools.bench.machine_info import describe_machine
     from incv3d.tools.bench.report import RANDOM
-    from incv3d.tools.bench.scenario_runner import ScenarioRunner, outcome_lines
+    from incv3d.tools.bench.scenario_pipeline import ScenarioPipeline
+    from incv3d.tools.bench.scenario_runner import ScenarioRunner, result_lines
 
-    classifier = load_model(config, model, store, warmup_runs, _say).classifier
-    read = [path.read_bytes() for path in pictures or find_images(str(demo_folder()))]
-    course = ScenarioRunner(classifier, read, min_duration_s)
-    try:
-        outcome = course.run(scenario, rate, bound_ms, lambda trial: _say("\n".join(outcome_lines(trial))))
-    finally:
-        classifier.close()
-    facts = classifier.session.facts
-    engine = f"{facts.engine} {facts.version}, {facts.threads} threads"
+    classifier = load_model(config, request.model, request.store, request.warmup_runs, say).classifier
+    facts, at_once = classifier.session.facts, classifier.runs_at_once
+    read = [path.read_bytes() for path in images or find_images(str(demo_folder()))]
+    with ScenarioPipeline(classifier) as pipeline:
+        result = ScenarioRunner(pipeline, read, load.min_duration_s).run(
+            load.scenario, load.rate, load.bound_ms, lambda trial: say("\n".join(result_lines(trial)))
+        )
+    name, random_weights = request.model.name, request.random_weights
     if as_json:
         _print_json(
-            {"device": look(), "model": model.name, "weights": RANDOM if random_weights else "trained",
-             "engine": facts, "outcome": outcome}
+            {"device": describe_machine(), "model": name, "weights": RANDOM if random_weights else "trained",
+             "engine": facts, "runs_at_once": at_once, "outcome": result}
         )  # fmt: skip
     else:
-        click.echo("\n".join(look().lines()))
-        click.echo(f"{model.name}{f' ({RANDOM})' if random_weights else ''} on {engine}")
-        click.echo("\n".join(outcome_lines(outcome)))
-    if outcome.interrupted:
+        runs = f"up to {at_once} runs at once" if at_once > 1 else "one run at a time"
+        engine = f"{facts.engine} {facts.version}, {facts.threads} threads, {runs}"
+        click.echo("\n".join(describe_machine().lines()))
+        click.echo(f"{name}{f' ({RANDOM})' if random_weights else ''} on {engine}")
+        click.echo("\n".join(result_lines(result)))
+    if result.interrupted:
         sys.exit(130)
 
 
 def _show(tables: list[Table], notes: list[str], markdown: bool) -> None:
     from rich.console import Console
 
-    # Wider than most terminals: figures that are cut off are worth nothing.
+    # Wider than most terminals, so that no figure is cut off.
     console = Console(width=200, soft_wrap=True)
     for table in tables:
         click.echo()
@@ -288,11 +316,11 @@ def _print_json(found: object) -> None:
 
 @contextmanager
 def _progress(runs: int) -> Iterator[Progress]:
-    """On standard error: a bar an engine for a person, a line an engine for a log."""
+    """Show progress on standard error: a bar per engine on a terminal, else a line per engine."""
     from incv3d.tools.bench.engines import TITLES
 
     if not sys.stderr.isatty():
-        yield lambda engine, done: _say(f"{TITLES[engine]}: running") if done == 1 else None
+        yield lambda engine, done: say(f"{TITLES[engine]}: running") if done == 1 else None
         return
     from rich.console import Console
     from rich.progress import Progress as Bars
@@ -307,7 +335,3 @@ def _progress(runs: int) -> Iterator[Progress]:
             bars.update(tasks[engine], completed=done)
 
         yield told
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)

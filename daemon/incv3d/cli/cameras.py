@@ -1,4 +1,4 @@
-"""``incv3d cameras``: what this machine could capture from."""
+"""``incv3d cameras``: list the cameras of this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from incv3d.cli.options import json_option
 @click.command()
 @json_option
 def cameras(as_json: bool) -> None:
-    """List the cameras of this machine, each with the line of configuration that makes it the source."""
+    """List this machine's cameras, each with the configuration line that selects it."""
     from incv3d.sources import list_cameras
 
     found, notes = list_cameras()

@@ -1,4 +1,4 @@
-"""``incv3d check-config``: is this configuration usable?"""
+"""``incv3d check-config``: check whether a configuration can be used."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from incv3d.cli.options import config_option, json_option
 @click.argument("file", required=False)
 @config_option
 @json_option
-@click.option("--show", is_flag=True, help="Print every key and the value in force.")
+@click.option("--show", is_flag=True, help="Print every key with its effective value.")
 def check_config(file: str | None, config_path: str | None, as_json: bool, show: bool) -> None:
-    """Check FILE, or the configuration that `incv3d run` would take, as `incv3d run` does.
+    """Check FILE, or the configuration that `incv3d run` would use.
 
-    Exit status 2 and one line for each mistake, with file, line and key. Root is told what
-    the service's user would be, if it is the service's configuration.
+    Prints one line per mistake, with file, line and key; exit status 2 if there are any. As root,
+    checks the service's configuration with the permissions of the service's user.
     """
     from incv3d.app import prerequisites
     from incv3d.config.loading import as_builtins, load_config
     from incv3d.models.catalog import unused_custom
-    from incv3d.tools.doctor.service_user import become_servant
+    from incv3d.tools.doctor.service_user import become_service_user
 
-    user = become_servant(file or config_path, os.environ)
+    user = become_service_user(file or config_path, os.environ)
     loaded = load_config(file or config_path)
     mistakes = prerequisites.find_mistakes(loaded, os.environ)
     if as_json:
@@ -45,4 +45,4 @@ def check_config(file: str | None, config_path: str | None, as_json: bool, show:
 
         click.echo(msgspec.yaml.encode(as_builtins(loaded.config)).decode().rstrip())
     else:
-        click.echo(f"{loaded.origin}: fine")
+        click.echo(f"{loaded.origin}: ok")

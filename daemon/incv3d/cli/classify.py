@@ -1,4 +1,4 @@
-"""``incv3d classify``: what is in these pictures?"""
+"""``incv3d classify``: label images."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("pictures", metavar="PICTURE...", nargs=-1, required=True)
+@click.argument("pictures", metavar="IMAGE...", nargs=-1, required=True)
 @config_option
 @session_options
-@click.option("--top-k", type=click.IntRange(1, 1000), help="Predictions a picture.")
-@click.option("--connect", metavar="ADDRESS", help="Ask a running daemon instead of opening a Session here.")
+@click.option("--top-k", type=click.IntRange(1, 1000), help="Predictions per image.")
+@click.option("--connect", metavar="ADDRESS", help="Ask a running daemon instead of opening a Session.")
 @key_option
 @click.option(
     "--timeout",
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(0, min_open=True),
     default=30.0,
     show_default=True,
-    help="Seconds; with --connect.",
+    help="Seconds to wait for each answer; with --connect.",
 )
 @json_option
 def classify(
@@ -46,9 +46,9 @@ def classify(
     timeout_s: float,
     as_json: bool,
 ) -> None:
-    """Name what is in each PICTURE: files, folders, patterns, or - for standard input.
+    """Label each IMAGE: a file, a folder, a pattern, or - for standard input.
 
-    Exit status 1 if any picture got no label.
+    Exit status 1 if any image got no label.
     """
     overrides = {"model.name": model_name, "session.threads": threads, "model.top_k": top_k}
     named = list(_read(pictures))
@@ -70,7 +70,7 @@ def _classify(named: list[tuple[str, Callable[[], bytes]]], ask: Classify, as_js
         try:
             predictions = ask(read())
         except (NoAnswer, NoEntry):
-            # That is so for the pictures that follow too: the command ends here, with one line.
+            # The images that follow would fail too: end the command here, with one line.
             raise
         except Incv3dError as error:
             failed = True
@@ -104,7 +104,7 @@ def _remote(client: Client, top_k: int | None) -> Classify:
         try:
             return tuple(client.classify(data, top_k=top_k).predictions or ())
         except NoAnswer as error:
-            # Was it this picture (too large a message is cut off), or is the daemon away?
+            # Either this image is too large, which closes the connection, or the daemon is gone.
             client.ask("ping")
             raise ClientError(str(error)) from None
 

@@ -1,4 +1,4 @@
-"""``incv3d doctor``: what is wrong with this machine, and how to mend it."""
+"""``incv3d doctor``: find problems of this machine and say how to fix them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import click
 
 from incv3d.cli.options import config_option, json_option
-from incv3d.cli.run import leave
+from incv3d.cli.output import leave
 
 if TYPE_CHECKING:
     from incv3d.tools.doctor import Finding
 
-COLOURS = {"ok": "green", "note": "blue", "warning": "yellow", "problem": "red"}
+COLORS = {"ok": "green", "note": "blue", "warning": "yellow", "problem": "red"}
 INDENT = " " * 28
 
 
@@ -25,7 +25,7 @@ INDENT = " " * 28
 @config_option
 @json_option
 def doctor(config_path: str | None, as_json: bool) -> None:
-    """Look at this machine and this installation; say what is wrong, and what to do about it.
+    """Check this machine and this installation; report problems and how to fix them.
 
     Changes nothing. Exit status 1 if there is a problem, 0 if there are only warnings and notes.
     """
@@ -50,20 +50,20 @@ def doctor(config_path: str | None, as_json: bool) -> None:
         click.echo(msgspec.json.encode(answer))
     else:
         counted = f"{_several(problems, 'problem')}, {_several(warnings, 'warning')}"
-        click.echo(f"{counted}; looked for {took_s:.1f} s")
-    # A check that hangs must not keep this process.
+        click.echo(f"{counted}; checked in {took_s:.1f} s")
+    # A check that hangs must not keep this process alive.
     leave(1 if problems else 0)
 
 
 def _print(finding: Finding) -> None:
-    status = click.style(f"{finding.status:8}", fg=COLOURS[finding.status])
+    status = click.style(f"{finding.status:8}", fg=COLORS[finding.status])
     click.echo(f"{status} {finding.name:18} {_wrapped(finding.what)}")
     if finding.fix:
         click.echo(f"{INDENT}fix: {_wrapped(finding.fix)}")
 
 
 def _wrapped(text: str) -> str:
-    """In lines that fit beside the first columns of a terminal; uncut for whoever reads through a pipe."""
+    """Wrap `text` to the width left of the terminal; leave it alone if the output is piped."""
     if not sys.stdout.isatty():
         return text
     width = max(30, shutil.get_terminal_size().columns - len(INDENT))

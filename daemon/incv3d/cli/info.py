@@ -1,4 +1,4 @@
-"""``incv3d info``: versions, as the libraries themselves say them."""
+"""``incv3d info``: show versions, as the libraries report them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ from incv3d.cli.options import json_option, key_option
 
 
 @click.command()
-@click.option("--connect", metavar="ADDRESS", help="Ask a running daemon instead of looking at this machine.")
+@click.option("--connect", metavar="ADDRESS", help="Ask a running daemon instead of this machine.")
 @key_option
 @click.option(
-    "--timeout", "timeout_s", type=float, default=10.0, show_default=True, help="Seconds; with --connect."
+    "--timeout",
+    "timeout_s",
+    type=float,
+    default=10.0,
+    show_default=True,
+    help="Seconds to wait for the answer; with --connect.",
 )
 @json_option
 def info(connect: str | None, key: str | None, timeout_s: float, as_json: bool) -> None:
-    """Versions of incv3d and of what it runs on, and the devices that TensorFlow sees."""
+    """Show the versions of incv3d and its libraries, and TensorFlow's devices."""
     import msgspec
 
     facts = _ask(connect, timeout_s, key) if connect else _look()

@@ -1,4 +1,4 @@
-"""``incv3d keys``: who may connect to the daemon from other machines."""
+"""``incv3d keys``: manage which clients may connect from other machines."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from incv3d.cli.model_options import print_table, say
 from incv3d.cli.options import config_option
+from incv3d.cli.output import print_table, say
 
 if TYPE_CHECKING:
     from incv3d.transports.zeromq.key_store import KeyStore
@@ -17,47 +17,55 @@ if TYPE_CHECKING:
 
 @click.group()
 def keys() -> None:
-    """The keys of the daemon and its clients (CURVE): new, add, list, revoke.
+    """Manage the CURVE keys of the daemon and its clients.
 
-    A running daemon lets clients in and out at once; a new server key counts from its next start.
+    A running daemon applies added and revoked clients at once, and a new server key at its next start.
     """
 
 
 @keys.command()
 @config_option
-@click.option("--replace", is_flag=True, help="Replace the one there is; every client needs a new file then.")
+@click.option(
+    "--replace", is_flag=True, help="Replace the existing key pair; every client then needs a new file."
+)
 def new(config_path: str | None, replace: bool) -> None:
-    """Make the daemon's own key pair."""
+    """Create the daemon's own key pair."""
     ring = _ring(config_path)
     ring.new(replace)
-    click.echo(f"made the server's keys in {ring.folder}")
-    say("next: `incv3d keys add CLIENT` for each client, and in the configuration an address that it can")
-    say("reach, as in `intake: {bind: tcp://0.0.0.0:5555}`")
+    click.echo(f"created the server's keys in {ring.folder}")
+    say("next: run `incv3d keys add CLIENT` for each client, and set intake.bind to an address that clients")
+    say("can reach, such as `intake: {bind: tcp://0.0.0.0:5555}`")
 
 
 @keys.command()
 @click.argument("client")
 @config_option
-@click.option("--out", metavar="FILE", help="What the client is to be given; - for standard output.")
-@click.option("--public", metavar="KEY", help="The public key of a client that made its own pair.")
+@click.option(
+    "--out", metavar="FILE", help="File to write for the client (default: CLIENT.key); - for standard output."
+)
+@click.option("--public", metavar="KEY", help="Public key of a client that created its own key pair.")
 def add(client: str, config_path: str | None, out: str | None, public: str | None) -> None:
-    """Let CLIENT in: makes CLIENT.key, the one file that its machine needs.
+    """Let CLIENT connect: create CLIENT.key, the only file that its machine needs.
 
-    The file holds the client's secret and is kept nowhere else.
+    The file contains the client's secret key, which is stored nowhere else.
     """
     ring = _ring(config_path)
     if public:
         if out:
-            raise click.UsageError("--out and --public: a client that made its own pair needs no file")
+            raise click.UsageError(
+                "--out cannot be used with --public: a client with its own key pair needs no file"
+            )
         ring.add(client, public)
-        say(f"{client} may connect; it needs the server's public key:")
+        say(f"{client} may connect now; it needs the server's public key:")
         click.echo(ring.server_public())
     elif out == "-":
         click.echo(ring.hand_out(client, None), nl=False)
     else:
         target = Path(out or f"{client}.key")
         ring.hand_out(client, target)
-        click.echo(f"{client} may connect, with {target}; copy it to its machine and delete it here")
+        click.echo(
+            f"{client} may connect now, with {target}; copy that file to its machine and delete it here"
+        )
 
 
 @keys.command("list")
@@ -84,9 +92,9 @@ def list_clients(config_path: str | None) -> None:
 @click.argument("client")
 @config_option
 def revoke(client: str, config_path: str | None) -> None:
-    """Let CLIENT in no more; a running daemon hangs up on it."""
+    """Revoke the key of CLIENT; a running daemon closes its connections."""
     _ring(config_path).revoke(client)
-    click.echo(f"{client} may connect no more")
+    click.echo(f"{client} may no longer connect")
 
 
 def _ring(config_path: str | None) -> KeyStore:

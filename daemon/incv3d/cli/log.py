@@ -1,4 +1,4 @@
-"""``incv3d log``: what a latency log says of a day, hour by hour."""
+"""``incv3d log``: summarize a latency log by hour or day."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
 LINE_WIDTH = 300
 HOURS_SHOWN = 48
-"""A log of more hours than this is shown by days."""
+"""A log that spans more hours than this is shown by day."""
 
 
 @click.command()
@@ -26,17 +26,17 @@ HOURS_SHOWN = 48
 @since_option
 @click.option(
     "--per", type=click.Choice(["hour", "day", "whole"]),
-    help="A row for each.  [default: hour; day beyond two days]",
+    help="What each row covers.  [default: hour; day if the log spans more than two days]",
 )  # fmt: skip
 @json_option
 def log(
     paths: tuple[Path, ...], since_s: float, per: Literal["hour", "day", "whole"] | None, as_json: bool
 ) -> None:
-    """Sum up latency logs (else this machine's own), their rotated files included. Times are UTC.
+    """Summarize latency logs (default: this machine's), including rotated files. Times are UTC.
 
-    Counts, best, average and worst run are of windows that do not overlap, and exact where those cover
-    all the time (`covered`). The runs themselves are not in the log: percentiles are estimates from the
-    windows' own, and --json gives the bounds within which they lie for certain.
+    Counts and the best, average and worst run come from windows that do not overlap, and are exact if the
+    windows cover all of the time (`covered`). The log does not contain single runs: percentiles are
+    estimates from those of the windows, and --json gives their certain bounds.
     """
     from incv3d.latency.log_reader import read_history
 
@@ -104,7 +104,7 @@ def _show(history: LatencyHistory, per: str | None) -> None:
 
     click.echo(f"{history.path}{_of_files(history)}")
     if not history.entries:
-        click.echo("no lines" + (" since then" if history.files else ""))
+        click.echo("no lines" + (" in this period" if history.files else ""))
         return
     total = whole(history.entries)
     rows = _periods(history, per)
@@ -122,25 +122,25 @@ def _show(history: LatencyHistory, per: str | None) -> None:
         )
         table.add_row(*(Text(cell) for cell in _cells(name, period, skipped, board)))
     table.add_row(*(Text(cell) for cell in _cells("all", total, skipped, board)))
-    # Rows are for grep and less too: a narrow terminal wraps them, nothing is cut off.
+    # Never cut a row off: a narrow terminal wraps it, and grep and less see all of it.
     console = Console(highlight=False, width=LINE_WIDTH)
     with console.capture() as shown:
         console.print(table, crop=False)
     click.echo("\n".join(line.rstrip() for line in shown.get().splitlines()))
     if since_boot := throttling((total.throttled or 0) >> SINCE_BOOT):
-        click.echo(f"at some time since boot: {', '.join(since_boot)}")
+        click.echo(f"since boot: {', '.join(since_boot)}")
     span_s = total.end_s - total.begin_s
     if total.covered_s < 0.9 * span_s:
         click.echo(
             f"the lines cover {_duration(total.covered_s)} of {_duration(span_s)}; "
-            "the counts are of that time alone"
+            "the counts are for that time only"
         )
 
 
 def _of_files(history: LatencyHistory) -> str:
     notes = [f"{len(history.files)} files"] if len(history.files) > 1 else []
     if history.damaged:
-        notes.append(f"{history.damaged} damaged {'lines' if history.damaged > 1 else 'line'} passed over")
+        notes.append(f"{history.damaged} damaged {'lines' if history.damaged > 1 else 'line'} skipped")
     return f" ({', '.join(notes)})" if notes else ""
 
 
@@ -184,7 +184,7 @@ def _throttled(bits: int | None) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """``45 s``, ``12 min``, ``3 h 05 min``."""
+    """Return ``45 s``, ``12 min`` or ``3 h 05 min``."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -1,4 +1,4 @@
-"""What the commands about latency logs share: which logs, and from when on."""
+"""Define what the latency log commands share: which logs to read, and since when."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ UNITS_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 
 class Since(click.ParamType[float]):
-    """A moment as people say it, to seconds since 1970."""
+    """Converts a point in time as people write it to seconds since 1970."""
 
     name = "moment"
 
     def convert(self, value: str, param: click.Parameter | None, context: click.Context | None) -> float:
-        """``6h`` ago, a date, or a date and time; UTC unless it says otherwise."""
+        """Convert ``6h`` (ago), a date, or a date and time, in UTC unless it names a time zone."""
         if isinstance(value, float):
             return value
         if ago := AGO.fullmatch(value.strip()):
@@ -28,7 +28,7 @@ class Since(click.ParamType[float]):
         try:
             moment = datetime.fromisoformat(value.strip())
         except ValueError:
-            self.fail(f"`{value}` is not like 6h, 2d, 2026-01-31 or 2026-01-31T12:00", param, context)
+            self.fail(f"`{value}` must look like 6h, 2d, 2026-01-31 or 2026-01-31T12:00", param, context)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
@@ -38,12 +38,12 @@ since_option = click.option(
     type=Since(),
     default=float("-inf"),
     metavar="WHEN",
-    help="Leave out what is older: 6h, 2d, 2026-01-31, 2026-01-31T12:00 (UTC).",
+    help="Ignore older entries: 6h, 2d, 2026-01-31 or 2026-01-31T12:00 (UTC).",
 )
 
 
 def log_paths(given: tuple[Path, ...]) -> list[Path]:
-    """The logs that were named, each once, rotated files with their log; else this machine's own."""
+    """Return the logs named, each once and without its own rotated files; default: this machine's log."""
     from incv3d.config.loading import load_config
     from incv3d.config.paths import latency_log_path
 

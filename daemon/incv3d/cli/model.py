@@ -1,4 +1,4 @@
-"""``incv3d model``: the models on this machine."""
+"""``incv3d model``: manage the models on this machine."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import click
 
 from incv3d.cli.model_convert import convert
 from incv3d.cli.model_fetch import fetch
-from incv3d.cli.model_options import configured_store, how_to_get, print_table, say, servants_store
+from incv3d.cli.model_options import configured_store, how_to_get, store_to_change
 from incv3d.cli.model_prepare import prepare
 from incv3d.cli.model_show import show, verify
 from incv3d.cli.options import config_option
+from incv3d.cli.output import print_table, say
 
 if TYPE_CHECKING:
     from incv3d.models.conversions import Precision
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def model() -> None:
-    """The models on this machine: list, show, fetch, prepare, import, convert, verify, export, remove."""
+    """Manage the models on this machine."""
 
 
 for command in (show, fetch, prepare, convert, verify):
@@ -30,7 +31,7 @@ for command in (show, fetch, prepare, convert, verify):
 @model.command("list")
 @config_option
 def list_models(config_path: str | None) -> None:
-    """List the models in the store, and those that are known but not there."""
+    """List the models in the store, and the known ones that could be fetched."""
     from rich.table import Table
 
     from incv3d.models.catalog import load_catalog
@@ -61,24 +62,24 @@ def list_models(config_path: str | None) -> None:
 @model.command("import")
 @click.argument("file")
 @config_option
-@click.option("--name", help="What to call it; a file that is known gets its own name.")
-@click.option("--like", metavar="MODEL", help="The known model that it was trained from.")
-@click.option("--labels", metavar="LABELS", help="A file with the names of its outputs, a line each.")
-@click.option("--replace", is_flag=True, help="Replace a model of this name.")
+@click.option("--name", metavar="NAME", help="Name for the model; a known file keeps its own name.")
+@click.option("--like", metavar="MODEL", help="Known model that it was trained from.")
+@click.option("--labels", metavar="LABELS", help="File with the names of its outputs, one per line.")
+@click.option("--replace", is_flag=True, help="Replace the model with this name.")
 def import_file(
     file: str, config_path: str | None, name: str | None, like: str | None, labels: str | None, replace: bool
 ) -> None:
-    """Import FILE: a network of your own, an exported model, or the published file of a known one.
+    """Import your own network, an exported model, or a known model's published file.
 
-    Your own is a frozen graph (.pb), a SavedModel's folder, .keras, .h5 or .tflite. Labels are read from
-    output_labels.txt or labels.txt beside it.
+    Your own network can be a frozen graph (.pb), a SavedModel folder, or a .keras, .h5 or .tflite file.
+    Labels are read from output_labels.txt or labels.txt in the same folder.
     """
     from incv3d.models.importing import import_model
     from incv3d.models.prepare import preparation_check
 
     if "://" in file:
-        raise click.UsageError("FILE is an address: download it with `incv3d model fetch NAME --url ADDRESS`")
-    store = servants_store(config_path, file, labels)
+        raise click.UsageError("FILE is a URL: download it with `incv3d model fetch NAME --url URL`")
+    store = store_to_change(config_path, file, labels)
     stored = import_model(
         store,
         Path(file),
@@ -91,7 +92,7 @@ def import_file(
     )
     click.echo(
         f"imported {stored.name}: {stored.entry.outputs} outputs, {stored.size_bytes / 1e6:.1f} MB; "
-        f"to use it, say `model.name: {stored.name}` in the configuration"
+        f"to use it, set `model.name: {stored.name}` in the configuration"
     )
 
 
@@ -100,7 +101,7 @@ def import_file(
 @click.argument("file")
 @config_option
 def export(name: str, file: str, config_path: str | None) -> None:
-    """Write the model NAME, prepared, to FILE, for `incv3d model import` on a smaller machine."""
+    """Write the prepared model NAME to FILE, for `incv3d model import` on a smaller machine."""
     from incv3d.models.export import export_model
     from incv3d.models.resolve import resolve
 
@@ -115,19 +116,19 @@ def export(name: str, file: str, config_path: str | None) -> None:
 @click.option(
     "--conversion",
     type=click.Choice(["float32", "int8"]),
-    help="Remove only what `incv3d model convert` made.",
+    help="Remove only this LiteRT conversion of the model.",
 )
 def remove(name: str, config_path: str | None, conversion: Precision | None) -> None:
-    """Remove the model NAME from the store, and what a download of it left there; or only a conversion."""
+    """Remove the model NAME and its unfinished downloads, or only a conversion of it."""
     from incv3d.models.conversions import folder_name
     from incv3d.models.fetch.fetch import remove_download
 
-    store = servants_store(config_path)
+    store = store_to_change(config_path)
     if conversion:
         store.detach(store.get(name), folder_name(conversion))
         click.echo(f"removed the conversion of {name} to {conversion}")
         return
-    # What a download left behind can be all that there is.
+    # An unfinished download may be all that the store has of it.
     if not remove_download(store, name) or name in store.names():
         store.remove(name)
     click.echo(f"removed {name}")

@@ -1,4 +1,4 @@
-"""``incv3d model convert``: a model for LiteRT, calibrated with one's own pictures and compared on others."""
+"""``incv3d model convert``: convert a model to LiteRT, and compare the two."""
 
 from __future__ import annotations
 
@@ -20,24 +20,33 @@ if TYPE_CHECKING:
     from incv3d.frames import Frame
     from incv3d.models.conversions import Comparison, Precision
     from incv3d.models.store import ModelStore, StoredModel
-    from incv3d.tools.conversion.convert import Outcome
+    from incv3d.tools.conversion.convert import ConversionResult
 
 
 @click.command()
 @click.argument("name")
 @click.argument("more", metavar="", nargs=-1)
 @config_option
-@click.option("--to", "precision", type=click.Choice(["float32", "int8"]), required=True)
 @click.option(
-    "--pictures", metavar="PATH...", multiple=True, help="Files, folders or patterns; 100 to 300 are good."
+    "--to",
+    "precision",
+    type=click.Choice(["float32", "int8"]),
+    required=True,
+    help="Precision of the weights.",
+)
+@click.option(
+    "--pictures",
+    metavar="PATH...",
+    multiple=True,
+    help="Image files, folders or patterns; 100 to 300 images work well.",
 )
 @click.option("--frames", type=int, metavar="N", help="Capture N frames from the configured source instead.")
 @click.option(
     "--min-agreement",
     type=click.FloatRange(0, 1),
-    help="Top-1 agreement below which it is not kept  [default: 0.94 for int8, 0.99 for float32]",
+    help="Minimum top-1 agreement to keep the conversion.  [default: 0.94 for int8, 0.99 for float32]",
 )
-@click.option("--threads", type=int, help="Cores that one run may use while comparing; 0: all of them.")
+@click.option("--threads", type=int, help="Cores per run while comparing; 0 for all.")
 @json_option
 def convert(
     name: str,
@@ -50,18 +59,19 @@ def convert(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Convert the model NAME for LiteRT, and compare it with the float Session.
+    """Convert the model NAME to LiteRT, and compare the result with the float Session.
 
-    Half of the pictures calibrate int8, the other half shows how well it agrees. What agrees is kept beside
-    the model, and `session.engine: auto` runs it from then on; what does not is thrown away (status 1).
+    For int8, half of the images calibrate the conversion; the other half measures the agreement. If that is
+    high enough, the conversion is kept and `session.engine: auto` uses it; otherwise it is discarded, with
+    exit status 1.
     """
     from incv3d.config.loading import load_config
     from incv3d.config.paths import state_directory
     from incv3d.pipeline.loader import open_store
-    from incv3d.tools.conversion.convert import AGREEMENT, Wanted, convert_model
+    from incv3d.tools.conversion.convert import AGREEMENT, ConversionRequest, convert_model
 
     if bool(pictures) == (frames is not None):
-        raise click.UsageError("name pictures (--pictures PATH...), or capture some (--frames N)")
+        raise click.UsageError("use either --pictures PATH... or --frames N")
     if more and not pictures:
         raise click.UsageError(f"unexpected: {' '.join(more)}")
     become_owner(config_path, *pictures, *more)
@@ -70,51 +80,53 @@ def convert(
     found, number = _frames(config, (*pictures, *more), frames)
     with _Steps() as steps:
         model = _find(name, config, store, steps)
-        wanted = Wanted(
+        request = ConversionRequest(
             precision=precision,
             frames=found,
             number=number,
             in_blocks=frames is not None,
             min_agreement=AGREEMENT[precision] if min_agreement is None else min_agreement,
         )
-        outcome = convert_model(config, store, model, wanted, steps)
+        result = convert_model(config, store, model, request, steps)
     if as_json:
         import msgspec
 
-        click.echo(msgspec.json.encode(_as_json(name, outcome)))
+        click.echo(msgspec.json.encode(_as_json(name, result)))
     else:
-        _show(name, outcome)
-    if outcome.kept is None:
-        click.echo(f"incv3d: {name} to {precision} is not kept: {outcome.complaint}", err=True)
+        _show(name, result)
+    if result.kept is None:
+        click.echo(
+            f"incv3d: the conversion of {name} to {precision} was not kept: {result.complaint}", err=True
+        )
         sys.exit(1)
 
 
 def _frames(
     config: Config, pictures: tuple[str, ...], frames: int | None
 ) -> tuple[Iterable[Frame | None], int]:
-    """The pictures as they come, and how many at most."""
+    """Return the frames, and the maximum number of them."""
     from itertools import islice
 
     from incv3d.sources import SourceError, source_opener
     from incv3d.tools.conversion.calibration import (
         FEWEST,
+        FRAME_TIMEOUT_S,
         MOST,
-        PATIENCE_S,
         captured_frames,
         frames_of,
-        picture_files,
+        image_files,
     )
 
     if frames is None:
-        files = picture_files(pictures)
+        files = image_files(pictures)
         return frames_of(files), len(files)
     if not FEWEST <= frames <= MOST:
-        raise click.UsageError(f"--frames: from {FEWEST} to {MOST}, 100 to 300 are good")
+        raise click.UsageError(f"--frames must be from {FEWEST} to {MOST}; 100 to 300 work well")
     open_source = source_opener(config.source)
     if open_source is None:
-        raise SourceError("source.type: no source is configured to capture frames from")
+        raise SourceError("no source is configured to capture frames from: set source.type")
     source = config.source
-    captured = captured_frames(open_source, source.frame_interval_s, PATIENCE_S, source.named_regions)
+    captured = captured_frames(open_source, source.frame_interval_s, FRAME_TIMEOUT_S, source.named_regions)
     return islice(captured, frames), frames
 
 
@@ -125,14 +137,14 @@ def _find(name: str, config: Config, store: ModelStore, steps: _Steps) -> Stored
     from incv3d.pipeline.loader import find_model
 
     if config.custom.file and name == config.model.name:
-        # The network that the configuration describes, whether the store has it or not.
+        # The network described in the configuration, which may not be in the store yet.
         engine = msgspec.structs.replace(config.session, engine="auto")
         return find_model(msgspec.structs.replace(config, session=engine), store, steps.step).model
     return resolve(name, store, steps.step).model
 
 
 class _Steps:
-    """Tells on standard error which step runs, how far it is, and what it took."""
+    """Shows on standard error which step runs, its progress, and how long it took."""
 
     def __init__(self) -> None:
         self._tty = sys.stderr.isatty()
@@ -148,17 +160,17 @@ class _Steps:
         if error is None:
             self._end()
         elif self._tty and self._what:
-            click.echo(err=True)  # the error begins on a line of its own
+            click.echo(err=True)  # the error starts on a new line
 
     def step(self, what: str) -> None:
-        """A new step begins."""
+        """Begin a new step."""
         self._end()
         self._what, self._began = what, time.monotonic()
         if self._tty:
             click.echo(f"{what} ...", err=True, nl=False)
 
     def count(self, done: int, total: int) -> None:
-        """So much of the step is done."""
+        """Show how much of the step is done."""
         if self._tty:
             click.echo(f"\r\x1b[K{self._what} ... {done} of {total}", err=True, nl=False)
 
@@ -169,27 +181,27 @@ class _Steps:
         self._what = ""
 
 
-def _as_json(name: str, outcome: Outcome) -> dict[str, object]:
+def _as_json(name: str, result: ConversionResult) -> dict[str, object]:
     return {
         "model": name,
-        "precision": outcome.precision,
-        "kept": outcome.kept is not None,
-        "complaint": outcome.complaint,
-        "calibration_pictures": len(outcome.pictures.calibrating),
-        "damaged_pictures": outcome.pictures.damaged,
-        "repeated_pictures": outcome.pictures.repeated,
-        "comparison": outcome.comparison,
+        "precision": result.precision,
+        "kept": result.kept is not None,
+        "complaint": result.complaint,
+        "calibration_pictures": len(result.images.calibrating),
+        "damaged_pictures": result.images.damaged,
+        "repeated_pictures": result.images.repeated,
+        "comparison": result.comparison,
     }
 
 
-def _show(name: str, outcome: Outcome) -> None:
+def _show(name: str, result: ConversionResult) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    compared, pictures = outcome.comparison, outcome.pictures
+    compared, images = result.comparison, result.images
     table = Table(box=None, pad_edge=False)
     table.add_column(f"{name}, {compared.threads} threads", no_wrap=True)
-    for heading in ("float Session", f"LiteRT {outcome.precision}", "ratio"):
+    for heading in ("float Session", f"LiteRT {result.precision}", "ratio"):
         table.add_column(heading, justify="right", no_wrap=True)
     for what, one, other, form in _rows(compared):
         ratio = f"{other / one:.2f}" if one else ""
@@ -199,12 +211,11 @@ def _show(name: str, outcome: Outcome) -> None:
     console = Console(soft_wrap=True, highlight=False)
     console.print(table)
     console.print(
-        f"on {compared.pictures} pictures that it was not calibrated with; "
-        f"{len(pictures.calibrating)} calibrated it, {pictures.damaged} were damaged, "
-        f"{pictures.repeated} repeated"
+        f"compared on {compared.pictures} images; {len(images.calibrating)} others calibrated it, "
+        f"{images.damaged} were damaged, {images.repeated} were duplicates"
     )
-    if outcome.kept:
-        console.print(f"kept: `session.engine: auto` runs {name} on LiteRT {outcome.precision} now")
+    if result.kept:
+        console.print(f"kept: `session.engine: auto` now runs {name} on LiteRT {result.precision}")
 
 
 def _rows(compared: Comparison) -> list[tuple[str, float, float, str]]:
@@ -220,7 +231,7 @@ def _rows(compared: Comparison) -> list[tuple[str, float, float, str]]:
 def _agreement(compared: Comparison) -> list[tuple[str, str]]:
     return [
         ("top-1 agreement", f"{compared.top1_agreement:.1%}"),
-        ("float's first in the five best", f"{compared.top5_agreement:.1%}"),
+        ("float Session's top-1 among the top 5", f"{compared.top5_agreement:.1%}"),
         ("largest score difference", f"{compared.largest_difference:.4f}"),
-        ("median difference of the first", f"{compared.median_difference:.4f}"),
+        ("median top-1 score difference", f"{compared.median_difference:.4f}"),
     ]

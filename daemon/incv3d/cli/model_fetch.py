@@ -1,4 +1,4 @@
-"""``incv3d model fetch``: a model from the network into the store."""
+"""``incv3d model fetch``: download a model into the store."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from incv3d.cli.model_options import say, servants_store
+from incv3d.cli.model_options import store_to_change
 from incv3d.cli.options import config_option
+from incv3d.cli.output import say
 
 if TYPE_CHECKING:
     from incv3d.models.fetch.download import Progress
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("name")
 @config_option
-@click.option("--url", default="", help="A mirror; or where a network of your own lies.")
-@click.option("--like", metavar="MODEL", help="The known model whose tensors and input your own network has.")
-@click.option("--sha256", default="", metavar="HEX", help="What the file must have.")
-@click.option("--replace", is_flag=True, help="Fetch it again, and replace the model of this name.")
-@click.option("--accept-new", is_flag=True, help="Take a file other than the one that was fetched first.")
+@click.option("--url", default="", metavar="URL", help="URL of a mirror, or of your own network.")
+@click.option(
+    "--like", metavar="MODEL", help="Known model with the same tensors and input as your own network."
+)
+@click.option("--sha256", default="", metavar="HEX", help="Expected SHA-256 of the file.")
+@click.option("--replace", is_flag=True, help="Fetch it again and replace the model with this name.")
+@click.option("--accept-new", is_flag=True, help="Accept a file that differs from the one fetched before.")
 def fetch(
     name: str,
     config_path: str | None,
@@ -33,18 +36,18 @@ def fetch(
     replace: bool,
     accept_new: bool,
 ) -> None:
-    """Fetch the known model NAME; or a network of your own, by --url, and call it NAME.
+    """Fetch the known model NAME, or your own network from --url and name it NAME.
 
-    A download that broke off is taken up where it ended. Proxies are those of the environment.
+    Resumes interrupted downloads. Uses the proxies set in the environment.
     """
     from incv3d.models.fetch.download import Deadline
     from incv3d.models.fetch.fetch import FetchRequest, by_hand, fetch_model
     from incv3d.models.fetch.http_client import UnreachableError
     from incv3d.models.prepare import preparation_check
 
-    store = servants_store(config_path)
+    store = store_to_change(config_path)
     if "://" in name:
-        raise click.UsageError("NAME is what to call the model; its address goes behind --url")
+        raise click.UsageError("NAME must be a name for the model; pass its URL with --url")
     order = FetchRequest(name, url, like, sha256, replace or accept_new, accept_new)
     try:
         with _progress(name) as progress:
@@ -53,7 +56,9 @@ def fetch(
         raise by_hand(error, order) from None
     model = fetched.model
     if not fetched.sha256:
-        click.echo(f"{name} is there already, since {model.manifest.imported_at}; again: --replace")
+        click.echo(
+            f"{name} has been in the store since {model.manifest.imported_at}; fetch again with --replace"
+        )
         return
     click.echo(f"fetched {name}: {model.entry.outputs} outputs, {model.size_bytes / 1e6:.1f} MB")
     click.echo(f"SHA-256 of the file: {fetched.sha256}")
@@ -61,7 +66,7 @@ def fetch(
 
 @contextlib.contextmanager
 def _progress(name: str) -> Iterator[Progress]:
-    """A bar on a terminal, lines elsewhere."""
+    """Show a progress bar on a terminal, otherwise lines."""
     from incv3d.models.fetch.download import lines_of_progress
 
     if not sys.stderr.isatty():

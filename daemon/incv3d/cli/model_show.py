@@ -1,4 +1,4 @@
-"""``incv3d model show`` and ``verify``: what a model is, and whether it is still that."""
+"""``incv3d model show`` and ``verify``: describe a model and check its files."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from incv3d.cli.model_options import configured_store, how_to_get, print_table
+from incv3d.cli.model_options import configured_store, how_to_get
 from incv3d.cli.options import config_option, json_option
+from incv3d.cli.output import print_table
 
 if TYPE_CHECKING:
     from incv3d.models.entry import ModelEntry
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("name")
 @config_option
-@click.option("--labels", "with_labels", is_flag=True, help="Every output: index, synset and all names.")
+@click.option("--labels", "with_labels", is_flag=True, help="List every output: index, synset and all names.")
 @json_option
 def show(name: str, config_path: str | None, with_labels: bool, as_json: bool) -> None:
-    """Show what is known of the model NAME, in the store or not."""
+    """Describe the model NAME, whether it is in the store or not."""
     store = configured_store(config_path)
     stored, entry = _find(store, name)
     if with_labels:
@@ -46,7 +47,7 @@ def show(name: str, config_path: str | None, with_labels: bool, as_json: bool) -
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @config_option
 def verify(names: tuple[str, ...], config_path: str | None) -> None:
-    """Check the files of the models NAME..., or of all models, against what was noted when they came."""
+    """Check that the files of the models NAME..., or of all, are unchanged."""
     from incv3d.models.verify import verify_model
 
     store = configured_store(config_path)
@@ -57,7 +58,7 @@ def verify(names: tuple[str, ...], config_path: str | None) -> None:
         for finding in findings:
             click.echo(f"{name}: {finding}", err=True)
         if not findings:
-            click.echo(f"{name}: whole")
+            click.echo(f"{name}: ok")
     if damaged:
         sys.exit(1)
 
@@ -73,15 +74,15 @@ def _find(store: ModelStore, name: str) -> tuple[StoredModel | None, ModelEntry]
 
 
 def _facts(name: str, entry: ModelEntry, stored: StoredModel | None) -> dict[str, str]:
-    fit = (
-        f"central square, {entry.crop_fraction:g} of the shorter side" if entry.fit == "crop" else "stretched"
-    )
+    fit = f"center crop, {entry.crop_fraction:g} of the shorter side" if entry.fit == "crop" else "stretched"
     scores = (
-        f"one of {entry.scores}, for the second label" if entry.binary else f"{entry.outputs} {entry.scores}"
+        f"one {entry.scores} score, for the second label"
+        if entry.binary
+        else f"{entry.outputs} {entry.scores}"
     )
     channels = entry.channel_order if entry.channels > 1 else "grey"
     if entry.resize_to:
-        fit = f"resized to {entry.resize_to} on the shorter side, then the centre"
+        fit = f"resized to {entry.resize_to} on the shorter side, then center-cropped"
     facts = {
         "name": name,
         "network": {"graphdef": "frozen GraphDef", "tflite": "LiteRT flatbuffer"}[entry.format],
@@ -98,9 +99,9 @@ def _facts(name: str, entry: ModelEntry, stored: StoredModel | None) -> dict[str
     }
     if stored:
         told = _stored_facts(stored)
-        prepared = "yes" if told["prepared"] else "no; when first needed"
+        prepared = "yes" if told["prepared"] else "no; prepared on first use"
         if told["unpreparable"]:
-            prepared = f"no, it cannot be: {told['unpreparable']}"
+            prepared = f"not possible: {told['unpreparable']}"
         facts |= {
             "stored": f"{told['directory']}, since {told['imported_at']}",
             "size": f"{told['size_bytes']} bytes",
@@ -122,7 +123,7 @@ def _golden(entry: ModelEntry) -> str:
 
 
 def _file(entry: ModelEntry) -> str:
-    """The published file's size and checksum."""
+    """Return the published file's size and checksum."""
     size = f"{entry.archive_bytes} bytes" if entry.archive_bytes else ""
     return ", ".join(filter(None, (size, entry.archive_sha256 and f"SHA-256 {entry.archive_sha256}")))
 
@@ -152,7 +153,7 @@ def _labels(name: str, stored: StoredModel | None) -> Labels:
     from incv3d.models.labels import read_labels
 
     if stored is None:
-        raise ModelError(f"{name} is not in the store; its labels come with it")
+        raise ModelError(f"{name}: labels unknown; {how_to_get(name)}")
     return read_labels(stored.labels, stored.entry.outputs)
 
 

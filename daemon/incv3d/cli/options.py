@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Define the options that several commands share."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ config_option = click.option(
     "--config",
     "config_path",
     metavar="FILE",
-    help="Configuration (else $INCV3D_CONFIG, else /etc/incv3d/incv3d.yaml).",
+    help="Configuration file (default: $INCV3D_CONFIG, else /etc/incv3d/incv3d.yaml).",
 )
 key_option = click.option(
     "--key",
     metavar="FILE",
     envvar="INCV3D_KEY",
-    help="The client's key, from `incv3d keys add`; else $INCV3D_KEY. With --connect.",
+    help="Client key file from `incv3d keys add` (default: $INCV3D_KEY); for --connect.",
 )
-connect_option_help = "The daemon's door: HOST, HOST:PORT or tcp://HOST:PORT."
-json_option = click.option("--json", "as_json", is_flag=True, help="JSON for programs instead of a table.")
+connect_option_help = "The daemon's address: HOST, HOST:PORT or tcp://HOST:PORT."
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
 source_option = click.option(
     "--source",
     "source_path",
     metavar="PATH",
-    help="Instead of the configured source: a device, an address, a film, a picture, a folder; or `auto`.",
+    help="Source to use instead of the configured one: a device, URL, video, image or folder; or `auto`.",
 )
 
 
 def source_keys(path: str | None) -> dict[str, object]:
-    """The keys of the configuration that ``--source PATH`` overrides."""
+    """Return the configuration keys that ``--source PATH`` overrides, with their values."""
     if not path:
         return {}
     return {"source.type": "auto", "source.path": path, "source.addresses": []}
 
 
 def session_options(command: Command) -> Command:
-    """``--model`` and ``--threads``, which every command that opens a Session takes."""
-    command = click.option("--threads", type=int, help="Cores that one run may use; 0: all of them.")(command)
-    return click.option("--model", "model_name", metavar="NAME", help="Which model; `auto` picks one.")(
+    """Add ``--model`` and ``--threads``, for commands that open a Session."""
+    command = click.option("--threads", type=int, help="Cores per run; 0 for all.")(command)
+    return click.option("--model", "model_name", metavar="NAME", help="Model to use; `auto` picks one.")(
         command
     )

@@ -1,33 +1,38 @@
-"""``incv3d run``: the daemon in the foreground."""
+"""``incv3d run``: run the daemon in the foreground."""
 
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import logging
 import os
-import sys
-import threading
-from collections.abc import Iterator
-from typing import NoReturn
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from incv3d.app.journal import JournalFormatter, is_journal, set_level
+from incv3d.app.journal import set_up_logging
 from incv3d.cli.options import config_option, session_options, source_keys, source_option
+from incv3d.cli.output import leave
+
+if TYPE_CHECKING:
+    from incv3d.config.loading import LoadedConfig
 
 
 @click.command()
 @config_option
 @session_options
-@click.option("--warmup-runs", type=int, help="At most so many runs before the daemon is ready.")
-@click.option("--bind", metavar="ADDRESS", help="Where requests arrive.")
-@click.option("--publish", metavar="ADDRESS", help="Where results are published; '' for nowhere.")
-@click.option("--http", metavar="ADDRESS", help="Where the page is, and metrics: 127.0.0.1:8080.")
-@click.option("--latency-log", metavar="FILE", help="The latency log.")
+@click.option("--warmup-runs", type=int, help="Maximum number of runs before the daemon is ready.")
+@click.option("--bind", metavar="ADDRESS", help="Address for requests.")
+@click.option("--publish", metavar="ADDRESS", help="Address for published results; '' to publish none.")
+@click.option("--http", metavar="ADDRESS", help="Address of the web UI and metrics, such as 127.0.0.1:8080.")
+@click.option("--latency-log", metavar="FILE", help="Where to write the latency log.")
 @source_option
-@click.option("--demo", is_flag=True, help="With no source configured, replay a few bundled photographs.")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]))
+@click.option("--demo", is_flag=True, help="Replay a few bundled photographs if no source is configured.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="Minimum severity of log messages.",
+)
 def run(
     config_path: str | None,
     model_name: str | None,
@@ -41,21 +46,15 @@ def run(
     demo: bool,
     log_level: str | None,
 ) -> None:
-    """Warm the Session and serve: frames from ZeroMQ and the configured source.
+    """Warm the Session, then classify frames from clients and the configured source.
 
-    Ctrl-C or SIGTERM ends it cleanly, a second Ctrl-C at once. SIGHUP reopens the
-    latency log, reads the clients' keys again and has the configuration read again: what
-    it can it takes, the rest it says.
+    Ctrl-C or SIGTERM stops the daemon cleanly; a second Ctrl-C stops it at once. SIGHUP reopens
+    the latency log and reloads the clients' keys and the configuration; the log lists changes
+    that need a restart.
     """
     from incv3d.machine import limit_malloc_arenas
 
     limit_malloc_arenas()
-    from incv3d.app.prerequisites import check
-    from incv3d.config.loading import ConfigError, LoadedConfig, load_config
-    from incv3d.engines.tensorflow_ahead import tensorflow_ahead
-    from incv3d.errors import Incv3dError
-    from incv3d.transports.zeromq.access import insecure_warning, required_keys
-
     overrides = {
         "model.name": model_name,
         "session.threads": threads,
@@ -67,25 +66,25 @@ def run(
         "daemon.log_level": log_level,
         **source_keys(source_path),
     }
+    _serve(config_path, overrides, demo)
 
-    def read() -> LoadedConfig:
-        loaded = load_config(config_path, overrides=overrides)
-        if demo and loaded.config.source.type == "none":
-            from incv3d.images.demo import demo_folder
 
-            demo_source = {"source.type": "images", "source.path": str(demo_folder()), "source.name": "demo"}
-            loaded = load_config(config_path, overrides=overrides | demo_source)
-        return loaded
+def _serve(config_path: str | None, overrides: Mapping[str, object], demo: bool) -> NoReturn:
+    from incv3d.app.prerequisites import check
+    from incv3d.config.loading import ConfigError
+    from incv3d.engines.tensorflow_ahead import tensorflow_ahead
+    from incv3d.errors import Incv3dError
+    from incv3d.transports.zeromq.access import insecure_warning, required_keys
 
-    loaded = read()
+    loaded = _load(config_path, overrides, demo)
     config = loaded.config
     set_up_logging(config.daemon.log_level)
-    with warnings_withheld():  # what is used says them itself
+    with warnings_withheld():  # the parts that use a setting log the warnings themselves
         check(loaded, os.environ)
     keys = required_keys(loaded, os.environ)
 
     def reread() -> LoadedConfig:
-        found = read()
+        found = _load(config_path, overrides, demo)
         if found.path != loaded.path:
             raise ConfigError(f"the configuration was {loaded.origin}, and is now {found.origin}")
         check(found, os.environ)
@@ -107,43 +106,29 @@ def run(
     try:
         status = Daemon(config, store, log_path, notifier, reread, keys=keys).run()
     except Incv3dError as error:
-        if error.is_lasting:  # with a status for which systemd does not try again
+        if error.is_lasting:  # ConfigError's exit status keeps systemd from restarting the daemon
             raise ConfigError(str(error)) from None
         raise
     leave(status)
 
 
+def _load(config_path: str | None, overrides: Mapping[str, object], demo: bool) -> LoadedConfig:
+    from incv3d.config.loading import load_config
+
+    loaded = load_config(config_path, overrides=overrides)
+    if demo and loaded.config.source.type == "none":
+        from incv3d.images.demo import demo_folder
+
+        demo_source = {"source.type": "images", "source.path": str(demo_folder()), "source.name": "demo"}
+        loaded = load_config(config_path, overrides={**overrides, **demo_source})
+    return loaded
+
+
 @contextlib.contextmanager
 def warnings_withheld() -> Iterator[None]:
-    """Log nothing below an error in the block."""
+    """Log errors only while the block runs."""
     logging.disable(logging.WARNING)
     try:
         yield
     finally:
         logging.disable(logging.NOTSET)
-
-
-def leave(status: int) -> NoReturn:
-    """End the process with `status`, whatever its threads are at."""
-    logging.shutdown()
-    sys.stdout.flush()
-    if threading.active_count() > 1:
-        # A thread still sits inside a library call; waiting for it could take for ever.
-        os._exit(status)
-    sys.exit(status)
-
-
-def set_up_logging(level: str) -> None:
-    """Log to standard error, one line an entry; to the journal with the level that it sorts by."""
-    # A descriptor of its own: file descriptor 2 itself is silenced while a library loads.
-    stream = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace")
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(
-        JournalFormatter()
-        if is_journal(stream.fileno(), os.environ)
-        else logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
-    )
-    logging.basicConfig(handlers=[handler])
-    set_level(level)
-    # Killed by SIGABRT, as systemd does it to a daemon that hangs, it says what its threads were at.
-    faulthandler.enable(stream)

@@ -1,15 +1,14 @@
-"""``incv3d snapshot``: see what the camera sees."""
+"""``incv3d snapshot``: save an image from the camera."""
 
 from __future__ import annotations
 
 import os
-import sys
-import threading
 from typing import TYPE_CHECKING
 
 import click
 
 from incv3d.cli.options import config_option, session_options, source_keys, source_option
+from incv3d.cli.output import leave, say
 
 if TYPE_CHECKING:
     from incv3d.config.schema import Config
@@ -22,17 +21,22 @@ if TYPE_CHECKING:
 @config_option
 @session_options
 @source_option
-@click.option("--classify", "with_labels", is_flag=True, help="Write the labels on the picture.")
+@click.option("--classify", "with_labels", is_flag=True, help="Draw the labels on the image.")
 @click.option(
     "--settle",
     "settle_s",
     type=click.FloatRange(0, 60),
     default=1.0,
     show_default=True,
-    help="Seconds in which the camera finds its exposure.",
+    help="Seconds to let the camera adjust its exposure.",
 )
 @click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), default=20.0, show_default=True
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(0, min_open=True),
+    default=20.0,
+    show_default=True,
+    help="Seconds to wait for an image.",
 )
 def snapshot(
     out: str,
@@ -44,9 +48,9 @@ def snapshot(
     settle_s: float,
     timeout_s: float,
 ) -> None:
-    """Take one picture with the configured source and write it to OUT.jpg, upright and with its regions.
+    """Save an image from the configured source to OUT.jpg, rotated and with its regions.
 
-    A camera serves one program at a time: stop the daemon first.
+    Only one program at a time can use a camera: stop the daemon first.
     """
     from incv3d.config.loading import load_config
     from incv3d.images.annotate import picture_of, save_jpeg
@@ -58,7 +62,7 @@ def snapshot(
     opener = source_opener(config.source)
     if opener is None:
         raise SourceError(
-            "no source is configured: set source.path, or give --source (incv3d cameras lists some)"
+            "no source is configured: set source.path or use --source (`incv3d cameras` lists cameras)"
         )
     frame = take_frame(opener, settle_s, timeout_s)
     picture = picture_of(frame, config.intake.max_pixels)
@@ -72,10 +76,8 @@ def snapshot(
             click.echo(f"{each.name}: {right - left}x{bottom - top} at {left},{top}")
         for prediction in each.predictions:
             click.echo(f"  {prediction.score:8.5f}  {prediction.label}")
-    if threading.active_count() > 1:
-        # The camera's own threads, or one that hangs in a call to it.
-        sys.stdout.flush()
-        os._exit(0)
+    # The camera library may have threads of its own, or a call to it may hang.
+    leave(0)
 
 
 def _regions(config: Config) -> list[Annotation]:
@@ -85,16 +87,13 @@ def _regions(config: Config) -> list[Annotation]:
 
 
 def _classify(config: Config, frame: Frame) -> list[Annotation]:
-    """Each region of `frame`, or all of it, with its labels."""
+    """Classify each region of `frame`, or all of it."""
     import contextlib
 
     from incv3d.config.paths import state_directory
     from incv3d.frames import by_region
     from incv3d.images.annotate import Annotation
     from incv3d.pipeline.loader import load_classifier, open_store
-
-    def say(line: str) -> None:
-        click.echo(line, err=True)
 
     store = open_store(config, state_directory(os.environ))
     with contextlib.closing(

@@ -1,4 +1,4 @@
-"""``incv3d top``: a running daemon, watched in the terminal."""
+"""``incv3d top``: watch a running daemon in the terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import click
 
 from incv3d.cli.options import connect_option_help, key_option
-from incv3d.cli.run import leave
+from incv3d.cli.output import leave
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -22,25 +22,33 @@ if TYPE_CHECKING:
 
 REDRAW_S = 0.5
 FIRST_RESULT_S = 2.0
-"""How long --once listens for a result to show."""
+"""How long --once waits for a result to show."""
 ONCE_HEIGHT = 40
 
 
 @click.command()
-@click.option("--connect", default="tcp://127.0.0.1:5555", show_default=True, help=connect_option_help)
+@click.option(
+    "--connect",
+    metavar="ADDRESS",
+    default="tcp://127.0.0.1:5555",
+    show_default=True,
+    help=connect_option_help,
+)
 @key_option
 @click.option(
-    "--results", metavar="ADDRESS", help="Where it publishes.  [default: the port after --connect's]"
+    "--results",
+    metavar="ADDRESS",
+    help="Address of the published results.  [default: the port after that of --connect]",
 )
 @click.option(
     "--interval", "interval_s", type=click.FloatRange(0.2, 3600), default=1.0, show_default=True,
-    help="Seconds between two questions.",
+    help="Seconds between updates.",
 )  # fmt: skip
-@click.option("--once", is_flag=True, help="Print what there is to see once, for scripts.")
+@click.option("--once", is_flag=True, help="Print one update and exit, for scripts.")
 def top(connect: str, key: str | None, results: str | None, interval_s: float, once: bool) -> None:
-    """Watch a running daemon: frames a second, percentiles, run times, source, machine, latest results.
+    """Watch a running daemon: frame rate, latency, source, machine and latest results.
 
-    It waits for a daemon that is away, and goes on when it is back. `q` or Ctrl-C ends it.
+    Waits while the daemon is not reachable, and continues when it is back. Press `q` or Ctrl-C to quit.
     """
     from rich.console import Console
 
@@ -49,7 +57,7 @@ def top(connect: str, key: str | None, results: str | None, interval_s: float, o
 
     console = Console(highlight=False)
     if not once and not console.is_terminal:
-        raise click.UsageError("standard output is not a terminal; --once prints what there is to see once")
+        raise click.UsageError("standard output is not a terminal; use --once to print one update")
     connect = connect_address(connect, DOOR_PORT)
     watch = DaemonWatcher(
         connect, results_beside(connect) if results is None else results, interval_s, key=key
@@ -59,12 +67,12 @@ def top(connect: str, key: str | None, results: str | None, interval_s: float, o
         _print_once(watch, console)
     else:
         _follow(watch, console)
-    # Its listening thread may wait for a result that never comes.
+    # The listening thread may be waiting for a result.
     leave(0)
 
 
 def results_beside(door: str) -> str:
-    """Where a daemon publishes whose door is at `door`: the next port, as in the default configuration."""
+    """Return where the daemon at `door` publishes by default: the next port; empty if that is unknown."""
     try:
         parts = urlsplit(door)
         port = parts.port
@@ -82,10 +90,10 @@ def _print_once(watch: DaemonWatcher, console: Console) -> None:
 
     watch.wait_for(lambda view: view.stats is not None or view.away_since_s is not None, ANSWER_S + 10)
     if watch.view().stats:
-        watch.wait_for(lambda view: bool(view.heard), FIRST_RESULT_S)
+        watch.wait_for(lambda view: bool(view.received), FIRST_RESULT_S)
     view = watch.view()
     if not view.stats:
-        raise NoAnswer(view.trouble)
+        raise NoAnswer(view.error)
     height = console.height if console.is_terminal else ONCE_HEIGHT
     console.print(_frame(watch, console.width, height))
 
@@ -96,7 +104,9 @@ def _follow(watch: DaemonWatcher, console: Console) -> None:
 
     from incv3d.tools.top.terminal import single_keys, wait_for_quit
 
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # the terminal is put right
+    signal.signal(
+        signal.SIGTERM, lambda number, frame: sys.exit(128 + number)
+    )  # so that the terminal is restored
     with (
         contextlib.suppress(KeyboardInterrupt),
         single_keys() as keyboard,
@@ -104,7 +114,7 @@ def _follow(watch: DaemonWatcher, console: Console) -> None:
     ):
         quit_pressed = False
         while not quit_pressed:
-            # rich would keep $COLUMNS and $LINES, which some shells export, above what the terminal says now.
+            # rich prefers $COLUMNS and $LINES, which some shells export, to the terminal's current size.
             console.size = ConsoleDimensions(*os.get_terminal_size(sys.stdout.fileno()))
             live.update(_frame(watch, console.width, console.height), refresh=True)
             quit_pressed = wait_for_quit(keyboard, REDRAW_S)

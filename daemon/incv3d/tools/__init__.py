@@ -1,1 +1,1 @@
-"""Programs that run beside the daemon."""
+"""Programs for the person who runs a daemon: benchmark, conversion, doctor, load test, monitor."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from incv3d.tools.bench.breakdown import Round, answers, breakdown_table, summarise
+from incv3d.tools.bench.breakdown import Round, answers, breakdown_table, summarize
 from incv3d.tools.bench.worker_protocol import TraceReply
 
 MS = 1_000_000
@@ -28,7 +28,7 @@ def one_round(wall_ms: float = 10.0, slowed_down: bool = False, empty_ms: float 
 
 
 def test_the_parts_and_the_tracing_are_the_traced_run_and_the_parts_alone_the_usual_one() -> None:
-    found = summarise("plain", [one_round() for _ in range(8)])
+    found = summarize("plain", [one_round() for _ in range(8)])
     assert found.parts_ms == pytest.approx(
         {
             "decode": 1.0, "resize and scale": 2.0, "Conv2D": 5.99, "other operations": 0.01,
@@ -41,38 +41,38 @@ def test_the_parts_and_the_tracing_are_the_traced_run_and_the_parts_alone_the_us
 
 
 def test_a_call_that_waited_for_its_turn_does_not_make_a_part_negative() -> None:
-    found = summarise("lean", [one_round(empty_ms=3.0)])
+    found = summarize("lean", [one_round(empty_ms=3.0)])
     assert found.parts_ms["binding: call and return"] == pytest.approx(0.5)
     assert found.tracing_ms == 0
 
 
 def test_the_slowest_and_the_fastest_quarter_do_not_count() -> None:
-    found = summarise("lean", [one_round(each) for each in (5, 10, 10, 10, 10, 10, 10, 500)])
+    found = summarize("lean", [one_round(each) for each in (5, 10, 10, 10, 10, 10, 10, 500)])
     assert found.traced_ms == pytest.approx(10)
     assert found.usual_ms == pytest.approx(9.7)
 
 
 def test_rounds_of_a_throttled_machine_are_left_out_and_counted() -> None:
-    found = summarise("lean", [*[one_round() for _ in range(4)], *[one_round(50, True) for _ in range(4)]])
+    found = summarize("lean", [*[one_round() for _ in range(4)], *[one_round(50, True) for _ in range(4)]])
     assert (found.traced_ms, found.slowed_down, found.runs) == (pytest.approx(10), 4, 8)
-    assert any("4 rounds while the machine was throttled" in line for line in answers([found]))
+    assert any("left out 4 rounds with the machine throttled" in line for line in answers([found]))
 
 
 def test_the_table_has_both_engines_side_by_side_and_what_only_one_has() -> None:
-    plain, lean = summarise("plain", [one_round()]), summarise("lean", [one_round(8.0)])
+    plain, lean = summarize("plain", [one_round()]), summarize("lean", [one_round(8.0)])
     lean = msgspec.structs.replace(lean, parts_ms={"Fused": 3.0})
     rows = {row[0]: row[1:] for row in breakdown_table([plain, lean], "t").rows}
     assert rows["Conv2D"] == ("5.990", "61.8", "", "")
     assert rows["Fused"] == ("", "", "3.000", "100.0")
-    assert rows["a run that is not traced"] == ("9.700", "", "7.700", "")
+    assert rows["run without tracing"] == ("9.700", "", "7.700", "")
 
 
 def test_the_published_question_is_answered_from_the_measured_share() -> None:
-    said = list(answers([summarise("plain", [one_round()])]))
+    said = list(answers([summarize("plain", [one_round()])]))
     assert "Python's binding takes 0.20 ms (2.1 %)" in said[1]
-    assert said[-1].startswith("Is Python to blame")
-    assert "No: here 2.1 % of a run is the binding" in said[-1]
-    assert "1.98 s / 3.8 is 0.52 s" in said[-1]
+    assert said[-1].startswith("Is Python the reason")
+    assert "No: here the binding is 2.1 % of a run" in said[-1]
+    assert "1.98 s / 3.8 = 0.52 s" in said[-1]
     slow = one_round(empty_ms=9.0)
     heavy = replace(slow, traced=msgspec.structs.replace(slow.traced, outside_ns=5.0 * MS))
-    assert "In part: here 51.5 %" in list(answers([summarise("plain", [heavy])]))[-1]
+    assert "In part: here the binding is 51.5 %" in list(answers([summarize("plain", [heavy])]))[-1]

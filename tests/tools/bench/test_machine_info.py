@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from incv3d.tools.bench.machine_info import look
+from incv3d.tools.bench.machine_info import describe_machine
 
 
 def write(path: Path, text: str) -> None:
@@ -24,15 +24,15 @@ def test_a_raspberry_pi_is_named_with_its_clock_and_heat(tmp_path: Path) -> None
     write(sys_root / "class/thermal/thermal_zone0/temp", "61200\n")
     write(sys_root / "devices/platform/soc/soc:firmware/get_throttled", "50005\n")
     write(proc / "driver/nvidia/gpus/0/information", "Model: \t\t NVIDIA Titan X\nIRQ: 3\n")
-    lines = look(sys_root, proc).lines()
+    lines = describe_machine(sys_root, proc).lines()
     assert lines[0].startswith("Raspberry Pi 3 Model B Rev 1.2, ARMv8 Cortex-A53, ")
     assert lines[0].endswith("921 MB")
     assert lines[1] == "600 MHz of 1200 governor ondemand, 61.2 °C, throttled 0x50005"
     assert lines[2] == "GPU: NVIDIA Titan X"
 
 
-def test_a_machine_that_tells_nothing_is_named_all_the_same(tmp_path: Path) -> None:
-    found = look(tmp_path, tmp_path)
+def test_a_machine_without_sensors_is_described(tmp_path: Path) -> None:
+    found = describe_machine(tmp_path, tmp_path)
     assert found.board is None and found.temp_c is None and found.gpus == ()
     assert found.processor and found.cores >= 1
     assert len(found.lines()) == 2

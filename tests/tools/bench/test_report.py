@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from incv3d.tools.bench.machine_info import look
+from incv3d.tools.bench.machine_info import describe_machine
 from incv3d.tools.bench.measurements import Measurement, Unavailable
 from incv3d.tools.bench.report import Report, as_builtins, comparison_table, notes, published_table
 
@@ -22,8 +22,9 @@ def measurement(engine: str, ms: float, scores: tuple[float, ...] = (0.9, 0.1), 
 
 def report(*measurements: Measurement, **more: Any) -> Report:
     facts: dict[str, Any] = {
-        "device": look(), "model": "m", "random_weights": False, "picture": "cat.jpg", "threads": 2,
-        "warmup_runs": 2, "num_runs": 5, "interleaved": True, "interrupted": False, "unavailable": (),
+        "device": describe_machine(), "model": "m", "random_weights": False, "picture": "cat.jpg",
+        "threads": 2, "warmup_runs": 2, "num_runs": 5, "interleaved": True, "interrupted": False,
+        "unavailable": (),
     }  # fmt: skip
     return Report(measurements=measurements, **{**facts, **more})
 
@@ -42,7 +43,7 @@ def test_ratios_are_of_medians_against_the_plain_session() -> None:
     assert table.rows[1][-1] == "1.0e-04"
 
 
-def test_it_is_said_who_loses_and_int8_does_not_count_as_the_same_weights() -> None:
+def test_the_loser_is_named_and_int8_does_not_count_as_the_same_weights() -> None:
     said = list(
         notes(
             report(
@@ -57,9 +58,9 @@ def test_it_is_said_who_loses_and_int8_does_not_count_as_the_same_weights() -> N
 
 def test_scores_that_differ_make_a_time_worthless() -> None:
     said = list(notes(report(measurement("plain", 50), measurement("openvino", 10, (0.8, 0.2)))))
-    assert "OpenVINO DOES NOT AGREE: its scores differ by up to 1.0e-01; do not compare its time" in said
+    assert "OpenVINO DOES NOT AGREE: its scores differ by up to 1.0e-01; do not compare its times" in said
     said = list(notes(report(measurement("plain", 50), measurement("opencv", 10, (0.8,)))))
-    assert any("OpenCV DNN DOES NOT AGREE: its scores differ in their number" in line for line in said)
+    assert any("OpenCV DNN DOES NOT AGREE: its scores differ in number" in line for line in said)
 
 
 def test_throttled_runs_are_marked_and_the_average_without_them_is_given() -> None:
@@ -71,8 +72,8 @@ def test_throttled_runs_are_marked_and_the_average_without_them_is_given() -> No
     found = report(marked)
     assert any(row[1] == "here: lean Session*" for row in published_table(found).rows)
     assert (
-        "* lean Session, 2 warm-up runs: 1 of 5 runs while the machine was throttled or hot; "
-        "average without them 0.0100 s"
+        "* lean Session, 2 warm-up runs: 1 of 5 runs were made while the machine was throttled or hot; "
+        "average of the others 0.0100 s"
     ) in list(notes(found))
     assert comparison_table(found).rows[0][2] == "10.0"
 

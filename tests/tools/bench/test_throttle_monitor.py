@@ -20,20 +20,20 @@ from incv3d.tools.bench.throttle_monitor import ThrottleMonitor
         (60.0, 0x50000, False),  # since boot, not now
     ],
 )
-def test_a_machine_is_slowed_down_by_what_is_so_now(
+def test_only_the_current_bits_count_as_slowed_down(
     temp_c: float | None, throttled: int | None, slowed: bool
 ) -> None:
     assert ThrottleMonitor(read=lambda: Readings(temp_c, throttled, None)).slowed_down() is slowed
 
 
-def test_it_is_not_looked_at_more_than_twice_a_second() -> None:
+def test_it_is_read_at_most_twice_a_second() -> None:
     now, looks = [0.0], []
 
     def read() -> Readings:
         looks.append(now[0])
         return Readings(50.0, None, None)
 
-    heat = ThrottleMonitor(read=read, clock=lambda: now[0])
+    throttle = ThrottleMonitor(read=read, clock=lambda: now[0])
     for now[0] in (0.0, 0.1, 0.4, 0.5, 0.9, 1.1):
-        heat.slowed_down()
+        throttle.slowed_down()
     assert looks == [0.0, 0.5, 1.1]

@@ -14,7 +14,7 @@ from incv3d.tools.doctor.power import check_power
 from trees import A53, BOOKWORM, bare, only, raspberry_pi, statuses, write
 
 
-def test_a_raspberry_pi_3_with_todays_system_is_well(tmp_path: Path) -> None:
+def test_a_raspberry_pi_3_with_the_current_system_is_ok(tmp_path: Path) -> None:
     machine = raspberry_pi(tmp_path)
     findings = [
         *check_system(machine),
@@ -29,17 +29,17 @@ def test_a_raspberry_pi_3_with_todays_system_is_well(tmp_path: Path) -> None:
     assert only(findings, "temperature").what == "48.3 °C"
 
 
-def test_a_machine_that_tells_nothing_is_no_problem_and_no_error(tmp_path: Path) -> None:
+def test_a_machine_without_sensors_is_not_a_problem(tmp_path: Path) -> None:
     machine = bare(tmp_path, architecture="aarch64", bits=64, libc=("glibc", "2.36"))
     findings = [*check_system(machine), *check_processor(machine), *check_power(machine)]
     findings += check_memory(machine)
     assert not {"warning", "problem"} & {finding.status for finding in findings}, findings
 
 
-def test_programs_of_32_bits_on_a_64_bit_kernel_are_told_from_the_kernel(tmp_path: Path) -> None:
+def test_a_32_bit_system_on_a_64_bit_kernel_is_recognized(tmp_path: Path) -> None:
     finding = only(check_system(raspberry_pi(tmp_path, bits=32)), "system")
     assert finding.status == "problem"
-    assert "32-bit (the kernel is aarch64): there are no wheels" in finding.what
+    assert "32-bit (the kernel is aarch64): TensorFlow and LiteRT have no 32-bit wheels" in finding.what
     assert "Raspberry Pi OS (64-bit)" in finding.fix
 
 
@@ -47,7 +47,9 @@ def test_programs_of_32_bits_on_a_64_bit_kernel_are_told_from_the_kernel(tmp_pat
 def test_a_processor_without_wheels_is_a_problem(tmp_path: Path, architecture: str) -> None:
     finding = only(check_processor(raspberry_pi(tmp_path, architecture=architecture)), "processor")
     assert (
-        finding.status == "problem" and finding.fix and f"{architecture}: there are no wheels" in finding.what
+        finding.status == "problem"
+        and finding.fix
+        and f"{architecture}: TensorFlow and LiteRT have no wheels" in finding.what
     )
 
 
@@ -55,7 +57,7 @@ def test_a_processor_without_what_the_wheels_need_is_a_problem(tmp_path: Path) -
     machine = bare(tmp_path, architecture="x86_64")
     write(machine.proc / "cpuinfo", "processor\t: 0\nmodel name\t: Nehalem\nflags\t\t: sse sse4_1 sse4_2\n")
     finding = only(check_processor(machine), "processor")
-    assert finding.status == "problem" and "Nehalem has no avx" in finding.what
+    assert finding.status == "problem" and "Nehalem lacks avx" in finding.what
     write(machine.proc / "cpuinfo", "processor\t: 0\nmodel name\t: Sandy\nflags\t\t: sse4_1 sse4_2 avx\n")
     assert only(check_processor(machine), "processor").status == "ok"
     arm = raspberry_pi(tmp_path)
@@ -73,7 +75,7 @@ def test_a_processor_without_what_the_wheels_need_is_a_problem(tmp_path: Path) -
         ("", "note"),
     ],
 )
-def test_systems_that_were_tried_are_told_from_others(tmp_path: Path, release: str, status: str) -> None:
+def test_tested_systems_differ_from_others(tmp_path: Path, release: str, status: str) -> None:
     machine = raspberry_pi(tmp_path)
     write(machine.etc / "os-release", release)
     assert only(check_system(machine), "system").status == status
@@ -83,28 +85,28 @@ def test_systems_that_were_tried_are_told_from_others(tmp_path: Path, release: s
     ("libc", "status"),
     [(("glibc", "2.27"), "ok"), (("glibc", "2.24"), "problem"), (("", ""), "problem")],
 )
-def test_the_c_library_must_be_the_wheels(tmp_path: Path, libc: tuple[str, str], status: str) -> None:
+def test_the_c_library_must_suit_the_wheels(tmp_path: Path, libc: tuple[str, str], status: str) -> None:
     assert only(check_system(raspberry_pi(tmp_path, libc=libc)), "libc").status == status
 
 
 @pytest.mark.parametrize(
     ("bits", "expected"),
     [
-        ("0", ["ok: voltage and frequency were never limited since boot"]),
+        ("0", ["ok: no under-voltage or throttling since boot"]),
         ("1", ["problem: under-voltage now (0x1)"]),
-        ("10000", ["warning: under-voltage: since boot, not now (0x10000)"]),
+        ("10000", ["warning: under-voltage since boot, but not now (0x10000)"]),
         ("50005", ["problem: under-voltage now (0x50005)", "warning: throttled now (0x50005)"]),
         (
             "e0008",
             [
-                "note: the frequency is capped: since boot, not now (0xe0008)",
-                "note: throttled: since boot, not now (0xe0008)",
-                "warning: the soft temperature limit is active now (0xe0008)",
+                "note: frequency capped since boot, but not now (0xe0008)",
+                "note: throttled since boot, but not now (0xe0008)",
+                "warning: soft temperature limit now (0xe0008)",
             ],
         ),
     ],
 )
-def test_the_firmwares_bits_become_words(tmp_path: Path, bits: str, expected: list[str]) -> None:
+def test_the_firmwares_bits_are_named(tmp_path: Path, bits: str, expected: list[str]) -> None:
     machine = raspberry_pi(tmp_path)
     write(machine.sysfs / "devices/platform/soc/soc:firmware/get_throttled", f"{bits}\n")
     found = [finding for finding in check_power(machine) if finding.name == "power"]
@@ -115,13 +117,13 @@ def test_the_firmwares_bits_become_words(tmp_path: Path, bits: str, expected: li
 @pytest.mark.parametrize(
     ("millidegrees", "status"), [("79999", "ok"), ("80000", "warning"), ("85000", "problem"), ("x", "note")]
 )
-def test_heat_is_judged_as_the_firmware_does(tmp_path: Path, millidegrees: str, status: str) -> None:
+def test_temperature_is_judged_as_the_firmware_does(tmp_path: Path, millidegrees: str, status: str) -> None:
     machine = raspberry_pi(tmp_path)
     write(machine.sysfs / "class/thermal/thermal_zone0/temp", f"{millidegrees}\n")
     assert only(check_power(machine), "temperature").status == status
 
 
-def test_a_pi_whose_kernel_hides_the_bits_is_sent_to_vcgencmd(tmp_path: Path) -> None:
+def test_a_pi_whose_kernel_hides_the_bits_is_referred_to_vcgencmd(tmp_path: Path) -> None:
     machine = raspberry_pi(tmp_path)
     (machine.sysfs / "devices/platform/soc/soc:firmware/get_throttled").unlink()
     finding = only(check_power(machine), "power")
@@ -145,7 +147,7 @@ def test_a_small_machine_needs_swap(tmp_path: Path, total_kb: int, swap_kb: int,
     assert finding.status == status and bool(finding.fix) == (status == "warning")
 
 
-def test_a_kernel_that_does_not_account_for_memory_is_a_warning(tmp_path: Path) -> None:
+def test_a_kernel_that_does_not_limit_memory_is_a_warning(tmp_path: Path) -> None:
     machine = raspberry_pi(tmp_path)
     write(machine.sysfs / "fs/cgroup/cgroup.controllers", "cpuset cpu io pids\n")
     finding = only(check_memory(machine), "memory limits")
@@ -158,5 +160,5 @@ def test_garbled_meminfo_is_a_note(tmp_path: Path) -> None:
     assert statuses(check_memory(machine)) == {"memory": "note"}
 
 
-def test_this_machine_tells_its_memory() -> None:
-    assert re.match(r"\d+ MB, \d+ MB of it can be had", only(check_memory(Host()), "memory").what)
+def test_this_machine_reports_its_memory() -> None:
+    assert re.match(r"\d+ MB, \d+ MB available", only(check_memory(Host()), "memory").what)

@@ -14,10 +14,10 @@ import pytest
 from incv3d.config.schema import SourceSection
 from incv3d.tools.doctor import Finding, Host
 from incv3d.tools.doctor.cameras import check_cameras
-from incv3d.tools.doctor.permissions import Person, person
+from incv3d.tools.doctor.permissions import User, find_user
 from trees import bare, only, write
 
-ROOT = Person("root", 0, frozenset((0,)))
+ROOT = User("root", 0, frozenset((0,)))
 IMX219 = {"type": "picamera2", "name": "imx219", "path": "0", "formats": {}, "configuration": ""}
 USB = {"type": "v4l2", "name": "HD Webcam", "path": "/dev/video0", "formats": {}, "configuration": ""}
 MISSING = (
@@ -57,11 +57,11 @@ def source(**keys: object) -> SourceSection:
     return SourceSection(**keys)
 
 
-def look(machine: Host, section: SourceSection, servant: Person | None = None) -> list[Finding]:
-    return check_cameras(machine, section, ROOT, servant)
+def look(machine: Host, section: SourceSection, service_user: User | None = None) -> list[Finding]:
+    return check_cameras(machine, section, ROOT, service_user)
 
 
-def test_a_camera_that_is_there_and_wanted_is_ok(machine: Host) -> None:
+def test_a_configured_camera_that_exists_is_ok(machine: Host) -> None:
     findings = look(saying(machine, [IMX219], []), source(type="picamera2"))
     assert {finding.status for finding in findings} == {"ok"}, findings
     assert "video0 unicam-image" in only(findings, "camera nodes").what
@@ -121,40 +121,42 @@ def test_no_node_is_a_note_and_a_warning_when_one_is_wanted(tmp_path: Path) -> N
 
 
 def test_a_user_outside_the_group_is_named_with_the_group_to_join(machine: Host) -> None:
-    stranger = Person("incv3d", 990, frozenset((990,)))
+    stranger = User("incv3d", 990, frozenset((990,)))
     findings = look(saying(machine, [IMX219], []), source(type="picamera2"), stranger)
     problem = next(each for each in findings if each.status == "problem")
-    assert problem.what.startswith(f"incv3d may not open {machine.dev}/video0, {machine.dev}/media0")
+    assert problem.what.startswith(f"incv3d cannot open {machine.dev}/video0, {machine.dev}/media0")
     gid = (machine.dev / "video0").stat().st_gid
     assert problem.fix.startswith(f"sudo usermod -aG {'root' if gid == 0 else gid} incv3d")
-    assert any(each.what == "root may open them" for each in findings)
+    assert any(each.what == "root can open them" for each in findings)
 
 
 def test_a_members_groups_and_the_units_count(machine: Host) -> None:
-    user = person(machine, "incv3d")
-    assert user == Person("incv3d", 990, frozenset((990, 44)))
+    user = find_user(machine, "incv3d")
+    assert user == User("incv3d", 990, frozenset((990, 44)))
     write(machine.etc / "group", "root:x:0:\nvideo:x:44:\nrender:x:106:\n")
-    user = person(machine, "incv3d", ["video", "render"])
+    user = find_user(machine, "incv3d", ["video", "render"])
     assert user and user.gids == {990, 44, 106}
-    assert person(machine, "nobody-here") is None
-    member = Person("incv3d", 990, frozenset(((machine.dev / "video0").stat().st_gid,)))
+    assert find_user(machine, "nobody-here") is None
+    member = User("incv3d", 990, frozenset(((machine.dev / "video0").stat().st_gid,)))
     findings = look(saying(machine, [IMX219], []), source(type="picamera2"), member)
-    assert any(each.what == "incv3d may open them" for each in findings)
+    assert any(each.what == "incv3d can open them" for each in findings)
 
 
-def test_a_camera_that_hangs_holds_nobody_up(machine: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_camera_that_hangs_does_not_block_other_checks(
+    machine: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("incv3d.tools.doctor.cameras.LIMIT_S", 0.3)
     script = write(machine.dev.parent / "python", "#!/bin/sh\n/bin/sleep 60\n", 0o755)
     finding = only(look(replace(machine, python=script), source(type="none")), "cameras")
     assert finding.status == "problem" and "hangs" in finding.what
 
 
-def test_this_machine_is_really_asked(tmp_path: Path) -> None:
+def test_this_machine_is_checked(tmp_path: Path) -> None:
     findings = look(bare(tmp_path), source(type="none"))
     assert only(findings, "cameras").status in ("ok", "note"), findings
 
 
-def test_a_folder_that_is_not_there_is_a_problem(machine: Host) -> None:
+def test_a_missing_folder_is_a_problem(machine: Host) -> None:
     for path, status in ((machine.dev / "gone", "problem"), (machine.dev, "note")):
         finding = only(look(saying(machine, [], []), source(type="images", path=str(path))), "cameras")
         assert finding.status == status and ("no such file" in finding.what) == (status == "problem")

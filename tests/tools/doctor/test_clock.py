@@ -10,28 +10,28 @@ import pytest
 from incv3d.tools.doctor.clock import check_clock
 from trees import bare, booted, program
 
-SAID = "Timezone=Etc/UTC\nLocalRTC=no\nCanNTP=yes\nNTP={ntp}\nNTPSynchronized={synchronised}\n"
+SAID = "Timezone=Etc/UTC\nLocalRTC=no\nCanNTP=yes\nNTP={ntp}\nNTPSynchronized={synchronized}\n"
 
 
 @pytest.mark.parametrize(
-    ("ntp", "synchronised", "status", "words"),
+    ("ntp", "synchronized", "status", "words"),
     [
-        ("yes", "yes", "ok", "UTC, synchronised"),
-        ("no", "no", "warning", "nothing synchronises it"),
-        ("yes", "no", "warning", "not synchronised (yet?)"),
+        ("yes", "yes", "ok", "UTC, synchronized"),
+        ("no", "no", "warning", "synchronization is off"),
+        ("yes", "no", "warning", "not synchronized (yet)"),
     ],
 )
-def test_it_is_synchronised_or_not(
-    tmp_path: Path, ntp: str, synchronised: str, status: str, words: str
+def test_it_is_synchronized_or_not(
+    tmp_path: Path, ntp: str, synchronized: str, status: str, words: str
 ) -> None:
     machine = booted(bare(tmp_path))
-    program(machine, "timedatectl", f"echo '{SAID.format(ntp=ntp, synchronised=synchronised)}'")
+    program(machine, "timedatectl", f"echo '{SAID.format(ntp=ntp, synchronized=synchronized)}'")
     (finding,) = check_clock(machine)
     assert finding.status == status and words in finding.what
     assert bool(finding.fix) == (status == "warning")
 
 
-def test_a_machine_without_a_real_time_clock_is_told_so(tmp_path: Path) -> None:
+def test_a_missing_real_time_clock_is_reported(tmp_path: Path) -> None:
     machine = bare(tmp_path)
     assert "no real-time clock" in check_clock(machine)[0].what
     (machine.dev / "rtc0").touch()
@@ -46,7 +46,7 @@ def test_a_clock_from_before_the_installation_is_a_problem(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "script", ["echo 'Failed to connect to bus: Host is down' >&2; exit 1", "echo nonsense"]
 )
-def test_a_timedatectl_that_fails_is_a_note_with_its_words(tmp_path: Path, script: str) -> None:
+def test_a_failing_timedatectl_is_a_note_with_its_message(tmp_path: Path, script: str) -> None:
     machine = booted(bare(tmp_path))
     program(machine, "timedatectl", script)
     (finding,) = check_clock(machine)
@@ -54,7 +54,9 @@ def test_a_timedatectl_that_fails_is_a_note_with_its_words(tmp_path: Path, scrip
     assert ("Host is down" in finding.what) == ("Host" in script)
 
 
-def test_a_timedatectl_that_hangs_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_timedatectl_that_hangs_does_not_block_other_checks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("incv3d.tools.doctor.clock.LIMIT_S", 0.3)
     machine = booted(bare(tmp_path))
     program(machine, "timedatectl", "/bin/sleep 60 & /bin/sleep 60")

@@ -16,11 +16,11 @@ import pytest
 from incv3d.config.schema import Config
 from incv3d.tools.doctor.disk import check_disk
 from incv3d.tools.doctor.installation import Installation
-from incv3d.tools.doctor.permissions import Person
+from incv3d.tools.doctor.permissions import User
 from trees import only, write
 
-ME = Person("me", os.geteuid(), frozenset(os.getgroups()))
-STRANGER = Person("incv3d", 54_321, frozenset((54_322,)))
+ME = User("current", os.geteuid(), frozenset(os.getgroups()))
+STRANGER = User("incv3d", 54_321, frozenset((54_322,)))
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting and chown need root")
 
 
@@ -54,7 +54,7 @@ def test_folders_with_room_are_ok_and_nothing_is_left_in_them(tmp_path: Path) ->
     findings = check_disk(setup(tmp_path), ME)
     assert [finding.status for finding in findings] == ["ok", "ok"]
     assert f"{tmp_path}/state: " in only(findings, "model store").what
-    assert f"{tmp_path}/logs (to be made): " in only(findings, "latency log").what
+    assert f"{tmp_path}/logs (not created yet): " in only(findings, "latency log").what
     assert [path.name for path in tmp_path.rglob("*")] == ["state"]
 
 
@@ -63,7 +63,7 @@ def test_a_disk_that_fills_is_a_warning_and_a_full_one_a_problem(mounted: Path) 
     (mounted / "logs").mkdir()
     findings = check_disk(setup(mounted), ME)
     assert only(findings, "model store").status == "warning"
-    assert "1 MB free, 300 MB can be needed" in only(findings, "model store").what
+    assert "1 MB free, up to 300 MB needed" in only(findings, "model store").what
     assert only(findings, "latency log").status == "warning"
     with (
         pytest.raises(OSError, match=os.strerror(errno.ENOSPC)),
@@ -74,7 +74,7 @@ def test_a_disk_that_fills_is_a_warning_and_a_full_one_a_problem(mounted: Path) 
     findings = check_disk(setup(mounted), ME)
     for finding in findings:
         assert finding.status == "problem" and finding.what.endswith("the disk is full"), finding
-        assert finding.fix.startswith("make room")
+        assert finding.fix.startswith("free some space")
 
 
 @as_root
@@ -107,7 +107,7 @@ def test_who_may_write_by_mode_and_group_is_believed(open_folder: Path) -> None:
         (open_folder / name).mkdir()
         (open_folder / name).chmod(0o777)
     assert {finding.status for finding in check_disk(setup(open_folder), STRANGER)} == {"ok"}
-    member = Person("incv3d", 54_321, frozenset((os.getegid(),)))
+    member = User("incv3d", 54_321, frozenset((os.getegid(),)))
     (open_folder / "state").chmod(0o775)
     assert only(check_disk(setup(open_folder), member), "model store").status == "ok"
     (open_folder / "state").chmod(0o757)
@@ -125,7 +125,7 @@ def test_models_that_root_fetched_for_the_service_are_found(open_folder: Path) -
     folders = frozenset((open_folder / "state", open_folder / "logs"))
     findings = check_disk(setup(open_folder, by_systemd=folders), STRANGER)
     (problem,) = [finding for finding in findings if finding.status == "problem"]
-    assert "fetched by another user" in problem.what
+    assert "another user may have fetched a model" in problem.what
     assert problem.fix == f"sudo chown -R incv3d {open_folder}/state"
 
 
@@ -151,7 +151,7 @@ def test_a_file_in_the_way_is_a_problem(tmp_path: Path) -> None:
     assert finding.status == "problem" and finding.what == f"{tmp_path}/state is not a folder"
 
 
-def test_the_room_that_the_log_needs_is_what_is_configured(tmp_path: Path) -> None:
+def test_the_log_needs_the_configured_space(tmp_path: Path) -> None:
     huge = msgspec.convert({"latency": {"max_bytes": 1 << 60, "keep": 3}}, Config)
     findings = check_disk(Installation(huge, tmp_path, tmp_path / "latency.log"), ME)
     assert only(findings, "latency log").status == "warning"

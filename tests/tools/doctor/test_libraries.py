@@ -37,7 +37,7 @@ def test_the_packages_of_this_environment_can_be_loaded(tmp_path: Path) -> None:
     assert f"numpy {numpy.__version__}, pyzmq {zmq.__version__}" in only(findings, "libraries").what
 
 
-def test_a_package_built_for_numpy_1_is_named_with_both_ways_out(tmp_path: Path) -> None:
+def test_a_package_built_for_numpy_1_is_named_with_both_fixes(tmp_path: Path) -> None:
     machine = with_package(tmp_path, "simplejpeg", f"raise ValueError({CLASH!r})")
     finding = only(check_libraries(machine), "numpy ABI")
     assert finding.status == "problem" and "simplejpeg cannot be loaded" in finding.what
@@ -46,7 +46,7 @@ def test_a_package_built_for_numpy_1_is_named_with_both_ways_out(tmp_path: Path)
     assert f"{sys.executable} -m pip install --upgrade simplejpeg" in finding.fix
 
 
-def test_a_package_that_is_missing_is_told_from_a_clash(tmp_path: Path) -> None:
+def test_a_missing_package_differs_from_an_incompatible_one(tmp_path: Path) -> None:
     machine = with_package(tmp_path, "zmq", "raise ModuleNotFoundError(\"No module named 'zmq'\")")
     bad = [finding for finding in check_libraries(machine) if finding.status == "problem"]
     assert [finding.name for finding in bad] == ["libraries"]
@@ -54,32 +54,32 @@ def test_a_package_that_is_missing_is_told_from_a_clash(tmp_path: Path) -> None:
     assert bad[0].fix.endswith("--force-reinstall pyzmq")
 
 
-def test_one_that_takes_the_process_down_is_told_from_the_others(tmp_path: Path) -> None:
+def test_a_package_that_crashes_the_process_is_identified(tmp_path: Path) -> None:
     machine = with_package(tmp_path, "deadly", "import os, signal; os.kill(os.getpid(), signal.SIGILL)")
     found = import_packages(machine, ("json", "deadly", "csv"))
     assert {each.name: each.error for each in found} == {"json": "", "deadly": "killed by SIGILL", "csv": ""}
 
 
-def test_one_that_hangs_is_told_from_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_that_hangs_is_identified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("incv3d.tools.doctor.libraries.IMPORT_LIMIT_S", 3.0)
     machine = with_package(tmp_path, "slow", "import time; time.sleep(60)")
     found = import_packages(machine, ("json", "slow", "csv"))
     errors = {each.name: each.error for each in found}
-    assert errors == {"json": "", "slow": "it takes too long", "csv": ""}
+    assert errors == {"json": "", "slow": "timeout", "csv": ""}
 
 
-def test_a_python_that_is_gone_is_said_of_every_package(tmp_path: Path) -> None:
+def test_a_missing_python_is_reported_for_every_package(tmp_path: Path) -> None:
     machine = replace(bare(tmp_path), python=tmp_path / "nothing")
     assert [each.error for each in import_packages(machine, ("json", "csv"))] == [
-        "there is no such Python"
+        "this Python does not exist"
     ] * 2
 
 
-def test_tensorflows_library_is_really_loaded_but_not_beside_a_daemon(tmp_path: Path) -> None:
+def test_tensorflows_library_is_loaded_unless_a_daemon_runs(tmp_path: Path) -> None:
     (finding,) = check_tensorflow(bare(tmp_path), running=False)
     assert finding.status == "ok" and finding.what.endswith("its library can be loaded")
     (finding,) = check_tensorflow(replace(bare(tmp_path), python=Path("/bin/false")), running=True)
-    assert finding.status == "ok" and "not loaded a second time" in finding.what
+    assert finding.status == "ok" and "not loaded again" in finding.what
 
 
 def test_a_tensorflow_that_cannot_be_loaded_is_a_problem(tmp_path: Path) -> None:
@@ -87,11 +87,11 @@ def test_a_tensorflow_that_cannot_be_loaded_is_a_problem(tmp_path: Path) -> None
     assert finding.status == "problem" and "exit status 1" in finding.what and finding.fix
 
 
-def test_tensorflow_is_not_loaded_where_it_would_not_fit(tmp_path: Path) -> None:
+def test_tensorflow_is_not_loaded_if_it_would_not_fit(tmp_path: Path) -> None:
     machine = replace(bare(tmp_path), python=Path("/bin/false"))
     write(machine.proc / "meminfo", "MemAvailable: 300000 kB\nSwapFree: 0 kB\n")
     (finding,) = check_tensorflow(machine, running=False)
-    assert finding.status == "note" and "293 MB of memory are free" in finding.what
+    assert finding.status == "note" and "293 MB are free" in finding.what
 
 
 @pytest.mark.parametrize(
@@ -104,8 +104,8 @@ def test_the_pythons_that_have_wheels_are_known(
     assert only(check_python(machine), "python").status == status
 
 
-@pytest.mark.parametrize(("seen", "words"), [("true", "which sees"), ("false", "which does not see")])
-def test_a_virtual_environment_says_whether_it_sees_apts_packages(
+@pytest.mark.parametrize(("seen", "words"), [("true", "with the"), ("false", "without the")])
+def test_a_virtual_environment_shows_whether_it_uses_apts_packages(
     tmp_path: Path, seen: str, words: str
 ) -> None:
     write(tmp_path / "venv/pyvenv.cfg", f"home = /usr/bin\ninclude-system-site-packages = {seen}\n")

@@ -43,13 +43,11 @@ def with_memory(machine: Host, available_mb: int) -> Host:
     return machine
 
 
-def test_a_whole_model_that_fits_is_ok(store: Path, tmp_path: Path) -> None:
+def test_an_undamaged_model_that_fits_is_ok(store: Path, tmp_path: Path) -> None:
     findings = look(with_memory(bare(tmp_path), 700), store)
     assert statuses(findings) == {"model": "ok", "model memory": "ok"}
-    assert only(findings, "model").what == f"{LITE}, 18.5 MB: every file is as it came"
-    assert (
-        only(findings, "model memory").what == f"{LITE} on tensorflow takes about 420 MB, 700 MB can be had"
-    )
+    assert only(findings, "model").what == f"{LITE}, 18.5 MB: all files are undamaged"
+    assert only(findings, "model memory").what == f"{LITE} on tensorflow takes about 420 MB, 700 MB available"
 
 
 @pytest.mark.parametrize("name", ["graph.pb", "labels.tsv", "prepared/weights.bin"])
@@ -62,7 +60,7 @@ def test_one_changed_byte_is_a_problem_that_names_the_file(store: Path, tmp_path
     assert finding.status == "problem" and f"{path}: damaged" in finding.what and finding.fix
 
 
-def test_a_model_cut_short_or_without_its_picture_is_a_problem(store: Path, tmp_path: Path) -> None:
+def test_a_truncated_model_or_one_without_its_image_is_a_problem(store: Path, tmp_path: Path) -> None:
     (store / "models" / LITE / "coffee.jpg").unlink()
     assert "coffee.jpg: is missing" in only(look(bare(tmp_path), store), "model").what
     graph = store / "models" / LITE / "graph.pb"
@@ -70,7 +68,7 @@ def test_a_model_cut_short_or_without_its_picture_is_a_problem(store: Path, tmp_
     assert "1000 bytes, it had" in only(look(bare(tmp_path), store), "model").what
 
 
-def test_a_model_that_cannot_be_prepared_takes_what_the_plain_session_takes(store, tmp_path) -> None:
+def test_a_model_that_cannot_be_prepared_needs_the_memory_of_the_plain_session(store, tmp_path) -> None:
     folder = store / "models" / LITE
     shutil.rmtree(folder / "prepared")
     refusal = {
@@ -100,11 +98,11 @@ def test_a_model_that_is_not_prepared_needs_more_memory_once(store: Path, tmp_pa
     assert only(look(with_memory(bare(tmp_path), 900), store), "model memory").status == "note"
 
 
-def test_a_named_model_that_is_not_there_is_a_problem(store: Path, tmp_path: Path) -> None:
+def test_a_configured_model_that_is_missing_is_a_problem(store: Path, tmp_path: Path) -> None:
     offline = configured(model={"name": "inception-v3", "fetch_wait_s": 0})
     finding = only(look(bare(tmp_path), store, offline), "model")
     assert finding.status == "problem" and "incv3d model fetch inception-v3" in finding.fix
-    assert f"beside it: {LITE}" in finding.what
+    assert f"also in the store: {LITE}" in finding.what
 
 
 def test_a_named_model_that_a_start_fetches_is_a_note(tmp_path: Path) -> None:
@@ -118,21 +116,18 @@ def test_an_empty_store_is_a_note_and_with_little_memory_a_warning(tmp_path: Pat
     finding = only(look(with_memory(bare(tmp_path), 900), tmp_path), "model")
     assert finding.status == "note" and "fetches inception-v3" in finding.what
     offline = configured(model={"fetch_wait_s": 0})
-    assert (
-        only(look(bare(tmp_path), tmp_path, offline), "model").what
-        == f"{LITE} is built when it is first used"
-    )
+    assert only(look(bare(tmp_path), tmp_path, offline), "model").what == f"{LITE} is built on first use"
     assert only(look(with_memory(bare(tmp_path), 700), tmp_path), "model").status == "warning"
 
 
-def test_a_network_of_ones_own_must_be_there(tmp_path: Path) -> None:
+def test_your_own_network_must_exist(tmp_path: Path) -> None:
     config = configured(custom={"file": str(tmp_path / "mine.tflite")})
     assert only(look(bare(tmp_path), tmp_path, config), "model").status == "problem"
     write(tmp_path / "mine.tflite", "network")
     assert only(look(bare(tmp_path), tmp_path, config), "model").status == "note"
 
 
-def test_the_name_in_force_is_the_one_that_a_start_would_take(tmp_path: Path) -> None:
+def test_the_name_is_that_of_the_model_that_a_start_would_use(tmp_path: Path) -> None:
     store = ModelStore(tmp_path)
     custom = {"file": "/srv/mine.tflite"}
     assert name_in_force(Config(), store) == LITE

@@ -41,30 +41,32 @@ def test_free_addresses_are_ok_and_stay_free() -> None:
     for _ in range(2):
         findings = look(intake)
         assert statuses(findings) == {"intake.bind": "ok", "intake.publish": "ok"}
-        assert all(finding.what.endswith("free (incv3d does not run)") for finding in findings)
+        assert all(finding.what.endswith("free (incv3d is not running)") for finding in findings)
 
 
-def test_a_stranger_at_the_door_is_named(stranger: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_program_at_the_address_is_named(stranger: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("incv3d.tools.doctor.ports.ASK_LIMIT_S", 0.5)
     finding = only(look(IntakeSection(bind=f"tcp://127.0.0.1:{stranger}", publish="")), "intake.bind")
     assert finding.status == "problem"
-    assert f"(pid {os.getpid()})" in finding.what and "does not answer as incv3d does" in finding.what
+    assert f"(pid {os.getpid()})" in finding.what and "gives no incv3d answer" in finding.what
     assert f"'sport = :{stranger}'" in finding.fix and "another address (intake.bind)" in finding.fix
 
 
-def test_a_stranger_where_results_are_published_is_named(stranger: int) -> None:
+def test_another_program_at_the_publish_address_is_named(stranger: int) -> None:
     intake = IntakeSection(bind=f"tcp://127.0.0.1:{free_port()}", publish=f"tcp://127.0.0.1:{stranger}")
     findings = look(intake)
     assert statuses(findings) == {"intake.bind": "ok", "intake.publish": "problem"}
 
 
-def test_whoever_may_not_see_the_stranger_is_told_how_to(stranger: int, tmp_path: Path) -> None:
+def test_a_user_who_cannot_see_the_program_gets_a_command_that_shows_it(
+    stranger: int, tmp_path: Path
+) -> None:
     intake = IntakeSection(bind=f"tcp://127.0.0.1:{free_port()}", publish=f"tcp://127.0.0.1:{stranger}")
     finding = only(check_ports(bare(tmp_path), intake, ask_daemon(intake)), "intake.publish")
     assert "another program listens there" in finding.what and "sudo ss -ltnp" in finding.fix
 
 
-def test_incv3d_itself_is_recognised(state: Path, tmp_path: Path) -> None:
+def test_incv3d_itself_is_recognized(state: Path, tmp_path: Path) -> None:
     addresses = {
         "INCV3D_BIND": f"tcp://127.0.0.1:{free_port()}",
         "INCV3D_PUBLISH": f"ipc://{tmp_path}/results",
@@ -74,7 +76,7 @@ def test_incv3d_itself_is_recognised(state: Path, tmp_path: Path) -> None:
         intake = IntakeSection(bind=addresses["INCV3D_BIND"], publish=addresses["INCV3D_PUBLISH"])
         findings = look(intake)
         assert statuses(findings) == {"intake.bind": "ok", "intake.publish": "ok"}, findings
-        assert "answers there: ready, efficientnet-lite0 on" in only(findings, "intake.bind").what
+        assert "answers: ready, efficientnet-lite0 on" in only(findings, "intake.bind").what
         elsewhere = IntakeSection(bind=addresses["INCV3D_BIND"], publish=f"tcp://127.0.0.1:{free_port()}")
         assert only(look(elsewhere), "intake.publish").status == "note"
     finally:
@@ -84,9 +86,9 @@ def test_incv3d_itself_is_recognised(state: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("tcp://203.0.113.7:5555", "name an address of this machine"),
-        ("tcp://no-such-host.invalid:5555", "name an address of this machine"),
-        ("ipc:///no/such/folder/door", "make its folder"),
+        ("tcp://203.0.113.7:5555", "to an address of this machine"),
+        ("tcp://no-such-host.invalid:5555", "to an address of this machine"),
+        ("ipc:///no/such/folder/door", "create its folder"),
     ],
 )
 def test_an_address_that_is_not_this_machines_is_a_problem(address: str, words: str) -> None:
@@ -94,7 +96,7 @@ def test_an_address_that_is_not_this_machines_is_a_problem(address: str, words: 
     assert finding.status == "problem" and words in finding.fix
 
 
-def test_the_socket_that_a_killed_daemon_left_is_no_obstacle(tmp_path: Path) -> None:
+def test_a_killed_daemons_socket_can_be_reused(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(f"{tmp_path}/door")
         left.listen()
@@ -112,7 +114,7 @@ def test_an_ipc_socket_in_use_is_a_problem(tmp_path: Path, monkeypatch: pytest.M
     assert finding.status == "problem" and f"sudo ss -xlp src {tmp_path}/door" in finding.fix
 
 
-def test_a_daemon_that_wants_a_key_is_one_too(state: Path, tmp_path: Path) -> None:
+def test_a_daemon_that_requires_a_key_is_recognized(state: Path, tmp_path: Path) -> None:
     KeyStore(tmp_path / "keys").new()
     config = tmp_path / "incv3d.yaml"
     config.write_text(f"intake: {{keys: {tmp_path}/keys}}\n")
@@ -123,6 +125,6 @@ def test_a_daemon_that_wants_a_key_is_one_too(state: Path, tmp_path: Path) -> No
     try:
         findings = look(IntakeSection(bind=door, publish=results))
         assert statuses(findings) == {"intake.bind": "ok", "intake.publish": "ok"}, findings
-        assert "wants a key" in only(findings, "intake.bind").what
+        assert "requires a key" in only(findings, "intake.bind").what
     finally:
         daemon.stop()

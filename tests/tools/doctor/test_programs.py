@@ -13,10 +13,10 @@ def test_what_it_says_and_its_status_come_back(tmp_path: Path) -> None:
     machine = bare(tmp_path)
     program(machine, "speak", 'echo "$LC_ALL $1"; echo first >&2; echo last >&2; exit 3')
     child = run_program(machine, ["speak", "there"], 10)
-    assert (child.status, child.out, child.last_words) == (3, "C.UTF-8 there\n", "last")
+    assert (child.status, child.out, child.last_error) == (3, "C.UTF-8 there\n", "last")
 
 
-def test_one_that_is_not_installed_is_told_from_one_that_fails(tmp_path: Path) -> None:
+def test_a_missing_program_differs_from_one_that_fails(tmp_path: Path) -> None:
     child = run_program(bare(tmp_path), ["systemctl"], 10)
     assert child.status is None and not child.found
 
@@ -33,7 +33,7 @@ def test_its_grandchildren_die_with_it_and_are_not_waited_for(tmp_path: Path) ->
     assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] in "ZX"
 
 
-def test_a_flood_of_words_is_cut(tmp_path: Path) -> None:
+def test_very_long_output_is_cut(tmp_path: Path) -> None:
     machine = bare(tmp_path)
     program(machine, "flood", "/usr/bin/head -c 3000000 /dev/zero")
     assert len(run_program(machine, ["flood"], 30).out) == 1 << 20

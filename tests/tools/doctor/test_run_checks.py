@@ -21,10 +21,10 @@ def test_a_check_that_raises_is_a_finding_with_the_error() -> None:
     found = list(run_checks({"bad": fails, "good": lambda: [good]}, 10))
     assert found[1] == good
     assert (found[0].name, found[0].status) == ("bad", "warning")
-    assert found[0].what == "could not be looked at: ZeroDivisionError: what was that" and found[0].fix
+    assert found[0].what == "could not be checked: ZeroDivisionError: what was that" and found[0].fix
 
 
-def test_a_check_that_hangs_is_left_behind() -> None:
+def test_a_check_that_hangs_is_abandoned() -> None:
     release = threading.Event()
 
     def hangs() -> list[Finding]:
@@ -47,7 +47,7 @@ def test_what_a_user_may_not_see_is_a_note() -> None:
     assert found.status == "note" and "/var/lib/private" in found.what and "sudo" in found.fix
 
 
-def test_every_check_has_its_say_always_in_the_same_order(tmp_path: Path) -> None:
+def test_every_check_reports_always_in_the_same_order(tmp_path: Path) -> None:
     findings = list(run_all_checks(raspberry_pi(tmp_path), None))
     names = list(dict.fromkeys(finding.name for finding in findings))
     assert names == [
@@ -60,7 +60,7 @@ def test_every_check_has_its_say_always_in_the_same_order(tmp_path: Path) -> Non
         assert finding.what and (finding.fix or finding.status in ("ok", "note")), finding
 
 
-def test_a_bad_configuration_is_one_problem_and_the_rest_is_looked_at(tmp_path: Path) -> None:
+def test_a_bad_configuration_is_a_problem_and_the_rest_is_still_checked(tmp_path: Path) -> None:
     config = write(tmp_path / "incv3d.yaml", "intake:\n  queue_limit: 0\n")
     findings = list(run_all_checks(raspberry_pi(tmp_path), str(config)))
     finding = only(findings, "configuration")
@@ -80,7 +80,7 @@ def test_what_overrides_the_configuration_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o644])
-def test_a_configuration_that_the_services_user_may_not_read_is_a_problem(tmp_path: Path, mode: int) -> None:
+def test_a_configuration_that_the_services_user_cannot_read_is_a_problem(tmp_path: Path, mode: int) -> None:
     machine = raspberry_pi(tmp_path)
     (machine.run / "systemd/system").mkdir(parents=True)
     write(machine.etc / "passwd", "root:x:0:0::/:/bin/sh\nincv3d:x:54321:54322::/:/bin/false\n")
@@ -89,4 +89,4 @@ def test_a_configuration_that_the_services_user_may_not_read_is_a_problem(tmp_pa
     # pytest's own folders are closed to others, whatever the file's mode.
     found = [finding for finding in run_all_checks(machine, str(config)) if finding.name == "configuration"]
     assert [finding.status for finding in found] == ["ok", "problem"]
-    assert "incv3d may not read it" in found[1].what
+    assert "incv3d cannot read it" in found[1].what

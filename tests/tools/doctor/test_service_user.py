@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from incv3d.tools.doctor.service_user import become_servant
+from incv3d.tools.doctor.service_user import become_service_user
 
 ASK = """
 import os, sys
 from pathlib import Path
 import incv3d.app.prerequisites, incv3d.transports.http.auth  # before Python is unreadable for this user
 from incv3d.config.loading import load_config
-from incv3d.tools.doctor.service_user import become_servant
+from incv3d.tools.doctor.service_user import become_service_user
 file, service_file = sys.argv[1:]
-user = become_servant(file, os.environ, Path(service_file), "nobody")
+user = become_service_user(file, os.environ, Path(service_file), "nobody")
 found = incv3d.app.prerequisites.find_mistakes(load_config(file), {"STATE_DIRECTORY": sys.argv[1] + ".state"})
 print(user, len(set(os.getresuid())), os.geteuid() == 0, *(each.key for each in found if each.is_denied))
 """
@@ -34,17 +34,17 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def test_others_than_root_stay_who_they_are(folder: Path, monkeypatch) -> None:
+def test_users_other_than_root_do_not_change(folder: Path, monkeypatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 4321)
     (folder / "incv3d.yaml").write_text("{}")
     environ = dict(os.environ)
-    assert become_servant(str(folder / "incv3d.yaml"), environ, folder / "incv3d.yaml") == "4321"
+    assert become_service_user(str(folder / "incv3d.yaml"), environ, folder / "incv3d.yaml") == "4321"
     assert environ == os.environ
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize("is_service", [True, False])
-def test_root_sees_what_the_service_may_not_read(folder: Path, is_service: bool) -> None:
+def test_root_checks_with_the_services_permissions(folder: Path, is_service: bool) -> None:
     (folder / "token").write_text("a word of more than sixteen")
     (folder / "token").chmod(0o600)
     file = folder / "incv3d.yaml"
@@ -65,8 +65,8 @@ import incv3d.pipeline.loader, incv3d.models.fetch.fetch, incv3d.models.importin
 from incv3d.cli import main
 from incv3d.tools.doctor import service_user
 folder = Path(sys.argv[1])
-service_user.become_servant = partial(
-    service_user.become_servant, system_file=folder / "incv3d.yaml", installers_user="nobody"
+service_user.become_service_user = partial(
+    service_user.become_service_user, system_file=folder / "incv3d.yaml", installers_user="nobody"
 )
 sys.argv[:2] = ["incv3d"]
 main()
@@ -89,7 +89,7 @@ def test_what_root_does_to_the_models_of_the_service_is_done_by_its_user(folder:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_a_model_that_the_services_user_cannot_read_is_said_to_be(folder: Path) -> None:
+def test_a_model_that_the_services_user_cannot_read_is_reported(folder: Path) -> None:
     (folder / "incv3d.yaml").write_text(f"model: {{store: {folder}/state}}")
     home = folder / "home"
     home.mkdir(0o700)
@@ -99,8 +99,6 @@ def test_a_model_that_the_services_user_cannot_read_is_said_to_be(folder: Path) 
         [sys.executable, "-c", CHANGE, str(folder), *words, "--config", str(folder / "incv3d.yaml")],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    said = (
-        f"incv3d: {home}/net.pb: the service's user `nobody`, whose models these are, cannot read it: copy it"
-    )
+    said = f"incv3d: {home}/net.pb: the service's user `nobody`, who owns these models, cannot read this file"
     assert done.returncode == 1 and done.stderr.startswith(said), done.stderr
     assert not (folder / "state").exists()

@@ -13,7 +13,7 @@ import pytest
 from fake_server import Request, ScriptedPeer, label, refusal, silent
 from incv3d.client import ClientError, NoAnswer
 from incv3d.tools.load.report import LoadStatistics, describe, milliseconds
-from incv3d.tools.load.sender import LoadImage, Outcome, Plan
+from incv3d.tools.load.sender import LoadImage, Plan, SendResult
 from incv3d.tools.load.zeromq import ZmqLoadSender
 
 JPEG = b"\xff\xd8\xff" + bytes(10)
@@ -25,17 +25,17 @@ def address(tmp_path: Path) -> str:
     return f"ipc://{tmp_path}/door"
 
 
-def shoot(address: str, shots, **plan) -> list[Outcome]:
+def shoot(address: str, shots, **plan) -> list[SendResult]:
     with ZmqLoadSender(address, Plan(**plan)) as generator:
         generator.connect()
-        return list(generator.shoot(shots))
+        return list(generator.send_all(shots))
 
 
-def kinds(outcomes: list[Outcome]) -> Counter[str]:
+def kinds(outcomes: list[SendResult]) -> Counter[str]:
     return Counter(outcome.kind for outcome in outcomes)
 
 
-def test_every_shot_has_its_outcome(address: str) -> None:
+def test_every_image_has_its_outcome(address: str) -> None:
     with ScriptedPeer(address) as peer:
         outcomes = shoot(address, [LoadImage(str(n), JPEG) for n in range(20)], limit=3)
     assert sorted(outcome.name for outcome in outcomes) == sorted(map(str, range(20)))
@@ -43,7 +43,7 @@ def test_every_shot_has_its_outcome(address: str) -> None:
     assert {request["data"] for request in peer.requests} == {JPEG}
 
 
-def test_a_closed_loop_keeps_as_many_under_way_as_it_was_told(address: str) -> None:
+def test_a_closed_loop_keeps_the_requested_number_in_flight(address: str) -> None:
     held: list[Request] = []
     together: list[int] = []
 
@@ -61,7 +61,7 @@ def test_a_closed_loop_keeps_as_many_under_way_as_it_was_told(address: str) -> N
     assert max(together) == 3
 
 
-def test_each_connection_is_a_sender_of_its_own_and_has_its_share(address: str) -> None:
+def test_each_connection_is_a_separate_sender_with_its_share(address: str) -> None:
     for plan in ({"limit": 4}, {"limit": 100, "rate": 2000.0}):
         with ScriptedPeer(address) as peer:
             shoot(address, repeat(SHOT, 40), connections=4, **plan)
@@ -76,11 +76,11 @@ def test_pixels_are_sent_with_their_size(address: str) -> None:
     assert (sent["encoding"], sent["width"], sent["height"], sent["ttl_ms"]) == ("bgr24", 2, 2, 50)
 
 
-def test_an_open_loop_counts_from_when_a_shot_was_due(address: str) -> None:
+def test_an_open_loop_counts_from_when_an_image_was_due(address: str) -> None:
     with ScriptedPeer(address), ZmqLoadSender(address, Plan(limit=100, rate=100)) as generator:
         generator.connect()
         outcomes = []
-        for outcome in generator.shoot(repeat(SHOT, 30)):
+        for outcome in generator.send_all(repeat(SHOT, 30)):
             outcomes.append(outcome)
             if len(outcomes) == 1:
                 # Whatever holds the sender up: the shots that were due meanwhile have waited.
@@ -90,20 +90,20 @@ def test_an_open_loop_counts_from_when_a_shot_was_due(address: str) -> None:
     assert len(waited) >= 10 and max(waited) > 150
 
 
-def test_slots_that_find_too_many_under_way_are_lost_and_counted(address: str) -> None:
+def test_slots_with_too_many_in_flight_are_lost_and_counted(address: str) -> None:
     with ScriptedPeer(address, silent) as peer:
         outcomes = shoot(address, repeat(SHOT, 10), limit=2, rate=1000.0, timeout_s=0.3)
     assert kinds(outcomes) == {"not_sent": 8, "no_answer": 2}
     assert len(peer.requests) == 2
 
 
-def test_a_schedule_is_kept_when_the_answers_do_not_come(address: str) -> None:
+def test_a_schedule_is_kept_without_answers(address: str) -> None:
     with ScriptedPeer(address, silent) as peer:
         shoot(address, repeat(SHOT), limit=1000, rate=200.0, duration_s=0.25, timeout_s=0.1)
     assert 45 <= len(peer.requests) <= 50
 
 
-def test_a_duration_ends_a_run_that_has_more_shots(address: str) -> None:
+def test_a_duration_ends_a_run_that_has_more_images(address: str) -> None:
     started = time.monotonic()
     with ScriptedPeer(address):
         outcomes = shoot(address, repeat(SHOT), duration_s=0.2, timeout_s=60)
@@ -111,7 +111,7 @@ def test_a_duration_ends_a_run_that_has_more_shots(address: str) -> None:
     assert time.monotonic() - started < 30, "it waited for timeouts of answered shots"
 
 
-def test_shots_without_an_answer_are_sent_again_under_the_same_id(address: str) -> None:
+def test_unanswered_images_are_sent_again_with_the_same_id(address: str) -> None:
     def third_time(number: int, request: Request) -> list[Request]:
         return label(number, request) if number == 2 else []
 
@@ -131,7 +131,7 @@ def test_busy_is_an_outcome_or_waited_for(address: str) -> None:
     assert len(peer.requests) == 9
 
 
-def test_a_connection_that_breaks_ends_what_was_under_way_on_it_at_once(address: str) -> None:
+def test_a_broken_connection_ends_its_images_in_flight_at_once(address: str) -> None:
     peer = ScriptedPeer(address, silent)
 
     def leave() -> None:
@@ -148,21 +148,21 @@ def test_a_connection_that_breaks_ends_what_was_under_way_on_it_at_once(address:
     assert time.monotonic() - started < 30
 
 
-def test_nobody_there_is_said_before_anything_is_sent(address: str) -> None:
+def test_a_missing_daemon_is_reported_before_sending(address: str) -> None:
     with pytest.raises(NoAnswer, match="is incv3d running"):
         shoot(address, [SHOT], timeout_s=0.1)
 
 
-def test_an_answer_of_something_else_is_an_error(address: str) -> None:
+def test_another_programs_answer_is_an_error(address: str) -> None:
     def garbage(number: int, request: Request) -> list[Request]:
         return [{"peer": request["peer"], "raw": b"pong"}]
 
-    with ScriptedPeer(address, garbage), pytest.raises(ClientError, match="another wire format"):
+    with ScriptedPeer(address, garbage), pytest.raises(ClientError, match="unknown format"):
         shoot(address, [SHOT])
 
 
-def outcome(round_trip_ms: float, kind: str = "ok") -> Outcome:
-    return Outcome("x", None, round_trip_ms, lost_slot=kind == "not_sent")
+def outcome(round_trip_ms: float, kind: str = "ok") -> SendResult:
+    return SendResult("x", None, round_trip_ms, lost_slot=kind == "not_sent")
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_a_percentile_is_shown_when_a_sample_lies_beyond_it(samples: int, shown:
     assert found["p50_ms"] == found["avg_ms"] == (samples + 1) / 2
 
 
-def test_a_report_says_what_became_of_everything(address: str) -> None:
+def test_a_report_describes_every_outcome(address: str) -> None:
     def script(number: int, request: Request) -> list[Request]:
         return label(number, request) if number else [refusal(request, "busy")]
 
@@ -205,7 +205,7 @@ def test_a_report_says_what_became_of_everything(address: str) -> None:
     difference = report.outcomes["ok"].round_trip["avg_ms"] - report.beyond_run["avg_ms"]
     assert difference == pytest.approx(3.0, abs=0.002)
     text = "\n".join(describe(report))
-    assert "5 pictures in 2.0 s, 1.0 labels a second" in text and "not sent: 1" in text
+    assert "5 images in 2.0 s, 1.0 labels per second" in text and "not sent: 1" in text
     assert not tally.all_ok
 
 

@@ -41,18 +41,18 @@ def test_figures_and_results_arrive(start, tmp_path: Path) -> None:
     with Client(daemon.door) as client:
         for _ in range(200):  # a subscription takes a moment to arrive
             client.classify(CAT)
-            if watch.wait_for(lambda view: bool(view.heard), 0.05):
+            if watch.wait_for(lambda view: bool(view.received), 0.05):
                 break
     assert watch.wait_for(lambda view: bool(view.stats and view.stats.outcomes.get("ok")), PATIENCE_S)
     view = watch.view()
     watch.close()
     assert view.stats and view.stats.state == "ready" and view.stats.model == "scripted"
-    assert view.heard[0].published.source == "zmq" and view.runs_ms[-1] > 4
-    predictions = view.heard[0].published.answer.predictions
+    assert view.received[0].published.source == "zmq" and view.runs_ms[-1] > 4
+    predictions = view.received[0].published.answer.predictions
     assert predictions and predictions[0].label == "label 1"
 
 
-def test_a_daemon_that_dies_is_missed_and_found_again(start) -> None:
+def test_a_daemon_that_dies_is_noticed_and_found_again(start) -> None:
     daemon = start()
     watch = DaemonWatcher(daemon.door, daemon.results, interval_s=0.1)
     watch.start()
@@ -60,15 +60,15 @@ def test_a_daemon_that_dies_is_missed_and_found_again(start) -> None:
     daemon.kill()
     assert watch.wait_for(lambda view: view.away_since_s is not None, PATIENCE_S)
     away = watch.view()
-    assert "no answer from ipc://" in away.trouble and away.stats, "what was known is forgotten"
+    assert "no answer from ipc://" in away.error and away.stats, "what was known is forgotten"
     start()
     assert watch.wait_for(lambda view: view.away_since_s is None, PATIENCE_S)
     assert watch.wait_for(lambda view: view.restarts == 1, PATIENCE_S)
-    assert watch.view().trouble == ""
+    assert watch.view().error == ""
     watch.close()
 
 
-def test_a_daemon_that_comes_late_is_waited_for(start, tmp_path: Path) -> None:
+def test_waits_for_a_daemon_that_starts_late(start, tmp_path: Path) -> None:
     watch = DaemonWatcher(f"ipc://{tmp_path}/door", f"ipc://{tmp_path}/results", interval_s=0.1)
     watch.start()
     assert watch.wait_for(lambda view: view.away_since_s is not None, PATIENCE_S)
@@ -78,7 +78,7 @@ def test_a_daemon_that_comes_late_is_waited_for(start, tmp_path: Path) -> None:
     watch.close()
 
 
-def test_a_daemon_that_wants_keys_is_watched_with_one(tmp_path: Path) -> None:
+def test_a_daemon_that_requires_keys_is_watched_with_one(tmp_path: Path) -> None:
     ring = KeyStore(tmp_path / "keys")
     ring.new()
     ring.hand_out("viewer", tmp_path / "viewer.key")
@@ -94,7 +94,7 @@ def test_a_daemon_that_wants_keys_is_watched_with_one(tmp_path: Path) -> None:
     for watch in (stranger, known):
         watch.start()
     assert known.wait_for(lambda view: view.stats is not None, PATIENCE_S)
-    assert stranger.wait_for(lambda view: "key" in view.trouble and "key" in view.deaf, PATIENCE_S)
+    assert stranger.wait_for(lambda view: "key" in view.error and "key" in view.results_error, PATIENCE_S)
     for watch in (stranger, known):
         watch.close()
     daemon.kill()
@@ -105,6 +105,8 @@ def test_what_answers_and_is_not_incv3d_is_said() -> None:
         address = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
         watch = DaemonWatcher(address, "nonsense", interval_s=0.1)
         watch.start()
-        assert watch.wait_for(lambda view: view.away_since_s is not None and bool(view.deaf), PATIENCE_S)
-        assert "nonsense: cannot connect" in watch.view().deaf
+        assert watch.wait_for(
+            lambda view: view.away_since_s is not None and bool(view.results_error), PATIENCE_S
+        )
+        assert "nonsense: cannot connect" in watch.view().results_error
         watch.close()

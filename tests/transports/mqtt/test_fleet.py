@@ -201,7 +201,7 @@ def test_a_picture_that_is_larger_than_the_broker_takes_costs_itself(
         (pictures / f"{name}.jpg").write_bytes(data)
     done = run_incv3d(tmp_path, "send", str(pictures), "--mqtt", f"mqtt://127.0.0.1:{broker.port}")
     assert done.returncode == 1 and done.stdout.count("label 1") == 2, (done.stdout, done.stderr)
-    assert "b.jpg: bad_request: the broker does not take it: Packet too large" in done.stdout + done.stderr
+    assert "b.jpg: bad_request: the broker rejected it: Packet too large" in done.stdout + done.stderr
 
 
 def test_without_a_fleet_it_is_said_that_nobody_is_there(broker, tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_without_a_fleet_it_is_said_that_nobody_is_there(broker, tmp_path: Path)
     out, _ = process.communicate(timeout=50)
     assert process.returncode == 1
     # On a busy machine the broker's word on the last try of one of them may be late.
-    assert ".jpg: busy: no daemon takes frames" in out
+    assert ".jpg: busy: no daemon is connected to the broker" in out
 
 
 def test_without_a_broker_it_ends_with_one_line(broker, tmp_path: Path) -> None:
@@ -228,11 +228,11 @@ def test_a_broker_that_lets_nobody_in_ends_it_with_one_line(make_broker, tmp_pat
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("tcp://10.0.0.5", "is not like mqtt://10.0.0.5"),
+        ("tcp://10.0.0.5", "must look like mqtt://10.0.0.5"),
         ("mqtt://", "is not like"),
         ("mqtt://h:port", "is not like"),
-        ("mqtt://me:secret@h", "the password belongs into $INCV3D_MQTT_PASSWORD"),
-        ("mqtt://h/frames/%23", "`frames/#` is no topic that can be published to"),
+        ("mqtt://me:secret@h", "set the password in $INCV3D_MQTT_PASSWORD"),
+        ("mqtt://h/frames/%23", "cannot publish to the topic `frames/#`"),
     ],
 )
 def test_an_address_that_is_none_is_one_line(tmp_path: Path, url, words) -> None:

@@ -522,7 +522,7 @@ def test_a_load_whose_key_is_revoked_ends_with_its_summary_and_the_reason(keyed,
     door.ring.revoke("shed")
     out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
-    assert "labels a second" in out and "ok: " in out
+    assert "labels per second" in out and "ok: " in out
     assert err.count("\n") == 1 and "the daemon does not know this key" in err
 
 

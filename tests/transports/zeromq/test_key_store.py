@@ -324,7 +324,7 @@ def test_the_commands_work_together(tmp_path: Path) -> None:
     assert key.pair.secret.decode() not in out
     assert incv3d("keys", "add", "x", "--public", own, "--out", "x")[0] == 2
     status, out, _ = incv3d("keys", "revoke", "gate")
-    assert (status, out) == (0, "gate may connect no more\n")
+    assert (status, out) == (0, "gate may no longer connect\n")
     assert incv3d("keys", "revoke", "gate")[0] == 1
     assert incv3d("check-config")[0] == 0
     (tmp_path / "keys/server.key").chmod(0o644)

@@ -1,1 +1,1 @@
-"""The benchmark: the published table beside this machine's figures, and where the time goes."""
+"""Compare this machine with the published benchmark, and measure where the time goes."""

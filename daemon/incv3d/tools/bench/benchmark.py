@@ -1,4 +1,4 @@
-"""A benchmark from beginning to end: which model, which engines, what came out."""
+"""Run a benchmark: plan the jobs, measure them, and report."""
 
 from __future__ import annotations
 
@@ -6,43 +6,44 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from incv3d.machine import available_memory_mb
 from incv3d.models.store import ModelStore, StoredModel
 from incv3d.pipeline.loader import available_cores
 from incv3d.tools.bench.breakdown import Breakdown, break_down
-from incv3d.tools.bench.engines import TITLES, available_mb, fitting, plan
+from incv3d.tools.bench.engines import TITLES, fitting, plan
 from incv3d.tools.bench.errors import BenchError
 from incv3d.tools.bench.interleave import measure
-from incv3d.tools.bench.machine_info import look
+from incv3d.tools.bench.machine_info import describe_machine
 from incv3d.tools.bench.measurements import Unavailable
 from incv3d.tools.bench.report import Report
 from incv3d.tools.bench.throttle_monitor import ThrottleMonitor
-from incv3d.tools.bench.worker_protocol import Engine, Job
+from incv3d.tools.bench.worker_protocol import Engine, EngineJob
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be measured."""
+    """The benchmark to run."""
 
     model: StoredModel
     store: ModelStore
-    """The one that the model is in."""
+    """The store that contains the model."""
     random_weights: bool
-    picture: Path
+    image: Path
     engines: Sequence[Engine]
     threads: int
     """0: all cores."""
     cache_filters: bool
-    """Whether the lean Session keeps its filters in the processor's layout."""
+    """Whether the lean Session caches its filters in the processor's layout."""
     warmup_runs: int
     num_runs: int
 
 
 def benchmark(request: Request, say: Callable[[str], None], progress: Callable[[str, int], None]) -> Report:
-    """Measure what is asked for.
+    """Measure the engines of `request`.
 
-    :param say: told what is being made first.
-    :param progress: told an engine and the number of its runs that are done.
-    :raises BenchError: when nothing could be measured.
+    :param say: called with a line when something has to be prepared first.
+    :param progress: called with an engine and the number of its completed runs.
+    :raises BenchError: if nothing could be measured.
     """
     jobs, unavailable, together = _jobs(request, request.engines, say)
     runs = request.warmup_runs + request.num_runs
@@ -53,10 +54,10 @@ def benchmark(request: Request, say: Callable[[str], None], progress: Callable[[
             raise KeyboardInterrupt
         raise BenchError(_why(unavailable))
     return Report(
-        device=look(),
+        device=describe_machine(),
         model=request.model.name,
         random_weights=request.random_weights,
-        picture=str(request.picture),
+        picture=str(request.image),
         threads=request.threads or available_cores(),
         warmup_runs=request.warmup_runs,
         num_runs=request.num_runs,
@@ -70,15 +71,13 @@ def benchmark(request: Request, say: Callable[[str], None], progress: Callable[[
 def breakdown(
     request: Request, say: Callable[[str], None], progress: Callable[[str, int], None]
 ) -> tuple[list[Breakdown], list[Unavailable]]:
-    """Take the runs of the plain and the lean Session apart.
+    """Break down the runs of the plain and the lean Session.
 
-    :raises BenchError: when neither could be opened.
+    :raises BenchError: if neither could be opened.
     """
     traceable = [engine for engine in request.engines if engine in ("plain", "lean")]
     if not traceable or request.model.entry.format != "graphdef":
-        raise BenchError(
-            "--breakdown takes TensorFlow's runs apart: it needs a frozen graph, on plain or lean"
-        )
+        raise BenchError("--breakdown needs TensorFlow: a frozen graph, with --engines plain or lean")
     jobs, unavailable, together = _jobs(request, traceable, say)
     groups = [jobs] if together else [[job] for job in jobs]
     found: list[Breakdown] = []
@@ -93,17 +92,17 @@ def breakdown(
 
 def _jobs(
     request: Request, engines: Sequence[Engine], say: Callable[[str], None]
-) -> tuple[list[Job], list[Unavailable], bool]:
+) -> tuple[list[EngineJob], list[Unavailable], bool]:
     planned, unplanned = plan(
         engines,
         request.model,
         request.store,
-        request.picture,
+        request.image,
         request.threads,
         request.cache_filters,
         say,
     )
-    jobs, too_large, together = fitting(planned, available_mb())
+    jobs, too_large, together = fitting(planned, available_memory_mb())
     return jobs, unplanned + too_large, together
 
 

@@ -1,10 +1,9 @@
-"""Confidence intervals of percentiles, without any assumption about how latencies are distributed.
+"""Compute confidence intervals of percentiles, without assumptions about the distribution.
 
-The number of ``n`` independent runs that are shorter than the true ``q``-quantile is binomial with ``n`` and
-``q``; so two of the ordered runs enclose that quantile with a probability that can be computed (Conover,
+Of ``n`` independent runs, the number shorter than the true ``q``-quantile is binomial with ``n`` and ``q``;
+the probability that two of the ordered runs enclose that quantile can therefore be computed (Conover,
 Practical Nonparametric Statistics, 3rd edition, section 3.2; Hahn and Meeker, Statistical Intervals, section
-5.2). Runs that follow each other on a machine are not wholly independent: take the interval as the least that
-is uncertain.
+5.2). Successive runs on a machine are not fully independent: the true interval may be wider.
 """
 
 from __future__ import annotations
@@ -20,18 +19,18 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """One percentile of the runs, and between which bounds the true one lies."""
+    """A percentile of the runs, and bounds for the true one."""
 
     percent: float
     value: float
     low: float | None
-    """None: so few runs have no bound on this side."""
+    """None: there are too few runs for a bound on this side."""
     high: float | None
     confidence: float = CONFIDENCE
 
 
 def percentile_interval(ordered: Sequence[float], percent: float, confidence: float = CONFIDENCE) -> Interval:
-    """The `percent`-th percentile of ascending `ordered`, at least one value, and its interval."""
+    """Return the `percent`-th percentile of one or more ascending values, with its interval."""
     low, high = order_ranks(len(ordered), percent / 100, confidence)
     return Interval(
         percent=percent,
@@ -43,10 +42,10 @@ def percentile_interval(ordered: Sequence[float], percent: float, confidence: fl
 
 
 def order_ranks(n: int, q: float, confidence: float) -> tuple[int, int]:
-    """The ranks, counted from 1, of the ordered values that enclose the `q`-quantile of `n` values.
+    """Return the ranks, from 1, of the ordered values that enclose the `q`-quantile of `n` values.
 
-    Each side is wrong with a probability of at most ``(1 - confidence) / 2``; a rank of 0, or of ``n + 1``,
-    says that no value bounds that side.
+    Each side is wrong with a probability of at most ``(1 - confidence) / 2``; rank 0 or ``n + 1`` means that
+    no value bounds that side.
     """
     tail = (1 - confidence) / 2
     below = 0.0
@@ -63,6 +62,6 @@ def order_ranks(n: int, q: float, confidence: float) -> tuple[int, int]:
 
 
 def _binomial(n: int, k: int, q: float) -> float:
-    """P(exactly `k` of `n`), by logarithms, so that large `n` do not overflow."""
+    """Return P(exactly `k` of `n`), computed with logarithms so that large `n` do not overflow."""
     choose = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
     return math.exp(choose + k * math.log(q) + (n - k) * math.log1p(-q))

@@ -1,7 +1,8 @@
-"""Which engines a model can be timed with, and what each needs."""
+"""Choose the engines to time a model with, and prepare what each needs."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -15,8 +16,8 @@ from incv3d.pipeline.loader import available_cores, input_spec
 from incv3d.tools.bench.errors import BenchUsageError
 from incv3d.tools.bench.measurements import Unavailable
 from incv3d.tools.bench.onnx_export import ensure_onnx
-from incv3d.tools.bench.other_runtimes import INSTALL, PEERS
-from incv3d.tools.bench.worker_protocol import Engine, Job
+from incv3d.tools.bench.other_runtimes import INSTALL, MODULES
+from incv3d.tools.bench.worker_protocol import Engine, EngineJob
 
 OURS: tuple[Engine, ...] = ("plain", "lean", "litert-float32", "litert-int8")
 THEIRS: tuple[Engine, ...] = ("onnxruntime", "openvino", "opencv")
@@ -34,9 +35,9 @@ MIB = 1024 * 1024
 
 
 def choose(words: str, known: Sequence[Engine], option: str) -> list[Engine]:
-    """The engines that `words` names, separated by commas; ``all``: every one of `known`.
+    """Return the engines named in `words`, separated by commas; ``all`` stands for all of `known`.
 
-    :raises BenchUsageError: when one is not known.
+    :raises BenchUsageError: if one is unknown.
     """
     if words == "all":
         return list(known)
@@ -44,21 +45,23 @@ def choose(words: str, known: Sequence[Engine], option: str) -> list[Engine]:
     for word in filter(None, (each.strip() for each in words.split(","))):
         found = next((each for each in known if each == word), None)
         if found is None:
-            raise BenchUsageError(f"{option}: no `{word}`; possible are {', '.join(known)}, or all")
+            raise BenchUsageError(
+                f"{option}: unknown engine `{word}`; choose from {', '.join(known)}, or all"
+            )
         if found not in chosen:
             chosen.append(found)
     if not chosen:
-        raise BenchUsageError(f"{option}: names nothing; possible are {', '.join(known)}, or all")
+        raise BenchUsageError(f"{option}: no engine given; choose from {', '.join(known)}, or all")
     return chosen
 
 
 def converted_file(model: StoredModel, precision: Precision) -> Path:
-    """The flatbuffer that `model` was converted to.
+    """Return the flatbuffer that `model` was converted to.
 
-    :raises ModelError: when there is none, or it is damaged.
+    :raises ModelError: if it does not exist or is damaged.
     """
     if precision not in converted_precisions(model.directory):
-        raise ModelError(f"no {precision} conversion: incv3d model convert {model.name} --to {precision}")
+        raise ModelError(f"not converted to {precision}: incv3d model convert {model.name} --to {precision}")
     return open_conversion(model, precision).network
 
 
@@ -66,22 +69,22 @@ def plan(
     engines: Sequence[Engine],
     model: StoredModel,
     store: ModelStore,
-    picture: Path,
+    image: Path,
     threads: int,
     cache_filters: bool,
     progress: Callable[[str], None],
-) -> tuple[list[Job], list[Unavailable]]:
-    """A job for each of `engines`, and those for which there is none, with the reason.
+) -> tuple[list[EngineJob], list[Unavailable]]:
+    """Return a job for each of `engines`, and the engines that cannot run the model, with the reason.
 
-    What has to be made first (the prepared form, an ONNX file) is made.
+    Creates what an engine needs first (the prepared form, an ONNX file).
 
-    :param threads: cores that one run may use; 0: all, and the plain Session as TensorFlow itself sets it.
-    :param cache_filters: whether the lean Session keeps its filters in the processor's layout.
+    :param threads: cores per run; 0: all, and TensorFlow's default for the plain Session.
+    :param cache_filters: whether the lean Session caches its filters in the processor's layout.
     """
-    jobs: list[Job] = []
+    jobs: list[EngineJob] = []
     unavailable: list[Unavailable] = []
     if model.entry.format == "tflite":
-        reason = f"`{model.name}` is kept as .tflite, which LiteRT runs as it is"
+        reason = f"`{model.name}` is a .tflite model, which LiteRT runs directly"
         unavailable += [Unavailable(engine=each, reason=reason) for each in engines if each in OURS]
         engines = ["litert", *(each for each in engines if each in THEIRS)]
     for engine in engines:
@@ -96,12 +99,12 @@ def plan(
         if engine.startswith("litert-"):
             spec = replace(spec, format="tflite", input="", output="", jpeg_input="", picture_input="")
         jobs.append(
-            Job(
+            EngineJob(
                 engine=engine,
                 spec=spec,
                 pixels=input_spec(model.entry),
                 prepared=str(prepared or ""),
-                picture=str(picture),
+                image=str(image),
                 default_threads=not threads,
             )
         )
@@ -111,11 +114,13 @@ def plan(
 def _network(
     engine: Engine, model: StoredModel, store: ModelStore, progress: Callable[[str], None]
 ) -> tuple[Path, Path | None]:
-    """The network's file in the format of `engine`, and the folder of its prepared form."""
-    if engine in PEERS:
+    """Return the network's file in the format of `engine`, and the folder of its prepared form."""
+    if engine in MODULES:
         if model.entry.format != "graphdef":
-            raise ModelError(f"`{model.name}` is kept as .tflite; there is no graph to convert")
-        missing = [name for name in (PEERS[engine], "tf2onnx") if find_spec(name) is None]
+            raise ModelError(
+                f"`{model.name}` is a .tflite model; only frozen graphs can be converted to ONNX"
+            )
+        missing = [name for name in (MODULES[engine], "tf2onnx") if find_spec(name) is None]
         if missing:
             raise ModelError(f"{missing[0]} is not installed; {INSTALL}")
         return ensure_onnx(model, store, progress), None
@@ -129,11 +134,11 @@ def _network(
     return model.network, None
 
 
-def expected_mb(job: Job) -> float:
-    """About how much memory a process with this job takes, MiB: seen here, and a little more.
+def expected_mb(job: EngineJob) -> float:
+    """Estimate the memory of a process with this job, MiB, a little above what was measured.
 
-    Inception-v3's 91 MB of graph took the plain Session 1730, the lean one 360, the others 310 at most;
-    EfficientNet-Lite0's 18 MB took 860, 360 and 100.
+    With Inception-v3, a graph of 91 MB, the plain Session took 1730, the lean one 360, the others at most
+    310; with EfficientNet-Lite0, 18 MB, they took 860, 360 and 100.
     """
     network_mb = job.spec.file.stat().st_size / MIB
     if job.engine == "plain":
@@ -143,23 +148,19 @@ def expected_mb(job: Job) -> float:
     return 150 + 3 * network_mb
 
 
-def available_mb(meminfo: Path = Path("/proc/meminfo")) -> float:
-    """``MemAvailable`` of proc(5), MiB; infinite where it cannot be told."""
-    try:
-        lines = meminfo.read_text("ascii", "replace").splitlines()
-    except OSError:
-        return float("inf")
-    found = next((line for line in lines if line.startswith("MemAvailable:")), None)
-    return int(found.split()[1]) / 1024 if found else float("inf")
+def fitting(
+    jobs: Sequence[EngineJob], free_mb: float | None
+) -> tuple[list[EngineJob], list[Unavailable], bool]:
+    """Return the jobs that fit into `free_mb` of memory, the others, and whether all fit at the same time.
 
-
-def fitting(jobs: Sequence[Job], free_mb: float) -> tuple[list[Job], list[Unavailable], bool]:
-    """The jobs that `free_mb` of memory is enough for, the others, and whether those fit all at once."""
+    :param free_mb: None: unknown, so that all are tried.
+    """
+    free_mb = math.inf if free_mb is None else free_mb
     fit, unavailable = [], []
     for job in jobs:
         needed = expected_mb(job)
         if needed > free_mb:
-            reason = f"too little memory: it takes about {needed:.0f} MB, {free_mb:.0f} MB are available"
+            reason = f"too little memory: it needs about {needed:.0f} MB, {free_mb:.0f} MB are available"
             unavailable.append(Unavailable(engine=job.engine, reason=reason))
         else:
             fit.append(job)

@@ -1,4 +1,4 @@
-"""What can go wrong with a benchmark."""
+"""Define the errors of benchmarks."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from incv3d.errors import Incv3dError
 
 
 class BenchError(Incv3dError):
-    """The benchmark cannot be run, or nothing came out of it."""
+    """The benchmark cannot be run, or has no result."""
 
 
 class BenchUsageError(BenchError):
-    """What was asked for cannot be meant."""
+    """The options of the benchmark are not valid."""
 
     exit_status = 2

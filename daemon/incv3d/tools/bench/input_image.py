@@ -1,4 +1,4 @@
-"""The picture that a benchmark classifies."""
+"""Choose the image that a benchmark classifies."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from incv3d.tools.bench.errors import BenchUsageError
 BUNDLED = "coffee.jpg"
 
 
-def choose_picture(image: str | None, model: StoredModel) -> Path:
-    """The file that `image` names; else the model's own picture, else a bundled photograph.
+def choose_image(image: str | None, model: StoredModel) -> Path:
+    """Return the file `image`, or else the model's own image, or else a bundled photograph.
 
-    :raises BenchUsageError: when it is no JPEG that can be decoded.
+    :raises BenchUsageError: if it is not a JPEG that can be decoded.
     """
     if image:
         path = Path(image)
@@ -30,9 +30,9 @@ def choose_picture(image: str | None, model: StoredModel) -> Path:
 
 
 def read_jpeg(path: Path, model: StoredModel) -> bytes:
-    """The bytes of the JPEG at `path`, which is decoded on trial.
+    """Read the JPEG at `path`, and check that it can be decoded.
 
-    :raises BenchUsageError: when it is none.
+    :raises BenchUsageError: if it cannot.
     """
     try:
         data = path.read_bytes()

@@ -1,6 +1,6 @@
-"""Several engines measured side by side: their processes take turns, run by run.
+"""Measure several engines side by side: their worker processes take turns, run by run.
 
-A machine that is busy with something else for a while so slows all of them, and none is favoured.
+If the machine is busy with something else for a while, that slows all of them and favors none.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from dataclasses import dataclass, field
 
 from incv3d.tools.bench.measurements import Measurement, Unavailable
 from incv3d.tools.bench.throttle_monitor import ThrottleMonitor
-from incv3d.tools.bench.worker_process import WorkerFailed, WorkerProcess
-from incv3d.tools.bench.worker_protocol import Job, OpenReply
+from incv3d.tools.bench.worker_protocol import EngineJob, OpenReply
+from incv3d.tools.workers.process import WorkerFailed, WorkerProcess, take_turns
+from incv3d.tools.workers.protocol import RunReply
 
-BREATH_S = 0.02
-"""Between two turns: idle threads of a library spin for a while, which must not be the next engine's cost."""
+WORKER = "incv3d.tools.bench.worker"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class WorkerState:
-    """An open child, and what it has done so far."""
+    """An open worker and its measurements so far."""
 
-    child: WorkerProcess
+    engine: str
+    worker: WorkerProcess
     opened: OpenReply
     first_result_s: float = 0.0
     runs_s: list[float] = field(default_factory=list)
@@ -32,8 +33,8 @@ class WorkerState:
 
 
 @dataclass(slots=True)
-class Measured:
-    """What came out."""
+class Measurements:
+    """The measurements of all engines."""
 
     measurements: list[Measurement] = field(default_factory=list)
     unavailable: list[Unavailable] = field(default_factory=list)
@@ -41,87 +42,83 @@ class Measured:
 
 
 def measure(
-    jobs: Sequence[Job],
+    jobs: Sequence[EngineJob],
     runs: int,
-    heat: ThrottleMonitor,
+    throttle: ThrottleMonitor,
     progress: Callable[[str, int], None],
     together: bool = True,
-) -> Measured:
-    """Run every job `runs` times, each in a process of its own.
+) -> Measurements:
+    """Run every job `runs` times, each in its own process.
 
-    Ctrl-C ends it early, with what there is.
+    Ctrl-C ends the measurement early and keeps the results so far.
 
-    :param progress: told the engine and the number of its runs that are done.
-    :param together: False: one engine after the other, for a machine that cannot hold all of them at once.
+    :param progress: called with an engine and the number of its completed runs.
+    :param together: False: one engine after the other, for a machine without memory for all at once.
     """
-    measured = Measured()
+    found = Measurements()
     for group in [jobs] if together else [[job] for job in jobs]:
-        if not measured.interrupted:
-            _measure_together(group, runs, heat, progress, measured)
-    return measured
+        if not found.interrupted:
+            _measure_together(group, runs, throttle, progress, found)
+    return found
 
 
 def _measure_together(
-    jobs: Sequence[Job],
+    jobs: Sequence[EngineJob],
     runs: int,
-    heat: ThrottleMonitor,
+    throttle: ThrottleMonitor,
     progress: Callable[[str, int], None],
-    measured: Measured,
+    found: Measurements,
 ) -> None:
     with contextlib.ExitStack() as stack:
-        sittings: list[WorkerState] = []
+        states: list[WorkerState] = []
         try:
             for job in jobs:
                 progress(job.engine, 0)
-                child = WorkerProcess(job)
-                stack.callback(child.kill)
+                worker = WorkerProcess(WORKER, job)
+                stack.callback(worker.kill)
                 try:
-                    sitting = WorkerState(child, child.opened())
-                    _run(sitting, heat)
-                    sitting.first_result_s = time.perf_counter() - child.started
-                    sittings.append(sitting)
+                    state = WorkerState(job.engine, worker, worker.receive(OpenReply))
+                    _run(state, throttle)
+                    state.first_result_s = time.perf_counter() - worker.started
+                    states.append(state)
                     progress(job.engine, 1)
                 except WorkerFailed as error:
-                    measured.unavailable.append(Unavailable(engine=job.engine, reason=str(error)))
-            for done in range(1, runs):
-                # Everybody comes first in turn, so that nobody always follows the same one.
-                first = done % len(sittings) if sittings else 0
-                for sitting in sittings[first:] + sittings[:first]:
-                    time.sleep(BREATH_S)
-                    try:
-                        _run(sitting, heat)
-                    except WorkerFailed as error:
-                        reason = f"stopped after {len(sitting.runs_s)} runs: {error}"
-                        measured.unavailable.append(Unavailable(engine=sitting.child.engine, reason=reason))
-                        sittings.remove(sitting)
-                    else:
-                        progress(sitting.child.engine, len(sitting.runs_s))
+                    found.unavailable.append(Unavailable(engine=job.engine, reason=str(error)))
+            for _, state in take_turns(states, runs - 1):
+                try:
+                    _run(state, throttle)
+                except WorkerFailed as error:
+                    reason = f"stopped after {len(state.runs_s)} runs: {error}"
+                    found.unavailable.append(Unavailable(engine=state.engine, reason=reason))
+                    states.remove(state)
+                else:
+                    progress(state.engine, len(state.runs_s))
         except KeyboardInterrupt:
-            measured.interrupted = True
-        measured.measurements += [_finish(each) for each in sittings]
+            found.interrupted = True
+        found.measurements += [_finish(each) for each in states]
 
 
-def _run(sitting: WorkerState, heat: ThrottleMonitor) -> None:
-    before = heat.slowed_down()
-    ran = sitting.child.run()
-    sitting.runs_s.append(ran.run_s)
-    sitting.slowed_down.append(before or heat.slowed_down())
-    sitting.scores = sitting.scores or ran.scores
+def _run(state: WorkerState, throttle: ThrottleMonitor) -> None:
+    before = throttle.slowed_down()
+    reply = state.worker.ask("run", RunReply)
+    state.runs_s.append(reply.run_s)
+    state.slowed_down.append(before or throttle.slowed_down())
+    state.scores = state.scores or reply.scores
 
 
-def _finish(sitting: WorkerState) -> Measurement:
-    opened, memory = sitting.opened, sitting.child.memory()
+def _finish(state: WorkerState) -> Measurement:
+    opened, memory = state.opened, state.worker.memory()
     return Measurement(
-        engine=sitting.child.engine,
+        engine=state.engine,
         version=opened.version,
         import_s=opened.import_s,
         build_s=opened.build_s,
-        first_result_s=sitting.first_result_s,
+        first_result_s=state.first_result_s,
         decodes_in_graph=opened.decodes_in_graph,
         devices=opened.devices,
-        runs_s=tuple(sitting.runs_s),
-        slowed_down=tuple(sitting.slowed_down),
-        scores=sitting.scores,
+        runs_s=tuple(state.runs_s),
+        slowed_down=tuple(state.slowed_down),
+        scores=state.scores,
         peak_mb=memory.peak_mb,
         anonymous_mb=memory.anonymous_mb,
     )

@@ -1,4 +1,4 @@
-"""What was measured of one engine, and the figures that the published table has."""
+"""Define the measurements of an engine, and the figures of the published table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """Of the runs that count; seconds."""
+    """The published table's figures of the measured runs; seconds."""
 
     warmup_runs: int
     runs: int
@@ -18,38 +18,38 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     average_s: float
     median_s: float
     slowed_down: int = 0
-    """How many of the runs were made while the machine was throttled or hot."""
+    """Number of runs during which the machine was throttled or hot."""
     average_without_s: float | None = None
-    """The average of the others; None when there are none, or no run is marked."""
+    """Average of the other runs; None if there are none, or no run was slowed down."""
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):
-    """One engine in one process of its own."""
+    """The measurements of one engine, in its own process."""
 
     engine: str
     version: str
     import_s: float
     build_s: float
     first_result_s: float
-    """From the start of the process to its first scores: Python, imports, build and the first run."""
+    """From the start of the process to its first scores: Python, imports, build and first run."""
     decodes_in_graph: bool
     devices: tuple[str, ...]
     runs_s: tuple[float, ...]
-    """Every run, the warm-up first."""
+    """All runs, warm-up runs first."""
     slowed_down: tuple[bool, ...]
-    """For every run, whether the machine was throttled or hot."""
+    """For each run, whether the machine was throttled or hot."""
     scores: tuple[float, ...]
     peak_mb: float
     anonymous_mb: float
-    """MiB that no file holds: the kernel cannot take them back."""
+    """Memory that no file backs, MiB: the kernel cannot reclaim it."""
 
     @property
     def first_run_s(self) -> float:
-        """The first run, cold for an engine that runs nothing while it loads."""
+        """The first run; a cold one, unless the engine makes a run while it loads."""
         return self.runs_s[0]
 
     def figures(self, warmup_runs: int, num_runs: int) -> Figures | None:
-        """The figures of `num_runs` runs after `warmup_runs`; None: none of them was made."""
+        """Return the figures of `num_runs` runs after `warmup_runs`; None if there are none."""
         counted = slice(warmup_runs, warmup_runs + num_runs)
         runs, marked = self.runs_s[counted], self.slowed_down[counted]
         if not runs:
@@ -68,14 +68,14 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unavailable(msgspec.Struct, frozen=True, kw_only=True):
-    """An engine that was asked for and not measured, and why."""
+    """An engine that could not be measured, and why."""
 
     engine: str
     reason: str
 
 
 def largest_difference(scores: Sequence[float], others: Sequence[float]) -> float | None:
-    """The largest difference of two score vectors; None when they are not of one length."""
+    """Return the largest difference of two score vectors; None if their lengths differ."""
     if not scores or len(scores) != len(others):
         return None
     return max(abs(a - b) for a, b in zip(scores, others, strict=True))

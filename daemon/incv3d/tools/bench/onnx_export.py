@@ -1,7 +1,7 @@
-"""A model's folded graph as an ONNX file, which the other runtimes read.
+"""Export a model's folded graph as an ONNX file, for the other runtimes.
 
-Run as a child process (``python -m incv3d.tools.bench.onnx_export JOB OUT``): it imports TensorFlow and
-tf2onnx.
+Runs as a child process (``python -m incv3d.tools.bench.onnx_export JOB OUT``), because it imports TensorFlow
+and tf2onnx.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from incv3d.tools.bench.errors import BenchError
 from incv3d.tools.bench.other_runtimes import INSTALL
 
 OPSET = 17
-"""OpenCV's importer knows the operations of this one; later ones bring nothing that is needed here."""
+"""OpenCV's importer supports this version; later ones add nothing needed here."""
 FOLDER = "bench"
 
 
 def ensure_onnx(model: StoredModel, store: ModelStore, progress: Callable[[str], None]) -> Path:
-    """The ONNX file of `model` in the store's folder ``bench``, made now if it is not there.
+    """Return the ONNX file of `model` in the store's folder ``bench``; create it if it is missing.
 
-    :raises ModelError: when it cannot be made.
+    :raises ModelError: if it cannot be created.
     """
     path = store.root / FOLDER / f"{model.name}-{model.manifest.sha256[:12]}.onnx"
     if path.exists():
@@ -51,9 +51,9 @@ def ensure_onnx(model: StoredModel, store: ModelStore, progress: Callable[[str],
 
 
 def convert(job: Job) -> bytes:
-    """The serialized ONNX model of the graph from ``job.input`` to ``job.output``.
+    """Return the serialized ONNX model of the graph from ``job.input`` to ``job.output``.
 
-    :raises BenchError: when tf2onnx is missing or does not know an operation.
+    :raises BenchError: if tf2onnx is missing or does not support an operation.
     """
     import tensorflow as tf
 
@@ -67,13 +67,13 @@ def convert(job: Job) -> bytes:
             graph, input_names=[job.input], output_names=[job.output], opset=OPSET
         )
     except Exception as error:  # noqa: BLE001 - tf2onnx raises whatever its parts raise
-        raise BenchError(f"tf2onnx cannot convert it: {' '.join(str(error).split())[:300]}") from None
+        raise BenchError(f"tf2onnx cannot convert the graph: {' '.join(str(error).split())[:300]}") from None
     serialized: bytes = model.SerializeToString()
     return serialized
 
 
 def main(job: str, out: str) -> None:
-    """Convert, and write the file whole or not at all."""
+    """Convert the graph and write the file atomically."""
     scratch = Path(f"{out}.{os.getpid()}")
     try:
         scratch.write_bytes(convert(msgspec.json.decode(job, type=Job)))

@@ -1,7 +1,7 @@
-"""Other runtimes on the same weights: ONNX Runtime, OpenVINO, OpenCV's DNN module.
+"""Run the same weights with other runtimes: ONNX Runtime, OpenVINO, OpenCV's DNN module.
 
-All read one ONNX file, made from the folded graph (:mod:`incv3d.tools.bench.onnx_export`), in float32,
-with as many threads as the Session has. They are packages of the extra ``peers`` and imported only here.
+All read the same ONNX file (:mod:`incv3d.tools.bench.onnx_export`) and compute in float32, with as many
+threads as the Session. They are in the extra ``peers`` and imported only here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from incv3d.engines.base import Feed, Scores, SessionError, SessionSpec
 from incv3d.errors import pip_install
 
-PEERS = {"onnxruntime": "onnxruntime", "openvino": "openvino", "opencv": "cv2"}
+MODULES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "opencv": "cv2"}
 """The engines by name, and the module of each."""
 INSTALL = pip_install("onnxruntime", "openvino", "opencv-python-headless", "tf2onnx")
 
@@ -49,7 +49,7 @@ class OpenVinoSession:
         settings = {
             "INFERENCE_NUM_THREADS": spec.threads,
             "PERFORMANCE_HINT": "LATENCY",
-            # Left alone, it takes bfloat16 where the processor has it, which gives other scores.
+            # By default it uses bfloat16 if the processor supports it, which changes the scores.
             "INFERENCE_PRECISION_HINT": "f32",
         }
         self._model = openvino.Core().compile_model(str(spec.file), "CPU", settings)
@@ -88,17 +88,17 @@ SESSIONS: dict[str, Any] = {
 }
 
 
-def open_peer(name: str, spec: SessionSpec) -> Any:
-    """The peer called `name` with the network in ``spec.file``.
+def open_other_runtime(name: str, spec: SessionSpec) -> Any:
+    """Open the network in ``spec.file`` with the runtime `name`.
 
-    :raises SessionError: when it is not installed, or cannot run the network.
+    :raises SessionError: if the runtime is not installed or cannot run the network.
     """
     try:
         return SESSIONS[name](spec)
     except (SessionError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001 - each library has its own exceptions, some only RuntimeError
-        raise SessionError(f"{name} cannot run it: {' '.join(str(error).split())[:300]}") from None
+        raise SessionError(f"{name} cannot run the network: {' '.join(str(error).split())[:300]}") from None
 
 
 def _import(module: str) -> Any:

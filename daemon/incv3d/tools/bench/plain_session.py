@@ -1,4 +1,4 @@
-"""TensorFlow's plain Session as the published script uses it: ``import_graph_def`` and ``Session.run``."""
+"""Run TensorFlow's plain Session as the published script does: ``import_graph_def`` and ``Session.run``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from incv3d.tools.bench.tensorflow_trace import TRACED_RUN_OPTIONS
 
 
 class PlainSession:
-    """A Session with the settings of the published script: none, unless the threads are given.
+    """A Session with the settings of the published script: the defaults, unless the threads are given.
 
-    :param default_threads: leave the number of threads to TensorFlow.
-    :raises SessionError: when TensorFlow or the graph cannot be imported.
+    :param default_threads: use TensorFlow's default number of threads.
+    :raises SessionError: if TensorFlow or the graph cannot be imported.
     """
 
     def __init__(self, spec: SessionSpec, default_threads: bool) -> None:
@@ -52,25 +52,25 @@ class PlainSession:
         self.build_s = built - imported
 
     def run(self, feed: Feed) -> Scores:
-        """Classify a JPEG, if the graph decodes, else pixels; ``(outputs,) float32``."""
+        """Classify a JPEG if the graph decodes, else pixels; return scores, ``(outputs,) float32``."""
         scores: Scores = self._session.run(self._scores, self._fed(feed))
         return scores.reshape(-1)
 
     def trace(self, feed: Feed) -> bytes:
-        """Run once, traced; the serialized ``RunMetadata``."""
+        """Run once with tracing; return the serialized ``RunMetadata``."""
         options = self._tf.compat.v1.RunOptions.FromString(TRACED_RUN_OPTIONS)
         metadata = self._tf.compat.v1.RunMetadata()
         self._session.run(self._scores, self._fed(feed), options, metadata)
-        # Serialized here, outside of the executor, because the binding hands it out parsed.
+        # The binding returns it parsed; serialized here, outside of the executor's time.
         serialized: bytes = metadata.SerializeToString()
         return serialized
 
     def run_nothing(self, feed: Feed) -> None:
-        """The same call, with an operation that does nothing in place of the network."""
+        """Make the same call with an operation that does nothing instead of the network."""
         self._session.run(self._nothing, self._fed(feed))
 
     def devices(self) -> list[str]:
-        """Every device that TensorFlow sees, a GPU with its name."""
+        """Return the devices that TensorFlow sees, GPUs with their names."""
         found = []
         for device in self._tf.config.list_physical_devices():
             details = {}

@@ -1,4 +1,4 @@
-"""A picture of a benchmark: the run times over the runs, and how they are distributed."""
+"""Plot a benchmark: the run times in order, and their distribution."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from incv3d.tools.bench.report import RANDOM, Report
 
 
 def plot(report: Report, path: Path) -> None:
-    """Draw `report` to the file at `path`.
+    """Plot `report` to the file at `path`.
 
-    :raises BenchError: when it cannot be written.
+    :raises BenchError: if it cannot be written.
     """
     import matplotlib
 
@@ -24,19 +24,17 @@ def plot(report: Report, path: Path) -> None:
     figure, (runs, spread) = pyplot.subplots(
         1, 2, figsize=(12, 5), sharey=True, width_ratios=(3, 2), layout="constrained"
     )
-    colours = pyplot.rcParams["axes.prop_cycle"].by_key()["color"]
+    colors = pyplot.rcParams["axes.prop_cycle"].by_key()["color"]
     marked_label: str | None = "throttled or hot"
-    for measurement, colour in zip(report.measurements, colours, strict=False):
+    for measurement, color in zip(report.measurements, colors, strict=False):
         ms = [run_s * 1000 for run_s in measurement.runs_s]
-        runs.plot(
-            range(1, len(ms) + 1), ms, ".-", color=colour, linewidth=1, label=TITLES[measurement.engine]
-        )
+        runs.plot(range(1, len(ms) + 1), ms, ".-", color=color, linewidth=1, label=TITLES[measurement.engine])
         hot = [(i + 1, ms[i]) for i, marked in enumerate(measurement.slowed_down) if marked]
         if hot:
             runs.plot(*zip(*hot, strict=True), "x", color="red", label=marked_label)
-            marked_label = None  # one entry in the legend is enough
+            marked_label = None  # only one entry in the legend
     _decorate_runs(runs, report)
-    _draw_spread(spread, report, colours)
+    _draw_spread(spread, report, colors)
     title = f"{report.model}: from JPEG to scores, {report.threads} threads, {report.device.lines()[0]}"
     if report.random_weights:
         title += f"\n{RANDOM.upper()}"
@@ -71,8 +69,8 @@ def _decorate_runs(axes: Any, report: Report) -> None:
     axes.legend(loc="best", fontsize=8)
 
 
-def _draw_spread(axes: Any, report: Report, colours: list[str]) -> None:
-    """For every engine, each warm run as a point beside a box of the quartiles."""
+def _draw_spread(axes: Any, report: Report, colors: list[str]) -> None:
+    """Draw a box of the quartiles for each engine, and each warm run as a point beside it."""
     names = []
     for place, measurement in enumerate(report.measurements):
         ms = [run_s * 1000 for run_s in measurement.runs_s[report.warmup_runs :]]
@@ -80,11 +78,11 @@ def _draw_spread(axes: Any, report: Report, colours: list[str]) -> None:
         if ms:
             axes.boxplot(
                 [ms], positions=[place], widths=0.35, showfliers=False,
-                medianprops={"color": colours[place % len(colours)], "linewidth": 2},
+                medianprops={"color": colors[place % len(colors)], "linewidth": 2},
             )  # fmt: skip
-            # Spread sideways in the order of the runs, so that points do not hide each other.
+            # Spread horizontally in the order of the runs, so that points do not overlap.
             across = [place + 0.32 + 0.2 * i / len(ms) for i in range(len(ms))]
-            axes.plot(across, ms, ".", color=colours[place % len(colours)], markersize=4, alpha=0.7)
+            axes.plot(across, ms, ".", color=colors[place % len(colors)], markersize=4, alpha=0.7)
     axes.axhline(PI3_AVERAGE_S * 1000, color="black", linestyle="--", linewidth=1)
     axes.set_xticks(range(len(names)), names, fontsize=8)
     axes.set_xlim(-0.5, len(names) - 0.2)

@@ -1,4 +1,4 @@
-"""The published benchmark: its table as data, and the lines that its script prints.
+"""Provide the published benchmark's table, and print results as its script does.
 
 "Inception-v3 speed: Raspberry Pi 3", TensorFlow 0.11, 2016-12-01. A run is the time between the start of
 ``Session.run('softmax:0', {'DecodeJpeg/contents:0': jpeg})`` and its return, decoding and resizing inside;
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 PI3 = "Raspberry Pi 3"
 CPP_TOOL_S = 0.5
-"""What TensorFlow's C++ benchmark tool was said to take on the same Raspberry Pi."""
+"""Time that TensorFlow's C++ benchmark tool was said to take on the same Raspberry Pi."""
 V1_MULTIPLY_ADDS = 1.50e9
-"""One run of the C++ tool's default network, Inception v1 at 224x224 (torchvision's table of models)."""
+"""Per run of the C++ tool's default network, Inception v1 at 224x224 (torchvision's table of models)."""
 V3_MULTIPLY_ADDS = 5.71e9
-"""One run of Inception-v3 at 299x299 (the same table)."""
+"""Per run of Inception-v3 at 299x299 (the same table)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +45,14 @@ PI3_AVERAGE_S = PUBLISHED[0].average_s
 
 
 def published_rows(warmup_runs: int) -> list[PublishedRow]:
-    """The published rows for so many warm-up runs; for a number that was not published, those for 10."""
+    """Return the published rows for `warmup_runs`: those for 0, otherwise those for 10."""
     return [row for row in PUBLISHED if row.warmup_runs == (0 if warmup_runs == 0 else 10)]
 
 
 def published_lines(runs_s: Sequence[float], build_s: float, warmup_runs: int) -> Iterator[str]:
-    """What the published script prints, to the character.
+    """Yield exactly the lines that the published script prints.
 
-    :param runs_s: the runs that count, at least one.
+    :param runs_s: the measured runs, at least one.
     """
     for number, run_s in enumerate(runs_s):
         yield f"Run {number:03d}:\t{run_s:0.4f} seconds"

@@ -1,8 +1,8 @@
-"""Inception-v3 with random weights, for machines that have no others: good for timing, and for nothing else.
+"""Build Inception-v3 with random weights, for timing on machines without the trained ones.
 
-Run as a child process (``python -m incv3d.tools.bench.random_weights OUT.pb``): it imports TensorFlow and
-Keras. The network is ``keras.applications.InceptionV3``; ahead of it stands what Google's graph of 2015 has
-there, a JPEG decoded and stretched to 299x299, under the same names.
+Runs as a child process (``python -m incv3d.tools.bench.random_weights OUT.pb``), because it imports
+TensorFlow and Keras. The network is ``keras.applications.InceptionV3``, preceded by the nodes of Google's
+graph of 2015 that decode a JPEG and stretch it to 299x299, under the same names.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from incv3d.models.prepare import run_child
 from incv3d.models.store import GRAPH, LABELS, ModelStore, StoredModel
 
 FOLDER = "bench"
-"""In the state directory: a store of its own, so that nobody takes the network in it for a model."""
+"""In the state directory: a separate store, so that this network is never used as a model."""
 NAME = "inception-v3-random"
 LIKE = "inception-v3"
 MAKER = "incv3d.tools.bench.random_weights"
@@ -33,16 +33,16 @@ SEED = 2015
 
 
 def ensure_random_model(store: ModelStore, progress: Callable[[str], None]) -> StoredModel:
-    """The network in `store`, made now if it is not there.
+    """Return the network in `store`; build it if it is missing.
 
-    :param store: one for the benchmark alone.
-    :raises ModelError: when it cannot be made.
+    :param store: a store for benchmarks only.
+    :raises ModelError: if it cannot be built.
     """
     made_by = f"{MAKER} {MAKER_VERSION}"
     there = store.find(NAME)
     if there is None or there.manifest.made_by != made_by:
         progress(
-            f"making {NAME} (once; this imports TensorFlow and Keras, and takes minutes on a Raspberry Pi)"
+            f"building {NAME} (once; imports TensorFlow and Keras, which takes minutes on a Raspberry Pi)"
         )
         entry = msgspec.structs.replace(
             load_catalog()[LIKE],
@@ -52,13 +52,13 @@ def ensure_random_model(store: ModelStore, progress: Callable[[str], None]) -> S
             try:
                 run_child(MAKER, [str(folder / GRAPH)])
             except ModelError as error:
-                raise ModelError(f"{NAME} could not be made: {error}") from None
+                raise ModelError(f"{NAME} could not be built: {error}") from None
             (folder / LABELS).write_text(format_labels([Label(0, "", "class 0")]), "utf-8")
     return store.get(NAME)
 
 
 def build() -> bytes:
-    """The serialized GraphDef, with the tensors of the catalog's ``inception-v3``."""
+    """Return the serialized GraphDef, with the tensor names of the catalog's ``inception-v3``."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -84,10 +84,10 @@ def build() -> bytes:
 
 
 def _settle_norms(tf: Any, network: Any) -> None:
-    """Give every batch normalisation the statistics of some training.
+    """Give every batch normalization random statistics, as after training.
 
-    As they are made they are zeros and ones, which TensorFlow's optimiser drops, and with them work that
-    every trained network has.
+    By default they are zeros and ones, which TensorFlow's optimizer removes, together with work that every
+    trained network has.
     """
     generator = np.random.default_rng(SEED)
     for layer in network.layers:
@@ -99,7 +99,7 @@ def _settle_norms(tf: Any, network: Any) -> None:
 
 
 def _decoded(tf: Any, entry: Any) -> Any:
-    """A JPEG as the network's pixels, node by node as in the graph of 2015."""
+    """Decode a JPEG to the network's pixels, node by node as in the graph of 2015."""
     v1 = tf.compat.v1
     contents = v1.placeholder(tf.string, (), name="DecodeJpeg/contents")
     picture = tf.raw_ops.DecodeJpeg(contents=contents, channels=3, name="DecodeJpeg")
@@ -107,12 +107,12 @@ def _decoded(tf: Any, entry: Any) -> Any:
     resized = tf.raw_ops.ResizeBilinear(
         images=batch, size=tf.constant([entry.height, entry.width]), name="ResizeBilinear"
     )
-    centred = tf.subtract(resized, entry.mean, name="Sub")
-    return tf.multiply(centred, 1 / entry.scale, name="Mul")
+    centered = tf.subtract(resized, entry.mean, name="Sub")
+    return tf.multiply(centered, 1 / entry.scale, name="Mul")
 
 
 def main(out: str) -> None:
-    """Build, and write the graph to the file `out`."""
+    """Build the graph and write it to the file `out`."""
     Path(out).write_bytes(build())
 
 

@@ -1,4 +1,4 @@
-"""What a measurement says: the published table with this machine's rows, for people and for programs."""
+"""Report a benchmark: the published table with this machine's rows, as text or JSON."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from incv3d.tools.bench.tables import Table
 
 RANDOM = "random weights: timing only"
 AGREEMENT = 1e-3
-"""Engines on the same weights whose scores differ by more are said not to agree."""
+"""Engines with the same weights whose scores differ by more do not agree."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """One benchmark, whole."""
+    """The results of a benchmark."""
 
     device: Device
     model: str
@@ -30,28 +30,28 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     warmup_runs: int
     num_runs: int
     interleaved: bool
-    """Whether the engines took turns; one alone has nobody to take turns with."""
+    """Whether all engines were open at the same time and took turns."""
     interrupted: bool
     measurements: tuple[Measurement, ...]
     unavailable: tuple[Unavailable, ...]
 
     @property
     def warmups(self) -> tuple[int, ...]:
-        """The numbers of warm-up runs that the table has rows for."""
+        """Numbers of warm-up runs for which the table has rows."""
         return tuple(dict.fromkeys((self.warmup_runs, 0)))
 
     @property
     def weights(self) -> str:
-        """The model's name, and what must not be forgotten of it."""
+        """The model's name, and a warning if its weights are random."""
         return f"{self.model} ({RANDOM})" if self.random_weights else self.model
 
     def reference(self) -> Measurement | None:
-        """The engine that scores and times are compared with: the plain Session, else the lean one."""
+        """Return the engine to compare with: the plain Session, else the lean one."""
         return next((m for name in ("plain", "lean") for m in self.measurements if m.engine == name), None)
 
 
 def published_table(report: Report) -> Table:
-    """The published rows beside this machine's."""
+    """Return the published rows, followed by this machine's."""
     table = Table(
         f"{report.weights}, {report.threads} threads, seconds",
         ("warm-up", "machine", "best", "worst", "average", "build", "import", "first run", "to result",
@@ -76,7 +76,7 @@ def published_table(report: Report) -> Table:
 
 
 def comparison_table(report: Report) -> Table:
-    """The engines against each other, by the medians of their runs."""
+    """Return a comparison of the engines by the medians of their runs."""
     table = Table(
         "side by side, medians",
         ("engine", "version", "ms", "ratio", "peak MB", "anonymous MB", "largest score difference"),
@@ -100,21 +100,21 @@ def comparison_table(report: Report) -> Table:
 
 
 def notes(report: Report) -> Iterator[str]:
-    """What must be said with the tables."""
+    """Yield the notes that explain the tables."""
     if report.random_weights:
         yield f"{RANDOM}; the scores mean nothing"
-    yield f"picture: {report.picture}"
+    yield f"image: {report.picture}"
     ours = [TITLES[m.engine] for m in report.measurements if not m.decodes_in_graph]
     if ours:
-        yield f"decoding and resizing are incv3d's own, timed with the run: {', '.join(ours)}"
+        yield f"runs include incv3d's own decoding and resizing: {', '.join(ours)}"
     ready = [TITLES[m.engine] for m in report.measurements if m.engine in ("lean", *_litert(report))]
     if ready:
-        yield f"makes a first run while it loads, as part of build: {', '.join(ready)}"
+        yield f"build includes a first run: {', '.join(ready)}"
     if len(report.measurements) > 1:
         yield (
             "the engines took turns, run by run"
             if report.interleaved
-            else "NOT interleaved: too little memory to hold all engines at once; one ran after the other"
+            else "NOT interleaved: too little memory for all engines at once, so they ran one after the other"
         )
     devices = sorted({device for m in report.measurements for device in m.devices})
     if devices:
@@ -125,7 +125,7 @@ def notes(report: Report) -> Iterator[str]:
     yield from _disagreements(report)
     yield from _verdict(report)
     if report.interrupted:
-        yield "interrupted: these are the runs that were made until then"
+        yield "interrupted: incomplete results"
 
 
 def _litert(report: Report) -> list[str]:
@@ -142,10 +142,10 @@ def _marked(report: Report) -> Iterator[str]:
 
 def _slowed_down(each: Measurement, figures: Figures) -> str:
     without = figures.average_without_s
-    rest = f"average without them {without:.4f} s" if without is not None else "that is all of them"
+    rest = f"average of the others {without:.4f} s" if without is not None else "there are no others"
     return (
         f"* {TITLES[each.engine]}, {figures.warmup_runs} warm-up runs: {figures.slowed_down} of "
-        f"{figures.runs} runs while the machine was throttled or hot; {rest}"
+        f"{figures.runs} runs were made while the machine was throttled or hot; {rest}"
     )
 
 
@@ -155,18 +155,18 @@ def _disagreements(report: Report) -> Iterator[str]:
         return
     for each in report.measurements:
         if each.engine == "litert-int8":
-            continue  # rounded weights: `incv3d model convert` reports how well it agrees
+            continue  # quantized weights: `incv3d model convert` reports the agreement
         difference = largest_difference(each.scores, reference.scores)
         if difference is None or difference > AGREEMENT:
-            how = "in their number" if difference is None else f"by up to {difference:.1e}"
-            yield f"{TITLES[each.engine]} DOES NOT AGREE: its scores differ {how}; do not compare its time"
+            how = "in number" if difference is None else f"by up to {difference:.1e}"
+            yield f"{TITLES[each.engine]} DOES NOT AGREE: its scores differ {how}; do not compare its times"
 
 
 def _verdict(report: Report) -> Iterator[str]:
-    """Who wins, when others were asked for."""
+    """Say whether incv3d's best engine is faster than the other runtimes."""
     medians = {m.engine: median for m in report.measurements if (median := _median_s(report, m))}
     ours = {name: medians[name] for name in (*OURS, "litert") if name in medians}
-    # Rounded weights are not the same weights.
+    # Quantized weights are not the same weights.
     same = {name: median for name, median in ours.items() if name != "litert-int8"}
     theirs = {name: medians[name] for name in THEIRS if name in medians}
     if not same or not theirs:
@@ -181,7 +181,7 @@ def _verdict(report: Report) -> Iterator[str]:
 
 
 def _median_s(report: Report, each: Measurement) -> float | None:
-    """The median of the warm runs, the marked ones left out where there are others."""
+    """Return the median of the warm runs, without slowed-down ones if there are others."""
     start = report.warmup_runs
     counted = slice(start, start + report.num_runs)
     pairs = list(zip(each.runs_s[counted], each.slowed_down[counted], strict=True))
@@ -190,7 +190,7 @@ def _median_s(report: Report, each: Measurement) -> float | None:
 
 
 def as_builtins(report: Report) -> dict[str, object]:
-    """For programs: everything, the score vectors aside, with the figures and the published rows."""
+    """Return everything but the score vectors as built-in types, with the figures and the published rows."""
     whole: dict[str, object] = msgspec.to_builtins(report)
     reference = report.reference()
     measured = []

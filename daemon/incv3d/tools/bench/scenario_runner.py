@@ -1,48 +1,49 @@
-"""A scenario from beginning to end, the search for the highest rate, and what came of it in words."""
+"""Run scenarios, search for the highest rate, and describe the results."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 
 import msgspec
 
 from incv3d.tools.bench.confidence import Interval
 from incv3d.tools.bench.errors import BenchError
+from incv3d.tools.bench.scenario_pipeline import ScenarioPipeline
 from incv3d.tools.bench.scenarios import (
-    Outcome,
-    Queries,
     Query,
     Scenario,
+    ScenarioResult,
     offline,
     server,
     single_stream,
-    summarise,
+    summarize,
 )
 from incv3d.tools.bench.throttle_monitor import ThrottleMonitor
 
 SEARCH_STEPS = 6
-"""Halvings in the search for the highest rate: it is found within a sixty-fourth of the throughput."""
+"""Bisections in the search for the highest rate, which is found to within 1/64 of the throughput."""
 HOPELESS_BOUNDS = 20
-"""A rate at which a picture waits this many times the bound is too high: the trial need not be finished."""
+"""A trial stops early if an image takes this many times the bound: its rate is too high."""
 
 
 class ScenarioRunner:
-    """One classifier and the pictures that it is given.
+    """Runs scenarios on one pipeline.
 
     :param min_duration_s: of a scenario, and of each trial in the search for the highest rate.
     """
 
     def __init__(
         self,
-        classifier: Queries,
-        pictures: Sequence[bytes],
+        pipeline: ScenarioPipeline,
+        images: Sequence[bytes],
         min_duration_s: float,
-        heat: ThrottleMonitor | None = None,
+        throttle: ThrottleMonitor | None = None,
     ) -> None:
-        self._classifier = classifier
-        self._pictures = pictures
+        self._pipeline = pipeline
+        self._images = images
         self._min_duration_s = min_duration_s
-        self._heat = heat or ThrottleMonitor()
+        self._throttle = throttle or ThrottleMonitor()
         self._interrupted = False
 
     def run(
@@ -50,59 +51,61 @@ class ScenarioRunner:
         scenario: Scenario,
         rate: float | None,
         bound_ms: float | None,
-        told: Callable[[Outcome], None],
-    ) -> Outcome:
-        """Run `scenario`; Ctrl-C ends it early, with what there is.
+        on_trial: Callable[[ScenarioResult], None],
+    ) -> ScenarioResult:
+        """Run `scenario`; Ctrl-C ends it early and keeps the results so far.
 
-        :param rate: `server`: pictures a second; None: the highest that keeps `bound_ms` is sought.
-        :param told: told of every trial of the search.
-        :raises BenchError: when there is no figure to give.
+        :param rate: `server`: images per second; None: find the highest rate that meets `bound_ms`.
+        :param on_trial: called with the result of every trial of the search.
+        :raises BenchError: if there is no result.
         """
         if scenario == "server":
-            outcome = self._server(rate, bound_ms, told)
+            result = self._server(rate, bound_ms, on_trial)
         else:
-            way = single_stream if scenario == "single-stream" else offline
-            outcome = summarise(
-                scenario,
-                self._collect(way(self._classifier, self._pictures, self._min_duration_s, self._heat)),
-            )
-        return msgspec.structs.replace(outcome, interrupted=self._interrupted)
+            measure = single_stream if scenario == "single-stream" else offline
+            queries = measure(self._pipeline, self._images, self._min_duration_s, self._throttle)
+            result = summarize(scenario, self._collect(queries))
+        return msgspec.structs.replace(result, interrupted=self._interrupted)
 
-    def _server(self, rate: float | None, bound_ms: float | None, told: Callable[[Outcome], None]) -> Outcome:
+    def _server(
+        self, rate: float | None, bound_ms: float | None, on_trial: Callable[[ScenarioResult], None]
+    ) -> ScenarioResult:
         if rate is not None:
-            return summarise("server", self._trial(rate, float("inf")), rate, bound_ms)
+            return summarize("server", self._trial(rate, float("inf")), rate, bound_ms)
         assert bound_ms is not None, "the server scenario needs a rate or a bound"
         flat_out = self._collect(
-            offline(self._classifier, self._pictures, self._min_duration_s / 4, self._heat)
+            offline(self._pipeline, self._images, self._min_duration_s / 4, self._throttle)
         )
         ceiling = len(flat_out) / flat_out[-1].ended_s
         hopeless_ms = HOPELESS_BOUNDS * bound_ms
         best = highest_rate(
-            lambda at: self._trial(at, hopeless_ms), ceiling, bound_ms, told, lambda: self._interrupted
+            lambda at: self._trial(at, hopeless_ms), ceiling, bound_ms, on_trial, lambda: self._interrupted
         )
         if best is None and self._interrupted:
             raise BenchError("interrupted before a rate was found")
         if best is None:
             raise BenchError(
-                f"no rate keeps the 99th percentile below {bound_ms:g} ms: it is above that even at "
-                f"{ceiling / 2**SEARCH_STEPS:.2f} pictures a second"
+                f"no rate keeps the 99th percentile below {bound_ms:g} ms: it is higher even at "
+                f"{ceiling / 2**SEARCH_STEPS:.2f} images per second"
             )
         return best
 
     def _trial(self, rate: float, hopeless_ms: float) -> list[Query]:
         return self._collect(
-            server(self._classifier, self._pictures, self._min_duration_s, self._heat, rate, hopeless_ms)
+            server(self._pipeline, self._images, self._min_duration_s, self._throttle, rate, hopeless_ms)
         )
 
-    def _collect(self, queries: Iterator[Query]) -> list[Query]:
+    def _collect(self, queries: Generator[Query, None, None]) -> list[Query]:
         found: list[Query] = []
-        try:
-            for query in queries:
-                found.append(query)
-        except KeyboardInterrupt:
-            self._interrupted = True
+        with closing(queries):
+            try:
+                for query in queries:
+                    found.append(query)
+            except KeyboardInterrupt:
+                self._interrupted = True
+        self._pipeline.clear()
         if not found:
-            raise BenchError("not one picture came and was classified in that time: take longer")
+            raise BenchError("no image was classified in that time; increase --min-duration")
         return found
 
 
@@ -110,50 +113,50 @@ def highest_rate(
     trial: Callable[[float], Sequence[Query]],
     ceiling: float,
     bound_ms: float,
-    told: Callable[[Outcome], None],
+    on_trial: Callable[[ScenarioResult], None],
     interrupted: Callable[[], bool] = lambda: False,
-) -> Outcome | None:
-    """The highest rate at which the 99th percentile stays below `bound_ms`, by halving; None: there is none.
+) -> ScenarioResult | None:
+    """Find the highest rate whose 99th percentile stays below `bound_ms` by bisection; None if there is none.
 
     :param trial: runs the server scenario at a rate.
     :param ceiling: a rate that is certainly too high: the throughput.
-    :param told: told of every trial.
-    :param interrupted: whether the last trial was broken off, which then says nothing.
+    :param on_trial: called with the result of every trial.
+    :param interrupted: whether the last trial was interrupted, so that its result does not count.
     """
     low, high = 0.0, ceiling
-    best: Outcome | None = None
+    best: ScenarioResult | None = None
     for _ in range(SEARCH_STEPS):
         rate = (low + high) / 2
         queries = trial(rate)
         if interrupted():
             break
-        outcome = summarise("server", queries, rate, bound_ms)
-        told(outcome)
-        if outcome.met_bound:
-            low, best = rate, outcome
+        result = summarize("server", queries, rate, bound_ms)
+        on_trial(result)
+        if result.met_bound:
+            low, best = rate, result
         else:
             high = rate
     return best
 
 
-def outcome_lines(outcome: Outcome) -> Iterator[str]:
-    """For people."""
-    came = f", {outcome.rate:.2f} a second arriving at random" if outcome.rate is not None else ""
-    yield f"{outcome.scenario}: {outcome.queries} pictures in {outcome.duration_s:.1f} s{came}"
-    if outcome.throughput:
-        yield f"  throughput {_interval(outcome.throughput, '')} pictures a second"
-    for each in outcome.latency:
+def result_lines(result: ScenarioResult) -> Iterator[str]:
+    """Describe the result in lines of text."""
+    arrived = f", {result.rate:.2f} per second arriving at random" if result.rate is not None else ""
+    yield f"{result.scenario}: {result.queries} images in {result.duration_s:.1f} s{arrived}"
+    if result.throughput:
+        yield f"  throughput {_interval(result.throughput, '')} images per second"
+    for each in result.latency:
         yield f"  p{each.percent:.0f} {_interval(each, ' ms')}"
-    if outcome.latency_bound_ms is not None:
-        kept = "met" if outcome.met_bound else "NOT met"
-        yield f"  p99 below {outcome.latency_bound_ms:g} ms: {kept}"
-    if outcome.slowed_down:
+    if result.latency_bound_ms is not None:
+        met = "met" if result.met_bound else "NOT met"
+        yield f"  p99 below {result.latency_bound_ms:g} ms: {met}"
+    if result.slowed_down:
         yield (
-            f"  {outcome.slowed_down} of {outcome.queries} pictures while the machine was throttled or hot: "
-            "they are left out of these figures"
+            f"  left out {result.slowed_down} of {result.queries} images, during which the machine was "
+            "throttled or hot"
         )
-    if outcome.interrupted:
-        yield "  interrupted: this is what was measured until then"
+    if result.interrupted:
+        yield "  interrupted: incomplete results"
 
 
 def _interval(interval: Interval, unit: str) -> str:

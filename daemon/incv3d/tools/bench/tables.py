@@ -1,4 +1,4 @@
-"""Tables that can be shown to people or written as Markdown."""
+"""Print tables in a terminal or as Markdown."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from rich.table import Table as RichTable
 
 @dataclass(slots=True)
 class Table:
-    """A title, column headings, and rows of text."""
+    """A table of text cells."""
 
     title: str
     headings: tuple[str, ...]
     rows: list[tuple[str, ...]] = field(default_factory=list)
 
     def add(self, *cells: str) -> None:
-        """One more row."""
+        """Append a row."""
         assert len(cells) == len(self.headings)
         self.rows.append(cells)
 
     def markdown(self) -> str:
-        """As GitHub's Markdown."""
+        """Return the table as GitHub Markdown."""
         lines = [self.headings, tuple("---" for _ in self.headings), *self.rows]
         return f"**{self.title}**\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
     def show(self, console: Console) -> None:
-        """For people."""
+        """Print the table to `console`."""
         table = RichTable(title=self.title, title_justify="left", box=None, pad_edge=False)
         for heading in self.headings:
             words = heading in ("machine", "engine", "version", "part", "figure")

@@ -1,9 +1,9 @@
-"""What TensorFlow's executor did during one run, from a serialized ``RunMetadata``.
+"""Parse what TensorFlow's executor did during a run from a serialized ``RunMetadata``.
 
-Read without TensorFlow, so that the timed process need not import it. Of ``RunMetadata`` only ``step_stats``
-(field 1) is read, of that ``dev_stats`` (1), of that ``node_stats`` (2); a NodeExecStats has the node's name
-in field 1, ``op_start_rel_nanos`` and ``op_end_rel_nanos`` in 14 and 15, relative to ``all_start_nanos`` in
-13, and a label "name = Operation(inputs)" in 8 (tensorflow/core/framework/step_stats.proto). Its clock is the
+It works without TensorFlow, so that the timed process need not import it. It reads ``step_stats`` (field 1)
+of ``RunMetadata``, its ``dev_stats`` (1) and their ``node_stats`` (2). A NodeExecStats has the node's name in
+field 1, ``op_start_rel_nanos`` and ``op_end_rel_nanos`` in 14 and 15, relative to ``all_start_nanos`` in 13,
+and a label "name = Operation(inputs)" in 8 (tensorflow/core/framework/step_stats.proto). The clock is the
 system's real time, ``time.time_ns`` in Python.
 """
 
@@ -17,15 +17,15 @@ from dataclasses import dataclass
 from incv3d.models.graph.graphdef_reader import LENGTH, VARINT, fields, varint
 
 TRACED_RUN_OPTIONS = bytes([1 << 3, 1])
-"""A serialized ``RunOptions`` with ``trace_level`` (field 1) SOFTWARE_TRACE: when every operation began and
-ended. FULL_TRACE tells no more of a processor and starts a profiler besides."""
+"""A serialized ``RunOptions`` with ``trace_level`` (field 1) SOFTWARE_TRACE: the start and end of every
+operation. FULL_TRACE adds nothing for processors and starts a profiler."""
 LABEL = re.compile(r"= ([^(\s]+)\(")
 NAME, LABELLED, START, OP_START, OP_END = 1, 8, 13, 14, 15
 
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """One operation that was executed; nanoseconds of real time."""
+    """The execution of an operation; nanoseconds of real time."""
 
     name: str
     op: str
@@ -35,22 +35,22 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The executor's time from the first operation's start to the last one's end."""
+    """The executor's time from the start of the first operation to the end of the last."""
 
     start_ns: int
     end_ns: int
     by_kind_ns: dict[str, float]
-    """Each moment belongs to the operation that ran then; where several did, to each an equal share."""
+    """Time by kind of operation; time with several operations running is divided equally among them."""
     between_ns: float
-    """While none ran."""
+    """Time without any operation running."""
     overlap_ns: float
-    """How much longer the operations took together than the time that they covered: they ran side by side."""
+    """Time that operations overlapped: their sum minus the time that they covered."""
 
 
 def parse_trace(data: bytes) -> list[Execution]:
-    """The operations in a serialized ``RunMetadata``.
+    """Return the operations in a serialized ``RunMetadata``.
 
-    :raises ValueError: when it is none, or holds no operation.
+    :raises ValueError: if it is not valid or contains no operation.
     """
     found = [
         _execution(data, *node)
@@ -59,12 +59,12 @@ def parse_trace(data: bytes) -> list[Execution]:
         for node in _messages(data, 2, *device)
     ]
     if not found:
-        raise ValueError("the trace holds no operation")
+        raise ValueError("the trace contains no operations")
     return found
 
 
 def share_out(executions: Sequence[Execution], kind_of: Callable[[Execution], str]) -> Span:
-    """Divide the executor's time among kinds of operations, so that the parts add up to the whole."""
+    """Divide the executor's time among kinds of operations, so that the parts add up to the total."""
     by_kind: defaultdict[str, float] = defaultdict(float)
     between = 0.0
     start, end = min(e.start_ns for e in executions), max(e.end_ns for e in executions)
@@ -91,7 +91,7 @@ def _edges(
     for each in executions:
         kind = kind_of(each)
         edges += [(each.start_ns, True, kind), (each.end_ns, False, kind)]
-    # Of two edges at one moment a start comes first: an operation of no length must begin before it ends.
+    # At the same moment, starts come first: an operation without duration must start before it ends.
     return sorted(edges, key=lambda edge: (edge[0], not edge[1]))
 
 

@@ -1,4 +1,4 @@
-"""Was the machine slowed down while something was timed?"""
+"""Detect whether the machine was slowed down during a measurement."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from incv3d.machine import Readings, read_machine
 SLOWED_DOWN_NOW = 0xF
 """The Pi firmware's bits 0 to 3: under-voltage, frequency capped, throttled, soft temperature limit."""
 HOT_C = 80.0
-"""From here on a Raspberry Pi throttles (raspberrypi.com, documentation, frequency management)."""
+"""Above this a Raspberry Pi throttles (raspberrypi.com, documentation, frequency management)."""
 LOOK_AGAIN_S = 0.5
 
 
 class ThrottleMonitor:
-    """Looks at the machine's temperature and throttling, not more than twice a second.
+    """Reads the machine's temperature and throttling state, at most twice per second.
 
-    :param hot_c: from this temperature on, a run is marked.
+    :param hot_c: temperature from which the machine counts as hot.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class ThrottleMonitor:
         self._slowed = False
 
     def slowed_down(self) -> bool:
-        """Whether the machine is throttled, short of voltage, or hot."""
+        """Return whether the machine is throttled, under-voltage, or hot."""
         if self._clock() - self._looked >= LOOK_AGAIN_S:
             found = self._read()
             throttled = bool((found.throttled or 0) & SLOWED_DOWN_NOW)

@@ -1,4 +1,4 @@
-"""The lean Session with two more calls: a traced run, and a run of nothing."""
+"""Extend the lean Session with traced runs and empty calls."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from incv3d.tools.bench.tensorflow_trace import TRACED_RUN_OPTIONS
 
 
 class TracedSession(TensorFlowSession):
-    """The daemon's own Session, taken apart.
+    """The daemon's own Session, with tracing.
 
-    :raises SessionError: when it cannot be opened.
+    :raises SessionError: if it cannot be opened.
     """
 
     def __init__(self, directory: Path, threads: int, cache_filters: bool = False) -> None:
         super().__init__(directory, threads, cache_filters)
         weights = open_prepared(directory).index.weights
-        # The smallest operation there is: it hands out a pointer.
+        # The cheapest operation available: it returns a handle.
         self._nothing = self._graph.operation(f"{weights[0].name}/incv3d/handle") if weights else None
 
     def trace(self, feed: Feed) -> bytes:
-        """Run once, traced; the serialized ``RunMetadata``."""
+        """Run once with tracing; return the serialized ``RunMetadata``."""
         with self._feeding(feed) as fed:
             _, metadata = self._session.run([fed], [self._output], options=TRACED_RUN_OPTIONS)
         return metadata
 
     def run_nothing(self, feed: Feed) -> None:
-        """The same call, with an operation that does next to nothing in place of the network."""
+        """Make the same call with an operation that does almost nothing instead of the network."""
         if self._nothing is None:
-            raise SessionError("the graph has no variable to name in place of the network")
+            raise SessionError("the graph has no variable that an empty call could use")
         with self._feeding(feed) as fed:
             self._session.run([fed], [], [self._nothing])

@@ -1,42 +1,39 @@
-"""One engine in one process of its own: ``python -m incv3d.tools.bench.worker JOB``.
+"""Time one engine in a worker process: ``python -m incv3d.tools.bench.worker JOB``.
 
-It opens the engine, says so, and then does one thing for every line that it is told: ``run``, ``trace``,
-``empty`` (the same call without the network). So the one that tells can let several such processes take
-turns. When its standard input ends, so does it.
+Its commands are ``run``, ``trace``, and ``empty`` (the same call without the network).
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import msgspec
 
 from incv3d.config.schema import LARGEST_IMAGE
 from incv3d.engines.base import Feed, Scores
-from incv3d.errors import Incv3dError
 from incv3d.frames import Frame
 from incv3d.images.preprocess import Preprocessor
 from incv3d.images.resize import fit
 from incv3d.models.graph.graphdef_reader import read_nodes
 from incv3d.tools.bench.tensorflow_trace import Execution, parse_trace, share_out
-from incv3d.tools.bench.worker_protocol import ErrorReply, Job, OpenReply, RunReply, TraceReply, decode_job
+from incv3d.tools.bench.worker_protocol import EngineJob, OpenReply, TraceReply
+from incv3d.tools.workers.protocol import RunReply, decode
+from incv3d.tools.workers.serve import serve
 
 DECODE_OPS = {"DecodeJpeg", "DecodePng", "DecodeImage"}
 
 
 class TimedEngine:
-    """An engine and its picture: every call goes from the bytes of a JPEG to scores."""
+    """An engine and its image: every run starts with the bytes of a JPEG and ends with scores."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: EngineJob) -> None:
         self._job = job
-        self._jpeg = Path(job.picture).read_bytes()
+        self._jpeg = Path(job.image).read_bytes()
         self._preprocessor = Preprocessor(job.pixels, LARGEST_IMAGE, "exact")
         self._session = self._open()
         self.in_graph = bool(job.spec.jpeg_input) and job.engine in ("plain", "lean")
@@ -56,12 +53,17 @@ class TimedEngine:
             from incv3d.engines.litert import LiteRTSession
 
             return LiteRTSession(job.spec)
-        from incv3d.tools.bench.other_runtimes import open_peer
+        from incv3d.tools.bench.other_runtimes import open_other_runtime
 
-        return open_peer(job.engine, job.spec)
+        return open_other_runtime(job.engine, job.spec)
+
+    @property
+    def commands(self) -> Mapping[str, Callable[..., msgspec.Struct]]:
+        """The commands that :func:`serve` answers."""
+        return {"run": self.run, "trace": self.trace, "empty": self.empty}
 
     def opened(self) -> OpenReply:
-        """What opening took."""
+        """Describe the engine, and how long opening it took."""
         session = self._session
         facts = getattr(session, "facts", None)
         devices = session.devices() if self._job.engine == "plain" else []
@@ -76,7 +78,7 @@ class TimedEngine:
         )
 
     def run(self) -> RunReply:
-        """One timed run."""
+        """Make a timed run; the reply to the first one has the scores."""
         started = time.perf_counter()
         scores: Scores = self._session.run(self._feed())
         run_s = time.perf_counter() - started
@@ -84,14 +86,14 @@ class TimedEngine:
         return RunReply(run_s=run_s, scores=tuple(map(float, scores)) if first else ())
 
     def trace(self) -> TraceReply:
-        """One traced run, taken apart."""
+        """Make a traced run and break it down."""
         started = time.perf_counter_ns()
         decode_ns = resize_ns = 0.0
         feed: Feed = self._jpeg
         if not self.in_graph:
-            picture = self._preprocessor.decode(self._frame())
+            image = self._preprocessor.decode(self._frame())
             decode_ns = time.perf_counter_ns() - started
-            feed = fit(picture, self._job.pixels, exact=True)
+            feed = fit(image, self._job.pixels, exact=True)
             resize_ns = time.perf_counter_ns() - started - decode_ns
         called_ns = time.time_ns()
         metadata = self._session.trace(feed)
@@ -110,7 +112,7 @@ class TimedEngine:
         )
 
     def empty(self) -> RunReply:
-        """One call without the network: what calling costs."""
+        """Make a call without the network, which shows the cost of calling."""
         feed = self._feed()
         started = time.perf_counter()
         self._session.run_nothing(feed)
@@ -123,7 +125,7 @@ class TimedEngine:
         return Frame("bench", self._jpeg, "jpeg", received=0.0, captured=0.0)
 
     def _kind_of(self, execution: Execution) -> str:
-        """``decode`` and ``resize`` for what brings the JPEG to the network's input, else the operation."""
+        """Return ``decode`` or ``resize`` for operations ahead of the network's input, else the operation."""
         if execution.op in DECODE_OPS:
             return "decode"
         return "resize" if execution.name in self._ahead else execution.op
@@ -134,7 +136,7 @@ class TimedEngine:
 
 
 def nodes_ahead(graph: Path, tensor: str) -> set[str]:
-    """The names of the nodes of a frozen graph that `tensor` is computed from, its own included."""
+    """Return the names of the nodes from which `tensor` is computed, including its own, in a frozen graph."""
     inputs = {node.name: node.inputs for node in read_nodes(graph)}
     waiting, found = [tensor.split(":")[0]], set()
     while waiting:
@@ -149,40 +151,5 @@ def _op(execution: Execution) -> str:
     return execution.op
 
 
-@contextmanager
-def _answers() -> Iterator[TextIO]:
-    """Where answers go: standard output, which everything else is kept away from."""
-    with os.fdopen(os.dup(1), "w") as out:
-        os.dup2(2, 1)
-        yield out
-
-
-def main(line: str) -> None:
-    """Open the engine of the job in `line`, and do what standard input says."""
-    with _answers() as out:
-
-        def answer(said: OpenReply | RunReply | TraceReply | ErrorReply) -> None:
-            out.write(msgspec.json.encode(said).decode() + "\n")
-            out.flush()
-
-        try:
-            timed = TimedEngine(decode_job(line))
-            answer(timed.opened())
-            commands: dict[str, Callable[[], RunReply | TraceReply]] = {
-                "run": timed.run,
-                "trace": timed.trace,
-                "empty": timed.empty,
-            }
-            for told in iter(sys.stdin.readline, ""):
-                answer(commands[told.strip()]())
-        except (Incv3dError, OSError, ValueError) as error:
-            answer(ErrorReply(failed=" ".join(str(error).split())))
-        except MemoryError:
-            answer(ErrorReply(failed="too little memory"))
-
-
 if __name__ == "__main__":
-    main(sys.argv[1])
-    sys.stderr.flush()
-    # What an interpreter cleans up at its end is not worth waiting for, nor a library's crash in it.
-    os._exit(0)
+    serve(lambda: TimedEngine(decode(sys.argv[1], EngineJob)))

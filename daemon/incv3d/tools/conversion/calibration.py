@@ -1,4 +1,4 @@
-"""Pictures for a conversion: some calibrate it, the others show how well it does."""
+"""Gather images for a conversion: some calibrate it, the others measure its agreement."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ from incv3d.sources.image_files import find_images, read_image
 
 FEWEST = 10
 MOST = 400
-"""Pictures; their pixels wait in a file, of Inception-v3 429 MB then."""
-PATIENCE_S = 30.0
-"""How long a source may take for a frame, besides the interval that it is configured to have."""
+"""Images; their pixels are kept in a file, 429 MB for Inception-v3."""
+FRAME_TIMEOUT_S = 30.0
+"""Timeout for a frame from a source, in addition to its configured interval."""
 
 
 class CalibrationError(Incv3dError):
-    """There are not enough usable pictures."""
+    """There are too few usable images."""
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationSet:
-    """Pictures that are ready to be fed, and how they are divided."""
+    """Preprocessed images, and how they are divided."""
 
     pixels: PixelFile
     calibrating: tuple[int, ...]
-    """Numbers of the pictures that calibrate."""
+    """Numbers of the images used for calibration."""
     held_back: tuple[int, ...]
-    """Numbers of those that the conversion never saw."""
+    """Numbers of the images that the conversion never saw."""
     damaged: int
-    """Could not be read or decoded."""
+    """Number of images that could not be read or decoded."""
     repeated: int
-    """Were there already: a picture on both sides would prove nothing."""
+    """Number of duplicates, which are left out: an image on both sides would prove nothing."""
 
 
-def picture_files(named: Iterable[str]) -> list[Path]:
-    """The pictures that are named by files, folders and patterns; no more than :data:`MOST`, evenly spread.
+def image_files(named: Iterable[str]) -> list[Path]:
+    """Return the images named by files, folders and patterns; at most :data:`MOST`, evenly spread.
 
-    :raises SourceError: when one of them names no picture.
+    :raises SourceError: if one of them names no image.
     """
     found = list(dict.fromkeys(path for each in named for path in find_images(each)))
     step = max(1.0, len(found) / MOST)
@@ -56,7 +56,7 @@ def picture_files(named: Iterable[str]) -> list[Path]:
 
 
 def frames_of(files: Iterable[Path]) -> Iterator[Frame | None]:
-    """A frame for each file; None for one that cannot be read."""
+    """Yield a frame for each file; None for one that cannot be read."""
     for path in files:
         try:
             yield Frame("calibration", read_image(path), None, received=0.0, captured=0.0)
@@ -65,26 +65,26 @@ def frames_of(files: Iterable[Path]) -> Iterator[Frame | None]:
 
 
 def captured_frames(
-    open_source: OpenSource, gap_s: float, patience_s: float, regions: Mapping[str, Region] | None = None
+    open_source: OpenSource, interval_s: float, timeout_s: float, regions: Mapping[str, Region] | None = None
 ) -> Iterator[Frame]:
-    """Frames of a source, as they come, or the regions of each.
+    """Yield frames from a source, or the regions of each.
 
-    :param gap_s: seconds between two of them, at least.
-    :param patience_s: so long may one take beyond that.
-    :raises SourceError: when the source fails, ends or falls silent.
+    :param interval_s: minimum seconds between two of them.
+    :param timeout_s: how much longer than that one may take.
+    :raises SourceError: if the source fails, ends or stops giving frames.
     """
     frames: queue.Queue[Frame | Exception | None] = queue.Queue(maxsize=1)
     stopping = threading.Event()
 
     def capture() -> None:
-        # In a thread of its own: a camera's library may never return.
+        # In a thread, because a camera's library may never return.
         try:
             source = open_source()
             try:
-                wanted = 0.0
+                request = 0.0
                 while not stopping.is_set():
-                    frame = source.capture(wanted)
-                    wanted = time.monotonic() + gap_s
+                    frame = source.capture(request)
+                    request = time.monotonic() + interval_s
                     frames.put(frame)
                     if frame is None:
                         return
@@ -97,9 +97,9 @@ def captured_frames(
     try:
         while True:
             try:
-                got = frames.get(timeout=gap_s + patience_s)
+                got = frames.get(timeout=interval_s + timeout_s)
             except queue.Empty:
-                raise SourceError(f"the source gave no frame within {gap_s + patience_s:.0f} s") from None
+                raise SourceError(f"the source gave no frame within {interval_s + timeout_s:.0f} s") from None
             if isinstance(got, Exception):
                 raise got
             if got is None:
@@ -108,7 +108,7 @@ def captured_frames(
     finally:
         stopping.set()
         if not frames.empty():
-            frames.get_nowait()  # whoever waits to hand one over sees that it is over
+            frames.get_nowait()  # lets the capturing thread see that it must stop
 
 
 def gather(
@@ -119,13 +119,13 @@ def gather(
     in_blocks: bool,
     counted: Callable[[int], None],
 ) -> CalibrationSet:
-    """Bring `frames` to the network's input and divide them.
+    """Preprocess `frames` and divide them.
 
-    :param preprocessor: one that gives the network's pixels, whatever its graph can take besides.
-    :param calibrates: half of them; False: all are held back.
-    :param in_blocks: the first half calibrates, because neighbours are alike; False: every second one.
-    :param counted: told after each, how many there were.
-    :raises CalibrationError: when fewer than :data:`FEWEST` are usable.
+    :param preprocessor: one that returns the network's pixels, even if its graph can decode JPEGs.
+    :param calibrates: use half of them for calibration; False: hold all back.
+    :param in_blocks: calibrate with the first half, because neighbors are alike; False: with every other one.
+    :param counted: called after each frame with the number so far.
+    :raises CalibrationError: if fewer than :data:`FEWEST` are usable.
     """
     seen: set[tuple[bytes, Region | None]] = set()
     usable = damaged = repeated = 0
@@ -134,7 +134,7 @@ def gather(
         if frame is None:
             damaged += 1
             continue
-        # Regions of one frame share their bytes, and are different pictures.
+        # Regions of one frame share its bytes, but are different images.
         digest = (hashlib.sha256(frame.data).digest(), frame.region)
         if digest in seen:
             repeated += 1
@@ -152,14 +152,14 @@ def gather(
             f", {count} {what}" for count, what in ((damaged, "damaged"), (repeated, "repeated")) if count
         )
         raise CalibrationError(
-            f"{usable} usable pictures{besides}: at least {FEWEST} different ones are needed, "
-            f"100 to 300 of what the camera will see are good"
+            f"{usable} usable images{besides}: at least {FEWEST} different ones are needed; "
+            f"100 to 300 images like those from the camera work well"
         )
     return CalibrationSet(pixels, *divide(usable, calibrates, in_blocks), damaged, repeated)
 
 
 def divide(usable: int, calibrates: bool, in_blocks: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The numbers of the pictures that calibrate, and of those that are held back."""
+    """Return the numbers of the images for calibration, and of those that are held back."""
     numbers = tuple(range(usable))
     if not calibrates:
         return (), numbers

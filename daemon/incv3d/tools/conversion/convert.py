@@ -1,4 +1,4 @@
-"""Convert a model of the store to LiteRT, prove it on pictures, and keep it beside the model if it holds."""
+"""Convert a stored model to LiteRT, compare it on images, and keep it with the model if it agrees."""
 
 from __future__ import annotations
 
@@ -34,141 +34,144 @@ from incv3d.models.store import FLATBUFFER, ModelStore, StoredModel
 from incv3d.pipeline.golden_check import GoldenMismatch, check_golden
 from incv3d.pipeline.loader import input_spec, open_classifier, threads_of
 from incv3d.tools.conversion.calibration import CalibrationSet, gather
-from incv3d.tools.conversion.comparison import SessionJob, compare
+from incv3d.tools.conversion.comparison import compare
+from incv3d.tools.conversion.worker import SessionJob
 
 CONVERTER = "incv3d.models.graph.to_litert"
-WORKSHOP = "converting"
+SCRATCH = "converting"
 AGREEMENT: dict[Precision, float] = {"int8": 0.94, "float32": 0.99}
-"""The least top-1 agreement with the float Session with which a conversion is kept."""
+"""The least top-1 agreement with the float Session at which a conversion is kept."""
 
 IMPORT_MB = 700
 MB_PER_GRAPH_MB = 10
-"""MiB: what TensorFlow's import takes, and the converter for each MiB of the graph. Measured with TensorFlow
-2.21 on x86-64: a peak of 1608 for a graph of 91, of 828 for one of 18."""
+"""MiB that importing TensorFlow takes, and that the converter takes per MiB of the graph. Measured with
+TensorFlow 2.21 on x86-64: a peak of 1608 for a graph of 91, of 828 for one of 18."""
 
 COUNT = re.compile(r"(\d+)/(\d+)")
 
 
 class Progress(Protocol):
-    """Where a conversion is, for the person who waits."""
+    """Shows the progress of a conversion."""
 
     def step(self, what: str) -> None:
-        """A new step begins."""
+        """Begin a new step."""
 
     def count(self, done: int, total: int) -> None:
-        """So much of the step is done."""
+        """Show how much of the step is done."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is asked for."""
+class ConversionRequest:
+    """The conversion to make."""
 
     precision: Precision
     frames: Iterable[Frame | None]
-    """None for a picture that cannot be read."""
+    """None for an image that cannot be read."""
     number: int
-    """How many frames there will be at most."""
+    """Maximum number of frames."""
     in_blocks: bool
-    """Frames of a camera are divided in blocks, because neighbours are alike."""
+    """Divide the frames in blocks; for a camera's, because neighbors are alike."""
     min_agreement: float
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of it."""
+class ConversionResult:
+    """The result of a conversion."""
 
     precision: Precision
-    pictures: CalibrationSet
+    images: CalibrationSet
     comparison: Comparison
     kept: Conversion | None
-    """None: it does not agree well enough, and is not in the store."""
+    """None: it does not agree well enough, and was not stored."""
     complaint: str = ""
     """Why it was not kept."""
 
 
 def convert_model(
-    config: Config, store: ModelStore, model: StoredModel, wanted: Wanted, progress: Progress
-) -> Outcome:
-    """Convert `model`, compare, and attach the conversion to it if it agrees well enough.
+    config: Config, store: ModelStore, model: StoredModel, request: ConversionRequest, progress: Progress
+) -> ConversionResult:
+    """Convert `model`, compare, and store the conversion with it if it agrees well enough.
 
-    :raises ModelError: it cannot be converted, or the store cannot be written; the store is as before.
-    :raises CalibrationError: too few pictures are usable.
-    :raises SourceError: the source gives no frames.
-    :raises SessionError: what came out cannot be run.
+    :raises ModelError: if it cannot be converted, or the store cannot be written, which leaves it unchanged.
+    :raises CalibrationError: if too few images are usable.
+    :raises SourceError: if the source gives no frames.
+    :raises SessionError: if the conversion cannot be run.
     """
     if model.entry.format != "graphdef":
-        raise ModelError(f"{model.name} is a .tflite model: LiteRT runs it as it is")
+        raise ModelError(f"{model.name} is already a .tflite model, which LiteRT runs directly")
     golden = model.entry.golden
     if golden and not (model.directory / golden.picture).is_file():
-        raise ModelError(f"{model.directory / golden.picture}: is missing; import {model.name} again")
+        raise ModelError(f"{model.directory / golden.picture}: missing; import {model.name} again")
     check_memory(model)
-    with store.workshop(WORKSHOP) as scratch:
+    with store.workshop(SCRATCH) as scratch:
         pixels = PixelFile(scratch / "pixels", model.session_spec(1).input_shape)
-        check_disk(scratch, model, pixels.picture_bytes * wanted.number)
-        pictures = _gather(config, model, wanted, pixels, progress)
-        folder = scratch / folder_name(wanted.precision)
+        check_disk(scratch, model, pixels.picture_bytes * request.number)
+        images = _gather(config, model, request, pixels, progress)
+        folder = scratch / folder_name(request.precision)
         folder.mkdir()
         network = folder / FLATBUFFER
-        _convert(model, wanted.precision, pictures, network, scratch, progress)
+        _convert(model, request.precision, images, network, scratch, progress)
         prepared = ensure_prepared(model, store, progress.step)
-        progress.step(f"comparing on {len(pictures.held_back)} pictures")
-        comparison = _compare(config, model, network, prepared, pictures, progress)
-        if comparison.top1_agreement < wanted.min_agreement:
+        progress.step(f"comparing on {len(images.held_back)} images")
+        comparison = _compare(config, model, network, prepared, images, progress)
+        if comparison.top1_agreement < request.min_agreement:
             complaint = (
-                f"its top-1 agreement with the float Session is {comparison.top1_agreement:.1%}, "
-                f"it must be {wanted.min_agreement:.1%}"
+                f"its top-1 agreement with the float Session is {comparison.top1_agreement:.1%}; "
+                f"at least {request.min_agreement:.1%} is required"
             )
-            return Outcome(wanted.precision, pictures, comparison, None, complaint)
+            return ConversionResult(request.precision, images, comparison, None, complaint)
         try:
             golden_score = _golden_score(config, model, network)
         except GoldenMismatch as error:
-            return Outcome(wanted.precision, pictures, comparison, None, str(error))
+            return ConversionResult(request.precision, images, comparison, None, str(error))
         converter = f"tensorflow-{'.'.join(version('tensorflow').split('.')[:2])}"
-        calibrated = len(pictures.calibrating)
-        facts = describe(model, wanted.precision, network, converter, calibrated, comparison, golden_score)
+        calibrated = len(images.calibrating)
+        facts = describe(model, request.precision, network, converter, calibrated, comparison, golden_score)
         (folder / DESCRIPTION).write_bytes(msgspec.json.format(msgspec.json.encode(facts)) + b"\n")
         store.attach(model, folder)
-    return Outcome(wanted.precision, pictures, comparison, facts)
+    return ConversionResult(request.precision, images, comparison, facts)
 
 
 def check_memory(model: StoredModel, proc_root: Path = Path("/proc")) -> None:
-    """Raise ModelError if this machine has too little memory to spare for converting `model`."""
+    """Raise ModelError if this machine has too little free memory to convert `model`."""
     needed_mb = IMPORT_MB + MB_PER_GRAPH_MB * model.size_bytes / 2**20
     spare_mb = available_memory_mb(proc_root)
     if spare_mb is not None and spare_mb < needed_mb:
         raise ModelError(
-            f"converting {model.name} takes {needed_mb:.0f} MB of memory, {spare_mb:.0f} MB are free (swap "
-            f"included): convert it on a larger machine, `incv3d model export {model.name} FILE` there, "
-            f"copy FILE, `incv3d model import FILE --replace` here"
+            f"converting {model.name} takes {needed_mb:.0f} MB of memory, {spare_mb:.0f} MB are free "
+            f"(including swap): convert it on a larger machine, run `incv3d model export {model.name} FILE` "
+            f"there, copy FILE, and run `incv3d model import FILE --replace` here"
         )
 
 
 def check_disk(folder: Path, model: StoredModel, pixels_bytes: int) -> None:
-    """Raise ModelError if there is too little room for the pixels and two networks."""
+    """Raise ModelError if there is too little disk space for the pixels and two networks."""
     needed_bytes = pixels_bytes + 2 * model.size_bytes
     free_bytes = shutil.disk_usage(folder).free
     if free_bytes < needed_bytes:
         raise ModelError(
-            f"{folder.parent}: {needed_bytes / 1e6:.0f} MB are needed for a while, {free_bytes / 1e6:.0f} MB "
-            f"are free ({pixels_bytes / 1e6:.0f} MB for the pixels: fewer pictures need less)"
+            f"{folder.parent}: {needed_bytes / 1e6:.0f} MB are needed temporarily, {free_bytes / 1e6:.0f} MB "
+            f"are free ({pixels_bytes / 1e6:.0f} MB of it for the pixels: use fewer images to need less)"
         )
 
 
 def _gather(
-    config: Config, model: StoredModel, wanted: Wanted, pixels: PixelFile, progress: Progress
+    config: Config, model: StoredModel, request: ConversionRequest, pixels: PixelFile, progress: Progress
 ) -> CalibrationSet:
     mode = config.session.preprocess
     preprocessor = Preprocessor(input_spec(model.entry), config.intake.max_pixels, mode)
-    size_mb = pixels.picture_bytes * wanted.number / 1e6
-    progress.step(f"preparing {wanted.number} pictures ({size_mb:.0f} MB in {pixels.path.parent})")
-    counted: Callable[[int], None] = lambda done: progress.count(done, wanted.number)  # noqa: E731
-    return gather(wanted.frames, preprocessor, pixels, wanted.precision == "int8", wanted.in_blocks, counted)
+    size_mb = pixels.picture_bytes * request.number / 1e6
+    progress.step(f"preparing {request.number} images ({size_mb:.0f} MB in {pixels.path.parent})")
+    counted: Callable[[int], None] = lambda done: progress.count(done, request.number)  # noqa: E731
+    return gather(
+        request.frames, preprocessor, pixels, request.precision == "int8", request.in_blocks, counted
+    )
 
 
 def _convert(
     model: StoredModel,
     precision: Precision,
-    pictures: CalibrationSet,
+    images: CalibrationSet,
     network: Path,
     scratch: Path,
     progress: Progress,
@@ -184,9 +187,9 @@ def _convert(
         )
     )  # fmt: skip
     if precision == "int8":
-        progress.step(f"calibrating with {len(pictures.calibrating)} pictures, quantising")
+        progress.step(f"calibrating with {len(images.calibrating)} images, quantizing")
         job = QuantiseJob(
-            network=str(converted), pixels=str(pictures.pixels.path), pictures=pictures.calibrating,
+            network=str(converted), pixels=str(images.pixels.path), pictures=images.calibrating,
             input_shape=spec.input_shape, out=str(network),
         )  # fmt: skip
         _run(job, progress)
@@ -207,27 +210,27 @@ def _compare(
     model: StoredModel,
     network: Path,
     prepared: Path | None,
-    pictures: CalibrationSet,
+    images: CalibrationSet,
     progress: Progress,
 ) -> Comparison:
     spec = model.session_spec(threads_of(config))
     session = SessionJob(
         spec=spec,
         prepared=prepared,
-        pixels=pictures.pixels.path,
+        pixels=images.pixels.path,
         logits=model.entry.scores == "logits",
         binary=model.entry.binary,
     )
     return compare(
         session,
         msgspec.structs.replace(session, spec=flatbuffer_spec(spec, network), prepared=None),
-        pictures.held_back,
+        images.held_back,
         progress.count,
     )
 
 
 def _golden_score(config: Config, model: StoredModel, network: Path) -> float | None:
-    """What the conversion gives the golden picture, which it must at least call by its name."""
+    """Return the conversion's score for the golden image, which it must at least label correctly."""
     golden = model.entry.golden
     if golden is None:
         return None

@@ -1,8 +1,8 @@
-"""``incv3d doctor``: looks at the machine and the installation, and says what is wrong and how to mend it.
+"""Check the machine and the installation for ``incv3d doctor``; report problems and how to fix them.
 
-One module a field; each check is a function from a :class:`~incv3d.tools.doctor.host.Host` to a list of
-:class:`~incv3d.tools.doctor.findings.Finding`. Nothing here imports NumPy, ZeroMQ or an engine before it
-has seen in a child process that it can be imported.
+One module per subject. Each check is a function from a :class:`~incv3d.tools.doctor.host.Host` to a list
+of :class:`~incv3d.tools.doctor.findings.Finding`. NumPy, ZeroMQ and the engines are imported only after a
+child process has shown that they can be.
 """
 
 from incv3d.tools.doctor.findings import Finding, Status, count

@@ -1,4 +1,4 @@
-"""Check the cameras: which there are, who may open them, and whether the configured one is among them."""
+"""Check the cameras: which there are, who can open them, and whether the configured one is among them."""
 
 from __future__ import annotations
 
@@ -8,27 +8,30 @@ from pathlib import Path
 
 from incv3d.config.schema import SourceSection
 from incv3d.config.source_types import CAMERAS, OpenableType
+from incv3d.machine import read_text
 from incv3d.sources.base import SourceMisnamed
 from incv3d.sources.factory import backend_of
 from incv3d.tools.doctor.findings import Finding, Status
-from incv3d.tools.doctor.host import Host, read
-from incv3d.tools.doctor.permissions import READ, WRITE, Person, group_name, may
+from incv3d.tools.doctor.host import Host
+from incv3d.tools.doctor.permissions import READ, WRITE, User, group_name, has_permission
 from incv3d.tools.doctor.programs import run_python
 
 LIMIT_S = 30.0
 
 
-def check_cameras(machine: Host, source: SourceSection, me: Person, servant: Person | None) -> list[Finding]:
+def check_cameras(
+    machine: Host, source: SourceSection, current: User, service_user: User | None
+) -> list[Finding]:
     """Check the device nodes, their permissions, and what ``incv3d cameras`` finds.
 
-    :param me: the user who runs the check.
-    :param servant: the user of the service; None: it is not installed.
+    :param current: the user who runs the check.
+    :param service_user: the user of the service; None: it is not installed.
     """
     wanted = bool(_camera_types(source))
     patterns = dict.fromkeys(pattern for kind in CAMERAS for pattern in backend_of(kind).device_nodes)
     nodes = [node for pattern in patterns for node in sorted(machine.dev.glob(pattern))]
     findings = [_nodes(machine, nodes, source)]
-    for who in filter(None, (me, servant)):
+    for who in filter(None, (current, service_user)):
         findings += _forbidden(machine, nodes, who, wanted)
     return [*findings, *_found(machine, source, wanted)]
 
@@ -43,7 +46,8 @@ def _camera_types(source: SourceSection) -> tuple[OpenableType, ...]:
 def _nodes(machine: Host, nodes: list[Path], source: SourceSection) -> Finding:
     videos = [node for node in nodes if node.name.startswith("video")]
     names = [
-        f"{node.name} {read(machine.sysfs / 'class/video4linux' / node.name / 'name')}" for node in videos
+        f"{node.name} {read_text(machine.sysfs / 'class/video4linux' / node.name / 'name')}"
+        for node in videos
     ]
     if videos:
         return Finding("camera nodes", "ok", f"in {machine.dev}: {', '.join(map(str.strip, names))}")
@@ -52,20 +56,20 @@ def _nodes(machine: Host, nodes: list[Path], source: SourceSection) -> Finding:
     return Finding("camera nodes", "warning" if kinds else "note", f"no {machine.dev}/video*", fix)
 
 
-def _forbidden(machine: Host, nodes: list[Path], who: Person, wanted: bool) -> list[Finding]:
-    """Report the nodes that `who` may not open, by the group that may."""
+def _forbidden(machine: Host, nodes: list[Path], who: User, wanted: bool) -> list[Finding]:
+    """Report the nodes that `who` cannot open, by the group that can."""
     by_group: dict[int, list[str]] = {}
     for node in nodes:
-        if not may(node, who, READ | WRITE):
+        if not has_permission(node, who, READ | WRITE):
             by_group.setdefault(node.stat().st_gid, []).append(str(node))
     findings = []
     for gid, names in by_group.items():
         group = group_name(machine, gid)
-        what = f"{who.name} may not open {', '.join(names)} (group {group})"
+        what = f"{who.name} cannot open {', '.join(names)} (group {group})"
         fix = f"sudo usermod -aG {group} {who.name}; then log in again, or restart the service"
         findings.append(Finding("camera permission", "problem" if wanted else "warning", what, fix))
     if nodes and not findings:
-        findings.append(Finding("camera permission", "ok", f"{who.name} may open them"))
+        findings.append(Finding("camera permission", "ok", f"{who.name} can open them"))
     return findings
 
 
@@ -75,11 +79,11 @@ def _found(machine: Host, source: SourceSection, wanted: bool) -> list[Finding]:
     child = run_python(machine, ["-m", "incv3d", "cameras", "--json"], LIMIT_S)
     if child.status is None:
         what = f"listing them takes more than {LIMIT_S:.0f} s: a driver or a camera hangs"
-        return [Finding(name, "problem", what, "switch the camera off and on, or reboot; see: sudo dmesg")]
+        return [Finding(name, "problem", what, "reconnect the camera or reboot; see: sudo dmesg")]
     if child.status != 0:
-        why = child.last_words or f"status {child.status}"
+        why = child.last_error or f"status {child.status}"
         status: Status = "problem" if wanted else "warning"
-        return [Finding(name, status, f"cannot be listed: {why}", "incv3d cameras")]
+        return [Finding(name, status, f"cannot be listed: {why}", "run: incv3d cameras")]
     answer = json.loads(child.out)
     cameras = [f"{camera['type']}: {camera['name']}" for camera in answer["cameras"]]
     types = [camera["type"] for camera in answer["cameras"]]
@@ -114,11 +118,11 @@ def _libraries(source: SourceSection, notes: Sequence[str]) -> list[Finding]:
     for kind in CAMERAS:
         if kind not in (CAMERAS[0], source.type):
             continue
-        complaint = complaints.get(kind)
-        if complaint is None:
+        error = complaints.get(kind)
+        if error is None:
             findings.append(Finding("camera library", "ok", f"{kind} can be loaded"))
             continue
-        what, _, fix = complaint.partition("; to install it: ")
+        what, _, fix = error.partition("; to install it: ")
         status: Status = "problem" if kind == source.type else "note"
         findings.append(Finding("camera library", status, f"{kind}: {what}", fix))
     return findings

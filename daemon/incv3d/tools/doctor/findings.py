@@ -1,4 +1,4 @@
-"""What a check has to say."""
+"""Define what a check reports."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from typing import Literal
 
 Status = Literal["ok", "note", "warning", "problem"]
-"""``note``: good to know; ``warning``: works, but not for long or not well; ``problem``: does not work."""
+"""``note``: information; ``warning``: works, but not for long or not well; ``problem``: does not work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
-    """What was looked at, ``swap``: the same in every version of this program."""
+    """What was checked, such as ``swap``; the same in every version of this program."""
     status: Status
     what: str
-    """What was found, in words."""
+    """What was found."""
     fix: str = ""
-    """What to do about it; every warning and every problem has one."""
+    """What to do about it; never empty for a warning or a problem."""
 
 
 def count(findings: Iterable[Finding], status: Status) -> int:
-    """How many of `findings` are of that status."""
+    """Return the number of `findings` with this status."""
     return sum(finding.status == status for finding in findings)

@@ -1,4 +1,4 @@
-"""Where the doctor looks: the machine's file systems, and the Python that runs here."""
+"""Describe the machine to check: where its system files are, and the Python that runs here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """This machine, unless other places are named."""
+    """The machine to check; by default this one."""
 
     proc: Path = Path("/proc")
     sysfs: Path = Path("/sys")
@@ -22,7 +22,7 @@ class Host:
     run: Path = Path("/run")
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     architecture: str = field(default_factory=platform.machine)
-    """The kernel's; programs can be of 32 bits all the same."""
+    """Of the kernel; programs can be 32-bit nevertheless."""
     bits: int = 64 if sys.maxsize > 2**32 else 32
     """Of this Python."""
     libc: tuple[str, str] = field(default_factory=platform.libc_ver)
@@ -30,28 +30,10 @@ class Host:
     python: Path = Path(sys.executable)
     python_version: tuple[int, int] = sys.version_info[:2]
     prefix: Path = Path(sys.prefix)
-    """Of the virtual environment, where this is one."""
+    """Root of the virtual environment, or of the Python installation."""
     stdlib: Path = field(default_factory=lambda: Path(sysconfig.get_path("stdlib")))
 
     @property
     def pip(self) -> str:
-        """What to type to install a package for this Python."""
+        """The command that installs a package for this Python."""
         return f"{self.python} -m pip install"
-
-
-def read(path: Path) -> str:
-    """The text of a small file of the system; empty when it cannot be read."""
-    try:
-        return path.read_text("utf-8", "replace").strip("\0\n ")
-    except OSError:
-        return ""
-
-
-def fields(text: str, separator: str) -> dict[str, str]:
-    """The first value of each ``key<separator>value`` line, without quotes."""
-    found: dict[str, str] = {}
-    for line in text.splitlines():
-        key, there, value = line.partition(separator)
-        if there:
-            found.setdefault(key.strip(), value.strip().strip('"'))
-    return found

@@ -1,4 +1,4 @@
-"""The Python that runs incv3d, and whether its packages can be loaded, each tried in a process of its own."""
+"""Check the Python that runs incv3d, and that its packages can be loaded, each in a child process."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import json
 import signal
 from dataclasses import dataclass
 
-from incv3d.machine import available_memory_mb
+from incv3d.machine import available_memory_mb, parse_fields, read_text
 from incv3d.tools.doctor.findings import Finding
-from incv3d.tools.doctor.host import Host, fields, read
+from incv3d.tools.doctor.host import Host
 from incv3d.tools.doctor.programs import ProgramOutput, run_python
 
 OLDEST, NEWEST = (3, 11), (3, 13)
 PACKAGES = ("numpy", "zmq", "simplejpeg", "PIL", "ai_edge_litert.interpreter")
-"""What has compiled parts, in the order in which it is loaded."""
+"""Packages with compiled parts, in the order in which they are loaded."""
 DISTRIBUTIONS = {"zmq": "pyzmq", "PIL": "pillow", "ai_edge_litert.interpreter": "ai-edge-litert"}
 NUMPY_1 = ("numpy.dtype size changed", "numpy.ndarray size changed", "_ARRAY_API", "using NumPy 1.x")
-"""What NumPy says of a package that was built for its older version (numpy.org, "Troubleshooting import")."""
+"""What NumPy reports about a package built for NumPy 1 (numpy.org, "Troubleshooting import")."""
 IMPORT_LIMIT_S = 60.0
 LOAD_LIMIT_S = 120.0
-"""A Raspberry Pi reads TensorFlow's library, 1.1 GB, from a slow card."""
+"""TensorFlow's library is 1.1 GB, which a Raspberry Pi reads from a slow card."""
 LOAD_MB = 450.0
-"""What loading it can take for a moment; it is left alone where there is less."""
+"""Peak memory of loading it; it is not tried with less."""
 IMPORTS = """
 import importlib, json, sys
 for name in sys.argv[1:]:
@@ -37,8 +37,8 @@ LOAD_TENSORFLOW = "from incv3d.engines.capi import Library; print(Library().vers
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
-    """What became of the import of a package."""
+class ImportResult:
+    """The result of importing a package."""
 
     name: str
     version: str = ""
@@ -47,27 +47,29 @@ class Imported:
 
 
 def check_python(machine: Host) -> list[Finding]:
-    """Its version, and where its packages are installed."""
+    """Report the Python version and where its packages are installed."""
     version = ".".join(map(str, machine.python_version))
     name = "python"
     if not OLDEST <= machine.python_version <= NEWEST:
-        what = f"{version}: incv3d and TensorFlow's wheels want 3.11 to 3.13"
-        return [Finding(name, "problem", what, "PYTHON=python3.12 daemon/run, with one that is installed")]
-    configured = fields(read(machine.prefix / "pyvenv.cfg"), "=")
+        what = f"{version}: incv3d and TensorFlow's wheels need 3.11 to 3.13"
+        return [
+            Finding(name, "problem", what, "install such a Python, then run: PYTHON=python3.12 daemon/run")
+        ]
+    configured = parse_fields(read_text(machine.prefix / "pyvenv.cfg"), "=")
     if configured:
         system = configured.get("include-system-site-packages", "").lower() == "true"
-        seen = "sees" if system else "does not see"
-        what = f"{version}, virtual environment {machine.prefix}, which {seen} the system's packages"
+        seen = "with" if system else "without"
+        what = f"{version}, virtual environment {machine.prefix}, {seen} the system's packages"
         return [Finding(name, "ok", what)]
     if (machine.stdlib / "EXTERNALLY-MANAGED").exists():
-        what = f"{version}, the system's own: Debian keeps pip out of it (PEP 668)"
-        fix = "install into a virtual environment: daemon/run makes one in a checkout"
+        what = f"{version}, the system's own, which Debian protects from pip (PEP 668)"
+        fix = "install into a virtual environment; in a checkout, daemon/run creates one"
         return [Finding(name, "warning", what, fix)]
     return [Finding(name, "note", f"{version}, not a virtual environment")]
 
 
 def check_libraries(machine: Host) -> list[Finding]:
-    """Whether every compiled package can be loaded, and fits the NumPy that is there."""
+    """Report whether every compiled package can be loaded with the installed NumPy."""
     imported = import_packages(machine, PACKAGES)
     findings = [_finding(machine, each) for each in imported]
     good = [each for each in imported if not each.error]
@@ -77,62 +79,62 @@ def check_libraries(machine: Host) -> list[Finding]:
     summary = [Finding("libraries", "ok", listed)] if good else []
     old = [finding for finding in bad if finding.name == "numpy ABI"]
     if numpy and not old:
-        fits = f"NumPy {numpy.version} suits what was built against it"
+        fits = f"the packages work with NumPy {numpy.version}"
         return [*summary, *bad, Finding("numpy ABI", "ok", fits)]
     return [*summary, *bad]
 
 
 def check_tensorflow(machine: Host, running: bool) -> list[Finding]:
-    """Whether TensorFlow's library can be loaded.
+    """Report whether TensorFlow's library can be loaded.
 
-    :param running: whether a daemon serves here already; a second library would take its memory.
+    :param running: whether a daemon already runs here; loading the library again would take its memory.
     """
     name = "tensorflow"
     if running:
-        return [Finding(name, "ok", "not loaded a second time: a daemon runs here")]
+        return [Finding(name, "ok", "not loaded again: a daemon runs here")]
     free_mb = available_memory_mb(machine.proc)
     if free_mb is not None and free_mb < LOAD_MB:
         return [
-            Finding(name, "note", f"not tried: {free_mb:.0f} MB of memory are free, {LOAD_MB:.0f} it takes")
+            Finding(name, "note", f"not tried: loading it takes {LOAD_MB:.0f} MB, {free_mb:.0f} MB are free")
         ]
     child = run_python(machine, ["-c", LOAD_TENSORFLOW], LOAD_LIMIT_S)
     if child.status == 0:
         return [Finding(name, "ok", f"{child.out.strip()}, its library can be loaded")]
-    fix = f"{machine.pip} --force-reinstall tensorflow; .tflite models run without it"
-    return [Finding(name, "problem", f"its library cannot be loaded: {_end_of(child)}", fix)]
+    fix = f"{machine.pip} --force-reinstall tensorflow, or use .tflite models, which do not need it"
+    return [Finding(name, "problem", f"its library cannot be loaded: {_error_of(child)}", fix)]
 
 
-def import_packages(machine: Host, names: tuple[str, ...]) -> list[Imported]:
-    """Import each of `names`; one that takes the process down with it is told from the others."""
-    done: list[Imported] = []
+def import_packages(machine: Host, names: tuple[str, ...]) -> list[ImportResult]:
+    """Import each of `names`, and find out which one crashes the process."""
+    done: list[ImportResult] = []
     while left := [name for name in names if name not in {each.name for each in done}]:
         child = run_python(machine, ["-c", IMPORTS, *left], IMPORT_LIMIT_S)
         lines = [json.loads(line) for line in child.out.splitlines() if line.startswith('{"')]
-        done += [Imported(**line) for line in lines if "name" in line]
+        done += [ImportResult(**line) for line in lines if "name" in line]
         trying = [line["trying"] for line in lines if "trying" in line]
         if not trying:
-            return [*done, *(Imported(name, error=_end_of(child)) for name in left)]
+            return [*done, *(ImportResult(name, error=_error_of(child)) for name in left)]
         if trying[-1] not in {each.name for each in done}:
-            done.append(Imported(trying[-1], error=_end_of(child)))
+            done.append(ImportResult(trying[-1], error=_error_of(child)))
     return done
 
 
-def _finding(machine: Host, each: Imported) -> Finding:
+def _finding(machine: Host, each: ImportResult) -> Finding:
     package = DISTRIBUTIONS.get(each.name, each.name)
     if not each.error:
         return Finding("libraries", "ok", f"{package} {each.version}")
     what = f"{package} cannot be loaded: {' '.join(each.error.split())}"
     if any(sign in each.error for sign in NUMPY_1):
-        fix = f"{machine.pip} 'numpy<2' (TensorFlow runs with 1.26), or: {machine.pip} --upgrade {package}"
+        fix = f"{machine.pip} 'numpy<2' (TensorFlow works with 1.26), or: {machine.pip} --upgrade {package}"
         return Finding("numpy ABI", "problem", f"{what} (it was built for NumPy 1)", fix)
     return Finding("libraries", "problem", what, f"{machine.pip} --force-reinstall {package}")
 
 
-def _end_of(child: ProgramOutput) -> str:
+def _error_of(child: ProgramOutput) -> str:
     if not child.found:
-        return "there is no such Python"
+        return "this Python does not exist"
     if child.status is None:
-        return "it takes too long"
+        return "timeout"
     if child.status < 0:
         return f"killed by {signal.Signals(-child.status).name}"
-    return child.last_words or f"exit status {child.status}"
+    return child.last_error or f"exit status {child.status}"

@@ -1,4 +1,4 @@
-"""The model that the daemon would take: is it there, whole, prepared, and does it fit into memory?"""
+"""Check the daemon's model: present, undamaged, prepared, and small enough for the memory."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ from incv3d.tools.doctor.host import Host
 from incv3d.tools.doctor.installation import Installation
 
 MIB = 1024 * 1024
-ELSEWHERE = "prepare it on a larger machine: incv3d model export there, incv3d model import here"
+ELSEWHERE = "prepare it on a larger machine: run incv3d model export there and incv3d model import here"
 
 
 def check_models(machine: Host, setup: Installation, running: bool) -> list[Finding]:
-    """The files of the model in force against what was noted when they came, and the memory that it takes.
+    """Report whether the configured model's files are unchanged, and the memory that it needs.
 
-    The others in the store are not read: on a Raspberry Pi each takes seconds (``incv3d model verify``).
+    Other models in the store are not read: on a Raspberry Pi each takes seconds (``incv3d model verify``).
 
-    :param running: whether a daemon serves here already.
+    :param running: whether a daemon already runs here.
     """
     store = ModelStore(setup.store)
     name = name_in_force(setup.config, store)
     there = store.names()
     others = [each for each in there if each != name]
-    beside = f"; beside it: {', '.join(others)} (incv3d model verify reads them)" if others else ""
+    beside = f"; also in the store: {', '.join(others)} (check with incv3d model verify)" if others else ""
     if name not in there:
         return [_absent(machine, setup.config, store, name, beside)]
     damages = verify_model(store, name)
     if damages:
-        fix = f"incv3d model verify {name} when that is done"
+        fix = f"then run: incv3d model verify {name}"
         return [Finding("model", "problem", f"{name}: {damage}", fix) for damage in damages]
     stored = store.get(name)
     megabytes = f"{stored.size_bytes / 1e6:.1f} MB"
-    whole = Finding("model", "ok", f"{name}, {megabytes}: every file is as it came{beside}")
+    whole = Finding("model", "ok", f"{name}, {megabytes}: all files are undamaged{beside}")
     return [whole, *_memory(machine, setup.config, stored, running)]
 
 
 def name_in_force(config: Config, store: ModelStore) -> str:
-    """What the model is called that a start would take, if it fetched nothing."""
+    """Return the name of the model that the daemon would use if it fetched nothing."""
     name = config.model.name
     if name != AUTO:
         return name
@@ -59,27 +59,27 @@ def name_in_force(config: Config, store: ModelStore) -> str:
 def _absent(machine: Host, config: Config, store: ModelStore, name: str, beside: str) -> Finding:
     if name == EMBEDDED:
         free_mb = available_memory_mb(machine.proc)
-        what = f"{name} is built when it is first used{beside}"
+        what = f"{name} is built on first use{beside}"
         if config.model.name == AUTO and config.model.fetch_wait_s:
-            what = f"the first start fetches {PREFERRED} (89 MB); without a network {name} is built{beside}"
+            what = f"the first start fetches {PREFERRED} (89 MB); without a network it builds {name}{beside}"
         if free_mb is not None and free_mb < PREPARING_MB:
             short = f"{what}; that takes up to {PREPARING_MB} MB of memory, {free_mb:.0f} MB are free"
             return Finding("model", "warning", short, ELSEWHERE)
         return Finding("model", "note", what)
     if config.model.fetch_wait_s and to_be_fetched(name, store):
-        fix = f"incv3d model fetch {name} does it now"
+        fix = f"to fetch it now: incv3d model fetch {name}"
         return Finding("model", "note", f"the first start fetches {name}{beside}", fix)
     file = config.custom.file
     if file and name not in load_catalog():
         if not Path(file).exists():
-            return Finding("model", "problem", f"custom.file: {file}: no such file", "mend custom.file")
-        return Finding("model", "note", f"{name} is taken in from {file} at the first start{beside}")
+            return Finding("model", "problem", f"custom.file: {file}: no such file", "correct custom.file")
+        return Finding("model", "note", f"the first start imports {name} from {file}{beside}")
     fix = f"incv3d model fetch {name}, or incv3d model import FILE --name {name}"
     return Finding("model", "problem", f"{name} is not in the store{beside}", fix)
 
 
 def _memory(machine: Host, config: Config, stored: StoredModel, running: bool) -> list[Finding]:
-    """What this model takes on the engine that would run it, and whether it is there to be had."""
+    """Report how much memory this model needs on its engine, and whether that is available."""
     name = "model memory"
     engine: EngineName = "tensorflow"
     size_bytes, ready = stored.size_bytes, is_prepared(stored)
@@ -98,18 +98,18 @@ def _memory(machine: Host, config: Config, stored: StoredModel, running: bool) -
     free_mb = available_memory_mb(machine.proc)
     if running or free_mb is None:
         return [Finding(name, "ok", what)]
-    what += f", {free_mb:.0f} MB can be had"
+    what += f", {free_mb:.0f} MB available"
     if free_mb < needed_mb:
         smaller = (
             f"incv3d model convert {stored.name} --to int8" if engine == "tensorflow" else "a smaller model"
         )
-        fix = f"stop other programs; or take less: {smaller} (on a larger machine), or model.name: {EMBEDDED}"
+        fix = f"stop other programs, or use less: {smaller} (on a larger machine), or model.name: {EMBEDDED}"
         return [Finding(name, "problem", what, fix)]
     if not ready and free_mb < PREPARING_MB:
         return [
             Finding(name, "warning", f"{what}; preparing it once takes up to {PREPARING_MB} MB", ELSEWHERE)
         ]
     if not ready:
-        what += "; it is not prepared yet, the next start does that"
-        return [Finding(name, "note", what, "incv3d model prepare does it now")]
+        what += "; not prepared yet: the next start does that"
+        return [Finding(name, "note", what, "to prepare it now: incv3d model prepare")]
     return [Finding(name, "ok", what)]

@@ -1,4 +1,4 @@
-"""Who may do what: for the person who asks, and for the user as whom the service runs."""
+"""Work out file permissions for the current user and for the service's user."""
 
 from __future__ import annotations
 
@@ -8,31 +8,32 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from incv3d.tools.doctor.host import Host, read
+from incv3d.machine import read_text
+from incv3d.tools.doctor.host import Host
 
 READ, WRITE, ENTER = 4, 2, 1
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
-    """A user, and the groups that count."""
+class User:
+    """A user and its groups."""
 
     name: str
     uid: int
     gids: frozenset[int]
 
 
-def myself(machine: Host) -> Person:
-    """Whoever runs this program."""
+def current_user(machine: Host) -> User:
+    """Return the user who runs this program."""
     uid = os.geteuid()
     name = next((entry[0] for entry in _entries(machine, "passwd") if entry[2:3] == [str(uid)]), str(uid))
-    return Person(name, uid, frozenset((os.getegid(), *os.getgroups())))
+    return User(name, uid, frozenset((os.getegid(), *os.getgroups())))
 
 
-def person(machine: Host, name: str, more_groups: Iterable[str] = ()) -> Person | None:
-    """The user called `name`, as a service runs under it; None where there is none.
+def find_user(machine: Host, name: str, more_groups: Iterable[str] = ()) -> User | None:
+    """Return the user called `name`, as a service would run; None if there is no such user.
 
-    :param more_groups: names of groups that it is given besides its own.
+    :param more_groups: names of additional groups.
     """
     entry = next((entry for entry in _entries(machine, "passwd") if entry[0] == name), None)
     if entry is None or len(entry) < 4:
@@ -43,16 +44,16 @@ def person(machine: Host, name: str, more_groups: Iterable[str] = ()) -> Person 
         for group in _entries(machine, "group")
         if len(group) >= 4 and group[2].isdecimal() and (group[0] in more or name in group[3].split(","))
     ]
-    return Person(name, int(entry[2]), frozenset((int(entry[3]), *groups)))
+    return User(name, int(entry[2]), frozenset((int(entry[3]), *groups)))
 
 
 def group_name(machine: Host, gid: int) -> str:
-    """What a group is called."""
+    """Return the name of a group."""
     return next((entry[0] for entry in _entries(machine, "group") if entry[2:3] == [str(gid)]), str(gid))
 
 
-def may(path: Path, who: Person, bits: int) -> bool:
-    """Whether the mode of the file at `path` gives `who` all of `bits` (access control lists aside)."""
+def has_permission(path: Path, who: User, bits: int) -> bool:
+    """Return whether the mode of the file at `path` grants `who` all `bits`; ignores access control lists."""
     if who.uid == 0:
         return True
     status = path.stat()
@@ -60,16 +61,20 @@ def may(path: Path, who: Person, bits: int) -> bool:
     return stat.S_IMODE(status.st_mode) >> shift & bits == bits
 
 
-def may_read(path: Path, who: Person) -> bool:
-    """Whether `who` may read the file at `path`, and enter every folder on the way."""
-    return may(path, who, READ) and all(may(folder, who, ENTER) for folder in path.absolute().parents)
+def can_read(path: Path, who: User) -> bool:
+    """Return whether `who` can read the file at `path` and enter all its parent folders."""
+    return has_permission(path, who, READ) and all(
+        has_permission(folder, who, ENTER) for folder in path.absolute().parents
+    )
 
 
-def may_make_files(folder: Path, who: Person) -> bool:
-    """Whether `who` may make files in `folder`, and enter every folder on the way."""
+def can_create_files(folder: Path, who: User) -> bool:
+    """Return whether `who` can create files in `folder` and enter all its parent folders."""
     ways = folder.absolute().parents
-    return may(folder, who, WRITE | ENTER) and all(may(each, who, ENTER) for each in ways)
+    return has_permission(folder, who, WRITE | ENTER) and all(
+        has_permission(each, who, ENTER) for each in ways
+    )
 
 
 def _entries(machine: Host, database: str) -> list[list[str]]:
-    return [line.split(":") for line in read(machine.etc / database).splitlines()]
+    return [line.split(":") for line in read_text(machine.etc / database).splitlines()]

@@ -1,4 +1,4 @@
-"""Other programs, asked with a limit to their time: none can hold the doctor up."""
+"""Run other programs with a time limit, so that none can hang the doctor."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from incv3d.tools.doctor.host import Host
 
 LARGEST_OUTPUT = 1 << 20
 DYING_S = 2.0
-"""A killed program that sits in the kernel (a camera's driver, a dead disk) is left alone after so long."""
+"""How long to wait for a killed program that hangs in the kernel (a camera driver, a dead disk)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramOutput:
-    """A program that ended, or was ended."""
+    """What a program printed, and how it ended."""
 
     status: int | None
-    """Negative: the signal that killed it; None: it took too long, or is not installed."""
+    """The exit status; negative: the signal that killed it; None: timeout, or the program is missing."""
     out: str = ""
     err: str = ""
     found: bool = True
-    """Whether there is such a program."""
+    """Whether the program exists."""
 
     @property
-    def last_words(self) -> str:
-        """The last line that it said to standard error."""
+    def last_error(self) -> str:
+        """The last line that it wrote to standard error."""
         return (self.err.strip().splitlines() or [""])[-1]
 
 
 def run_program(
     machine: Host, words: Sequence[str], limit_s: float, settings: Mapping[str, str] | None = None
 ) -> ProgramOutput:
-    """Run a program to its end, or for `limit_s`; then it is killed with all that it started.
+    """Run a program; after `limit_s`, kill it and all its child processes.
 
     :param words: its name, found on the machine's ``PATH``, and its arguments.
-    :param settings: environment variables, besides the machine's own.
+    :param settings: additional environment variables.
     """
     program = shutil.which(words[0], path=machine.environ.get("PATH", os.defpath))
     if program is None:
         return ProgramOutput(None, found=False)
-    # In memory: a full disk is among what is to be found, and a pipe ends only when every grandchild does.
+    # In memory, because the disk may be full, and because a pipe stays open until every grandchild ends.
     with _memory_file() as out, _memory_file() as err:
         child = start(
             [program, *words[1:]],

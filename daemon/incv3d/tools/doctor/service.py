@@ -1,4 +1,4 @@
-"""The systemd service: is it installed, does it come up at boot, how is it, how locked down is it?"""
+"""Check the systemd service: installed, enabled, running, and sandboxed."""
 
 from __future__ import annotations
 
@@ -7,35 +7,36 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from incv3d.machine import parse_fields
 from incv3d.tools.doctor.findings import Finding
-from incv3d.tools.doctor.host import Host, fields
+from incv3d.tools.doctor.host import Host
 from incv3d.tools.doctor.programs import run_program
 
 UNIT = "incv3d.service"
 LIMIT_S = 15.0
 MOST_EXPOSED = 1.5
-"""Of 10, as ``systemd-analyze security`` counts; the unit as it is delivered stays below."""
+"""Of 10, as rated by ``systemd-analyze security``; the unit as shipped stays below."""
 PROPERTIES = (
     "LoadState", "UnitFileState", "ActiveState", "SubState", "Result", "NRestarts", "NeedDaemonReload",
     "ExecStart", "User", "SupplementaryGroups", "StateDirectory", "LogsDirectory", "StatusText",
 )  # fmt: skip
-JOURNAL = "sudo journalctl -u incv3d -n 30 says why"
+JOURNAL = "to see why: sudo journalctl -u incv3d -n 30"
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What systemd says of the unit."""
+    """What systemd reports about the unit."""
 
     systemd: bool = False
     """Whether systemd runs here."""
-    complaint: str = ""
-    """Why it could not be asked."""
+    error: str = ""
+    """Why systemd could not be asked."""
     facts: Mapping[str, str] = field(default_factory=dict)
     """The unit's properties (systemctl(1), ``show``)."""
 
     @property
     def installed(self) -> bool:
-        """Whether there is such a unit."""
+        """Whether the unit exists."""
         return self.facts.get("LoadState") not in (None, "", "not-found")
 
     @property
@@ -45,24 +46,24 @@ class Service:
 
     @property
     def user(self) -> str:
-        """Whom it runs as; empty where it is not installed."""
+        """The user that it runs as; empty if it is not installed."""
         return (self.facts.get("User") or "root") if self.installed else ""
 
     @property
     def groups(self) -> list[str]:
-        """What it may do besides what its user's own groups may."""
+        """Its groups in addition to those of its user."""
         return self.facts.get("SupplementaryGroups", "").split() if self.installed else []
 
     def runs(self, prefix: Path) -> bool:
-        """Whether it starts the program that is installed under `prefix`."""
+        """Return whether it starts the program installed under `prefix`."""
         path = re.search(r"path=(\S+)", self.facts.get("ExecStart", ""))
-        # The path leads through links: /opt/incv3d/current is the release that is in force.
+        # The path contains links: /opt/incv3d/current is the current release.
         return (
             self.installed and path is not None and Path(path[1]).resolve().is_relative_to(prefix.resolve())
         )
 
     def directories(self) -> dict[str, str]:
-        """The variables that systemd sets for it: ``STATE_DIRECTORY``, ``LOGS_DIRECTORY``."""
+        """Return the variables that systemd sets for it: ``STATE_DIRECTORY``, ``LOGS_DIRECTORY``."""
         parents = {
             "STATE_DIRECTORY": ("StateDirectory", "/var/lib"),
             "LOGS_DIRECTORY": ("LogsDirectory", "/var/log"),
@@ -72,30 +73,30 @@ class Service:
 
 
 def ask_systemd(machine: Host) -> Service:
-    """What systemd knows of the unit."""
+    """Ask systemd about the unit."""
     if not (machine.run / "systemd/system").is_dir():
         return Service()
     child = run_program(machine, ["systemctl", "show", UNIT, f"--property={','.join(PROPERTIES)}"], LIMIT_S)
     if child.status != 0:
-        return Service(systemd=True, complaint=child.last_words or "systemctl does not answer")
-    return Service(systemd=True, facts=fields(child.out, "="))
+        return Service(systemd=True, error=child.last_error or "systemctl does not answer")
+    return Service(systemd=True, facts=parse_fields(child.out, "="))
 
 
 def check_service(machine: Host, service: Service) -> list[Finding]:
-    """Installed, enabled, running, and its exposure."""
+    """Report whether the service is installed, enabled and running, and its exposure."""
     if not service.systemd:
-        return [Finding("service", "note", "systemd does not run here; `incv3d run` is the daemon")]
-    if service.complaint:
-        fix = "is the machine still starting? try again, then: systemctl status"
-        return [Finding("service", "warning", f"systemd could not be asked: {service.complaint}", fix)]
+        return [Finding("service", "note", "systemd is not running here; start the daemon with `incv3d run`")]
+    if service.error:
+        fix = "try again when the machine has finished starting; see: systemctl status"
+        return [Finding("service", "warning", f"systemd could not be asked: {service.error}", fix)]
     if not service.installed:
-        what = "not installed: nothing starts incv3d when the machine does"
+        what = "not installed: incv3d does not start at boot"
         return [Finding("service", "note", what, "in a checkout: sudo systemd/install")]
     loaded = service.facts["LoadState"]
     if loaded == "masked":
-        return [Finding("service", "problem", "masked: nothing can start it", "sudo systemctl unmask incv3d")]
+        return [Finding("service", "problem", "masked: it cannot be started", "sudo systemctl unmask incv3d")]
     if loaded != "loaded":
-        fix = f"systemd-analyze verify {UNIT}; sudo systemd/install writes it anew"
+        fix = f"systemd-analyze verify {UNIT}; to write it again: sudo systemd/install"
         return [Finding("service", "problem", f"systemd cannot read its unit ({loaded})", fix)]
     return [*_state(service.facts), *_boot(service.facts), *_exposure(machine)]
 
@@ -105,7 +106,7 @@ def _state(facts: Mapping[str, str]) -> list[Finding]:
     name = "service"
     findings = []
     if facts.get("NeedDaemonReload") == "yes":
-        what = "its unit has changed, and systemd has not read it again"
+        what = "its unit has changed, and systemd has not reloaded it"
         fix = "sudo systemctl daemon-reload && sudo systemctl restart incv3d"
         findings.append(Finding(name, "warning", what, fix))
     if state == "failed":
@@ -113,7 +114,7 @@ def _state(facts: Mapping[str, str]) -> list[Finding]:
         fix = f"{JOURNAL}; then: sudo systemctl restart incv3d"
         findings.append(Finding(name, "problem", what, fix))
     elif state == "inactive":
-        findings.append(Finding(name, "warning", "installed, not running", "sudo systemctl start incv3d"))
+        findings.append(Finding(name, "warning", "installed but not running", "sudo systemctl start incv3d"))
     elif restarts not in ("", "0"):
         now = "running" if state == "active" else state
         what = f"{now}, but it failed and was restarted; restarts so far: {restarts}"
@@ -129,8 +130,8 @@ def _state(facts: Mapping[str, str]) -> list[Finding]:
 def _boot(facts: Mapping[str, str]) -> list[Finding]:
     state = facts.get("UnitFileState", "")
     if state.startswith("enabled"):
-        return [Finding("boot", "ok", "the service starts with the machine")]
-    what = f"the service does not start with the machine ({state or 'not enabled'})"
+        return [Finding("boot", "ok", "the service starts at boot")]
+    what = f"the service does not start at boot ({state or 'not enabled'})"
     return [Finding("boot", "warning", what, "sudo systemctl enable incv3d")]
 
 
@@ -138,10 +139,10 @@ def _exposure(machine: Host) -> list[Finding]:
     child = run_program(machine, ["systemd-analyze", "security", "--no-pager", UNIT], LIMIT_S)
     said = re.search(r"Overall exposure level for .*?: ([0-9.]+) (\w+)", child.out)
     if not said:
-        why = child.last_words or "it does not answer"
-        return [Finding("sandbox", "note", f"systemd-analyze security does not tell: {why}")]
+        why = child.last_error or "no answer"
+        return [Finding("sandbox", "note", f"unknown: systemd-analyze security: {why}")]
     what = f"exposure {said[1]} of 10 ({said[2]})"
     if float(said[1]) <= MOST_EXPOSED:
         return [Finding("sandbox", "ok", what)]
-    fix = f"see what opens it: systemctl cat incv3d, systemd-analyze security {UNIT}"
+    fix = f"see which settings differ: systemctl cat incv3d; systemd-analyze security {UNIT}"
     return [Finding("sandbox", "warning", f"{what}, more than {MOST_EXPOSED}", fix)]

@@ -14,32 +14,32 @@ from incv3d.tools.doctor.host import Host
 from incv3d.tools.doctor.service import ask_systemd
 
 
-def become_servant(
+def become_service_user(
     given: str | None,
     environ: MutableMapping[str, str],
     system_file: Path = SYSTEM_FILE,
     installers_user: str = SERVICE_USER,
 ) -> str:
-    """Take the rights of the service's user for good, if root asks about the configuration of the service.
+    """Become the service's user for good if this process is root and uses the service's configuration.
 
     :param given: the value of ``--config``.
     :param environ: gets the folders that systemd makes for the service.
     :param system_file: the configuration of the service.
-    :param installers_user: the user to become, if there is one, while no service is installed yet.
-    :returns: the name of the user that this process runs as then.
-    :raises ConfigError: a file that was named is not there.
+    :param installers_user: the user to become if no service is installed yet.
+    :returns: the name of the user that this process now runs as.
+    :raises ConfigError: if a file that was named does not exist.
     """
-    me = _name_of(os.geteuid())
+    current = _name_of(os.geteuid())
     path = find_config_file(given, environ)
     if os.geteuid() or path is None or path.resolve() != system_file.resolve():
-        return me
+        return current
     service = ask_systemd(Host())
     try:
         user = pwd.getpwnam(service.user or installers_user)
     except KeyError:
-        return me
+        return current
     if user.pw_uid == 0:
-        return me
+        return current
     for variable, folder in service.directories().items():
         environ.setdefault(variable, folder)
     environ["HOME"] = user.pw_dir

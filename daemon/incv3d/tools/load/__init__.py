@@ -1,1 +1,1 @@
-"""Generate load over ZeroMQ and MQTT, and report it."""
+"""Send load over ZeroMQ and MQTT, and report the results."""

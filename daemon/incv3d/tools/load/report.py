@@ -1,4 +1,4 @@
-"""What a load generator's outcomes come to: counts, throughput, percentiles by outcome."""
+"""Summarize the outcomes of a load test: counts, throughput, percentiles by outcome."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from incv3d.latency.rolling import percentile
-from incv3d.tools.load.sender import Outcome
+from incv3d.tools.load.sender import SendResult
 
 PERCENTILES = {"p50_ms": 50.0, "p90_ms": 90.0, "p95_ms": 95.0, "p99_ms": 99.0, "p99_9_ms": 99.9}
 
 Milliseconds = dict[str, float]
-"""``best_ms``, ``avg_ms``, the percentiles that there are samples for, ``worst_ms``."""
+"""``best_ms``, ``avg_ms``, the percentiles with enough samples, ``worst_ms``."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutcomeStatistics:
-    """One kind of outcome: how often, and how long it took. Slots that were lost took no time."""
+    """The number and round trips of one kind of outcome; lost slots have no round trip."""
 
     count: int
     round_trip: Milliseconds | None
@@ -27,28 +27,28 @@ class OutcomeStatistics:
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """The whole run."""
+    """The statistics of a whole load test."""
 
     sent: int
     elapsed_s: float
     ok_per_s: float
     lost_slots: int
-    """Open loop: shots that were due while too many were under way."""
+    """Open loop: images that were due while too many were in flight."""
     unfinished: int
-    """Shots that were under way when the run was interrupted."""
+    """Images in flight when the run was interrupted."""
     duplicates: int
-    """Further answers to shots that had one: a fleet may give two when a daemon dies, or is slow."""
+    """Second answers to the same image: a fleet may give them if a daemon dies or is slow."""
     outcomes: dict[str, OutcomeStatistics]
     daemon: dict[str, Milliseconds]
-    """Where the daemon says that the ``ok`` ones' time went: ``queue``, ``decode``, ``run``."""
+    """The daemon's times for ``ok`` answers: ``queue``, ``decode``, ``run``."""
     beyond_run: Milliseconds | None
-    """The ``ok`` ones' round trip without the daemon's decode and run: waiting and transport."""
+    """Round trips of ``ok`` answers minus the daemon's decode and run: waiting and transport."""
     answered_by: dict[str, int]
-    """Answers of each daemon of a fleet."""
+    """Number of answers from each daemon of a fleet."""
 
 
 class LoadStatistics:
-    """Adds outcomes up; keeps a few numbers of each, not its answer."""
+    """Collects outcomes; keeps a few numbers of each, not its answer."""
 
     def __init__(self) -> None:
         self._round_trips: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
@@ -59,11 +59,11 @@ class LoadStatistics:
 
     @property
     def all_ok(self) -> bool:
-        """Whether there was an outcome, and every one was a label."""
+        """Whether there was an outcome, and all were ``ok``."""
         return set(self._round_trips) == {"ok"} and not self._lost_slots
 
-    def add(self, outcome: Outcome) -> None:
-        """Count one."""
+    def add(self, outcome: SendResult) -> None:
+        """Add an outcome."""
         if outcome.lost_slot:
             self._lost_slots += 1
             return
@@ -77,7 +77,7 @@ class LoadStatistics:
             self._beyond_run.append(outcome.round_trip_ms - timing.decode - timing.run)
 
     def report(self, elapsed_s: float, unfinished: int = 0, duplicates: int = 0) -> LoadReport:
-        """The sums, for a run that took `elapsed_s`."""
+        """Return the statistics for a run that took `elapsed_s`."""
         ok = len(self._round_trips.get("ok", ()))
         return LoadReport(
             sent=sum(map(len, self._round_trips.values())) + unfinished,
@@ -96,7 +96,7 @@ class LoadStatistics:
 
 
 def milliseconds(values: Sequence[float]) -> Milliseconds | None:
-    """The spread of `values`; a percentile only where at least one sample lies beyond it."""
+    """Return the spread of `values`, with those percentiles that at least one sample exceeds."""
     if not values:
         return None
     ordered = sorted(values)
@@ -113,28 +113,30 @@ def milliseconds(values: Sequence[float]) -> Milliseconds | None:
 
 
 def describe(report: LoadReport) -> list[str]:
-    """The report in lines, for a person."""
-    lines = [f"{report.sent} pictures in {report.elapsed_s:.1f} s, {report.ok_per_s:.1f} labels a second"]
+    """Return the report as lines of text."""
+    lines = [f"{report.sent} images in {report.elapsed_s:.1f} s, {report.ok_per_s:.1f} labels per second"]
     for kind, found in report.outcomes.items():
-        took = f"; round trip {spell(found.round_trip)}" if found.round_trip else ""
+        took = f"; round trip {format_milliseconds(found.round_trip)}" if found.round_trip else ""
         lines.append(f"  {kind}: {found.count}{took}")
     if report.beyond_run:
         medians = ", ".join(f"{name} {values['p50_ms']:.1f}" for name, values in report.daemon.items())
         beyond = report.beyond_run["p50_ms"]
-        lines.append(f"  medians in the daemon: {medians} ms; beyond decode and run: {beyond:.1f} ms")
+        lines.append(
+            f"  medians in the daemon: {medians} ms; round trip without decode and run: {beyond:.1f} ms"
+        )
     if report.answered_by:
         shares = ", ".join(f"{name} {count}" for name, count in report.answered_by.items())
         lines.append(f"  answered by: {shares}")
     if report.duplicates:
-        lines.append(f"  answered twice: {report.duplicates}; the first answer counts")
+        lines.append(f"  answered twice: {report.duplicates}; only the first answers count")
     if report.lost_slots:
-        lines.append(f"  not sent: {report.lost_slots}; too many were under way when they were due")
+        lines.append(f"  not sent: {report.lost_slots}; too many were in flight when they were due")
     if report.unfinished:
-        lines.append(f"  under way when it was stopped: {report.unfinished}")
+        lines.append(f"  unfinished when interrupted: {report.unfinished}")
     return lines
 
 
-def spell(values: Milliseconds) -> str:
-    """``best 1.0, p50 2.0, worst 3.0 ms``."""
+def format_milliseconds(values: Milliseconds) -> str:
+    """Return ``best 1.0, p50 2.0, worst 3.0 ms``."""
     named = [(name.removesuffix("_ms").replace("_", "."), value) for name, value in values.items()]
     return ", ".join(f"{name} {value:.1f}" for name, value in named if name != "avg") + " ms"

@@ -1,12 +1,12 @@
-"""How pictures are sent as a load: in a closed loop or on a schedule, whatever carries them. One thread.
+"""Send images as load, in a closed loop or on a schedule, over any transport. Uses one thread.
 
-*Closed loop*: a new picture goes out when an answer came in, so that a fixed number is under way. This finds
-the capacity, but a slow daemon slows its own measurement: the requests that would have met the slowness are
-never made ("coordinated omission").
+*Closed loop*: each answer triggers the next image, so that a fixed number is in flight. This finds the
+capacity, but a slow daemon also slows its own measurement: the requests that would have been delayed are
+never sent ("coordinated omission").
 
-*Open loop*: picture ``i`` is due at ``start + i / rate``, whatever the daemon does, and its round trip counts
-from the moment at which it was due, not from the one at which it got away. What cannot be sent in its slot,
-because too many are under way already, is not made up for later: the slot is lost, and counted.
+*Open loop*: image ``i`` is due at ``start + i / rate``, regardless of the daemon, and its round trip counts
+from the time it was due, not from the time it was sent. An image that cannot be sent when it is due, because
+too many are in flight, is not sent later: the slot is lost, and counted.
 """
 
 from __future__ import annotations
@@ -27,57 +27,56 @@ from incv3d.protocol import messages
 
 @dataclass(frozen=True, slots=True)
 class LoadImage:
-    """One picture to send, and what to call it."""
+    """An image to send, and its name."""
 
     name: str
     data: bytes
     encoding: Encoding | None = None
-    """None: an encoded picture whose format its first bytes tell."""
+    """None: an encoded image whose first bytes tell its format."""
     width: int | None = None
-    """Pixels a row; raw encodings only."""
+    """Pixels per row; raw encodings only."""
     height: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How shots are sent.
+    """How images are sent.
 
-    ``limit`` is how many are under way at once, on all connections together: as many as that in a closed
-    loop, at most so many in an open one.
+    ``limit`` is the number in flight on all connections together; in an open loop, the maximum.
     """
 
     connections: int = 1
     limit: int = 1
     rate: float | None = None
-    """Shots a second, in an open loop; None: a closed loop."""
+    """Images per second in an open loop; None: a closed loop."""
     duration_s: float | None = None
-    """Nothing is sent after so long; None: until the shots are used up."""
+    """When to stop sending; None: after the last image."""
     timeout_s: float = 30.0
-    """How long each try may take."""
+    """Timeout for each try."""
     retries: int = 0
-    """So many times a shot is sent again that has no answer, or the one that the daemon is stopping."""
+    """How often to resend an image that is unanswered, or answered by a daemon that is stopping."""
     wait_if_busy: bool = False
-    """Whether a shot that was answered ``busy`` is sent again, as long as ``timeout_s`` lasts."""
+    """Whether to resend an image answered ``busy``, within ``timeout_s``."""
     ttl_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one shot."""
+class SendResult:
+    """The result of sending one image."""
 
     name: str
     answer: messages.Answer | None
-    """None: there was none."""
+    """None: unanswered, or not sent."""
     round_trip_ms: float
-    """From the moment at which the shot was due (closed loop: sent for the first time)."""
+    """From the time it was due (closed loop: first sent)."""
     lost_slot: bool = False
-    """The shot was never sent."""
+    """Whether it was never sent."""
     by: str = ""
-    """The daemon that answered, where there are several."""
+    """The daemon that answered, in a fleet."""
 
     @property
     def kind(self) -> str:
-        """``ok``, the code of the refusal, ``no_answer`` or ``not_sent``."""
+        """``ok``, an error code, ``no_answer`` or ``not_sent``."""
         if self.answer is None:
             return "not_sent" if self.lost_slot else "no_answer"
         return self.answer.code.value if self.answer.code else "ok"
@@ -85,147 +84,147 @@ class Outcome:
 
 @dataclass(slots=True, kw_only=True)
 class InFlight:
-    """A shot that is under way, or waits to be sent again."""
+    """An image that was sent, or waits to be sent again."""
 
-    shot: LoadImage
+    image: LoadImage
     due: float
     deadline: float = 0.0
-    """When this try has taken too long; 0: it is still to be made."""
+    """When this try times out; 0: it has not been sent."""
     unanswered: int = 0
     refused: int = 0
     resend_at: float | None = None
 
 
-AnyFlight = TypeVar("AnyFlight", bound=InFlight)
+AnyEntry = TypeVar("AnyEntry", bound=InFlight)
 
 
-class LoadSender(ABC, Generic[AnyFlight]):
-    """Sends shots as a plan says, and yields what became of them. A subclass knows what carries them."""
+class LoadSender(ABC, Generic[AnyEntry]):
+    """Sends images according to a plan and yields the outcomes. Subclasses implement a transport."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self.duplicates = 0
-        """Further answers to shots that had one."""
-        self._flights: dict[int, AnyFlight] = {}
-        self._timers: list[tuple[float, int]] = []  # when to look at a flight again: too late, or due again
+        """Second answers to the same image."""
+        self._in_flight: dict[int, AnyEntry] = {}
+        self._timers: list[tuple[float, int]] = []  # when an image times out or is sent again
         self._numbers = itertools.count(1)
 
     @property
-    def under_way(self) -> int:
-        """Shots whose outcome is not known yet."""
-        return len(self._flights)
+    def in_flight(self) -> int:
+        """Images whose result is not known yet."""
+        return len(self._in_flight)
 
-    def shoot(self, shots: Iterable[LoadImage]) -> Iterator[Outcome]:
-        """Send every shot and yield every outcome, in the order in which they become known.
+    def send_all(self, images: Iterable[LoadImage]) -> Iterator[SendResult]:
+        """Send every image and yield every result, in the order in which they become known.
 
-        Round trips are taken when an answer is read: a loop that is slow with its outcomes makes them longer.
+        A round trip ends when its answer is read: a caller that handles outcomes slowly makes them longer.
 
-        :raises ClientError: the other end does not take part any more.
+        :raises ClientError: if the other end rejects the connection or does not speak the protocol.
         """
         started = time.monotonic()
         end = started + (self._plan.duration_s or math.inf)
-        rest = iter(shots)
-        shot = next(rest, None)
+        rest = iter(images)
+        image = next(rest, None)
         slot = 0
         while True:
             now = time.monotonic()
             yield from self._fire_timers(now)
             if now >= end:
-                shot = None
-            if not shot and not self._flights:
+                image = None
+            if not image and not self._in_flight:
                 return
             due = started + slot / self._plan.rate if self._plan.rate else now
-            full = len(self._flights) >= self._plan.limit
-            if shot and due <= now and not (full and not self._plan.rate):
-                if full or not self._launch(shot, slot, due):
-                    yield Outcome(shot.name, None, 0.0, lost_slot=True)
+            full = len(self._in_flight) >= self._plan.limit
+            if image and due <= now and not (full and not self._plan.rate):
+                if full or not self._send_first(image, slot, due):
+                    yield SendResult(image.name, None, 0.0, lost_slot=True)
                 slot += 1
-                shot = next(rest, None)
-                # Whoever is behind schedule looks for answers all the same.
+                image = next(rest, None)
+                # Read answers even when behind schedule.
                 until = now
-            elif shot and not full:
+            elif image and not full:
                 until = min(due, end, self._next_timer())
             else:
-                until = min(self._next_timer(), due if shot and self._plan.rate else math.inf)
+                until = min(self._next_timer(), due if image and self._plan.rate else math.inf)
             yield from self._read(until)
 
     @abstractmethod
-    def _flight(self, number: int, slot: int, shot: LoadImage, due: float) -> AnyFlight:
-        """A new one, not under way yet; `slot` counts shots."""
+    def _new_entry(self, number: int, slot: int, image: LoadImage, due: float) -> AnyEntry:
+        """Return a new entry that has not been sent yet; `slot` counts the images."""
 
     @abstractmethod
-    def _carry(self, number: int, flight: AnyFlight) -> bool:
-        """Send a flight off; False when it cannot be taken now."""
+    def _transmit(self, number: int, entry: AnyEntry) -> bool:
+        """Send an image; return False if the transport cannot take it now."""
 
     @abstractmethod
-    def _read(self, until: float) -> Iterator[Outcome]:
-        """What arrives up to `until` (monotonic); returns at the first that does."""
+    def _read(self, until: float) -> Iterator[SendResult]:
+        """Wait until `until` (monotonic) for answers; return after the first."""
 
-    def _launch(self, shot: LoadImage, slot: int, due: float) -> bool:
+    def _send_first(self, image: LoadImage, slot: int, due: float) -> bool:
         number = next(self._numbers)
-        flight = self._flight(number, slot, shot, due)
-        self._flights[number] = flight
-        if not self._send(number, flight):
-            self._let_go(self._flights.pop(number))
+        entry = self._new_entry(number, slot, image, due)
+        self._in_flight[number] = entry
+        if not self._send(number, entry):
+            self._release(self._in_flight.pop(number))
             return False
         return True
 
-    def _send(self, number: int, flight: AnyFlight) -> bool:
-        if not self._carry(number, flight):
+    def _send(self, number: int, entry: AnyEntry) -> bool:
+        if not self._transmit(number, entry):
             return False
-        # Who was busy and is asked again gets no more time for it.
-        flight.deadline = flight.deadline or time.monotonic() + self._plan.timeout_s
-        flight.resend_at = None
-        heapq.heappush(self._timers, (flight.deadline, number))
+        # A resend after `busy` does not extend the deadline.
+        entry.deadline = entry.deadline or time.monotonic() + self._plan.timeout_s
+        entry.resend_at = None
+        heapq.heappush(self._timers, (entry.deadline, number))
         return True
 
     def _next_timer(self) -> float:
         return self._timers[0][0] if self._timers else math.inf
 
-    def _fire_timers(self, now: float) -> Iterator[Outcome]:
+    def _fire_timers(self, now: float) -> Iterator[SendResult]:
         while self._timers and self._timers[0][0] <= now:
             _, number = heapq.heappop(self._timers)
-            flight = self._flights.get(number)
-            if flight is None:
+            entry = self._in_flight.get(number)
+            if entry is None:
                 continue
-            if flight.resend_at is not None:
-                if flight.resend_at <= now and not self._send(number, flight):
-                    yield self._land(number, None)
-            elif flight.deadline <= now:
-                yield from self._unanswered(number, flight)
+            if entry.resend_at is not None:
+                if entry.resend_at <= now and not self._send(number, entry):
+                    yield self._finish(number, None)
+            elif entry.deadline <= now:
+                yield from self._handle_timeout(number, entry)
 
-    def _unanswered(self, number: int, flight: AnyFlight) -> Iterator[Outcome]:
-        flight.unanswered += 1
-        if flight.unanswered <= self._plan.retries:
-            flight.deadline = 0.0
-            self._resend_in(back_off_s(flight.unanswered - 1), number, flight)
+    def _handle_timeout(self, number: int, entry: AnyEntry) -> Iterator[SendResult]:
+        entry.unanswered += 1
+        if entry.unanswered <= self._plan.retries:
+            entry.deadline = 0.0
+            self._resend_in(back_off_s(entry.unanswered - 1), number, entry)
         else:
-            yield self._land(number, None)
+            yield self._finish(number, None)
 
-    def _resend_in(self, pause_s: float, number: int, flight: AnyFlight) -> None:
-        flight.resend_at = time.monotonic() + pause_s
-        heapq.heappush(self._timers, (flight.resend_at, number))
+    def _resend_in(self, pause_s: float, number: int, entry: AnyEntry) -> None:
+        entry.resend_at = time.monotonic() + pause_s
+        heapq.heappush(self._timers, (entry.resend_at, number))
 
-    def _land(self, number: int, answer: messages.Answer | None, by: str = "") -> Outcome:
-        flight = self._flights.pop(number)
-        self._let_go(flight)
-        return Outcome(flight.shot.name, answer, (time.monotonic() - flight.due) * 1000, by=by)
+    def _finish(self, number: int, answer: messages.Answer | None, by: str = "") -> SendResult:
+        entry = self._in_flight.pop(number)
+        self._release(entry)
+        return SendResult(entry.image.name, answer, (time.monotonic() - entry.due) * 1000, by=by)
 
-    def _let_go(self, flight: AnyFlight) -> None:
-        """A flight is under way no more."""
+    def _release(self, entry: AnyEntry) -> None:
+        """Release what the transport holds for an image that is no longer in flight."""
 
-    def _take(self, number: int, answer: messages.Answer, by: str = "") -> Outcome | None:
-        """An answer to a flight; None: it is sent again."""
-        flight = self._flights[number]
-        if answer.code is Refusal.SHUTTING_DOWN and flight.unanswered < self._plan.retries:
-            flight.unanswered += 1
-            flight.deadline = 0.0
-            self._resend_in(back_off_s(flight.unanswered - 1), number, flight)
+    def _handle_answer(self, number: int, answer: messages.Answer, by: str = "") -> SendResult | None:
+        """Handle an answer; return None if the image will be sent again."""
+        entry = self._in_flight[number]
+        if answer.code is Refusal.SHUTTING_DOWN and entry.unanswered < self._plan.retries:
+            entry.unanswered += 1
+            entry.deadline = 0.0
+            self._resend_in(back_off_s(entry.unanswered - 1), number, entry)
             return None
         if answer.code is Refusal.BUSY and self._plan.wait_if_busy:
-            pause_s = answer.retry_ms / 1000 if answer.retry_ms else back_off_s(flight.refused)
-            if time.monotonic() + pause_s < flight.deadline:
-                flight.refused += 1
-                self._resend_in(pause_s, number, flight)
+            pause_s = answer.retry_ms / 1000 if answer.retry_ms else back_off_s(entry.refused)
+            if time.monotonic() + pause_s < entry.deadline:
+                entry.refused += 1
+                self._resend_in(pause_s, number, entry)
                 return None
-        return self._land(number, answer, by)
+        return self._finish(number, answer, by)

@@ -1,1 +1,1 @@
-"""A running daemon, watched in a terminal."""
+"""Watch a running daemon in a terminal."""

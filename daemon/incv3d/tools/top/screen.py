@@ -1,4 +1,4 @@
-"""What is shown of a daemon: lines of text for a terminal of any size."""
+"""Render the state of a daemon as lines of text for a terminal of any size."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from rich.text import Text
 
 from incv3d.latency.rolling import Spread
 from incv3d.machine import SINCE_BOOT, throttling
-from incv3d.tools.top.watcher import Heard, Stats, View, Window
+from incv3d.tools.top.watcher import ReceivedResult, Stats, View, Window
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 LABEL_WIDTH = 8
 NUMBER_WIDTH = 9
 COLUMNS = ("p50", "p95", "p99", "worst")
 ROOMY = 22
-"""Lines; a lower terminal shows less, so that there is room for results."""
+"""Lines; a terminal with fewer shows less, to leave room for results."""
 HOT_C = 80.0
-"""From here on a Raspberry Pi lowers its clock."""
+"""Above this a Raspberry Pi lowers its clock."""
 GOOD, WARN, BAD, FAINT = "green", "yellow", "bold red", "dim"
 STATE_STYLES = {"ready": GOOD, "starting": WARN, "stopping": WARN}
 LOSSES = ("dropped", "busy", "expired", "errors")
 
 
 def screen(view: View, width: int, height: int, now_s: float) -> list[Text]:
-    """At most `height` lines of at most `width` columns, the most important first.
+    """Return at most `height` lines of at most `width` columns, the most important first.
 
     :param now_s: seconds since 1970.
     """
@@ -35,11 +35,11 @@ def screen(view: View, width: int, height: int, now_s: float) -> list[Text]:
     lines = [_heading(view, width, now_s)]
     if view.away_since_s is not None:
         lines.append(Text(f"not reachable since {_clock(view.away_since_s)}", BAD))
-        lines += [Text(part, WARN) for part in textwrap.wrap(_printable(view.trouble), width)]
+        lines += [Text(part, WARN) for part in textwrap.wrap(_printable(view.error), width)]
         if stats:
-            lines.append(Text(f"what follows is of {_clock(view.stats_at_s)}", FAINT))
+            lines.append(Text(f"last known state, of {_clock(view.stats_at_s)}", FAINT))
     elif not stats:
-        lines.append(Text("asking ...", FAINT))
+        lines.append(Text("connecting ...", FAINT))
     if stats:
         lines += _facts(stats)
         figures = [*_percentiles(stats.window, width, height), _sparkline(view.runs_ms, width)]
@@ -85,7 +85,7 @@ def _flow(stats: Stats) -> Text:
     full = stats.queue_limit and stats.queue_depth >= stats.queue_limit
     line = Text.assemble((f"{stats.window.fps:.2f} frames/s", "bold"), "  queue ")
     line.append(f"{stats.queue_depth} of {stats.queue_limit}", WARN if full else "")
-    others = max(0, stats.peers.seen - 1)  # one asks for this
+    others = max(0, stats.peers.seen - 1)  # this program is one of them
     return line.append(f"  {others} {'sender' if others == 1 else 'senders'} in the last minute")
 
 
@@ -101,11 +101,11 @@ def _source(stats: Stats) -> Text:
         line.append(f": {_printable(source.reason)}", WARN)
     line.append(f"; {source.frames} frames")
     if source.refused_frames:
-        line.append(f", {source.refused_frames} refused", WARN)
+        line.append(f", {source.refused_frames} rejected", WARN)
     if source.lost_frames:
         line.append(f", {source.lost_frames} lost by the driver", WARN)
     if source.recoveries:
-        line.append(f", came back {_times(source.recoveries)}", WARN)
+        line.append(f", recovered {_times(source.recoveries)}", WARN)
     return line
 
 
@@ -124,12 +124,12 @@ def _machine(stats: Stats) -> Text:
         if not now and not earlier:
             line.append(" never throttled", GOOD)
     if machine.rss_mb is not None:
-        line.append(f" {machine.rss_mb:.0f} MB taken")
+        line.append(f" {machine.rss_mb:.0f} MB used")
     return line
 
 
 def _frames(stats: Stats) -> list[Text]:
-    """What became of the frames: since the start, and what was lost lately."""
+    """Return the outcomes of all frames since the start, and the losses in the latest window."""
     others = {name: count for name, count in stats.outcomes.items() if name != "ok" and count}
     line = Text(f"frames {stats.outcomes.get('ok', 0)} ok")
     for name, count in others.items():
@@ -138,7 +138,7 @@ def _frames(stats: Stats) -> list[Text]:
     window = stats.window
     lately = [f"{getattr(window, name)} {name}" for name in LOSSES if getattr(window, name)]
     if lately:
-        lines.append(Text(f"  of these in the last {_duration(window.window_s)}: {', '.join(lately)}", WARN))
+        lines.append(Text(f"  in the last {_duration(window.window_s)}: {', '.join(lately)}", WARN))
     if stats.undelivered:
         lines.append(Text(f"  {stats.undelivered} answers could not be delivered", WARN))
     return lines
@@ -160,9 +160,9 @@ def _percentiles(window: Window, width: int, height: int) -> list[Text]:
 
 def _sparkline(runs_ms: Sequence[float], width: int) -> Text:
     if not runs_ms:
-        return Text("runs     none heard yet", FAINT)
+        return Text("runs     none yet", FAINT)
     latest = list(runs_ms)
-    for _ in range(2):  # what the legend says depends on how many fit beside it
+    for _ in range(2):  # the legend depends on how many values fit beside it
         legend = f" {min(latest):.1f} to {max(latest):.1f} ms"
         room = max(1, width - LABEL_WIDTH - 1 - len(legend))
         latest = list(runs_ms)[-room:]
@@ -171,7 +171,7 @@ def _sparkline(runs_ms: Sequence[float], width: int) -> Text:
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """One block a value, from the lowest for the least to the highest for the greatest."""
+    """Return one block per value, the lowest for the minimum and the highest for the maximum."""
     low, high = min(values), max(values)
     step = (high - low) / (len(BLOCKS) - 1)
     return "".join(BLOCKS[math.floor((value - low) / step + 0.5) if step > 0 else 0] for value in values)
@@ -179,18 +179,18 @@ def sparkline(values: Sequence[float]) -> str:
 
 def _results(view: View, room: int, width: int) -> list[Text]:
     lines = [Text("results", FAINT)]
-    if view.deaf:
-        lines.append(Text(_printable(view.deaf), WARN))
+    if view.results_error:
+        lines.append(Text(_printable(view.results_error), WARN))
     elif not view.results_address:
-        lines.append(Text("not listened to: --results says where they are published", FAINT))
-    elif not view.heard:
-        lines.append(Text(f"none heard yet at {_printable(view.results_address)}", FAINT))
-    return lines + [_result(heard, width) for heard in view.heard[: max(0, room - len(lines))]]
+        lines.append(Text("unknown address: use --results", FAINT))
+    elif not view.received:
+        lines.append(Text(f"none yet at {_printable(view.results_address)}", FAINT))
+    return lines + [_result(received, width) for received in view.received[: max(0, room - len(lines))]]
 
 
-def _result(heard: Heard, width: int) -> Text:
-    answer = heard.published.answer
-    line = Text.assemble((_clock(heard.at_s), FAINT), f" {_printable(heard.published.source)}")
+def _result(received: ReceivedResult, width: int) -> Text:
+    answer = received.published.answer
+    line = Text.assemble((_clock(received.at_s), FAINT), f" {_printable(received.published.source)}")
     if answer.timing_ms:
         line.append(f" {answer.timing_ms.run:.0f} ms", FAINT)
     for number, prediction in enumerate(answer.predictions or ()):
@@ -202,7 +202,7 @@ def _result(heard: Heard, width: int) -> Text:
 
 
 def _printable(text: str) -> str:
-    """What came over a network must not steer the terminal."""
+    """Replace control characters, so that text from the network cannot control the terminal."""
     return "".join(each if each.isprintable() else "?" for each in text)
 
 
@@ -215,7 +215,7 @@ def _since(iso: str) -> str:
 
 
 def _clock(at_s: float) -> str:
-    """Local time, as on the wall."""
+    """Return the local time of day."""
     return datetime.fromtimestamp(at_s).astimezone().strftime("%H:%M:%S")
 
 
@@ -224,7 +224,7 @@ def _times(count: int) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """``45 s``, ``12 min``, ``3 h 05 min``, ``2 d 3 h``."""
+    """Return ``45 s``, ``12 min``, ``3 h 05 min`` or ``2 d 3 h``."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes = int(seconds // 60)

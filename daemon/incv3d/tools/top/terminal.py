@@ -1,4 +1,4 @@
-"""Single keys from a terminal."""
+"""Read single keys from a terminal."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ DISABLED = b"\0"
 
 @contextlib.contextmanager
 def single_keys() -> Iterator[int | None]:
-    """While the block runs, keys come one by one and are not shown; None: there is no keyboard.
+    """Let keys be read one by one without echo while the block runs; yields None without a keyboard.
 
-    Ctrl-C stays what it is. Ctrl-Z does nothing: it would leave the terminal as no shell wants it.
+    Ctrl-C still interrupts. Ctrl-Z is disabled: it would leave the terminal in this mode.
     """
     if not sys.stdin.isatty():
         yield None
@@ -36,7 +36,7 @@ def single_keys() -> Iterator[int | None]:
 
 
 def wait_for_quit(keyboard: int | None, timeout_s: float) -> bool:
-    """Whether `q` was pressed, or the terminal went away, within `timeout_s`."""
+    """Wait up to `timeout_s`; return whether `q` was pressed or the terminal was closed."""
     if keyboard is None:
         time.sleep(timeout_s)
         return False

@@ -1,4 +1,4 @@
-"""Asks a daemon how it goes, again and again, and listens to its results: what there is to show."""
+"""Poll a daemon's statistics and subscribe to its results."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from incv3d.client import Client, ClientError, NoAnswer, Published, results
 from incv3d.latency.rolling import Spread
 
 ANSWER_S = 2.0
-"""How long an answer may take; the door answers at once, whatever the Session is at."""
+"""Timeout for an answer; the server answers at once, even while the Session runs."""
 SILENCE_S = 60.0
-"""Without a result for so long, the subscription is made anew."""
+"""Subscribe again after this time without a result."""
 RETRY_S = 2.0
 RESULTS_KEPT = 100
 RUNS_KEPT = 500
 
 
 class MachineReadings(msgspec.Struct, frozen=True):
-    """The machine's own readings."""
+    """The sensors and memory of the daemon's machine."""
 
     temp_c: float | None = None
     throttled: int | None = None
@@ -31,7 +31,7 @@ class MachineReadings(msgspec.Struct, frozen=True):
 
 
 class Source(msgspec.Struct, frozen=True):
-    """How the daemon's source is."""
+    """The state of the daemon's source."""
 
     name: str = ""
     state: str = ""
@@ -45,7 +45,7 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Window(msgspec.Struct, frozen=True):
-    """The latest frames."""
+    """Statistics of the latest frames."""
 
     window_s: float = 0.0
     frames: int = 0
@@ -62,13 +62,13 @@ class Window(msgspec.Struct, frozen=True):
 
 
 class Peers(msgspec.Struct, frozen=True):
-    """Who sends frames."""
+    """Clients that send frames."""
 
     seen: int = 0
 
 
 class Stats(msgspec.Struct, frozen=True):
-    """The part of the answer to ``stats`` that is shown; what another version leaves out has its default."""
+    """The part of the ``stats`` answer that is shown; defaults stand for what another version omits."""
 
     state: str
     uptime_s: float
@@ -87,8 +87,8 @@ class Stats(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """One result, and when it came (seconds since 1970)."""
+class ReceivedResult:
+    """A result and the time of its arrival (seconds since 1970)."""
 
     at_s: float
     published: Published
@@ -96,35 +96,35 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is known of the daemon at one moment. Times are seconds since 1970."""
+    """What is known about the daemon at one moment. Times are seconds since 1970."""
 
     address: str
     results_address: str
-    """Empty: nobody knows where results are published."""
+    """Empty: unknown."""
     stats: Stats | None = None
     stats_at_s: float = 0.0
     away_since_s: float | None = None
-    """Since when it has not answered; None: it has answered the latest question."""
-    trouble: str = ""
-    """Why it has not, in one line."""
-    deaf: str = ""
-    """Why no results are heard."""
+    """Since when it has not answered; None: it answered the latest request."""
+    error: str = ""
+    """Why it has not answered, in one line."""
+    results_error: str = ""
+    """Why no results can be received."""
     restarts: int = 0
-    """How often it was started anew while it was watched."""
-    heard: tuple[Heard, ...] = ()
-    """The latest first."""
+    """How often it restarted while it was watched."""
+    received: tuple[ReceivedResult, ...] = ()
+    """Newest first."""
     runs_ms: tuple[float, ...] = ()
-    """The latest last."""
+    """Newest last."""
 
 
 class DaemonWatcher:
-    """Watches one daemon from two threads, through its restarts, until it is closed.
+    """Watches one daemon in two threads, across restarts, until it is closed.
 
-    :param results_address: as in the daemon's ``intake.publish``; empty: results are not listened to.
-    :param interval_s: between two questions.
-    :param key: the file that ``incv3d keys add`` made, for a daemon that wants one.
-    :raises ClientError: `address` is none that ZeroMQ can connect to.
-    :raises KeyFileError: the key cannot be used.
+    :param results_address: as in the daemon's ``intake.publish``; empty: do not subscribe.
+    :param interval_s: seconds between two requests.
+    :param key: the file from ``incv3d keys add``, for a daemon that requires one.
+    :raises ClientError: if ZeroMQ cannot connect to `address`.
+    :raises KeyFileError: if the key cannot be used.
     """
 
     def __init__(
@@ -143,53 +143,56 @@ class DaemonWatcher:
         self._clock = clock
         self._changed = threading.Condition()
         self._view = View(address, results_address)
-        self._heard: deque[Heard] = deque(maxlen=RESULTS_KEPT)
+        self._heard: deque[ReceivedResult] = deque(maxlen=RESULTS_KEPT)
         self._runs_ms: deque[float] = deque(maxlen=RUNS_KEPT)
         self._answered = 0.0
         self._closed = threading.Event()
-        self._asker = threading.Thread(target=self._ask_again_and_again, name="ask", daemon=True)
+        self._poller = threading.Thread(target=self._poll, name="ask", daemon=True)
         self._listener = threading.Thread(target=self._listen, name="listen", daemon=True)
 
     def start(self) -> None:
-        """Begin to ask and to listen."""
-        self._asker.start()
+        """Start both threads."""
+        self._poller.start()
         if self._results_address:
             self._listener.start()
 
     def view(self) -> View:
-        """What is known now."""
+        """Return what is known now."""
         with self._changed:
-            return replace(self._view, heard=tuple(reversed(self._heard)), runs_ms=tuple(self._runs_ms))
+            return replace(self._view, received=tuple(reversed(self._heard)), runs_ms=tuple(self._runs_ms))
 
     def wait_for(self, wanted: Callable[[View], bool], timeout_s: float) -> bool:
-        """Whether what is known came to be as `wanted` in time."""
+        """Wait until the view fulfills `wanted`; return whether it did in time."""
         with self._changed:
             return self._changed.wait_for(lambda: wanted(self.view()), timeout_s)
 
     def close(self) -> None:
-        """Ask no more. The thread that listens ends with the next result, or with the process."""
+        """Stop polling. The listening thread ends with the next result, or with the process."""
         self._closed.set()
-        if self._asker.ident:
-            self._asker.join()
+        if self._poller.ident:
+            self._poller.join()
         self._client.close()
 
-    def _ask_again_and_again(self) -> None:
+    def _poll(self) -> None:
         while not self._closed.is_set():
             asked_s, asked = self._clock(), time.monotonic()
             try:
                 stats = msgspec.convert(self._client.ask("stats"), Stats)
             except ClientError as error:
-                self._lose(asked_s, str(error))
+                self._set_away(asked_s, str(error))
             except msgspec.ValidationError as error:
-                self._lose(asked_s, f"{self._view.address}: an answer of another version: {error}")
+                self._set_away(
+                    asked_s,
+                    f"{self._view.address}: its answer has an unknown format, of another version: {error}",
+                )
             else:
-                self._learn(stats, asked)
+                self._set_stats(stats, asked)
             self._closed.wait(self._interval_s)
 
-    def _learn(self, stats: Stats, asked: float) -> None:
+    def _set_stats(self, stats: Stats, asked: float) -> None:
         with self._changed:
             before = self._view.stats
-            # Younger than the one before, or begun since that one's last answer.
+            # It has been up for less time than before, or started after the previous answer.
             again = before is not None and (
                 stats.uptime_s < before.uptime_s or asked - stats.uptime_s > self._answered
             )
@@ -199,15 +202,15 @@ class DaemonWatcher:
                 stats=stats,
                 stats_at_s=self._clock(),
                 away_since_s=None,
-                trouble="",
+                error="",
                 restarts=self._view.restarts + again,
             )
             self._changed.notify_all()
 
-    def _lose(self, asked_s: float, trouble: str) -> None:
+    def _set_away(self, asked_s: float, error: str) -> None:
         with self._changed:
             since_s = self._view.away_since_s or asked_s
-            self._view = replace(self._view, away_since_s=since_s, trouble=trouble)
+            self._view = replace(self._view, away_since_s=since_s, error=error)
             self._changed.notify_all()
 
     def _listen(self) -> None:
@@ -216,20 +219,20 @@ class DaemonWatcher:
                 for published in results(self._results_address, timeout_s=SILENCE_S, key=self._key):
                     if self._closed.is_set():
                         return
-                    self._hear(published)
+                    self._receive(published)
             except NoAnswer:
                 continue
             except (ClientError, msgspec.MsgspecError, ValueError) as error:
                 known = isinstance(error, ClientError)
-                reason = str(error) if known else f"what is published there is not incv3d's: {error}"
+                reason = str(error) if known else f"the messages published there are not incv3d's: {error}"
                 with self._changed:
-                    self._view = replace(self._view, deaf=reason)
+                    self._view = replace(self._view, results_error=reason)
                 self._closed.wait(RETRY_S)
 
-    def _hear(self, published: Published) -> None:
+    def _receive(self, published: Published) -> None:
         with self._changed:
-            self._heard.append(Heard(self._clock(), published))
+            self._heard.append(ReceivedResult(self._clock(), published))
             if timing := published.answer.timing_ms:
                 self._runs_ms.append(timing.run)
-            self._view = replace(self._view, deaf="")
+            self._view = replace(self._view, results_error="")
             self._changed.notify_all()

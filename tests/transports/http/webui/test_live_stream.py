@@ -162,7 +162,7 @@ def test_what_is_not_there_is_not_found(demo: str, path: str) -> None:
     assert get(f"{demo}/{path}")[0] == 404
 
 
-@pytest.mark.parametrize("path", ["live", "picture/camera", "page/page.js", "healthz", "metrics", ""])
+@pytest.mark.parametrize("path", ["live", "picture/camera", "page/main.js", "healthz", "metrics", ""])
 def test_the_answer_to_head_has_no_body(demo: str, path: str) -> None:
     host = urlsplit(demo)
     with socket.create_connection((host.hostname, host.port), PATIENCE_S) as client:
@@ -178,7 +178,7 @@ def test_the_answer_to_head_has_no_body(demo: str, path: str) -> None:
 
 
 def test_nothing_but_the_files_of_the_page_can_be_had(demo: str) -> None:
-    assert get(f"{demo}/page/page.js")[0] == 200
+    assert get(f"{demo}/page/main.js")[0] == 200
     for path in ("page/", "page/../messages.py", "page/%2e%2e/messages.py", "page//etc/passwd"):
         assert get(f"{demo}/{path}")[0] in (403, 404)
 
@@ -237,7 +237,7 @@ def test_a_picture_that_others_sent_is_shown_too(start) -> None:
 def test_without_the_page_there_are_health_and_metrics_alone(start) -> None:
     daemon = start(http={"bind": "127.0.0.1:0", "page": False})
     url = daemon.url()
-    for path in ("", "live", "page/page.js", "login", "picture/zmq"):
+    for path in ("", "live", "page/main.js", "login", "picture/zmq"):
         assert get(f"{url}/{path}")[0] == 404
     assert get(f"{url}/healthz")[0] == 200
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from incv3d.frames import Prediction
+from incv3d.frames import FrameId, Prediction
 from incv3d.protocol import messages
 from incv3d.transports.http.webui.state import Event, LatestResult, Run
 
@@ -23,6 +23,8 @@ class ShownResult(msgspec.Struct, kw_only=True):
     number: int
     """Pictures, at ``/picture/SOURCE``, say which result they belong to by this."""
     source: str
+    id: FrameId
+    """The sender's own; the page marks its uploads with it."""
     at: float
     """When it was captured: seconds since 1970."""
     predictions: list[Prediction]
@@ -45,6 +47,7 @@ def result(shown: LatestResult) -> bytes:
     told = ShownResult(
         number=shown.number,
         source=found.source,
+        id=found.id,
         at=shown.at_unix_s,
         predictions=list(found.predictions[:SHOWN_LABELS]),
         timing_ms=messages.rounded(found.timings),

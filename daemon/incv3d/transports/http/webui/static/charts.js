@@ -1,4 +1,4 @@
-// Run times as they come, with the window's percentiles, and how often which occurs.
+// Draw the latest run times with the window's percentiles, and a histogram of them.
 
 /* global uPlot */
 
@@ -9,7 +9,7 @@ const PERCENTILES = { p50: "--ink", p95: "--warn", p99: "--bad" };
 const byId = (id) => document.getElementById(id);
 const ms = (value) => `${value.toFixed(value < 10 ? 1 : 0)} ms`;
 
-function colour(name) {
+function color(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
@@ -21,7 +21,7 @@ const timeOfDay = new Intl.DateTimeFormat(undefined, {
 });
 
 function axes(below, beside = {}) {
-  const axis = { stroke: () => colour("--faint"), grid: { stroke: () => colour("--line"), width: 1 } };
+  const axis = { stroke: () => color("--faint"), grid: { stroke: () => color("--line"), width: 1 } };
   return [
     { ...axis, size: 32, ...below },
     { ...axis, size: 48, ...beside },
@@ -35,6 +35,7 @@ const times = {
 
 export class Charts {
   #runs = []; // [seconds since 1970, ms]
+  #bins = [[], []];
   #percentiles = null;
   #isDue = false;
   #chart = new uPlot(
@@ -50,11 +51,11 @@ export class Charts {
         {
           label: "run",
           paths: () => null,
-          points: { show: true, size: 4, fill: () => colour("--accent"), stroke: () => colour("--accent") },
+          points: { show: true, size: 4, fill: () => color("--accent"), stroke: () => color("--accent") },
         },
         ...Object.entries(PERCENTILES).map(([name, hue]) => ({
           label: name,
-          stroke: () => colour(hue),
+          stroke: () => color(hue),
           dash: [6, 4],
           points: { show: false },
         })),
@@ -75,7 +76,7 @@ export class Charts {
         {},
         {
           label: "runs",
-          fill: () => colour("--accent"),
+          fill: () => color("--accent"),
           paths: uPlot.paths.bars({ size: [0.9] }),
           points: { show: false },
         },
@@ -117,7 +118,7 @@ export class Charts {
     this.#drawSoon();
   }
 
-  // Runs and percentiles come together: drawn once.
+  // Runs and percentiles arrive together: draw once.
   #drawSoon() {
     if (this.#isDue) return;
     this.#isDue = true;
@@ -132,12 +133,30 @@ export class Charts {
       this.#runs.map((run) => run[1]),
       ...lines.map((line) => this.#runs.map(() => line)),
     ]);
-    this.#histogram.setData(histogram(this.#runs.map((run) => run[1])));
+    this.#bins = histogram(this.#runs.map((run) => run[1]));
+    this.#histogram.setData(this.#bins);
     byId("counted").textContent = this.#runs.length ? `ms, latest ${this.#runs.length} runs` : "";
+    this.#describe();
+  }
+
+  // What a person who cannot see the charts is told about them.
+  #describe() {
+    const count = this.#runs.length;
+    const latest = count ? `latest ${ms(this.#runs.at(-1)[1])}` : "none yet";
+    const lines = Object.keys(this.#percentiles ? PERCENTILES : {}).map(
+      (name) => `${name} ${ms(this.#percentiles[`${name}_ms`])}`,
+    );
+    byId("chart").ariaLabel = `Run times of the latest ${count} runs: ${[latest, ...lines].join(", ")}`;
+    const [middles, counts] = this.#bins;
+    const most = Math.max(...counts);
+    byId("histogram").ariaLabel = count
+      ? `Histogram of the latest ${count} run times: from ${ms(middles[0])} to ${ms(middles.at(-1))}, ` +
+        `most often (${most} times) about ${ms(middles[counts.indexOf(most)])}`
+      : "Histogram of run times: none yet";
   }
 }
 
-// One outlier must not squeeze all others into one bin: what is beyond the last is counted there.
+// The last bin also counts everything beyond it, so that an outlier does not squeeze the others into one bin.
 function histogram(values) {
   if (!values.length) return [[], []];
   const ordered = [...values].sort((a, b) => a - b);

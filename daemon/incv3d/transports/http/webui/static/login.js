@@ -1,5 +1,5 @@
 document.getElementById("wrong").hidden = location.search !== "?wrong";
 
-// Who follows a link from another site comes here without the cookie (SameSite=Strict), which the page's own
-// requests carry.
+// A link from another site leads here without the cookie (SameSite=Strict), but this page's own requests carry
+// it: if it is valid, go on to the web UI.
 if ((await fetch("/healthz")).status !== 401) location.replace("/");

@@ -1,4 +1,4 @@
-// How the daemon is, and what came and went.
+// Show the daemon's state, and the events.
 
 import { lasting } from "./clock.js";
 
@@ -17,8 +17,8 @@ export function showFacts(facts) {
 function tiles(facts) {
   const { window, machine, outcomes, source } = facts;
   const all = [
-    ["frames a second", window.fps.toFixed(2)],
-    ["waiting", `${facts.queue_depth} of ${facts.queue_limit}`, facts.queue_depth >= facts.queue_limit],
+    ["frames per second", window.fps.toFixed(2)],
+    ["queue", `${facts.queue_depth} of ${facts.queue_limit}`, facts.queue_depth >= facts.queue_limit],
   ];
   if (window.age) all.push(["age p95", `${window.age.p95_ms.toFixed(0)} ms`]);
   if (source) {
@@ -33,7 +33,7 @@ function tiles(facts) {
     all.push(["throttled", now.join(", ") || earlier, now.length > 0]);
   }
   if (machine.rss_mb !== null) all.push(["memory", `${machine.rss_mb.toFixed(0)} MB`]);
-  all.push(["running for", lasting(facts.uptime_s)]);
+  all.push(["uptime", lasting(facts.uptime_s)]);
   for (const [outcome, count] of Object.entries(outcomes)) {
     if (count || outcome === "ok") all.push([outcome === "ok" ? "classified" : outcome, count.toLocaleString("en")]);
   }
@@ -42,7 +42,7 @@ function tiles(facts) {
     all.push(["mqtt", connected ? "connected" : trouble || "not connected", !connected]);
   }
   if (facts.saving) {
-    all.push(["pictures kept", `${facts.saving.files}`, Boolean(facts.saving.trouble)]);
+    all.push(["images saved", `${facts.saving.files}`, Boolean(facts.saving.trouble)]);
   }
   return all;
 }
@@ -58,28 +58,48 @@ function tile([name, value, isWarning]) {
   return [box];
 }
 
+const thumbnails = new Map(); // of the labels that are present, by source and label
+
+export function clearEvents(wanted) {
+  thumbnails.clear();
+  byId("event-list").replaceChildren();
+  byId("quiet").hidden = false;
+  byId("quiet").textContent = wanted
+    ? "No events yet."
+    : "No labels are watched: list some under `events` in the configuration.";
+}
+
 export function showEvent(event) {
   const row = document.createElement("li");
-  row.className = "happening";
-  const picture = document.createElement(event.has_thumbnail ? "img" : "i");
-  if (event.has_thumbnail) {
-    picture.src = `/thumbnail/${event.number}`;
-    picture.alt = event.label;
-    picture.onerror = () => picture.removeAttribute("src"); // it has been forgotten meanwhile
-  }
+  const entered = event.event === "entered";
+  row.className = `event ${event.event}`;
   const words = document.createElement("span");
   const label = document.createElement("b");
   label.textContent = event.label;
-  const entered = event.event === "entered";
   const how = entered
-    ? `${event.score.toFixed(2)}`
-    : `after ${lasting(event.duration_s ?? 0)}, best ${(event.best ?? event.score).toFixed(2)}`;
+    ? `score ${event.score.toFixed(2)}`
+    : `after ${lasting(event.duration_s ?? 0)}, best score ${(event.best ?? event.score).toFixed(2)}`;
   const when = document.createElement("small");
   when.textContent = ` ${event.source}, ${new Date(event.at).toLocaleTimeString()}`;
-  words.append(label, ` ${entered ? "came" : "left"} (${how})`, document.createElement("br"), when);
-  row.append(picture, words);
-  const list = byId("happenings");
+  words.append(label, ` ${entered ? "entered" : "left"} (${how})`, document.createElement("br"), when);
+  row.append(thumbnail(event, entered), words);
+  const list = byId("event-list");
   list.prepend(row);
   while (list.children.length > EVENTS_SHOWN) list.lastElementChild.remove();
   byId("quiet").hidden = true;
+}
+
+// A label that left is shown as it entered; without an image its place stays empty.
+function thumbnail(event, entered) {
+  const key = JSON.stringify([event.source, event.label]);
+  if (entered) thumbnails.set(key, event.has_thumbnail ? event.number : null);
+  const number = thumbnails.get(key);
+  if (!entered) thumbnails.delete(key);
+  const place = document.createElement("i");
+  if (!number) return place;
+  const image = document.createElement("img");
+  image.src = `/thumbnail/${number}`;
+  image.alt = entered ? event.label : `${event.label}, when it entered`;
+  image.onerror = () => image.replaceWith(place); // the daemon no longer has it
+  return image;
 }

@@ -1,11 +1,13 @@
-// A picture that is dropped onto the page, pasted or chosen is classified.
+// Classify an image that is dropped onto the page, pasted or chosen.
 
-import { showBars } from "./seen.js";
+import { showBars } from "./predictions.js";
 
 const byId = (id) => document.getElementById(id);
 
-export function acceptPictures() {
-  let inside = 0; // of how many nested elements
+export const UPLOAD_ID = "web-ui"; // the results of uploads carry it, for every viewer
+
+export function acceptImages() {
+  let inside = 0; // number of nested elements that were entered
   const isFile = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
   addEventListener("dragenter", (event) => {
     if (!isFile(event)) return;
@@ -42,18 +44,19 @@ async function classify(file) {
   note.textContent = `${file.name}: sending …`;
   if (preview.src.startsWith("blob:")) URL.revokeObjectURL(preview.src);
   preview.src = URL.createObjectURL(file);
-  byId("drop").scrollIntoView({ behavior: "smooth", block: "nearest" });
+  byId("upload").scrollIntoView({ behavior: "smooth", block: "nearest" });
   try {
-    const headers = { "X-Incv3d-Page": "1" }; // no page from elsewhere can send this
-    const answer = await fetch("/classify?top_k=5", { method: "POST", body: file, headers });
+    const headers = { "X-Incv3d-Page": "1" }; // a page from another site cannot send this
+    const answer = await fetch(`/classify?top_k=5&id=${UPLOAD_ID}`, { method: "POST", body: file, headers });
     if (answer.status === 401) return location.assign("/login");
-    const said = await answer.json();
-    if (said.status !== "ok") {
-      note.textContent = `${file.name}: ${said.code}: ${said.detail}`;
+    const found = await answer.json();
+    if (found.status !== "ok") {
+      note.textContent = `${file.name}: ${found.code}: ${found.detail}`;
       return;
     }
-    showBars(byId("verdict"), said.predictions);
-    note.textContent = `${file.name}: run ${said.timing_ms.run.toFixed(1)} ms, total ${said.timing_ms.total.toFixed(1)} ms`;
+    showBars(byId("verdict"), found.predictions);
+    const { run, total } = found.timing_ms;
+    note.textContent = `${file.name}: run ${run.toFixed(1)} ms, total ${total.toFixed(1)} ms`;
   } catch (error) {
     note.textContent = `${file.name}: no answer (${error.message})`;
   }

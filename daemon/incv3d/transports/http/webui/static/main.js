@@ -1,15 +1,15 @@
-// The stream of what happens, handed to those who show it.
+// Connect to the event stream, and hand its messages to the parts of the page.
 
+import { CameraView } from "./camera.js";
 import { Charts } from "./charts.js";
 import { serverClock } from "./clock.js";
-import { acceptPictures } from "./drop.js";
-import { showEvent, showFacts } from "./panels.js";
-import { Seen } from "./seen.js";
+import { clearEvents, showEvent, showFacts } from "./panels.js";
+import { acceptImages } from "./upload.js";
 
-const LOST_AFTER_MS = 5000; // facts come every second
+const LOST_AFTER_MS = 5000; // facts arrive every second
 const byId = (id) => document.getElementById(id);
 
-const seen = new Seen();
+const camera = new CameraView();
 const charts = new Charts();
 let stream = null;
 let lastFacts = 0;
@@ -24,15 +24,12 @@ function connect() {
     serverClock.set(hello.now);
     byId("host").textContent = `on ${hello.host}`;
     document.title = `incv3d on ${hello.host}`;
-    byId("quiet").textContent = hello.events_wanted
-      ? "Nothing yet."
-      : "No label is watched: name some under `events` in the configuration.";
     charts.clear();
-    seen.begin();
-    byId("happenings").replaceChildren();
+    camera.begin();
+    clearEvents(hello.events_wanted);
   });
-  on("result", (result) => seen.take(result));
-  on("gone", (source) => seen.forget(source));
+  on("result", (result) => camera.take(result));
+  on("gone", (source) => camera.forget(source));
   on("runs", (runs) => charts.add(runs));
   on("event", showEvent);
   on("facts", (facts) => {
@@ -41,7 +38,7 @@ function connect() {
     connected();
     showFacts(facts);
     charts.percentiles(facts.window.run);
-    seen.source(facts.source);
+    camera.source(facts.source);
   });
   stream.onerror = () => lost();
 }
@@ -56,14 +53,14 @@ function connected() {
   document.body.classList.remove("stale");
 }
 
-// A browser tries again by itself, unless it was told that it may not look.
+// A browser reconnects by itself, unless the daemon rejected the request.
 async function lost() {
   document.body.classList.add("stale");
-  byId("state").textContent = "away";
+  byId("state").textContent = "not connected";
   byId("state").className = "pill";
   byId("trouble").hidden = false;
   byId("trouble").textContent =
-    "The daemon does not answer. What is shown is old; this page looks for it and goes on by itself.";
+    "No answer from the daemon. The data shown are old; the page reconnects automatically.";
   if (stream?.readyState !== EventSource.CLOSED) return;
   disconnect();
   try {
@@ -72,19 +69,19 @@ async function lost() {
     if (!answer.ok) byId("trouble").textContent = await answer.text();
     answer.body?.cancel();
   } catch {
-    // it is away: the next try will tell
+    // not reachable: the next try will show
   }
   setTimeout(connect, 2000);
 }
 
-// Nothing is sent to a page that nobody looks at.
+// A hidden page receives nothing.
 document.addEventListener("visibilitychange", () =>
   document.hidden ? disconnect() : connect(),
 );
 setInterval(() => {
   if (stream && Date.now() - lastFacts > LOST_AFTER_MS) lost();
-  seen.tick();
+  camera.tick();
 }, 1000);
 
-acceptPictures();
+acceptImages();
 connect();

@@ -1,97 +1,95 @@
-// What a source sees: its picture and what the model says of that very picture.
+// Show the image of a source, and the predictions for that very image.
 
 import { ago, serverClock } from "./clock.js";
+import { showBars } from "./predictions.js";
+import { UPLOAD_ID } from "./upload.js";
 
 const byId = (id) => document.getElementById(id);
 
-export function showBars(list, predictions) {
-  list.replaceChildren(
-    ...predictions.map((prediction) => {
-      const row = document.createElement("li");
-      row.className = "bar";
-      const length = document.createElement("i");
-      length.style.width = `${100 * prediction.score}%`;
-      const label = document.createElement("span");
-      label.textContent = prediction.label;
-      const score = document.createElement("span");
-      score.textContent = prediction.score.toFixed(3);
-      row.append(length, label, score);
-      return row;
-    }),
-  );
-}
-
-const REMEMBERED = 64; // results whose picture may still arrive
-// A twentieth of the time goes into pictures: a machine that is busy, with the model maybe, gets fewer of them.
+const REMEMBERED = 64; // results whose image may still arrive
+const IDLE_S = 60; // a client that has sent nothing for this long is no longer listed
+// Loading images may take a twentieth of the time: a busy machine has to encode fewer of them.
 const REST = 19;
 const LONGEST_REST_MS = 1000;
 
-export class Seen {
+export class CameraView {
   #latest = new Map(); // by source
   #byNumber = new Map();
-  #chosen = null; // by the person
+  #listed = []; // the sources that can be chosen
+  #chosen = null; // by the viewer
   #loading = false;
   #restsUntil = 0;
   #shown = null;
   #camera = null; // the name of the daemon's own source
 
   take(result) {
-    const isNew = !this.#latest.has(result.source);
     this.#latest.set(result.source, result);
     this.#byNumber.set(result.number, result);
     if (this.#byNumber.size > REMEMBERED) this.#byNumber.delete(this.#byNumber.keys().next().value);
-    if (isNew) this.#listSources();
+    this.#list();
     this.#labelSource(result);
     this.#show();
   }
 
   forget(source) {
     this.#latest.delete(source);
-    this.#listSources();
+    this.#list();
     this.#show();
   }
 
-  // What is told from here on may be of another life of the daemon, which counts anew.
+  // The daemon may have restarted, and numbers results from 1 again.
   begin() {
     this.#latest.clear();
     this.#byNumber.clear();
     if (this.#shown) this.#shown.number = null;
-    this.#listSources();
+    this.#list();
   }
 
   source(source) {
     this.#camera = source?.name ?? null;
+    this.#list();
     const isAway = source && source.state !== "ok" && this.#isOfCamera(this.#current);
-    byId("seen").classList.toggle("stale", Boolean(isAway));
+    byId("camera").classList.toggle("stale", Boolean(isAway));
     this.#show();
     if (this.#shown) return;
     byId("waiting").textContent = source
       ? `No result yet: the source ${source.name} is ${source.state}. ${source.reason}`
-      : "No frame yet. There is no camera; frames come over ZeroMQ, MQTT or HTTP.";
+      : "No frame yet. No camera is configured; frames can arrive over ZeroMQ, MQTT or HTTP.";
   }
 
   tick() {
-    if (!this.#shown) return;
-    byId("age").textContent = ago(serverClock.now() - this.#shown.at);
+    if (this.#list()) this.#show();
+    if (this.#shown) byId("age").textContent = ago(serverClock.now() - this.#shown.at);
   }
 
-  // What the person chose, else the camera or its first region, else what came last.
+  // The viewer's choice, else the camera or its first region, else the newest.
   get #current() {
-    if (this.#chosen && this.#latest.has(this.#chosen)) return this.#chosen;
-    const sources = [...this.#latest.keys()].sort();
-    const latest = [...this.#latest.values()].sort((a, b) => b.number - a.number)[0];
-    return sources.find((source) => this.#isOfCamera(source)) ?? latest?.source;
+    if (this.#listed.includes(this.#chosen)) return this.#chosen;
+    return this.#listed.find((source) => this.#isOfCamera(source)) ?? this.#newest(this.#listed);
+  }
+
+  #newest(sources) {
+    const numbered = sources.map((source) => this.#latest.get(source));
+    return numbered.sort((a, b) => b.number - a.number)[0]?.source;
   }
 
   #isOfCamera(source) {
     return source === this.#camera || Boolean(source?.startsWith(`${this.#camera}.`));
   }
 
-  #listSources() {
+  // The camera, and clients that are sending. An upload from the page is shown where it was dropped, and here
+  // only if there is nothing else. Returns whether the list has changed.
+  #list() {
+    const sends = ({ id, at }) => id !== UPLOAD_ID && serverClock.now() - at < IDLE_S;
+    const sources = [...this.#latest.keys()].sort();
+    let listed = sources.filter((source) => this.#isOfCamera(source) || sends(this.#latest.get(source)));
+    if (!listed.length && sources.length) listed = [this.#newest(sources)];
+    if (listed.join("\n") === this.#listed.join("\n")) return false;
+    this.#listed = listed;
     const list = byId("sources");
-    list.hidden = this.#latest.size < 2;
+    list.hidden = listed.length < 2;
     list.replaceChildren(
-      ...[...this.#latest.keys()].sort().map((source) => {
+      ...listed.map((source) => {
         const button = document.createElement("button");
         button.dataset.source = source;
         button.onclick = () => {
@@ -101,7 +99,8 @@ export class Seen {
         return button;
       }),
     );
-    for (const result of this.#latest.values()) this.#labelSource(result);
+    for (const source of listed) this.#labelSource(this.#latest.get(source));
+    return true;
   }
 
   #labelSource(result) {
@@ -110,7 +109,7 @@ export class Seen {
     if (button) button.textContent = `${result.source}: ${best.label} ${best.score.toFixed(2)}`;
   }
 
-  // The next picture is asked for when the one before is here: a slow connection gets fewer of them.
+  // The next image is requested when the previous one has arrived: a slow connection gets fewer of them.
   #show() {
     for (const button of byId("sources").children) {
       button.setAttribute("aria-pressed", String(button.dataset.source === this.#current));
@@ -138,11 +137,11 @@ export class Seen {
       await new Promise((resolve) => setTimeout(resolve, 250));
       return;
     }
-    const image = await createImageBitmap(await answer.blob()).catch(() => null); // null: it came in part
+    const image = await createImageBitmap(await answer.blob()).catch(() => null); // null: it was cut off
     if (image && result.source === this.#current) this.#write(result, image);
   }
 
-  // Better nothing than what nobody sees any more.
+  // Show nothing rather than an image that no source sees any longer.
   #empty() {
     if (!this.#shown) return;
     this.#shown = null;
@@ -153,25 +152,25 @@ export class Seen {
   }
 
   #put(image) {
-    const picture = byId("picture");
-    picture.hidden = image === null;
+    const canvas = byId("image");
+    canvas.hidden = image === null;
     byId("waiting").hidden = image !== null;
-    if (image) [picture.width, picture.height] = [image.width, image.height];
-    picture.getContext("bitmaprenderer").transferFromImageBitmap(image);
+    if (image) [canvas.width, canvas.height] = [image.width, image.height];
+    canvas.getContext("bitmaprenderer").transferFromImageBitmap(image);
   }
 
   #write(result, image) {
     this.#shown = result;
     this.#put(image);
-    if (!image) byId("waiting").textContent = "Its picture is too large to be shown.";
+    if (!image) byId("waiting").textContent = "The image is too large to be shown.";
     const best = result.predictions[0];
-    byId("picture").ariaLabel = `what ${result.source} sees: ${best.label}`;
+    byId("image").ariaLabel = `Image from ${result.source}: ${best.label}`;
     byId("best").textContent = `${best.label} ${(100 * best.score).toFixed(0)} %`;
     showBars(byId("bars"), result.predictions);
     const { queue, decode, run } = result.timing_ms;
     byId("timing").textContent =
-      `${result.source}: waited ${queue.toFixed(1)} ms, decoded in ${decode.toFixed(1)} ms, ` +
-      `run ${run.toFixed(1)} ms, ${result.age_ms.toFixed(0)} ms old when it was known`;
+      `${result.source}: queue ${queue.toFixed(1)} ms, decode ${decode.toFixed(1)} ms, ` +
+      `run ${run.toFixed(1)} ms, age ${result.age_ms.toFixed(0)} ms`;
     this.#box(result.region);
     this.tick();
   }
@@ -180,12 +179,12 @@ export class Seen {
     const box = byId("region");
     box.hidden = !region;
     if (!region) return;
-    const picture = byId("picture");
-    const scale = Math.min(picture.clientWidth / picture.width, picture.clientHeight / picture.height);
-    const [width, height] = [picture.width * scale, picture.height * scale];
-    const [left, top] = [(picture.clientWidth - width) / 2, (picture.clientHeight - height) / 2];
-    box.style.left = `${picture.offsetLeft + left + region[0] * width}px`;
-    box.style.top = `${picture.offsetTop + top + region[1] * height}px`;
+    const canvas = byId("image");
+    const scale = Math.min(canvas.clientWidth / canvas.width, canvas.clientHeight / canvas.height);
+    const [width, height] = [canvas.width * scale, canvas.height * scale];
+    const [left, top] = [(canvas.clientWidth - width) / 2, (canvas.clientHeight - height) / 2];
+    box.style.left = `${canvas.offsetLeft + left + region[0] * width}px`;
+    box.style.top = `${canvas.offsetTop + top + region[1] * height}px`;
     box.style.width = `${region[2] * width}px`;
     box.style.height = `${region[3] * height}px`;
   }
