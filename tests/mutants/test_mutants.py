@@ -35,6 +35,6 @@ def test_each_fault_is_one_change_of_one_module_and_statements_are_left_out_too(
 
 def test_a_fault_that_cosmic_ray_cannot_put_in_keeps_no_other_out() -> None:
     """It fails at a dotted name in a tuple of exceptions, of which this module has one."""
-    faults = list(mutants.faults_of("mqtt/dispatch.py"))
+    faults = list(mutants.faults_of("transports/mqtt/dispatch.py"))
     assert "except (ValueError, struct.error) as error:" in {fault.was for fault in faults}
     assert len(faults) > 50
