@@ -260,7 +260,10 @@ def _breakdown(request: Request, markdown: bool, as_json: bool) -> None:
 
 
 def _scenario(config: Config, request: Request, load: Load, images: list[Path], as_json: bool) -> None:
-    """:param images: empty: the bundled photographs."""
+    """Run a scenario and print its result.
+
+    :param images: empty: the bundled photographs.
+    """
     from incv3d.images.demo import demo_folder
     from incv3d.pipeline.loader import load_model
     from incv3d.sources.image_files import find_images

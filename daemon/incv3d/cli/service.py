@@ -12,7 +12,7 @@ import incv3d
 
 PACKAGE = Path(incv3d.__file__).parent
 PASSED_ON = {"ignore_unknown_options": True, "help_option_names": []}
-"""The options are those of the scripts in ``systemd/``."""
+"""Options are passed on to the scripts in ``systemd/``."""
 
 
 def scripts_folder() -> Path:
@@ -33,27 +33,27 @@ def run_script(name: str, options: tuple[str, ...]) -> None:
 def service() -> None:
     """Install, upgrade or remove the systemd service (as root).
 
-    What is installed is this very version, in /opt/incv3d, independent of the environment that this command
-    runs from. The scripts are those of systemd/ in a checkout, with the same options.
+    Installs this version in /opt/incv3d, independent of the environment that this command runs from. The
+    scripts are those in systemd/ of a checkout, with the same options.
     """
 
 
 @service.command(context_settings=PASSED_ON)
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def install(options: tuple[str, ...]) -> None:
-    """Install the service and start it; --help lists the options."""
+    """Install the service and start it (see its --help for options)."""
     run_script("install", options)
 
 
 @service.command(context_settings=PASSED_ON)
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def upgrade(options: tuple[str, ...]) -> None:
-    """Bring the installed service up to this version."""
+    """Upgrade the installed service to this version."""
     run_script("upgrade", options)
 
 
 @service.command(context_settings=PASSED_ON)
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def uninstall(options: tuple[str, ...]) -> None:
-    """Remove the service; --purge removes models, logs and configuration too."""
+    """Remove the service; --purge also removes models, logs and configuration."""
     run_script("uninstall", options)
