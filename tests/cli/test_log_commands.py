@@ -81,13 +81,13 @@ def test_long_logs_are_shown_by_day_and_old_ones_have_no_lines(tmp_path: Path) -
     done = run_incv3d(tmp_path, "log", str(path))
     assert [line.split()[0] for line in done.stdout.splitlines()[2:5]] == ["2026-01-01", "2026-01-04", "all"]
     assert "the lines cover" in done.stdout and "the counts are for that time only" in done.stdout
-    assert "no lines since then" in run_incv3d(tmp_path, "log", str(path), "--since", "1h").stdout
+    assert "no lines in this period" in run_incv3d(tmp_path, "log", str(path), "--since", "1h").stdout
 
 
 def test_damaged_lines_are_reported(tmp_path: Path, log: Path) -> None:
     with log.open("ab") as file:
         file.write(b"\0\0\0\n")
-    assert "1 damaged line passed over" in run_incv3d(tmp_path, "log", str(log)).stdout
+    assert "1 damaged line skipped" in run_incv3d(tmp_path, "log", str(log)).stdout
 
 
 def test_without_a_name_it_is_the_log_of_this_machine(tmp_path: Path, log: Path) -> None:

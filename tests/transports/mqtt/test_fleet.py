@@ -222,7 +222,7 @@ def test_a_broker_that_lets_nobody_in_ends_it_with_one_line(make_broker, tmp_pat
     process = begin(tmp_path, make_broker("allow_anonymous false"))
     _, err = process.communicate(timeout=50)
     assert process.returncode == 1 and err.count("\n") == 1
-    assert "it does not let us in: Not authorized (USER@, $INCV3D_MQTT_PASSWORD)" in err
+    assert "the broker rejected the connection: Not authorized (check USER@ and $INCV3D_MQTT_PASSWORD)" in err
 
 
 @pytest.mark.parametrize(
