@@ -37,11 +37,11 @@ def table(state: Path) -> str:
 @pytest.fixture(scope="module")
 def report(state: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What it says to programs, of all engines; it also draws."""
-    picture = tmp_path_factory.mktemp("plot") / "runs.png"
-    words = ("--num-runs", "3", "--warmup-runs", "1", "--engines", "all", "--json", "--plot", str(picture))
+    plot = tmp_path_factory.mktemp("plot") / "runs.png"
+    words = ("--num-runs", "3", "--warmup-runs", "1", "--engines", "all", "--json", "--plot", str(plot))
     done = bench(state, *words)
     assert done.returncode == 0, done.stderr
-    return {**json.loads(done.stdout), "plotted": picture.read_bytes()[:8]}
+    return {**json.loads(done.stdout), "plotted": plot.read_bytes()[:8]}
 
 
 def test_the_published_lines_are_printed(table: str) -> None:
@@ -188,9 +188,9 @@ def test_what_cannot_be_meant_is_said_so_in_one_line(
 
 
 def test_a_damaged_jpeg_is_rejected_before_the_measurement(state: Path, tmp_path: Path) -> None:
-    picture = tmp_path / "cut.jpg"
-    picture.write_bytes(jpeg()[:300])
-    done = bench(state, "--image", str(picture))
+    image = tmp_path / "cut.jpg"
+    image.write_bytes(jpeg()[:300])
+    done = bench(state, "--image", str(image))
     assert done.returncode == 2
     assert "damaged JPEG" in done.stderr and len(done.stderr.splitlines()) == 1
 

@@ -85,11 +85,11 @@ def test_send_prints_labels_and_a_summary(state: Path, daemon: DaemonProcess) ->
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("coffee.jpg: espresso") == 2
-    assert "8 pictures in" in done.stdout and "ok: 8; round trip best" in done.stdout
+    assert "8 images in" in done.stdout and "ok: 8; round trip best" in done.stdout
 
 
 def test_send_counts_what_went_wrong(state: Path, daemon: DaemonProcess, tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").write_bytes(b"no picture")
+    (tmp_path / "a.jpg").write_bytes(b"not an image")
     (tmp_path / "b.jpg").write_bytes(b"")
     (tmp_path / "c.jpg").write_bytes(CAT.read_bytes())
     done = run_incv3d(state, "send", str(tmp_path), "--connect", daemon.door, "--json")
@@ -145,8 +145,8 @@ def test_check_config_shows_every_key(tmp_path: Path) -> None:
 def test_the_stand_in_is_listed_and_gives_its_known_labels(standin: Path, shared: Path) -> None:
     assert "standin" in run_incv3d(standin, "model", "list").stdout
     expected = json.loads((shared / "models/expected.json").read_text())
-    pictures = [str(shared / "images" / name) for name in list(expected)[:5]]
-    done = run_incv3d(standin, "classify", "--model", "standin", "--json", *pictures)
+    images = [str(shared / "images" / name) for name in list(expected)[:5]]
+    done = run_incv3d(standin, "classify", "--model", "standin", "--json", *images)
     assert done.returncode == 0, done.stderr
     for line, top_five in zip(done.stdout.splitlines(), expected.values(), strict=False):
         assert [p["index"] for p in json.loads(line)["predictions"]] == [index for index, _, _ in top_five]

@@ -119,11 +119,11 @@ def test_what_cannot_be_is_one_line(tmp_path: Path, words, status, complaint) ->
 
 
 def test_a_log_is_plotted(tmp_path: Path, log: Path) -> None:
-    picture = tmp_path / "one.png"
-    done = run_incv3d(tmp_path, "plot", str(log), "-o", str(picture))
+    image = tmp_path / "one.png"
+    done = run_incv3d(tmp_path, "plot", str(log), "-o", str(image))
     assert done.returncode == 0 and done.stderr == "", done.stderr
-    assert done.stdout == f"{picture}: 722 lines plotted\n"
-    with Image.open(picture) as drawn:
+    assert done.stdout == f"{image}: 722 lines plotted\n"
+    with Image.open(image) as drawn:
         assert drawn.width > 1000 and len(drawn.convert("L").getcolors()) > 20
 
 
@@ -133,10 +133,10 @@ def test_a_log_is_plotted(tmp_path: Path, log: Path) -> None:
 def test_logs_are_compared_over_the_time_that_they_share(tmp_path: Path, log: Path, begin_s, axis) -> None:
     (tmp_path / "other").mkdir()
     other = write_log(tmp_path / "other/latency.log", begin_s, run_ms=60)
-    picture = tmp_path / "two.svg"
-    done = run_incv3d(tmp_path, "plot", str(log), str(other), "-o", str(picture))
+    image = tmp_path / "two.svg"
+    done = run_incv3d(tmp_path, "plot", str(log), str(other), "-o", str(image))
     assert done.returncode == 0 and done.stderr == "", done.stderr
-    drawn = picture.read_text()
+    drawn = image.read_text()
     for words in (axis, "other/latency.log p50", "restart", "lost a minute", "°C"):
         assert f"<!-- {words}" in drawn, words
 

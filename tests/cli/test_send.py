@@ -53,7 +53,7 @@ def test_an_open_loop_above_the_capacity_ends_with_rejections_and_status_1(
 def test_busy_can_be_waited_for(state: Path, daemon: DaemonProcess) -> None:
     done = send(state, daemon, "--repeat", "10", "--concurrency", "40", "--wait-if-busy", "--quiet")
     assert done.returncode == 0, done.stdout
-    assert done.stdout.startswith("40 pictures in")
+    assert done.stdout.startswith("40 images in")
 
 
 @pytest.mark.parametrize("raw", ["bgr24", "rgb24"])
@@ -69,7 +69,7 @@ def test_gray_pixels_are_sent(state: Path, daemon: DaemonProcess) -> None:
 def test_an_image_that_cannot_be_decoded_is_one_line(
     state: Path, daemon: DaemonProcess, tmp_path: Path
 ) -> None:
-    (tmp_path / "a.jpg").write_bytes(b"no picture")
+    (tmp_path / "a.jpg").write_bytes(b"not an image")
     done = run_incv3d(state, "send", str(tmp_path), "--connect", daemon.door, "--raw", "rgb24")
     assert done.returncode == 1
     assert done.stderr.startswith("incv3d: a.jpg: cannot be decoded here") and done.stderr.count("\n") == 1

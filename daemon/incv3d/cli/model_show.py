@@ -80,7 +80,7 @@ def _facts(name: str, entry: ModelEntry, stored: StoredModel | None) -> dict[str
         if entry.binary
         else f"{entry.outputs} {entry.scores}"
     )
-    channels = entry.channel_order if entry.channels > 1 else "grey"
+    channels = entry.channel_order if entry.channels > 1 else "gray"
     if entry.resize_to:
         fit = f"resized to {entry.resize_to} on the shorter side, then center-cropped"
     facts = {
@@ -95,7 +95,7 @@ def _facts(name: str, entry: ModelEntry, stored: StoredModel | None) -> dict[str
         "source": entry.source,
         "URL": entry.url,
         "file": _file(entry),
-        "licence": entry.licence,
+        "license": entry.licence,
     }
     if stored:
         told = _stored_facts(stored)

@@ -71,5 +71,5 @@ def test_regions_of_a_frame_are_different_images_and_each_is_used(tmp_path: Path
     assert [each.region for each in frames] == [*regions.values(), regions["strip-0"]]
     pixels = PixelFile(tmp_path / "pixels", (1, 8, 8, 3))
     preprocessor = Preprocessor(InputSpec(8, 8, 0, 1, "stretch", 1, "bilinear"), 10**6)
-    pictures = gather(frames, preprocessor, pixels, True, False, lambda done: None)
-    assert (len(pictures.calibrating), len(pictures.held_back), pictures.repeated) == (5, 5, 1)
+    images = gather(frames, preprocessor, pixels, True, False, lambda done: None)
+    assert (len(images.calibrating), len(images.held_back), images.repeated) == (5, 5, 1)

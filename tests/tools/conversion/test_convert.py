@@ -36,19 +36,19 @@ from tiny_models import SIDE, add_rgb
 NAME = "efficientnet-lite0"
 
 
-def picture(path: Path, number: int) -> None:
-    """A picture of one colour, no two alike."""
-    colour = [40, 40, 40]
-    colour[number % 3] = 100 + number * 5
-    Image.new("RGB", (SIDE, SIDE), tuple(colour)).save(path, quality=95)
+def make_image(path: Path, number: int) -> None:
+    """Write an image of one color, no two alike."""
+    color = [40, 40, 40]
+    color[number % 3] = 100 + number * 5
+    Image.new("RGB", (SIDE, SIDE), tuple(color)).save(path, quality=95)
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 24 pictures; one of them a second time, and one that is none."""
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with 24 images, one of them twice, and a damaged one."""
+    folder = tmp_path_factory.mktemp("images")
     for number in range(24):
-        picture(folder / f"{number:02}.jpg", number)
+        make_image(folder / f"{number:02}.jpg", number)
     shutil.copyfile(folder / "03.jpg", folder / "once-more.jpg")
     (folder / "torn.jpg").write_bytes((folder / "04.jpg").read_bytes()[:200])
     return folder
@@ -79,7 +79,7 @@ def test_a_trained_network_in_int8_agrees_on_images_that_it_never_saw(converted:
     assert found["top1_agreement"] >= 0.94, found
     assert found["top5_agreement"] >= found["top1_agreement"]
     assert 0 < found["median_difference"] < found["largest_difference"] < 0.4
-    # 60 pictures x 1000 classes; an output of 8 bits could give 256 scores.
+    # 60 images x 1000 classes; an output of 8 bits could give 256 scores.
     assert found["conversion"]["distinct_scores"] > 30_000
     assert found["conversion"]["size_bytes"] < 0.6 * found["session"]["size_bytes"]
     assert found["conversion"]["peak_memory_mb"] < found["session"]["peak_memory_mb"]
@@ -133,9 +133,9 @@ def test_it_travels_with_its_model(converted: tuple[Path, dict], tmp_path: Path)
     assert again.returncode == 1 and again.stderr == f"incv3d: {NAME} has no litert-int8\n"
 
 
-def test_frames_of_the_configured_source_prove_a_float_conversion(tiny: Path, pictures: Path) -> None:
+def test_frames_of_the_configured_source_prove_a_float_conversion(tiny: Path, images: Path) -> None:
     config = tiny / "c.yaml"
-    config.write_text(f"source: {{type: images, path: {pictures}, fps: 200}}\n")
+    config.write_text(f"source: {{type: images, path: {images}, fps: 200}}\n")
     words = ("model", "convert", "rgb", "--to", "float32", "--frames", "26", "--config", str(config))
     done = run_incv3d(tiny, *words)
     assert done.returncode == 0, done.stderr
@@ -146,7 +146,7 @@ def test_frames_of_the_configured_source_prove_a_float_conversion(tiny: Path, pi
     found = choose_conversion("litert", model)
     assert found and found.facts.precision == "float32" and found.facts.calibration_pictures == 0
 
-    files = image_files([str(pictures)])
+    files = image_files([str(images)])
     frames = (Frame("test", path.read_bytes(), None, 0.0, 0.0) for path in files)
     request = ConversionRequest("float32", frames, len(files), in_blocks=False, min_agreement=1.01)
     result = convert_model(Config(), ModelStore(tiny), model, request, Quiet())
@@ -162,13 +162,13 @@ class Quiet:
     def count(self, done: int, total: int) -> None: ...
 
 
-def test_an_unknown_operation_is_named(tmp_path: Path, pictures: Path) -> None:
+def test_an_unknown_operation_is_named(tmp_path: Path, images: Path) -> None:
     odd = graphs.placeholder("pixels", 1, SIDE, SIDE, 3) + graphs.node(
         "scores", "Digamma", "pixels", attributes=graphs.dtype("T")
     )
     complaint = "operations that LiteRT does not have: Digamma"
     add_rgb(tmp_path, odd)
-    done = run_incv3d(tmp_path, "model", "convert", "rgb", "--to", "float32", "--pictures", str(pictures))
+    done = run_incv3d(tmp_path, "model", "convert", "rgb", "--to", "float32", "--pictures", str(images))
     assert done.returncode == 1 and complaint in done.stderr.splitlines()[-1], done.stderr
     assert "Traceback" not in done.stderr
     assert is_as_before(tmp_path)
@@ -193,7 +193,7 @@ def test_what_cannot_be_begun_says_why(
     for folder, number in (("EMPTY", 0), ("FEW", 2)):
         (tiny / folder).mkdir()
         for each in range(number):
-            picture(tiny / folder / f"{each}.jpg", each)
+            make_image(tiny / folder / f"{each}.jpg", each)
     named = [str(tiny / word) if word in ("EMPTY", "FEW") else word for word in words]
     done = run_incv3d(tiny, "model", "convert", "rgb", *named)
     assert done.returncode == status and complaint in done.stderr, done.stderr
@@ -202,15 +202,15 @@ def test_what_cannot_be_begun_says_why(
 
 def test_several_images_can_be_named_as_a_shell_expands_them(tiny: Path) -> None:
     for each in range(3):
-        picture(tiny / f"{each}.jpg", each)
+        make_image(tiny / f"{each}.jpg", each)
     files = [str(path) for path in sorted(tiny.glob("*.jpg"))]
     done = run_incv3d(tiny, "model", "convert", "rgb", "--to", "int8", "--pictures", *files)
     assert "3 usable images" in done.stderr
 
 
-def test_a_missing_or_truncated_model_is_named(tiny: Path, pictures: Path) -> None:
+def test_a_missing_or_truncated_model_is_named(tiny: Path, images: Path) -> None:
     def convert(name: str) -> str:
-        done = run_incv3d(tiny, "model", "convert", name, "--to", "int8", "--pictures", str(pictures))
+        done = run_incv3d(tiny, "model", "convert", name, "--to", "int8", "--pictures", str(images))
         assert done.returncode == 1
         return done.stderr
 
@@ -220,13 +220,13 @@ def test_a_missing_or_truncated_model_is_named(tiny: Path, pictures: Path) -> No
     assert "when it was imported" in convert("rgb")
 
 
-def test_a_full_disk_leaves_the_store_as_it_was(tiny: Path, pictures: Path) -> None:
+def test_a_full_disk_leaves_the_store_as_it_was(tiny: Path, images: Path) -> None:
     def at_most_50_kb() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 
     command = [sys.executable, "-m", "incv3d", "model", "convert", "rgb", "--to", "int8", "--pictures"]
     done = subprocess.run(
-        [*command, str(pictures)],
+        [*command, str(images)],
         env=environment(tiny), preexec_fn=at_most_50_kb, capture_output=True, text=True, timeout=PATIENCE_S,
     )  # fmt: skip
     assert done.returncode == 1 and "cannot be written: File too large" in done.stderr, done.stderr
@@ -252,8 +252,8 @@ def test_too_little_memory_is_reported_with_a_workaround(tiny: Path) -> None:
     check_memory(model, tiny)  # where it cannot be told, it is tried
 
 
-def test_an_interruption_leaves_no_files(tiny: Path, pictures: Path) -> None:
-    words = ["model", "convert", "rgb", "--to", "int8", "--pictures", str(pictures)]
+def test_an_interruption_leaves_no_files(tiny: Path, images: Path) -> None:
+    words = ["model", "convert", "rgb", "--to", "int8", "--pictures", str(images)]
     process = subprocess.Popen(
         [sys.executable, "-m", "incv3d", *words],
         env=environment(tiny),
