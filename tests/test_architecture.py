@@ -30,7 +30,7 @@ RANKS = {
     "config": 1,
 }
 """The rooms. Each may import rooms of a lower rank, and the shared files."""
-SHARED = {"errors", "frames", "machine", "threads", "child_process"}
+SHARED = {"errors", "frames", "machine", "threads", "child_process", "clock"}
 """Files at the top that every room may import, and that import no room."""
 PROGRAM = {"__init__", "__main__"}
 COSTLY = ("tensorflow", "numpy", "PIL", "aiohttp", "paho", "ai_edge_litert", "simplejpeg", "av")

@@ -1,7 +1,7 @@
-"""Start child processes: the only module of the program that starts any.
+"""Start child processes. No other module of the program starts any.
 
-A Python child gets ``-P``: by default ``python -m`` puts the current folder first on its path, and would run
-a ``tensorflow.py`` or a ``json.py`` that somebody has left there.
+Python children get ``-P``: by default ``python -m`` puts the current folder first on its path, and would run
+a ``tensorflow.py`` or ``json.py`` left there.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def start(
     """Start a program.
 
     :param words: its path and its arguments.
-    :param environ: all of its environment.
+    :param environ: its whole environment.
     """
     return subprocess.Popen(
         words,
@@ -54,13 +54,13 @@ def python_words(*words: str, python: str | Path = sys.executable) -> list[str]:
 def python_environ(
     environ: Mapping[str, str] | None = None, settings: Mapping[str, str] = NO_SETTINGS
 ) -> dict[str, str]:
-    """Return the environment of a Python child: it finds the packages that this process has found.
+    """Return the environment of a Python child, in which it finds the packages that this process has found.
 
     :param environ: the environment to start from; None: this process's own.
-    :param settings: variables besides.
+    :param settings: variables to add.
     """
     environ = os.environ if environ is None else environ
-    # What a child starts in its turn keeps away from the current folder, too.
+    # Children of a child must avoid the current folder, too.
     own = {"PYTHONPATH": os.pathsep.join(_path(environ)), "PYTHONSAFEPATH": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     return {**environ, **own, **settings}
 
@@ -77,7 +77,7 @@ def start_python(
     """Start this Python.
 
     :param words: ``-m MODULE``, or ``-c CODE``, and arguments.
-    :param settings: environment variables, besides this process's own.
+    :param settings: environment variables to add to this process's own.
     """
     return start(
         python_words(*words),
@@ -90,7 +90,7 @@ def start_python(
 
 
 def _is_current_folder(entry: str) -> bool:
-    """Whether an entry of ``sys.path`` means the current folder."""
+    """Return whether an entry of ``sys.path`` means the current folder."""
     try:
         return not entry or Path(entry).samefile(".")
     except OSError:

@@ -1,4 +1,4 @@
-"""Base class of all incv3d exceptions, and the command that installs what is missing."""
+"""Define the base class of all incv3d exceptions, and the command that installs a missing package."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import sys
 
 
 class Incv3dError(Exception):
-    """A failure whose message is made for the person who reads it: what, where, what to do.
+    """A failure whose message is for the user: what, where, what to do.
 
-    Each room derives its own family from this class. The command line prints the message as one line
-    and ends with :attr:`exit_status`.
+    Each room derives its own family from this class. The command line prints the message as one line and
+    exits with :attr:`exit_status`.
     """
 
     exit_status = 1
 
     @property
     def lines(self) -> list[str]:
-        """What is printed, each for a line of its own."""
+        """The lines to print."""
         return [str(self)]
 
     is_lasting = False
-    """Whether only a person can remove the cause. A daemon that cannot start for such a reason ends with
-    status 2, and systemd does not start it again."""
+    """Whether only the user can remove the cause. A daemon that cannot start for such a reason exits with
+    status 2, and systemd does not restart it."""
 
 
 def pip_install(*words: str) -> str:
-    """Return the command that installs packages into the environment that runs this program.
+    """Return the command that installs packages into the environment of this program.
 
     :param words: packages, or options of ``pip install``.
     """

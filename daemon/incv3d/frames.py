@@ -1,4 +1,4 @@
-"""What crosses the walls between rooms: a :class:`Frame` goes in, a :class:`Result` comes out.
+"""Define the data passed between rooms: a :class:`Frame` goes in, a :class:`Result` comes out.
 
 Both are plain data: no sockets, no configuration. Times without a unit suffix are seconds of
 :func:`time.monotonic`; durations carry their unit (``run_ms``, ``age_ms``).
@@ -12,59 +12,60 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal, TypeGuard, get_args
 
-PictureFormat = Literal["jpeg", "png", "webp", "bmp"]
+ImageFormat = Literal["jpeg", "png", "webp", "bmp"]
 Encoding = Literal["jpeg", "png", "webp", "bmp", "rgb24", "bgr24", "rgba", "bgra", "gray8"]
-"""How the bytes of a frame are to be read; the last five are raw pixels, row by row, 8 bits a channel."""
+"""The format of a frame's bytes; the last five are raw pixels, row by row, 8 bits per channel."""
 
 CHANNELS: Mapping[str, int] = {"rgb24": 3, "bgr24": 3, "rgba": 4, "bgra": 4, "gray8": 1}
-"""The raw encodings that a sender may name, and their bytes a pixel. Of four channels the last is dropped."""
+"""The raw encodings that a sender may use, with their bytes per pixel. The last of four channels is
+dropped."""
 
 YuvEncoding = Literal["yuyv", "yvyu", "uyvy", "vyuy", "yu12", "yv12", "nv12", "nv21"]
-"""Raw pixels as V4L2 cameras send them, without padding, by the kernel's names. No sender may name them."""
+"""Raw pixels from V4L2 cameras, without padding, by the kernel's names. Senders cannot use them."""
 YUV_ENCODINGS: tuple[str, ...] = get_args(YuvEncoding)
 Colours = Literal[
     "bt601", "bt601-full", "bt709", "bt709-full", "bt2020", "bt2020-full", "smpte240m", "smpte240m-full"
 ]
-"""What a camera's YUV means in RGB; not ``full``: black is 16 and white 235."""
+"""The conversion of a camera's YUV to RGB; without ``full``, black is 16 and white 235."""
 
-MAGIC: tuple[tuple[bytes, PictureFormat], ...] = (
+MAGIC: tuple[tuple[bytes, ImageFormat], ...] = (
     (b"\xff\xd8\xff", "jpeg"),
     (b"\x89PNG\r\n\x1a\n", "png"),
     (b"BM", "bmp"),
 )
 
 OWN = ""
-"""The source of frames that the daemon asks itself, to see whether it works: no camera is called so."""
+"""The source of the daemon's own frames, which test whether it works; no camera can have this name."""
 
 Transform = Literal["none", "hflip", "vflip", "rotate90", "rotate180", "rotate270"]
-"""What makes a camera's picture upright; rotations are clockwise, as a person sees them."""
+"""The transform that makes a camera's image upright; rotations are clockwise."""
 
 FrameId = str | int | None
-"""What the sender calls its frame; handed back to it untouched."""
+"""The sender's id of a frame, returned unchanged."""
 
 
 class Refusal(StrEnum):
     """Why a frame got no predictions; the values are the ``code`` of an answer on the wire."""
 
     BUSY = "busy"
-    """The waiting room is full: send again later."""
+    """The queue is full: send again later."""
     EXPIRED = "expired"
     """The frame was older than its ``ttl_ms`` when its turn came."""
     BAD_IMAGE = "bad_image"
-    """The bytes are not a picture that can be decoded."""
+    """The bytes are not an image that can be decoded."""
     BAD_REQUEST = "bad_request"
-    """The message is not of the wire format."""
+    """The message does not match the wire format."""
     TOO_LARGE = "too_large"
-    """More bytes or pixels than the configuration admits."""
+    """More bytes or pixels than the configuration allows."""
     SHUTTING_DOWN = "shutting_down"
     """The daemon is stopping."""
     INTERNAL = "internal"
-    """The daemon failed at it; its own log says why."""
+    """The daemon failed; its log has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A part of a picture: fractions of its width and its height, from the upper left corner."""
+    """A part of an image: fractions of its width and height, from the upper left corner."""
 
     x: float
     y: float
@@ -72,9 +73,9 @@ class Region:
     height: float
 
     def box(self, width: int, height: int) -> tuple[int, int, int, int]:
-        """Left, top, right and bottom in a picture of `width` x `height` pixels; a pixel at least.
+        """Return left, top, right and bottom in an image of `width` x `height` pixels; at least one pixel.
 
-        A pixel that lies in it with a part only is in it.
+        Pixels that are partly inside are included.
         """
         left, right = _span(self.x, self.width, width)
         top, bottom = _span(self.y, self.height, height)
@@ -83,60 +84,61 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One picture on its way to the Session.
+    """One image on its way to the Session.
 
-    ``captured`` and ``received`` are monotonic: capture is when the picture was taken (for a remote
-    sender its own word, translated), receipt is when this process got it. ``deadline``, where there is
-    one, is the moment after which nobody wants the result any more.
+    ``captured`` and ``received`` are monotonic: capture is when the image was taken (converted from the
+    sender's clock, if it was sent), receipt is when this process got it. ``deadline``, if any, is when the
+    result becomes useless.
     """
 
     source: str
-    """Who it came from: ``zmq``, ``mqtt``, the name of a camera, or ``CAMERA.REGION``; part of its topic."""
+    """The frame's origin: ``zmq``, ``mqtt``, the name of a camera, or ``CAMERA.REGION``; part of its
+    topic."""
     data: bytes | memoryview
     encoding: Encoding | YuvEncoding | None
-    """None: an encoded picture whose format its first bytes tell."""
+    """None: an encoded image, whose first bytes determine the format."""
     received: float
     captured: float
     width: int = 0
-    """Pixels a row; raw encodings only."""
+    """Pixels per row; raw encodings only."""
     height: int = 0
     """Rows; raw encodings only."""
     deadline: float | None = None
     top_k: int | None = None
-    """How many predictions are wanted; None: as many as the configuration says."""
+    """Number of predictions; None: as configured."""
     id: FrameId = None
-    ticket: int | None = None
-    """The number under which its source's intake keeps the sender's address; None for a camera's frame."""
+    request_id: int | None = None
+    """The number under which its transport keeps the sender's address; None for a camera's frame."""
     peer: bytes = b""
-    """The ZeroMQ connection that it came over, by the name that the client may choose; empty for others."""
+    """The ZeroMQ connection, by the name that the client may choose; empty for other origins."""
     transform: Transform = "none"
-    """What is still to be done to the decoded picture to make it upright."""
+    """The transform that makes the decoded image upright."""
     colours: Colours = "bt601"
-    """What raw YUV means."""
+    """The conversion of raw YUV to RGB."""
     region: Region | None = None
-    """The part of the upright picture that is meant; None: all of it."""
+    """The part of the upright image to classify; None: all of it."""
 
     @property
     def sender(self) -> tuple[str, bytes]:
-        """Who it is from, for fairness: a ZeroMQ connection, all of HTTP, or the broker.
+        """The peer, for fairness: a ZeroMQ connection, all of HTTP, or the MQTT broker.
 
-        With the source, because a ZeroMQ client may call itself as it likes.
+        Includes the source, because a ZeroMQ client can choose any name.
         """
         return self.source, self.peer
 
     def has_expired(self, now: float) -> bool:
-        """Whether nobody wants its result any more at `now` (monotonic)."""
+        """Return whether the result is useless at `now` (monotonic)."""
         return self.deadline is not None and self.deadline <= now
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One class that the model sees, and how sure it is."""
+    """One class that the model recognizes, with its score."""
 
     index: int
-    """The output of the network, counted from 0."""
+    """The number of the output, from 0."""
     synset: str
-    """The WordNet id (``n02510455``), empty for a model without one."""
+    """The WordNet id (``n02510455``); empty for a model without synsets."""
     label: str
     """The first of the class's names (``giant panda``)."""
     score: float
@@ -144,10 +146,10 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Where the milliseconds of one frame went."""
+    """The durations of one frame's steps in milliseconds."""
 
     queue_ms: float = 0.0
-    """Waiting: for the decoder, and decoded for the Session."""
+    """Waiting, for the decoder and then for the Session."""
     decode_ms: float = 0.0
     """Decoding and resizing to the model's input."""
     run_ms: float = 0.0
@@ -160,18 +162,18 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one frame: its predictions, or the reason why it has none."""
+    """The outcome of one frame: its predictions, or the reason why it has none."""
 
     source: str
     id: FrameId = None
-    ticket: int | None = None
+    request_id: int | None = None
     predictions: tuple[Prediction, ...] = ()
     timings: Timings = field(default_factory=Timings)
     refusal: Refusal | None = None
     detail: str = ""
-    """For a refusal: what is wrong, in one line."""
+    """For a refusal: the error in one line."""
     frame: Frame | None = field(default=None, repr=False, compare=False)
-    """What it is the result of, for those who keep or show the picture. It holds the picture in memory."""
+    """The frame, for consumers that keep or show the image, which it holds in memory."""
 
     @property
     def ok(self) -> bool:
@@ -180,17 +182,18 @@ class Result:
 
     @property
     def is_own(self) -> bool:
-        """Whether nobody but the daemon itself wants to know it: it is neither published nor counted."""
+        """Whether this is the daemon's own probe, which is neither published nor counted."""
         return self.source == OWN
 
     @classmethod
     def refused(cls, frame: Frame, refusal: Refusal, detail: str) -> Result:
-        """The result of a frame that is not classified."""
-        return cls(frame.source, frame.id, frame.ticket, refusal=refusal, detail=detail, frame=frame)
+        """Return the result of a frame that is not classified."""
+        return cls(frame.source, frame.id, frame.request_id, refusal=refusal, detail=detail, frame=frame)
 
 
 def by_region(frame: Frame, regions: Mapping[str, Region]) -> tuple[Frame, ...]:
-    """`frame` once a region, as ``SOURCE.REGION`` and with the same bytes; itself if there are none."""
+    """Return a copy of `frame` per region, as ``SOURCE.REGION`` with the same bytes; without regions,
+    `frame`."""
     if not regions:
         return (frame,)
     return tuple(
@@ -199,12 +202,12 @@ def by_region(frame: Frame, regions: Mapping[str, Region]) -> tuple[Frame, ...]:
 
 
 def is_yuv(encoding: str | None) -> TypeGuard[YuvEncoding]:
-    """Whether `encoding` is raw YUV."""
+    """Return whether `encoding` is raw YUV."""
     return encoding in YUV_ENCODINGS
 
 
-def picture_format(data: bytes | memoryview) -> PictureFormat | None:
-    """The format of an encoded picture as its first bytes tell; None when it is none of ours."""
+def image_format(data: bytes | memoryview) -> ImageFormat | None:
+    """Return the format of an encoded image by its first bytes, or None if it is unknown."""
     head = bytes(data[:12])
     if head[:4] == b"RIFF" and head[8:] == b"WEBP":
         return "webp"
@@ -212,7 +215,7 @@ def picture_format(data: bytes | memoryview) -> PictureFormat | None:
 
 
 def _span(start: float, length: float, pixels: int) -> tuple[int, int]:
-    # What the sum of two fractions is off by must not cost a pixel more.
+    # Rounding errors of a sum of two fractions must not add a pixel.
     tolerance = 1e-6
     first = min(math.floor(start * pixels + tolerance), pixels - 1)
     return first, min(max(math.ceil((start + length) * pixels - tolerance), first + 1), pixels)

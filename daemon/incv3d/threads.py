@@ -1,20 +1,21 @@
-"""The threads of the daemon: what each is doing now."""
+"""Track what each thread of the daemon is doing."""
 
 from __future__ import annotations
 
 
 class Activity:
-    """One thread's work, piece by piece: ``with work:`` is one, and others can see that it lasts.
+    """The current activity of a thread: ``with activity:`` is one piece of work, whose duration others can
+    see.
 
     :param name: the thread's name.
-    :param what: what it does, for people: ``running the Session``.
+    :param what: its activity, for people: ``running the Session``.
     """
 
     def __init__(self, name: str, what: str) -> None:
         self.name = name
         self.what = what
         self.begun = 0
-        """Pieces of work begun so far; which one it is, while there is one."""
+        """Number of pieces of work begun so far."""
         self.busy = False
 
     def __enter__(self) -> None:

@@ -50,7 +50,7 @@ MISTAKES = [
     ("custom: {labels: HERE/none}", "custom.labels", "HERE/none: no such file"),
     ("model: {name: unheard-of}", "model.name", "no model `unheard-of` in"),
     ("model: {name: inception-v3}", "model.name", "fetch it: incv3d model fetch inception-v3"),
-    ("model: {name: Not A Name}", "model.name", "`Not A Name` is no name for a model"),
+    ("model: {name: Not A Name}", "model.name", "`Not A Name` is not a valid model name"),
     ("model: {store: HERE/short}", "model.store", "HERE/short: not a folder"),
     ("events: {allow: [unheard-of]}", "events.allow", "efficientnet-lite0 has no label `unheard-of`"),
     ("events: {groups: {birds: [unheard-of]}}", "events.groups", "has no label `unheard-of`"),
@@ -62,7 +62,7 @@ MISTAKES = [
     ),
     ("intake: {keys: HERE/none}", "intake.keys", "there are no keys in HERE/none"),
     ("intake: {keys: HERE/loose}", "intake.keys", "others can read the daemon's secret key: chmod 600"),
-    ("intake: {keys: HERE/damaged}", "intake.keys", "server.key: there are no keys in it"),
+    ("intake: {keys: HERE/damaged}", "intake.keys", "server.key: it contains no keys"),
     ("intake: {bind: 'tcp://0.0.0.0:5999'}", "intake.bind", "there are no keys in HERE/keys"),
     (
         "intake: {publish: 'ipc://HERE/none/x'}",

@@ -142,7 +142,7 @@ def test_a_bad_new_file_is_refused_and_the_old_one_stays(serve) -> None:
     for settings, complaint in (
         ("intake: {queue_limit: none}", "incv3d.yaml:1: intake.queue_limit: must be a whole number"),
         ("a: [", "not valid YAML"),
-        ("model: {name: broken}", "broken is not the model it should be"),
+        ("model: {name: broken}", "broken failed the golden check"),
     ):
         service.reload(settings)
         assert complaint in service.daemon.wait_for("refused, the old one stays in force")

@@ -75,7 +75,7 @@ def test_without_a_network_the_way_by_hand_is_one_line(tmp_path) -> None:
     done = run_incv3d(tmp_path, "model", "fetch", "inception-v3", https_proxy="http://127.0.0.1:1")
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert "no network: storage.googleapis.com: " in done.stderr
-    assert done.stderr.endswith("copy it here, and: incv3d model import FILE\n")
+    assert done.stderr.endswith("copy it here, and run: incv3d model import FILE\n")
     assert not (tmp_path / "models").exists()
 
 
@@ -83,10 +83,10 @@ def test_without_a_network_the_way_by_hand_is_one_line(tmp_path) -> None:
 def test_auto_does_without_inception_when_it_cannot_be_fetched_in_time(state, tmp_path, site, proxy) -> None:
     site.steps = [silence] * 5
     address = site.address if proxy == "silent" else "http://127.0.0.1:1"
-    why = "there was no more time" if proxy == "silent" else "no network"
+    why = "the time limit was reached" if proxy == "silent" else "no network"
     daemon = DaemonProcess(state, tmp_path, INCV3D_FETCH_WAIT_S="1", https_proxy=address)
     try:
-        line = daemon.wait_for("model efficientnet-lite0: taken by `auto`")
+        line = daemon.wait_for("model efficientnet-lite0: chosen by `auto`")
         assert "because inception-v3 could not be fetched: " in line and why in line, line
         daemon.ready()
     finally:
@@ -169,7 +169,7 @@ def test_prepare_fetches_a_known_model_that_is_named(tmp_path) -> None:
     words = ("model", "prepare", "--config", configured(tmp_path, "inception-v3"))
     done = run_incv3d(tmp_path, *words, https_proxy="http://127.0.0.1:1")
     assert done.returncode == 1
-    assert done.stderr.endswith("copy it here, and: incv3d model import FILE\n"), done.stderr
+    assert done.stderr.endswith("copy it here, and run: incv3d model import FILE\n"), done.stderr
 
 
 def test_a_network_with_another_number_of_scores_is_rejected_on_import(tmp_path) -> None:
@@ -178,7 +178,7 @@ def test_a_network_with_another_number_of_scores_is_rejected_on_import(tmp_path)
     done = run_incv3d(tmp_path / "state", "model", "import", str(path), "--name", "mine")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     last = done.stderr.splitlines()[-1]
-    assert "`softmax:0` gives 268203 scores, 1008 are expected" in last, last
+    assert "`softmax:0` returns 268203 scores instead of 1008" in last, last
     assert "mine" not in run_incv3d(tmp_path / "state", "model", "list").stdout
 
 

@@ -67,10 +67,10 @@ def classify(
     python: Path | str, daemon: ScriptedDaemon, folder: Path, **environ: str
 ) -> tuple[Path, list[str]]:
     """Where the client was imported from, and what it was answered."""
-    picture = folder / "picture.jpg"
-    picture.write_bytes(jpeg())
+    image = folder / "picture.jpg"
+    image.write_bytes(jpeg())
     done = subprocess.run(
-        [str(python), "-c", PROGRAM, json.dumps(ABSENT), daemon.door, str(picture)],
+        [str(python), "-c", PROGRAM, json.dumps(ABSENT), daemon.door, str(image)],
         env={"PATH": os.environ["PATH"], **environ},
         cwd=folder,
         capture_output=True,

@@ -47,10 +47,10 @@ def test_results_have_a_port_of_their_own() -> None:
     [
         ("", "not an address such as pi.local"),
         ("tcp://", "not an address such as"),
-        ("tcp://*:5555", "`*` is where a daemon listens"),
-        ("*", "`*` is where a daemon listens"),
-        ("nonsense", "no machine of that name is known"),
-        ("http://pi:8080", "does not speak http: tcp://HOST:5555"),
+        ("tcp://*:5555", "`*` is for servers"),
+        ("*", "`*` is for servers"),
+        ("nonsense", "the host name is unknown"),
+        ("http://pi:8080", "http is not supported; use tcp://HOST:5555"),
         ("pi.local:door", "`door` is not a port"),
         ("pi.local:70000", "`70000` is not a port"),
         ("[::1", "not an address such as"),
@@ -97,7 +97,7 @@ def test_the_port_of_the_results_is_not_taken_for_one_where_nothing_listens() ->
         port = publisher.bind_to_random_port("tcp://127.0.0.1")
         with (
             Client(f"127.0.0.1:{port}", timeout_s=1.0) as client,
-            pytest.raises(ClientError, match="what is there is not a daemon's door"),
+            pytest.raises(ClientError, match="the server is not an incv3d daemon"),
         ):
             client.ask("ping")
 

@@ -194,7 +194,7 @@ def test_a_library_that_lacks_a_function_is_said_so(tmp_path: Path) -> None:
     source.write_text("int TF_Version(void) { return 0; }\n")
     for name in ("libtensorflow_framework.so.2", "libtensorflow_cc.so.2"):
         subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(tmp_path / name), str(source)], check=True)
-    with pytest.raises(LibraryMissing, match=r"have no function TF_\w+"):
+    with pytest.raises(LibraryMissing, match=r"lack the function TF_\w+"):
         Library(tmp_path)
 
 

@@ -35,7 +35,9 @@ def spec(tmp_path: Path, monkeypatch) -> SessionSpec:
 
 
 def test_it_is_opened_only_where_there_is_memory_for_it(spec: SessionSpec) -> None:
-    with pytest.raises(SessionError, match=r"graph\.pb: not prepared, it takes 650 MB of memory, 600 MB are"):
+    with pytest.raises(
+        SessionError, match=r"graph\.pb: not prepared, it needs 650 MB of memory, but only 600 MB are"
+    ):
         open_session(spec, None, lambda: 600.0)
     for enough in (700.0, None):
         with pytest.raises(Opened):
@@ -49,7 +51,7 @@ def test_so_it_is_where_tensorflows_library_is_missing(
         raise LibraryMissing("no libtensorflow_cc")
 
     monkeypatch.setattr("incv3d.engines.tensorflow_c.TensorFlowSession", missing)
-    with pytest.raises(SessionError, match="600 MB are free for it"):
+    with pytest.raises(SessionError, match="600 MB are free;"):
         open_session(spec, tmp_path / "prepared", lambda: 600.0)
     with pytest.raises(Opened):
         open_session(spec, tmp_path / "prepared", lambda: 700.0)
@@ -88,5 +90,5 @@ def test_a_daemon_that_its_guard_would_end_at_once_does_not_open_it(monkeypatch,
     monkeypatch.setattr("incv3d.machine.memory_limit_mb", lambda: 644.0)
     monkeypatch.setattr("incv3d.machine.private_memory_mb", lambda: 50.0)
     plain = replace(model.session_spec(1), file=spec.file)
-    with pytest.raises(SessionError, match=r"takes 650 MB of memory, 530 MB are free for it"):
+    with pytest.raises(SessionError, match=r"needs 650 MB of memory, but only 530 MB are free"):
         open_classifier(Config(), model, plain, None)

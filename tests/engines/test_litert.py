@@ -111,12 +111,12 @@ def test_tensors_are_found_by_the_names_of_the_signature_and_of_the_file(
     [
         ("float", ("image", ""), "no input `image`; there is `serving_default_pixels:0`, `pixels`"),
         ("float", ("", "labels"), "no output `labels`; there is `PartitionedCall:0`, `scores`"),
-        ("two-inputs", ("left", "logits"), r"the model has 2 inputs \(.*left.*right.*\), one can be fed"),
+        ("two-inputs", ("left", "logits"), r"the model has 2 inputs \(.*left.*right.*\), but must have one"),
         ("flat", ("", ""), r"has the shape \(1, 192\), not \(1, 8, 8, 3\)"),
         ("nchw", ("", ""), r"has the shape \(1, 3, 8, 8\), not \(1, 8, 8, 3\)"),
-        ("double", ("", ""), "is float64; possible are float32, int8, uint8, int16"),
-        ("map", ("", ""), r"is no vector: its shape is \(1, 4, 4, 8\)"),
-        ("flex", ("", ""), "LiteRT has no Roll, an operation of TensorFlow"),
+        ("double", ("", ""), "is float64, but must be one of float32, int8, uint8, int16"),
+        ("map", ("", ""), r"is not a vector: its shape is \(1, 4, 4, 8\)"),
+        ("flex", ("", ""), "LiteRT does not support TensorFlow's Roll"),
         ("custom", ("", ""), "LiteRT cannot run it: .*unresolved custom op: AdjustSaturation"),
     ],
 )
@@ -131,8 +131,8 @@ def test_a_model_that_does_not_fit_is_refused_in_one_line(
 def test_what_is_no_model_is_refused_in_one_line(small: Path, tmp_path: Path) -> None:
     whole = (small / "float.tflite").read_bytes()
     cases = [(b"", "not a LiteRT model"), (b"\x0a\x12graph", "not a LiteRT model")]
-    cases += [(whole[:length], "damaged or cut short") for length in (8, 9, 100, 1000, len(whole) - 200)]
-    cases += [(whole[:8] + b"\xff" * 500, "damaged or cut short")]
+    cases += [(whole[:length], "damaged or truncated") for length in (8, 9, 100, 1000, len(whole) - 200)]
+    cases += [(whole[:8] + b"\xff" * 500, "damaged or truncated")]
     file = tmp_path / "model.tflite"
     for content, complaint in cases:
         file.write_bytes(content)
@@ -176,7 +176,7 @@ def test_a_damaged_model_is_an_error_and_never_the_end_of_the_process(small: Pat
 def test_what_does_not_fit_is_a_bad_feed_and_the_next_one_runs(small: Path, pixels: np.ndarray) -> None:
     session = LiteRTSession(spec(small / "float.tflite"))
     for feed in (b"\xff\xd8\xff", np.zeros((8, 8, 3), np.uint8), pixels[:2], pixels[:1].astype(np.float64)):
-        with pytest.raises(BadFeed, match=r"takes float32 of shape \(1, 8, 8, 3\), it was given"):
+        with pytest.raises(BadFeed, match=r"takes float32 of shape \(1, 8, 8, 3\), but got"):
             session.run(feed)
     assert session.run(pixels[:1]).shape == (5,)
 

@@ -16,12 +16,12 @@ from PIL import Image
 from incv3d.events.labelled_image import ImageToSave, rendered
 from incv3d.frames import YUV_ENCODINGS, Colours, Frame, Prediction, Transform, YuvEncoding
 from incv3d.images import yuv
-from incv3d.images.annotate import picture_of
+from incv3d.images.annotate import decode_image
 from incv3d.images.change_detector import ChangeDetector
 from incv3d.images.decode_cost import is_large
-from incv3d.images.encode import picture, thumbnail
-from incv3d.images.preprocess import ImageError, PictureTooLarge, Preprocessor
-from incv3d.images.resize import InputSpec, upright
+from incv3d.images.encode import encode_image, encode_thumbnail
+from incv3d.images.preprocess import ImageError, ImageTooLarge, Preprocessor
+from incv3d.images.resize import InputSpec, turn_upright
 from incv3d.protocol import messages
 from incv3d.transports.mqtt.publisher import upright_jpeg
 
@@ -123,9 +123,9 @@ def test_odd_sizes_come_out_whole(encoding: YuvEncoding) -> None:
 def test_a_frame_of_another_length_is_refused(encoding: YuvEncoding) -> None:
     frame = even(encoding, GREEN)
     for data in (frame.data[:-1], bytes(frame.data) + b"\0"):
-        with pytest.raises(ImageError, match=f"32x32 {encoding} is [0-9]+ bytes, {len(data)} came"):
+        with pytest.raises(ImageError, match=f"32x32 {encoding} is [0-9]+ bytes, got {len(data)}"):
             EXACT.decode(Frame("camera", data, encoding, 0.0, 0.0, 32, 32))
-    with pytest.raises(PictureTooLarge):
+    with pytest.raises(ImageTooLarge):
         EXACT.decode(Frame("camera", b"", encoding, 0.0, 0.0, 8000, 8000))
 
 
@@ -134,20 +134,20 @@ def test_a_frame_of_another_length_is_refused(encoding: YuvEncoding) -> None:
 def test_it_is_shown_kept_and_compared_like_any_frame(encoding: YuvEncoding, transform: Transform) -> None:
     plain = even(encoding, GREEN, RED)
     frame = Frame("camera", plain.data, encoding, 0.0, 0.0, 32, 32, transform=transform)
-    as_it_hangs = upright(EXACT.decode(plain), 1 if transform == "none" else 6)
+    as_it_hangs = turn_upright(EXACT.decode(plain), 1 if transform == "none" else 6)
     assert np.array_equal(EXACT.decode(frame), as_it_hangs) and np.array_equal(
-        picture_of(frame, 10**6), as_it_hangs
+        decode_image(frame, 10**6), as_it_hangs
     )
     label = Prediction(0, "", "label", 0.9)
     kept = rendered(ImageToSave(frame, 0.0, "match", (label,), (label,), "model"))
-    for jpeg in (picture(frame, 10**6), thumbnail(frame, 10**6), upright_jpeg(frame, 10**6)):
+    for jpeg in (encode_image(frame, 10**6), encode_thumbnail(frame, 10**6), upright_jpeg(frame, 10**6)):
         shown = np.asarray(Image.open(io.BytesIO(jpeg)))
         assert np.abs(shown[4::23, 4::23].astype(int) - as_it_hangs[4::23, 4::23]).max() < 25
     stored = np.asarray(Image.open(io.BytesIO(kept.data)))
     assert kept.suffix == ".jpg" and np.abs(stored[4, 4].astype(int) - EXACT.decode(plain)[4, 4]).max() < 25
     changes = ChangeDetector(0.01, 60)
-    assert changes.is_news("camera", 0.0, EXACT.decode(frame))
-    assert not changes.is_news("camera", 1.0, EXACT.decode(frame))
+    assert changes.has_changed("camera", 0.0, EXACT.decode(frame))
+    assert not changes.has_changed("camera", 1.0, EXACT.decode(frame))
     assert not is_large(frame)
 
 

@@ -188,8 +188,8 @@ def test_damaged_lines_are_counted_and_passed_over(tmp_path: Path) -> None:
     ("content", "complaint"),
     [
         (None, "no such file"),
-        (b"\x7fELF\0\0", "is not a latency log of incv3d"),
-        (b"hello\n" * 20_000, "is not a latency log of incv3d"),
+        (b"\x7fELF\0\0", "not a latency log of incv3d"),
+        (b"hello\n" * 20_000, "not a latency log of incv3d"),
     ],
 )
 def test_what_is_no_latency_log_is_one_line(tmp_path: Path, content, complaint) -> None:

@@ -81,14 +81,13 @@ def test_a_full_disk_is_said_once_and_so_is_its_end(tmp_path, caplog) -> None:
         for _ in range(5):
             log.write("line")
         assert len(caplog.messages) == 1
-        assert (
-            caplog.messages[0] == f"{path}: cannot be written (No space left on device); going on without it"
-        )
+        failure = "cannot be written (No space left on device); continuing without it"
+        assert caplog.messages[0] == f"{path}: {failure}"
         path.unlink()
         log.write("line")
         log.write("line")
     log.close()
-    assert caplog.messages[1:] == [f"{path}: is written again"]
+    assert caplog.messages[1:] == [f"{path}: can be written again"]
     assert path.read_text() == "line\nline\n"
 
 

@@ -50,9 +50,9 @@ def config(folder: Path, made: Path, file: str, name: str = "colours", **custom:
     return path
 
 
-def classify(state: Path, path: Path, *pictures: Path) -> dict[str, str]:
+def classify(state: Path, path: Path, *images: Path) -> dict[str, str]:
     """The best label of each picture."""
-    done = run_incv3d(state, "classify", "--json", "--config", str(path), *map(str, pictures))
+    done = run_incv3d(state, "classify", "--json", "--config", str(path), *map(str, images))
     assert done.returncode == 0, done.stderr
     answers = map(json.loads, done.stdout.splitlines())
     return {Path(each["picture"]).stem: each["predictions"][0]["label"] for each in answers}
@@ -70,8 +70,8 @@ def classify(state: Path, path: Path, *pictures: Path) -> dict[str, str]:
 )
 def test_a_network_of_ones_own_classifies_by_configuration_alone(made, tmp_path, file, custom) -> None:
     path = config(tmp_path, made, file, **custom)
-    pictures = [made / f"{name}.png" for name in NAMES]
-    assert classify(tmp_path / "state", path, *pictures) == {name: name for name in NAMES}
+    images = [made / f"{name}.png" for name in NAMES]
+    assert classify(tmp_path / "state", path, *images) == {name: name for name in NAMES}
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,9 @@ def test_the_log_says_which_interpolation_is_taken_unless_one_is_named(made: Pat
 
     for _ in range(2):  # at the first start, and at every other one
         (line,) = said()
-        assert "tf-bilinear taken, because TensorFlow 2 and Keras resize so; custom.interpolation" in line
+        assert (
+            "because TensorFlow 2 and Keras resize that way; to change it, set custom.interpolation" in line
+        )
     assert said(interpolation="pillow-box", fit="crop", resize_to=40) == []
     shown = run_incv3d(tmp_path, "model", "show", "colours").stdout
     assert "resized to 40 on the shorter side, then center-cropped, pillow-box" in shown
@@ -109,7 +111,7 @@ def test_a_shorter_side_that_is_less_than_the_networks_input_is_refused(made: Pa
     path = config(tmp_path, made, QUICK, pixel_range=[0, 1], fit="crop", resize_to=31)
     done = run_incv3d(tmp_path / "state", "classify", "--config", str(path), str(made / "red.png"))
     assert done.returncode == 1
-    assert "custom.resize_to: 31 is less than the 32x32 pixels that" in done.stderr.splitlines()[-1]
+    assert "custom.resize_to: 31 is less than 32x32, the input size" in done.stderr.splitlines()[-1]
 
 
 def test_the_daemon_serves_it_and_takes_it_in_only_once(made: Path, tmp_path: Path) -> None:
@@ -219,17 +221,17 @@ def test_the_kind_of_its_scores_is_told_in_the_range_that_the_network_takes(made
 
 BAD_NETWORKS: dict[str, tuple[dict[str, object], str]] = {
     "cut-colours.h5": ({}, "Keras cannot load it"),
-    "cut-quantised.tflite": ({}, "cut-quantised.tflite: LiteRT cannot take it"),
+    "cut-quantised.tflite": ({}, "cut-quantised.tflite: LiteRT cannot load it"),
     "lambda.keras": ({}, "Keras cannot load it"),
-    "two_answers.pb": ({}, "Say custom.output; there are: first:0, second:0"),
+    "two_answers.pb": ({}, "set custom.output to one of: first:0, second:0"),
     "ordinary.pb": ({"output": "softmax"}, "no output `softmax`"),
     "ordinary.pb?input": ({"input": "Mul:0"}, "no input `Mul:0`"),
     "ordinary.pb?size": ({"width": 64, "height": 64}, "custom.width is 64, but"),
-    "any_size.pb": ({}, "say custom.width and custom.height"),
+    "any_size.pb": ({}, "set custom.width and custom.height"),
     "needs_more.pb": ({}, "also needs `keep_prob`"),
     "not_frozen.pb": ({}, "not frozen, `weights` is a variable"),
-    "no_classifier.pb": ({}, "its output has shape 1x32x32x3, not one score a class"),
-    "four_channels.pb": ({}, "it must take three channels"),
+    "no_classifier.pb": ({}, "its output has shape 1x32x32x3, not a score per class"),
+    "four_channels.pb": ({}, "but must take three channels"),
 }
 
 
@@ -243,15 +245,15 @@ BAD_FILES = {
     "gone.pb": "gone.pb: no such file",
     "empty.pb": "empty.pb: is empty",
     "names.txt": "not a frozen GraphDef",
-    "page.tflite": "is no network but a web page",
-    "pointer.keras": "is no network but a pointer of Git LFS",
+    "page.tflite": "not a network, but a web page",
+    "pointer.keras": "not a network, but a Git LFS pointer",
     "red.png": "not a frozen GraphDef",
-    ".": "no SavedModel",
-    "cut-ordinary.pb": "it is cut off or damaged at byte",
+    ".": "not a SavedModel",
+    "cut-ordinary.pb": "it is truncated or damaged at byte",
     "saved/saved_model.pb": "part of a SavedModel; name its folder",
     "cut-colours.keras": "a damaged zip archive",
-    "bomb.keras": "unpacks to more than a model can be",
-    "other.zip": "no Keras model",
+    "bomb.keras": "unpacks to more than a model can have",
+    "other.zip": "not a Keras model",
 }
 
 
@@ -267,11 +269,11 @@ def test_a_file_that_is_no_network_says_why(made: Path, file: str) -> None:
 @pytest.mark.parametrize(
     ("file", "custom", "complaint"),
     [
-        ("two_answers.pb", {}, "which output is meant? Say custom.output"),
-        ("ordinary.pb", {"labels": "few.txt"}, "few.txt: 2 labels, the network has 5 outputs"),
+        ("two_answers.pb", {}, "the output is ambiguous; set custom.output"),
+        ("ordinary.pb", {"labels": "few.txt"}, "few.txt: 2 labels for a network with 5 outputs"),
         ("ordinary.pb", {"labels": "/nowhere/names.txt"}, "/nowhere/names.txt: no such file"),
         ("gone.pb", {}, "gone.pb: no such file"),
-        ("bomb.keras", {}, "unpacks to more than a model can be"),
+        ("bomb.keras", {}, "unpacks to more than a model can have"),
         (
             "ordinary.pb",
             {"golden_picture": "/nowhere/x.jpg", "golden_label": "red"},

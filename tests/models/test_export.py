@@ -47,8 +47,8 @@ def test_it_arrives_prepared_and_gives_the_same_scores(state: Path, exported: Pa
 
 def test_its_golden_picture_comes_along(state: Path, exported: Path, tmp_path: Path) -> None:
     there = import_model(ModelStore(tmp_path), exported)
-    picture = (ModelStore(state).get(NAME).directory / "coffee.jpg").read_bytes()
-    assert (there.directory / "coffee.jpg").read_bytes() == picture
+    image = (ModelStore(state).get(NAME).directory / "coffee.jpg").read_bytes()
+    assert (there.directory / "coffee.jpg").read_bytes() == image
 
 
 @pytest.mark.parametrize("name", ["../climbed.jpg", "/tmp/climbed.jpg", "graph.pb", "manifest.json", ".."])
@@ -58,7 +58,7 @@ def test_a_golden_picture_is_not_written_anywhere_else(exported: Path, tmp_path:
         assert mark
         content = mark.read().replace(b"coffee.jpg", name.encode())
     path = changed(exported, tmp_path / "changed.tar", MARK, content)
-    with pytest.raises(ModelError, match="is no name for a picture"):
+    with pytest.raises(ModelError, match="is not a valid image name"):
         import_model(ModelStore(tmp_path / "store"), path)
     assert not list(tmp_path.rglob("climbed.jpg")) and not Path("/tmp/climbed.jpg").exists()
 
@@ -70,7 +70,7 @@ def test_it_keeps_its_name_unless_it_is_given_another(exported: Path, tmp_path: 
 def test_a_known_name_is_not_given_to_another_network(exported: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="that of inception-v3 has 95673916; give it another name"):
         import_model(ModelStore(tmp_path), exported, "inception-v3")
-    with pytest.raises(ModelError, match="leave out --like"):
+    with pytest.raises(ModelError, match="omit --like"):
         import_model(ModelStore(tmp_path), exported, "x", like="inception-v3")
 
 
@@ -78,12 +78,12 @@ def test_a_known_name_is_not_given_to_another_network(exported: Path, tmp_path: 
     ("member", "content", "complaint"),
     [
         (MARK, b"{}", "damaged"),
-        ("graph.pb", b"", "its graph is not the one that was exported"),
+        ("graph.pb", b"", "its graph differs from the exported one"),
         ("graph.pb", None, r"there is no graph\.pb in it"),
         ("labels.tsv", None, r"there is no labels\.tsv in it"),
-        ("prepared-weights.bin", b"", "its weights are not the ones that were exported"),
-        ("prepared-weights.bin", b"short", "5 bytes, it had"),
-        ("prepared-graph.pb", b"short", "5 bytes, it had"),
+        ("prepared-weights.bin", b"", "its weights differ from the exported ones"),
+        ("prepared-weights.bin", b"short", "5 bytes instead of"),
+        ("prepared-graph.pb", b"short", "5 bytes instead of"),
         ("prepared-index.json", b"{}", "damaged"),
         ("prepared-index.json", None, r"there is no prepared-index\.json in it"),
     ],
@@ -197,12 +197,12 @@ def test_another_network_in_place_of_the_prepared_one_is_refused(exported: Path,
     store = ModelStore(tmp_path / "store")
     path = repacked(exported, tmp_path / "other.tar", {}, **{"weights.bin": (weights * 0.5).tobytes()})
     with pytest.raises(
-        ModelError, match=r"other\.tar: refused: its prepared network is not its graph: .* diff"
+        ModelError, match=r"other\.tar: rejected: its prepared form differs from its graph: .* diff"
     ):
         import_model(store, path, "moved")
     inner = json.loads(members(exported)["prepared-index.json"])["weights"][-1]["name"]
     path = repacked(exported, tmp_path / "cut.tar", {"output": f"{inner}:0"})
-    with pytest.raises(ModelError, match=r"cut\.tar: refused: its prepared network is not its graph"):
+    with pytest.raises(ModelError, match=r"cut\.tar: rejected: its prepared form differs from its graph"):
         import_model(store, path, "moved")
     assert store.models() == []
     assert import_model(store, repacked(exported, tmp_path / "same.tar", {}), "moved")
@@ -245,7 +245,7 @@ def test_an_archive_whose_graph_writes_files_is_refused_by_name(exported, tmp_pa
     path = changed(path, tmp_path / "b.tar", "prepared-index.json", index_bytes)
     path = changed(path, tmp_path / "c.tar", MARK, json.dumps(mark).encode())
     store = ModelStore(tmp_path / "store")
-    with pytest.raises(ModelError, match=r"c\.tar: refused: it has the operation WriteFile \(`log`\)"):
+    with pytest.raises(ModelError, match=r"c\.tar: rejected: it has the operation WriteFile \(`log`\)"):
         import_model(store, path, "moved")
     assert store.models() == []
 

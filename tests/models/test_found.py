@@ -106,23 +106,23 @@ BEYOND = [
 ]  # fmt: skip
 
 REFUSED: dict[str, tuple[Answer, str]] = {
-    **{f"{op}.pb": ({}, f"refused: it has the operation {op} (`") for op in BEYOND},
+    **{f"{op}.pb": ({}, f"rejected: it has the operation {op} (`") for op in BEYOND},
     "function-WriteFile.pb": ({}, "operation WriteFile (`WriteFile` in its function `__inference_inner"),
     "writing": ({}, "operation WriteFile (`WriteFile` in its function `__inference_writing"),
     "noisy.pb": ({}, "its scores are random (`"),
-    "retrain_2017.pb": ({"input": "pool_3"}, "no input `pool_3`; there are: "),
-    "only_bytes": ({}, "takes pixels; there are: serving_default (image_bytes: ? string)"),
+    "retrain_2017.pb": ({"input": "pool_3"}, "no input `pool_3`; found: "),
+    "only_bytes": ({}, "takes pixels; found: serving_default (image_bytes: ? string)"),
     "only_bytes?named": ({"input": "image_bytes"}, "takes image_bytes: ? string, not pixels"),
     "two_of_pixels": (
         {},
-        "Say custom.signature; there are: one (images: ?x32x32x3 float32); other (images: ?x32x32x3 float32)",
+        "set custom.signature to one of: one (images: ?x32x32x3 float32); other (images: ?x32x32x3 float32)",
     ),
-    "two_of_pixels?unknown": ({"signature": "predict"}, "no signature `predict`; there are: one (images: "),
+    "two_of_pixels?unknown": ({"signature": "predict"}, "no signature `predict`; found: one (images: "),
     "bytes_and_pixels?input": ({"input": "pixels"}, "no signature of the SavedModel takes `pixels`; there"),
-    "bytes_and_pixels?output": ({"output": "scores"}, "no output `scores`; there are: "),
-    "only.weights.h5": ({}, "holds weights only, and no layers; save the whole model"),
-    "own.keras": ({}, "its layer `Own` is not one of Keras, and its code is not in the file; export it"),
-    "lambda.h5": ({}, "it has a Lambda layer, which is Python code, and code in a file is not run"),
+    "bytes_and_pixels?output": ({"output": "scores"}, "there is no output `scores`; found: "),
+    "only.weights.h5": ({}, "has weights only, without layers; save the whole model"),
+    "own.keras": ({}, "its layer `Own` is not part of Keras, and its code is not in the file; export it"),
+    "lambda.h5": ({}, "it has a Lambda layer, which is Python code, and code in a file is never run"),
 }
 
 
@@ -145,8 +145,8 @@ def test_a_keras_file_with_a_layer_that_reads_other_files_is_refused(tmp_path: P
             archive.writestr("metadata.json", json.dumps({"keras_version": "3.5.0"}))
             archive.writestr("model.weights.h5", b"")
     answers = freeze(tmp_path, {"lookup.keras": {}, "other.keras": {}})
-    assert "refused: its layer `StringLookup` may read other files" in answers["lookup.keras"]["error"]
-    assert "refused: its layer `TFSMLayer` may read other files" in answers["other.keras"]["error"]
+    assert "rejected: its layer `StringLookup` may read other files" in answers["lookup.keras"]["error"]
+    assert "rejected: its layer `TFSMLayer` may read other files" in answers["other.keras"]["error"]
 
 
 def test_what_keras_2_saved_is_read_with_keras_2(keras2: Path) -> None:
@@ -159,10 +159,10 @@ def test_what_keras_2_saved_is_read_with_keras_2(keras2: Path) -> None:
 
 def test_a_keras_2_file_that_names_anything_but_layers_is_refused(keras2: Path) -> None:
     complaints = {
-        "os.h5": "refused: it uses `os.system`",
-        "get_file.h5": "refused: it uses `keras.utils.get_file`",
-        "load_model.h5": "refused: it uses `keras.src.models.load_model`",
-        "write_file.h5": "refused: it calls `tf.io.write_file`",
+        "os.h5": "rejected: it uses `os.system`",
+        "get_file.h5": "rejected: it uses `keras.utils.get_file`",
+        "load_model.h5": "rejected: it uses `keras.src.models.load_model`",
+        "write_file.h5": "rejected: it calls `tf.io.write_file`",
         "lambda2.h5": "it has a Lambda layer",
     }
     for case, answer in freeze(keras2, {case: {} for case in complaints}).items():
@@ -191,7 +191,7 @@ def test_without_keras_2_its_files_name_the_way_out(keras2: Path, tmp_path: Path
     )
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
-    assert "it was saved with Keras 2.4.0, of which Keras 3" in last, last
+    assert "it was saved with Keras 2.4.0, which Keras 3" in last, last
     assert f"install Keras 2: {sys.executable} -m pip install 'tf_keras==2." in last, last
 
 
@@ -221,16 +221,16 @@ def test_the_harmless_operations_are_known_and_none_of_them_reaches_out() -> Non
 
 def test_operations_are_checked_without_tensorflow(found: Path) -> None:
     for file in ("WriteFile.pb", "function-WriteFile.pb"):
-        with pytest.raises(ModelError, match=f"{file}: refused: it has the operation WriteFile"):
+        with pytest.raises(ModelError, match=f"{file}: rejected: it has the operation WriteFile"):
             check_graph_file(found / file, found / file)
     check_graph_file(found / "cond_v2.pb", found / "cond_v2.pb")
 
 
-def classify(state: Path, custom: Answer, *pictures: Path) -> dict[str, str]:
+def classify(state: Path, custom: Answer, *images: Path) -> dict[str, str]:
     """The best label of each picture, by configuration alone."""
     (state.parent / "incv3d.yaml").write_text(yaml.safe_dump({"custom": custom}))
     config = ("--config", str(state.parent / "incv3d.yaml"))
-    done = run_incv3d(state, "classify", "--json", *config, *map(str, pictures))
+    done = run_incv3d(state, "classify", "--json", *config, *map(str, images))
     assert done.returncode == 0, done.stderr
     answers = map(json.loads, done.stdout.splitlines())
     return {Path(each["picture"]).stem: each["predictions"][0]["label"] for each in answers}
@@ -247,8 +247,8 @@ def test_retrain_s_graph_runs_prepared_with_its_labels_alone(found: Path, tmp_pa
         "golden_picture": str(tmp_path / "blue.png"),
         "golden_label": "blue",
     }
-    pictures = [tmp_path / f"{name}.png" for name in NAMES]
-    assert classify(tmp_path / "state", custom, *pictures) == {name: name for name in NAMES}
+    images = [tmp_path / f"{name}.png" for name in NAMES]
+    assert classify(tmp_path / "state", custom, *images) == {name: name for name in NAMES}
     assert (tmp_path / "state/models/custom/prepared/index.json").exists()
 
 
@@ -263,13 +263,13 @@ CASES: dict[str, Answer] = {
 
 @pytest.mark.parametrize("file", CASES)
 def test_the_pictures_of_others_networks_get_their_labels(shared: Path, tmp_path: Path, file: str) -> None:
-    models, pictures = shared / "cases/models", sorted((shared / "cases/pics").glob("*.png"))
+    models, images = shared / "cases/models", sorted((shared / "cases/pics").glob("*.png"))
     if not models.is_dir():
         pytest.skip(f"{models} is not there")
     if file.startswith("tm_") and not importlib.util.find_spec("tf_keras"):
         pytest.skip("tf_keras is not installed (the extra `keras2`)")
     custom = {"file": str(models / file), "labels": str(models / "output_labels.txt"), **CASES[file]}
     names = (models / "output_labels.txt").read_text().splitlines()
-    assert classify(tmp_path / "state", custom, *pictures) == {
-        picture.stem: names[int(picture.stem[0])] for picture in pictures
+    assert classify(tmp_path / "state", custom, *images) == {
+        image.stem: names[int(image.stem[0])] for image in images
     }

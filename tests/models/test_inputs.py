@@ -132,7 +132,7 @@ def test_one_score_chooses_between_two_labels(made: Path, tmp_path: Path, file: 
         scores = answer(loaded, colour)
         assert set(scores) == {"warm", "cold"} and sum(scores.values()) == pytest.approx(1)
         assert file.startswith("warm_logit") or next(iter(scores)) == label
-    assert any("one score, taken as that of the second label" in line for line in said)
+    assert any("one score, used for the second label" in line for line in said)
     if file == "warm_logit.tflite":
         assert answer(loaded, COLOURS["blue"])["warm"] == pytest.approx(1 / (1 + 2.718281828**-0.3), abs=1e-4)
 
@@ -142,7 +142,7 @@ def test_one_score_and_one_label_or_none(made: Path, tmp_path: Path) -> None:
     assert list(answer(one, COLOURS["red"])) == ["warm", "not warm"]
     none = load(tmp_path, made / "warm.tflite", None, pixel_range=[0, 1])
     assert list(answer(none, COLOURS["red"])) == ["class 1", "class 0"]
-    with pytest.raises(ModelError, match=r"5 labels, the network has one output: it needs two labels"):
+    with pytest.raises(ModelError, match=r"5 labels for a network with one output; it needs two"):
         load(tmp_path, made / "warm.tflite", made / "colours.txt")
 
 
@@ -168,13 +168,13 @@ def test_a_label_with_commas_can_be_the_golden_one_and_watched(made: Path, tmp_p
 @pytest.mark.parametrize(
     ("file", "custom", "complaint"),
     [
-        ("no_weights.tflite", {}, "its weights are not in the file: it reads variables that nothing sets"),
-        ("eight.tflite", {}, "one picture at a time, not 8; export the network again with a batch size of 1"),
-        ("float64_plain.tflite", {}, "is float64; possible are float32, int8"),
+        ("no_weights.tflite", {}, "its weights are not in the file: it reads variables that are never set"),
+        ("eight.tflite", {}, "one image at a time, not 8; export the network with a batch size of 1"),
+        ("float64_plain.tflite", {}, "is float64, but must be one of float32, int8"),
         ("uint8_signed.tflite", {"pixel_range": [0, 255]}, "uint8 input holds -0.9961 to 1.004"),
         ("uint8_plain.tflite", {"pixel_range": [0, 1]}, "uint8 input holds 0 to 255 in steps of 1"),
         ("int32_plain.tflite", {"pixel_range": [-1, 1]}, "int32 input holds"),
-        ("grey.tflite", TORCH, "custom.mean has 3 numbers, the network takes one channel"),
+        ("grey.tflite", TORCH, "custom.mean has 3 numbers, but the network has one channel"),
     ],
 )
 def test_what_cannot_be_right_is_refused_in_one_line(made, tmp_path, file, custom, complaint) -> None:
@@ -215,19 +215,22 @@ def test_damaged_metadata_are_an_error_of_one_line(made: Path) -> None:
 
 
 def test_metadata_that_name_labels_which_are_not_there_say_so(made: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"`classes.txt` in it cannot be read .*; say custom.labels"):
+    with pytest.raises(ModelError, match=r"`classes.txt` in it cannot be read .*; set custom.labels"):
         load(tmp_path, made / "metadata_lost.tflite", None)
 
 
 CAUTIONS = {
-    "int8_dim.tflite": ({}, "holds only 0 to 0.52, 52% of 0 to 1, which is taken"),
-    "int8_odd.tflite": ({}, "holds 0 to 7, which is like no usual pixel range"),
+    "int8_dim.tflite": ({}, "holds only 0 to 0.52, 52% of the assumed 0 to 1"),
+    "int8_odd.tflite": ({}, "holds 0 to 7, which is not a usual pixel range"),
     "int8_dim.tflite?": (
         {"pixel_range": [0, 1]},
-        "the int8 input holds only 0 to 0.52: what is beyond is cut",
+        "the int8 input holds only 0 to 0.52: values outside are clipped",
     ),
-    "uint8_signed.tflite": ({"pixel_range": [0, 1]}, "is made for -0.9961 to 1.004: pictures will look pale"),
-    "int32.pb": ({"pixel_range": [0, 1]}, "the network itself takes 0 to 255"),
+    "uint8_signed.tflite": (
+        {"pixel_range": [0, 1]},
+        "expects -0.9961 to 1.004: the network will see pale",
+    ),
+    "int32.pb": ({"pixel_range": [0, 1]}, "the network declares 0 to 255"),
 }
 
 
@@ -242,10 +245,13 @@ def test_what_is_probably_wrong_is_warned_of_at_every_start(made, tmp_path, capl
 
 
 WHY = {
-    "unit.tflite": ({}, "-1 to 1 (assumed, the network does not say; custom.pixel_range"),
+    "unit.tflite": (
+        {},
+        "-1 to 1 (assumed, not declared by the network; to change it, set",
+    ),
     "unit.tflite?": ({"pixel_range": [0, 1]}, "0 to 1 (custom.pixel_range)"),
-    "uint8_plain.tflite": ({}, "0 to 255 (its input takes integers (uint8) without a scale)"),
-    "uint8_signed.tflite": ({}, "(its quantised input (uint8) holds -0.9961 to 1.004)"),
+    "uint8_plain.tflite": ({}, "0 to 255 (its input is integers (uint8) without a scale)"),
+    "uint8_signed.tflite": ({}, "(its quantized input (uint8) holds -0.9961 to 1.004)"),
     "metadata.tflite": ({}, "0 to 1 (the file's metadata: mean 0, std 255)"),
     "torch.tflite": (TORCH, "(custom.mean and custom.std: mean 0.485, 0.456, 0.406, std 0.229"),
 }
@@ -332,10 +338,10 @@ def test_twenty_of_twenty_pictures_are_right(tmp_path: Path, file: str) -> None:
     models = CASES / "models"
     loaded = load(tmp_path, models / file, models / labels if labels else None, **custom)
     right = 0
-    for picture in sorted((CASES / "pics").iterdir()):
-        frame = Frame("test", picture.read_bytes(), "png", received=0.0, captured=0.0)
+    for image in sorted((CASES / "pics").iterdir()):
+        frame = Frame("test", image.read_bytes(), "png", received=0.0, captured=0.0)
         best = loaded.classifier.classify(loaded.classifier.prepare(frame)).predictions[0]
-        right += best.index == int(picture.name[0])
+        right += best.index == int(image.name[0])
     assert right == 20
     labels_file = models / (labels or "labels.txt")
     names = [loaded.classifier.labels[index].name for index in range(5)]

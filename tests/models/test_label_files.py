@@ -116,7 +116,7 @@ def test_what_comes_before_numbered_lines_is_no_label(tmp_path: Path) -> None:
 
 def test_a_label_that_comes_twice_is_refused_with_both_lines(tmp_path: Path) -> None:
     for text in ("cat\ndog\ncat\n", "0: cat\n1: dog\n2: cat\n", "cat\ndog\n cat \n"):
-        with pytest.raises(ModelError, match="labels:3: `cat` is the label of line 1 already"):
+        with pytest.raises(ModelError, match="labels:3: `cat` is already the label on line 1"):
             read(tmp_path, text, outputs=3)
     with pytest.raises(ModelError, match="`cat` is the label of the outputs 0 and 2"):
         read(tmp_path, '["cat", "dog", "cat"]', outputs=3)
@@ -125,7 +125,7 @@ def test_a_label_that_comes_twice_is_refused_with_both_lines(tmp_path: Path) -> 
 def test_imagenets_two_cranes_are_no_mistake(tmp_path: Path) -> None:
     names = [f"bird {number}" for number in range(998)] + ["crane", "crane"]
     assert [label.name for label in read(tmp_path, "\n".join(names), outputs=1000)] == names
-    with pytest.raises(ModelError, match="`crane` is the label of line 2 already"):
+    with pytest.raises(ModelError, match="`crane` is already the label on line 2"):
         read(tmp_path, "bird\ncrane\ncrane\n", outputs=3)
 
 
@@ -134,7 +134,7 @@ def test_a_network_of_one_output_needs_two_labels_or_the_name_of_one(tmp_path: P
     for text in ("cat\ndog\n", '{"dog": 1, "cat": 0}', "1 dog\n0 cat\n"):
         assert read(tmp_path, text, outputs=1) == both
     assert read(tmp_path, "dog\n", outputs=1) == [Label(0, "", "not dog"), Label(1, "", "dog")]
-    with pytest.raises(ModelError, match="3 labels, the network has one output: it needs two"):
+    with pytest.raises(ModelError, match="3 labels for a network with one output; it needs two"):
         read(tmp_path, "cat\ndog\nbird\n", outputs=1)
     with pytest.raises(ModelError, match="labels:1: `label` is a header"):
         read(tmp_path, "label\ndog\n", outputs=1)
@@ -157,23 +157,23 @@ def test_a_name_that_looks_like_a_pattern_names_itself(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("", "no labels in it"),
-        ("  \n\n", "no labels in it"),
-        ("# labels of fish\ntench\n", "1 labels, the network has 2 outputs"),
-        ("tench\n", "1 labels, the network has 2 outputs"),
-        ("tench\ngoldfish\nshark\n", "3 labels, the network has 2 outputs"),
-        ("tench\n\ngoldfish\n", r"labels:2: an empty line"),
+        ("", "contains no labels"),
+        ("  \n\n", "contains no labels"),
+        ("# labels of fish\ntench\n", "1 labels for a network with 2 outputs"),
+        ("tench\n", "1 labels for a network with 2 outputs"),
+        ("tench\ngoldfish\nshark\n", "3 labels for a network with 2 outputs"),
+        ("tench\n\ngoldfish\n", r"labels:2: empty line"),
         (b"\xff\xfe\x00", "not UTF-8 text"),
         ("tench\ngoldfish".encode("utf-16-le"), r"labels:1: not plain text \(character 0x00\)"),
         ("tench\n\x1b[31mgoldfish\n", r"labels:2: not plain text \(character 0x1b\)"),
         ("Küche\nBär\n".encode("latin-1"), r"labels:1: not UTF-8 text \(byte 1\); save it as UTF-8"),
-        ('0:""\n1:""\n', 'labels:1: `0:""` names nothing'),
+        ('0:""\n1:""\n', 'labels:1: `0:""` has no name'),
         ('{"%s": "tench", "1": "x"}' % ("9" * 5000), "expected a list, or an object"),
-        ("%s tench\n1 x\n3 y\n" % ("9" * 5000), "3 labels, the network has 2 outputs"),
+        ("%s tench\n1 x\n3 y\n" % ("9" * 5000), "3 labels for a network with 2 outputs"),
         ("{0: 'tench', 1: 'goldfish'}", "not valid JSON"),
         ('{"tench": true, "goldfish": false}', "expected a list, or an object"),
-        ("[1, 2]", "`1` is no name"),
-        ("[[], []]", "is no name"),
+        ("[1, 2]", "`1` is not a name"),
+        ("[[], []]", "is not a name"),
         ('{"a": "tench", "b": "goldfish"}', "expected a list, or an object"),
         ('{"0": "tench", "2": "goldfish"}', "no label for output 1"),
         ('{"tench": 0, "goldfish": 0}', "no label for output 1"),

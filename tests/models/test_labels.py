@@ -44,7 +44,7 @@ def test_scores_that_are_no_numbers_are_no_predictions(bad: float) -> None:
 
 
 def test_scores_and_labels_must_be_as_many() -> None:
-    with pytest.raises(ModelError, match="gave 3 scores, there are 4 labels"):
+    with pytest.raises(ModelError, match="returned 3 scores for 4 labels"):
         Labels(THREE, 4).top_k(np.zeros(3, np.float32), 1)
 
 
@@ -63,7 +63,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         ("-1\tn0\tzero\n", r":1: expected index"),
         ("4\tn0\tfour\n", r":1: index 4: the network has 4 outputs"),
         ("1\tn0\ta\n1\tn0\tb\n", r":2: index 1: given twice"),
-        ("", r": no labels in it"),
+        ("", r": contains no labels"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, text: str, complaint: str) -> None:

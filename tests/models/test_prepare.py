@@ -16,7 +16,7 @@ from incv3d.models.entry import ModelEntry
 from incv3d.models.prepare import (
     UnrunnableError,
     ensure_prepared,
-    find_refusal,
+    find_preparation_failure,
     is_prepared,
     prepare_if_needed,
     prepared_folder,
@@ -47,15 +47,17 @@ def test_what_cannot_be_prepared_is_remembered_with_its_reason(tmp_path: Path, c
     caplog.clear()
     assert ensure_prepared(model, store, said.append) is None and len(said) == 1
     assert "odd could not be prepared" in caplog.text and "NoSuchOp" in caplog.text
-    refusal = find_refusal(model)
+    refusal = find_preparation_failure(model)
     assert refusal and "NoSuchOp" in refusal.reason
     with monkeypatch.context() as changed:
         changed.setattr("incv3d.models.prepare.version", lambda name: "2.999.0")
-        assert find_refusal(model) is None, "another TensorFlow may know the operation"
+        assert find_preparation_failure(model) is None, "another TensorFlow may know the operation"
     with monkeypatch.context() as changed:
         changed.setattr("incv3d.models.prepare.processor_id", lambda: "vax")
-        assert find_refusal(model) is None
-    assert find_refusal(add(store, UNKNOWN + relu("z", "x"))) is None, "another graph may be prepared"
+        assert find_preparation_failure(model) is None
+    assert find_preparation_failure(add(store, UNKNOWN + relu("z", "x"))) is None, (
+        "another graph may be prepared"
+    )
 
 
 def test_what_failed_for_want_of_memory_is_tried_again(tmp_path: Path, caplog, monkeypatch) -> None:
@@ -64,13 +66,13 @@ def test_what_failed_for_want_of_memory_is_tried_again(tmp_path: Path, caplog, m
     monkeypatch.setattr("incv3d.models.prepare.PREPARER", "incv3d.no_such_module")
     for number in (1, 2):
         assert ensure_prepared(model, store, said.append) is None and len(said) == number
-    assert "no_such_module" in caplog.text and find_refusal(model) is None
+    assert "no_such_module" in caplog.text and find_preparation_failure(model) is None
 
 
 @pytest.mark.parametrize(
     ("graph", "outputs", "complaint"),
     [
-        (X + relu("y", "x"), 1008, "`y:0` gives 12 scores, 1008 are expected"),
+        (X + relu("y", "x"), 1008, "`y:0` returns 12 scores instead of 1008"),
         (placeholder("x", 1, 2, 2, 3, code=19) + HALF, 12, "`x:0` takes shape .* type float16"),
         (placeholder("x", 1, 4, 4, 3) + relu("y", "x"), 12, r"`x:0` takes shape \(1, 4, 4, 3\)"),
     ],
@@ -139,5 +141,5 @@ def test_the_plain_session_is_opened_only_where_there_is_memory_for_it(tmp_path:
     network.write_bytes(bytes(10 << 20))
     for enough in (None, plain_session_mb(10 << 20), 4000.0):
         check_plain_memory(network, enough)
-    with pytest.raises(SessionError, match=r"graph\.pb: not prepared, it takes 760 MB .*, 600 MB are free"):
+    with pytest.raises(SessionError, match=r"graph\.pb: not prepared, it needs 760 MB .* 600 MB are free"):
         check_plain_memory(network, 600.0)

@@ -15,7 +15,7 @@ import pytest
 
 from archives import GOOD, archive, graph
 from incv3d.engines import open_session
-from incv3d.models.bundled import golden_picture, imagenet_labels
+from incv3d.models.bundled import golden_image, imagenet_labels
 from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelEntry, ModelError
 from incv3d.models.importing import import_model
@@ -55,7 +55,7 @@ def names(store: ModelStore, name: str) -> list[str]:
 def test_every_golden_picture_of_the_catalog_can_be_had() -> None:
     for name, entry in load_catalog().items():
         assert entry.golden, name
-        bundled = golden_picture(entry.golden.picture)
+        bundled = golden_image(entry.golden.image)
         assert bundled is None if name == "inception-v3" else bundled and bundled.startswith(b"\xff\xd8")
 
 
@@ -65,24 +65,24 @@ def test_googles_archive_brings_its_picture(store, tmp_path, shared, known) -> N
     entry = known("inception-v3", path, archive_sha256="")
     model = import_model(store, path)
     assert (model.name, model.entry) == ("inception-v3", entry)
-    picture = model.directory / "cropped_panda.jpg"
-    assert hashlib.sha256(picture.read_bytes()).hexdigest() == PANDA_SHA256
+    image = model.directory / "cropped_panda.jpg"
+    assert hashlib.sha256(image.read_bytes()).hexdigest() == PANDA_SHA256
 
 
 @pytest.mark.parametrize(
-    ("picture", "complaint"),
+    ("image", "complaint"),
     [
-        ({"cropped_panda.jpg": b"another"}, "its cropped_panda.jpg is not Google's"),
+        ({"cropped_panda.jpg": b"another"}, "its cropped_panda.jpg differs from Google's"),
         ({}, "there is no cropped_panda"),
     ],
 )
-def test_googles_archive_without_its_picture_is_none(store, tmp_path, known, picture, complaint) -> None:
-    path = archive(tmp_path / "a.tgz", GOOD | picture)
+def test_googles_archive_without_its_picture_is_none(store, tmp_path, known, image, complaint) -> None:
+    path = archive(tmp_path / "a.tgz", GOOD | image)
     known("inception-v3", path, archive_sha256="")
     with pytest.raises(ModelError, match=complaint):
         import_model(store, path)
     known("inception-v3", path, archive_sha256="", golden=None, graph_bytes=1)
-    with pytest.raises(ModelError, match="does not have the 1 bytes of inception-v3"):
+    with pytest.raises(ModelError, match="does not have 1 bytes, the size of inception-v3's"):
         import_model(store, path)
     assert store.models() == []
 
@@ -98,7 +98,7 @@ def test_the_archive_of_2016_is_told_by_its_size_and_checksum(store, tmp_path, k
     assert (labels[1].name, labels[1].synset) == ("tench", "n01440764")
     assert labels[1000].names == read_labels_1k()[999].names
     path.write_bytes(path.read_bytes()[:-1] + b"?")
-    with pytest.raises(ModelError, match=r"it is damaged; if it is a network of your own, .*--like"):
+    with pytest.raises(ModelError, match=r"to import a network of your own, .*--like"):
         import_model(store, path, "inception-v3-2016", replace=True)
 
 
@@ -117,13 +117,13 @@ def test_a_graph_like_that_of_2016_needs_no_archive(store, tmp_path) -> None:
     with pytest.raises(ModelError, match="the graph has no input `input:0`"):
         bad = archive(tmp_path / "bad.tgz", {SLIM_MEMBER: graph("Mul", "softmax")})
         import_model(store, bad, "other", "inception-v3-2016")
-    with pytest.raises(ModelError, match=f"there is no {SLIM_MEMBER} in it"):
+    with pytest.raises(ModelError, match=f"{SLIM_MEMBER} is missing from it"):
         import_model(store, archive(tmp_path / "bad.tgz", GOOD), "other", "inception-v3-2016")
 
 
 def test_a_known_name_is_not_given_to_what_is_like_another(store, tmp_path) -> None:
     (tmp_path / "own").write_bytes(SLIM)
-    with pytest.raises(ModelError, match="a known model, and not like inception-v3-2016"):
+    with pytest.raises(ModelError, match="a known model that is not like inception-v3-2016"):
         import_model(store, tmp_path / "own", "inception-v3", "inception-v3-2016")
 
 

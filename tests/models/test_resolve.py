@@ -71,7 +71,7 @@ def test_a_damaged_embedded_model_is_built_again(tmp_path: Path) -> None:
 def test_auto_takes_inception_when_it_can_be_fetched(tmp_path: Path) -> None:
     store = ModelStore(tmp_path)
     resolution = resolve("auto", store, silent, lambda name: add(store, name))
-    assert resolution.model.name == "inception-v3" and "because it could be fetched" in resolution.why
+    assert resolution.model.name == "inception-v3" and "because it was fetched" in resolution.why
 
 
 def test_auto_does_without_when_it_cannot_be_fetched_and_says_why(state: Path) -> None:
@@ -93,5 +93,5 @@ def test_a_build_that_fails_says_why_and_leaves_nothing(tmp_path: Path, monkeypa
 def test_a_machine_without_the_memory_to_prepare_a_large_model_is_not_made_to_try() -> None:
     for enough in (None, 800.0, 4000.0):
         check_memory(enough)
-    with pytest.raises(ModelError, match=r"takes 800 MB, 300 MB are free; .*incv3d model export"):
+    with pytest.raises(ModelError, match=r"takes 800 MB, but only 300 MB are free; .*incv3d model export"):
         check_memory(300.0)

@@ -50,7 +50,7 @@ def test_an_empty_store_has_no_models_and_is_not_made_by_looking(tmp_path: Path)
 def test_a_model_is_replaced_only_when_asked(tmp_path: Path) -> None:
     store = ModelStore(tmp_path)
     add(store, "mine", b"old")
-    with pytest.raises(ModelError, match="already; replace it with --replace"):
+    with pytest.raises(ModelError, match="already; to replace it, use --replace"):
         add(store, "mine", b"new")
     assert store.get("mine").network.read_bytes() == b"old"
     add(store, "mine", b"new", replace=True)
@@ -107,7 +107,7 @@ def test_a_graph_that_shrank_is_found_out(tmp_path: Path) -> None:
     store = ModelStore(tmp_path)
     add(store, "mine", b"12345678")
     store.get("mine").network.write_bytes(b"1234")
-    with pytest.raises(ModelError, match="4 bytes, it had 8 when it was imported; import it again"):
+    with pytest.raises(ModelError, match="4 bytes instead of 8; import it again"):
         store.get("mine")
     (tmp_path / "models/mine/graph.pb").unlink()
     with pytest.raises(ModelError, match="0 bytes"):
@@ -137,7 +137,7 @@ def test_foreign_files_in_the_store_are_passed_over(tmp_path: Path) -> None:
 def test_names_that_are_none_are_refused(tmp_path: Path, name: str) -> None:
     store = ModelStore(tmp_path)
     for attempt in (lambda: store.get(name), lambda: add(store, name), lambda: store.remove(name)):
-        with pytest.raises(ModelError, match="is no name for a model"):
+        with pytest.raises(ModelError, match="is not a valid model name"):
             attempt()
 
 
@@ -160,7 +160,7 @@ def test_a_manifest_that_cannot_be_read_harms_no_other_model(tmp_path: Path) -> 
     (tmp_path / "models/mine/manifest.json").mkdir()
     (tmp_path / "models/other/manifest.json").write_bytes(b"\xff\xfe")
     assert [model.name for model in store.models()] == ["first"]
-    assert list(store.damages()) == ["mine", "other"] and store.names() == ["first", "mine", "other"]
+    assert list(store.read_errors()) == ["mine", "other"] and store.names() == ["first", "mine", "other"]
     assert store.get("first") and store.find("gone") is None
     with pytest.raises(ModelError, match=r"no model `x` .*\(there: first, mine, other\)"):
         store.get("x")
@@ -168,7 +168,7 @@ def test_a_manifest_that_cannot_be_read_harms_no_other_model(tmp_path: Path) -> 
         with pytest.raises(ModelError, match=rf"models/{name}/manifest\.json: "):
             store.find(name)
         add(store, name, b"new", replace=True)
-    assert not store.damages()
+    assert not store.read_errors()
 
 
 LEFT = (
@@ -215,7 +215,7 @@ def test_what_another_process_works_on_is_not_swept(tmp_path: Path) -> None:
         (folder / "labels.tsv").write_text("0\tn0\tzero\n")
         remove_leftovers(store)
         assert folder.exists() and not any(path.exists() for path in left)
-    with store.workshop("converting") as folder:
+    with store.scratch_folder("converting") as folder:
         remove_leftovers(store)
         assert folder.exists()
 

@@ -80,9 +80,9 @@ def test_a_network_is_imported_and_classifies(made: Path, tmp_path: Path, file: 
     assert f"labels: {tmp_path}/mine/output_labels.txt" in done.stderr
     assert (tmp_path / f"state/models/{name}/prepared/index.json").exists(), done.stderr
     (tmp_path / "incv3d.yaml").write_text(yaml.safe_dump({"model": {"name": name}}))
-    pictures = [str(made / f"{each}.png") for each in NAMES]
+    images = [str(made / f"{each}.png") for each in NAMES]
     config = ("--config", str(tmp_path / "incv3d.yaml"))
-    done = run_incv3d(tmp_path / "state", "classify", "--json", *config, *pictures)
+    done = run_incv3d(tmp_path / "state", "classify", "--json", *config, *images)
     assert done.returncode == 0, done.stderr
     assert [json.loads(line)["predictions"][0]["label"] for line in done.stdout.splitlines()] == NAMES
 
@@ -99,7 +99,7 @@ def test_its_name_is_the_file_s_and_its_labels_lie_beside_it_or_are_named(made, 
     model = import_model(store, path, "named", labels=tmp_path / "a/float_labels.txt", progress=said.append)
     assert names(model) == NAMES
     assert f"labels: {tmp_path}/a/labels.txt" in said and f"labels: {tmp_path}/a/float_labels.txt" in said
-    with pytest.raises(ModelError, match="there is a model `named` already; replace it with --replace"):
+    with pytest.raises(ModelError, match="the model `named` exists already; to replace it, use --replace"):
         import_model(store, path, "named")
     assert import_model(store, path, "named", replace=True).name == "named"
 
@@ -121,35 +121,40 @@ def test_a_flatbuffer_with_an_operation_of_tensorflow_is_refused_by_name(made, t
 def test_labels_that_do_not_fit_keep_it_out(made: Path, tmp_path: Path, store: ModelStore) -> None:
     path = put(made, tmp_path / "a", QUICK)
     (tmp_path / "a/labels.txt").write_text("red\ngreen\n")
-    with pytest.raises(ModelError, match=r"a/labels\.txt: 2 labels, the network has 5 outputs"):
+    with pytest.raises(ModelError, match=r"a/labels\.txt: 2 labels for a network with 5 outputs"):
         import_model(store, path)
     assert store.models() == []
 
 
 def test_what_the_command_has_no_option_for_is_said_to_be_the_configuration_s(made, tmp_path, store) -> None:
     with pytest.raises(
-        ModelError, match=r"Say custom\.output; there are: .*in the configuration, with custom\.f"
+        ModelError, match=r"set custom\.output to one of: .*in the configuration, with custom\.f"
     ):
         import_model(store, put(made, tmp_path / "a", "two_answers.pb"))
     assert store.models() == [] and not list(store.root.glob(".custom-*"))
 
 
 def test_a_graph_that_is_none_of_the_known_ones_is_not_taken_for_one(made, tmp_path, store) -> None:
-    with pytest.raises(ModelError, match="bytes, the published file of inception-v3 has"):
+    with pytest.raises(ModelError, match="bytes, but the published file of inception-v3"):
         import_model(store, put(made, tmp_path / "a", "retrain_hub.pb"), "inception-v3")
-    with pytest.raises(ModelError, match="give it a name: --name NAME"):
+    with pytest.raises(
+        ModelError, match="no model name can be derived from the file's name; use --name NAME"
+    ):
         import_model(store, put(made, tmp_path / "a", QUICK).rename(tmp_path / "a/inception-v3.tflite"))
-    with pytest.raises(ModelError, match="holds weights only, and no layers; save the whole model"):
+    with pytest.raises(ModelError, match="has weights only, without layers; save the whole model"):
         import_model(store, put(made, tmp_path / "a", "only.weights.h5"))
-    with pytest.raises(ModelError, match="refused: it has the operation WriteFile"):
+    with pytest.raises(ModelError, match="rejected: it has the operation WriteFile"):
         import_model(store, put(made, tmp_path / "a", "WriteFile.pb"))
     assert store.models() == []
 
 
 HINTS = {
-    "net.onnx": (b"\x08\x07\x12\x07pytorch", "ONNX is not read; onnx2tf makes"),
+    "net.onnx": (b"\x08\x07\x12\x07pytorch", "ONNX is not supported; convert it"),
     "net.pth": (b"\x80\x02\x8a\x0al", "a checkpoint holds weights only; export the whole network"),
-    "graph.pbtxt": (b'node {\n  name: "x"\n}\n', "a graph as text is not read; write it with as_text=False"),
+    "graph.pbtxt": (
+        b'node {\n  name: "x"\n}\n',
+        "text graphs are not supported; write it with",
+    ),
     "model.json": (b'{"class_name": "Sequential"}', "layers without weights; save the whole model"),
     "cut.h5": (b"HDF is not here", "is the file whole?"),
 }
@@ -165,9 +170,9 @@ def test_a_file_that_people_take_for_a_network_says_what_to_do(tmp_path, store, 
 
 def test_an_archive_with_a_network_in_it_is_to_be_unpacked(tmp_path: Path, store: ModelStore) -> None:
     for file, complaint in (
-        ("model_unquant.tflite", "`model_unquant.tflite` in it; unpack it"),
-        ("model.savedmodel/saved_model.pb", "`model.savedmodel/saved_model.pb` in it; unpack it"),
-        ("archive/data.pkl", "it is PyTorch's; export it for TensorFlow or LiteRT"),
+        ("model_unquant.tflite", "`model_unquant.tflite` ; unpack it"),
+        ("model.savedmodel/saved_model.pb", "`model.savedmodel/saved_model.pb` ; unpack it"),
+        ("archive/data.pkl", "it is a PyTorch file; export it for TensorFlow or LiteRT"),
     ):
         with zipfile.ZipFile(tmp_path / "converted.zip", "w") as archive:
             archive.writestr(file, "x")

@@ -67,11 +67,19 @@ MQTT = ("dispatch", "broker", "topics", "message", "outbox", "complaints", "comm
 ROOMS = {
     "queue": Room(
         ("pipeline/frame_queue.py", "transports/admission.py"),
-        ("pipeline/test_frame_queue.py", "transports/test_admission.py"),
+        ("pipeline/test_frame_queue.py", "pipeline/test_camera_slots.py", "transports/test_admission.py"),
     ),
     "workers": Room(
         ("pipeline/workers.py", "pipeline/run_slots.py", "app/stall_detector.py"),
-        ("pipeline/test_workers.py", "pipeline/test_run_slots.py", "app/test_stall_detector.py"),
+        (
+            "pipeline/test_workers.py",
+            "pipeline/test_run_slots.py",
+            "pipeline/test_camera_timing.py",
+            "pipeline/test_concurrent_runs.py",
+            "pipeline/test_replacing_sessions.py",
+            "pipeline/test_skipping.py",
+            "app/test_stall_detector.py",
+        ),
     ),
     "latency": Room(("latency/rolling.py",), ("latency/test_rolling.py",)),
     "capture": Room(
@@ -95,7 +103,10 @@ ROOMS = {
         tuple(f"transports/mqtt/{name}.py" for name in MQTT),
         tuple(f"transports/mqtt/test_{name}.py" for name in MQTT),
     ),
-    "folding": Room(("models/graph/fold.py",), ("models/graph/test_fold.py",)),
+    "folding": Room(
+        ("models/graph/fold.py",),
+        tuple(f"models/graph/test_fold{part}.py" for part in ("", "_constants", "_normalisation")),
+    ),
 }
 
 OPERATORS = re.compile(

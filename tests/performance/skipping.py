@@ -26,7 +26,7 @@ from incv3d.client import Client
 from incv3d.config.schema import SourceSection
 from incv3d.engines.base import ImageArray
 from incv3d.frames import Frame
-from incv3d.images.change_detector import changed_fraction, means
+from incv3d.images.change_detector import cell_means, changed_fraction
 from incv3d.images.demo import demo_folder
 from incv3d.images.preprocess import Preprocessor
 from incv3d.images.resize import InputSpec
@@ -60,7 +60,7 @@ def still(scenes: list[ImageArray]) -> None:
             camera = Camera(seed)
             before = camera.take(scene, light["noise"])
             now = camera.take(np.roll(scene, shake, axis=1), **light)
-            fractions.append(changed_fraction(means(before), means(now)))
+            fractions.append(changed_fraction(cell_means(before), cell_means(now)))
         taken = sum(fraction >= THRESHOLD for fraction in fractions)
         print(f"{label:28}  changed {taken:3} of {len(scenes)}, at most {max(fractions):6.2%} of a picture")
 
@@ -74,7 +74,7 @@ def entering(scenes: list[ImageArray]) -> None:
             camera = Camera(seed)
             now = with_something(scene, scenes[seed - 1], area, places.random(2))
             fraction = changed_fraction(
-                means(camera.take(scene, 10)), means(camera.take(now, 10, light=1.03))
+                cell_means(camera.take(scene, 10)), cell_means(camera.take(now, 10, light=1.03))
             )
             seen += fraction >= THRESHOLD
         print(f"something of {area:6.1%}           seen    {seen:3} of {len(scenes)}")
@@ -98,11 +98,11 @@ def cost(scene: ImageArray) -> None:
     for width, height in ((640, 480), (1920, 1080)):
         frame = Frame("camera", jpeg(width, height), None, received=0.0, captured=0.0)
         picture = preprocessor.decode(frame)
-        before = means(picture)
+        before = cell_means(picture)
         took = median_ms(
             {
                 "decode": lambda frame=frame: preprocessor.decode(frame),  # type: ignore[misc]
-                "test": lambda p=picture, b=before: changed_fraction(b, means(p)),  # type: ignore[misc]
+                "test": lambda p=picture, b=before: changed_fraction(b, cell_means(p)),  # type: ignore[misc]
                 "resize": lambda picture=picture: preprocessor.feed(picture),  # type: ignore[misc]
             }
         )

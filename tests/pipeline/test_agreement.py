@@ -40,7 +40,7 @@ def enlarge(data: bytes) -> bytes:
     return out.getvalue()
 
 
-def best(state: Path, model: str, preprocess: str, pictures: Sequence[bytes]) -> list[Prediction]:
+def best(state: Path, model: str, preprocess: str, images: Sequence[bytes]) -> list[Prediction]:
     """The first prediction of each picture."""
     config = Config(
         model=ModelSection(name=model, top_k=1),
@@ -48,7 +48,7 @@ def best(state: Path, model: str, preprocess: str, pictures: Sequence[bytes]) ->
     )
     classifier = load_classifier(config, ModelStore(state), warmup_runs=0).classifier
     try:
-        frames = [Frame("test", data, None, received=0.0, captured=0.0) for data in pictures]
+        frames = [Frame("test", data, None, received=0.0, captured=0.0) for data in images]
         return [classifier.classify(classifier.prepare(frame)).predictions[0] for frame in frames]
     finally:
         classifier.session.close()

@@ -98,9 +98,14 @@ def test_an_engine_that_cannot_run_the_model_is_said_so_in_one_line(small: Path,
             small,
             "float",
             "tensorflow",
-            "tensorflow runs frozen graphs, `float` is a .tflite model and needs litert",
+            "tensorflow runs frozen graphs only; `float` is a .tflite model: set litert",
         ),
-        (state, "efficientnet-lite0", "litert", "litert needs efficientnet-lite0 converted, which it is not"),
+        (
+            state,
+            "efficientnet-lite0",
+            "litert",
+            "litert needs a converted model, and efficientnet-lite0 has no conversion",
+        ),
     ):
         config = where / f"{asked}.yaml"
         config.write_text(f"model: {{name: {model}}}\nsession: {{engine: {asked}}}\n")
@@ -120,7 +125,7 @@ def test_a_named_engine_that_fits_is_taken(small: Path) -> None:
 
 @pytest.mark.parametrize(
     ("head", "why"),
-    [(b"", "not a LiteRT model (.tflite)"), (b"\x1c\0\0\0TFL3", "damaged or cut short: ")],
+    [(b"", "not a LiteRT model (.tflite)"), (b"\x1c\0\0\0TFL3", "damaged or truncated: ")],
 )
 def test_a_damaged_flatbuffer_ends_the_daemon_for_good_with_one_line(
     small: Path, tmp_path: Path, head: bytes, why: str

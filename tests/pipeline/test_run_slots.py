@@ -14,16 +14,16 @@ SOON_S = 10
 class Runner:
     """A thread that waits for its turn and has it until it is let go."""
 
-    def __init__(self, turns: RunSlots, most: int) -> None:
+    def __init__(self, slots: RunSlots, most: int) -> None:
         self.has_turn = threading.Event()
         self._let_go = threading.Event()
-        self._turns = turns
+        self._slots = slots
         self._most = most
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        with self._turns.among(self._most):
+        with self._slots.acquire(self._most):
             self.has_turn.set()
             assert self._let_go.wait(SOON_S), "nobody let it go"
 
@@ -42,8 +42,8 @@ class Runner:
 
 
 def test_as_many_run_at_once_as_they_bear() -> None:
-    turns = RunSlots()
-    first, second, third = (Runner(turns, most=2) for _ in range(3))
+    slots = RunSlots()
+    first, second, third = (Runner(slots, most=2) for _ in range(3))
     running = [each for each in (first, second, third) if not each.waits()]
     assert len(running) == 2
     running[0].end()
@@ -54,10 +54,10 @@ def test_as_many_run_at_once_as_they_bear() -> None:
 
 def test_all_that_bear_each_other_run_at_once_when_one_that_was_alone_ends() -> None:
     for _ in range(10):
-        turns = RunSlots()
-        alone = Runner(turns, most=1)
+        slots = RunSlots()
+        alone = Runner(slots, most=1)
         assert alone.runs()
-        others = [Runner(turns, most=8) for _ in range(8)]
+        others = [Runner(slots, most=8) for _ in range(8)]
         alone.end()
         assert all(each.runs() for each in others)
         for each in others:
@@ -65,14 +65,14 @@ def test_all_that_bear_each_other_run_at_once_when_one_that_was_alone_ends() -> 
 
 
 def test_who_is_to_be_alone_waits_for_the_others_and_they_for_it() -> None:
-    turns = RunSlots()
-    before = Runner(turns, most=2)
+    slots = RunSlots()
+    before = Runner(slots, most=2)
     assert before.runs()
-    alone = Runner(turns, most=1)
+    alone = Runner(slots, most=1)
     assert alone.waits()
     before.end()
     assert alone.runs()
-    after = Runner(turns, most=2)
+    after = Runner(slots, most=2)
     assert after.waits()
     alone.end()
     assert after.runs()
@@ -80,12 +80,12 @@ def test_who_is_to_be_alone_waits_for_the_others_and_they_for_it() -> None:
 
 
 def test_nobody_who_came_later_goes_before_one_who_is_to_be_alone() -> None:
-    turns = RunSlots()
-    before = Runner(turns, most=2)
+    slots = RunSlots()
+    before = Runner(slots, most=2)
     assert before.runs()
-    alone = Runner(turns, most=1)
+    alone = Runner(slots, most=1)
     assert alone.waits()
-    later = Runner(turns, most=2)
+    later = Runner(slots, most=2)
     assert later.waits()
     before.end()
     assert alone.runs() and later.waits()
@@ -95,9 +95,9 @@ def test_nobody_who_came_later_goes_before_one_who_is_to_be_alone() -> None:
 
 
 def test_a_turn_ends_with_an_exception_too() -> None:
-    turns = RunSlots()
-    with pytest.raises(ZeroDivisionError), turns.among(1):
+    slots = RunSlots()
+    with pytest.raises(ZeroDivisionError), slots.acquire(1):
         raise ZeroDivisionError
-    next_one = Runner(turns, most=1)
+    next_one = Runner(slots, most=1)
     assert next_one.runs()
     next_one.end()

@@ -46,7 +46,7 @@ def test_a_clock_that_is_an_hour_behind_is_never_believed(age: Age, caplog) -> N
     # Nor when the sender has been known for longer than its clock is behind.
     assert {age(HOUR_S + 0.02, received) for received in (0.0, 1.0, HOUR_S * 5)} == {0.0}
     assert [record.getMessage() for record in caplog.records] == [
-        "a sender at 10.0.0.6: captured_at lies 60 minutes back, is its clock right? "
+        "a sender at 10.0.0.6: captured_at lies 60 minutes back; check its clock. "
         "Its ttl_ms and age_ms count from receipt"
     ]
 

@@ -99,15 +99,15 @@ def test_imagezmq_messages_need_not_be_strings() -> None:
     ("parts", "words", "id"),
     [
         ((), "an empty message", None),
-        ((b"a", b"b", b"c"), "one part or two, this has 3", None),
-        ((b"",), "an empty picture", None),
-        ((header(id=3), b""), "an empty picture", 3),
+        ((b"a", b"b", b"c"), "one or two parts, not 3", None),
+        ((b"",), "an empty image", None),
+        ((header(id=3), b""), "an empty image", 3),
         ((b'{"v":2,"op":"ping","id":4}',), "not an operation", 4),
         ((b'{"v":1,"op":"dance"}',), "not an operation", None),
         ((b'{"v":1,"op":"ping","extra":1}',), "unknown key `extra`", None),
         ((header(id=5, ttl=5), JPEG), "unknown key `ttl`", 5),
         ((header(**{"a\n\x1b[2Jb": 5}), JPEG), "unknown key `a??[2Jb`", None),
-        ((b'{"msg":"a","dtype":"x\\ny","shape":[2,2]}', bytes(4)), "these are x?y [2, 2]", "a"),
+        ((b'{"msg":"a","dtype":"x\\ny","shape":[2,2]}', bytes(4)), "not x?y [2, 2]", "a"),
         ((header(id=6, v=2), JPEG), "bad header", 6),
         ((header(id="a", encoding="gif"), JPEG), "bad header", "a"),
         ((header(id="a", encoding="rgb24"), JPEG), "needs width and height", "a"),
@@ -125,7 +125,7 @@ def test_imagezmq_messages_need_not_be_strings() -> None:
         ((header(age_ms=-1), JPEG), "bad header", None),
         ((header(age_ms=float("nan")), JPEG), "bad header", None),
         ((header(age_ms=1e300), JPEG), "bad header", None),
-        ((header(id=9, age_ms=1, captured_at=NOW.unix), JPEG), "age_ms or captured_at", 9),
+        ((header(id=9, age_ms=1, captured_at=NOW.unix), JPEG), "age_ms and captured_at", 9),
         ((header(top_k=0), JPEG), "bad header", None),
         ((b"[" * 5000, JPEG), "bad header", None),
         ((b'{"v":1,"id":' + b"[" * 20_000, JPEG), "bad header", None),
@@ -136,7 +136,7 @@ def test_imagezmq_messages_need_not_be_strings() -> None:
         ((b'{"msg":"a","dtype":"uint8","shape":[2,2,2]}', bytes(8)), "must be uint8", "a"),
         ((b'{"msg":"a","dtype":"uint8","shape":[2,2,4,1]}', bytes(16)), "must be uint8", "a"),
         ((b'{"msg":"a","dtype":"uint8","shape":[]}', bytes(16)), "must be uint8", "a"),
-        ((b'{"msg":"a","dtype":"uint8","shape":[0,5]}', b""), "a picture of 5x0", "a"),
+        ((b'{"msg":"a","dtype":"uint8","shape":[0,5]}', b""), "an image cannot have 5x0 pixels", "a"),
     ],
 )
 def test_what_is_not_of_the_format_is_refused_with_a_reason(parts, words, id) -> None:
@@ -177,7 +177,7 @@ def test_a_header_has_at_most_64_kib(size: int, is_read: bool, rest: list[bytes]
     if is_read:
         assert parse(sent, *rest).id == 1
     else:
-        with pytest.raises(messages.BadRequest, match="a header of 65537 bytes, at most 65536 are admitted"):
+        with pytest.raises(messages.BadRequest, match="a header of 65537 bytes; the limit is 65536"):
             parse(sent, *rest)
 
 
@@ -200,7 +200,7 @@ def test_the_sides_of_an_array_have_the_limits_of_those_of_a_header(side: int) -
             frame = parsed(sent, bytes(side), max_bytes=10**6)
             assert [frame.height, frame.width] == shape
         else:
-            with pytest.raises(messages.BadRequest, match=f"a picture of {shape[1]}x{shape[0]} pixels"):
+            with pytest.raises(messages.BadRequest, match=f"cannot have {shape[1]}x{shape[0]} pixels"):
                 parse(sent, bytes(4))
 
 
@@ -215,7 +215,7 @@ def test_the_sides_of_an_array_have_the_limits_of_those_of_a_header(side: int) -
         (b'{"name":"pi"}', "bad header: unknown key `name`"),
         (
             b'{"msg":"a","dtype":"uint8","shape":[1,2,3,4,5,6]}',
-            "pixels must be uint8, grey, BGR or BGRA; these are uint8 [1, 2, 3, 4]",
+            "pixels must be uint8, gray, BGR or BGRA, not uint8 [1, 2, 3, 4]",
         ),
     ],
 )
@@ -236,7 +236,7 @@ def test_a_picture_of_the_largest_size_and_one_of_a_byte_are_read() -> None:
 
 
 def test_too_many_bytes_are_too_large() -> None:
-    with pytest.raises(messages.BadRequest, match="1001 bytes, at most 1000") as caught:
+    with pytest.raises(messages.BadRequest, match="1001 bytes; the limit is 1000") as caught:
         parse(header(id=1), bytes(1001))
     assert caught.value.refusal is Refusal.TOO_LARGE and caught.value.id == 1
 

@@ -50,7 +50,7 @@ def test_who_else_can_read_it_is_looked_at(tmp_path: Path, caplog, mode: int, is
     path.write_text("x")
     path.chmod(mode)
     assert read_secret(path, "http.token_file", 100) == b"x"
-    warning = f"http.token_file: everybody on this machine can read {path}: chmod 600 {path}"
+    warning = f"http.token_file: every user can read {path}; protect it: chmod 600 {path}"
     assert (warning in caplog.text) is is_warned_of
 
 
@@ -151,9 +151,11 @@ def test_advice_for_what_a_user_may_not_see_opens_no_secret_of_the_service(
         assert advice_if_denied(token).startswith("sudo chown root:4321 ")
     token.parent.chmod(0o700)
     with acting_as_servant():
-        assert advice_if_denied(token).startswith(f"{token.parent} is closed to this user")
+        assert advice_if_denied(token).startswith(f"{token.parent} is not accessible to this user")
     user = pwd.getpwnam("daemon")
     monkeypatch.setattr("incv3d.protocol.secret_file.SERVICE_USER", user.pw_name)
     os.chown(token.parent, user.pw_uid, user.pw_gid)
     with acting_as_servant():
-        assert advice_if_denied(token) == "the user daemon may; look as that user: sudo incv3d check-config"
+        assert (
+            advice_if_denied(token) == "the user daemon may; run this as that user: sudo incv3d check-config"
+        )

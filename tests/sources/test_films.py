@@ -16,7 +16,7 @@ from PIL import Image
 
 from incv3d.frames import Frame
 from incv3d.images.preprocess import Preprocessor
-from incv3d.images.resize import InputSpec, upright
+from incv3d.images.resize import InputSpec, turn_upright
 from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.sources import CaptureSchedule, SourceError, SourceSupervisor
 from streams import needs_ffmpeg
@@ -91,7 +91,7 @@ def frames(source: FileSource, most: int = 100) -> list[Frame]:
 @pytest.mark.parametrize("orientation", MATRICES)
 def test_the_display_matrix_of_a_film_counts_as_exif_does(tmp_path: Path, orientation: int) -> None:
     (frame,) = frames(play(turned(film(tmp_path / "film.mp4", [0]), MATRICES[orientation])))
-    expected = upright(corners(), orientation)
+    expected = turn_upright(corners(), orientation)
     assert (frame.height, frame.width) == expected.shape[:2] and frame.transform == "none"
     seen = np.frombuffer(frame.data, np.uint8).reshape(expected.shape)
     assert np.abs(seen.astype(int) - expected)[8::16, 8::16].max() < 40, "a lossy codec, far from the edges"
@@ -136,12 +136,12 @@ def test_phones_hold_their_films_upright_by_a_matrix(shared: Path) -> None:
 
 def test_a_film_with_long_pauses_is_played_to_its_end_without_a_stall(tmp_path: Path) -> None:
     path = film(tmp_path / "film.mkv", [0, 600, 1200])
-    mailbox = FrameQueue(1, 1, 1, lambda frame: False)
+    frame_queue = FrameQueue(1, 1, 1, lambda frame: False)
     ended: queue.SimpleQueue[object] = queue.SimpleQueue()
     capture = SourceSupervisor(
         "film",
         lambda: play(path),
-        mailbox,
+        frame_queue,
         CaptureSchedule(stall_timeout_s=0.2),
         lambda: None,
         on_end=ended.put,

@@ -197,12 +197,12 @@ def test_every_picture_of_a_burst_reaches_a_slow_session_and_no_stall_is_reporte
     section = SourceSection(type="images", path=str(tmp_path), watch=True, stall_timeout_s=0.5)
     opener = source_opener(section)
     assert opener and section.takes_every_frame
-    mailbox = FrameQueue(1, 1, 1, lambda frame: False)
+    frame_queue = FrameQueue(1, 1, 1, lambda frame: False)
     problems: list[object] = []
     capture = SourceSupervisor(
         "folder",
         opener,
-        mailbox,
+        frame_queue,
         CaptureSchedule(section.frame_interval_s, section.takes_every_frame, section.frame_timeout_s),
         lambda: problems.append("dropped"),
         on_end=problems.append,
@@ -213,18 +213,18 @@ def test_every_picture_of_a_burst_reaches_a_slow_session_and_no_stall_is_reporte
         taken = []
         for _ in range(4):
             time.sleep(0.1)
-            frame = mailbox.take(False)
+            frame = frame_queue.take(False)
             taken.append(frame and frame.id)
         assert taken == ["3.jpg", "2.jpg", "1.jpg", "0.jpg"]
         time.sleep(3 * section.frame_timeout_s)  # nothing comes for longer than a camera may take
         status = capture.status()
         assert (status.state, status.recoveries, problems) == ("ok", 0, [])
         put(tmp_path / "late.jpg")
-        frame = mailbox.take(False)
+        frame = frame_queue.take(False)
         assert frame and frame.id == "late.jpg"
     finally:
         capture.close()
-        mailbox.close()
+        frame_queue.close()
 
 
 def test_of_a_large_archive_the_newest_are_kept_and_the_rest_is_said(

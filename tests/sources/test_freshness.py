@@ -29,7 +29,7 @@ def test_a_session_slower_than_the_camera_gets_the_newest_frame_each_time(tmp_pa
         (tmp_path / f"{name}.jpg").write_bytes(jpeg(640, 480, seed=name))
     session = ScriptedSession(script=lambda number: time.sleep(RUN_S))
     classifier = Classifier(Preprocessor(SPEC, 1_000_000), session, TwoLabels(), top_k=2)
-    mailbox = FrameQueue(8, 1 << 20, 8, is_large)
+    frame_queue = FrameQueue(8, 1 << 20, 8, is_large)
     results: queue.SimpleQueue[Result] = queue.SimpleQueue()
     dropped: list[None] = []
     deaths: queue.SimpleQueue[object] = queue.SimpleQueue()
@@ -37,14 +37,14 @@ def test_a_session_slower_than_the_camera_gets_the_newest_frame_each_time(tmp_pa
     capture = SourceSupervisor(
         "camera",
         lambda: ImagesSource("camera", str(tmp_path), FPS, loop=True),
-        mailbox,
+        frame_queue,
         CaptureSchedule(),
         lambda: dropped.append(None),
         on_end=deaths.put,
         on_death=lambda *death: deaths.put(death),
     )
     pipeline = Pipeline(
-        mailbox,
+        frame_queue,
         lambda: classifier,
         results.put,
         on_ready=capture.start,
@@ -55,12 +55,12 @@ def test_a_session_slower_than_the_camera_gets_the_newest_frame_each_time(tmp_pa
     timings = [results.get(timeout=20).timings for _ in range(RUNS)]
     # A request waits beside the camera, and both get their turns.
     now = time.monotonic()
-    mailbox.offer(Frame("zmq", jpeg(), None, received=now, captured=now))
+    frame_queue.offer(Frame("zmq", jpeg(), None, received=now, captured=now))
     assert "zmq" in {results.get(timeout=20).source for _ in range(3)}, "the camera starved a request"
 
     capture.close()
-    frames, waiting = capture.status().frames, mailbox.cameras
-    mailbox.close()
+    frames, waiting = capture.status().frames, frame_queue.cameras
+    frame_queue.close()
     drained.get(timeout=20)
     classified = session.runs - 1
     assert deaths.empty()

@@ -10,7 +10,7 @@ import pytest
 
 from http_cameras import LOGIN, ONE, frames, opened
 from incv3d.config.address import Address
-from incv3d.frames import picture_format
+from incv3d.frames import image_format
 from incv3d.sources import SourceAbsent, SourceError
 from incv3d.sources.http_camera import SnapshotSource, open_http_camera
 from streams import free_port
@@ -21,7 +21,7 @@ from webcams import PASSWORD, Request, behind_basic, behind_digest, parts, self_
 @pytest.mark.parametrize("answer", [parts(), lambda request: request.send_whole(ONE)], ids=["mjpeg", "jpeg"])
 def test_a_login_in_the_address_is_given_when_it_is_asked_for(serve, guard, answer) -> None:
     camera = serve(guard(answer))
-    assert all(picture_format(frame.data) == "jpeg" for frame in frames(camera.url(login=LOGIN)))
+    assert all(image_format(frame.data) == "jpeg" for frame in frames(camera.url(login=LOGIN)))
     for login, words in (("viewer:wrong@", "wrong user name or password"), ("", "it requires a login")):
         with pytest.raises(SourceError, match=rf"answered 401 Unauthorized: .*{words}") as caught:
             frames(camera.url(login=login))

@@ -108,10 +108,12 @@ def test_a_key_frame_that_is_waited_for_is_no_stall(seldom_keys) -> None:
         section = SourceSection(type="video", path=camera.url(), interval_s=1.4)
         opener = source_opener(section)
         assert opener
-        mailbox = FrameQueue(1, 1, 1, lambda frame: False)
+        frame_queue = FrameQueue(1, 1, 1, lambda frame: False)
         pace = CaptureSchedule(section.frame_interval_s, stall_timeout_s=0.2)
         ends: list[str] = []
-        capture = SourceSupervisor("c", opener, mailbox, pace, lambda: None, ends.append, lambda *death: None)
+        capture = SourceSupervisor(
+            "c", opener, frame_queue, pace, lambda: None, ends.append, lambda *death: None
+        )
         capture.start()
         until(lambda: capture.status().frames >= 3 or capture.status().reason, "no frames come")
         status = capture.status()

@@ -24,11 +24,11 @@ class Daemon:
     """Captures as the daemon holds them, and what they reported."""
 
     def __init__(self) -> None:
-        self.mailbox = FrameQueue(1, 1, 1, is_large)
+        self.frame_queue = FrameQueue(1, 1, 1, is_large)
         self.dropped: queue.SimpleQueue[None] = queue.SimpleQueue()
         self.ended: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.deaths: queue.SimpleQueue[tuple[str, BaseException]] = queue.SimpleQueue()
-        self.captures = SourceManager(self.mailbox, self.dropped_one, self.end, self.die)
+        self.captures = SourceManager(self.frame_queue, self.dropped_one, self.end, self.die)
         self.cameras: list[ScriptedCamera] = []
 
     def dropped_one(self) -> None:
@@ -55,7 +55,7 @@ class Daemon:
 
     def take(self) -> Frame:
         taken: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
-        threading.Thread(target=lambda: taken.put(self.mailbox.take(False)), daemon=True).start()
+        threading.Thread(target=lambda: taken.put(self.frame_queue.take(False)), daemon=True).start()
         frame = taken.get(timeout=SOON_S)
         assert frame
         return frame
@@ -79,7 +79,7 @@ def daemon(caplog) -> Iterator[Daemon]:
     for camera in made.cameras:
         camera.let_go()
     made.captures.close()
-    made.mailbox.close()
+    made.frame_queue.close()
 
 
 def test_without_a_source_there_is_nothing_to_capture_tell_or_close(daemon) -> None:
@@ -166,14 +166,14 @@ def test_a_pause_holds_for_the_source_that_comes_later_too(daemon) -> None:
     daemon.captures.pause(True)
     daemon.use("frame held frame silent")
     daemon.wait_until(lambda: daemon.captures.status()[0].frames == 1)
-    assert daemon.captures.paused and not daemon.mailbox.cameras
+    assert daemon.captures.paused and not daemon.frame_queue.cameras
     daemon.captures.pause(False)
     daemon.cameras[0].go_on()
     assert daemon.take().id == "1.2" and not daemon.captures.paused
     daemon.captures.pause(True)
     daemon.captures.replace(section_of(), daemon.camera("frame silent"), lambda: None)
     daemon.wait_until(lambda: daemon.captures.status()[0].frames == 1)
-    assert not daemon.mailbox.cameras
+    assert not daemon.frame_queue.cameras
 
 
 def test_the_results_of_the_sources_frames_are_the_only_ones_that_say_how_it_is(daemon) -> None:

@@ -7,16 +7,16 @@ import pytest
 
 from incv3d.frames import YuvEncoding
 from incv3d.images import yuv
-from incv3d.sources.pixel_formats import planes_without_padding, without_padding
+from incv3d.sources.pixel_formats import planes_without_padding, strip_padding
 
 
 def test_rows_are_cut_to_their_pixels() -> None:
     rows = b"aaa..bbb..ccc.."
-    assert without_padding(rows, 3, 3, 5) == b"aaabbbccc"
-    assert without_padding(rows[:-2], 3, 3, 5) == b"aaabbbccc", "the last row may lack its padding"
-    assert without_padding(memoryview(b"aaabbb" + b"more"), 2, 3, 3) == b"aaabbb"
+    assert strip_padding(rows, 3, 3, 5) == b"aaabbbccc"
+    assert strip_padding(rows[:-2], 3, 3, 5) == b"aaabbbccc", "the last row may lack its padding"
+    assert strip_padding(memoryview(b"aaabbb" + b"more"), 2, 3, 3) == b"aaabbb"
     with pytest.raises(ValueError, match="too few"):
-        without_padding(rows[:-3], 3, 3, 5)
+        strip_padding(rows[:-3], 3, 3, 5)
 
 
 @pytest.mark.parametrize(

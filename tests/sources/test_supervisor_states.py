@@ -86,7 +86,7 @@ def test_a_paused_cameras_frames_pass_and_the_next_one_after_it_is_new(watch) ->
     watched.capture.pause(True)
     watched.camera.go_on()
     watched.wait_until(lambda: status(watched).frames == 2)
-    assert not watched.mailbox.cameras and status(watched).state == "ok"
+    assert not watched.frame_queue.cameras and status(watched).state == "ok"
     watched.capture.pause(False)
     watched.camera.go_on()
     assert watched.take() == "1.3" and not watched.dropped
@@ -109,7 +109,7 @@ def test_a_paused_film_can_be_closed(watch) -> None:
     watched.capture.start()
     watched.wait_until(lambda: len(watched.camera.asked) == 1)
     watched.end()
-    assert watched.camera.closed == 1 and not watched.mailbox.cameras
+    assert watched.camera.closed == 1 and not watched.frame_queue.cameras
 
 
 def test_a_watch_that_cannot_go_on_says_so_itself(watch) -> None:
@@ -122,7 +122,7 @@ def test_a_watch_that_cannot_go_on_says_so_itself(watch) -> None:
     capture = SourceSupervisor(
         "camera",
         watched.camera,
-        watched.mailbox,
+        watched.frame_queue,
         CaptureSchedule(),
         lambda: None,
         fail,

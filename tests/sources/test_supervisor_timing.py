@@ -93,10 +93,10 @@ def test_the_pauses_are_waited_for_at_a_camera_that_hangs_up() -> None:
             SourceSection(type="video", path=f"http://127.0.0.1:{server.getsockname()[1]}/")
         )
         assert opener
-        mailbox = FrameQueue(1, 1, 1, lambda frame: False)
+        frame_queue = FrameQueue(1, 1, 1, lambda frame: False)
         retry = Retry(first_s=0.1, most_s=0.4, most_absent_s=0.4)
         nothing = [lambda *told: None] * 3
-        capture = SourceSupervisor("c", opener, mailbox, CaptureSchedule(), *nothing, retry)
+        capture = SourceSupervisor("c", opener, frame_queue, CaptureSchedule(), *nothing, retry)
         capture.start()
         try:
             while len(came) < 6:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from incv3d.models.graph.fold import Folder, node_name
+from incv3d.models.graph.fold import GraphFolder, node_name
 
 SIDE, CLASSES = 8, 5
 
@@ -38,7 +38,7 @@ def _fold(path: Path, fed: str, fetched: str) -> tf.compat.v1.GraphDef:
     placeholder = tf.compat.v1.NodeDef(name=node_name(fed), op="Placeholder")
     placeholder.attr["dtype"].type = tf.float32.as_datatype_enum
     nodes[placeholder.name] = placeholder
-    folder = Folder(nodes, weights, tf.compat.v1.NodeDef)
+    folder = GraphFolder(nodes, weights, tf.compat.v1.NodeDef)
     folder.fold(node_name(fetched), [placeholder.name])
     folded = tf.compat.v1.GraphDef(versions=original.versions)
     for name, node in folder.nodes.items():

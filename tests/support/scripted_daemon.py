@@ -102,7 +102,7 @@ def main() -> None:
     ) -> LoadedModel:
         name = config.model.name
         if name == "broken":
-            raise GoldenMismatch("broken is not the model it should be")
+            raise GoldenMismatch("broken failed the golden check")
         script = Script(config, run_s)
         overlap = config.session.overlap_runs
         classifier = Classifier(

@@ -75,7 +75,7 @@ class Watched:
     """A capture at work on a scripted camera, and what it reported."""
 
     camera: ScriptedCamera
-    mailbox: FrameQueue
+    frame_queue: FrameQueue
     said: Said
     dropped: list[None] = field(default_factory=list)
     ended: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
@@ -102,7 +102,7 @@ class Watched:
 
     def take_frame(self) -> Frame | None:
         taken: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
-        threading.Thread(target=lambda: taken.put(self.mailbox.take(False)), daemon=True).start()
+        threading.Thread(target=lambda: taken.put(self.frame_queue.take(False)), daemon=True).start()
         return taken.get(timeout=PATIENCE_S)
 
 
@@ -126,7 +126,7 @@ def watching() -> Iterator[Callable[..., Watched]]:
         watched.capture = SourceSupervisor(
             "camera",
             watched.camera,
-            watched.mailbox,
+            watched.frame_queue,
             CaptureSchedule(**{"stall_timeout_s": STALL_S, **pace}),
             lambda: watched.dropped.append(None),
             watched.ended.put,
@@ -144,7 +144,7 @@ def watching() -> Iterator[Callable[..., Watched]]:
         logger.removeHandler(watched.said)
         watched.camera.let_go()
         watched.capture.close()
-        watched.mailbox.close()
+        watched.frame_queue.close()
         assert not watched.deaths
 
 

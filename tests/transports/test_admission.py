@@ -15,9 +15,9 @@ class Door:
     """An admission to a mailbox of four places, and the results of frames that it let go."""
 
     def __init__(self, pace_ms: float | None = None) -> None:
-        self.mailbox = FrameQueue(4, 1000, 4, lambda frame: False)
+        self.frame_queue = FrameQueue(4, 1000, 4, lambda frame: False)
         self.let_go: list[Result] = []
-        self.admission = Admission(self.mailbox, lambda: pace_ms, self.let_go.append)
+        self.admission = Admission(self.frame_queue, lambda: pace_ms, self.let_go.append)
 
 
 def frame(name: str, ttl_s: float | None = None, peer: str = "p") -> Frame:
@@ -29,7 +29,7 @@ def test_a_frame_that_finds_a_place_waits() -> None:
     door = Door()
     assert door.admission.admit(frame("a")) is None
     assert door.admission.admit(frame("b", ttl_s=1.0)) is None
-    assert len(door.mailbox) == 2 and not door.let_go
+    assert len(door.frame_queue) == 2 and not door.let_go
 
 
 @pytest.mark.parametrize("ttl_s", [0.0, -1.0])
@@ -37,7 +37,7 @@ def test_a_frame_that_arrives_too_late_does_not_wait(ttl_s) -> None:
     door = Door()
     denial = door.admission.admit(frame("late", ttl_s))
     assert denial and denial.refusal is Refusal.EXPIRED and "when it arrived" in denial.detail
-    assert denial.retry_ms is None and len(door.mailbox) == 0
+    assert denial.retry_ms is None and len(door.frame_queue) == 0
 
 
 def test_a_refused_sender_is_told_how_many_frames_wait_and_when_to_come_again() -> None:
@@ -75,14 +75,14 @@ def test_frames_whose_time_has_ended_make_room_and_are_answered() -> None:
     assert door.admission.admit(later) is None
     (result,) = door.let_go
     assert (result.id, result.refusal) == ("old", Refusal.EXPIRED) and "before its turn" in result.detail
-    assert len(door.mailbox) == 2
+    assert len(door.frame_queue) == 2
 
 
 def test_nothing_is_let_go_while_there_is_room() -> None:
     door = Door()
     door.admission.admit(frame("old", ttl_s=0.5))
     assert door.admission.admit(Frame("zmq", b"x", None, NOW + 1, NOW + 1, id="new", peer=b"p")) is None
-    assert len(door.mailbox) == 2 and not door.let_go
+    assert len(door.frame_queue) == 2 and not door.let_go
 
 
 def test_places_are_kept_free_for_others_if_asked_for() -> None:
@@ -104,7 +104,7 @@ def test_as_many_as_there_are_places_may_wait_and_no_more() -> None:
 
 def test_no_frame_may_wait_once_the_daemon_stops() -> None:
     door = Door()
-    door.mailbox.close()
+    door.frame_queue.close()
     denial = door.admission.admit(frame("a"))
     assert denial and denial.refusal is Refusal.SHUTTING_DOWN
     assert denial.detail == "the daemon is stopping" and denial.retry_ms is None

@@ -105,14 +105,14 @@ class Daemon:
         self._latency = RollingLatency(section.window_s, section.window_frames, self._started)
         self._latency_log = LatencyLog(log_path, section.max_bytes, section.keep)
         door = config.intake
-        self._mailbox = FrameQueue(door.queue_limit, door.queue_bytes, door.peer_limit, is_large)
-        self._watchdog = Watchdog(notifier, self._mailbox, probe_picture)
+        self._frame_queue = FrameQueue(door.queue_limit, door.queue_bytes, door.peer_limit, is_large)
+        self._watchdog = Watchdog(notifier, self._frame_queue, probe_picture)
         self._delivery = ResultDispatcher(self._latency)
         self._doors = Doors(
             config,
             environ,
             keys,
-            self._mailbox,
+            self._frame_queue,
             self._delivery,
             DaemonQueries(self._describe, self._identity, self._standing, self._pace_ms),
             probe_picture,
@@ -121,7 +121,7 @@ class Daemon:
             on_death=self._died,
         )
         self._pipeline = Pipeline(
-            self._mailbox,
+            self._frame_queue,
             self._load,
             self._delivery.deliver,
             on_ready=lambda: self._events.put(SessionReady()),
@@ -130,10 +130,10 @@ class Daemon:
             changes=change_test(config.source),
             on_skipped=self._skipped,
         )
-        works = [self._doors.intake.work, *self._pipeline.works]
+        works = [self._doors.intake.work, *self._pipeline.activities]
         self._health = Health(config, works, lambda: self._pipeline.failures_in_a_row)
         self._captures = SourceManager(
-            self._mailbox,
+            self._frame_queue,
             on_dropped=lambda: self._delivery.count(DROPPED),
             on_end=lambda name: self._events.put(SourceEnded(name)),
             on_death=self._died,
@@ -268,14 +268,14 @@ class Daemon:
                 start_line(time.time(), "reload", startup_fields(reload.loaded, config.source))
             )
         if reload.loaded or reload.changes.source:
-            self._pipeline.compare_by(change_test(config.source))
+            self._pipeline.set_change_detector(change_test(config.source))
         if reload.changes.source or reload.changes.events or reload.loaded:
             self._replace_announcer()
         if reload.changes.source:
             self._captures.replace(config.source, reload.open_source, self._doors.forget_sources)
         self._health.adjust(config)
         door = config.intake
-        self._mailbox.set_limits(door.queue_limit, door.queue_bytes, door.peer_limit)
+        self._frame_queue.set_limits(door.queue_limit, door.queue_bytes, door.peer_limit)
         self._doors.adjust(config)
         self._next_line = min(self._next_line, time.monotonic() + config.latency.interval_s)
         self._latency.resize(config.latency.window_s, config.latency.window_frames)
@@ -308,7 +308,7 @@ class Daemon:
         deadline = time.monotonic() + self._config.daemon.grace_s
         self._captures.close()
         self._doors.stopping()
-        for frame in self._mailbox.close():
+        for frame in self._frame_queue.close():
             self._delivery.deliver(Result.refused(frame, Refusal.SHUTTING_DOWN, STOPPING))
         # A Session that is still loading has nothing in flight, and one that died has nothing to wait for.
         orderly = status in (0, GROWN)

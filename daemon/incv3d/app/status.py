@@ -6,7 +6,6 @@ import platform
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy
@@ -14,6 +13,7 @@ import zmq
 
 from incv3d import __version__
 from incv3d.app.health import Health
+from incv3d.clock import timestamp, unix_time
 from incv3d.config.schema import SourceSection
 from incv3d.latency.rolling import RollingLatency, Summary
 from incv3d.machine import read_machine
@@ -129,5 +129,4 @@ def _identity(loaded: LoadedModel | None) -> dict[str, str]:
 
 def _source_facts(status: SourceStatus) -> dict[str, Any]:
     """A source's state; its time as others can read it."""
-    since = datetime.fromtimestamp(time.time() - (time.monotonic() - status.since), UTC)
-    return {**asdict(status), "since": since.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    return {**asdict(status), "since": timestamp(unix_time(status.since))}

@@ -60,7 +60,7 @@ class Doors:
         config: Config,
         environ: Mapping[str, str],
         keys: KeyStore | None,
-        mailbox: FrameQueue,
+        frame_queue: FrameQueue,
         delivery: ResultDispatcher,
         questions: DaemonQueries,
         probe: Callable[[], bytes],
@@ -69,12 +69,12 @@ class Doors:
         on_death: Callable[[str, BaseException], None],
     ) -> None:
         describe, identity = questions.describe, questions.identity
-        admission = Admission(mailbox, questions.pace_ms, delivery.deliver)
-        answers = Answers(identity, lambda: len(mailbox))
+        admission = Admission(frame_queue, questions.pace_ms, delivery.deliver)
+        answers = Answers(identity, lambda: len(frame_queue))
         self._on_sent = on_sent
         self.intake = ZmqServer(
             config.intake,
-            mailbox,
+            frame_queue,
             describe,
             identity,
             admission,
@@ -88,7 +88,7 @@ class Doors:
         if config.http.bind:
             self._http = HttpTransport(
                 config,
-                mailbox,
+                frame_queue,
                 questions.stand,
                 probe,
                 describe,

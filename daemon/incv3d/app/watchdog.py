@@ -29,12 +29,12 @@ class Watchdog:
     def __init__(
         self,
         notifier: SystemdNotifier,
-        mailbox: FrameQueue,
+        frame_queue: FrameQueue,
         picture: Callable[[], bytes],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._notifier = notifier
-        self._mailbox = mailbox
+        self._frame_queue = frame_queue
         self._make_picture = picture
         self._picture = b""
         self._clock = clock
@@ -64,4 +64,4 @@ class Watchdog:
         if not self._probing:
             self._probing = True
             self._picture = self._picture or self._make_picture()
-            self._mailbox.replace(Frame(OWN, self._picture, None, received=now, captured=now, top_k=1))
+            self._frame_queue.replace(Frame(OWN, self._picture, None, received=now, captured=now, top_k=1))

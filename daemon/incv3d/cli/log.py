@@ -53,25 +53,25 @@ def log(
 
 
 def _periods(history: LatencyHistory, per: str | None) -> list[Period]:
-    from incv3d.latency.log_summary import by_length, whole
+    from incv3d.latency.log_summary import summarize, summarize_by_length
 
     if not history.entries or per == "whole":
         return []
-    total = whole(history.entries)
+    total = summarize(history.entries)
     hours = (total.end_s - total.begin_s) / HOUR_S
-    return by_length(
+    return summarize_by_length(
         history.entries, DAY_S if per == "day" or (per is None and hours > HOURS_SHOWN) else HOUR_S
     )
 
 
 def _document(history: LatencyHistory, per: str | None) -> dict[str, Any]:
-    from incv3d.latency.log_summary import whole
+    from incv3d.latency.log_summary import summarize
 
     return {
         "path": str(history.path),
         "files": [str(file) for file in history.files],
         "damaged_lines": history.damaged,
-        "whole": _facts(whole(history.entries)) if history.entries else None,
+        "whole": _facts(summarize(history.entries)) if history.entries else None,
         "periods": [_facts(period) for period in _periods(history, per)],
     }
 
@@ -79,7 +79,7 @@ def _document(history: LatencyHistory, per: str | None) -> dict[str, Any]:
 def _facts(period: Period) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from incv3d.latency.log_writer import timestamp
+    from incv3d.clock import timestamp
     from incv3d.machine import SINCE_BOOT, throttling
 
     facts = asdict(period)
@@ -98,15 +98,15 @@ def _show(history: LatencyHistory, per: str | None) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from incv3d.latency.log_summary import whole
-    from incv3d.latency.log_writer import timestamp
+    from incv3d.clock import timestamp
+    from incv3d.latency.log_summary import summarize
     from incv3d.machine import SINCE_BOOT, throttling
 
     click.echo(f"{history.path}{_of_files(history)}")
     if not history.entries:
         click.echo("no lines" + (" in this period" if history.files else ""))
         return
-    total = whole(history.entries)
+    total = summarize(history.entries)
     rows = _periods(history, per)
     skipped, board = bool(total.skipped), total.throttled is not None
     headings = ["UTC", "covered", "frames", "fps", "run p50", "p95", "p99", "worst ms", "dropped", "busy"]

@@ -43,7 +43,7 @@ def list_models(config_path: str | None) -> None:
         table.add_column(heading, no_wrap=True)
     table.add_column("STATE")
     stored = {found.name: found for found in store.models()}
-    damages = store.damages()
+    damages = store.read_errors()
     catalog = {name: entry for name, entry in load_catalog().items() if name not in damages}
     entries = catalog | {name: found.entry for name, found in stored.items()}
     for name, entry in sorted(entries.items()):

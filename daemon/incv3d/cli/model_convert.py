@@ -211,7 +211,7 @@ def _show(name: str, result: ConversionResult) -> None:
     console = Console(soft_wrap=True, highlight=False)
     console.print(table)
     console.print(
-        f"compared on {compared.pictures} images; {len(images.calibrating)} others calibrated it, "
+        f"compared on {compared.images} images; {len(images.calibrating)} others calibrated it, "
         f"{images.damaged} were damaged, {images.repeated} were duplicates"
     )
     if result.kept:

@@ -40,8 +40,8 @@ def fetch(
 
     Resumes interrupted downloads. Uses the proxies set in the environment.
     """
-    from incv3d.models.fetch.download import Deadline
-    from incv3d.models.fetch.fetch import FetchRequest, by_hand, fetch_model
+    from incv3d.models.fetch.download import RetryPolicy
+    from incv3d.models.fetch.fetch import FetchRequest, fetch_model, manual_fetch_error
     from incv3d.models.fetch.http_client import UnreachableError
     from incv3d.models.prepare import preparation_check
 
@@ -51,9 +51,9 @@ def fetch(
     order = FetchRequest(name, url, like, sha256, replace or accept_new, accept_new)
     try:
         with _progress(name) as progress:
-            fetched = fetch_model(store, order, Deadline(), progress, say, preparation_check(say))
+            fetched = fetch_model(store, order, RetryPolicy(), progress, say, preparation_check(say))
     except UnreachableError as error:
-        raise by_hand(error, order) from None
+        raise manual_fetch_error(error, order) from None
     model = fetched.model
     if not fetched.sha256:
         click.echo(
@@ -67,10 +67,10 @@ def fetch(
 @contextlib.contextmanager
 def _progress(name: str) -> Iterator[Progress]:
     """Show a progress bar on a terminal, otherwise lines."""
-    from incv3d.models.fetch.download import lines_of_progress
+    from incv3d.models.fetch.download import progress_lines
 
     if not sys.stderr.isatty():
-        yield lines_of_progress(name, say)
+        yield progress_lines(name, say)
         return
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn

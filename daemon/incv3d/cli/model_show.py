@@ -119,7 +119,7 @@ def _golden(entry: ModelEntry) -> str:
     if golden is None:
         return ""
     score = "" if golden.score is None else f" {golden.score:g} (within {golden.tolerance:g})"
-    return f"{golden.picture} is `{golden.label}`{score}"
+    return f"{golden.image} is `{golden.label}`{score}"
 
 
 def _file(entry: ModelEntry) -> str:
@@ -130,12 +130,12 @@ def _file(entry: ModelEntry) -> str:
 
 def _stored_facts(stored: StoredModel | None) -> dict[str, Any]:
     from incv3d.models.conversions import converted_precisions
-    from incv3d.models.prepare import find_refusal, is_prepared
+    from incv3d.models.prepare import find_preparation_failure, is_prepared
 
     if stored is None:
         return {}
     manifest = stored.manifest
-    refusal = find_refusal(stored)
+    refusal = find_preparation_failure(stored)
     return {
         "directory": str(stored.directory),
         "imported_at": manifest.imported_at,

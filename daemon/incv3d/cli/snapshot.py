@@ -53,7 +53,7 @@ def snapshot(
     Only one program at a time can use a camera: stop the daemon first.
     """
     from incv3d.config.loading import load_config
-    from incv3d.images.annotate import picture_of, save_jpeg
+    from incv3d.images.annotate import decode_image, save_jpeg
     from incv3d.sources import SourceError, source_opener
     from incv3d.sources.single_frame import take_frame
 
@@ -65,7 +65,7 @@ def snapshot(
             "no source is configured: set source.path or use --source (`incv3d cameras` lists cameras)"
         )
     frame = take_frame(opener, settle_s, timeout_s)
-    picture = picture_of(frame, config.intake.max_pixels)
+    picture = decode_image(frame, config.intake.max_pixels)
     seen = _classify(config, frame) if with_labels else _regions(config)
     save_jpeg(picture, seen, out)
     height, width = picture.shape[:2]

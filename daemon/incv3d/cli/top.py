@@ -52,13 +52,13 @@ def top(connect: str, key: str | None, results: str | None, interval_s: float, o
     """
     from rich.console import Console
 
-    from incv3d.client.daemon_address import DOOR_PORT, connect_address
+    from incv3d.client.daemon_address import REQUEST_PORT, connect_address
     from incv3d.tools.top.watcher import DaemonWatcher
 
     console = Console(highlight=False)
     if not once and not console.is_terminal:
         raise click.UsageError("standard output is not a terminal; use --once to print one update")
-    connect = connect_address(connect, DOOR_PORT)
+    connect = connect_address(connect, REQUEST_PORT)
     watch = DaemonWatcher(
         connect, results_beside(connect) if results is None else results, interval_s, key=key
     )

@@ -1,26 +1,26 @@
-"""Speak to a running daemon from Python.
+"""Talk to a running daemon from Python.
 
 >>> from incv3d.client import Client
 >>> with Client("tcp://127.0.0.1:5555") as client:            # doctest: +SKIP
 ...     print(client.classify("cat.jpg").predictions[0].label)
 tabby
 
-A camera that gets its pictures as arrays, and goes on when the daemon is restarted or busy:
+A camera that produces arrays, and continues when the daemon is restarted or busy:
 
 >>> with Client(retries=3, wait_if_busy=True) as client:      # doctest: +SKIP
 ...     answer = client.classify_pixels(frame, order="bgr", ttl_ms=500)
 
-A daemon on another machine, which knows its clients by their keys:
+A daemon on another machine, which authenticates its clients by key:
 
 >>> with Client("tcp://10.0.0.5:5555", key="gate.key") as client:       # doctest: +SKIP
 ...     client.ask("ping")
 
-What everybody's frames turn out to be:
+The results of all frames:
 
 >>> for result in results("tcp://127.0.0.1:5556"):            # doctest: +SKIP
 ...     print(result.source, result.answer.predictions[0].label)
 
-Neither NumPy nor a picture library is imported here: a sender needs pyzmq and msgspec alone.
+Imports neither NumPy nor an image library: a sender needs only pyzmq and msgspec.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -41,7 +40,8 @@ import zmq
 
 from incv3d.client.connection import ClientError, Connection, NoAnswer, NoEntry
 from incv3d.client.subscription import Published, events, results
-from incv3d.frames import Encoding, Refusal, picture_format
+from incv3d.clock import back_off_s
+from incv3d.frames import Encoding, Refusal, image_format
 from incv3d.protocol import messages
 from incv3d.protocol.curve_keys import read_client_key
 
@@ -57,20 +57,21 @@ ENCODINGS: dict[str, dict[int, Encoding]] = {
     "bgr": {1: "gray8", 3: "bgr24", 4: "bgra"},
     "rgb": {1: "gray8", 3: "rgb24", 4: "rgba"},
 }
-"""By order and number of channels."""
+"""Encodings by channel order and number of channels."""
 LEAST_AGE_MS = 50.0
-"""The least age that is sent with a picture: one that waited for a connection, or is sent again."""
+"""The least age that is sent with an image: one that waited for a connection, or is sent again."""
 Parts = list[bytes | memoryview]
-"""A request as it is sent."""
+"""The parts of a request message."""
 SUSPICIOUS_BYTES = 16 * 1024 * 1024
-"""A connection that breaks under a request of so many bytes was probably cut off for its size."""
+"""If a connection is lost during a request of this size, the request was probably too large."""
 
 
 class Refused(ClientError):
-    """The daemon answered that it did not classify the frame.
+    """The daemon rejected the frame, or failed to classify it.
 
     :ivar answer: the whole answer.
-    :ivar code: why, as a :class:`~incv3d.frames.Refusal`; a string compares with it (``code == "busy"``).
+    :ivar code: the reason, as a :class:`~incv3d.frames.Refusal`, which compares equal to its string (``code
+        == "busy"``).
     """
 
     def __init__(self, answer: messages.Answer) -> None:
@@ -80,19 +81,19 @@ class Refused(ClientError):
 
 
 class Client:
-    """One connection to a daemon; it reconnects by itself.
+    """A connection to a daemon. It reconnects by itself.
 
-    Not to be shared between threads: give each its own (a second thread that comes in is told so).
+    Not thread-safe: give each thread its own Client (concurrent use raises :class:`ClientError`).
 
-    :param address: where the daemon's door is: ``pi.local``, ``10.0.0.5:5555``, or as in its ``intake.bind``.
-    :param timeout_s: how long a connection and the answer may take together.
-    :param retries: how often to send a request again, under the same id and with a new ``timeout_s``, if it
-        gets no answer or ``shutting_down``. The last try raises :class:`NoAnswer` or :class:`Refused`.
-    :param wait_if_busy: ask again as long as the answer is ``busy`` and ``timeout_s`` lasts.
-    :param key: the file that ``incv3d keys add`` made, for a daemon that other machines can reach.
-    :raises ClientError: the address is none that ZeroMQ can connect to.
-    :raises KeyFileError: the key cannot be used. That the daemon does not take it, or wants one, is
-        :class:`NoEntry`, at the first request.
+    :param address: the daemon's address: ``pi.local``, ``10.0.0.5:5555``, or as in its ``intake.bind``.
+    :param timeout_s: maximum time to connect and to get the answer.
+    :param retries: how often to resend a request, with the same id and a new ``timeout_s``, if there is no
+        answer or it is ``shutting_down``. The last attempt raises :class:`NoAnswer` or :class:`Refused`.
+    :param wait_if_busy: ask again while the answer is ``busy``, until ``timeout_s`` is over.
+    :param key: the file made by ``incv3d keys add``, for a daemon that uses keys.
+    :raises ClientError: the address is not valid.
+    :raises KeyFileError: the key cannot be used. If the daemon rejects it, or requires one, the first request
+        raises :class:`NoEntry`.
     """
 
     def __init__(
@@ -120,29 +121,29 @@ class Client:
 
     def classify(
         self,
-        picture: str | os.PathLike[str] | Buffer,
+        image: str | os.PathLike[str] | Buffer,
         *,
         top_k: int | None = None,
         ttl_ms: float | None = None,
         captured_at: float | None = None,
         age_ms: float | None = None,
     ) -> messages.Answer:
-        """Send one encoded picture, its bytes or its file's path, and wait for its labels.
+        """Send one encoded image, its bytes or its file's path, and wait for its labels.
 
-        :param top_k: how many predictions; None: as many as the daemon's configuration says.
-        :param ttl_ms: the answer is of no use when the picture is so old; the daemon drops the frame then.
-        :param captured_at: when the picture was taken, seconds since 1970, where this machine's clock and the
-            daemon's are both right.
-        :param age_ms: how old the picture is, instead; None: it was taken just now.
-        :raises Refused: the daemon would not, or could not, classify it.
-        :raises NoAnswer: nothing came within ``timeout_s``, nor for any of the retries.
+        :param top_k: number of predictions; None: as configured in the daemon.
+        :param ttl_ms: the answer is useless when the image is older than this; the daemon then drops the
+            frame.
+        :param captured_at: capture time in seconds since 1970, if both machines' clocks are right.
+        :param age_ms: age of the image, as an alternative; None: it was taken just now.
+        :raises Refused: the daemon rejected the image, or failed to classify it.
+        :raises NoAnswer: there was no answer within ``timeout_s``, for any attempt.
         :raises OSError: the file cannot be read.
         """
-        if isinstance(picture, (str, os.PathLike)):
-            picture = Path(picture).read_bytes()
-        data = memoryview(picture)
-        # What is no picture at all is for the daemon to say: its answer then names the reason.
-        encoding = picture_format(data) or "jpeg"
+        if isinstance(image, (str, os.PathLike)):
+            image = Path(image).read_bytes()
+        data = memoryview(image)
+        # If it is not an image at all, the daemon's answer gives the reason.
+        encoding = image_format(data) or "jpeg"
         header = messages.Header(v=1, encoding=encoding, top_k=top_k, ttl_ms=ttl_ms)
         return self._classify(header, data, captured_at, age_ms)
 
@@ -156,13 +157,13 @@ class Client:
         captured_at: float | None = None,
         age_ms: float | None = None,
     ) -> messages.Answer:
-        """Send one picture that is not encoded, and wait for its labels.
+        """Send one image that is not encoded, and wait for its labels.
 
-        :param pixels: ``(height, width, 3)`` or, grey, ``(height, width)`` of unsigned bytes: a NumPy array,
-            a frame of picamera2 or OpenCV, anything with the buffer protocol. A view with gaps is copied.
-            ``(height, width, 4)``, as picamera2 gives by default, is taken too, without the fourth channel,
-            and ``(height, width, 1)`` is grey.
-        :param order: of the channels; OpenCV's and picamera2's are ``bgr``.
+        :param pixels: ``(height, width, 3)`` or, for gray, ``(height, width)`` of unsigned bytes: a NumPy
+            array, a frame of picamera2 or OpenCV, anything with the buffer protocol. A view with gaps is
+            copied. ``(height, width, 4)``, picamera2's default, is accepted without its fourth channel, and
+            ``(height, width, 1)`` as gray.
+        :param order: order of the channels; ``bgr`` for OpenCV and picamera2.
         :raises ClientError: `pixels` has another shape or type.
         :raises Refused: as for :meth:`classify`, like the other errors and parameters.
         """
@@ -174,7 +175,7 @@ class Client:
         if view.format != "B" or len(more) > 1 or encoding is None or not (height and width):
             raise ClientError(
                 "pixels must be unsigned bytes of shape (height, width, 3), (height, width, 4) or "
-                f"(height, width); these are {view.format!r} of shape {view.shape}"
+                f"(height, width), not {view.format!r} of shape {view.shape}"
             )
         header = messages.Header(
             v=1,
@@ -188,10 +189,10 @@ class Client:
         return self._classify(header, data, captured_at, age_ms)
 
     def ask(self, operation: messages.Operation) -> dict[str, Any]:
-        """``ping``, ``stats`` or ``info``: the daemon's answer as a dictionary.
+        """Return the daemon's answer to ``ping``, ``stats`` or ``info`` as a dictionary.
 
-        :raises Refused: the daemon does not know the question.
-        :raises NoAnswer: nothing came within ``timeout_s``, nor for any of the retries.
+        :raises Refused: the daemon does not know the operation.
+        :raises NoAnswer: there was no answer within ``timeout_s``, for any attempt.
         """
         number = next(self._ids)
         question = msgspec.json.encode({"v": messages.VERSION, "op": operation, "id": number})
@@ -201,7 +202,7 @@ class Client:
         return document
 
     def close(self) -> None:
-        """Let go of the connection; what was not sent yet is dropped. Closing again does nothing."""
+        """Close the connection, dropping unsent messages. Can be called again."""
         with self._alone():
             if not self._context.closed:
                 self._connection.close()
@@ -223,7 +224,7 @@ class Client:
         age_ms: float | None,
     ) -> messages.Answer:
         if captured_at is not None and age_ms is not None:
-            raise ClientError("captured_at or age_ms: one of the two says how old the picture is")
+            raise ClientError("captured_at and age_ms exclude each other; use one of them")
         header.id = number = next(self._ids)
         header.captured_at = captured_at
         taken = time.monotonic() - (age_ms or 0.0) / 1000
@@ -262,7 +263,7 @@ class Client:
                     document = self._attempt(number, parts)
                     if document.get("code") != Refusal.SHUTTING_DOWN.value:
                         return document
-                time.sleep(back_off_s(attempt))
+                time.sleep(retry_pause_s(attempt))
             return self._attempt(number, parts)
 
     def _attempt(self, number: int, parts: Callable[[], Parts]) -> dict[str, Any]:
@@ -272,7 +273,7 @@ class Client:
             document = self._ask_once(number, parts, deadline)
             if not (self._wait_if_busy and document.get("code") == Refusal.BUSY.value):
                 return document
-            pause_s = document["retry_ms"] / 1000 if document.get("retry_ms") else back_off_s(refused)
+            pause_s = document["retry_ms"] / 1000 if document.get("retry_ms") else retry_pause_s(refused)
             if time.monotonic() + pause_s >= deadline:
                 return document
             time.sleep(pause_s)
@@ -282,24 +283,24 @@ class Client:
         connection = self._connection
         if not connection.wait_connected(deadline):
             why = (
-                "what is there is not a daemon's door (intake.bind), or wants a key"
+                "the server is not an incv3d daemon (intake.bind), or requires a key"
                 if connection.foreign
-                else "nothing listens there"
+                else "nothing listens at that address"
             )
             raise NoAnswer(f"{self._nothing_in_time()}: {why}; is incv3d running?")
         parts = make_parts()
         if not connection.try_send(parts):
-            raise NoAnswer(f"no answer from {self.address}: it does not read what is sent to it")
+            raise NoAnswer(f"no answer from {self.address}: it does not read requests")
         losses = connection.losses
         while True:
             while (data := connection.receive()) is not None:
                 document = self._document(data)
-                # An answer of an earlier call, given up as too late, is not this call's.
+                # An answer to an earlier call, which had timed out, does not belong to this call.
                 if document.get("id") == number:
                     return document
             if connection.losses > losses:
                 size_bytes = len(parts[-1])
-                hint = f"; are {size_bytes} bytes too many for it?" if size_bytes > SUSPICIOUS_BYTES else ""
+                hint = f"; perhaps {size_bytes} bytes are too many" if size_bytes > SUSPICIOUS_BYTES else ""
                 raise NoAnswer(f"no answer from {self.address}: the connection was lost{hint}")
             if time.monotonic() >= deadline:
                 raise NoAnswer(f"{self._nothing_in_time()}; is incv3d running there?")
@@ -312,19 +313,15 @@ class Client:
         try:
             return msgspec.json.decode(data, type=dict[str, Any])
         except (msgspec.DecodeError, UnicodeDecodeError):
-            raise ClientError(f"{self.address}: what answers there is not incv3d") from None
+            raise ClientError(f"{self.address}: the answer is not from incv3d") from None
 
 
 def age_since(taken: float) -> float | None:
-    """Return the age in ms to send with a picture taken at `taken` (monotonic); None if negligible."""
+    """Return the age in ms to send with an image taken at `taken` (monotonic), or None if negligible."""
     age_ms = (time.monotonic() - taken) * 1000
     return round(age_ms, 3) if age_ms >= LEAST_AGE_MS else None
 
 
-def back_off_s(attempt: int) -> float:
-    """How long to wait before another try, `attempt` counted from 0: twice as long each time, up to 2 s.
-
-    A random half of it keeps clients that were refused together from coming back together.
-    """
-    longest: float = min(BACK_OFF_MAX_S, BACK_OFF_S * 2 ** min(attempt, 10))
-    return longest * random.uniform(0.5, 1.0)
+def retry_pause_s(attempt: int) -> float:
+    """Return how long to wait before another attempt, counted from 0."""
+    return back_off_s(attempt + 1, BACK_OFF_S, BACK_OFF_MAX_S)

@@ -1,4 +1,4 @@
-"""One DEALER socket to a daemon's door, and what is known of its connection. Never blocks but in a poller."""
+"""Manage one DEALER socket to a daemon and the state of its connection. Blocks only in a poller."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from incv3d.client.daemon_address import DOOR_PORT, connect_address, is_ipv6
+from incv3d.client.daemon_address import REQUEST_PORT, connect_address, is_ipv6
 from incv3d.client.handshake import FAILED_HANDSHAKE, ClientError, HandshakeMonitor, NoEntry
 from incv3d.protocol.curve_keys import ClientKey
 from incv3d.protocol.keepalive import keep_alive
@@ -20,9 +20,9 @@ __all__ = ["ClientError", "Connection", "NoAnswer", "NoEntry", "wait_ms"]
 EVENTS = zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.DISCONNECTED | FAILED_HANDSHAKE
 RECONNECT_MS = 100
 RECONNECT_MAX_MS = 1000
-"""A daemon that is away is looked for after 100 ms, then ever less often, at last once a second."""
+"""A missing daemon is tried after 100 ms, then less and less often, finally once per second."""
 LONGEST_POLL_MS = 500
-"""Ctrl-C interrupts a poll, but not when it comes just before; then it is noticed after so long."""
+"""Ctrl-C interrupts a poll, but not if it comes just before it; then it is noticed after this time."""
 
 
 class NoAnswer(ClientError):
@@ -30,26 +30,26 @@ class NoAnswer(ClientError):
 
 
 class Connection:
-    """A DEALER socket that knows whether its other end is there. It reconnects by itself.
+    """A DEALER socket that knows whether the daemon is connected. It reconnects by itself.
 
-    ZeroMQ would keep what is sent while nobody listens, and hand it to the daemon minutes later, stale. So
-    nothing is to be sent before :attr:`connected`, and what was under way when :attr:`losses` went up has
-    lost its answer: the daemon knows a connection's peer, not its next connection's.
+    ZeroMQ would keep messages sent while nothing listens, and deliver them minutes later, stale. So nothing
+    may be sent before :attr:`connected`, and requests in progress when :attr:`losses` increases will get no
+    answer: to the daemon, a new connection is a new peer.
 
-    :param address: where the daemon's door is; the host is enough.
-    :param key: for a daemon that wants one.
-    :raises ClientError: the address is none that ZeroMQ can connect to.
+    :param address: the daemon's address; the host is enough.
+    :param key: for a daemon that uses keys.
+    :raises ClientError: the address is not valid.
     """
 
     def __init__(
         self, context: zmq.Context[zmq.Socket[bytes]], address: str, key: ClientKey | None = None
     ) -> None:
-        self.address = address = connect_address(address, DOOR_PORT)
+        self.address = address = connect_address(address, REQUEST_PORT)
         self.connected = False
         self.losses = 0
-        """How often an established connection broke."""
+        """Number of times that an established connection was lost."""
         self.foreign = False
-        """Whether what listens there hangs up, because it is not a daemon's door or wants a key."""
+        """Whether the server hangs up because it is not a daemon's request socket, or requires a key."""
         self._entry = HandshakeMonitor(address, key)
         self._turned_away = False
         self.socket = context.socket(zmq.DEALER)
@@ -71,14 +71,15 @@ class Connection:
             raise ClientError(f"{address}: cannot connect: {error.strerror}") from None
 
     def register(self, poller: zmq.Poller) -> None:
-        """Let `poller` wake up when there is something to :meth:`receive` or to :meth:`look` at."""
+        """Register with `poller`, to wake up when there is something to :meth:`receive` or :meth:`look`
+        at."""
         poller.register(self.socket, zmq.POLLIN)
         poller.register(self.monitor, zmq.POLLIN)
 
     def look(self) -> None:
-        """Take notice of what became of the connection.
+        """Process changes of the connection.
 
-        :raises NoEntry: the daemon wants a key, or another one.
+        :raises NoEntry: the daemon requires a key, or another one.
         """
         while self.monitor.poll(0):
             message = recv_monitor_message(self.monitor, zmq.NOBLOCK)
@@ -88,7 +89,7 @@ class Connection:
                 self._entry.succeeded()
             elif event == zmq.Event.DISCONNECTED:
                 self.losses += self.connected
-                # A socket of another kind, such as the one that publishes, hangs up before that.
+                # A socket of another kind, such as the publisher, hangs up before that.
                 self.foreign = not self.connected
                 self.connected = False
             else:
@@ -100,26 +101,26 @@ class Connection:
                     raise
 
     def wait(self, deadline: float) -> None:
-        """Return when there may be something to read, when the connection came or went, or at `deadline`."""
+        """Return when there may be something to read, when the connection changed, or at `deadline`."""
         if self._poller.poll(wait_ms(deadline)):
             self.look()
 
     def wait_connected(self, deadline: float) -> bool:
-        """Whether the daemon's end was there before `deadline` (monotonic).
+        """Wait for the daemon to connect. Return whether it did before `deadline` (monotonic).
 
-        :raises NoEntry: the daemon wants a key, or another one; it may know this one when asked again.
+        :raises NoEntry: the daemon requires a key, or another one; it may accept this one later.
         """
         if self._turned_away:
-            self._knock_again()
+            self._reconnect()
         self.look()
         while not self.connected and time.monotonic() < deadline:
-            # Late answers of earlier requests would wake the poller again and again.
+            # Late answers of earlier requests would wake the poller repeatedly.
             if self.monitor.poll(wait_ms(deadline)):
                 self.look()
         return self.connected
 
     def try_send(self, parts: Sequence[bytes | memoryview]) -> bool:
-        """Hand a message to ZeroMQ; False when it holds as many as it will for this connection."""
+        """Pass a message to ZeroMQ. Return False if its queue for this connection is full."""
         try:
             self.socket.send_multipart(parts, zmq.NOBLOCK)
         except zmq.Again:
@@ -127,14 +128,14 @@ class Connection:
         return True
 
     def receive(self) -> bytes | None:
-        """The next answer that is there already; None when there is none."""
+        """Return the next answer that has arrived, or None."""
         with contextlib.suppress(zmq.Again):
-            # An answer has one part; were there more, they would not be of this wire format.
+            # An answer has one part; more would belong to another wire format.
             return self.socket.recv_multipart(zmq.NOBLOCK)[-1]
         return None
 
-    def _knock_again(self) -> None:
-        """ZeroMQ itself does not try again once it was turned away."""
+    def _reconnect(self) -> None:
+        """Reconnect after a rejected handshake, which ZeroMQ itself does not retry."""
         self.socket.disconnect(self.address)
         while self.monitor.poll(0):
             self.monitor.recv_multipart(zmq.NOBLOCK)
@@ -143,16 +144,16 @@ class Connection:
         self.socket.connect(self.address)
 
     def close(self) -> None:
-        """Let go of the connection; what was not sent yet is dropped."""
+        """Close the connection, dropping unsent messages."""
         self.socket.disable_monitor()
         self.monitor.close()
         self.socket.close()
 
 
 def wait_ms(deadline: float) -> int:
-    """How long to poll, at most :data:`LONGEST_POLL_MS`: a wait is a loop over such polls.
+    """Return how long to poll, at most :data:`LONGEST_POLL_MS`: a wait is a loop of such polls.
 
-    Rounded up, as a poller that is asked to wait 0 ms would spin through the last one.
+    Rounded up, because a poller called with 0 ms would spin through the last millisecond.
     """
     left_ms = (deadline - time.monotonic()) * 1000
     return max(0, math.ceil(min(left_ms, LONGEST_POLL_MS)))

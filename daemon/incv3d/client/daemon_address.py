@@ -1,4 +1,5 @@
-"""Addresses of daemons as people type them: ``pi.local``, ``10.0.0.5:5555``, ``tcp://[fd00::5]:5555``."""
+"""Parse addresses of daemons as users type them: ``pi.local``, ``10.0.0.5:5555``,
+``tcp://[fd00::5]:5555``."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import socket
 
 from incv3d.client.handshake import ClientError
 
-DOOR_PORT = 5555
+REQUEST_PORT = 5555
 RESULTS_PORT = 5556
 TRANSPORTS = ("tcp://", "ipc://", "inproc://")
 WITH_TRANSPORT = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -19,14 +20,14 @@ def connect_address(typed: str, port: int) -> str:
     """Return the ZeroMQ address to connect to; ``tcp://`` and the port can be left out.
 
     :param port: the default port.
-    :raises ClientError: it is not an address.
+    :raises ClientError: the address is not valid.
     """
     text = typed.strip()
     examples = f"pi.local, 10.0.0.5:{port} or tcp://pi.local:{port}"
     if found := WITH_TRANSPORT.match(text):
         transport = found[0].lower()
         if transport not in TRANSPORTS:
-            raise _cannot(typed, f"a daemon does not speak {transport[:-3]}: tcp://HOST:{port}")
+            raise _cannot(typed, f"{transport[:-3]} is not supported; use tcp://HOST:{port}")
         if transport != "tcp://":
             return text
         text = text[found.end() :]
@@ -36,7 +37,7 @@ def connect_address(typed: str, port: int) -> str:
         return found[0].lower() + text
     host, number = _host_and_port(text.rstrip("/"))
     if host == "*":
-        raise _cannot(typed, "`*` is where a daemon listens; name its machine")
+        raise _cannot(typed, "`*` is for servers; use the name of the daemon's machine")
     if not HOST.fullmatch(host) or (host.startswith("[") and not _is_numeric_ipv6(host[1:-1])):
         raise _cannot(typed, f"not an address such as {examples}")
     if number and not (number.isascii() and number.isdigit() and 0 < int(number) < 65_536):
@@ -55,7 +56,7 @@ def _host_and_port(text: str) -> tuple[str, str]:
     if text.startswith("["):
         host, bracket, rest = text.partition("]")
         return host + bracket, rest.removeprefix(":")
-    if text.count(":") > 1:  # without brackets IPv6 leaves no place for a port
+    if text.count(":") > 1:  # IPv6 without brackets cannot have a port
         return f"[{text}]", ""
     host, _, number = text.partition(":")
     return host, number
@@ -70,16 +71,16 @@ def _is_numeric_ipv6(host: str) -> bool:
 
 
 def _look_up(typed: str, host: str, port: int) -> None:
-    """Raise ClientError unless a host of this name is known: for a mistake ZeroMQ would wait forever."""
+    """Raise ClientError unless the host name can be resolved: ZeroMQ would wait forever for a wrong name."""
     try:
         socket.getaddrinfo(host, port, socket.AF_INET)
     except (OSError, UnicodeError):
         raise _cannot(
-            typed, f"no machine of that name is known; an address is like pi.local or tcp://10.0.0.5:{port}"
+            typed, f"the host name is unknown; valid are pi.local or tcp://10.0.0.5:{port}, for example"
         ) from None
 
 
 def _cannot(typed: str, why: str) -> ClientError:
-    from incv3d.config.address import Address  # a right address needs none of it
+    from incv3d.config.address import Address  # only imported for an invalid address
 
     return ClientError(f"{Address(typed)}: cannot connect: {Address(typed).hide(why)}")

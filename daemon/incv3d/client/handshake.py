@@ -1,4 +1,4 @@
-"""Why a connection to a daemon does not come about: ZeroMQ tries again in silence, this finds the words."""
+"""Explain failed connections. ZeroMQ retries silently; this turns handshake events into error messages."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ FAILED_HANDSHAKE = (
     | zmq.Event.HANDSHAKE_FAILED_AUTH
 )
 MECHANISM_MISMATCH = 0x11000002
-"""``ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH`` of zmq.h: one side has keys, the other has none."""
+"""``ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH`` of zmq.h: one side has keys, the other does not."""
 FAILURES_IN_A_ROW = 5
-"""A daemon hangs up on what was sealed for another one, as it does when it is being stopped. Where one side
-has no keys, it can do so before this side has read why, but not time after time."""
+"""A daemon hangs up on a message sealed for another key, and also when it is being stopped. If one side has
+no keys, it can hang up before this side has read why, but not repeatedly."""
 
 
 class ClientError(Incv3dError):
@@ -24,13 +24,13 @@ class ClientError(Incv3dError):
 
 
 class NoEntry(ClientError):
-    """The daemon wants a key, or does not take this one: to go on trying is of no use."""
+    """The daemon requires a key, or rejects this one: retrying is useless."""
 
 
 class HandshakeMonitor:
     """Follows the handshakes with the daemon at `address`.
 
-    :param key: what this side has to show.
+    :param key: the key of this side.
     """
 
     def __init__(self, address: str, key: ClientKey | None) -> None:
@@ -39,26 +39,26 @@ class HandshakeMonitor:
         self._failures = 0
 
     def succeeded(self) -> None:
-        """A handshake ended well."""
+        """Note a successful handshake."""
         self._failures = 0
 
     def failed(self, event: int, value: int) -> None:
-        """A handshake failed: an event of the socket's monitor, and its value.
+        """Note a failed handshake: an event of the socket's monitor, and its value.
 
         :raises NoEntry: it would always fail.
         """
         self._failures += 1
         if event == zmq.Event.HANDSHAKE_FAILED_AUTH:
-            raise NoEntry(f"{self._address}: the daemon does not know this key (any more): incv3d keys list")
+            raise NoEntry(f"{self._address}: the daemon does not know this key; see: incv3d keys list")
         if value == MECHANISM_MISMATCH and self._key:
-            raise NoEntry(f"{self._address}: there is no daemon that takes keys; try without the key")
+            raise NoEntry(f"{self._address}: the server does not use keys; connect without the key")
         if value == MECHANISM_MISMATCH:
             raise NoEntry(
-                f"{self._address}: the daemon wants a key: --key FILE, or Client(key=FILE), with the file "
-                "that `incv3d keys add` makes on its machine"
+                f"{self._address}: the daemon requires a key: --key FILE or Client(key=FILE), with the file "
+                "that `incv3d keys add` makes on the daemon's machine"
             )
         if self._key and self._failures >= FAILURES_IN_A_ROW:
             raise NoEntry(
-                f"{self._address}: this key is not for what listens there: the daemon's own key is another, "
-                "it takes none, or it is no incv3d"
+                f"{self._address}: this key does not match the server: it belongs to another daemon, "
+                "or that server does not use keys or is not incv3d"
             )

@@ -1,4 +1,4 @@
-"""Listen to the results and events that a daemon publishes."""
+"""Receive the results and events that a daemon publishes."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from incv3d.protocol.keepalive import keep_alive
 DEFAULT_RESULTS = "tcp://127.0.0.1:5556"
 EVENTS = zmq.Event.HANDSHAKE_SUCCEEDED | FAILED_HANDSHAKE
 HIGH_WATER_MARK = 100
-"""Messages that wait for a subscriber slower than the daemon; beyond it the newer ones are dropped."""
+"""Maximum number of messages queued for a slow subscriber; further ones are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One result as the daemon publishes it."""
+    """A published result."""
 
     source: str
-    """``zmq`` for frames that were sent, else the name of the daemon's own source, or ``NAME.REGION``."""
+    """``zmq`` for frames from clients, else the name of the daemon's own source, or ``NAME.REGION``."""
     answer: messages.Answer
 
 
@@ -43,16 +43,16 @@ def results(
     *,
     key: str | os.PathLike[str] | None = None,
 ) -> Generator[Published, None, None]:
-    """Every result that the daemon publishes from the first ``next()`` on, until the loop is left.
+    """Yield every result that the daemon publishes, from the first ``next()`` until the loop ends.
 
-    :param address: where the daemon publishes: ``pi.local``, or as in its ``intake.publish``.
-    :param source: only those of this source, its regions included; None: of all.
-    :param timeout_s: the longest pause between two; None: wait for ever, also for a daemon that is away.
-    :param key: the file that ``incv3d keys add`` made, for a daemon that other machines can reach.
+    :param address: the daemon's publishing address: ``pi.local``, or as in its ``intake.publish``.
+    :param source: only results of this source, including its regions; None: all.
+    :param timeout_s: maximum pause between two results; None: wait forever, even if the daemon is away.
+    :param key: the file made by ``incv3d keys add``, for a daemon that uses keys.
     :raises NoAnswer: nothing was published for `timeout_s`.
-    :raises NoEntry: the daemon wants a key, or does not take this one.
+    :raises NoEntry: the daemon requires a key, or rejects this one.
     :raises KeyFileError: the key cannot be used.
-    :raises ClientError: the address is none that ZeroMQ can connect to.
+    :raises ClientError: the address is not valid.
     """
     for found, data in _published(address, messages.topic(""), source, timeout_s, key):
         yield Published(found, msgspec.json.decode(data, type=messages.Answer))
@@ -65,9 +65,9 @@ def events(
     *,
     key: str | os.PathLike[str] | None = None,
 ) -> Generator[EventMessage, None, None]:
-    """Every label that enters or leaves, as the daemon's ``events`` section has them announced.
+    """Yield every label that enters or leaves, as configured in the daemon's ``events`` section.
 
-    Parameters and errors are those of :func:`results`. What is there already when one begins to listen is in
+    Parameters and errors are those of :func:`results`. The labels that are present at the beginning are in
     the answer to ``stats``, under ``events.present``.
     """
     for _, data in _published(address, topic(""), source, timeout_s, key):
@@ -81,7 +81,7 @@ def _published(
     timeout_s: float | None,
     key: str | os.PathLike[str] | None,
 ) -> Generator[tuple[str, bytes], None, None]:
-    """Source and bytes of everything whose topic is `prefix` and a source."""
+    """Yield source and bytes of every message whose topic is `prefix` and a source."""
     client_key = read_client_key(key) if key else None
     address = connect_address(address, RESULTS_PORT)
     entry = HandshakeMonitor(address, client_key)
@@ -90,7 +90,7 @@ def _published(
         subscriber.set(zmq.LINGER, 0)
         subscriber.set(zmq.RCVHWM, HIGH_WATER_MARK)
         subscriber.set(zmq.RECONNECT_IVL_MAX, 1000)
-        keep_alive(subscriber)  # it sends nothing, and so would not notice that the daemon's machine is gone
+        keep_alive(subscriber)  # it sends nothing, and would not notice that the daemon's machine has gone
         subscriber.set(zmq.SUBSCRIBE, prefix + (source or "").encode())
         if client_key:
             client_key.lock(subscriber)
@@ -104,7 +104,7 @@ def _published(
         while _arrives(subscriber, monitor, entry, time.monotonic() + pause_s):
             topic, data = subscriber.recv_multipart()
             found = topic.removeprefix(prefix).decode()
-            # ZeroMQ compares the beginnings of topics alone: `door` would bring `door2` with it.
+            # ZeroMQ matches only the beginning of a topic: `door` would also match `door2`.
             if source in (None, found) or found.startswith(f"{source}."):
                 yield found, data
         raise NoAnswer(f"nothing was published at {address} within {timeout_s:g} s")

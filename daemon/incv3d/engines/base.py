@@ -1,4 +1,4 @@
-"""The ``Session`` protocol: what every engine offers, and what it is opened with."""
+"""Define the ``Session`` protocol that every engine implements, and its parameters."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import numpy.typing as npt
 from incv3d.errors import Incv3dError
 
 Pixels = npt.NDArray[np.float32]
-"""``(1, height, width, channels) float32``, or ``(1, channels, height, width)`` for a network of that layout,
-in the range that the model was trained with."""
+"""``(1, height, width, channels) float32``, or ``(1, channels, height, width)`` for the layout ``nchw``, in
+the range that the model was trained with."""
 ImageArray = npt.NDArray[np.uint8]
 """``(height, width, 3) uint8`` RGB of any size; may be a view."""
 Feed = Pixels | ImageArray | bytes
-"""What a run takes: pixels; or, where the graph decodes and resizes by itself, a picture or a JPEG."""
+"""The input of a run: pixels or, if the graph decodes and resizes by itself, an image or a JPEG."""
 Scores = npt.NDArray[np.float32]
 """``(outputs,) float32``."""
 
@@ -34,7 +34,7 @@ class UnusableNetwork(SessionError):
 
 
 class BadFeed(SessionError):
-    """What was fed cannot be run: a damaged JPEG, say. The Session itself is well."""
+    """The input cannot be run, because a JPEG is damaged for example. The Session itself is fine."""
 
 
 EngineName = Literal["tensorflow", "litert"]
@@ -43,15 +43,15 @@ ModelFormat = Literal["graphdef", "tflite"]
 
 @dataclass(frozen=True, slots=True)
 class SessionSpec:
-    """Which network to open, where to feed and fetch it, and with how many threads."""
+    """The network to open, its input and output tensors, and the number of threads."""
 
     file: Path
     """A frozen GraphDef or a LiteRT flatbuffer."""
     format: ModelFormat
     input: str
-    """The tensor that takes the pixels, ``Mul:0``; empty, for a flatbuffer: the only one."""
+    """The tensor for the pixels, such as ``Mul:0``; empty, for a flatbuffer: the only one."""
     output: str
-    """The tensor that gives the scores, ``softmax:0``; empty, for a flatbuffer: the only one."""
+    """The tensor of the scores, such as ``softmax:0``; empty, for a flatbuffer: the only one."""
     height: int
     width: int
     threads: int
@@ -59,15 +59,15 @@ class SessionSpec:
     layout: Literal["nhwc", "nchw"] = "nhwc"
     channels: Literal[1, 3] = 3
     jpeg_input: str = ""
-    """The tensor that takes a JPEG's bytes; empty: the graph has none."""
-    picture_input: str = ""
-    """The tensor that takes a picture of any size; empty: the graph has none."""
+    """The tensor for a JPEG's bytes; empty: the graph has none."""
+    image_input: str = ""
+    """The tensor for an image of any size; empty: the graph has none."""
     cache_filters: bool = False
     """Whether TensorFlow may keep a second copy of the filters, in the processor's layout, to run faster."""
 
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
-        """Of the pixels."""
+        """The shape of the pixels."""
         if self.layout == "nchw":
             return (1, self.channels, self.height, self.width)
         return (1, self.height, self.width, self.channels)
@@ -75,21 +75,21 @@ class SessionSpec:
 
 @dataclass(frozen=True, slots=True)
 class SessionFacts:
-    """What opening a Session took, and what runs it: for the log and for ``info``."""
+    """Facts about an open Session, for the log and for ``info``."""
 
     engine: str
-    """The engine's name as the configuration spells it, ``tensorflow``."""
+    """The engine's name as in the configuration, such as ``tensorflow``."""
     binding: str
-    """How the library is called: its ``C API``, or its ``Python`` package."""
+    """The interface to the library: its ``C API`` or its ``Python`` package."""
     version: str
-    """The version that the library itself reports."""
+    """The version reported by the library."""
     threads: int
     import_ms: float
-    """Loading the library."""
+    """Time to load the library."""
     build_ms: float
-    """Reading, parsing and importing the graph, and making the Session."""
+    """Time to read, parse and import the graph, and to create the Session."""
     precision: str = "float32"
-    """What the network computes with; ``int8`` where it is quantised."""
+    """The number format of the computation; ``int8`` for a quantized network."""
     reentrant: bool = False
     """Whether several threads may run it at once."""
 
@@ -97,26 +97,26 @@ class SessionFacts:
 class Session(Protocol):
     """A model that is loaded and stays loaded.
 
-    One thread at a time calls :meth:`run`, unless its facts say that several may; the interpreter lock is
-    released while the library works.
+    Only one thread may call :meth:`run` at a time, unless the facts say that several may. The GIL is released
+    while the library works.
     """
 
     @property
     def facts(self) -> SessionFacts:
-        """What was opened."""
+        """Facts about the Session."""
 
     def run(self, feed: Feed) -> Scores:
-        """Classify one picture.
+        """Classify one image.
 
         :param feed: pixels of the model's shape; an engine whose graph decodes and resizes by itself also
-            takes a picture or a JPEG.
-        :returns: ``(outputs,) float32``, one score a class.
-        :raises BadFeed: when what is fed cannot be run.
-        :raises SessionError: when the library reports a failure.
+            takes an image or a JPEG.
+        :returns: ``(outputs,) float32``, one score per class.
+        :raises BadFeed: the input cannot be run.
+        :raises SessionError: the library reports a failure.
         """
 
     def close(self) -> None:
-        """Give the library's memory back. The Session cannot be used afterwards."""
+        """Free the library's memory. The Session cannot be used afterwards."""
 
 
 SpareMemory = Callable[[], float | None]
@@ -125,7 +125,7 @@ SpareMemory = Callable[[], float | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """What an engine states about itself. The module that defines it must not import the library."""
+    """The facts about an engine. The module that defines it must not import the library."""
 
     name: EngineName
     """The word for it in ``session.engine``."""
@@ -138,4 +138,4 @@ class Engine:
     open: Callable[[SessionSpec, Path | None, SpareMemory], Session]
     """Opens a Session, see :func:`incv3d.engines.open_session`."""
     needed_mb: Callable[[float], float]
-    """Returns about how much memory a daemon needs at most, MiB, given the network's size in MiB."""
+    """Returns the approximate peak memory of a daemon in MiB, given the network's size in MiB."""

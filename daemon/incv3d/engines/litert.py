@@ -1,7 +1,7 @@
-"""LiteRT: a ``.tflite`` flatbuffer in ai-edge-litert's Interpreter, its convolutions by XNNPACK.
+"""Run ``.tflite`` flatbuffers with LiteRT: ai-edge-litert's Interpreter with convolutions by XNNPACK.
 
 The whole library takes 9 MB and loads within milliseconds. The model's file is mapped; XNNPACK packs the
-weights into memory of its own, once, while the tensors are allocated; the file's pages are let go of then.
+weights into its own memory once, when tensors are allocated, and then the file's pages are released.
 """
 
 from __future__ import annotations
@@ -36,36 +36,36 @@ from incv3d.errors import pip_install
 
 PACKAGE = "ai-edge-litert"
 IDENTIFIER = b"TFL3"
-"""Bytes 4 to 8 of a flatbuffer of this kind (``file_identifier`` in tensorflow/lite/schema/schema.fbs)."""
+"""Bytes 4 to 8 of such a flatbuffer (``file_identifier`` in tensorflow/lite/schema/schema.fbs)."""
 TYPES = (np.float32, np.int8, np.uint8, np.int16)
-"""What an input or output may be; the integers are quantised."""
+"""Supported types of inputs and outputs; the integers are quantized."""
 INPUT_TYPES = (*TYPES, np.uint16, np.int32, np.int64, np.float16)
-"""What an input may be besides; these are the numbers that they look like."""
+"""Other supported types of inputs; integers without a scale stand for themselves."""
 FAILED_NODE = re.compile(r"Node number \d+ \((\w+)\) failed to prepare")
 
 Details = dict[str, Any]
-"""What the Interpreter says of one tensor: ``name``, ``index``, ``shape``, ``dtype``, ``quantization``."""
+"""The Interpreter's description of a tensor: ``name``, ``index``, ``shape``, ``dtype``, ``quantization``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quantisation:
-    """How real numbers are kept as integers: ``real = (integer - zero_point) * scale``."""
+    """The mapping of integers to real numbers: ``real = (integer - zero_point) * scale``."""
 
     dtype: np.dtype[Any]
     scale: float
     zero_point: int
 
     def quantise(self, real: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """The integers nearest to `real`, still as floats; beyond the type's range, its ends."""
+        """Return the integers nearest to `real`, still as floats, clipped to the type's range."""
         limits = np.iinfo(self.dtype)
         integers = real / np.float32(self.scale)
-        # Halves go to the even neighbour, as XNNPACK's own quantising does it.
+        # Halves are rounded to even, as in XNNPACK's own quantization.
         np.rint(integers, out=integers)
         integers += self.zero_point
         return np.clip(integers, limits.min, limits.max, out=integers)
 
     def dequantise(self, integers: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """The real numbers that `integers` stand for."""
+        """Return the real numbers for `integers`."""
         real = integers.astype(np.float32)
         real -= self.zero_point
         real *= self.scale
@@ -75,10 +75,10 @@ class Quantisation:
 class LiteRTSession:
     """A flatbuffer in an Interpreter, until :meth:`close`.
 
-    :param spec: its ``input`` and ``output`` name tensors, as the flatbuffer or its signature calls them;
-        empty: the only ones there are.
-    :raises SessionError: when LiteRT is not installed, the file is no model that it can run, or the model's
-        input is not what `spec` says.
+    :param spec: its ``input`` and ``output`` name tensors as in the flatbuffer or its signature; empty: the
+        only ones.
+    :raises SessionError: LiteRT is not installed, the file is not a model that it can run, or the model's
+        input does not match `spec`.
     """
 
     def __init__(self, spec: SessionSpec) -> None:
@@ -88,7 +88,7 @@ class LiteRTSession:
         self._file = spec.file
         self._shape = spec.input_shape
         self._interpreter = _open(make_interpreter, spec)
-        # Loading has touched most of the library's code; verifying, much of the model.
+        # Loading has touched most of the library's code, and verification much of the model.
         library = Path(sys.modules[make_interpreter.__module__].__file__ or "").parent
         read_once = (library.resolve(), spec.file.resolve())
         release_clean_pages(*read_once)
@@ -99,9 +99,9 @@ class LiteRTSession:
         except MemoryError as error:
             raise SessionError(f"{spec.file}: {_reason(error)}") from None
         except (ValueError, RuntimeError) as error:
-            # Names that are not UTF-8, in a damaged file, are a ValueError too.
+            # Names that are not UTF-8, in a damaged file, cause a ValueError, too.
             raise UnusableNetwork(f"{spec.file}: {_reason(error)}") from None
-        # XNNPACK has packed the weights into memory of its own: the model's pages are not read again.
+        # XNNPACK has packed the weights into its own memory: the model's pages are not read again.
         release_clean_pages(*read_once)
         self._facts = SessionFacts(
             engine="litert",
@@ -115,20 +115,20 @@ class LiteRTSession:
 
     @property
     def facts(self) -> SessionFacts:
-        """What was opened."""
+        """Facts about the Session."""
         return self._facts
 
     def run(self, feed: Feed) -> Scores:
-        """Classify pixels; ``(outputs,) float32``, dequantised.
+        """Classify pixels. Return ``(outputs,) float32``, dequantized.
 
-        :raises BadFeed: when the feed is not float32 of the model's shape.
-        :raises SessionError: when LiteRT reports a failure.
+        :raises BadFeed: the input is not float32 of the model's shape.
+        :raises SessionError: LiteRT reports a failure.
         """
         if self._interpreter is None:
             raise SessionError("the Session is closed")
         if isinstance(feed, bytes) or feed.dtype != np.float32 or feed.shape != self._shape:
             given = "bytes" if isinstance(feed, bytes) else f"{feed.dtype} of shape {feed.shape}"
-            raise BadFeed(f"the model takes float32 of shape {self._shape}, it was given {given}")
+            raise BadFeed(f"the model takes float32 of shape {self._shape}, but got {given}")
         pixels = feed.astype(np.float32, copy=False)
         np.copyto(self._input(), self._in.quantise(pixels) if self._in else pixels, casting="unsafe")
         try:
@@ -139,36 +139,36 @@ class LiteRTSession:
         return self._out.dequantise(found).reshape(-1) if self._out else found.flatten()
 
     def close(self) -> None:
-        """Give the Interpreter's memory back."""
+        """Free the Interpreter's memory."""
         self._interpreter = self._input = self._output = None
 
     def _connect(self, spec: SessionSpec) -> None:
-        """Find the input and the output, settle their shapes, and run once."""
+        """Find the input and the output, determine their shapes, and run once."""
         fed, fetched = self._find("input", spec.input), self._find("output", spec.output)
         self._in = _quantisation(fed, f"{spec.file}: the input `{fed['name']}`", INPUT_TYPES)
         self._out = _quantisation(fetched, f"{spec.file}: the output `{fetched['name']}`", TYPES)
         self._resize(fed)
         self._interpreter.allocate_tensors()
-        # Called anew for every use: the Interpreter refuses to run while an array over its memory exists.
+        # Called for each use: the Interpreter refuses to run while an array over its memory exists.
         self._input = self._interpreter.tensor(fed["index"])
         self._output = self._interpreter.tensor(fetched["index"])
-        # The first run touches all memory for the first time: loading rather than running.
+        # The first run touches all memory for the first time, so it counts as loading.
         scores = self.run(np.zeros(self._shape, np.float32))
         shape = self._output().shape
         if not scores.size or scores.size != max(shape):
             raise UnusableNetwork(
-                f"{spec.file}: the output `{fetched['name']}` is no vector: its shape is {shape}"
+                f"{spec.file}: the output `{fetched['name']}` is not a vector: its shape is {shape}"
             )
 
     def _find(self, what: str, name: str) -> Details:
-        """The input or output called `name`, or the only one."""
+        """Return the input or output called `name`, or the only one."""
         interpreter = self._interpreter
         found = interpreter.get_input_details() if what == "input" else interpreter.get_output_details()
         by_name: dict[str, Details] = {each["name"]: each for each in found}
         if what == "input" and len(found) != 1:
             names = _listed(by_name)
             raise UnusableNetwork(
-                f"{self._file}: the model has {len(found)} inputs ({names}), one can be fed"
+                f"{self._file}: the model has {len(found)} inputs ({names}), but must have one"
             )
         if not name:
             if len(found) != 1:
@@ -185,10 +185,10 @@ class LiteRTSession:
         for candidate in (name, f"{name}:0", name.removesuffix(":0")):
             if candidate in by_name:
                 return by_name[candidate]
-        raise UnusableNetwork(f"{self._file}: no {what} `{name}`; there is {_listed(by_name)}")
+        raise UnusableNetwork(f"{self._file}: there is no {what} `{name}`, but {_listed(by_name)}")
 
     def _resize(self, fed: Details) -> None:
-        """Settle what the model leaves open, -1, by the wanted shape; all the rest must be equal."""
+        """Resize the model's open dimensions, -1, to the expected shape; all others must match."""
         signature = tuple(int(side) for side in fed["shape_signature"])
         fits = len(signature) == len(self._shape) and all(
             side in (-1, wanted) for side, wanted in zip(signature, self._shape, strict=True)
@@ -225,11 +225,11 @@ def _open(make_interpreter: Any, spec: SessionSpec) -> Any:
     except MemoryError as error:
         raise SessionError(f"{spec.file}: cannot be opened: {_one_line(error) or 'out of memory'}") from None
     except (ValueError, RuntimeError) as error:
-        raise UnusableNetwork(f"{spec.file}: damaged or cut short: {_one_line(error)}") from None
+        raise UnusableNetwork(f"{spec.file}: damaged or truncated: {_one_line(error)}") from None
 
 
 def _precision(interpreter: Any) -> str:
-    """The narrowest numbers that the network computes with."""
+    """Return the narrowest number format in which the network computes."""
     tensors = interpreter.get_tensor_details()
     types = {
         np.dtype(each["dtype"]).name
@@ -240,17 +240,17 @@ def _precision(interpreter: Any) -> str:
 
 
 def _quantisation(tensor: Details, what: str, types: Sequence[type]) -> Quantisation | None:
-    """How a tensor's elements are to be read; None: as floats."""
+    """Return the quantization of a tensor's elements, or None for floats."""
     dtype = np.dtype(tensor["dtype"])
     if dtype not in types:
         names = ", ".join(np.dtype(each).name for each in types)
-        raise UnusableNetwork(f"{what} is {dtype.name}; possible are {names}")
+        raise UnusableNetwork(f"{what} is {dtype.name}, but must be one of {names}")
     if dtype.kind == "f":
         return None
     if len(tensor["quantization_parameters"]["scales"]) > 1:
-        raise UnusableNetwork(f"{what} is quantised with a scale for each channel; one for all is possible")
+        raise UnusableNetwork(f"{what} is quantized with a scale per channel, but must have a single scale")
     scale, zero_point = tensor["quantization"]
-    # Integers without a scale are the numbers that they look like: a network that takes pixels from 0 to 255.
+    # Integers without a scale stand for themselves, as for a network that takes pixels from 0 to 255.
     return Quantisation(dtype, float(scale) or 1.0, int(zero_point))
 
 
@@ -259,12 +259,12 @@ def _listed(names: Mapping[str, Details]) -> str:
 
 
 def _reason(error: Exception) -> str:
-    said = _one_line(error)
-    node = FAILED_NODE.search(said)
+    message = _one_line(error)
+    node = FAILED_NODE.search(message)
     if node and node[1].startswith("Flex"):
         operation = node[1].removeprefix("Flex")
-        return f"LiteRT has no {operation}, an operation of TensorFlow; convert it with built-in ones only"
-    return f"LiteRT cannot run it: {said}"
+        return f"LiteRT does not support TensorFlow's {operation}; convert with built-in operations only"
+    return f"LiteRT cannot run it: {message}"
 
 
 def _one_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Give back what loading a library touched once and running it does not need."""
+"""Release memory that was touched by loading a library, but is not needed to run it."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ HEADER = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ \d+\s*(.*)")
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """One stretch of this process's memory."""
+    """One mapping of this process's memory."""
 
     start: int
     length: int
     permissions: str
     path: str
     anonymous_kb: int
-    """Pages that no file holds (written to since they were mapped, relocated by the linker)."""
+    """Pages without a file (written since they were mapped, or relocated by the linker)."""
 
 
 def release_clean_pages(*places: Path) -> int:
-    """Drop the clean, read-only pages of files from this process; returns their bytes.
+    """Release the clean, read-only pages of files from this process. Return their size in bytes.
 
-    Loading TensorFlow runs thousands of static initialisers, which leaves 300 MB of its code mapped; running
-    a model needs a fraction of that. A page that is wanted again comes from the page cache. Only mappings
-    without a single private page are dropped, so that nothing the linker or the program wrote is lost.
+    Loading TensorFlow runs thousands of static initializers, which leave 300 MB of its code mapped; running a
+    model needs a fraction of that. Pages that are needed again come from the page cache. Only mappings
+    without any private page are released, so that nothing written by the linker or the program is lost.
 
-    :param places: files, and folders of files, as the kernel calls them: absolute, without links.
+    :param places: files and folders of files, as absolute paths without links.
     """
     libc = ctypes.CDLL(None)
     libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
@@ -39,7 +39,7 @@ def release_clean_pages(*places: Path) -> int:
     try:
         mappings = parse_smaps(SMAPS.read_text("utf-8", "replace"))
     except OSError:
-        return 0  # no procfs: nothing is known, so nothing is dropped
+        return 0  # no procfs: nothing is known, so nothing is released
     for each in mappings:
         path = Path(each.path)
         meant = path in places or path.parent in places
@@ -50,7 +50,7 @@ def release_clean_pages(*places: Path) -> int:
 
 
 def parse_smaps(text: str) -> list[Mapping]:
-    """The mappings that ``/proc/PID/smaps`` lists (proc(5))."""
+    """Return the mappings listed in ``/proc/PID/smaps`` (proc(5))."""
     mappings: list[Mapping] = []
     header: re.Match[str] | None = None
     for line in text.splitlines():

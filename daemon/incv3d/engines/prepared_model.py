@@ -1,7 +1,7 @@
-"""A model prepared for the lean Session: a small graph, and its weights in one file beside it.
+"""Define the files of a prepared model: a small graph, and its weights in a separate file.
 
-Preparing takes TensorFlow's Python package and its memory, and is done once, ahead, by a process of its own
-(:mod:`incv3d.models.graph.prepare_graph`); loading takes neither.
+Preparation imports TensorFlow's Python package, which takes much memory, and is done once by a child process
+(:mod:`incv3d.models.graph.prepare_graph`); loading does not.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ WEIGHTS = "weights.bin"
 INDEX = "index.json"
 FORMAT = 2
 PREPARER_VERSION = 4
-"""Raised when what is written changes; a model prepared by an older one is prepared again."""
+"""Incremented when the output changes, so that models from an older version are prepared again."""
 CPUINFO = Path("/proc/cpuinfo")
 NEURAL_FEATURES = frozenset((
     "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16", "sve", "bf16", "i8mm",
 ))  # fmt: skip
-"""What TensorFlow looks at when it decides by itself whether to compute with oneDNN, which has operations of
-its own (tensorflow/core/util/port.cc), as ``/proc/cpuinfo`` calls it."""
+"""The processor features, named as in ``/proc/cpuinfo``, by which TensorFlow decides whether to use oneDNN,
+which has its own operations (tensorflow/core/util/port.cc)."""
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
-"""What decides it for TensorFlow."""
+"""The environment variable that overrides the decision."""
 ALIGNMENT = 64
-"""Bytes. TensorFlow takes a buffer that is aligned like this as it is, and copies any other."""
+"""Alignment in bytes. TensorFlow uses buffers with this alignment without copying them."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be prepared, handed to the child process as JSON."""
+    """A model to prepare, passed to the child process as JSON."""
 
     graph: str
     source_sha256: str
@@ -46,67 +46,68 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     output: str
     out: str
     jpeg_input: str = ""
-    picture_input: str = ""
-    """Tensors ahead of the input that stay in the graph, so that they can be fed; empty: there are none."""
+    image_input: str = ""
+    """Tensors before the input that stay in the graph, so that they can be fed; empty: none."""
     layout: Literal["nhwc", "nchw"] = "nhwc"
     mean: float | tuple[float, ...] = 127.5
     scale: float | tuple[float, ...] = 127.5
-    """Pixels reach the network as ``(pixel - mean) / scale``, for one or for each channel."""
+    """The network's input is ``(pixel - mean) / scale``, with one value or one per channel."""
     outputs: int = 0
-    """How many scores it must give; 0: any number."""
+    """Expected number of scores; 0: any number."""
     portable: bool = False
-    """Whether it is prepared for any processor, not only for this one."""
+    """Whether to prepare it for any processor, not only this one."""
     seeds: tuple[int, ...] = ()
-    """Of more noise on which it must give the scores of its original."""
+    """Seeds of additional noise on which it must return the scores of its original."""
 
 
 class Weight(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where one weight lies in the weights' file, and which nodes take it into the graph."""
+    """The location of one weight in the weights' file, and the nodes that load it into the graph."""
 
     name: str
     offset: int
     shape: tuple[int, ...]
-    """The elements are float32, row by row."""
+    """The shape; elements are float32 in row-major order."""
     feed: str
-    """The placeholder that takes the value."""
+    """The placeholder for the value."""
     assign: str
-    """The node that, run once, puts it into its variable."""
+    """The node that assigns the value to its variable when it runs."""
 
     @property
     def size_bytes(self) -> int:
-        """Bytes in the weights' file."""
+        """Size in the weights' file."""
         return int(np.prod(self.shape, dtype=np.int64)) * 4
 
 
 class Index(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a prepared model is made of and made from."""
+    """The description of a prepared model and its origin."""
 
     format: int
     source_sha256: str
-    """Of the frozen GraphDef that it was made from."""
+    """SHA-256 of the frozen GraphDef that was prepared."""
     preparer: str
-    """Version of the preparer and of the TensorFlow that it used; another one means preparing again."""
+    """Versions of the preparer and of TensorFlow; if they change, the model is prepared again."""
     input: str
     input_shape: tuple[int, int, int, int]
     output: str
     outputs: int
     jpeg_input: str = ""
-    picture_input: str = ""
+    image_input: str = msgspec.field(default="", name="picture_input")
     graph_bytes: int
     weights_bytes: int
     weights_sha256: str
-    """Checked when a prepared model is imported; at every start it would cost a Raspberry Pi seconds."""
+    """Checked when a prepared model is imported; checking it at every start would take seconds on a Raspberry
+    Pi."""
     weights: tuple[Weight, ...]
     processor: str = ""
-    """What it was prepared for (:func:`processor_id`); empty: for any."""
+    """The processor that it was prepared for (:func:`processor_id`); empty: any."""
     graph_sha256: str = ""
-    """Checked by ``incv3d model verify``; empty in a model prepared before it was noted."""
+    """Checked by ``incv3d model verify``; empty in models prepared by older versions."""
 
 
 def processor_id() -> str:
-    """Return what of this processor and of the environment decides which operations TensorFlow chooses.
+    """Return the properties of processor and environment that affect TensorFlow's choice of operations.
 
-    Raspberry Pis of one architecture are all alike in that: ``aarch64``.
+    All Raspberry Pis of one architecture are equal in that: ``aarch64``.
     """
     features: frozenset[str] = frozenset()
     try:
@@ -114,13 +115,13 @@ def processor_id() -> str:
             line = next((each for each in file if each.startswith(("flags", "Features"))), "")
         features = NEURAL_FEATURES.intersection(line.split())
     except OSError:
-        pass  # no procfs: the architecture has to do
+        pass  # no procfs: only the architecture is known
     asked = os.environ.get(ONEDNN)
     return " ".join((platform.machine(), *sorted(features), *([f"{ONEDNN}={asked}"] if asked else [])))
 
 
 def preparer_id(tensorflow_version: str) -> str:
-    """What a prepared model is stamped with. Patch releases of TensorFlow keep their operations."""
+    """Return the version stamp of a prepared model. Patch releases of TensorFlow do not change operations."""
     return f"{PREPARER_VERSION}/tensorflow-{'.'.join(tensorflow_version.split('.')[:2])}"
 
 
@@ -134,25 +135,25 @@ class PreparedModel:
 
     @property
     def graph(self) -> bytes:
-        """The serialized GraphDef."""
+        """Return the serialized GraphDef."""
         return (self.directory / self.graph_file).read_bytes()
 
     @property
     def weights(self) -> Path:
-        """The file of all weights."""
+        """The path of the weights' file."""
         return self.directory / WEIGHTS
 
     def map_weights(self) -> npt.NDArray[np.uint8]:
-        """The weights' file mapped into memory, read-only: the kernel can drop its pages at any time."""
+        """Map the weights' file into memory, read-only, so that the kernel can drop its pages at any time."""
         if not self.index.weights_bytes:
             return np.empty(0, np.uint8)
         return np.memmap(self.weights, np.uint8, "r", shape=(self.index.weights_bytes,))
 
 
 def read_index(directory: Path) -> Index:
-    """The index of the prepared model in `directory`.
+    """Return the index of the prepared model in `directory`.
 
-    :raises SessionError: when there is none, or it is damaged.
+    :raises SessionError: it is missing or damaged.
     """
     path = directory / INDEX
     try:
@@ -162,14 +163,14 @@ def read_index(directory: Path) -> Index:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SessionError(f"{path}: damaged: {error}") from None
     if index.format != FORMAT:
-        raise SessionError(f"{path}: of format {index.format}, this program reads format {FORMAT}")
+        raise SessionError(f"{path}: has format {index.format}, but this version reads format {FORMAT}")
     return index
 
 
 def open_prepared(directory: Path) -> PreparedModel:
-    """The prepared model in `directory`, its files checked against its index.
+    """Return the prepared model in `directory`, after checking its files against its index.
 
-    :raises SessionError: when a file is missing, of another size, or the index contradicts itself.
+    :raises SessionError: a file is missing or has the wrong size, or the index is inconsistent.
     """
     index = read_index(directory)
     for name, expected in ((GRAPH, index.graph_bytes), (WEIGHTS, index.weights_bytes)):
@@ -179,9 +180,9 @@ def open_prepared(directory: Path) -> PreparedModel:
         except OSError as error:
             raise SessionError(f"{path}: cannot be read: {error.strerror}") from None
         if size_bytes != expected:
-            raise SessionError(f"{path}: {size_bytes} bytes, it had {expected} when it was prepared")
+            raise SessionError(f"{path}: damaged: {size_bytes} bytes instead of {expected}")
     for weight in index.weights:
         beyond = weight.offset + weight.size_bytes > index.weights_bytes
         if beyond or weight.offset < 0 or weight.offset % ALIGNMENT or min(weight.shape, default=1) < 0:
-            raise SessionError(f"{directory / INDEX}: damaged: `{weight.name}` does not fit into {WEIGHTS}")
+            raise SessionError(f"{directory / INDEX}: damaged: `{weight.name}` is not within {WEIGHTS}")
     return PreparedModel(directory, index)

@@ -1,4 +1,4 @@
-"""Keep what a library says while it loads out of the log."""
+"""Keep a library's messages during loading out of the log."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Let nothing that is written to file descriptor 2 through, unless the block fails.
+    """Discard everything written to file descriptor 2 during the block, unless the block fails.
 
-    TensorFlow says a dozen lines while it loads, some before any setting of its own is in force. Whoever
-    wants to be heard meanwhile writes to a duplicate of the descriptor, as the daemon's log does.
+    TensorFlow prints a dozen lines while it loads, some before any of its settings apply. Output that must
+    not be discarded goes to a duplicate of the descriptor, as the daemon's log does.
     """
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as output:
         kept = os.dup(2)
-        os.dup2(said.fileno(), 2)
+        os.dup2(output.fileno(), 2)
         failed = True
         try:
             yield
@@ -29,5 +29,5 @@ def quiet_stderr() -> Iterator[None]:
             os.dup2(kept, 2)
             os.close(kept)
             if failed:
-                said.seek(0)
-                sys.stderr.write(said.read().decode("utf-8", "replace"))
+                output.seek(0)
+                sys.stderr.write(output.read().decode("utf-8", "replace"))

@@ -30,15 +30,15 @@ def _open_session(spec: SessionSpec, prepared: Path | None, spare_mb: SpareMemor
 
 
 def plain_session_mb(network_bytes: int) -> float:
-    """Return about how much memory TensorFlow's Python package takes with a graph that is not prepared, MiB.
+    """Return the approximate memory in MiB that TensorFlow's Python package needs for an unprepared graph.
 
-    Inception-v3's 91 MB of graph took 1630, EfficientNet-Lite0's 18 MB took 860.
+    Inception-v3 with a graph of 91 MB took 1630, EfficientNet-Lite0 with 18 MB took 860.
     """
     return 650 + 11 * network_bytes / MIB
 
 
 def check_plain_memory(network: Path, spare_mb: float | None) -> None:
-    """Raise SessionError unless the plain Session of `network` will find the memory that it takes.
+    """Raise SessionError if there is not enough memory for the plain Session of `network`.
 
     :param spare_mb: how much memory this process can still use; None: unknown, nothing is checked.
     """
@@ -47,8 +47,8 @@ def check_plain_memory(network: Path, spare_mb: float | None) -> None:
     needed_mb = plain_session_mb(network.stat().st_size)
     if spare_mb is not None and spare_mb < needed_mb:
         raise SessionError(
-            f"{network}: not prepared, it takes {needed_mb:.0f} MB of memory, {spare_mb:.0f} MB are free "
-            f"for it; run it on a larger machine, or convert it to .tflite there"
+            f"{network}: not prepared, it needs {needed_mb:.0f} MB of memory, but only {spare_mb:.0f} MB are "
+            f"free; run it on a larger machine, or convert it to .tflite there"
         )
 
 

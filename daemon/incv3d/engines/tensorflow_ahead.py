@@ -16,14 +16,14 @@ from incv3d.engines.quiet_stderr import quiet_stderr
 
 @contextmanager
 def tensorflow_ahead() -> Iterator[None]:
-    """Load TensorFlow's libraries in another thread while the block runs; wait for them at its end.
+    """Load TensorFlow's libraries in another thread while the block runs, and wait for them at its end.
 
     Loading takes half a second on a desktop machine and seconds on a Raspberry Pi 3. The C library loads one
-    shared object at a time, so the block gains nothing while it imports an extension module: import those
-    before (of the daemon's own modules, only ``queue`` still has one by then).
+    shared object at a time, so importing an extension module in the block gains nothing: import those before
+    (of the daemon's own modules, only ``queue`` still has one by then).
 
-    :raises LibraryMissing: TensorFlow is not installed. Libraries that are there and cannot be loaded are
-        left to the Session, which says why.
+    :raises LibraryMissing: TensorFlow is not installed. If libraries exist but cannot be loaded, the Session
+        reports that.
     """
     thread = threading.Thread(target=_load, args=[find_libraries()], name="load-ahead", daemon=True)
     thread.start()
@@ -34,7 +34,7 @@ def tensorflow_ahead() -> Iterator[None]:
 
 
 def _load(folder: Path) -> None:
-    """Call ``dlopen`` as a function of the C library: ``ctypes.CDLL`` keeps the interpreter's lock."""
+    """Call ``dlopen`` as a function of the C library, because ``ctypes.CDLL`` holds the GIL."""
     os.environ.setdefault(*LOG_LEVEL)
     libc = ctypes.CDLL(None)
     libc.dlopen.argtypes, libc.dlopen.restype = (ctypes.c_char_p, ctypes.c_int), ctypes.c_void_p

@@ -1,4 +1,4 @@
-"""TensorFlow's Session through its C API: the same library and the same numbers, without the import.
+"""Run TensorFlow through its C API: the same library and the same numbers, without importing the package.
 
 Importing the Python package takes half a gigabyte and, on a Raspberry Pi 3, minutes; loading its shared
 libraries takes a second. The weights are mapped from their file and fed without a copy, so that they stay in
@@ -23,29 +23,30 @@ from incv3d.engines.page_release import release_clean_pages
 from incv3d.engines.prepared_model import PreparedModel, open_prepared
 
 FROZEN_WEIGHTS = "TF_ONEDNN_ASSUME_FROZEN_WEIGHTS"
-"""What tells TensorFlow that no variable changes after the first run (tensorflow/core/util/util.cc)."""
+"""The variable that tells TensorFlow that weights do not change after the first run
+(tensorflow/core/util/util.cc)."""
 INVALID_ARGUMENT = 3
-"""``TF_INVALID_ARGUMENT`` (tensorflow/c/tf_status.h): what DecodeJpeg reports of bytes it cannot decode."""
+"""``TF_INVALID_ARGUMENT`` (tensorflow/c/tf_status.h): DecodeJpeg's status for bytes that it cannot decode."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Buffer:
-    """Where the pixels of one run are put: aligned, so that TensorFlow reads them where they are."""
+    """A buffer for the pixels of one run, aligned so that TensorFlow reads them in place."""
 
     pixels: Pixels
     tensor: Tensor
 
 
 class TensorFlowSession:
-    """A prepared model in a Session of the C API, its weights in place.
+    """A prepared model in a Session of the C API, with its weights loaded.
 
-    :param model: the folder that :mod:`incv3d.models.graph.prepare_graph` wrote; or what was opened of one.
-    :param threads: cores that one run may use.
-    :param cache_filters: keep the filters in the layout that oneDNN computes with, instead of bringing them
-        into it for every run: an eighth less time for a run of Inception-v3 on two cores with AVX-512, for
-        110 MB. The first Session of a process decides for all.
-    :raises LibraryMissing: when the C API cannot be had here.
-    :raises SessionError: when the prepared model is damaged or does not fit this TensorFlow.
+    :param model: a folder written by :mod:`incv3d.models.graph.prepare_graph`, or the model opened from one.
+    :param threads: number of cores that one run may use.
+    :param cache_filters: keep the filters in oneDNN's layout instead of converting them in every run: a run
+        of Inception-v3 takes an eighth less time on two cores with AVX-512, for 110 MB. The first Session of
+        a process decides for all.
+    :raises LibraryMissing: the C API is not available.
+    :raises SessionError: the prepared model is damaged or does not fit this TensorFlow.
     """
 
     def __init__(self, model: Path | PreparedModel, threads: int, cache_filters: bool = False) -> None:
@@ -64,12 +65,12 @@ class TensorFlowSession:
         self._outputs = index.outputs
         self._assign(prepared)
         self._jpeg = self._graph.output(index.jpeg_input) if index.jpeg_input else None
-        self._picture = self._graph.output(index.picture_input) if index.picture_input else None
+        self._image = self._graph.output(index.image_input) if index.image_input else None
         self._shape = index.input_shape
         self._idle: list[_Buffer] = []
-        # The first run makes executors and compiles kernels: loading rather than running.
+        # The first run creates executors and compiles kernels, so it counts as loading.
         self.run(np.zeros(self._shape, np.float32))
-        if cache_filters:  # with oneDNN most of the file has been read for good
+        if cache_filters:  # with oneDNN, most of the file is not read again
             release_clean_pages(prepared.weights.resolve())
         self._facts = SessionFacts(
             engine="tensorflow",
@@ -83,18 +84,18 @@ class TensorFlowSession:
 
     @property
     def facts(self) -> SessionFacts:
-        """What was opened."""
+        """Facts about the Session."""
         return self._facts
 
     def devices(self) -> list[tuple[str, str]]:
-        """The name and type of every device that TensorFlow sees."""
+        """Return name and type of every device that TensorFlow sees."""
         return self._session.devices()
 
     def run(self, feed: Feed) -> Scores:
-        """Classify pixels, or a picture or JPEG that the graph itself decodes; ``(outputs,) float32``.
+        """Classify pixels, or an image or JPEG that the graph decodes. Return ``(outputs,) float32``.
 
-        :raises BadFeed: when the feed does not fit, or the graph cannot decode it.
-        :raises SessionError: when TensorFlow reports a failure.
+        :raises BadFeed: the input does not fit, or the graph cannot decode it.
+        :raises SessionError: TensorFlow reports a failure.
         """
         with self._feeding(feed) as (place, tensor):
             if place is self._input:
@@ -108,9 +109,9 @@ class TensorFlowSession:
         return got
 
     def _decode(self, place: Output, tensor: Tensor) -> Tensor:
-        """The pixels that the graph makes of what is fed elsewhere.
+        """Return the pixels that the graph computes from a feed at another place.
 
-        In a run of its own: for every combination of feeds TensorFlow keeps another copy of the operations it
+        Needs its own run: for every combination of feeds TensorFlow keeps another copy of the operations it
         runs, and those of the network can hold their filters.
         """
         try:
@@ -123,19 +124,18 @@ class TensorFlowSession:
 
     @contextmanager
     def _feeding(self, feed: Feed) -> Iterator[tuple[Output, Tensor]]:
-        """Where `feed` goes, and as what, for the time of the block."""
+        """Yield the place and the tensor for `feed`, valid during the block."""
         if isinstance(feed, bytes):
             if self._jpeg is None:
                 raise BadFeed("this graph does not decode JPEGs")
             with Tensor.string(self._library, feed) as tensor:
                 yield self._jpeg, tensor
-        elif feed.dtype == np.uint8 and self._picture is not None:
+        elif feed.dtype == np.uint8 and self._image is not None:
             with Tensor.lend(self._library, np.ascontiguousarray(feed)) as tensor:
-                yield self._picture, tensor
+                yield self._image, tensor
         elif feed.shape != self._shape or feed.dtype != np.float32:
             raise BadFeed(
-                f"the model takes float32 of shape {self._shape}, "
-                f"it was given {feed.dtype} of shape {feed.shape}"
+                f"the model takes float32 of shape {self._shape}, but got {feed.dtype} of shape {feed.shape}"
             )
         else:
             buffer = self._buffer()
@@ -146,7 +146,7 @@ class TensorFlowSession:
                 self._idle.append(buffer)
 
     def _buffer(self) -> _Buffer:
-        """One that no other run uses; there are as many as runs were ever under way at once."""
+        """Return a buffer that no other run uses. There are as many as there were concurrent runs."""
         try:
             return self._idle.pop()
         except IndexError:
@@ -154,7 +154,7 @@ class TensorFlowSession:
             return _Buffer(pixels, Tensor.lend(self._library, pixels))
 
     def close(self) -> None:
-        """Give TensorFlow's memory back."""
+        """Free TensorFlow's memory."""
         for buffer in self._idle:
             buffer.tensor.close()
         self._session.close()
@@ -176,16 +176,17 @@ class TensorFlowSession:
 
 
 def session_config(threads: int) -> bytes:
-    """A serialized ``ConfigProto``: so many threads, and no optimiser, whose work is done.
+    """Return a serialized ``ConfigProto`` with this number of threads, and without the optimizer, which has
+    run.
 
-    Inception's branches run side by side, as in a Session with default settings: it takes 4 MB and, of the
-    time of a run on two cores, 1 to 9 % less than one operation after another. With one thread, a run is made
-    by the thread that calls for it (inter_op_parallelism_threads below 0): two at once have a core each.
+    Inception's branches run in parallel, as in a Session with default settings: this takes 4 MB and reduces
+    the time of a run on two cores by 1 to 9 %, compared to one operation after another. With one thread, the
+    calling thread runs the graph (inter_op_parallelism_threads below 0), so that two runs use a core each.
 
-    Written by hand, because its Python class comes with the whole package. A field is its number and wire
-    type as one varint, and its value (tensorflow/core/protobuf/config.proto):
-    intra_op_parallelism_threads = 2, inter_op_parallelism_threads = 5, graph_options = 10 with
-    optimizer_options = 3 (opt_level = 3, L0 = -1) and rewrite_options = 10 (disable_meta_optimizer = 19;
+    Encoded by hand, because its Python class belongs to the whole package. A field is its number and wire
+    type as one varint, and its value (tensorflow/core/protobuf/config.proto): intra_op_parallelism_threads =
+    2, inter_op_parallelism_threads = 5, graph_options = 10 with optimizer_options = 3 (opt_level = 3, L0 =
+    -1) and rewrite_options = 10 (disable_meta_optimizer = 19;
     tensorflow/core/protobuf/rewriter_config.proto).
     """
     optimizer_options = _field(3, -1)
@@ -203,7 +204,7 @@ def _message(number: int, content: bytes) -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    value &= (1 << 64) - 1  # negative numbers are written as their two's complement of 64 bits
+    value &= (1 << 64) - 1  # negative numbers are encoded as 64-bit two's complement
     encoded = bytearray()
     while value > 0x7F:
         encoded.append(value & 0x7F | 0x80)

@@ -1,6 +1,6 @@
-"""TensorFlow through its Python package: a ``tf.compat.v1.Session`` over a frozen GraphDef.
+"""Run TensorFlow through its Python package: a ``tf.compat.v1.Session`` over a frozen GraphDef.
 
-The only module of the daemon that imports ``tensorflow``, and only when a Session is opened.
+This is the daemon's only module that imports ``tensorflow``, and only when a Session is opened.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from incv3d.engines.base import (
 class PythonSession:
     """A finalized graph and its Session, open until :meth:`close`.
 
-    :raises SessionError: when TensorFlow is not installed, or the graph cannot be imported.
+    :raises SessionError: TensorFlow is not installed, or the graph cannot be imported.
     """
 
     def __init__(self, spec: SessionSpec) -> None:
@@ -42,7 +42,7 @@ class PythonSession:
             self._runs = {
                 kind: self._session.make_callable(fetched, [graph.get_tensor_by_name(name)])
                 for kind, name in (
-                    ("float32", spec.input), ("uint8", spec.picture_input), ("jpeg", spec.jpeg_input)
+                    ("float32", spec.input), ("uint8", spec.image_input), ("jpeg", spec.jpeg_input)
                 )
                 if name
             }  # fmt: skip
@@ -63,18 +63,18 @@ class PythonSession:
 
     @property
     def facts(self) -> SessionFacts:
-        """What was opened."""
+        """Facts about the Session."""
         return self._facts
 
     def run(self, feed: Feed) -> Scores:
-        """Classify pixels, or a picture or JPEG that the graph itself decodes; ``(outputs,) float32``.
+        """Classify pixels, or an image or JPEG that the graph decodes. Return ``(outputs,) float32``.
 
-        :raises BadFeed: when the feed does not fit, or the graph cannot decode it.
-        :raises SessionError: when TensorFlow reports a failure.
+        :raises BadFeed: the input does not fit, or the graph cannot decode it.
+        :raises SessionError: TensorFlow reports a failure.
         """
         kind = "jpeg" if isinstance(feed, bytes) else str(feed.dtype)
         if kind not in self._runs:
-            raise BadFeed(f"the model takes {' or '.join(self._runs)}, it was given {kind}")
+            raise BadFeed(f"the model takes {' or '.join(self._runs)}, but got {kind}")
         try:
             scores: Scores = np.ravel(self._runs[kind](feed))
         except self._bad_feed as error:
@@ -84,7 +84,7 @@ class PythonSession:
         return scores
 
     def close(self) -> None:
-        """Give TensorFlow's memory back."""
+        """Free TensorFlow's memory."""
         self._session.close()
 
 
@@ -103,7 +103,7 @@ def _import_graph(tf: Any, spec: SessionSpec) -> Any:
         graph_def.ParseFromString(spec.file.read_bytes())
     except OSError as error:
         raise SessionError(f"{spec.file}: cannot be read: {error.strerror}") from None
-    except Exception as error:  # noqa: BLE001 - protobuf's DecodeError, whose module moves between versions
+    except Exception as error:  # noqa: BLE001 - protobuf's DecodeError, whose module differs by version
         raise UnusableNetwork(f"{spec.file}: not a GraphDef: {_one_line(error)}") from None
     graph = tf.Graph()
     with graph.as_default():

@@ -1,4 +1,4 @@
-"""Warm-up: the first runs of a Session are slow, and nobody's frame should pay for them."""
+"""Warm up a Session, so that no real frame has to wait for its slow first runs."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ SETTLED_WITHIN = 0.10
 
 @dataclass(frozen=True, slots=True)
 class WarmUp:
-    """What warming took."""
+    """The result of a warm-up."""
 
     runs_ms: tuple[float, ...]
     settled: bool
-    """Whether it ended because the runs had settled."""
+    """Whether it ended because run times had settled."""
 
 
 def has_settled(runs_ms: list[float]) -> bool:
-    """Whether the last three runs lie within a tenth of each other.
+    """Return whether the last three runs are within a tenth of each other.
 
-    The first runs allocate memory and start threads: published, 6.3 s for a first run against 2.0 s after
-    it. Three alike in a row mean that this is over; a fourth would tell nothing new.
+    The first runs allocate memory and start threads: the published times are 6.3 s for the first run and 2.0
+    s afterwards. Three similar runs in a row show that this is over.
     """
     last = runs_ms[-SETTLED_RUNS:]
     return len(last) == SETTLED_RUNS and max(last) <= min(last) * (1 + SETTLED_WITHIN)
@@ -36,10 +36,10 @@ def has_settled(runs_ms: list[float]) -> bool:
 def warm_up(
     session: Session, shape: tuple[int, ...], runs: int, clock: Callable[[], float] = time.perf_counter
 ) -> WarmUp:
-    """Run `session` on a grey picture, at most `runs` times; fewer when the runs have settled.
+    """Run `session` on a gray image up to `runs` times, or until the run times have settled.
 
-    :param shape: of the pixels, ``(1, height, width, 3)``.
-    :raises SessionError: when a run fails.
+    :param shape: shape of the pixels, ``(1, height, width, 3)``.
+    :raises SessionError: a run fails.
     """
     pixels = np.zeros(shape, np.float32)
     runs_ms: list[float] = []

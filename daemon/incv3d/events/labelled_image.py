@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import numpy as np
-import simplejpeg
 from PIL import ExifTags, Image
 
-from incv3d.frames import CHANNELS, Frame, PictureFormat, Prediction, is_yuv, picture_format
+from incv3d.clock import timestamp_ms
+from incv3d.frames import CHANNELS, Frame, ImageFormat, Prediction, image_format, is_yuv
 from incv3d.images import yuv
-from incv3d.images.resize import ORIENTATIONS, orientation_of_both
-from incv3d.protocol.events import precise_timestamp
+from incv3d.images.encode import encode_jpeg
+from incv3d.images.resize import ORIENTATIONS, combine_orientations
 
 JPEG_QUALITY = 90
 LONGEST_LABEL = 60
@@ -26,7 +26,7 @@ LONGEST_LABEL = 60
 LARGEST_SEGMENT = 65_535 - 2
 """Bytes that a segment of a JPEG can hold."""
 EXIF = b"Exif\x00\x00"
-SUFFIXES: dict[PictureFormat, str] = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "bmp": ".bmp"}
+SUFFIXES: dict[ImageFormat, str] = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "bmp": ".bmp"}
 
 Why = Literal["entered", "match"]
 
@@ -59,7 +59,7 @@ class ImageFile:
 def stem(shot: ImageToSave) -> str:
     """Return the file name without suffix, ``20260131T120000.000Z_camera_tench_0.89``; names sort by time."""
     best = shot.labels[0]
-    moment = re.sub("[-:]", "", precise_timestamp(shot.at_unix_s))
+    moment = re.sub("[-:]", "", timestamp_ms(shot.at_unix_s))
     words = re.sub(r"[\W_]+", "-", best.label).encode()[:LONGEST_LABEL].decode(errors="ignore")
     label = words.strip("-") or "label"
     return f"{moment}_{shot.frame.source}_{label}_{best.score:.2f}"
@@ -71,7 +71,7 @@ def rendered(shot: ImageToSave) -> ImageFile:
     said = json.dumps(_facts(shot), separators=(",", ":"))
     turned = ORIENTATIONS[frame.transform]
     data = encoded(frame) if frame.width else bytes(frame.data)
-    format_ = picture_format(data)
+    format_ = image_format(data)
     assert format_, "a classified frame is an image"
     suffix = SUFFIXES[format_]
     if format_ == "jpeg" and (labelled := with_exif(data, _summary(shot), said, shot.at_unix_s, turned)):
@@ -85,13 +85,9 @@ def encoded(frame: Frame) -> bytes:
     if is_yuv(encoding):
         rgb = yuv.to_rgb(frame.data, encoding, frame.width, frame.height, frame.colours)
         return encoded(replace(frame, data=rgb.data.cast("B"), encoding="rgb24"))
-    grey = encoding == "gray8"
     pixels = np.frombuffer(frame.data, np.uint8).reshape(frame.height, frame.width, CHANNELS[str(encoding)])
     order = {"rgb24": "RGB", "bgr24": "BGR", "rgba": "RGBX", "bgra": "BGRX", "gray8": "GRAY"}[str(encoding)]
-    data: bytes = simplejpeg.encode_jpeg(
-        pixels, quality=JPEG_QUALITY, colorspace=order, colorsubsampling="Gray" if grey else "420"
-    )
-    return data
+    return encode_jpeg(pixels, JPEG_QUALITY, order)
 
 
 def with_exif(jpeg: bytes, description: str, comment: str, at_unix_s: float, turned: int = 1) -> bytes | None:
@@ -114,7 +110,7 @@ def with_exif(jpeg: bytes, description: str, comment: str, at_unix_s: float, tur
             _describe(exif, description, comment, at_unix_s)
             if turned != 1:
                 own = exif.get(ExifTags.Base.Orientation, 1)
-                exif[ExifTags.Base.Orientation] = orientation_of_both(own, turned)
+                exif[ExifTags.Base.Orientation] = combine_orientations(own, turned)
             payload = exif.tobytes()
     except (struct.error, OSError, ValueError, SyntaxError, TypeError, KeyError, OverflowError, IndexError):
         return None  # Pillow raises all of these on damaged EXIF
@@ -163,7 +159,7 @@ def _describe(exif: Image.Exif, description: str, comment: str, at_unix_s: float
 
 def _summary(shot: ImageToSave) -> str:
     labels = ", ".join(f"{label.label} {label.score:.2f}" for label in shot.labels)
-    return f"{labels} ({shot.frame.source}, {precise_timestamp(shot.at_unix_s)})"
+    return f"{labels} ({shot.frame.source}, {timestamp_ms(shot.at_unix_s)})"
 
 
 def _facts(shot: ImageToSave) -> dict[str, Any]:
@@ -174,7 +170,7 @@ def _facts(shot: ImageToSave) -> dict[str, Any]:
         # The picture is the whole one, as it was captured; this is what was classified of it.
         **({"region": asdict(frame.region)} if frame.region else {}),
         **({"transform": frame.transform} if frame.transform != "none" else {}),
-        "at": precise_timestamp(shot.at_unix_s),
+        "at": timestamp_ms(shot.at_unix_s),
         "why": shot.why,
         "model": shot.model,
         "labels": [asdict(label) for label in shot.labels],

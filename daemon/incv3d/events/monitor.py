@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from incv3d.clock import timestamp_ms, unix_time
 from incv3d.config.schema import Config, SavingSection
 from incv3d.events.image_folder import ImageFolder
 from incv3d.events.image_saver import ImageSaver
@@ -21,7 +22,7 @@ from incv3d.events.watchlist import Watchlist, read_watchlist
 from incv3d.frames import Frame, Prediction, Result
 from incv3d.pipeline.classifier import LabelSet
 from incv3d.protocol import messages
-from incv3d.protocol.events import EventMessage, Reason, precise_timestamp
+from incv3d.protocol.events import EventMessage, Reason
 
 LOG = logging.getLogger(__name__)
 WORDS = {
@@ -115,7 +116,7 @@ class EventMonitor:
                     "label": each.prediction.label,
                     "synset": each.prediction.synset,
                     "score": each.prediction.score,
-                    "since": precise_timestamp(self._unix_s(each.since)),
+                    "since": timestamp_ms(unix_time(each.since, self._clock())),
                 }
                 for each in self._tracker.present
             ]
@@ -133,7 +134,7 @@ class EventMonitor:
         for change in changes:
             self._counts[change.happening] += 1
             LOG.info("%s", _line(change))
-            self._announce(event_message(change, self._unix_s(change.at)), frame)
+            self._announce(event_message(change, unix_time(change.at, self._clock())), frame)
 
     def _save(
         self, frame: Frame, labels: tuple[Prediction, ...], predictions: tuple[Prediction, ...], now: float
@@ -142,7 +143,12 @@ class EventMonitor:
             return
         best_first = tuple(sorted(labels, key=lambda label: -label.score))
         image = ImageToSave(
-            frame, self._unix_s(frame.captured), self._saving.when, best_first, predictions, self._model
+            frame,
+            unix_time(frame.captured, self._clock()),
+            self._saving.when,
+            best_first,
+            predictions,
+            self._model,
         )
         if self._saver.offer(image):
             self._saved_at.update({(frame.source, label.index): now for label in labels})
@@ -150,9 +156,6 @@ class EventMonitor:
     def _is_due(self, source: str, label: Prediction, now: float) -> bool:
         saved_at = self._saved_at.get((source, label.index))
         return saved_at is None or now - saved_at >= self._saving.min_interval_s
-
-    def _unix_s(self, moment: float) -> float:
-        return time.time() - (self._clock() - moment)
 
 
 def create_event_monitor(
@@ -218,7 +221,7 @@ def event_message(change: PresenceChange, at_unix_s: float) -> EventMessage:
         label=change.prediction.label,
         synset=change.prediction.synset,
         score=change.prediction.score,
-        at=precise_timestamp(at_unix_s),
+        at=timestamp_ms(at_unix_s),
         frames=change.frames,
         duration_s=round(change.duration_s, 3) if left else None,
         best=change.best if left else None,

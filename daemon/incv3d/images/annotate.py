@@ -1,4 +1,4 @@
-"""A frame as a picture for people: decoded, with its regions and its labels drawn on it, as a JPEG file."""
+"""Draw regions and labels on a frame and save it as a JPEG file."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from incv3d.engines.base import ImageArray
 from incv3d.errors import Incv3dError
 from incv3d.frames import Frame, Prediction, Region
+from incv3d.images.encode import encode_jpeg
 from incv3d.images.preprocess import Preprocessor
 from incv3d.images.resize import InputSpec
 
@@ -20,37 +22,37 @@ JPEG_QUALITY = 90
 
 
 class SnapshotError(Incv3dError):
-    """A picture cannot be written."""
+    """An image cannot be written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """What is written on a picture, at one region or on all of it."""
+    """The text to write on an image, for one region or for all of it."""
 
     predictions: tuple[Prediction, ...] = ()
     name: str = ""
-    """The region's; empty: there is none."""
+    """The name of the region, if any."""
     region: Region | None = None
-    """None: the whole picture, around which no box is drawn."""
+    """None: the whole image, without a box."""
 
     @property
     def lines(self) -> list[str]:
-        """The text, line by line."""
+        """The text, one item per line."""
         labels = [f"{prediction.score:.3f} {prediction.label}" for prediction in self.predictions]
         return [self.name, *labels] if self.name else labels
 
 
-def picture_of(frame: Frame, max_pixels: int) -> ImageArray:
-    """The pixels of `frame` in full size: ``(height, width, 3) uint8`` RGB.
+def decode_image(frame: Frame, max_pixels: int) -> ImageArray:
+    """Return the pixels of `frame` in full size: ``(height, width, 3) uint8`` RGB.
 
-    :raises PictureError: when it cannot be decoded.
+    :raises ImageError: the frame cannot be decoded.
     """
     any_size = InputSpec(1, 1, 0.0, 1.0, "stretch", 1.0, "bilinear")
     return Preprocessor(any_size, max_pixels, mode="exact").decode(frame)
 
 
 def draw_labels(image: Image.Image, seen: Sequence[Annotation]) -> Image.Image:
-    """`image` with a box around each region, and what is seen there in its upper left corner."""
+    """Draw a box around each region, with its text in the upper left corner, on `image`; return `image`."""
     draw = ImageDraw.Draw(image)
     size = max(10, image.height // 30)
     margin = max(2, size // 4)
@@ -59,7 +61,7 @@ def draw_labels(image: Image.Image, seen: Sequence[Annotation]) -> Image.Image:
     for each in seen:
         if each.region:
             box = each.region.box(*image.size)
-            # Black around yellow can be seen on everything.
+            # Yellow with a black border is visible on any background.
             draw.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), outline=(0, 0, 0), width=2 * line)
             draw.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), outline=(255, 220, 0), width=line)
     for each in seen:
@@ -77,7 +79,8 @@ def _write(
     margin: int,
     size: tuple[int, int],
 ) -> None:
-    """Write `text` in white on black right below `corner`; what would not fit there moves left and up."""
+    """Write `text` in white on black below and right of `corner`, moved left and up as far as needed to
+    fit."""
     _, _, width, height = draw.multiline_textbbox((0, 0), text, font=font)
     left, top = (
         max(0, min(start + margin, side - round(length) - 3 * margin))
@@ -87,18 +90,18 @@ def _write(
     draw.multiline_text((left + margin, top + margin), text, fill=(255, 255, 255), font=font)
 
 
-def save_jpeg(picture: ImageArray, seen: Sequence[Annotation], path: str) -> None:
-    """Write `picture` with what is seen on it to `path`: whole, or not at all.
+def save_jpeg(pixels: ImageArray, seen: Sequence[Annotation], path: str) -> None:
+    """Write an annotated copy of `pixels` to `path`, atomically.
 
-    :raises SnapshotError: when it cannot be written there.
+    :raises SnapshotError: the file cannot be written.
     """
-    image = draw_labels(Image.fromarray(picture.copy()), seen)
+    image = draw_labels(Image.fromarray(pixels.copy()), seen)
     target = Path(path)
     temporary = ""
     try:
         descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         with os.fdopen(descriptor, "wb") as file:
-            image.save(file, "JPEG", quality=JPEG_QUALITY)
+            file.write(encode_jpeg(np.asarray(image), JPEG_QUALITY))
         Path(temporary).chmod(0o644)
         Path(temporary).replace(target)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Whether a camera sees anything new: a cheap test on a much smaller copy of each picture."""
+"""Detect whether a camera's image has changed, by comparing small copies."""
 
 from __future__ import annotations
 
@@ -9,31 +9,32 @@ from PIL import Image
 from incv3d.engines.base import ImageArray
 
 Cells = npt.NDArray[np.float32]
-"""``(rows, columns, channels)``: the mean of every cell of a grid over the picture, in [0, 255]."""
+"""``(rows, columns, channels)``: the mean of each cell of a grid over the image, in [0, 255]."""
 
 MOST_CELLS = 32
-"""Cells a side."""
+"""Cells per side."""
 LEAST_CELL_PIXELS = 10
-"""A side of a cell: the mean of 100 pixels has a tenth of their noise. A small picture has fewer cells."""
+"""Side of a cell: the mean of 100 pixels has a tenth of their noise. A small image has fewer cells."""
 LEVELS = 12.0
-"""By how much of 255 a cell must differ to have changed. Noise of a standard deviation of 30, and a camera
-that shakes by one pixel of 640, changed no more than one cell of 1024 in any of 41 photographs."""
+"""The difference, of 255, from which a cell has changed. With noise of a standard deviation of 30, or a
+camera that shakes by one pixel of 640, at most one cell of 1024 changed in any of 41 photographs."""
 MOST_FLICKER = 1.25
-"""A light that grows or fades by more than this factor is something new."""
+"""Brightness that changes by more than this factor counts as a change."""
 OVEREXPOSED = 235.0
-"""A cell that is brighter in both pictures tells nothing: part of its pixels may be cut off at 255."""
+"""Cells brighter than this in both images are ignored: some of their pixels may be clipped at 255."""
 NEARLY = 0.99
-"""Of the longest pause: a frame on a fixed beat that comes a moment early must not cost a whole beat."""
+"""Fraction of the longest pause. Without it, a periodic frame that arrives a moment early would cost a whole
+period."""
 
 
 class ChangeDetector:
-    """Tells of each source whether its picture differs from the last one that was found new.
+    """Detects, per source, whether an image differs from the last one that was found new.
 
-    It is compared with that one, and not with its predecessor, so that what changes slowly is seen too.
-    Threads may share a test; of pictures of one source that they look at at once, both may be new.
+    Images are compared with that one, not with their predecessor, so that slow changes are found, too.
+    Threads may share a detector; if they check two images of one source at once, both may be new.
 
-    :param threshold: the fraction of the picture that must have changed.
-    :param most_s: after so many seconds without anything new, the next picture counts as new.
+    :param threshold: fraction of the image that must have changed.
+    :param most_s: the longest pause: after it, the next image counts as new.
     """
 
     def __init__(self, threshold: float, most_s: float) -> None:
@@ -41,9 +42,9 @@ class ChangeDetector:
         self._most_s = most_s
         self._latest: dict[str, tuple[float, Cells]] = {}
 
-    def is_news(self, source: str, now: float, picture: ImageArray) -> bool:
-        """Whether `picture`, looked at at the moment `now` (monotonic), shows anything new."""
-        cells = means(picture)
+    def has_changed(self, source: str, now: float, image: ImageArray) -> bool:
+        """Return whether `image`, checked at `now` (monotonic), shows anything new."""
+        cells = cell_means(image)
         latest = self._latest.get(source)
         is_due = latest is None or now - latest[0] >= self._most_s * NEARLY
         if latest and not is_due and changed_fraction(latest[1], cells) < self._threshold:
@@ -52,30 +53,30 @@ class ChangeDetector:
         return True
 
     def forget(self, source: str) -> None:
-        """Let its next picture be new: nothing came of the last one."""
+        """Treat the source's next image as new, because the last one was not classified."""
         self._latest.pop(source, None)
 
 
-def means(picture: ImageArray) -> Cells:
-    """The cells of `picture`, in the order in which they lie in memory: a turned view is not put in order."""
-    for axis, step in enumerate(picture.strides):
+def cell_means(image: ImageArray) -> Cells:
+    """Return the cells of `image` in memory order; a rotated view is not reordered."""
+    for axis, step in enumerate(image.strides):
         if step < 0:
-            picture = np.flip(picture, axis)
-    if picture.strides[0] < picture.strides[1]:
-        picture = picture.swapaxes(0, 1)
-    if picture.strides[2] == 0:  # grey, repeated
-        picture = picture[:, :, 0]
-    height, width = picture.shape[:2]
+            image = np.flip(image, axis)
+    if image.strides[0] < image.strides[1]:
+        image = image.swapaxes(0, 1)
+    if image.strides[2] == 0:  # gray, repeated
+        image = image[:, :, 0]
+    height, width = image.shape[:2]
     rows, columns = (min(MOST_CELLS, max(1, side // LEAST_CELL_PIXELS)) for side in (height, width))
-    image = Image.fromarray(np.ascontiguousarray(picture)).reduce((width // columns, height // rows))
-    cells = np.asarray(image.resize((columns, rows), Image.Resampling.BOX), np.float32)
+    reduced = Image.fromarray(np.ascontiguousarray(image)).reduce((width // columns, height // rows))
+    cells = np.asarray(reduced.resize((columns, rows), Image.Resampling.BOX), np.float32)
     return cells.reshape(rows, columns, -1)
 
 
 def changed_fraction(before: Cells, now: Cells) -> float:
-    """The fraction of cells that changed, apart from the whole picture growing a little brighter or darker.
+    """Return the fraction of cells that changed, ignoring a slight change of the overall brightness.
 
-    How much it did is the median over the cells, by channel, which something that enters does not move.
+    The overall change is the median over the cells, per channel, which a new object does not move.
     """
     if before.shape != now.shape:
         return 1.0

@@ -1,4 +1,4 @@
-"""The bundled demo photographs."""
+"""Locate the bundled demo photographs."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from pathlib import Path
 
 
 def demo_folder() -> Path:
-    """The folder of the bundled photographs (their sources: ``demo/SOURCES.md``)."""
+    """Return the folder of the bundled photographs (their sources: ``demo/SOURCES.md``)."""
     return Path(__file__).parent / "demo"

@@ -1,7 +1,7 @@
-"""The structure of a JPEG: its header, its scans, and a copy of it that a strict decoder accepts.
+"""Parse the structure of a JPEG, and make a copy that a strict decoder accepts.
 
 Segments are found as libjpeg finds them (ITU-T T.81, annex B; libjpeg's ``jdmarker.c``): bytes between
-segments are skipped, and the picture ends at its end marker, whatever follows.
+segments are skipped, and the image ends at its end marker, whatever follows.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from itertools import islice
 
 START, END, SCAN, RESTART_INTERVAL = 0xD8, 0xD9, 0xDA, 0xDD
 TABLES = (0xC4, 0xC8, 0xCC)
-"""Markers from 0xC0 to 0xCF that start no frame: Huffman tables, reserved, arithmetic conditioning."""
+"""Markers from 0xC0 to 0xCF that do not start a frame: Huffman tables, reserved, arithmetic conditioning."""
 FRAMES = tuple(marker for marker in range(0xC0, 0xD0) if marker not in TABLES)
 """The markers of a frame header; each names a coding."""
 PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
-"""The frame headers of pictures in many scans, each of which costs a pass over all pixels."""
+"""The frame headers of images in many scans, each of which costs a pass over all pixels."""
 HUFFMAN = (0xC0, 0xC1, 0xC2)
 """The frame headers that every JPEG decoder knows."""
 ARITHMETIC = (0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
-"""The frame headers of pictures with arithmetic coding; decoders continue them with zeros."""
+"""The frame headers of images with arithmetic coding; decoders continue them with zeros."""
 SEQUENTIAL = (0xC0, 0xC1, 0xC9)
-"""The frame headers of pictures whose scans hold all 64 coefficients of their blocks."""
+"""The frame headers of images whose scans hold all 64 coefficients of their blocks."""
 NEEDED = (*TABLES, 0xDB, RESTART_INTERVAL)
-"""The markers of what decoding needs besides frame header and scans."""
+"""The markers of other segments that decoding needs."""
 APP0, APP1, APP14 = 0xE0, 0xE1, 0xEE
 STANDALONE = (0x01, *range(0xD0, 0xD8))
-"""The markers without a length (ITU-T T.81, table B.1), but for start and end."""
+"""The markers without a length (ITU-T T.81, table B.1), except start and end."""
 MOST_SEGMENTS = 1000
-"""Phones write a few hundred at most: a picture within the picture, 64 KiB a segment."""
+"""Phones write a few hundred at most: an embedded image, 64 KiB per segment."""
 MOST_SCANS = 100
-"""Each scan costs a pass over all pixels, and the sender a few bytes; encoders write about ten."""
+"""A scan costs its sender a few bytes, and the decoder a pass over all pixels; encoders write about ten."""
 MOST_PADDING = 65_536
-"""The most bytes after a segment in which the next one is searched for."""
+"""Maximum number of bytes between two segments."""
 MOST_EQUAL = 3
-"""So many equal bytes at its end can be a picture's own; more are taken for padding."""
+"""Up to this many equal bytes at the end may belong to the image; more are padding."""
 EXIF = b"Exif\0"
 ORIENTATION = 0x0112
 BYTE_ORDERS = {b"MM\0*": ">", b"II*\0": "<"}
@@ -53,12 +53,12 @@ Data = bytes | memoryview
 
 
 class JpegError(ValueError):
-    """The structure of a JPEG is damaged, or made to keep a decoder busy."""
+    """A JPEG's structure is damaged, or designed to keep a decoder busy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What precedes the first scan of a JPEG."""
+    """The facts that precede the first scan of a JPEG."""
 
     frame: int
     """The marker of its frame header, one of :data:`FRAMES`."""
@@ -82,12 +82,12 @@ class Header:
 
 
 def segments(data: Data, most: int = MOST_SEGMENTS) -> Iterator[tuple[int, int, int]]:
-    """Yield marker, start and end of each segment up to the end of the picture.
+    """Yield marker, start and end of each segment up to the end of the image.
 
-    A start is that of the marker itself. What a scan encodes lies between the end of its segment and
-    :func:`end_of_scan`, and is searched only when the next segment is asked for.
+    A start is that of the marker itself. The encoded bytes of a scan lie between the end of its segment and
+    :func:`end_of_scan`; they are searched only when the next segment is requested.
 
-    :raises JpegError: when there are more than `most`.
+    :raises JpegError: there are more than `most`.
     """
     at = 2
     for _ in range(most):
@@ -107,13 +107,13 @@ def segments(data: Data, most: int = MOST_SEGMENTS) -> Iterator[tuple[int, int, 
 
 
 def end_of_scan(data: Data, at: int) -> int:
-    """Return where the encoded bytes from `at` end: at the next marker other than a restart."""
+    """Return where the encoded bytes that begin at `at` end: at the next marker other than a restart."""
     found = END_OF_SCAN.search(data, at)
     return found.start() if found else len(data)
 
 
 def read_header(data: Data) -> Header:
-    """Read what precedes the first scan, and count the scans where that matters.
+    """Read the header up to the first scan, and count the scans where that matters.
 
     :raises JpegError: it is incomplete, or there are more segments or scans than any encoder writes.
     """
@@ -136,7 +136,7 @@ def read_header(data: Data) -> Header:
         elif marker == SCAN:
             if not frame or start + 5 > len(data):
                 break
-            # A decoder reads one scan of a sequential picture that has all components in it.
+            # Of a sequential image, a decoder reads a single scan if that has all components.
             if frame in PROGRESSIVE or data[body] < len(components):
                 _count_scans(data)
             return Header(frame, precision, width, height, components, sampling, orientation or 1, start)
@@ -164,12 +164,12 @@ def _orientation(segment: bytes) -> int:
                 (orientation,) = struct.unpack_from(order + NUMBERS[type_], tiff, entry + 8)
                 return int(orientation) if 1 <= orientation <= 8 else 0
     except struct.error:
-        pass  # an intact picture may have damaged EXIF
+        pass  # an intact image may have damaged EXIF
     return 0
 
 
 def is_complete(data: Data, header: Header) -> bool:
-    """Return whether the scans contain every bit of every coefficient of every component.
+    """Return whether the scans contain all bits of all coefficients of all components.
 
     A decoder does not notice a missing scan.
     """
@@ -190,12 +190,12 @@ def is_complete(data: Data, header: Header) -> bool:
     return all(missing_bits.get(each) == 0 for each in wanted)
 
 
-def canonical(data: Data, header: Header) -> bytes:
+def canonical_copy(data: Data, header: Header) -> bytes:
     """Return a copy of a JPEG reduced to what decoding needs, as encoders should write it.
 
-    Removed: other segments, bytes between segments, and bytes after the picture. Normalised: the version of
-    JFIF, the colour transform of Adobe's segment, the parameters of a sequential scan. Added: an end marker.
-    The encoded bytes are unchanged, so that a strict decoder still finds damage there.
+    Removes other segments, bytes between segments, and bytes after the image. Normalizes the JFIF version,
+    the color transform in Adobe's segment, and the parameters of a sequential scan. Adds a missing end
+    marker. Does not change the encoded bytes, so that a strict decoder still finds damage there.
     """
     parts: list[Data | bytearray] = [bytes((0xFF, START))]
     is_sequential = header.frame in SEQUENTIAL
@@ -212,7 +212,7 @@ def canonical(data: Data, header: Header) -> bytes:
             segment[9:11] = (1, 1)
             parts.append(segment)
         elif marker == APP14 and body.startswith(b"Adobe") and len(body) >= 12:
-            # What libjpeg takes unknown ones for.
+            # libjpeg treats unknown values like this one.
             known, taken = ((0, 1), 1) if len(header.components) == 3 else ((0, 2), 2)
             segment[15] = body[11] if body[11] in known else taken
             parts.append(segment)
@@ -232,11 +232,12 @@ def has_end(data: Data) -> bool:
     return data[at : at + 2] == bytes((0xFF, END))
 
 
-def without_padding(copy: bytes) -> list[bytes]:
-    """Return a canonical copy without the equal bytes before its end marker, and with the first of them.
+def strip_padding(copy: bytes) -> list[bytes]:
+    """Return versions of a canonical copy without the padding of equal bytes before its end marker.
 
-    That may belong to the picture, and so may all of them where they are few: then the copy comes, too, as it
-    is. None ends with half a stuffed byte (0xFF 0x00), which would be a marker.
+    One version keeps the first of the equal bytes, which may belong to the image. If there are few, all may,
+    so an unchanged version is added. Versions that end in 0xFF, half a stuffed byte, are left out: that would
+    be a marker.
     """
     encoded, end = copy[:-2], copy[-2:]
     padding = encoded[-1:]

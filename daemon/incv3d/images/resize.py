@@ -1,4 +1,4 @@
-"""Decoded pixels to the model's input: cropped or stretched, resized, in its range and layout."""
+"""Convert decoded pixels to the model's input: crop or stretch, resize, normalize, set the layout."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Float = npt.NDArray[np.float32]
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Shares of red, green and blue in luma (ITU-R BT.601)."""
 REDUCING_GAP = 2.0
-"""A picture twice this many times too large is averaged over blocks first, unless it is to be exact."""
+"""An image more than twice this factor too large is averaged over blocks first, unless `exact`."""
 BLOCK_ROWS = 32
-"""So many rows are resized at a time that what is between stays in the processor's cache, and in memory that
-the C library does not give back: fresh pages for it took longer than the arithmetic."""
+"""Number of rows resized at a time: few enough that intermediate results stay in the processor's cache, and
+in memory that the C library keeps; fresh pages took longer than the arithmetic."""
 LONGEST_RESIZED = 16
-"""How many times as long as wide a picture may be to be resized whole before its centre is cut out."""
+"""Longer images, relative to their width, are cut before they are resized and center-cropped."""
 PILLOW_FILTERS: dict[Interpolation, Image.Resampling] = {
     "bicubic": Image.Resampling.BICUBIC,
     "tf-bilinear-antialias": Image.Resampling.BILINEAR,
@@ -33,8 +33,8 @@ PILLOW_FILTERS: dict[Interpolation, Image.Resampling] = {
     "pillow-bicubic": Image.Resampling.BICUBIC,
     "pillow-lanczos": Image.Resampling.LANCZOS,
 }
-"""What Pillow computes. TensorFlow's antialiasing is the same triangle, without rounding in between: the two
-differ by less than 1 of 255."""
+"""Filters computed by Pillow. TensorFlow's antialiasing is the same triangle, without intermediate rounding;
+the two differ by less than 1 of 255."""
 
 
 ORIENTATIONS: dict[Transform, int] = {
@@ -45,14 +45,14 @@ ORIENTATIONS: dict[Transform, int] = {
     "rotate90": 6,
     "rotate270": 8,
 }
-"""The EXIF orientation of a picture that is upright after this was done to it."""
+"""The EXIF orientation equivalent to each transform."""
 SIDEWAYS = (5, 6, 7, 8)
-"""The EXIF orientations of pictures whose rows become columns."""
+"""The EXIF orientations that swap rows and columns."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
-    """What the model wants to see; the fields mean what they mean in a model's entry."""
+    """The model's input; the fields are those of a model's entry."""
 
     height: int
     width: int
@@ -68,7 +68,7 @@ class InputSpec:
 
     @property
     def least_side(self) -> int:
-        """A picture of fewer pixels a side would have to be made larger."""
+        """Smaller images would have to be enlarged."""
         if self.resize_to:
             return self.resize_to
         side = max(self.height, self.width)
@@ -76,32 +76,33 @@ class InputSpec:
 
     @property
     def antialias(self) -> bool:
-        """Whether all pixels count that a picture has, and not only those that are sampled.
+        """Whether all pixels of the image count, not only the sampled ones.
 
-        False for ``bicubic``: EfficientNet-Lite0's scores are known with what ``fast`` has always given it.
+        False for ``bicubic``: EfficientNet-Lite0's scores are known for the pixels that ``fast`` has always
+        produced.
         """
         return self.interpolation in PILLOW_FILTERS.keys() - {"bicubic", "pillow-nearest"}
 
     @property
     def fast_dct(self) -> bool:
-        """Whether JPEGs are decoded with the fast DCT, as by TensorFlow; Pillow uses the accurate one."""
+        """Whether JPEGs are decoded with the fast DCT, as in TensorFlow; Pillow uses the accurate one."""
         return not self.interpolation.startswith("pillow-")
 
 
-def fit(picture: ImageArray, spec: InputSpec, exact: bool = True) -> Float:
-    """Crop or stretch `picture` to the model's input, ``(pixel - mean) / scale`` as float32.
+def fit(image: ImageArray, spec: InputSpec, exact: bool = True) -> Float:
+    """Crop or stretch `image` to the model's input, ``(pixel - mean) / scale`` as float32.
 
-    :param exact: False: a picture that is far too large may be made smaller in two steps.
-    :returns: ``(1, height, width, channels)``, or ``(1, channels, height, width)`` for a network of that
-        layout; may be a view.
+    :param exact: if False, a much larger image may be reduced in two steps.
+    :returns: ``(1, height, width, channels)``, or ``(1, channels, height, width)`` for ``nchw``; may be a
+        view.
     """
     if spec.fit == "crop" and not spec.resize_to:
-        picture = crop(picture, spec.crop_fraction)
+        image = crop(image, spec.crop_fraction)
     if spec.channels == 1 and spec.interpolation in PILLOW_FILTERS:
-        # As in Pillow, where the conversion comes first and rounds: `Image.convert("L").resize(...)`.
-        grey = Image.fromarray(np.ascontiguousarray(picture)).convert("L")
-        picture = np.asarray(grey)[:, :, np.newaxis]
-    resized = (resize_and_crop if spec.resize_to else resize)(picture, spec, exact)
+        # As with Pillow's `Image.convert("L").resize(...)`, which converts first and rounds.
+        grey = Image.fromarray(np.ascontiguousarray(image)).convert("L")
+        image = np.asarray(grey)[:, :, np.newaxis]
+    resized = (resize_and_crop if spec.resize_to else resize)(image, spec, exact)
     if spec.channels == 1:
         resized = luma(resized)
     elif spec.channel_order == "bgr":
@@ -112,52 +113,51 @@ def fit(picture: ImageArray, spec: InputSpec, exact: bool = True) -> Float:
     return resized[np.newaxis]
 
 
-def resize_and_crop(picture: ImageArray, spec: InputSpec, exact: bool) -> Float:
-    """Return the centre of `picture` after its shorter side has been resized to ``spec.resize_to``.
+def resize_and_crop(image: ImageArray, spec: InputSpec, exact: bool) -> Float:
+    """Return the center of `image` after resizing its shorter side to ``spec.resize_to``.
 
-    Rounds as ``Resize`` and ``CenterCrop`` of torchvision do. Of a picture longer than
-    :data:`LONGEST_RESIZED` times its width, both ends are cut off first: resized whole, it could need
-    gigabytes.
+    Rounds like torchvision's ``Resize`` and ``CenterCrop``. If an image is more than :data:`LONGEST_RESIZED`
+    times as long as wide, both ends are cut off first: resizing all of it could need gigabytes.
 
     :returns: ``(height, width, 3) float32`` in [0, 255]; may be a view.
     """
-    short = min(picture.shape[:2])
-    y, x = (max(0, side - LONGEST_RESIZED * short) // 2 for side in picture.shape[:2])
-    picture = picture[y : y + LONGEST_RESIZED * short, x : x + LONGEST_RESIZED * short]
-    height, width = (spec.resize_to * side // short for side in picture.shape[:2])
-    resized = resize(picture, replace(spec, height=height, width=width), exact)
-    # To the nearest, halves to the even number.
+    short = min(image.shape[:2])
+    y, x = (max(0, side - LONGEST_RESIZED * short) // 2 for side in image.shape[:2])
+    image = image[y : y + LONGEST_RESIZED * short, x : x + LONGEST_RESIZED * short]
+    height, width = (spec.resize_to * side // short for side in image.shape[:2])
+    resized = resize(image, replace(spec, height=height, width=width), exact)
+    # round() rounds halves to even, as torchvision does.
     top, left = round((height - spec.height) / 2), round((width - spec.width) / 2)
     return resized[top : top + spec.height, left : left + spec.width]
 
 
-def resize(picture: ImageArray, spec: InputSpec, exact: bool) -> Float:
-    """`picture` in the model's size, its channels resized as they lie in memory and put in order afterwards.
+def resize(image: ImageArray, spec: InputSpec, exact: bool) -> Float:
+    """Resize `image` to the model's size, with channels in memory order, which are reordered afterwards.
 
-    To reorder, or to repeat, the channels of a large frame first would take several times as long.
+    Reordering or repeating the channels of a large frame first would take several times as long.
 
-    :returns: ``(height, width, 3) float32`` in [0, 255], of a grey picture for a network of one channel
-        ``(height, width, 1)``; may be a view.
+    :returns: ``(height, width, 3) float32`` in [0, 255]; ``(height, width, 1)`` for a gray image and a
+        network with one channel; may be a view.
     """
-    step = picture.strides[2]
+    step = image.strides[2]
     if step < 0:
-        return resize(picture[:, :, ::-1], spec, exact)[:, :, ::-1]
-    if step == 0 and picture.shape[2] > 1:
-        grey = resize(picture[:, :, :1], spec, exact)
+        return resize(image[:, :, ::-1], spec, exact)[:, :, ::-1]
+    if step == 0 and image.shape[2] > 1:
+        grey = resize(image[:, :, :1], spec, exact)
         return grey if spec.channels == 1 else np.repeat(grey, 3, axis=2)
     if spec.interpolation in PILLOW_FILTERS:
-        # The other filters promise Pillow's own pixels, which a reduction in two steps would change.
+        # The other filters promise Pillow's exact pixels, which a reduction in two steps would change.
         gap = REDUCING_GAP if spec.interpolation == "bicubic" and not exact else None
         resample = PILLOW_FILTERS[spec.interpolation]
-        return resize_with_pillow(picture, spec.height, spec.width, resample, gap)
+        return resize_with_pillow(image, spec.height, spec.width, resample, gap)
     half_pixel = spec.interpolation == "tf-bilinear"
-    return resize_bilinear(picture, spec.height, spec.width, half_pixel)
+    return resize_bilinear(image, spec.height, spec.width, half_pixel)
 
 
 def luma(resized: Float) -> Float:
-    """Return the luma of RGB pixels, as Pillow's mode ``L`` and ``tf.image.rgb_to_grayscale`` define it.
+    """Return the luma of RGB pixels, as defined by Pillow's mode ``L`` and ``tf.image.rgb_to_grayscale``.
 
-    :param resized: ``(height, width, 3) float32``; or one channel, which is luma already.
+    :param resized: ``(height, width, 3) float32``, or one channel, which is luma already.
     :returns: ``(height, width, 1) float32``.
     """
     if resized.shape[2] == 1:
@@ -166,17 +166,17 @@ def luma(resized: Float) -> Float:
 
 
 def normalise(pixels: Float, mean: PerChannel, scale: PerChannel) -> None:
-    """Make `pixels` ``(pixel - mean) / scale``, in place."""
+    """Apply ``(pixel - mean) / scale`` to `pixels`, in place."""
     step = pixels.strides[2]
     if not isinstance(mean, tuple) and not isinstance(scale, tuple):
         pixels -= mean
         pixels *= 1 / scale
         return
-    if step < 0:  # in the order in which they lie in memory
+    if step < 0:  # in memory order
         pixels = pixels[:, :, ::-1]
     for each, divide in ((mean, False), (scale, True)):
         row = np.broadcast_to(np.asarray(each, np.float32), pixels.shape[2])[:: -1 if step < 0 else 1]
-        # A whole row at a time: NumPy works through channels of three elements one call each.
+        # Repeat the values for a whole row: per channel, NumPy would loop over three elements at a time.
         row = np.tile(row, pixels.shape[1]).reshape(pixels.shape[1:])
         if divide:
             pixels *= 1 / row
@@ -184,39 +184,38 @@ def normalise(pixels: Float, mean: PerChannel, scale: PerChannel) -> None:
             pixels -= row
 
 
-def crop(picture: ImageArray, fraction: float) -> ImageArray:
-    """The central square of `picture` whose side is `fraction` of the shorter side; a view."""
-    height, width = picture.shape[:2]
+def crop(image: ImageArray, fraction: float) -> ImageArray:
+    """Return the central square of `image` whose side is `fraction` of the shorter side; a view."""
+    height, width = image.shape[:2]
     side = max(1, round(min(height, width) * fraction))
     top, left = (height - side) // 2, (width - side) // 2
-    return picture[top : top + side, left : left + side]
+    return image[top : top + side, left : left + side]
 
 
-def resize_bilinear(picture: ImageArray, height: int, width: int, half_pixel: bool = False) -> Float:
-    """As TensorFlow's ``ResizeBilinear(align_corners=False, half_pixel_centers=half_pixel)``, to the digit.
+def resize_bilinear(image: ImageArray, height: int, width: int, half_pixel: bool = False) -> Float:
+    """Resize exactly as TensorFlow's ``ResizeBilinear(align_corners=False, half_pixel_centers=half_pixel)``.
 
-    Output pixel ``i`` is sampled at ``i * source / target`` between its two neighbours, without
-    anti-aliasing: what the graph of 2015 does, so that its scores come out. With `half_pixel` it is sampled
-    at ``(i + 0.5) * source / target - 0.5``, as ``tf.image.resize`` does. Only the rows that are sampled are
-    read.
+    Output pixel ``i`` is sampled at ``i * source / target`` between its two neighbors, without antialiasing,
+    as in the graph of 2015, to reproduce its scores. With `half_pixel` it is sampled at ``(i + 0.5) * source
+    / target - 0.5``, as in ``tf.image.resize``. Only the sampled rows are read.
 
-    :param picture: ``(height, width, channels)``, the channels of a pixel beside each other in memory.
+    :param image: ``(height, width, channels)``, with the channels of a pixel adjacent in memory.
     :returns: ``(height, width, channels) float32`` in [0, 255].
     """
-    top, bottom, down = _sampling(picture.shape[0], height, half_pixel)
-    left, right, across = _sampling(picture.shape[1], width, half_pixel)
-    channels = picture.shape[2]
-    # Gathered as bytes: of items of three NumPy copies each by a call.
+    top, bottom, down = _sampling(image.shape[0], height, half_pixel)
+    left, right, across = _sampling(image.shape[1], width, half_pixel)
+    channels = image.shape[2]
+    # Gather bytes: NumPy copies items of three bytes with one call each.
     left, right = (_spread(columns, channels) for columns in (left, right))
     across = np.repeat(across, channels)
-    rows, upper, lower = _each_once(top, bottom, picture.shape[0])
+    rows, upper, lower = _each_once(top, bottom, image.shape[0])
     blocks = [slice(start, start + BLOCK_ROWS) for start in range(0, height, BLOCK_ROWS)]
     most = max(BLOCK_ROWS, *(lower[block][-1] + 1 - upper[block][0] for block in blocks))
     low, high = (np.empty((most, width * channels), np.float32) for _ in range(2))
     resized = np.empty((height, width * channels), np.float32)
     for block in blocks:
         first, end = upper[block][0], lower[block][-1] + 1
-        taken = picture[rows[first:end]].reshape(end - first, -1)
+        taken = image[rows[first:end]].reshape(end - first, -1)
         at_left, at_right = low[: end - first], high[: end - first]
         np.copyto(at_left, taken.take(left, axis=1, mode="clip"))
         np.copyto(at_right, taken.take(right, axis=1, mode="clip"))
@@ -229,54 +228,54 @@ def resize_bilinear(picture: ImageArray, height: int, width: int, half_pixel: bo
 
 
 def resize_with_pillow(
-    picture: ImageArray,
+    image: ImageArray,
     height: int,
     width: int,
     resample: Image.Resampling,
     reducing_gap: float | None = None,
 ) -> Float:
-    """As Pillow's ``Image.resize`` does it (and so torchvision and timm): all but nearest with anti-aliasing.
+    """Resize as Pillow's ``Image.resize`` does (and so torchvision and timm): antialiased, except nearest.
 
-    :param picture: ``(height, width, 3)``, or 1 channel.
-    :param reducing_gap: Pillow's: how many times too large the picture may be for one step.
+    :param image: ``(height, width, 3)``, or 1 channel.
+    :param reducing_gap: Pillow's parameter: the factor above which it reduces in two steps.
     :returns: ``(height, width, channels) float32`` in [0, 255].
     """
-    channels = picture.shape[2]
-    image = Image.fromarray(np.ascontiguousarray(picture if channels == 3 else picture[:, :, 0]))
-    resized = image.resize((width, height), resample, reducing_gap=reducing_gap)
+    channels = image.shape[2]
+    source = Image.fromarray(np.ascontiguousarray(image if channels == 3 else image[:, :, 0]))
+    resized = source.resize((width, height), resample, reducing_gap=reducing_gap)
     return np.asarray(resized, dtype=np.float32).reshape(height, width, channels)
 
 
-def upright(picture: ImageArray, orientation: int) -> ImageArray:
-    """Turn and mirror `picture` as its EXIF `orientation` (1 to 8) asks; a view."""
+def turn_upright(image: ImageArray, orientation: int) -> ImageArray:
+    """Rotate and mirror `image` according to its EXIF `orientation` (1 to 8); a view."""
     if orientation in SIDEWAYS:
-        picture = picture.swapaxes(0, 1)
+        image = image.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
-        picture = picture[:, ::-1]
+        image = image[:, ::-1]
     if orientation in (3, 4, 7, 8):
-        picture = picture[::-1]
-    return picture
+        image = image[::-1]
+    return image
 
 
-def orientation_of_both(first: int, second: int) -> int:
-    """The EXIF orientation that turns a picture as `first` does, and then as `second` does."""
+def combine_orientations(first: int, second: int) -> int:
+    """Return the EXIF orientation that combines `first` and then `second`."""
     corners = np.arange(4, dtype=np.uint8).reshape(2, 2, 1)
-    wanted = upright(upright(corners, first), second)
-    return next(each for each in range(1, 9) if np.array_equal(upright(corners, each), wanted))
+    wanted = turn_upright(turn_upright(corners, first), second)
+    return next(each for each in range(1, 9) if np.array_equal(turn_upright(corners, each), wanted))
 
 
-def cut(picture: ImageArray, region: Region | None) -> ImageArray:
-    """The pixels of `region`, or all of them; a view."""
+def crop_region(image: ImageArray, region: Region | None) -> ImageArray:
+    """Return the pixels of `region`, or all of them; a view."""
     if region is None:
-        return picture
-    left, top, right, bottom = region.box(picture.shape[1], picture.shape[0])
-    return picture[top:bottom, left:right]
+        return image
+    left, top, right, bottom = region.box(image.shape[1], image.shape[0])
+    return image[top:bottom, left:right]
 
 
 def _sampling(
     source: int, target: int, half_pixel: bool
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float32]]:
-    """The two neighbours of each sampled point, and the weight of the second."""
+    """Return the two neighbors of each sampled point, and the weight of the second."""
     half = np.float32(0.5 if half_pixel else 0)
     at = (np.arange(target, dtype=np.float32) + half) * np.float32(source / target) - half
     floor = np.floor(at)
@@ -287,7 +286,7 @@ def _sampling(
 def _each_once(
     top: npt.NDArray[np.intp], bottom: npt.NDArray[np.intp], source: int
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """The rows that are sampled, and where among them those of `top` and those of `bottom` are."""
+    """Return the sampled rows, and the positions of `top` and `bottom` among them."""
     is_sampled = np.zeros(source, np.bool_)
     is_sampled[top] = is_sampled[bottom] = True
     places = np.cumsum(is_sampled) - 1
@@ -295,7 +294,7 @@ def _each_once(
 
 
 def _spread(pixels: npt.NDArray[np.intp], channels: int) -> npt.NDArray[np.intp]:
-    """Where the bytes of `pixels` lie in their row."""
+    """Return the positions of the bytes of `pixels` in their row."""
     return (pixels[:, np.newaxis] * channels + np.arange(channels)).ravel()
 
 

@@ -1,6 +1,6 @@
-"""Raw YUV, as cameras send it, to RGB: packed 4:2:2 and planar 4:2:0, without padding.
+"""Convert raw YUV, as cameras send it, to RGB: packed 4:2:2 and planar 4:2:0, without padding.
 
-Layouts are those of the kernel's documentation of V4L2 (pixel formats, YUV formats).
+Layouts follow the kernel's V4L2 documentation (pixel formats, YUV formats).
 """
 
 from __future__ import annotations
@@ -21,22 +21,23 @@ PACKED: dict[YuvEncoding, tuple[int, int, int]] = {
     "uyvy": (1, 0, 2),
     "vyuy": (1, 2, 0),
 }
-"""Where in the four bytes of two pixels the first luma, Cb and Cr are; the second luma is two bytes on."""
+"""Offsets of the first luma, Cb and Cr in the four bytes of two pixels; the second luma is two bytes
+later."""
 PLANAR: dict[YuvEncoding, bool] = {"yu12": False, "yv12": True}
-"""Three planes; whether Cr comes before Cb."""
+"""Formats with three planes; whether Cr comes before Cb."""
 SEMI_PLANAR: dict[YuvEncoding, bool] = {"nv12": False, "nv21": True}
-"""A plane of luma, and one of pairs; whether Cr comes first in them."""
+"""Formats with one plane of luma and one of chroma pairs; whether Cr comes first."""
 WEIGHTS: dict[str, tuple[float, float]] = {
     "bt601": (0.299, 0.114),
     "bt709": (0.2126, 0.0722),
     "bt2020": (0.2627, 0.0593),
     "smpte240m": (0.212, 0.087),
 }
-"""Of red and of blue in luma."""
+"""The weights of red and of blue in luma."""
 
 
 def planes(encoding: YuvEncoding, width: int, height: int) -> list[tuple[int, int]]:
-    """Return rows and bytes per row of each plane of a picture, in order."""
+    """Return the rows and bytes per row of each plane of an image, in order."""
     chroma_width, chroma_height = (width + 1) // 2, (height + 1) // 2
     if encoding in PACKED:
         return [(height, 4 * chroma_width)]
@@ -46,7 +47,7 @@ def planes(encoding: YuvEncoding, width: int, height: int) -> list[tuple[int, in
 
 
 def size_bytes(encoding: YuvEncoding, width: int, height: int) -> int:
-    """Return the size of a picture."""
+    """Return the size of an image in bytes."""
     return sum(rows * row_bytes for rows, row_bytes in planes(encoding, width, height))
 
 

@@ -1,4 +1,4 @@
-"""Whether a chart can be drawn and written, asked before the work that it is to show."""
+"""Check whether a chart can be drawn and written, before doing the work that it shows."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class ChartError(Incv3dError):
 
 
 class ChartUsageError(ChartError):
-    """Where the chart is to go cannot be meant."""
+    """The chart's output path is not usable."""
 
     exit_status = 2
 
 
 def check_chart_path(path: Path, option: str) -> None:
-    """Raise :class:`ChartError` if no chart could be written to `path`, which `option` named."""
+    """Raise :class:`ChartError` if a chart cannot be written to `path`, the value of `option`."""
     if find_spec("matplotlib") is None:
         raise ChartError(f"{option}: matplotlib is not installed; {INSTALL}")
     if path.suffix.lower() not in SUFFIXES:

@@ -1,4 +1,4 @@
-"""A picture of latency logs: run times, frames, losses and temperature over time, restarts marked."""
+"""Plot latency logs: run times, frames, losses and temperature over time, with restarts marked."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from incv3d.machine import throttling
 
 HOUR_S = 3600.0
 GAP = 3
-"""A pause of more than so many usual ones between two lines is a gap in the curves."""
+"""A pause between two lines of more than this many usual ones is a gap in the curves."""
 WIDE = 20
-"""Run times that are so many times apart are drawn on a logarithmic scale."""
+"""Run times that differ by more than this factor are drawn on a logarithmic scale."""
 LOSSES = ("dropped", "busy", "expired", "errors")
 
 Value = Callable[[Window], float | None]
@@ -28,24 +28,24 @@ Value = Callable[[Window], float | None]
 
 @dataclass(frozen=True, slots=True)
 class _Curves:
-    """One log, ready to be drawn."""
+    """One log, ready to draw."""
 
     name: str
     colour: str
     windows: list[Window | None]
-    """None: a gap."""
+    """The windows in order, with None for a gap."""
     breaks: list[Start]
     zero_s: float
-    """Where its time axis begins; 0: it is wall-clock time."""
+    """Start of the time axis; 0: wall-clock time."""
 
 
 def plot(histories: Sequence[LatencyHistory], path: Path) -> None:
-    """Draw `histories`, each of which has a line, to the file at `path`.
+    """Draw `histories`, each with at least one line, to the file at `path`.
 
-    One log shows its percentiles and what was lost by reason; several are compared, a colour each. Logs whose
-    times do not overlap all begin at 0.
+    One log shows its percentiles and its losses by reason; several are compared, one color each. If their
+    times do not overlap, all begin at 0.
 
-    :raises ChartError: it cannot be written.
+    :raises ChartError: the file cannot be written.
     """
     import matplotlib
 
@@ -94,7 +94,7 @@ def plot(histories: Sequence[LatencyHistory], path: Path) -> None:
 
 def _draw_runs(panel: Any, logs: Sequence[_Curves]) -> None:
     if len(logs) == 1:
-        # The highest first: it is drawn under the others.
+        # The highest first, so that it is drawn under the others.
         _line(panel, logs[0], lambda window: window.total_p95_ms, color="0.6", label="total p95")
         for name, colour in (("p99", "lightcoral"), ("p95", "C1"), ("p50", "C0")):
             _line(panel, logs[0], partial(_run_ms, name=name), color=colour, label=f"run {name}")
@@ -121,9 +121,9 @@ def _draw_losses(panel: Any, logs: Sequence[_Curves]) -> None:
                     panel, log, partial(_per_minute, reasons=(reason,)), color=f"C{number + 4}", label=reason
                 )
     if len(logs) == 1 and not panel.get_lines():
-        panel.annotate("nothing was lost", (0.5, 0.5), xycoords="axes fraction", ha="center", color="0.5")
+        panel.annotate("no losses", (0.5, 0.5), xycoords="axes fraction", ha="center", color="0.5")
         panel.set_yticks([])
-    panel.set_ylabel("lost a minute")
+    panel.set_ylabel("lost per minute")
     panel.set_ylim(bottom=0)
 
 
@@ -208,12 +208,12 @@ def _curves(history: LatencyHistory, name: str, colour: str, elapsed: bool) -> _
 
 
 def _overlap(logs: Sequence[Sequence[LogEntry]]) -> bool:
-    """Whether there is a moment that all logs have in common; one log has."""
+    """Return whether all logs have a moment in common; a single log has."""
     return max(min(e.at_s for e in log) for log in logs) <= min(max(e.at_s for e in log) for log in logs)
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """What tells the logs apart: their files' names, with the folder's where they are alike."""
+    """Return distinct names for the logs: file names, with the folder's if they are equal."""
     names = [path.name for path in paths]
     return [
         name if names.count(name) == 1 else str(Path(path.parent.name) / name)

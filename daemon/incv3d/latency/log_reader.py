@@ -1,4 +1,4 @@
-"""Reads latency logs: the lines that :mod:`incv3d.latency.log_writer` writes, of rotated files too."""
+"""Read latency logs, written by :mod:`incv3d.latency.log_writer`, with their rotated files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from incv3d.latency.rolling import Spread
 
 LONGEST_LINE = 16 * 1024
 MANY_DAMAGED = 10_000
-"""A file that begins with so many lines that are none of ours is no latency log, however long it is."""
+"""A file that begins with this many unknown lines is not a latency log."""
 TIMESTAMP = "%Y-%m-%dT%H:%M:%SZ"
 PAIR = re.compile(r'([^\s="]+)=("(?:[^"\\]|\\.)*"|[^\s="]*)(?: |$)')
 
@@ -29,32 +29,32 @@ class LogError(Incv3dError):
 
 
 class DamagedLine(Exception):
-    """A line is not one that the daemon writes."""
+    """A line was not written by the daemon."""
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The daemon became ready, or went on with another model: its figures begin anew."""
+    """The daemon became ready, or switched to another model: statistics start again."""
 
     at_s: float
     """Seconds since 1970."""
     event: str
     """``start`` or ``reload``."""
     facts: Mapping[str, str | None]
-    """What it said of itself: ``model``, ``engine``, ``threads`` ..."""
+    """The facts in the line: ``model``, ``engine``, ``threads`` ..."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What one line says of the time before it. The windows of neighbouring lines overlap."""
+    """The statistics of one line. The windows of neighboring lines overlap."""
 
     at_s: float
-    """Its end; seconds since 1970."""
+    """End of the window in seconds since 1970."""
     window_s: float
     frames: int
     fps: float
     run: Spread | None
-    """None: there was no frame."""
+    """None: there were no frames."""
     queue_p95_ms: float | None
     decode_p95_ms: float | None
     total_p95_ms: float | None
@@ -74,20 +74,20 @@ LogEntry = Start | Window
 
 @dataclass(frozen=True, slots=True)
 class LatencyHistory:
-    """What a log and its rotated files hold, the oldest first."""
+    """The content of a log and its rotated files, oldest first."""
 
     path: Path
     files: tuple[Path, ...]
     entries: tuple[LogEntry, ...]
     damaged: int
-    """Lines that could not be read, and were passed over."""
+    """Number of unreadable lines, which were skipped."""
 
 
 def read_history(path: Path, since_s: float = -math.inf) -> LatencyHistory:
     """Read the log at `path` after its rotated files, ``path.1``, ``path.2.gz`` and so on.
 
-    :param since_s: what is older is left out; seconds since 1970.
-    :raises LogError: there is no such file, it cannot be read, or there is not one line of ours in it.
+    :param since_s: skip older entries; seconds since 1970.
+    :raises LogError: the file is missing, cannot be read, or has no line written by the daemon.
     """
     entries: list[LogEntry] = []
     damaged = 0
@@ -103,20 +103,20 @@ def read_history(path: Path, since_s: float = -math.inf) -> LatencyHistory:
                     except DamagedLine:
                         damaged += 1
                         if damaged >= MANY_DAMAGED and not entries:
-                            raise LogError(f"{name}: is not a latency log of incv3d") from None
+                            raise LogError(f"{name}: not a latency log of incv3d") from None
             except (OSError, EOFError, zlib.error) as error:
                 reason = getattr(error, "strerror", None) or error
                 raise LogError(f"{name}: cannot be read: {reason}") from None
     if damaged and not entries:
-        raise LogError(f"{path}: is not a latency log of incv3d")
+        raise LogError(f"{path}: not a latency log of incv3d")
     kept = tuple(entry for entry in entries if entry.at_s >= since_s)
     return LatencyHistory(path, tuple(files), kept, damaged)
 
 
 def parse_line(line: bytes) -> LogEntry:
-    """One line, with its newline.
+    """Parse one line, with its newline.
 
-    :raises DamagedLine: it is cut off, or not one that the daemon writes.
+    :raises DamagedLine: it is truncated, or was not written by the daemon.
     """
     if not line.endswith(b"\n"):
         raise DamagedLine("no end")
@@ -131,9 +131,9 @@ def parse_line(line: bytes) -> LogEntry:
 
 
 def parse_logfmt(text: str) -> dict[str, str | None]:
-    """``key=value`` pairs, None for ``na``: what :func:`incv3d.latency.log_writer.logfmt` wrote.
+    """Parse ``key=value`` pairs written by :func:`incv3d.latency.log_writer.logfmt`, with None for ``na``.
 
-    :raises ValueError: there is something else in it, or a key twice.
+    :raises ValueError: the text has something else in it, or a key twice.
     """
     fields: dict[str, str | None] = {}
     at = 0
@@ -223,14 +223,14 @@ def _bits(text: str | None) -> int | None:
 
 
 def _open_all(path: Path, stack: contextlib.ExitStack) -> list[tuple[Path, IO[bytes]]]:
-    """The log and its rotated files, the youngest first, each once even if it is rotated meanwhile."""
+    """Open the log and its rotated files, youngest first, each once even if they are rotated meanwhile."""
     opened: list[tuple[Path, IO[bytes]]] = []
     seen = set()
     for name in (path, *_rotated(path)):
         try:
             file: IO[bytes] = stack.enter_context(name.open("rb"))
         except FileNotFoundError:
-            continue  # moved on just now, or never there
+            continue  # just rotated, or never there
         except OSError as error:
             raise LogError(f"{name}: cannot be read: {error.strerror}") from None
         status = os.fstat(file.fileno())
@@ -252,7 +252,7 @@ def _rotated(path: Path) -> list[Path]:
             (int(match[1]), each) for each in path.parent.iterdir() if (match := number.fullmatch(each.name))
         ]
     except OSError:
-        return []  # opening the log itself says what is wrong
+        return []  # opening the log itself reports the error
     return [each for _, each in sorted(found)]
 
 

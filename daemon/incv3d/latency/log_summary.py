@@ -1,11 +1,11 @@
-"""What a latency log says of an hour or a day.
+"""Summarize a latency log by hour or day.
 
-A line is about a window of time, and the windows of neighbouring lines overlap. So windows are chosen that
-do not: with the default configuration they cover all the time and count each frame once. Best, worst and
-average run are then exact (as far as the lines' own rounding goes); a percentile is not, because the runs
-themselves are not in the log. It is estimated from the mixture of the windows' distributions, each taken as
-straight between its best, p50, p95, p99 and worst, and given with the bounds that it lies within for certain:
-a percentile of all runs together is no lower than the lowest and no higher than the highest of the parts'.
+A line describes a window of time, and the windows of neighboring lines overlap. So non-overlapping windows
+are chosen: with the default configuration they cover all time and count each frame once. Best, worst and
+average run are then exact (apart from the lines' rounding). Percentiles are not, because the log does not
+have the runs themselves. They are estimated from the mixture of the windows' distributions, each interpolated
+linearly between its best, p50, p95, p99 and worst, and given with certain bounds: a percentile of all runs is
+not lower than the lowest, nor higher than the highest, of the parts' percentiles.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from incv3d.latency.log_reader import LogEntry, Start, Window
 from incv3d.latency.rolling import Spread
 
 ROUNDING_S = 1.5
-"""Timestamps are cut to seconds: windows that overlap by so little are taken for neighbours."""
+"""Timestamps are truncated to seconds: windows that overlap by up to this much count as adjacent."""
 HALVINGS = 40
-"""Enough to find a run time among any to a millionth of a millisecond."""
+"""Enough bisections to find any run time to a millionth of a millisecond."""
 LEVELS = (0.0, 0.5, 0.95, 0.99, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A percentile that could only be estimated, and what it lies between for certain."""
+    """An estimated percentile with its certain bounds."""
 
     ms: float
     low_ms: float
@@ -36,7 +36,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """How the run times of a period were spread."""
+    """The distribution of run times in a period."""
 
     best_ms: float
     avg_ms: float
@@ -48,13 +48,13 @@ class Runs:
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """What the lines of one period say."""
+    """The statistics of one period."""
 
     begin_s: float
-    """Seconds since 1970; of a calendar hour or day, else of the first line."""
+    """Seconds since 1970: the start of a calendar hour or day, else of the first line."""
     end_s: float
     covered_s: float
-    """The time that the counts are about: that of windows that do not overlap."""
+    """The time covered by the counts: that of the non-overlapping windows."""
     frames: int
     fps: float
     run: Runs | None
@@ -65,24 +65,24 @@ class Period:
     skipped: int
     temp_max_c: float | None
     throttled: int | None
-    """Every bit of ``get_throttled`` that any line has."""
+    """All bits of ``get_throttled`` set in any line."""
     rss_max_mb: float | None
     starts: int
     reloads: int
-    """How often it went on with another model."""
+    """Number of switches to another model."""
 
 
-def whole(entries: Sequence[LogEntry]) -> Period:
-    """Everything from the first entry to the last as one period. There must be one."""
+def summarize(entries: Sequence[LogEntry]) -> Period:
+    """Summarize all entries as one period. There must be at least one."""
     first = entries[0]
     begin_s = first.at_s - first.window_s if isinstance(first, Window) else first.at_s
     return _period(entries, _without_overlap(entries), begin_s, max(entry.at_s for entry in entries))
 
 
-def by_length(entries: Sequence[LogEntry], length_s: float) -> list[Period]:
-    """A period for every calendar stretch of `length_s` (UTC) with an entry in it, in order of time.
+def summarize_by_length(entries: Sequence[LogEntry], length_s: float) -> list[Period]:
+    """Return a period for every calendar interval of `length_s` (UTC) with an entry in it, in order.
 
-    A window that reaches over the border belongs to where its middle is.
+    A window that crosses a border belongs to the interval of its middle.
     """
     chosen = _without_overlap(entries)
 
@@ -101,8 +101,8 @@ def by_length(entries: Sequence[LogEntry], length_s: float) -> list[Period]:
     ]
 
 
-def mixed_percentile(parts: Sequence[tuple[int, Spread]], percent: float) -> Estimate:
-    """The `percent`-th percentile of runs of which only each part's number and spread are known."""
+def estimate_percentile(parts: Sequence[tuple[int, Spread]], percent: float) -> Estimate:
+    """Estimate the `percent`-th percentile of runs, given each part's number and spread."""
     knots = [(count, (s.best_ms, s.p50_ms, s.p95_ms, s.p99_ms, s.worst_ms)) for count, s in parts]
     wanted = sum(count for count, _ in knots) * percent / 100
     low, high = min(k[0] for _, k in knots), max(k[-1] for _, k in knots)
@@ -113,7 +113,7 @@ def mixed_percentile(parts: Sequence[tuple[int, Spread]], percent: float) -> Est
         else:
             high = middle
     own = [_quantile(k, percent / 100) for _, k in knots]
-    # Rounding must not put the estimate outside of what is certain.
+    # Rounding must not put the estimate outside its bounds.
     return Estimate(min(max(high, min(own)), max(own)), min(own), max(own))
 
 
@@ -132,11 +132,11 @@ def _quantile(knots: Sequence[float], level: float) -> float:
 
 
 def _without_overlap(entries: Iterable[LogEntry]) -> list[Window]:
-    """Windows that do not overlap, chosen from the last back: so they end with everything counted."""
+    """Return non-overlapping windows, chosen backwards from the last, so that they cover the end."""
     chosen: list[Window] = []
     begin_s = later_s = math.inf
     for entry in reversed(list(entries)):
-        # A start ends the daemon before it; and where the clock was set back, time begins anew.
+        # A start ends the previous daemon, and if the clock was set back, time starts again.
         if isinstance(entry, Start) or entry.at_s > later_s:
             begin_s = math.inf
         later_s = entry.at_s
@@ -182,9 +182,9 @@ def _runs(chosen: Sequence[Window]) -> Runs | None:
     return Runs(
         best_ms=min(run.best_ms for _, run in parts),
         avg_ms=math.fsum(count * run.avg_ms for count, run in parts) / frames,
-        p50=mixed_percentile(parts, 50),
-        p95=mixed_percentile(parts, 95),
-        p99=mixed_percentile(parts, 99),
+        p50=estimate_percentile(parts, 50),
+        p95=estimate_percentile(parts, 95),
+        p99=estimate_percentile(parts, 99),
         worst_ms=max(run.worst_ms for _, run in parts),
     )
 

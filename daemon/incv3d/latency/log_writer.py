@@ -1,4 +1,4 @@
-"""The latency log: one logfmt line an interval, for ``tail -F`` and for programs."""
+"""Write the latency log: one logfmt line per interval, for ``tail -F`` and for programs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import contextlib
 import logging
 import os
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
+from incv3d.clock import timestamp
 from incv3d.latency.rolling import Spread, Summary
 from incv3d.machine import Readings
 
@@ -16,19 +16,14 @@ LOG = logging.getLogger(__name__)
 MISSING = "na"
 
 
-def timestamp(unix_s: float) -> str:
-    """Wall-clock time as people and programs read it: ``2026-01-31T12:00:00Z``."""
-    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def start_line(unix_s: float, event: str, facts: Mapping[str, object]) -> str:
-    """The first line of a `start`, or after a `reload`: what runs, and what getting it warm took."""
+    """Return the first line after a `start` or `reload`: the model's facts and its warm-up."""
     fields = {"ts": timestamp(unix_s), "event": event, **facts}
     return logfmt(fields)
 
 
 def summary_line(unix_s: float, summary: Summary, machine: Readings) -> str:
-    """The line of one interval; the keys and their order never change, new ones come last."""
+    """Return the line of one interval. Keys and their order never change; new keys are appended."""
     run = summary.run
     throttled = None if machine.throttled is None else f"0x{machine.throttled:x}"
     return logfmt(
@@ -60,7 +55,7 @@ def summary_line(unix_s: float, summary: Summary, machine: Readings) -> str:
 
 
 def logfmt(fields: Mapping[str, object]) -> str:
-    """``key=value`` pairs in the order given; None is ``na``, a value with spaces is quoted."""
+    """Return ``key=value`` pairs in order, with ``na`` for None and quotes around values with spaces."""
     return " ".join(f"{key}={_value(value)}" for key, value in fields.items())
 
 
@@ -83,14 +78,14 @@ def _round(value: float | None, digits: int) -> str | None:
 
 
 class LatencyLog:
-    """An append-only file with a size cap that survives whatever happens to its disk.
+    """An append-only file with a size limit that survives any failure of its disk.
 
-    When a line cannot be written, the daemon goes on and the log of the daemon says so once; when lines
-    can be written again, it says that too. A file that was moved or deleted is made anew.
+    When a line cannot be written, the daemon continues and its own log says so once; it logs recovery, too. A
+    file that was moved or deleted is created again.
 
-    :param path: the file; missing folders are made.
-    :param max_bytes: the file is rotated before it would grow beyond this.
-    :param keep: rotated files kept, ``path.1`` the youngest.
+    :param path: the file; missing folders are created.
+    :param max_bytes: the file is rotated before it would exceed this size.
+    :param keep: number of rotated files to keep; ``path.1`` is the youngest.
     """
 
     def __init__(self, path: Path, max_bytes: int, keep: int) -> None:
@@ -101,36 +96,36 @@ class LatencyLog:
         self._failing = False
 
     def write(self, line: str) -> None:
-        """Append `line`; a newline is added."""
+        """Append `line` and a newline."""
         data = line.encode("utf-8") + b"\n"
         try:
             self._write(data)
         except OSError as error:
             self.close()
             if not self._failing:
-                LOG.warning("%s: cannot be written (%s); going on without it", self.path, error.strerror)
+                LOG.warning("%s: cannot be written (%s); continuing without it", self.path, error.strerror)
             self._failing = True
             return
         if self._failing:
-            LOG.warning("%s: is written again", self.path)
+            LOG.warning("%s: can be written again", self.path)
         self._failing = False
 
     def resize(self, max_bytes: int, keep: int) -> None:
-        """Rotate by another size, and keep another number, from now on."""
+        """Change the size limit and the number of rotated files."""
         self._max_bytes, self._keep = max_bytes, keep
 
     def reopen(self) -> None:
-        """Let go of the file; the next line opens it anew (for logrotate)."""
+        """Close the file; the next line opens it again (for logrotate)."""
         self.close()
 
     def flush(self) -> None:
-        """Have the disk hold what was written, at the end: until then the kernel batches lines by itself."""
+        """Flush the file to the disk, at the end; until then the kernel batches lines."""
         if self._descriptor is not None:
-            with contextlib.suppress(OSError):  # what cannot be synchronised, such as a pipe, needs it not
+            with contextlib.suppress(OSError):  # a pipe, for example, cannot be synchronized and need not be
                 os.fsync(self._descriptor)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -146,7 +141,7 @@ class LatencyLog:
             while written < len(data):
                 written += os.write(descriptor, data[written:])
         except OSError:
-            if written:  # a full disk took half a line: take it back, so that every line is whole
+            if written:  # a full disk accepted half a line: remove it, so that every line is complete
                 os.ftruncate(descriptor, size_bytes)
             raise
 

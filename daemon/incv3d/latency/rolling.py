@@ -1,4 +1,4 @@
-"""Rolling statistics of the latest frames: windows by count and by time, percentiles. No I/O."""
+"""Keep rolling statistics of the latest frames: windows by count and by time, percentiles. No I/O."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from typing import Protocol
 from incv3d.frames import Refusal, Timings
 
 LATEST_RUNS = 15
-"""Runs that an estimate of the next one is made from."""
+"""Number of runs used to estimate the next one."""
 DROPPED = "dropped"
-"""The outcome of a camera's frame that a newer one replaced before it was taken."""
+"""The outcome of a camera frame that a newer one replaced in the queue."""
 SKIPPED = "skipped"
-"""The outcome of a camera's frame in which nothing had changed."""
+"""The outcome of a camera frame in which nothing had changed."""
 
 OUTCOMES = ("ok", *(refusal.value for refusal in Refusal), DROPPED, SKIPPED)
-"""Everything that can become of a frame."""
+"""All possible outcomes of a frame."""
 BAD = (Refusal.BAD_IMAGE, Refusal.BAD_REQUEST, Refusal.TOO_LARGE, Refusal.INTERNAL)
 """The refusals that count as errors: something is wrong with the frame or with the daemon."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How one duration was spread over the window; milliseconds."""
+    """The distribution of a duration in the window; milliseconds."""
 
     best_ms: float
     avg_ms: float
@@ -39,10 +39,10 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The window's statistics; a spread is None while there is no frame in the window."""
+    """The statistics of the window; a spread is None if there are no frames in the window."""
 
     window_s: float
-    """What the window covers: shorter than configured after a start, or when many frames came."""
+    """The time covered by the window: shorter than configured after a start, or with many frames."""
     frames: int
     fps: float
     run: Spread | None
@@ -58,7 +58,7 @@ class Summary:
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """The `percent`-th percentile of ascending `ordered`, interpolated linearly between ranks.
+    """Return the `percent`-th percentile of `ordered`, which is ascending, interpolated linearly.
 
     The same as NumPy's default: rank ``(n - 1) * percent / 100``, counted from 0 (Hyndman and Fan's
     definition 7).
@@ -70,7 +70,7 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
 
 
 def spread(values: Sequence[float]) -> Spread | None:
-    """The :class:`Spread` of `values`; None when there are none."""
+    """Return the :class:`Spread` of `values`, or None if there are none."""
     if not values:
         return None
     ordered = sorted(values)
@@ -85,21 +85,21 @@ def spread(values: Sequence[float]) -> Spread | None:
 
 
 class FrameCounter(Protocol):
-    """Counts what becomes of the frames; callable from any thread."""
+    """Counts the outcomes of frames. Thread-safe."""
 
     def record(self, now: float, timings: Timings) -> None:
-        """A frame was classified at `now` (monotonic)."""
+        """Record a frame that was classified at `now` (monotonic)."""
 
     def count(self, now: float, outcome: str) -> None:
-        """A frame met with `outcome`, one of :data:`OUTCOMES`, at `now` (monotonic)."""
+        """Count a frame with `outcome`, one of :data:`OUTCOMES`, at `now` (monotonic)."""
 
 
 class RollingLatency:
-    """The latest frames' timings and the latest outcomes. Threads may share one.
+    """The timings and outcomes of the latest frames. Thread-safe.
 
     :param window_s: frames older than this leave the window.
-    :param window_frames: the window holds at most this many frames.
-    :param started: the moment (monotonic) at which counting begins.
+    :param window_frames: maximum number of frames in the window.
+    :param started: start of counting (monotonic).
     """
 
     def __init__(self, window_s: float, window_frames: int, started: float) -> None:
@@ -111,16 +111,17 @@ class RollingLatency:
         self._lock = threading.Lock()
 
     def record(self, now: float, timings: Timings) -> None:
-        """A frame was classified at `now` (monotonic)."""
+        """Record a frame that was classified at `now` (monotonic)."""
         with self._lock:
             self._frames.append((now, timings))
             self._totals["ok"] += 1
 
     def count(self, now: float, outcome: str) -> None:
-        """A frame met with `outcome` at `now` (monotonic): a :class:`Refusal`, or one of those named here."""
+        """Count a frame with `outcome` at `now` (monotonic): a :class:`Refusal`, or a constant of this
+        module."""
         second = int(now)
         with self._lock:
-            # One counter a second keeps a flood of refusals from filling the memory.
+            # One counter per second bounds memory during a flood of refusals.
             if not self._by_second or self._by_second[-1][0] != second:
                 self._forget(now)
                 self._by_second.append((second, Counter()))
@@ -128,32 +129,33 @@ class RollingLatency:
             self._totals[outcome] += 1
 
     def resize(self, window_s: float, window_frames: int) -> None:
-        """Let the window be another one from now on; of what it holds, what fits is kept."""
+        """Change the size of the window, keeping the frames that fit."""
         with self._lock:
             self._window_s = window_s
             self._frames = deque(self._frames, maxlen=window_frames)
 
     def restart(self, now: float) -> None:
-        """Begin an empty window at `now` (monotonic): what follows is another model's. Totals go on."""
+        """Empty the window at `now` (monotonic) for another model. Totals continue."""
         with self._lock:
             self._started = now
             self._frames.clear()
             self._by_second.clear()
 
     def totals(self) -> dict[str, int]:
-        """Frames since the start by outcome: ``ok``, every refusal, ``dropped``, ``skipped``."""
+        """Return the number of frames since the start by outcome: ``ok``, every refusal, ``dropped``,
+        ``skipped``."""
         with self._lock:
             return {outcome: self._totals[outcome] for outcome in OUTCOMES}
 
     def latest_run_ms(self) -> float | None:
-        """The median of the latest few runs, whatever the window; None while nothing has run."""
+        """Return the median of the latest runs, regardless of the window; None before the first run."""
         with self._lock:
             latest = itertools.islice(reversed(self._frames), LATEST_RUNS)
             runs = sorted(timings.run_ms for _, timings in latest)
         return percentile(runs, 50) if runs else None
 
     def summary(self, now: float) -> Summary:
-        """What the window says at `now` (monotonic)."""
+        """Return the statistics of the window at `now` (monotonic)."""
         with self._lock:
             self._forget(now)
             frames = [timings for _, timings in self._frames]

@@ -1,1 +1,1 @@
-"""Known models, the store on disk, and making a model ready to run."""
+"""Known models, the model store, and preparing models to run."""

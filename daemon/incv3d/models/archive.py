@@ -1,4 +1,4 @@
-"""Read members of a tar archive that nobody vouches for."""
+"""Read members of an untrusted tar archive."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 DAMAGE = (tarfile.TarError, EOFError, zlib.error, ValueError, RecursionError)
-"""What :mod:`tarfile` raises of an archive that is damaged or none."""
+"""The exceptions that :mod:`tarfile` raises for a damaged file, or one that is not an archive."""
 
 LARGEST_ARCHIVE = 2 << 30
 MOST_MEMBERS = 1000
@@ -29,52 +29,52 @@ EXTENSIONS = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
 )
-"""Headers that say something of the next one; :mod:`tarfile` reads them into memory, whatever their size."""
+"""Headers that describe the next one; :mod:`tarfile` reads them into memory, whatever their size."""
 GZIP = b"\x1f\x8b"
 
 
 class Header(tarfile.TarInfo):
-    """A member's header, looked at before :mod:`tarfile` acts on it."""
+    """The header of a member, checked before :mod:`tarfile` uses it."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> Self:
-        """The header in a block of 512 bytes.
+        """Parse a header from a block of 512 bytes.
 
-        :raises tarfile.ReadError: when its size is none, or more than such a header can need.
+        :raises tarfile.ReadError: its size is negative, or larger than such a header can need.
         """
         header = super().frombuf(buf, encoding, errors)  # type: ignore[arg-type]
         if header.size < 0 or (header.type in EXTENSIONS and header.size > LARGEST_EXTENSION):
-            raise tarfile.ReadError(f"a header that says {header.size} bytes")
+            raise tarfile.ReadError(f"a header with an invalid size of {header.size} bytes")
         return header
 
 
 def open_archive(path: Path) -> tarfile.TarFile:
-    """Open a tar archive as a stream, compressed with gzip or not at all.
+    """Open a tar archive as a stream, with gzip compression or without.
 
-    Other compressions are not looked for: some take any amount of memory at the archive's word.
+    Other compressions are not supported: with some, an archive can claim any amount of memory.
 
-    :raises OSError: when it cannot be read.
-    :raises tarfile.TarError: when it is none.
+    :raises OSError: the file cannot be read.
+    :raises tarfile.TarError: the file is not a tar archive.
     """
     with path.open("rb") as file:
         compressed = file.read(len(GZIP)) == GZIP
     try:
         return tarfile.open(path, "r|gz" if compressed else "r|", tarinfo=Header)
     except TypeError:
-        # How Python's tarfile says that the header of gzip is cut off.
+        # The words of Python's tarfile for a truncated gzip header.
         raise tarfile.ReadError("its header is cut off") from None
 
 
 def is_archive(path: Path) -> bool:
-    """Whether the file at `path` begins as a tar archive does.
+    """Return whether the file at `path` begins like a tar archive.
 
-    :raises ModelError: when it cannot be read.
+    :raises ModelError: the file cannot be read.
     """
     try:
         with open_archive(path) as archive:
             return archive.next() is not None
     except OSError as error:
-        # gzip's own complaint of a file that is none has no errno
+        # gzip's own error about a file in another format has no errno
         if error.errno is None:
             return False
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
@@ -83,10 +83,10 @@ def is_archive(path: Path) -> bool:
 
 
 class Archive:
-    """A ``.tgz`` from which files are read by their base name; its paths, links and modes mean nothing.
+    """A ``.tgz`` whose files are read by base name; paths, links and modes are ignored.
 
-    :param path: the archive.
-    :param wanted: base names of the members to be found, and how many bytes each may have at most.
+    :param path: the archive's path.
+    :param wanted: base names of the members to find, with the maximum size of each in bytes.
     """
 
     def __init__(self, path: Path, wanted: dict[str, int]) -> None:
@@ -94,28 +94,26 @@ class Archive:
         self._wanted = wanted
 
     def members(self) -> Iterator[tuple[str, IO[bytes]]]:
-        """Every wanted member, in the archive's order: its base name and its bytes as a stream.
+        """Yield the base name and a stream of each wanted member, in the archive's order.
 
-        :raises ModelError: when the archive is damaged, or a member is larger than it may be.
+        :raises ModelError: the archive is damaged, or a member is too large.
         """
         with self._errors_explained(), open_archive(self._path) as archive:
             read = 0
             found: set[str] = set()
             for number, member in enumerate(archive):
-                # Skipping a member unpacks it too: a bomb need not be one of the wanted ones.
+                # Skipping a member unpacks it, too, so any member can be a zip bomb.
                 read += member.size
                 if number >= MOST_MEMBERS or member.size < 0 or read > LARGEST_ARCHIVE:
-                    raise ModelError(f"{self._path}: unpacks to more than a model can be; refused")
+                    raise ModelError(f"{self._path}: rejected: unpacks to more than a model can have")
                 name = PurePosixPath(member.name).name
                 if not member.isreg() or member.issparse() or name not in self._wanted:
                     continue
                 if name in found:
-                    raise ModelError(f"{self._path}: there are two {name} in it")
+                    raise ModelError(f"{self._path}: contains {name} twice")
                 found.add(name)
                 if member.size > self._wanted[name]:
-                    raise ModelError(
-                        f"{self._path}: its {name} has {member.size} bytes, more than a model can have"
-                    )
+                    raise ModelError(f"{self._path}: its {name} has {member.size} bytes, more than the limit")
                 stream = archive.extractfile(member)
                 if stream is not None:
                     yield name, stream
@@ -132,7 +130,7 @@ class Archive:
     def save(self, stream: IO[bytes], target: Path) -> None:
         """Write a member to the file `target`.
 
-        :raises ModelError: when the archive is damaged there.
+        :raises ModelError: the archive is damaged.
         """
         with target.open("wb") as out:
             try:

@@ -1,4 +1,4 @@
-"""Files of models that come with incv3d: the names of ImageNet's classes, pictures whose answer is known."""
+"""Provide the bundled model files: ImageNet's class names and images with known answers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ PICTURES = {
 
 
 def imagenet_labels(background: bool = False) -> str:
-    """The 1000 classes of ILSVRC-2012 by their synsets' order, as lines of a labels file.
+    """Return the 1000 classes of ILSVRC-2012 in the order of their synsets, as lines of a labels file.
 
-    :param background: with a class `background` before them, as TF-Slim's networks have it.
+    :param background: put a class `background` first, as in TF-Slim's networks.
     """
     text = resources.files("incv3d.models").joinpath(IMAGENET).read_text("utf-8")
     if not background:
@@ -26,21 +26,21 @@ def imagenet_labels(background: bool = False) -> str:
     return "0\t\tbackground\n" + "".join(f"{int(index) + 1}\t{names}\n" for index, names in rows)
 
 
-def golden_picture(name: str) -> bytes | None:
-    """The bundled picture that a model's entry names; None if there is none of that name."""
-    return bundled_picture(name) if name in PICTURES else None
+def golden_image(name: str) -> bytes | None:
+    """Return the bundled image that a model's entry names, or None if no image has that name."""
+    return bundled_image(name) if name in PICTURES else None
 
 
-def bundled_picture(name: str) -> bytes:
+def bundled_image(name: str) -> bytes:
     """Return the bytes of one of :data:`PICTURES`."""
     package, path = PICTURES[name]
     return resources.files(package).joinpath(path).read_bytes()
 
 
-def add_golden_picture(entry: ModelEntry, folder: Path) -> None:
-    """Put the bundled picture that `entry` names into the model's folder, unless one is there."""
-    if entry.golden and not (folder / entry.golden.picture).exists():
-        picture = golden_picture(entry.golden.picture)
-        if picture is None:
-            raise ModelError(f"there is no picture {entry.golden.picture} to check the model by")
-        (folder / entry.golden.picture).write_bytes(picture)
+def add_golden_image(entry: ModelEntry, folder: Path) -> None:
+    """Write the bundled image that `entry` names into the model's folder, unless it is there."""
+    if entry.golden and not (folder / entry.golden.image).exists():
+        image = golden_image(entry.golden.image)
+        if image is None:
+            raise ModelError(f"the golden image {entry.golden.image} is missing")
+        (folder / entry.golden.image).write_bytes(image)

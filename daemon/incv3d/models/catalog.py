@@ -1,4 +1,4 @@
-"""The models that incv3d knows by name: ``catalog.yaml``, read."""
+"""Read the catalog of known models, ``catalog.yaml``."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from incv3d.models.entry import ModelEntry
 
 
 def load_catalog() -> dict[str, ModelEntry]:
-    """Every known model by name."""
+    """Return every known model by name."""
     text = resources.files("incv3d.models").joinpath("catalog.yaml").read_bytes()
     return msgspec.yaml.decode(text, type=dict[str, ModelEntry])
 
 
 def unused_custom(config: Config) -> str:
-    """Say which keys of ``custom`` another model than that network leaves unused; empty: it uses all."""
+    """Return a message about keys of ``custom`` that have no effect; empty if there are none."""
     custom, default = config.custom, CustomSection()
     given = [key for key in custom.__struct_fields__ if getattr(custom, key) != getattr(default, key)]
     name = config.model.name
@@ -25,5 +25,5 @@ def unused_custom(config: Config) -> str:
         return ""
     keys = ", ".join(f"custom.{key}" for key in given)
     if custom.file:
-        return f"not used: {keys}; model.name is `{name}`, a known model: give the network another name"
-    return f"not used: {keys}; without custom.file there is no network to use them for"
+        return f"not used: {keys}; model.name is `{name}`, a known model: use another name"
+    return f"not used: {keys}; they have no effect without custom.file"

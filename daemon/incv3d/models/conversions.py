@@ -1,17 +1,18 @@
-"""A model's LiteRT conversions in the store: a flatbuffer, and beside it what it was made of and how it did.
+"""Read a model's LiteRT conversions in the store: a flatbuffer with a description of its origin and quality.
 
-A conversion lies in the folder of its model, so that it goes when the model is replaced or removed.
+A conversion lies in its model's folder, so that it is removed or replaced with the model.
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, get_args
 
 import msgspec
 
+from incv3d.clock import timestamp
 from incv3d.engines.base import SessionSpec
 from incv3d.models.entry import Golden, ModelError
 from incv3d.models.files import sha256_of
@@ -19,61 +20,63 @@ from incv3d.models.store import FLATBUFFER, StoredModel
 
 Precision = Literal["int8", "float32"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-"""Best first: int8 is smaller and faster, and whoever made one has seen how far it agrees."""
+"""Best first: int8 is smaller and faster, and its agreement was shown when it was made."""
 DESCRIPTION = "conversion.json"
 FORMAT = 1
 GOLDEN_TOLERANCE = 0.05
-"""Another processor rounds the integers of a quantised network elsewhere."""
+"""Other processors round the integers of a quantized network differently."""
 
 
-class EngineFigures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One of the two that were compared, in a process of its own."""
+class EngineMeasurements(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Measurements of one of the two compared Sessions, each in its own process."""
 
     engine: str
     run_ms: float
-    """The median of its runs, which alternated with those of the other."""
+    """The median of its runs, which alternated with the other's."""
     peak_memory_mb: float
-    """MiB that its process had at most (``VmHWM``)."""
+    """Peak memory of its process in MiB (``VmHWM``)."""
     size_bytes: int
-    """Of the network's file."""
+    """Size of the network's file."""
     distinct_scores: int
-    """How many different scores it gave. An output of 8 bits can give 256."""
+    """Number of different scores that occurred. An 8-bit output can have 256."""
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A conversion beside the float Session on the same pictures, none of which it was calibrated with."""
+    """A comparison of a conversion with the float Session, on the same images, none of them used for
+    calibration."""
 
-    pictures: int
+    images: int = msgspec.field(name="pictures")
     top1_agreement: float
-    """Of 1: how often both put the same class first."""
+    """Fraction of images to which both give the same best class."""
     top5_agreement: float
-    """Of 1: how often the float Session's first class is among the conversion's five best."""
+    """Fraction of images for which the float Session's best class is among the conversion's best five."""
     largest_difference: float
-    """Of any score of any picture."""
+    """The largest difference of any score for any image."""
     median_difference: float
-    """The median over the pictures of the score of the float Session's first class."""
+    """The median, over the images, of the difference in the score of the float Session's best class."""
     threads: int
-    session: EngineFigures
-    conversion: EngineFigures
+    session: EngineMeasurements
+    conversion: EngineMeasurements
 
 
 class Conversion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is written beside a converted network; its presence says that the conversion is whole."""
+    """The description of a conversion. It is written last, so its presence means that the conversion is
+    complete."""
 
     format: int
     precision: Precision
     source_sha256: str
-    """Of the frozen graph that it was made from."""
+    """SHA-256 of the frozen graph that was converted."""
     converter: str
-    """The TensorFlow whose converter made it, ``tensorflow-2.21``."""
+    """The version of TensorFlow whose converter was used, such as ``tensorflow-2.21``."""
     converted_at: str
-    calibration_pictures: int
+    calibration_images: int = msgspec.field(name="calibration_pictures")
     size_bytes: int
     sha256: str
-    """Checked when it is imported; at every start it would cost a Raspberry Pi seconds."""
+    """Checked on import; checking it at every start would take seconds on a Raspberry Pi."""
     comparison: Comparison
     golden_score: float | None = None
-    """What it gave the model's golden picture; None: the model has none."""
+    """Its score for the model's golden image; None: the model has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +88,16 @@ class StoredConversion:
 
     @property
     def network(self) -> Path:
-        """The LiteRT flatbuffer."""
+        """The path of the LiteRT flatbuffer."""
         return self.directory / FLATBUFFER
 
     def session_spec(self, model: StoredModel, threads: int) -> SessionSpec:
-        """What a Session of it is opened with."""
+        """Return the spec for a Session of the conversion."""
         return flatbuffer_spec(model.session_spec(threads), self.network)
 
     def golden(self, known: Golden | None) -> Golden | None:
-        """What the conversion must give the golden picture: the `known` label, and its own score."""
+        """Return the expected answer for the golden image: the `known` label with the conversion's own
+        score."""
         if known is None or known.score is None or self.facts.golden_score is None:
             return known
         tolerance = max(known.tolerance, GOLDEN_TOLERANCE)
@@ -101,27 +105,27 @@ class StoredConversion:
 
 
 def flatbuffer_spec(spec: SessionSpec, network: Path) -> SessionSpec:
-    """The Session of a flatbuffer that was converted from the network of `spec`."""
-    return replace(spec, file=network, format="tflite", input="", output="", jpeg_input="", picture_input="")
+    """Return the spec for a flatbuffer converted from the network of `spec`."""
+    return replace(spec, file=network, format="tflite", input="", output="", jpeg_input="", image_input="")
 
 
 def folder_name(precision: Precision) -> str:
-    """What a conversion's folder is called in that of its model."""
+    """Return the name of a conversion's folder in the folder of its model."""
     return f"litert-{precision}"
 
 
 def describe(
-    model: StoredModel, precision: Precision, network: Path, converter: str, calibration_pictures: int,
+    model: StoredModel, precision: Precision, network: Path, converter: str, calibration_images: int,
     comparison: Comparison, golden_score: float | None,
 ) -> Conversion:  # fmt: skip
-    """The facts of the conversion whose flatbuffer is the file `network`."""
+    """Return a description of the conversion whose flatbuffer is the file `network`."""
     return Conversion(
         format=FORMAT,
         precision=precision,
         source_sha256=model.manifest.sha256,
         converter=converter,
-        converted_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        calibration_pictures=calibration_pictures,
+        converted_at=timestamp(time.time()),
+        calibration_images=calibration_images,
         size_bytes=network.stat().st_size,
         sha256=sha256_of(network),
         comparison=comparison,
@@ -130,14 +134,14 @@ def describe(
 
 
 def converted_precisions(directory: Path) -> list[Precision]:
-    """The conversions in the folder of a model, whole or damaged, best first."""
+    """Return the precisions of the conversions in a model's folder, damaged ones included, best first."""
     return [each for each in PRECISIONS if (directory / folder_name(each)).is_dir()]
 
 
 def open_conversion(model: StoredModel, precision: Precision) -> StoredConversion:
-    """A conversion of `model`, its file checked against its description.
+    """Return a conversion of `model`, after checking its file against its description.
 
-    :raises ModelError: when it is not there, damaged, or of another graph.
+    :raises ModelError: it is missing, damaged, or made from another graph.
     """
     try:
         return read_conversion(model.directory, precision, model.manifest.sha256)
@@ -147,9 +151,9 @@ def open_conversion(model: StoredModel, precision: Precision) -> StoredConversio
 
 
 def read_conversion(model: Path, precision: Precision, source_sha256: str) -> StoredConversion:
-    """The conversion in the folder `model`, which must be of the graph with that SHA-256.
+    """Return the conversion in the folder `model`, if it was made from the graph with that SHA-256.
 
-    :raises ModelError: when it is not there, damaged, or of another graph.
+    :raises ModelError: it is missing, damaged, or made from another graph.
     """
     directory = model / folder_name(precision)
     path, network = directory / DESCRIPTION, directory / FLATBUFFER
@@ -161,9 +165,9 @@ def read_conversion(model: Path, precision: Precision, source_sha256: str) -> St
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{path}: damaged: {error}") from None
     if facts.format != FORMAT:
-        raise ModelError(f"{path}: of format {facts.format}, this program reads format {FORMAT}")
+        raise ModelError(f"{path}: has format {facts.format}, but this version reads format {FORMAT}")
     if facts.source_sha256 != source_sha256:
-        raise ModelError(f"{path}: made from another graph than the model's")
+        raise ModelError(f"{path}: was not made from this model's graph")
     if facts.precision != precision or size_bytes != facts.size_bytes:
-        raise ModelError(f"{network}: {size_bytes} bytes, it had {facts.size_bytes} when it was made")
+        raise ModelError(f"{network}: damaged: {size_bytes} bytes instead of {facts.size_bytes}")
     return StoredConversion(directory, facts)

@@ -1,4 +1,4 @@
-"""Import the user's own network, which the configuration describes, when it is new or has changed."""
+"""Import the user's network, described in the configuration, when it is new or has changed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import msgspec
 
 from incv3d.config.preprocessing import Interpolation
 from incv3d.config.schema import CustomSection
-from incv3d.models.entry import Golden, ModelEntry, ModelError, for_a_person
+from incv3d.models.entry import Golden, ModelEntry, ModelError, mark_lasting
 from incv3d.models.file_kinds import Kind, kind_of
 from incv3d.models.graph.freeze_job import FreezeJob, NetworkFacts
 from incv3d.models.label_files import parse_labels, read_label_file
@@ -25,14 +25,14 @@ from incv3d.models.store import LABELS, NETWORKS, ModelStore, StoredModel
 FREEZER = "incv3d.models.graph.freeze"
 MAKER = "custom"
 MAKER_VERSION = 1
-"""Raised when the result for the same file changes; the results of older versions are made again."""
+"""Incremented when the result for the same file changes, so that results of older versions are rebuilt."""
 INTERPOLATION_REASONS: dict[Interpolation, str] = {
-    "bilinear": "TensorFlow 1, which most frozen graphs come from, resizes so",
-    "tf-bilinear": "TensorFlow 2 and Keras resize so",
-    "tf-bilinear-antialias": "the graph itself resizes so",
-    "pillow-bilinear": "channels first is PyTorch's layout, and its pictures are resized with Pillow",
+    "bilinear": "TensorFlow 1, the source of most frozen graphs, resizes that way",
+    "tf-bilinear": "TensorFlow 2 and Keras resize that way",
+    "tf-bilinear-antialias": "the graph itself resizes that way",
+    "pillow-bilinear": "the layout is PyTorch's (channels first), where images are resized with Pillow",
 }
-"""Why an interpolation is chosen if ``custom.interpolation`` is ``auto``."""
+"""Why an interpolation is chosen if ``custom.interpolation`` is ``auto``; follows "because"."""
 
 
 def ensure_custom(
@@ -42,12 +42,12 @@ def ensure_custom(
     progress: Callable[[str], None],
     check: Callable[[StoredModel], None],
 ) -> StoredModel:
-    """Return the network that `section` describes, imported into the store if it is new or has changed.
+    """Return the network described in `section`, importing it into the store if it is new or has changed.
 
     :param name: its name in the store.
-    :param progress: called with one line when it has to be imported.
-    :param check: called with the model before it gets its name; what it raises keeps it out of the store.
-    :raises ModelError: the network or a setting is wrong; the store stays as it was.
+    :param progress: called with one line if the network must be imported.
+    :param check: called with the model before it gets its name; an exception cancels the import.
+    :raises ModelError: the network or a setting is wrong; the store is unchanged.
     """
     if there := find_custom(section, name, store):
         return there
@@ -59,12 +59,12 @@ def ensure_custom(
     return store.get(name)
 
 
-@for_a_person()
+@mark_lasting()
 def find_custom(section: CustomSection, name: str, store: ModelStore) -> StoredModel | None:
-    """Return the network that `section` describes, if it is in the store as it is described now.
+    """Return the network described in `section`, if the store has it with the current settings.
 
-    :returns: None: it is to be imported, and its file is that of a network.
-    :raises ModelError: a file is missing, or is no network; or the name is that of another model.
+    :returns: None if the network must be imported; its file is a network.
+    :raises ModelError: a file is missing or is not a network, or another model has that name.
     """
     if _is_there(store, name, _fingerprint(section)):
         return store.get(name)
@@ -76,8 +76,8 @@ def _is_there(store: ModelStore, name: str, made_by: str) -> bool:
     there = store.find(name)
     if there and not there.manifest.made_by.startswith(f"{MAKER} "):
         raise ModelError(
-            f"custom.file: there is a model `{name}` in the store that was imported by hand; "
-            f"give this one another name (model.name), or remove that: incv3d model remove {name}"
+            f"custom.file: the name `{name}` belongs to a model that was imported by hand; "
+            f"set model.name to another name, or remove that model: incv3d model remove {name}"
         )
     return there is not None and there.manifest.made_by == made_by
 
@@ -91,25 +91,25 @@ def add_network(
     check: Callable[[StoredModel], None] = lambda model: None,
     replace: bool = True,
 ) -> None:
-    """Freeze the network that `section` describes, and add it to `store`; :meth:`exclusively` is held.
+    """Freeze the network described in `section` and add it to `store`. The caller holds :meth:`exclusively`.
 
-    :param made_by: of what it was made; empty: a person imported it.
-    :param check: what it must pass before it gets its name.
-    :param replace: whether a model of this name may be there already.
-    :raises ModelError: whatever is wrong with it; the store is then as before.
+    :param made_by: identifies the settings and files; empty: the user imported the network.
+    :param check: called with the model before it gets its name; an exception cancels the import.
+    :param replace: replace an existing model of this name.
+    :raises ModelError: the network or a setting is wrong; the store is unchanged.
     """
     with _scratch(store) as scratch:
         format_ = "tflite" if kind == "tflite" else "graphdef"
         network = scratch / NETWORKS[format_]
         facts = _freeze(section, kind, network, scratch / "facts.json")
-        with for_a_person():
+        with mark_lasting():
             labels = _labels(section, facts)
             entry = _entry(section, kind, facts, labels)
         with store.adding(name, entry, replace, made_by, check) as folder:
             network.rename(folder / network.name)
             (folder / LABELS).write_text(format_labels(labels), "utf-8")
             if entry.golden:
-                shutil.copyfile(section.golden_picture, folder / entry.golden.picture)
+                shutil.copyfile(section.golden_picture, folder / entry.golden.image)
 
 
 def _freeze(section: CustomSection, kind: Kind, network: Path, facts: Path) -> NetworkFacts:
@@ -132,7 +132,7 @@ def _freeze(section: CustomSection, kind: Kind, network: Path, facts: Path) -> N
     try:
         run_child(FREEZER, [msgspec.json.encode(job).decode()])
     except ChildError as error:
-        # Killed, it may have had too little memory; else the same file would fail the same way.
+        # A killed process may have run out of memory; any other failure would recur with the same file.
         error.is_lasting = 0 < error.status != os.EX_TEMPFAIL
         raise
     return msgspec.json.decode(facts.read_bytes(), type=NetworkFacts)
@@ -142,15 +142,15 @@ def _entry(section: CustomSection, kind: Kind, facts: NetworkFacts, labels: list
     golden = None
     if section.golden_picture:
         golden = Golden(
-            picture=f"golden{Path(section.golden_picture).suffix}",
+            image=f"golden{Path(section.golden_picture).suffix}",
             label=" ".join(section.golden_label.split()),
             score=section.golden_score,
             tolerance=section.golden_tolerance,
         )
     if 0 < section.resize_to < max(facts.width, facts.height):
         raise ModelError(
-            f"custom.resize_to: {section.resize_to} is less than the {facts.width}x{facts.height} pixels "
-            f"that {section.file} takes"
+            f"custom.resize_to: {section.resize_to} is less than {facts.width}x{facts.height}, the "
+            f"input size of {section.file}"
         )
     interpolation = section.interpolation
     if interpolation == "auto":
@@ -181,14 +181,14 @@ def _entry(section: CustomSection, kind: Kind, facts: NetworkFacts, labels: list
 
 
 def default_interpolation(kind: Kind, layout: Literal["nhwc", "nchw"]) -> Interpolation:
-    """Return how the pictures that a network of this kind was trained with have most likely been resized."""
+    """Return the interpolation with which images were most likely resized when such a network was trained."""
     if layout == "nchw":
         return "pillow-bilinear"
     return "bilinear" if kind == "graphdef" else "tf-bilinear"
 
 
 def _labels(section: CustomSection, facts: NetworkFacts) -> list[Label]:
-    """Return one label for each output, or two for a network of one output."""
+    """Return one label per output, or two for a network with one output."""
     if section.labels:
         return read_label_file(Path(section.labels), facts.outputs)
     if facts.labels:
@@ -198,11 +198,11 @@ def _labels(section: CustomSection, facts: NetworkFacts) -> list[Label]:
 
 
 def _fingerprint(section: CustomSection) -> str:
-    """Return a digest of the settings, and of size and time of every file named in them.
+    """Return a digest of the settings and of the size and time of every file they name.
 
-    Hashing the content, a hundred megabytes, at every start would cost a Raspberry Pi seconds.
+    Hashing the files, 100 MB, at every start would take seconds on a Raspberry Pi.
     """
-    import hashlib  # its OpenSSL takes 3 MB, which a daemon without a network of its own does not need
+    import hashlib  # its OpenSSL takes 3 MB, which daemons without a custom network save
 
     digest = hashlib.sha256(msgspec.json.encode(section))
     for name in filter(None, (section.file, section.labels, section.golden_picture)):
@@ -221,7 +221,7 @@ def _files(path: Path) -> list[Path]:
 
 @contextlib.contextmanager
 def _scratch(store: ModelStore) -> Iterator[Path]:
-    """Yield a folder on the store's own disk, and remove older ones: the caller holds the lock."""
+    """Yield a folder on the store's disk, and remove leftovers; the caller holds the lock."""
     for left in store.root.glob(f".{MAKER}-*"):
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f".{MAKER}-", dir=store.root) as scratch:

@@ -1,4 +1,4 @@
-"""Carry a model from one machine to another, prepared: a small one need not prepare it itself."""
+"""Export a prepared model to a file and import it on another machine, which then need not prepare it."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ from incv3d.models.prepare import PREPARED, UnpreparableError, compare_prepared,
 from incv3d.models.store import FLATBUFFER, GRAPH, LABELS, MANIFEST, Manifest, ModelStore, StoredModel
 
 MARK = "incv3d-model.json"
-"""The first member of an exported model, its manifest; no other archive has one."""
+"""The first member of an exported model, its manifest; no other archive has such a member."""
 SCRATCH = ".incv3d-export-"
-"""A specific name: leftovers are removed from a folder of the user's."""
+"""A specific name, because leftovers are removed from one of the user's folders."""
 
 MEMBERS = {
     GRAPH: GRAPH,
@@ -45,19 +45,19 @@ MEMBERS = {
     f"{PREPARED}-{prepared_model.WEIGHTS}": f"{PREPARED}/{prepared_model.WEIGHTS}",
     f"{PREPARED}-{prepared_model.INDEX}": f"{PREPARED}/{prepared_model.INDEX}",
 }
-"""The other members, and where each lies in a model's folder."""
+"""The other members, and their paths in a model's folder."""
 
 GOLDEN = "golden-picture"
-"""The picture that the model is checked by; only where its entry names one."""
+"""The model's golden image, if its entry names one."""
 
-PICTURE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+IMAGE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 CONVERTED = {
     f"{folder_name(each)}-{file}": f"{folder_name(each)}/{file}"
     for each in PRECISIONS
     for file in (FLATBUFFER, DESCRIPTION)
 }
-"""Members of a model that was converted to LiteRT, and where each lies."""
+"""Members of a model's conversions to LiteRT, and their paths."""
 FOLDERS = {str(Path(path).parent) for path in CONVERTED.values()}
 
 LARGEST = {
@@ -69,26 +69,26 @@ LARGEST = {
 LARGEST_MODEL = 1 << 30
 
 
-class Exported(msgspec.Struct, frozen=True, kw_only=True):
-    """What the first member says."""
+class ExportManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """The content of the first member."""
 
     name: str
     manifest: Manifest
-    """Without fields that older programs do not know."""
+    """Fields that older versions do not know are left out."""
     sha256: dict[str, str] = {}
-    """Of the other members, by name; empty in archives from before they were noted."""
+    """SHA-256 of the other members by name; empty in archives of older versions."""
 
 
 def export_model(model: StoredModel, file: Path, progress: Callable[[str], None]) -> None:
-    """Write `model` with its prepared form and its conversions to the archive `file`, whole or not at all.
+    """Write `model` with its prepared form and its conversions to the archive `file`, atomically.
 
-    The prepared form is made anew, of operations that every processor has: what this machine fuses for
-    itself, another may not know.
+    Prepares the model again, with operations that every processor supports: this machine may have fused
+    operations that others lack.
 
-    :raises ModelError: when it cannot be prepared or written.
+    :raises ModelError: the model cannot be prepared or the file cannot be written.
     """
     if model.entry.format != "graphdef":
-        raise ModelError(f"{model.name} is a .tflite model, which needs no preparing: copy the file itself")
+        raise ModelError(f"{model.name} is a .tflite model, which needs no preparation: copy the file itself")
     conversions = [
         open_conversion(model, each).directory.name for each in converted_precisions(model.directory)
     ]
@@ -108,7 +108,7 @@ def export_model(model: StoredModel, file: Path, progress: Callable[[str], None]
                 (folder / name).symlink_to((model.directory / name).absolute())
             prepare_model(model, folder / PREPARED, portable=True)
             converted = [path for path in CONVERTED.items() if Path(path[1]).parent.name in conversions]
-            described = Exported(
+            described = ExportManifest(
                 name=model.name,
                 manifest=msgspec.structs.replace(model.manifest, golden_sha256=""),
                 sha256={
@@ -128,9 +128,9 @@ def export_model(model: StoredModel, file: Path, progress: Callable[[str], None]
 
 
 def is_exported(file: Path) -> bool:
-    """Whether `file` is what :func:`export_model` writes, or that unpacked and packed again.
+    """Return whether `file` was written by :func:`export_model`, or unpacked and packed again.
 
-    Then its members come in any order, in a folder or not.
+    The members of a repacked archive may have any order, and lie in a folder.
     """
     known = {MARK, GOLDEN, *MEMBERS, *CONVERTED}
     try:
@@ -153,21 +153,21 @@ def import_exported(
     replace: bool,
     check: Callable[[StoredModel], None] = lambda model: None,
 ) -> StoredModel:
-    """Take an exported model into `store`.
+    """Import an exported model into `store`.
 
-    The checksums say that the prepared form is the one that was packed, not that it was made from the graph.
-    So both are run, and must give the same scores.
+    The checksums prove that the prepared form is the one that was packed, not that it was made from the
+    graph. Therefore both are run and their scores compared.
 
-    :param name: what to call it; None: what it was called.
-    :param check: what it must pass before it gets its name.
-    :raises ModelError: when it is damaged, or is not what it says; the store is then as before.
+    :param name: the model's name; None: the name under which it was exported.
+    :param check: called with the model before it gets its name; an exception cancels the import.
+    :raises ModelError: the file is damaged or inconsistent; the store is unchanged.
     """
 
     def compare_and_check(model: StoredModel) -> None:
         try:
             compare_prepared(model)
         except UnpreparableError as error:
-            raise ModelError(f"{file}: refused: its prepared network is not its graph: {error}") from None
+            raise ModelError(f"{file}: rejected: its prepared form differs from its graph: {error}") from None
         check(model)
 
     exported = _read_mark(file)
@@ -177,7 +177,7 @@ def import_exported(
     known = load_catalog().get(name)
     if known and known.graph_bytes not in (None, manifest.size_bytes):
         raise ModelError(
-            f"{file}: its graph has {manifest.size_bytes} bytes, that of {name} has {known.graph_bytes}; "
+            f"{file}: its graph has {manifest.size_bytes} bytes, but that of {name} has {known.graph_bytes}; "
             f"give it another name: --name NAME"
         )
     targets = _members(file, manifest) | CONVERTED
@@ -192,18 +192,18 @@ def import_exported(
         for member, path in targets.items():
             expected = exported.sha256.get(member)
             if expected and not ((folder / path).is_file() and sha256_of(folder / path) == expected):
-                raise ModelError(f"{file}: damaged: its {member} is not the one that was exported")
+                raise ModelError(f"{file}: damaged: its {member} differs from the exported one")
         for graph in (folder / GRAPH, folder / PREPARED / prepared_model.GRAPH):
             check_graph_file(file, graph)
         _note_graph(folder / PREPARED)
     return store.get(name)
 
 
-def _read_mark(file: Path) -> Exported:
+def _read_mark(file: Path) -> ExportManifest:
     archive = Archive(file, {MARK: LARGEST[MARK]})
     stream = next((stream for _, stream in archive.members()), None)
     try:
-        return msgspec.json.decode(stream.read() if stream else b"", type=Exported)
+        return msgspec.json.decode(stream.read() if stream else b"", type=ExportManifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{file}: damaged: {error}") from None
 
@@ -215,7 +215,7 @@ def _note_graph(folder: Path) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what killed exports left in `folder`; a running export holds a lock on its own."""
+    """Remove leftovers of killed exports from `folder`; a running export holds a lock on its own."""
     for left in folder.glob(f"{SCRATCH}*"):
         with contextlib.suppress(OSError):
             descriptor = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -227,38 +227,38 @@ def _sweep(folder: Path) -> None:
 
 
 def _members(file: Path, manifest: Manifest) -> dict[str, str]:
-    """The members of this model's archive besides its mark, and where each lies in the model's folder."""
+    """Return the other members of this model's archive, and their paths in the model's folder."""
     if manifest.entry.golden is None:
         return MEMBERS
-    picture = manifest.entry.golden.picture
-    if not PICTURE_NAME.fullmatch(picture) or picture in (*MEMBERS.values(), MANIFEST, PREPARED, *FOLDERS):
-        raise ModelError(f"{file}: damaged: `{picture}` is no name for a picture")
-    return MEMBERS | {GOLDEN: picture}
+    image = manifest.entry.golden.image
+    if not IMAGE_NAME.fullmatch(image) or image in (*MEMBERS.values(), MANIFEST, PREPARED, *FOLDERS):
+        raise ModelError(f"{file}: damaged: `{image}` is not a valid image name")
+    return MEMBERS | {GOLDEN: image}
 
 
 def _check(file: Path, folder: Path, manifest: Manifest) -> None:
     members = _members(file, manifest)
     missing = next((member for member, path in members.items() if not (folder / path).exists()), None)
     if missing:
-        raise ModelError(f"{file}: there is no {missing} in it")
+        raise ModelError(f"{file}: {missing} is missing from it")
     try:
         model = open_prepared(folder / PREPARED)
     except SessionError as error:
         raise ModelError(f"{file}: damaged: {error}") from None
     found = sha256_of(folder / GRAPH)
     if found != manifest.sha256 or model.index.source_sha256 != manifest.sha256:
-        raise ModelError(f"{file}: damaged: its graph is not the one that was exported")
+        raise ModelError(f"{file}: damaged: its graph differs from the exported one")
     if manifest.labels_sha256 not in ("", sha256_of(folder / LABELS)):
-        raise ModelError(f"{file}: damaged: its labels are not the ones that were exported")
+        raise ModelError(f"{file}: damaged: its labels differ from the exported ones")
     if sha256_of(folder / PREPARED / prepared_model.WEIGHTS) != model.index.weights_sha256:
-        raise ModelError(f"{file}: damaged: its weights are not the ones that were exported")
+        raise ModelError(f"{file}: damaged: its weights differ from the exported ones")
     for precision in converted_precisions(folder):
         try:
             conversion = read_conversion(folder, precision, manifest.sha256)
         except ModelError as error:
             raise ModelError(f"{file}: damaged: {error}") from None
         if sha256_of(conversion.network) != conversion.facts.sha256:
-            raise ModelError(f"{file}: damaged: its {precision} network is not the one that was exported")
+            raise ModelError(f"{file}: damaged: its {precision} network differs from the exported one")
 
 
 def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -1,4 +1,4 @@
-"""Which kind of file a network is in: told by its content, never by its name."""
+"""Detect the format of a network's file by its content, not its name."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ Kind = Literal["graphdef", "savedmodel", "keras", "tflite"]
 
 SAVED_MODEL = "saved_model.pb"
 KERAS_MEMBER = "config.json"
-"""In the zip archive that is a ``.keras`` file, the network's layers."""
+"""The member of a ``.keras`` file, a zip archive, that describes the network's layers."""
 ZIP, HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
 FLATBUFFER = b"TFL3"
 """The identifier of LiteRT's flatbuffers, at byte 4 (tensorflow/compiler/mlir/lite/schema/schema.fbs)."""
 NO_NETWORKS = {
-    b"<": "a web page, probably a server's answer in place of the file; download it again",
-    b"version https://": "a pointer of Git LFS; git lfs pull fetches the network itself",
+    b"<": "a web page, probably an error page saved in place of the file; download it again",
+    b"version https://": "a Git LFS pointer; git lfs pull fetches the network itself",
 }
-"""What a failed download leaves in place of a network, by its first bytes."""
-TORCH_HINT = "it is PyTorch's; export it for TensorFlow or LiteRT there (litert-torch writes a .tflite)"
+"""Files that a failed download leaves in place of a network, by their first bytes."""
+TORCH_HINT = "it is a PyTorch file; export it for TensorFlow or LiteRT (litert-torch writes a .tflite)"
 HINTS = {
     (".pt", ".pth", ".ckpt", ".bin"): "a checkpoint holds weights only; export the whole network",
-    (".onnx",): "ONNX is not read; onnx2tf makes a .tflite or a SavedModel of it",
-    (".pbtxt",): "a graph as text is not read; write it with as_text=False",
+    (".onnx",): "ONNX is not supported; convert it to a .tflite or a SavedModel with onnx2tf",
+    (".pbtxt",): "text graphs are not supported; write it with as_text=False",
     (
         ".json",
         ".yaml",
     ): "layers without weights; save the whole model: model.save('NAME.keras')",
     (".hdf5", ".h5", ".keras", ".tflite", ".zip", ".pb"): "is the file whole?",
 }
-"""By the ends of their names, files that people take for networks, and what to do with them."""
+"""Files that users mistake for networks, by suffix, with advice."""
 NETWORK_ENDS = (".tflite", ".h5", ".keras", ".pb")
 DAMAGED_ZIP = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError,
 )  # fmt: skip
-"""What :mod:`zipfile` raises for an archive that is damaged, encrypted or compressed in an unknown way."""
+"""The exceptions that :mod:`zipfile` raises for a damaged or encrypted archive, or an unknown compression."""
 LARGEST_UNPACKED = 2 << 30
 MOST_MEMBERS = 10_000
 
 
 def kind_of(path: Path) -> Kind:
-    """What kind of network is in the file or folder at `path`.
+    """Return the format of the network in the file or folder at `path`.
 
-    :raises ModelError: when it cannot be read, or is none.
+    :raises ModelError: the file cannot be read, or is not a network.
     """
     if path.is_dir():
         if not (path / SAVED_MODEL).is_file():
-            raise ModelError(f"{path}: is a folder without {SAVED_MODEL}, so no SavedModel")
+            raise ModelError(f"{path}: not a SavedModel: the folder has no {SAVED_MODEL}")
         return "savedmodel"
     try:
         with path.open("rb") as file:
@@ -72,7 +72,7 @@ def kind_of(path: Path) -> Kind:
         return "keras"
     for start, what in NO_NETWORKS.items():
         if head.lstrip().startswith(start):
-            raise ModelError(f"{path}: is no network but {what}")
+            raise ModelError(f"{path}: not a network, but {what}")
     try:
         read_nodes(path)
     except ModelError as error:
@@ -81,26 +81,26 @@ def kind_of(path: Path) -> Kind:
 
 
 def _hint(path: Path) -> str:
-    """What a file that is no network probably is, by its name alone, and what to do then."""
+    """Return a guess at a file that is not a network, by its name alone, with advice."""
     suffix = path.suffix.lower()
     found = next((hint for suffixes, hint in HINTS.items() if suffix in suffixes), "")
     return f"; {found}" if found else ""
 
 
 def _check_keras(path: Path) -> None:
-    """Raise ModelError unless the zip archive is a Keras model of a sane size."""
+    """Raise ModelError unless the zip archive is a Keras model of acceptable size."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except DAMAGED_ZIP as error:
         raise ModelError(f"{path}: a damaged zip archive: {error}") from None
     if len(members) > MOST_MEMBERS or sum(member.file_size for member in members) > LARGEST_UNPACKED:
-        raise ModelError(f"{path}: unpacks to more than a model can be; refused")
+        raise ModelError(f"{path}: rejected: unpacks to more than a model's limit")
     names = [member.filename for member in members]
     if KERAS_MEMBER in names:
         return
     inside = next((name for name in names if name.endswith(NETWORK_ENDS)), "")
     if inside:
-        raise ModelError(f"{path}: a zip archive with `{inside}` in it; unpack it, and name what was in it")
+        raise ModelError(f"{path}: a zip archive that contains `{inside}`; unpack it and use that")
     hint = f"; {TORCH_HINT}" if any(name.endswith("data.pkl") for name in names) else ""
-    raise ModelError(f"{path}: a zip archive, but no Keras model: there is no {KERAS_MEMBER} in it{hint}")
+    raise ModelError(f"{path}: a zip archive, but not a Keras model: it has no {KERAS_MEMBER}{hint}")

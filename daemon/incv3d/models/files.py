@@ -1,4 +1,4 @@
-"""Files of a model store: checksums, locks, and atomic writes."""
+"""Handle files of a model store: checksums, locks and atomic writes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ CHUNK_BYTES = 1 << 20
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of the file at `path`, in hexadecimal."""
-    import hashlib  # its OpenSSL takes 3 MB, which a daemon whose model is there does not need
+    """Return the SHA-256 of the file at `path` in hexadecimal."""
+    import hashlib  # its OpenSSL takes 3 MB, which a daemon with an imported model saves
 
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -26,7 +26,7 @@ def sha256_of(path: Path) -> str:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write the file at `path` so that a crash or power cut leaves its old content or the new one."""
+    """Write the file at `path` so that after a crash or power cut it has its old or its new content."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
         try:
             file.write(content)
@@ -40,7 +40,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def sync(path: Path) -> None:
-    """Write the file or folder at `path` through to the disk."""
+    """Flush the file or folder at `path` to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -49,14 +49,14 @@ def sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path, wait: bool = True) -> Iterator[None]:
-    """Hold the lock in the file at `path` during the block; the end of the process releases it, too.
+def hold_lock(path: Path, wait: bool = True) -> Iterator[None]:
+    """Hold the lock on the file at `path` during the block; it is released if the process ends, too.
 
-    :raises ModelError: another process holds it, and `wait` is false.
+    :raises ModelError: another process holds the lock, and `wait` is false.
     """
     with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ModelError(f"another process is at it already ({lock.name} is locked)") from None
+            raise ModelError(f"another process is already doing this ({lock.name} is locked)") from None
         yield

@@ -1,4 +1,4 @@
-"""Take a model from a file into the store: one of the known ones, one of one's own, an exported one."""
+"""Import a model into the store from a file: a known model, the user's own, or an exported one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from incv3d.models.archive import is_archive
-from incv3d.models.bundled import add_golden_picture
+from incv3d.models.bundled import add_golden_image
 from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelEntry, ModelError
 from incv3d.models.export import import_exported, is_exported
@@ -19,7 +19,7 @@ from incv3d.models.graph.graphdef_reader import Node, read_nodes
 from incv3d.models.graph.operations import check_graph_file
 from incv3d.models.published_archives import unpack_2015, unpack_2016, unpack_keras
 from incv3d.models.store import GRAPH, ModelStore, StoredModel
-from incv3d.models.user_networks import import_user_network, labels_beside
+from incv3d.models.user_networks import find_labels_file, import_user_network
 
 LIKE_DEFAULT = "inception-v3"
 SLIM = "inception-v3-2016"
@@ -37,38 +37,38 @@ def import_model(
     labels: Path | None = None,
     progress: Callable[[str], None] = lambda line: None,
 ) -> StoredModel:
-    """Take the model in `file` into `store`.
+    """Import the model in `file` into `store`.
 
-    What `file` is, its content says: what ``incv3d model export`` wrote; an archive with the members of
-    Google's ``inception-2015-12-05.tgz``, or of TF-Slim's of 2016; a frozen GraphDef (with the label maps of
-    2015 beside it, if it is like that one); the weights of Keras' Inception-v3 as HDF5; any other network
-    that ``custom.file`` can name.
+    The format is detected from the content: an export of ``incv3d model export``; an archive with the members
+    of Google's ``inception-2015-12-05.tgz`` or of TF-Slim's of 2016; a frozen GraphDef (with the label maps
+    of 2015 in the same folder, if it resembles that graph); the weights of Keras' Inception-v3 as HDF5; or
+    any other network that ``custom.file`` supports.
 
-    :param name: what to call it; None: its own name, if it is one that is known.
-    :param like: the known model whose tensors, input and labels it has; None: `name`, if that is a known
-        model, else what the file looks like.
-    :param labels: the names of the outputs of a network of one's own; None: those in a file beside it.
-    :param progress: told, in one line, what was found, and of anything that takes a while.
-    :param source: where a network of one's own comes from, for people; empty: the file's name.
-    :param check: what it must pass before it gets its name.
-    :raises ModelError: whatever is wrong with it; the store is then as before.
+    :param name: the model's name; None: its own name, if it is known.
+    :param like: the known model with the same tensors, input and labels; None: `name`, if that is a known
+        model, else a guess from the file.
+    :param labels: labels file for the user's own network; None: one in the same folder.
+    :param progress: called with one line on what was found and at each step that takes a while.
+    :param source: the origin of the user's own network, for people; empty: the file's name.
+    :param check: called with the model before it gets its name; an exception cancels the import.
+    :raises ModelError: the file cannot be imported; the store is unchanged.
     """
     _check_readable(file)
     if is_exported(file):
         if like:
-            raise ModelError(f"{file}: an exported model knows its tensors; leave out --like")
+            raise ModelError(f"{file}: an exported model describes itself; omit --like")
         return import_exported(store, file, name, replace, check)
     catalog = load_catalog()
     given = bool(like)
     like = like or (name if name in catalog else _looks_like(file, catalog))
     if like not in catalog:
-        raise ModelError(f"no known model `{like}`; known are {', '.join(sorted(catalog))}")
+        raise ModelError(f"`{like}` is not a known model; known models: {', '.join(sorted(catalog))}")
     if not _is_published(file, name, catalog[like], labels):
         return import_user_network(
             store, file, name, labels, catalog[like] if given else None, replace, progress, check
         )
     if labels:
-        raise ModelError(f"{file}: has labels of its own; leave out --labels")
+        raise ModelError(f"{file}: has its own labels; omit --labels")
     name = name or like
     if name in catalog:
         _check_is_original(file, name, catalog[name], like)
@@ -76,48 +76,54 @@ def import_model(
     else:
         entry = _of_ones_own(catalog[like], source or file.name)
     with store.adding(name, entry, replace, check=check) as folder:
-        if like == KERAS:
-            unpack_keras(file, folder)
-        elif like == SLIM:
-            unpack_2016(file, folder)
-        else:
-            unpack_2015(file, folder, entry)
-        if entry.graph_bytes not in (None, (folder / GRAPH).stat().st_size):
-            raise ModelError(f"{file}: its graph does not have the {entry.graph_bytes} bytes of {name}")
-        check_graph_file(file, folder / GRAPH)
-        check_graph(read_nodes(folder / GRAPH), entry, file)
-        add_golden_picture(entry, folder)
+        _unpack(file, folder, name, like, entry)
+        add_golden_image(entry, folder)
     return store.get(name)
 
 
+def _unpack(file: Path, folder: Path, name: str, like: str, entry: ModelEntry) -> None:
+    """Unpack the published form `like` into `folder`, and check its graph against `entry`."""
+    if like == KERAS:
+        unpack_keras(file, folder)
+    elif like == SLIM:
+        unpack_2016(file, folder)
+    else:
+        unpack_2015(file, folder, entry)
+    graph = folder / GRAPH
+    if entry.graph_bytes not in (None, graph.stat().st_size):
+        raise ModelError(f"{file}: its graph does not have {entry.graph_bytes} bytes, the size of {name}'s")
+    check_graph_file(file, graph)
+    check_graph(read_nodes(graph), entry, file)
+
+
 def _is_published(file: Path, name: str | None, like: ModelEntry, labels: Path | None) -> bool:
-    """Whether `file` holds a known model, or its twin: the same tensors, and labels in the same files."""
+    """Return whether `file` is a known model, or has the same tensors and label files as one."""
     if name in load_catalog() or (file.is_file() and is_archive(file)) or _has_checksum_of(file, like):
         return True
     if file.is_file() and is_hdf5(file):
         return not is_whole_model(file)
-    if kind_of(file) != "graphdef" or labels or labels_beside(file):
+    if kind_of(file) != "graphdef" or labels or find_labels_file(file):
         return False
     nodes = {node.name for node in read_nodes(file)}
     return all(tensor.split(":")[0] in nodes for tensor in (like.input, like.output))
 
 
 def _has_checksum_of(file: Path, entry: ModelEntry) -> bool:
-    """Whether `file` is, byte for byte, the published file of `entry`."""
+    """Return whether `file` is identical to the published file of `entry`."""
     if not entry.archive_sha256 or not file.is_file() or entry.archive_bytes != file.stat().st_size:
         return False
     return sha256_of(file) == entry.archive_sha256
 
 
 def check_graph(nodes: list[Node], entry: ModelEntry, file: Path) -> None:
-    """Raise ModelError unless the graph has the tensors that `entry` names."""
+    """Raise ModelError unless the graph has the tensors named by `entry`."""
     names = {node.name for node in nodes}
     for what, tensor in (("input", entry.input), ("output", entry.output)):
         if tensor.split(":")[0] not in names:
             likely = [node.name for node in nodes if node.op in ("Placeholder", "Softmax")][:8]
             raise ModelError(
                 f"{file}: the graph has no {what} `{tensor}`; "
-                f"its inputs and outputs are probably: {', '.join(likely) or 'none that can be told'}"
+                f"its inputs and outputs are probably: {', '.join(likely) or 'unknown'}"
             )
 
 
@@ -133,7 +139,7 @@ def _check_readable(file: Path) -> None:
     except OSError as error:
         raise ModelError(f"{file}: cannot be read: {error.strerror}") from None
     if empty:
-        raise ModelError(f"{file}: is empty")
+        raise ModelError(f"{file}: the file is empty")
 
 
 def _looks_like(file: Path, catalog: dict[str, ModelEntry]) -> str:
@@ -144,32 +150,32 @@ def _looks_like(file: Path, catalog: dict[str, ModelEntry]) -> str:
 
 
 def _check_is_original(file: Path, name: str, entry: ModelEntry, like: str) -> None:
-    own = f"if it is a network of your own, give it another name: --name NAME --like {like}"
+    own = f"to import a network of your own, give it another name: --name NAME --like {like}"
     if like == KERAS:
         own = (
-            "if it is of a network of your own, it holds weights only, and no layers; save the whole model: "
+            "if it is from your own network, it has weights only, without layers; save the whole model: "
             "model.save('NAME.keras')"
         )
     if like != name:
-        raise ModelError(f"`{name}` is a known model, and not like {like}; {own}")
+        raise ModelError(f"`{name}` is a known model that is not like {like}; {own}")
     if not entry.url:
         raise ModelError(
-            f"`{name}` comes with incv3d and is not imported; give this file another name: --name NAME"
+            f"`{name}` is built by incv3d, not imported; give this file another name: --name NAME"
         )
     size_bytes = file.stat().st_size
     if entry.archive_bytes not in (None, size_bytes):
         raise ModelError(
-            f"{file}: {size_bytes} bytes, the published file of {name} has {entry.archive_bytes}; {own}"
+            f"{file}: {size_bytes} bytes, but the published file of {name} has {entry.archive_bytes}; {own}"
         )
     if entry.archive_sha256 and (found := sha256_of(file)) != entry.archive_sha256:
         raise ModelError(
-            f"{file}: its SHA-256 is {found}, that of the published file of {name} is "
-            f"{entry.archive_sha256}: it is damaged; {own}"
+            f"{file}: damaged: its SHA-256 is {found}, but that of the published file of {name} is "
+            f"{entry.archive_sha256}; {own}"
         )
 
 
 def _of_ones_own(entry: ModelEntry, source: str) -> ModelEntry:
-    """`entry` without what is true of the published network only."""
+    """Return `entry` without the facts that apply to the published network only."""
     return msgspec.structs.replace(
         entry,
         golden=None,

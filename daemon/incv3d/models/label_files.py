@@ -1,7 +1,7 @@
 """Read label files in the usual formats: lines, numbered lines, synset lines, JSON.
 
-A label is the whole line, without what is certainly not a part of it: a number that counts the outputs, or
-quotes around every name.
+A label is the whole line, without parts that certainly do not belong to it: a number that counts the outputs,
+or quotes around every name.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ LARGEST = 16 << 20
 SYNSET_LINE = re.compile(r"(n\d{8})[\s:,]+(\S.*)")
 """``n01440764 tench, Tinca tinca``."""
 OWN_LINE = re.compile(r"(\d{1,9})\t(n\d{8})?\t([^\t]+)")
-"""``449<TAB>n01440764<TAB>tench, Tinca tinca``, as the store keeps them."""
+"""``449<TAB>n01440764<TAB>tench, Tinca tinca``, the format of the store."""
 NUMBERED_LINE = re.compile(r"(\d{1,9})(\s*[:;=|)]\s*|\s*,\s*|\s*[-–—.]\s+|\s+)(\S.*)")  # noqa: RUF001 - dashes
-"""``0 tench``, ``0: tench``, ``0,tench``, ``0 - tench``; but neither ``0.5 mm`` nor ``0-60 mph``."""
+"""``0 tench``, ``0: tench``, ``0,tench``, ``0 - tench``, but neither ``0.5 mm`` nor ``0-60 mph``."""
 NUMBER_LAST = re.compile(r"(\S.*?)(?:\s*[,;\t]\s*|\s*[:=]\s+)(\d{1,9})")
 """``tench,0`` or ``tench: 0``."""
 JSON = re.compile(r"\{|\[\s*(?:[\]\[{\"'\d]|$)")
-"""How a JSON list or object begins, and a label such as ``[none]`` does not."""
+"""The beginning of a JSON list or object, but not of a label such as ``[none]``."""
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
-"""Neither a blank nor the end of a line; 0x1c to 0x1f count as blanks."""
+"""Characters that are neither white space nor line ends; 0x1c to 0x1f count as white space."""
 COLUMN = re.compile(r"(?:id|idx|index|no|nr|number|synset|(?:class|label|category)?[ _]?(?:id|index|names?)|"
                     r"class(?:es)?|labels?|category|categories|description)", re.IGNORECASE)  # fmt: skip
 """Names of columns in the header of a table."""
@@ -43,7 +43,7 @@ TWICE_IN_IMAGENET = {"crane", "maillot"}
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of the file that names an output."""
+    """A line that names an output."""
 
     number: int
     """Counted from 1, as editors do."""
@@ -51,20 +51,20 @@ class Line:
 
 
 def read_label_file(path: Path, outputs: int) -> list[Label]:
-    """Return the labels in the file at `path`, one for each of the network's `outputs`.
+    """Return the labels in the file at `path`, one per output of the network.
 
-    A file is one of: one name per line, in the order of the outputs; such lines with the synset, or with the
-    output's number before or after the name; lines of number, synset and names, separated by tabs; a JSON
-    list of names or of ``[synset, name]``; a JSON object from number to either of these, or from name to
-    number.
+    A file has one of these formats: one name per line, in the order of the outputs; such lines with the
+    synset, or with the output's number before or after the name; lines of number, synset and names, separated
+    by tabs; a JSON list of names or of ``[synset, name]``; a JSON object from number to either of these, or
+    from name to number.
 
-    :param outputs: 1 for a network whose one output chooses between two labels: two are returned then, and
-        the file may name only the second.
-    :raises ModelError: it is none of these, or does not name every output exactly once.
+    :param outputs: 1 for a network whose single output chooses between two labels. Then two labels are
+        returned; the file may name only the second.
+    :raises ModelError: the file has none of these formats, or does not name every output exactly once.
     """
     try:
         if path.stat().st_size > LARGEST:
-            raise ModelError(f"{path}: larger than {LARGEST} bytes, not a file of labels")
+            raise ModelError(f"{path}: not a labels file: larger than {LARGEST} bytes")
         data = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
@@ -72,14 +72,14 @@ def read_label_file(path: Path, outputs: int) -> list[Label]:
 
 
 def parse_labels(where: str, data: bytes, outputs: int) -> list[Label]:
-    """Return the labels in `data`, the content of a file as :func:`read_label_file` takes it.
+    """Return the labels in `data`, the content of a file as for :func:`read_label_file`.
 
     :param where: the name of the file, for messages.
-    :raises ModelError: as there.
+    :raises ModelError: as for that function.
     """
     text = _decode(where, data)
     if not text.strip():
-        raise ModelError(f"{where}: no labels in it")
+        raise ModelError(f"{where}: contains no labels")
     labels = (
         _from_json(where, text, outputs) if JSON.match(text.lstrip()) else _from_lines(where, text, outputs)
     )
@@ -90,7 +90,8 @@ def parse_labels(where: str, data: bytes, outputs: int) -> list[Label]:
 
 
 def _decode(where: str, data: bytes) -> str:
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # Windows' Notepad and PowerShell
+    # written by Windows' Notepad and PowerShell
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         try:
             text = data.decode("utf-16")
         except UnicodeDecodeError:
@@ -105,9 +106,10 @@ def _decode(where: str, data: bytes) -> str:
 
 
 def _checked(where: str, text: str) -> str:
-    """Return `text` unless it has characters that no label has.
+    """Return `text` unless it has control characters.
 
-    UTF-16 without its mark reads as letters with NUL between them; an escape would command a terminal.
+    UTF-16 without a byte order mark would appear as letters with NULs between them; an escape could control a
+    terminal.
     """
     found = CONTROL.search(text)
     if found is None:
@@ -131,21 +133,21 @@ def _from_lines(where: str, text: str, outputs: int) -> list[Label]:
     labels = [_label(index, name) for index, name in numbered]
     for line, label in zip(lines, labels, strict=True):
         if not label.names:
-            raise ModelError(f"{where}:{line.number}: `{line.text}` names nothing")
+            raise ModelError(f"{where}:{line.number}: `{line.text}` has no name")
     _check_different(where, lines, labels, outputs)
     return labels
 
 
 def _lines(where: str, text: str, outputs: int) -> list[Line]:
-    """Return the lines without comments and without empty lines at the end.
+    """Return the lines without comments, and without empty lines at the end.
 
-    A ``#`` and a blank begin a comment. A label may begin with ``#2``: such lines are comments only if there
-    are too many lines.
+    A comment begins with ``#`` and a space. A label may begin with ``#2``: such lines are comments only if
+    there are more lines than outputs.
     """
     lines = []
     for number, line in enumerate(re.split(r"\r\n|\n|\r", text.rstrip()), 1):
         if not line.strip():
-            raise ModelError(f"{where}:{number}: an empty line; every line must name one output")
+            raise ModelError(f"{where}:{number}: empty line; every line must name one output")
         if not re.match(r"#(\s|$)", line.strip()):
             lines.append(Line(number, line.strip()))
     named = [line for line in lines if not line.text.startswith("#")]
@@ -153,24 +155,24 @@ def _lines(where: str, text: str, outputs: int) -> list[Line]:
 
 
 def _numbered(lines: Sequence[Line]) -> list[tuple[int, str]] | None:
-    """Return number and name of each line if the numbers before the names count the outputs; else None."""
+    """Return number and name of each line if the numbers before the names count the outputs, else None."""
     matches = [NUMBERED_LINE.fullmatch(line.text) for line in lines]
     found = [match for match in matches if match]
     if len(found) < len(lines) or {int(match[1]) for match in found} != set(range(len(lines))):
         return None
-    # `0:30` and `0,5 mm` are times and decimals.
+    # `0:30` is a time and `0,5 mm` a decimal.
     if any(match[2] in (":", ",") and match[3][0].isdecimal() for match in found):
         return None
     is_table = all(match[2].strip() in (",", ";") or "\t" in match[2] for match in found)
     names = _unquoted([match[3] for match in found], each_alone=is_table)
-    # `0 cm crack` and `1 cm crack` would be one label.
+    # `0 cm crack` and `1 cm crack` would become the same label.
     if all(match[2].isspace() for match in found) and _first_repeated(names, len(names)) is not None:
         return None
     return [(int(match[1]), name) for match, name in zip(found, names, strict=True)]
 
 
 def _numbered_last(lines: Sequence[Line]) -> list[tuple[int, str]] | None:
-    """Return number and name of each line if the numbers after the names count the outputs; else None."""
+    """Return number and name of each line if the numbers after the names count the outputs, else None."""
     matches = [NUMBER_LAST.fullmatch(line.text) for line in lines]
     found = [match for match in matches if match]
     if len(found) < max(2, len(lines)) or {int(match[2]) for match in found} != set(range(len(lines))):
@@ -182,9 +184,9 @@ def _numbered_last(lines: Sequence[Line]) -> list[tuple[int, str]] | None:
 
 
 def _unquoted(names: list[str], each_alone: bool = False) -> list[str]:
-    """Return `names` without quotes around them, if all have them.
+    """Return `names` without the quotes around them, if all are quoted.
 
-    :param each_alone: remove them from single names, too: in CSV, only names that need quotes have them.
+    :param each_alone: remove quotes from single names, too: in CSV, only some names need them.
     """
     quoted = [len(name) > 1 and name[0] == name[-1] and name[0] in "\"'" for name in names]
     if not all(quoted) and not each_alone:
@@ -196,7 +198,7 @@ def _unquoted(names: list[str], each_alone: bool = False) -> list[str]:
 
 
 def _check_no_header(where: str, lines: Sequence[Line], outputs: int) -> None:
-    """Raise ModelError if the first line is a header: taken for a label, it would shift all others."""
+    """Raise ModelError if the first line is a header: as a label, it would shift all others."""
     first = lines[0]
     columns = [column.strip(" \"'") for column in re.split(r"[,;\t]", first.text)]
     is_header = (
@@ -215,11 +217,11 @@ def _check_different(where: str, lines: Sequence[Line], labels: Sequence[Label],
     if repeated is None:
         return
     name, first = labels[repeated[1]].names, lines[repeated[0]].number
-    raise ModelError(f"{where}:{lines[repeated[1]].number}: `{name}` is the label of line {first} already")
+    raise ModelError(f"{where}:{lines[repeated[1]].number}: `{name}` is already the label on line {first}")
 
 
 def _first_repeated(names: Sequence[str], outputs: int) -> tuple[int, int] | None:
-    """Return the positions of the first name that occurs twice."""
+    """Return the positions of the first repeated name."""
     places: dict[str, int] = {}
     for place, name in enumerate(names):
         if name in places and not (outputs >= IMAGENET_OUTPUTS and name in TWICE_IN_IMAGENET):
@@ -252,10 +254,10 @@ def _from_json(where: str, text: str, outputs: int) -> list[Label]:
 
 
 def _words(where: str, value: Any) -> str:
-    """Return a name, or ``[synset, name]``, as one line."""
+    """Return a name or ``[synset, name]`` as one line."""
     words = value if isinstance(value, list) else [value]
     if not words or not all(isinstance(word, str) and word.strip() for word in words):
-        raise ModelError(f"{where}: `{value}` is no name")
+        raise ModelError(f"{where}: `{value}` is not a name")
     return " ".join(words)
 
 
@@ -265,18 +267,18 @@ def _label(index: int, line: str) -> Label:
 
 
 def _tidy(name: str) -> str:
-    """Return `name` with single blanks; a tab would end it in the store's own file."""
+    """Return `name` with single spaces; a tab would end it in the store's format."""
     return " ".join(name.split())
 
 
 def _of_one_output(where: str, labels: list[Label]) -> list[Label]:
-    """Return the labels for a score of 0 and for one of 1."""
+    """Return the labels for the scores 0 and 1."""
     if len(labels) == 1:
         named = labels[0]
         return [Label(0, "", f"not {named.name}"), Label(1, named.synset, named.names)]
     if len(labels) != 2:
         raise ModelError(
-            f"{where}: {len(labels)} labels, the network has one output: it needs two labels, for 0 and for 1"
+            f"{where}: {len(labels)} labels for a network with one output; it needs two, for 0 and for 1"
         )
     _check_complete(where, labels, 2)
     return sorted(labels, key=lambda label: label.index)
@@ -284,7 +286,7 @@ def _of_one_output(where: str, labels: list[Label]) -> list[Label]:
 
 def _check_complete(where: str, labels: Sequence[Label], outputs: int) -> None:
     if len(labels) != outputs:
-        raise ModelError(f"{where}: {len(labels)} labels, the network has {outputs} outputs")
+        raise ModelError(f"{where}: {len(labels)} labels for a network with {outputs} outputs")
     indices = {label.index for label in labels}
     missing = next((index for index in range(outputs) if index not in indices), None)
     if missing is not None:

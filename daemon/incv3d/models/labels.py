@@ -1,4 +1,4 @@
-"""What the outputs of a network mean: index, synset, names."""
+"""Label the outputs of a network: index, synset and names."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from incv3d.frames import Prediction
 from incv3d.models.entry import ModelError
 
 FEW = 16
-"""So many of the best scores are searched for one by one; for more, all are sorted."""
+"""Up to this many best scores are found by repeated search; for more, all scores are sorted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One class."""
+    """The label of one class."""
 
     index: int
-    """The output of the network, counted from 0."""
+    """The number of the output, from 0."""
     synset: str
-    """Its WordNet id, ``n02510455``; empty where there is none."""
+    """Its WordNet id, such as ``n02510455``; empty if it has none."""
     names: str
-    """Of a class of ImageNet, which has a synset: all its names, separated by commas, the usual one first.
-    Of any other: its name, commas and all."""
+    """For an ImageNet class, which has a synset: all its names, comma-separated, the usual one first. For
+    others: the name, which may contain commas."""
 
     @property
     def name(self) -> str:
@@ -38,7 +38,7 @@ class Label:
 
     @property
     def all_names(self) -> tuple[str, ...]:
-        """Everything that it goes by: each of its names, and the synset if it has one."""
+        """All names, and the synset if there is one."""
         if not self.synset:
             return (self.names,)
         return (*(name.strip() for name in self.names.split(",")), self.synset)
@@ -47,8 +47,8 @@ class Label:
 class Labels:
     """The labels of all outputs.
 
-    :param labels: in any order; an output without one is called ``class N``.
-    :param outputs: how many outputs the network has.
+    :param labels: labels in any order; an output without a label is called ``class N``.
+    :param outputs: number of outputs of the network.
     """
 
     def __init__(self, labels: Iterable[Label], outputs: int) -> None:
@@ -62,28 +62,28 @@ class Labels:
         return self._labels[index]
 
     def top_k(self, scores: npt.NDArray[np.float32], k: int) -> tuple[Prediction, ...]:
-        """The `k` best classes, best first, among equals the lower index first.
+        """Return the `k` best classes, best first; equal scores are ordered by index.
 
         :param scores: ``(outputs,) float32``.
-        :raises ModelError: when the scores are not as many as the labels, or not numbers.
+        :raises ModelError: the number of scores differs from the number of labels, or a score is not finite.
         """
         if len(scores) != len(self._labels):
-            raise ModelError(f"the network gave {len(scores)} scores, there are {len(self._labels)} labels")
-        # Not a number is both the least and the greatest.
+            raise ModelError(f"the network returned {len(scores)} scores for {len(self._labels)} labels")
+        # argmin and argmax both return the position of a NaN.
         if not all(math.isfinite(scores.item(i)) for i in (scores.argmin(), scores.argmax())):
-            raise ModelError("the network gave scores that are not numbers: its weights are damaged")
+            raise ModelError("the network returned scores that are not numbers: its weights are damaged")
         return tuple(self._predict(index, scores.item(index)) for index in _best(scores, k))
 
     def _predict(self, index: int, score: float) -> Prediction:
         label = self._labels[index]
-        # Seven digits are what a float32 holds; more would only make answers long.
+        # A float32 has seven significant digits; more would only lengthen answers.
         return Prediction(index, label.synset, label.name, float(f"{score:.7g}"))
 
     def matching(self, pattern: str) -> tuple[int, ...]:
-        """The outputs that `pattern` names: a name, a synset, or a shell pattern such as ``*spider*``.
+        """Return the outputs that match `pattern`: a name, a synset, or a shell pattern such as ``*spider*``.
 
-        Any of a class's names will do, in capitals or not. Several outputs can have the same name. A name may
-        itself look like a pattern, ``night [cloudy]``.
+        Matches any name of a class, ignoring case. Several outputs can have the same name. A name may itself
+        look like a pattern: ``night [cloudy]``.
         """
         wanted = " ".join(pattern.split()).casefold()
         names = {label.index: [name.casefold() for name in label.all_names] for label in self._labels}
@@ -95,7 +95,7 @@ class Labels:
         )
 
     def closest(self, pattern: str) -> list[str]:
-        """Up to three names that are spelled like `pattern`, the most alike first."""
+        """Return up to three names spelled like `pattern`, the most similar first."""
         known = {name.casefold(): name for label in self._labels for name in label.all_names}
         wanted = pattern.strip().casefold().strip("*? ")
         # Keras writes names with underscores.
@@ -107,10 +107,10 @@ class Labels:
 
 
 def _best(scores: npt.NDArray[np.float32], k: int) -> list[int]:
-    """The outputs with the `k` highest scores, one after the other.
+    """Return the outputs with the `k` highest scores, in order.
 
-    A run has just filled the processor's caches with weights: of what comes after it, each further function
-    of NumPy costs more than its work. A few searches take a third of what sorting all takes.
+    After a run, the processor's caches are full of weights, so each additional NumPy function costs more than
+    its work: a few searches take a third of the time of sorting.
     """
     if k > FEW:
         return [int(index) for index in np.argsort(-scores, kind="stable")[:k]]
@@ -126,7 +126,7 @@ def _best(scores: npt.NDArray[np.float32], k: int) -> list[int]:
 def read_labels(path: Path, outputs: int) -> Labels:
     """Read lines of ``index<TAB>synset<TAB>names``; a line that begins with ``#`` is a comment.
 
-    :raises ModelError: with file and line, when the file is not that, or has an index beyond `outputs`.
+    :raises ModelError: the file has another format, or an index beyond `outputs`; the message has the line.
     """
     try:
         text = path.read_text("utf-8")
@@ -138,10 +138,10 @@ def read_labels(path: Path, outputs: int) -> Labels:
 
 
 def parse_rows(where: str, text: str, outputs: int) -> Labels:
-    """Return the labels in `text`, the content of a file as :func:`read_labels` takes it.
+    """Return the labels in `text`, the content of a file as for :func:`read_labels`.
 
     :param where: the name of the file, for messages.
-    :raises ModelError: as there.
+    :raises ModelError: as for that function.
     """
     labels: dict[int, Label] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -156,10 +156,10 @@ def parse_rows(where: str, text: str, outputs: int) -> Labels:
             raise ModelError(f"{where}:{number}: index {index}: {why}")
         labels[index] = Label(index, fields[1], fields[2])
     if not labels:
-        raise ModelError(f"{where}: no labels in it")
+        raise ModelError(f"{where}: contains no labels")
     return Labels(labels.values(), outputs)
 
 
 def format_labels(labels: Sequence[Label]) -> str:
-    """The text that :func:`read_labels` reads."""
+    """Return labels in the format that :func:`read_labels` reads."""
     return "".join(f"{label.index}\t{label.synset}\t{label.names}\n" for label in labels)

@@ -1,4 +1,4 @@
-"""Remove what killed processes left in a model store: each leftover can be as large as a model."""
+"""Remove leftovers of killed processes from a model store; each can be as large as a model."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ import shutil
 from pathlib import Path
 
 from incv3d.models.entry import ModelError
-from incv3d.models.files import locked
+from incv3d.models.files import hold_lock
 from incv3d.models.store import UNFINISHED, ModelStore
 
 
 def remove_leftovers(store: ModelStore) -> None:
-    """Remove every leftover unless another process holds its lock, and so still works on it.
+    """Remove all leftovers, except those whose lock is held by a process that still works on them.
 
-    The search takes about a millisecond. Nothing is written unless there is something to remove, and a store
-    that cannot be written is left as it is.
+    The search takes about a millisecond. Nothing is written unless there are leftovers, and a read-only store
+    is left unchanged.
     """
     models = store.root / "models"
     for lock, leftovers in _leftovers(store.root, models, store.names()).items():
         if leftovers:
-            with contextlib.suppress(ModelError, OSError), locked(models / lock, wait=False):
+            with contextlib.suppress(ModelError, OSError), hold_lock(models / lock, wait=False):
                 for left in leftovers:
                     _remove(left)
 
 
 def _leftovers(root: Path, models: Path, names: list[str]) -> dict[str, list[Path]]:
-    """Return what may be left, by the lock that its makers hold."""
+    """Return possible leftovers by the lock that their makers hold."""
     return {
         ".lock": [*models.glob(f"{UNFINISHED}*")],
         # Prepared forms, networks being frozen, small files being written.

@@ -1,4 +1,4 @@
-"""Prepare models in the store for the lean Session, once."""
+"""Prepare models in the store for fast start and low memory, once per model."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ PREPARED = "prepared"
 PREPARER = "incv3d.models.graph.prepare_graph"
 COMPARER = "incv3d.models.graph.equivalence"
 UNFORESEEN = 2
-"""Pictures of noise that a stranger's prepared form is compared on besides."""
+"""Number of additional noise images for comparing a prepared form from another machine."""
 REFUSAL = "unprepared.json"
-"""In a model's folder: why it cannot be prepared."""
+"""The file in a model's folder that records why it cannot be prepared."""
 UNPREPARABLE, UNRUNNABLE = 65, 66
-"""Exit statuses of the preparer, for :class:`UnpreparableError` and :class:`UnrunnableError`."""
+"""Exit statuses of the preparer for :class:`UnpreparableError` and :class:`UnrunnableError`."""
 PREPARING_MB = 800
-"""What preparing Inception-v3 takes."""
+"""Memory needed to prepare Inception-v3."""
 CHILD_TIMEOUT_S = 3600
-"""A Raspberry Pi 3 needs minutes to import TensorFlow from a slow card, and more when it swaps."""
+"""A Raspberry Pi 3 needs minutes to import TensorFlow from a slow SD card, and more when it swaps."""
 
 
 class ChildError(ModelError):
@@ -46,17 +46,18 @@ class ChildError(ModelError):
 
 
 class UnpreparableError(ModelError):
-    """A model can never be prepared here; the plain Session may run it."""
+    """The model cannot be prepared on this machine; the plain Session may run it."""
 
 
 class UnrunnableError(ModelError):
-    """A model's own graph gives no scores for a picture, or the wrong number of them."""
+    """The model's own graph returns no scores for an image, or the wrong number of them."""
 
     is_lasting = True
 
 
-class Refusal(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a model cannot be prepared, and with what that was found: a change of these is worth a try."""
+class PreparationFailure(msgspec.Struct, frozen=True, kw_only=True):
+    """The reason why a model cannot be prepared, and the versions for which that holds; with others it is
+    retried."""
 
     source_sha256: str
     preparer: str
@@ -65,34 +66,34 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_memory(spare_mb: float | None) -> None:
-    """Raise ModelError unless preparing Inception-v3 will find the memory that it takes.
+    """Raise ModelError if there is not enough memory to prepare Inception-v3.
 
-    :param spare_mb: what is free, swap included; None: it cannot be told, and may be tried.
+    :param spare_mb: free memory including swap; None: unknown, so the attempt is allowed.
     """
     if spare_mb is not None and spare_mb < PREPARING_MB:
         raise ModelError(
-            f"preparing it takes {PREPARING_MB} MB, {spare_mb:.0f} MB are free; "
-            f"let a larger machine do it (incv3d model export)"
+            f"preparing it takes {PREPARING_MB} MB, but only {spare_mb:.0f} MB are free; "
+            f"prepare it on a larger machine (incv3d model export)"
         )
 
 
 def prepared_folder(model: StoredModel) -> Path:
-    """Where a model's prepared form lies."""
+    """Return the folder of a model's prepared form."""
     return model.directory / PREPARED
 
 
 def is_prepared(model: StoredModel) -> bool:
-    """Whether there is a complete prepared form of this graph for this processor and this TensorFlow."""
+    """Return whether there is a complete prepared form for this graph, processor and TensorFlow."""
     return _current_index(model) is not None
 
 
 def ensure_prepared(model: StoredModel, store: ModelStore, progress: Callable[[str], None]) -> Path | None:
-    """The folder of `model`'s prepared form, made now if it is not there or no longer current.
+    """Return the folder of `model`'s prepared form; prepare the model if that is missing or outdated.
 
-    :param progress: told, in one line, when it has to be made.
-    :returns: None when it cannot be made; the log says why, and the plain Session has to do. None, too, for
-        a flatbuffer, which needs no preparation.
-    :raises UnrunnableError: when its own graph cannot classify a picture.
+    :param progress: called with one line if the model must be prepared.
+    :returns: None if it cannot be prepared; the reason is logged, and the plain Session runs it. Also None
+        for a flatbuffer, which needs no preparation.
+    :raises UnrunnableError: the model's own graph cannot classify an image.
     """
     if model.entry.format != "graphdef":
         return None
@@ -111,9 +112,9 @@ def ensure_prepared(model: StoredModel, store: ModelStore, progress: Callable[[s
 
 
 def preparation_check(progress: Callable[[str], None]) -> Callable[[StoredModel], None]:
-    """Return a check for :meth:`ModelStore.adding`: it prepares the model before that gets its name.
+    """Return a check for :meth:`ModelStore.adding` that prepares the model before it gets its name.
 
-    :param progress: called with one line when the model has to be prepared.
+    :param progress: called with one line if the model must be prepared.
     """
 
     def check(model: StoredModel) -> None:
@@ -125,7 +126,7 @@ def preparation_check(progress: Callable[[str], None]) -> Callable[[StoredModel]
 
 
 def prepare_if_needed(model: StoredModel) -> Path | None:
-    """Do what :func:`ensure_prepared` does, for a caller that holds the store's lock."""
+    """Prepare like :func:`ensure_prepared`, for a caller that holds the store's lock."""
     if model.entry.format != "graphdef":
         return None
     outcome = _outcome(model)
@@ -137,26 +138,26 @@ def prepare_if_needed(model: StoredModel) -> Path | None:
             outcome = _remember(model, str(error))
         except UnrunnableError:
             raise
-        except ModelError as error:  # too little memory, say: another time there may be enough
+        except ModelError as error:  # too little memory, for example: another attempt may succeed
             _warn(model, str(error))
             return None
     return _folder_of(model, outcome)
 
 
-def _outcome(model: StoredModel) -> Index | Refusal | None:
-    """Return the index of the prepared form, or why there is none; None: preparing has to be tried."""
-    return _current_index(model) or find_refusal(model)
+def _outcome(model: StoredModel) -> Index | PreparationFailure | None:
+    """Return the index of the prepared form, or why there is none; None: preparation was not tried yet."""
+    return _current_index(model) or find_preparation_failure(model)
 
 
-def _folder_of(model: StoredModel, outcome: Index | Refusal | None) -> Path | None:
-    """Return the folder of the prepared form; log the reason and return None if it was refused."""
-    if isinstance(outcome, Refusal):
+def _folder_of(model: StoredModel, outcome: Index | PreparationFailure | None) -> Path | None:
+    """Return the folder of the prepared form, or log the reason and return None if there is none."""
+    if isinstance(outcome, PreparationFailure):
         _warn(model, outcome.reason)
         return None
     if outcome and outcome.outputs != model.entry.scores_given:
         raise UnrunnableError(
-            f"{model.name}: its graph gives {outcome.outputs} scores, it was imported as a network of "
-            f"{model.entry.scores_given}"
+            f"{model.name}: its graph returns {outcome.outputs} scores, but it was imported as a network "
+            f"with {model.entry.scores_given}"
         )
     return prepared_folder(model)
 
@@ -174,18 +175,18 @@ def _current_index(model: StoredModel) -> Index | None:
     return index if current and (not index.processor or index.processor == processor_id()) else None
 
 
-def find_refusal(model: StoredModel) -> Refusal | None:
+def find_preparation_failure(model: StoredModel) -> PreparationFailure | None:
     """Return why this TensorFlow cannot prepare this graph on this processor; None: it may be able to."""
     try:
-        refusal = msgspec.json.decode((model.directory / REFUSAL).read_bytes(), type=Refusal)
+        refusal = msgspec.json.decode((model.directory / REFUSAL).read_bytes(), type=PreparationFailure)
         current = (model.manifest.sha256, _preparer(), processor_id())
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, PackageNotFoundError):
         return None
     return refusal if (refusal.source_sha256, refusal.preparer, refusal.processor) == current else None
 
 
-def _remember(model: StoredModel, reason: str) -> Refusal:
-    refusal = Refusal(
+def _remember(model: StoredModel, reason: str) -> PreparationFailure:
+    refusal = PreparationFailure(
         source_sha256=model.manifest.sha256, preparer=_preparer(), processor=processor_id(), reason=reason
     )
     try:
@@ -206,13 +207,13 @@ def _preparer() -> str:
 
 
 def prepare_model(model: StoredModel, out: Path, portable: bool = False) -> None:
-    """Prepare `model` into the folder `out`, in a process of its own, and compare it with its original.
+    """Prepare `model` into the folder `out` in a child process, and compare the result with the original.
 
-    :param portable: only with operations that TensorFlow has on every processor; oneDNN, which is on
-        where the processor is new enough, knows some more.
-    :raises UnpreparableError: when it cannot be prepared, or gives other scores then.
-    :raises UnrunnableError: when its own graph cannot classify a picture.
-    :raises ModelError: when it cannot be prepared this time.
+    :param portable: use only operations that TensorFlow supports on every processor; oneDNN, which is enabled
+        on newer processors, adds others.
+    :raises UnpreparableError: it cannot be prepared, or its scores differ then.
+    :raises UnrunnableError: the model's own graph cannot classify an image.
+    :raises ModelError: preparation failed this time.
     """
     job = _job(model, out, portable=portable)
     try:
@@ -223,11 +224,11 @@ def prepare_model(model: StoredModel, out: Path, portable: bool = False) -> None
 
 
 def compare_prepared(model: StoredModel) -> None:
-    """Check that a prepared form that another machine has made gives the scores of the graph of `model`.
+    """Check that a prepared form from another machine returns the scores of `model`'s graph.
 
-    They are compared on photographs, and on noise that its maker could not foresee.
+    Compares them on photographs, and on noise that its maker could not foresee.
 
-    :raises UnpreparableError: it gives other scores than the graph.
+    :raises UnpreparableError: the scores differ.
     :raises ModelError: they cannot be compared.
     """
     seeds = tuple(int.from_bytes(os.urandom(4)) for _ in range(UNFORESEEN))
@@ -248,7 +249,7 @@ def _job(model: StoredModel, out: Path, portable: bool = False, seeds: tuple[int
         output=spec.output,
         out=str(out),
         jpeg_input=spec.jpeg_input,
-        picture_input=spec.picture_input,
+        image_input=spec.image_input,
         layout=entry.layout,
         mean=entry.mean,
         scale=entry.scale,
@@ -264,12 +265,12 @@ def run_child(
     settings: Mapping[str, str] = MappingProxyType({}),
     heard: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Run ``python -m MODULE`` to its end: TensorFlow's import must not stay in the daemon's memory.
+    """Run ``python -m MODULE`` until it ends, so that TensorFlow does not stay in the daemon's memory.
 
-    :param settings: environment variables, besides this process's own.
-    :param heard: given every line that it writes to standard output.
-    :raises ChildError: with the last line that it said, when it fails.
-    :raises ModelError: when it takes too long.
+    :param settings: environment variables to add to this process's own.
+    :param heard: called with every line of its standard output.
+    :raises ChildError: it failed; the message is the last line of its output.
+    :raises ModelError: it took too long.
     """
     with tempfile.TemporaryFile() as errors:
         child = start_python(["-m", module, *arguments], settings, stdout=subprocess.PIPE, stderr=errors)
@@ -286,10 +287,12 @@ def run_child(
             with child:
                 child.kill()
         errors.seek(0)
-        said = errors.read().decode("utf-8", "replace").strip().splitlines()
+        output = errors.read().decode("utf-8", "replace").strip().splitlines()
     if late:
         raise ModelError(f"{module} took more than {CHILD_TIMEOUT_S} s")
-    if status < 0:  # the kernel's killer of processes, most likely
-        raise ChildError(f"{module} was killed by signal {-status}; was there too little memory?", status)
+    if status < 0:  # most likely by the kernel's OOM killer
+        raise ChildError(
+            f"{module} was killed by signal {-status}; perhaps the machine ran out of memory", status
+        )
     if status:
-        raise ChildError(said[-1] if said else f"{module} ended with status {status}", status)
+        raise ChildError(output[-1] if output else f"{module} ended with status {status}", status)

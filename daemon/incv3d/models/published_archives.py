@@ -1,6 +1,6 @@
-"""The forms in which the known models are published, each unpacked into a model's folder.
+"""Unpack the published forms of the known models into a model's folder.
 
-Networks of one's own come in the same forms: `file` is whatever a person hands over.
+The user's own networks come in the same forms, so `file` is any file that the user chose.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from incv3d.models.store import GRAPH, LABELS
 GRAPH_MEMBER = "classify_image_graph_def.pb"
 CLASSES_MEMBER = "imagenet_2012_challenge_label_map_proto.pbtxt"
 NAMES_MEMBER = "imagenet_synset_to_human_label_map.txt"
-PICTURE_MEMBER = "cropped_panda.jpg"
+IMAGE_MEMBER = "cropped_panda.jpg"
 MEMBERS = {GRAPH_MEMBER: 1 << 30, CLASSES_MEMBER: 1 << 20, NAMES_MEMBER: 4 << 20}
-"""What Google's archive of 2015 holds besides a picture, and how large each may be."""
+"""Members of Google's archive of 2015 besides an image, with the maximum size of each."""
 PANDA_SHA256 = "1b54de86454f7b8cade933c882ea6c51298c550984a97be1bd7d5107813a0bfc"
 
 SLIM_MEMBER = "inception_v3_2016_08_28_frozen.pb"
@@ -33,34 +33,34 @@ CLASS = re.compile(r'target_class:\s*(\d+)\s+target_class_string:\s*"([^"]*)"')
 
 
 def unpack_2015(file: Path, folder: Path, entry: ModelEntry) -> None:
-    """Google's ``inception-2015-12-05.tgz``, or its frozen graph with the two label maps beside it.
+    """Unpack Google's ``inception-2015-12-05.tgz``, or copy its frozen graph and the two label maps.
 
-    The picture in it is kept where `entry` names it as golden.
+    The archive's image becomes the golden image if `entry` names it.
 
-    :raises ModelError: when something of it is missing or damaged.
+    :raises ModelError: a part is missing or damaged.
     """
     if is_archive(file):
-        picture = {PICTURE_MEMBER: 1 << 20} if entry.golden else {}
-        _unpack(file, folder, MEMBERS | picture, {GRAPH_MEMBER: GRAPH})
-        if picture and sha256_of(folder / PICTURE_MEMBER) != PANDA_SHA256:
-            raise ModelError(f"{file}: its {PICTURE_MEMBER} is not Google's")
+        image = {IMAGE_MEMBER: 1 << 20} if entry.golden else {}
+        _unpack(file, folder, MEMBERS | image, {GRAPH_MEMBER: GRAPH})
+        if image and sha256_of(folder / IMAGE_MEMBER) != PANDA_SHA256:
+            raise ModelError(f"{file}: its {IMAGE_MEMBER} differs from Google's")
     else:
         _copy_with_label_maps(file, folder)
     labels = read_label_maps(folder / CLASSES_MEMBER, folder / NAMES_MEMBER)
     beyond = max(label.index for label in labels)
     if beyond >= entry.outputs:
-        raise ModelError(f"{file}: a label for output {beyond}, the network has {entry.outputs} outputs")
+        raise ModelError(f"{file}: a label for output {beyond}, but the network has {entry.outputs} outputs")
     (folder / LABELS).write_text(format_labels(labels), "utf-8")
     for used in (CLASSES_MEMBER, NAMES_MEMBER):
         (folder / used).unlink()
 
 
 def unpack_2016(file: Path, folder: Path) -> None:
-    """TF-Slim's ``inception_v3_2016_08_28_frozen.pb.tar.gz``, or the frozen graph in it.
+    """Unpack TF-Slim's ``inception_v3_2016_08_28_frozen.pb.tar.gz``, or copy the frozen graph in it.
 
-    Of its labels the bundled ones are taken, which are the same classes and have their synsets.
+    Its labels are replaced by the bundled ones, which name the same classes and include synsets.
 
-    :raises ModelError: when the graph is missing or damaged.
+    :raises ModelError: the graph is missing or damaged.
     """
     if is_archive(file):
         _unpack(file, folder, {SLIM_MEMBER: 1 << 30}, {SLIM_MEMBER: GRAPH})
@@ -71,23 +71,23 @@ def unpack_2016(file: Path, folder: Path) -> None:
 
 
 def unpack_keras(file: Path, folder: Path) -> None:
-    """The weights of ``keras.applications.InceptionV3``, built and frozen in a process of its own.
+    """Build and freeze ``keras.applications.InceptionV3`` with the weights in `file`, in a child process.
 
-    :raises ModelError: when they are not that.
+    :raises ModelError: the file has other content.
     """
     if not is_hdf5(file):
-        raise ModelError(f"{file}: not an HDF5 file, as Keras writes weights")
+        raise ModelError(f"{file}: not an HDF5 file, the format of Keras weights")
     run_child(KERAS_BUILDER, [str(file), str(folder / GRAPH)])
     (folder / LABELS).write_text(imagenet_labels(), "utf-8")
 
 
 def read_label_maps(classes: Path, names: Path) -> list[Label]:
-    """Google's two label maps put together.
+    """Return the labels from Google's two label maps.
 
-    :param classes: a text protobuf, ``entry { target_class: 449 target_class_string: "n01440764" }``: output
-        to synset.
+    :param classes: a text protobuf that maps outputs to synsets: ``entry { target_class: 449
+        target_class_string: "n01440764" }``.
     :param names: lines of ``synset<TAB>names``.
-    :raises ModelError: when they are not that.
+    :raises ModelError: a file has another format.
     """
     try:
         pairs = CLASS.findall(classes.read_text("utf-8"))
@@ -96,7 +96,7 @@ def read_label_maps(classes: Path, names: Path) -> list[Label]:
     except UnicodeDecodeError as error:
         raise ModelError(f"the label maps are not UTF-8 text: {error}") from None
     if not pairs:
-        raise ModelError(f"{classes.name}: no `target_class` entries in it")
+        raise ModelError(f"{classes.name}: contains no `target_class` entries")
     missing = next((synset for _, synset in pairs if synset not in named), None)
     if missing:
         raise ModelError(f"{names.name}: no name for {missing}")
@@ -111,7 +111,7 @@ def _unpack(file: Path, folder: Path, wanted: dict[str, int], renamed: dict[str,
         found.add(member)
     missing = sorted(set(wanted) - found)
     if missing:
-        raise ModelError(f"{file}: there is no {missing[0]} in it")
+        raise ModelError(f"{file}: {missing[0]} is missing from it")
 
 
 def _copy_with_label_maps(file: Path, folder: Path) -> None:
@@ -120,7 +120,7 @@ def _copy_with_label_maps(file: Path, folder: Path) -> None:
     for path in beside.values():
         if not path.is_file():
             raise ModelError(
-                f"{file}: its labels are missing: put {path.name} beside it, or say --labels FILE"
+                f"{file}: its labels are missing: put {path.name} in the same folder, or use --labels FILE"
             )
     for source, target in ((file, GRAPH), *((path, member) for member, path in beside.items())):
         shutil.copyfile(source, folder / target)

@@ -1,4 +1,4 @@
-"""From the model's name in the configuration to a model in the store."""
+"""Find a model in the store by the name in the configuration."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from incv3d.models.bundled import add_golden_picture, imagenet_labels
+from incv3d.models.bundled import add_golden_image, imagenet_labels
 from incv3d.models.catalog import load_catalog
-from incv3d.models.entry import ModelError, for_a_person
+from incv3d.models.entry import ModelError, mark_lasting
 from incv3d.models.prepare import run_child
 from incv3d.models.store import GRAPH, LABELS, ModelStore, StoredModel
 
@@ -17,15 +17,15 @@ AUTO = "auto"
 PREFERRED = "inception-v3"
 EMBEDDED = "efficientnet-lite0"
 CUSTOM = "custom"
-"""The name of the network that the configuration describes, unless it gives another."""
+"""The name of the custom network, unless the configuration gives another."""
 BUILDER = "incv3d.models.graph.build_efficientnet"
 BUILDER_VERSION = 2
-"""Raised when the graph that the builder makes changes; a model built by an older one is built again."""
+"""Incremented when the builder's graph changes, so that a model from an older one is rebuilt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """The model that was taken, and why it is that one."""
+    """The chosen model and the reason for it."""
 
     model: StoredModel
     why: str
@@ -37,24 +37,23 @@ def resolve(
     progress: Callable[[str], None],
     fetch: Callable[[str], None] | None = None,
 ) -> Resolution:
-    """Find the model that the configuration names, or choose one for ``auto``.
+    """Find the model named in the configuration, or choose one for ``auto``.
 
-    A model that is named is that model or an error, never another. The embedded one is built into the
-    store when it is first asked for.
+    A named model is never replaced by another. The embedded one is built on first use.
 
-    :param progress: told, in one line, of anything that takes a while.
-    :param fetch: has a known model in the store when it returns, and raises ModelError when that cannot be;
-        None: nothing is fetched. Only ``auto`` calls it, and can do without.
-    :raises ModelError: when it is not there, or damaged.
+    :param progress: called with one line before anything that takes a while.
+    :param fetch: fetches a known model into the store, or raises ModelError; None: fetch nothing. Called by
+        ``auto`` only, which continues without it.
+    :raises ModelError: the model is missing or damaged.
     """
     if name == EMBEDDED:
         return Resolution(_embedded(store, progress), "named in the configuration")
     if name != AUTO:
-        return Resolution(named(name, store), "named in the configuration")
+        return Resolution(get_model(name, store), "named in the configuration")
     why = f"{PREFERRED} is not in the store (incv3d model fetch {PREFERRED})"
     if PREFERRED in store.names():
         try:
-            return Resolution(store.get(PREFERRED), f"taken by `{AUTO}`, because it is in the store")
+            return Resolution(store.get(PREFERRED), f"chosen by `{AUTO}`, because it is in the store")
         except ModelError as error:
             why = f"{PREFERRED} cannot be used: {error}"
             LOG.warning("%s", why)
@@ -64,23 +63,23 @@ def resolve(
         except ModelError as error:
             why = f"{PREFERRED} could not be fetched: {error}"
         else:
-            return Resolution(store.get(PREFERRED), f"taken by `{AUTO}`, because it could be fetched")
-    return Resolution(_embedded(store, progress), f"taken by `{AUTO}`, because {why}")
+            return Resolution(store.get(PREFERRED), f"chosen by `{AUTO}`, because it was fetched")
+    return Resolution(_embedded(store, progress), f"chosen by `{AUTO}`, because {why}")
 
 
-@for_a_person()
-def named(name: str, store: ModelStore) -> StoredModel:
-    """Return the model that is called `name`.
+@mark_lasting()
+def get_model(name: str, store: ModelStore) -> StoredModel:
+    """Return the model called `name`.
 
-    :raises ModelError: it is not there, or damaged.
+    :raises ModelError: it is missing or damaged.
     """
-    if to_be_fetched(name, store):
+    if needs_fetch(name, store):
         raise ModelError(f"{name} is not in {store.root} yet; fetch it: incv3d model fetch {name}")
     return store.get(name)
 
 
-def to_be_fetched(name: str, store: ModelStore) -> bool:
-    """Return whether `name` is that of a known model that is not in the store, and can be downloaded."""
+def needs_fetch(name: str, store: ModelStore) -> bool:
+    """Return whether `name` is a known model that can be downloaded and is not in the store."""
     if name == AUTO or name in store.names():
         return False
     entry = load_catalog().get(name)
@@ -101,7 +100,7 @@ def _is_there(store: ModelStore, made_by: str) -> bool:
     try:
         there = store.get(EMBEDDED) if EMBEDDED in store.names() else None
     except ModelError as error:
-        LOG.warning("%s; it is built again", error)
+        LOG.warning("%s; building it again", error)
         return False
     return there is not None and there.manifest.made_by == made_by
 
@@ -114,4 +113,4 @@ def _build(store: ModelStore, made_by: str) -> None:
         except ModelError as error:
             raise ModelError(f"{EMBEDDED} could not be built: {error}") from None
         (folder / LABELS).write_text(imagenet_labels(), "utf-8")
-        add_golden_picture(entry, folder)
+        add_golden_image(entry, folder)

@@ -1,4 +1,4 @@
-"""The model store: one folder a model, written whole or not at all."""
+"""Store models on disk: one folder per model, written atomically."""
 
 from __future__ import annotations
 
@@ -6,29 +6,31 @@ import contextlib
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
+from incv3d.clock import timestamp
 from incv3d.engines.base import SessionSpec
 from incv3d.models.entry import ModelEntry, ModelError
-from incv3d.models.files import locked, sha256_of, sync
+from incv3d.models.files import hold_lock, sha256_of, sync
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 MANIFEST = "manifest.json"
 GRAPH = "graph.pb"
 FLATBUFFER = "model.tflite"
 NETWORKS = {"graphdef": GRAPH, "tflite": FLATBUFFER}
-"""The file that holds the network, by the format that a model's entry says."""
+"""The network's file by the format in a model's entry."""
 LABELS = "labels.tsv"
 UNFINISHED = ".unfinished-"
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What is written beside a model; its presence says that the model is whole."""
+    """The description of a stored model. It is written last, so its presence means that the model is
+    complete."""
 
     manifest: int
     entry: ModelEntry
@@ -36,11 +38,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     size_bytes: int
     imported_at: str
     made_by: str = ""
-    """For a model that incv3d made itself: the maker and its version."""
+    """The maker and its version, if incv3d made the model."""
     labels_sha256: str = ""
-    """Of the labels; empty in manifests from before it was noted."""
+    """Checksum of the labels; empty in manifests of older versions."""
     golden_sha256: str = ""
-    """Of the golden picture; empty where there is none, and in manifests from before it was noted."""
+    """Checksum of the golden image; empty if there is none, and in manifests of older versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +55,17 @@ class StoredModel:
 
     @property
     def entry(self) -> ModelEntry:
-        """Its tensors, input and outputs."""
+        """The tensors, input and outputs of the model."""
         return self.manifest.entry
 
     @property
     def network(self) -> Path:
-        """The frozen GraphDef, or the LiteRT flatbuffer."""
+        """The path of the frozen GraphDef or LiteRT flatbuffer."""
         return self.directory / NETWORKS[self.entry.format]
 
     @property
     def labels(self) -> Path:
-        """The names of its outputs."""
+        """The path of the labels file."""
         return self.directory / LABELS
 
     @property
@@ -72,7 +74,7 @@ class StoredModel:
         return self.manifest.size_bytes
 
     def session_spec(self, threads: int) -> SessionSpec:
-        """What a Session of this model is opened with."""
+        """Return the spec for a Session of this model."""
         entry = self.entry
         return SessionSpec(
             file=self.network,
@@ -85,17 +87,17 @@ class StoredModel:
             layout=entry.layout,
             channels=entry.channels,
             jpeg_input=entry.in_graph.jpeg if entry.in_graph else "",
-            picture_input=entry.in_graph.picture if entry.in_graph else "",
+            image_input=entry.in_graph.image if entry.in_graph else "",
         )
 
 
 class ModelStore:
     """The models under ``ROOT/models``.
 
-    A model is made in a folder of its own and moved to its name when it is whole: whatever happens
-    meanwhile, a later start finds the old one, the new one, or none.
+    A model is made in a temporary folder and renamed when it is complete, so that after any interruption
+    there is the old model, the new one, or none.
 
-    :param root: made when the first model is added.
+    :param root: created when the first model is added.
     """
 
     def __init__(self, root: Path) -> None:
@@ -103,11 +105,11 @@ class ModelStore:
         self._models = root / "models"
 
     def models(self) -> list[StoredModel]:
-        """Return every model that can be read, by name; :meth:`damages` names the others."""
+        """Return every readable model, ordered by name; :meth:`damages` returns the others."""
         return self._look()[0]
 
-    def damages(self) -> dict[str, ModelError]:
-        """Return what is wrong with each model that cannot be read, by its name."""
+    def read_errors(self) -> dict[str, ModelError]:
+        """Return the error of each model that cannot be read, by name."""
         return self._look()[1]
 
     def _look(self) -> tuple[list[StoredModel], dict[str, ModelError]]:
@@ -120,7 +122,7 @@ class ModelStore:
         return whole, damaged
 
     def names(self) -> list[str]:
-        """Return the names of all models, whole or damaged; their manifests are not read for it."""
+        """Return the names of all models, complete or damaged, without reading their manifests."""
         try:
             names = sorted(path.name for path in self._models.iterdir() if NAME.fullmatch(path.name))
         except FileNotFoundError:
@@ -130,14 +132,14 @@ class ModelStore:
         return [name for name in names if self._is_model(name)]
 
     def find(self, name: str) -> StoredModel | None:
-        """Return the model called `name`, of which only the manifest is read; None: it is not there.
+        """Return the model called `name`, reading only its manifest, or None if it is not there.
 
-        :raises ModelError: when it is damaged.
+        :raises ModelError: it is damaged.
         """
         return self._read(self._models / name) if self._is_model(check_name(name)) else None
 
     def _is_model(self, name: str) -> bool:
-        """Whether there is a model of this name; one that may not be looked at counts."""
+        """Return whether there is a model of this name, even if its permissions prevent a look at it."""
         try:
             (self._models / name / MANIFEST).lstat()
         except (FileNotFoundError, NotADirectoryError):
@@ -147,9 +149,9 @@ class ModelStore:
         return True
 
     def get(self, name: str) -> StoredModel:
-        """The model called `name`.
+        """Return the model called `name`.
 
-        :raises ModelError: when it is not there, or damaged.
+        :raises ModelError: it is missing or damaged.
         """
         model = self.find(name)
         if model is None:
@@ -166,7 +168,7 @@ class ModelStore:
             raise ModelError(f"{model.network}: cannot be read: {error.strerror}") from None
         if size_bytes != model.size_bytes:
             raise ModelError(
-                f"{model.network}: {size_bytes} bytes, it had {model.size_bytes} when it was imported; "
+                f"{model.network}: damaged: {size_bytes} bytes instead of {model.size_bytes}; "
                 f"import it again: incv3d model import FILE --name {name} --replace"
             )
         return model
@@ -180,20 +182,21 @@ class ModelStore:
         made_by: str = "",
         check: Callable[[StoredModel], None] = lambda model: None,
     ) -> Iterator[Path]:
-        """Add a model: write the network's file and ``labels.tsv`` into the folder that is handed out.
+        """Add a model: yield a folder for the network's file and ``labels.tsv``.
 
-        When the block ends well, the model is in the store; when it does not, nothing is.
+        The model is in the store when the block ends; if it raises, the store is unchanged.
 
-        :param replace: whether a model of this name may be there already.
-        :param made_by: what made the model, for one that incv3d made itself.
-        :param check: told of the model before it gets its name; what it raises keeps it out of the store.
-        :raises ModelError: when it is there, or the store cannot be written.
+        :param replace: replace an existing model of this name.
+        :param made_by: the maker, if incv3d made the model itself.
+        :param check: called with the model before it gets its name; an exception cancels the addition.
+        :raises ModelError: the model exists already, or the store cannot be written.
         """
         target = self._models / check_name(name)
         with self._errors_explained(), self._locked():
             if (target / MANIFEST).exists() and not replace:
-                raise ModelError(f"there is a model `{name}` already; replace it with --replace")
-            for left in self._models.glob(f"{UNFINISHED}*"):  # by killed attempts: the lock says so
+                raise ModelError(f"the model `{name}` exists already; to replace it, use --replace")
+            # left by killed processes: this one holds the lock
+            for left in self._models.glob(f"{UNFINISHED}*"):
                 shutil.rmtree(left, ignore_errors=True)
             folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self._models))
             try:
@@ -204,22 +207,22 @@ class ModelStore:
 
     @contextlib.contextmanager
     def exclusively(self) -> Iterator[None]:
-        """Let one process at a time make something that belongs into the store.
+        """Hold the lock under which one process at a time makes something for the store.
 
-        Whoever had to wait looks again first: another has probably made it meanwhile.
+        A caller that had to wait must check again: another process has probably made it.
 
-        :raises ModelError: when the store cannot be written.
+        :raises ModelError: the store cannot be written.
         """
         with self._errors_explained(), self._locked(".making"):
             yield
 
     @contextlib.contextmanager
-    def workshop(self, name: str) -> Iterator[Path]:
-        """A folder on the store's own disk for work that takes long, `name`; one process at a time has it.
+    def scratch_folder(self, name: str) -> Iterator[Path]:
+        """Yield a scratch folder `name` on the store's disk for long work; one process at a time can use it.
 
-        It is gone afterwards, and so is what a killed process left of its own.
+        It is removed afterwards, with any leftovers of a killed process.
 
-        :raises ModelError: when another process has it, or the store cannot be written.
+        :raises ModelError: another process uses it, or the store cannot be written.
         """
         folder = self.root / f".{name}"
         with self._errors_explained(), self._locked(f".{name}", wait=False):
@@ -231,14 +234,15 @@ class ModelStore:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def attach(self, model: StoredModel, folder: Path) -> None:
-        """Move `folder`, which was made of `model`, into the model's own, in place of one of that name.
+        """Move `folder`, which was made from `model`, into the model's folder, replacing one of the same
+        name.
 
-        :raises ModelError: when the model is another one by now, or the store cannot be written.
+        :raises ModelError: the model has been replaced, or the store cannot be written.
         """
         with self._errors_explained(), self._locked():
             now = self._models / model.name
             if not (now / MANIFEST).exists() or self._read(now).manifest != model.manifest:
-                raise ModelError(f"{model.name} was replaced or removed meanwhile; begin again")
+                raise ModelError(f"{model.name} was replaced or removed in the meantime; start again")
             folder.chmod(0o755)
             for path in (*folder.rglob("*"), folder):
                 sync(path)
@@ -248,9 +252,9 @@ class ModelStore:
             sync(now)
 
     def detach(self, model: StoredModel, name: str) -> None:
-        """Remove what was attached to `model` as `name`.
+        """Remove the folder attached to `model` as `name`.
 
-        :raises ModelError: when there is no such thing, or the store cannot be written.
+        :raises ModelError: there is no such folder, or the store cannot be written.
         """
         target = model.directory / name
         if not target.is_dir():
@@ -261,7 +265,7 @@ class ModelStore:
     def remove(self, name: str) -> None:
         """Remove the model called `name`.
 
-        :raises ModelError: when it is not there, or the store cannot be written.
+        :raises ModelError: it is missing, or the store cannot be written.
         """
         target = self._models / check_name(name)
         if not target.is_dir():
@@ -278,16 +282,16 @@ class ModelStore:
         check: Callable[[StoredModel], None],
     ) -> None:
         network = folder / NETWORKS[entry.format]
-        picture = folder / entry.golden.picture if entry.golden else None
+        image = folder / entry.golden.image if entry.golden else None
         manifest = Manifest(
             manifest=1,
             entry=entry,
             sha256=sha256_of(network),
             size_bytes=network.stat().st_size,
-            imported_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            imported_at=timestamp(time.time()),
             made_by=made_by,
             labels_sha256=sha256_of(folder / LABELS),
-            golden_sha256=sha256_of(picture) if picture and picture.is_file() else "",
+            golden_sha256=sha256_of(image) if image and image.is_file() else "",
         )
         (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
         folder.chmod(0o755)
@@ -300,7 +304,7 @@ class ModelStore:
         sync(self._models)
 
     def _discard(self, target: Path) -> None:
-        # Moved away in one step, so that no start ever sees half of it.
+        # Renamed first, in one step, so that no start sees a partly removed model.
         grave = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self._models))
         target.rename(grave / "model")
         shutil.rmtree(grave)
@@ -308,7 +312,7 @@ class ModelStore:
     @contextlib.contextmanager
     def _locked(self, name: str = ".lock", wait: bool = True) -> Iterator[None]:
         self._models.mkdir(parents=True, exist_ok=True)
-        with locked(self._models / name, wait):
+        with hold_lock(self._models / name, wait):
             yield
 
     @contextlib.contextmanager
@@ -333,12 +337,12 @@ class ModelStore:
 
 
 def check_name(name: str) -> str:
-    """`name`, if a model can be called that.
+    """Return `name` if it is a valid name for a model.
 
-    :raises ModelError: when it cannot.
+    :raises ModelError: it is not.
     """
     if not NAME.fullmatch(name):
         raise ModelError(
-            f"`{name}` is no name for a model: small letters, digits, '.', '_' and '-', at most 64"
+            f"`{name}` is not a valid model name: use up to 64 lower-case letters, digits, '.', '_' and '-'"
         )
     return name

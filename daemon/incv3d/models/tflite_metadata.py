@@ -1,8 +1,8 @@
-"""Read TFLite Metadata: how a ``.tflite``'s pixels are normalised, and the labels zipped to its end.
+"""Read TFLite Metadata: a ``.tflite``'s pixel normalization, and the labels in a zip archive at its end.
 
-The metadata are a separate flatbuffer in one of the model's buffers. LiteRT ships the schema of the model,
-but not that of the metadata; its few fields are read here by their ids in ``metadata_schema.fbs`` of
-tflite-support.
+The metadata are a separate flatbuffer in one of the model's buffers. LiteRT includes the schema of the model,
+but not of the metadata; the few fields needed are read by their ids in tflite-support's
+``metadata_schema.fbs``.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ FILE_NAME, FILE_TYPE, FILE_LOCALE = 0, 2, 3
 LABEL_TYPES = (2, 3)
 """TENSOR_AXIS_LABELS and TENSOR_VALUE_LABELS."""
 MOST = 10_000
-"""Elements of a vector; a longer one means that the metadata are damaged."""
+"""Maximum number of elements of a vector; a longer one means that the metadata are damaged."""
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True):
-    """What a file's metadata say; all empty in a file without metadata."""
+    """The content of a file's metadata; all empty for a file without metadata."""
 
     normalisation: Normalisation | None = None
     labels: bytes = b""
@@ -55,11 +55,11 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_metadata(path: Path, content: bytes, fed: int, fetched: int, with_labels: bool) -> Metadata:
-    """Return what the model in the file at `path` says of its input number `fed` and output `fetched`.
+    """Return what the model in the file at `path` declares about input `fed` and output `fetched`.
 
-    :param content: of the file.
-    :param with_labels: whether the labels are wanted, too.
-    :raises ModelError: the metadata are damaged, or name labels that are not there.
+    :param content: the content of the file.
+    :param with_labels: read the labels, too.
+    :raises ModelError: the metadata are damaged, or name labels that are missing.
     """
     try:
         data = _metadata(content)
@@ -103,12 +103,12 @@ class _Fields:
         return tuple(self._table.Get(number_types.Float32Flags, at) for at in self._elements(field))
 
     def _at(self, field: int) -> int:
-        """Return the position of a field; 0: it is absent."""
+        """Return the position of a field, or 0 if it is absent."""
         offset = self._table.Offset(4 + 2 * field)
         return self._table.Pos + offset if offset else 0
 
     def _elements(self, field: int) -> range:
-        """Return the positions of a vector's elements, which take 4 bytes each in every vector read here."""
+        """Return the positions of a vector's elements, which take 4 bytes each in all vectors read here."""
         offset = self._table.Offset(4 + 2 * field)
         if not offset:
             return range(0)
@@ -127,7 +127,7 @@ def _metadata(data: bytes) -> bytes | None:
             buffer = model.Buffers(entry.Buffer())
             found = bytes(buffer.DataAsNumpy()) if buffer.DataLength() else b""
             if found[4:8] != IDENTIFIER:
-                raise ValueError("they do not begin as metadata do")
+                raise ValueError("wrong identifier")
             return found
     return None
 
@@ -158,7 +158,8 @@ def _per_channel(values: tuple[float, ...]) -> PerChannel:
 
 
 def _labels_name(given: _Fields) -> str:
-    """Return the name of an output's label file; of several languages, the one without a code, or English."""
+    """Return the name of an output's label file; with several languages, the one without a code, or
+    English."""
     files = [each for each in given.tables(FILES) if each.number(FILE_TYPE) in LABEL_TYPES]
     by_locale = {each.text(FILE_LOCALE)[:2]: each.text(FILE_NAME) for each in reversed(files)}
     return by_locale.get("") or by_locale.get("en") or (files[0].text(FILE_NAME) if files else "")
@@ -169,13 +170,9 @@ def _associated_file(path: Path, name: str) -> bytes:
     try:
         with zipfile.ZipFile(path) as archive:
             if archive.getinfo(name).file_size > LARGEST:
-                raise ModelError(
-                    f"{path}: `{name}` in it is larger than {LARGEST} bytes, not a file of labels"
-                )
+                raise ModelError(f"{path}: `{name}` in it is not a labels file: larger than {LARGEST} bytes")
             return archive.read(name)
     except KeyError:
-        raise ModelError(
-            f"{path}: its metadata name `{name}`, which is not in it; say custom.labels"
-        ) from None
+        raise ModelError(f"{path}: its metadata name `{name}`, which is missing; set custom.labels") from None
     except DAMAGED_ZIP as error:
-        raise ModelError(f"{path}: `{name}` in it cannot be read ({error}); say custom.labels") from None
+        raise ModelError(f"{path}: `{name}` in it cannot be read ({error}); set custom.labels") from None

@@ -1,4 +1,4 @@
-"""Import a network of the user's own from a file, in any of the forms that ``custom.file`` takes."""
+"""Import a network of the user's own from a file in any format that ``custom.file`` supports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from incv3d.models.file_kinds import kind_of
 from incv3d.models.store import ModelStore, StoredModel
 
 LABEL_NAMES = ("output_labels.txt", "retrained_labels.txt", "labels.txt")
-"""What ``retrain.py``, its tutorials and Teachable Machine call them."""
+"""Names used by ``retrain.py``, its tutorials and Teachable Machine."""
 
 
 def import_user_network(
@@ -27,19 +27,19 @@ def import_user_network(
     progress: Callable[[str], None],
     check: Callable[[StoredModel], None],
 ) -> StoredModel:
-    """Take the network in `file` into `store`; what has to be known of it is found in the file.
+    """Import the network in `file` into `store`; its description is derived from the file.
 
-    :param name: what to call it; None: after the file.
-    :param labels: the names of its outputs; None: those in a file beside it, if there is one.
-    :param like: the known model that it was trained from, whose pictures are made as for that one; None: the
-        usual way for its kind of file.
-    :param progress: told, in one line, what was taken.
-    :param check: what it must pass before it gets its name.
-    :raises ModelError: whatever is wrong with it; the store is then as before.
+    :param name: the model's name; None: derived from the file's name.
+    :param labels: the labels file; None: one in the same folder, if there is one.
+    :param like: the known model that it was trained from, whose preprocessing it shares; None: the usual
+        preprocessing for the file's format.
+    :param progress: called with one line per step.
+    :param check: called with the model before it gets its name; an exception cancels the import.
+    :raises ModelError: the file cannot be imported; the store is unchanged.
     """
     kind = kind_of(file)
     name = name or _name_of(file)
-    labels = labels or labels_beside(file)
+    labels = labels or find_labels_file(file)
     section = CustomSection(file=str(file.absolute()), labels=str(labels.absolute()) if labels else "")
     if like:
         section = CustomSection(
@@ -53,7 +53,7 @@ def import_user_network(
     progress(f"importing {file} as {name} (takes minutes on a Raspberry Pi)")
     if labels:
         progress(f"labels: {labels}")
-    elif kind != "tflite":  # which may have its own in it
+    elif kind != "tflite":  # whose file may contain labels
         progress("no labels: its outputs are called class 0, class 1 and so on; name them with --labels FILE")
     try:
         with store.exclusively():
@@ -65,14 +65,14 @@ def import_user_network(
     model = store.get(name)
     progress(f"pixels: {model.entry.pixels_in_words}")
     if model.entry.binary:
-        progress("output: one score, taken as that of the second label; the first gets the rest")
+        progress("output: one score, used for the second label; the first label gets 1 - score")
     if model.entry.caution:
         progress(f"caution: {model.entry.caution}")
     return model
 
 
-def labels_beside(file: Path) -> Path | None:
-    """Return the file of labels that lies beside a network's file; None: there is none."""
+def find_labels_file(file: Path) -> Path | None:
+    """Return the labels file in the folder of a network's file, or None if there is none."""
     names = (*LABEL_NAMES, f"{file.stem}_labels.txt", f"{file.stem}.labels.txt", f"{file.stem}.txt")
     return next((path for path in map(file.with_name, names) if path.is_file() and path != file), None)
 
@@ -81,5 +81,5 @@ def _name_of(file: Path) -> str:
     stem = file.name if file.is_dir() else file.stem
     name = re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip("-._")[:64]
     if not name or name in load_catalog():
-        raise ModelError(f"{file}: give it a name: --name NAME")
+        raise ModelError(f"{file}: no model name can be derived from the file's name; use --name NAME")
     return name

@@ -1,4 +1,4 @@
-"""Is a model in the store still what was imported? Every file against what was noted of it."""
+"""Verify that the files of a stored model match the checksums noted on import."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from incv3d.models.store import ModelStore, StoredModel
 
 
 def verify_model(store: ModelStore, name: str) -> list[str]:
-    """What is wrong with the model `name`, one line each with what to do about it; empty: nothing.
+    """Return the faults of the model `name`, one line each with a remedy; empty if there are none.
 
     Reads all of its files.
     """
@@ -31,29 +31,29 @@ def verify_model(store: ModelStore, name: str) -> list[str]:
         *_conversion_findings(model),
     ]
     golden = model.entry.golden
-    if golden and not (model.directory / golden.picture).is_file():
-        findings.append(f"{model.directory / golden.picture}: is missing; {again}")
+    if golden and not (model.directory / golden.image).is_file():
+        findings.append(f"{model.directory / golden.image}: is missing; {again}")
     elif golden:
-        findings += _differs(model.directory / golden.picture, model.manifest.golden_sha256, again)
+        findings += _differs(model.directory / golden.image, model.manifest.golden_sha256, again)
     return findings
 
 
 def _differs(path: Path, sha256: str, remedy: str) -> list[str]:
-    """Whether the file is another than was noted; nothing is known of one with an empty `sha256`."""
+    """Return a fault if the file differs from the noted checksum; an empty `sha256` matches any file."""
     try:
         found = sha256_of(path)
     except OSError as error:
         return [f"{path}: cannot be read: {error.strerror}; {remedy}"]
     if sha256 and found != sha256:
-        return [f"{path}: damaged: its SHA-256 is {found}, it was {sha256}; {remedy}"]
+        return [f"{path}: damaged: its SHA-256 is {found} instead of {sha256}; {remedy}"]
     return []
 
 
 def _prepared_findings(model: StoredModel) -> list[str]:
     folder = prepared_folder(model)
     if not folder.exists():
-        return []  # it is made when it is first needed
-    remedy = f"remove that folder, and the next start prepares the model again: rm -r {folder}"
+        return []  # not prepared until it is first needed
+    remedy = f"remove that folder (rm -r {folder}); the next start prepares the model again"
     try:
         index = open_prepared(folder).index
     except SessionError as error:

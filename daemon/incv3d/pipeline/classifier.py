@@ -1,4 +1,4 @@
-"""A frame to its labels: the preprocessing, the Session, the labels and the clock put together."""
+"""Classify a frame: preprocess it, run the Session, rank the labels and time each step."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from incv3d.frames import Frame, Prediction, Result, Timings
 from incv3d.images.preprocess import Preprocessor
 
 RUNS_AT_ONCE = 2
-"""Runs that may be under way in one Session: a second fills the gaps of the first, and a third finds few left
-(2 to 5 % more runs a second, on two cores)."""
+"""Concurrent runs in one Session. A second run fills the gaps of the first; a third adds only 2 to 5 % more
+runs per second on two cores."""
 
 
 class LabelSet(Protocol):
-    """What the scores are of; :class:`incv3d.models.labels.Labels` is."""
+    """The labels of the network's outputs. Implemented by :class:`incv3d.models.labels.Labels`."""
 
     def top_k(self, scores: Scores, k: int) -> tuple[Prediction, ...]:
-        """The `k` best, best first."""
+        """Return the `k` best predictions, best first."""
 
     def matching(self, pattern: str) -> tuple[int, ...]:
-        """The outputs that `pattern`, a name or a shell pattern, names."""
+        """Return the indices of the outputs that match `pattern`, a name or a shell pattern."""
 
     def closest(self, pattern: str) -> list[str]:
-        """The names that are spelled most like `pattern`."""
+        """Return the names whose spelling is closest to `pattern`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """A frame that is decoded and waits for the Session."""
+class PreparedFrame:
+    """A decoded frame that waits for the Session."""
 
     frame: Frame
     feed: Feed
@@ -41,12 +41,12 @@ class Prepared:
 
 
 class Classifier:
-    """A frame to its labels, in two steps that two threads can take: :meth:`prepare` and :meth:`classify`.
+    """Classifies frames in two steps that can run in two threads: :meth:`prepare` and :meth:`classify`.
 
-    :param top_k: how many predictions a result has when its frame does not say.
-    :param logits: whether the network gives logits, which become probabilities.
-    :param binary: whether it gives one score only, that of the second of two labels.
-    :param overlap: whether one run may begin before another has ended, if the Session bears it.
+    :param top_k: number of predictions in a result, unless the frame asks for another number.
+    :param logits: the network returns logits, which are converted to probabilities.
+    :param binary: the network returns a single score, that of the second of two labels.
+    :param overlap: allow two runs at once, if the Session supports it.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Classifier:
         self.session = session
         self.labels = labels
         self.runs_at_once = RUNS_AT_ONCE if overlap and session.facts.reentrant else 1
-        """How many threads may :meth:`classify` at once."""
+        """The number of threads that may call :meth:`classify` at once."""
         self.preprocessor = preprocessor
         self._top_k = top_k
         self._logits = logits
@@ -71,40 +71,40 @@ class Classifier:
         self._clock = clock
 
     def in_range(self, low: float, high: float) -> Classifier:
-        """Return one over the same Session that makes `low` of a pixel of 0 and `high` of one of 255."""
+        """Return a classifier over the same Session that maps pixels 0 to 255 to `low` to `high`."""
         preprocessor = self.preprocessor.in_range(low, high)
         return Classifier(preprocessor, self.session, self.labels, self._top_k, self._logits, self._binary)
 
     def close(self) -> None:
-        """Close its Session."""
+        """Close the Session."""
         self.session.close()
 
-    def prepare(self, frame: Frame) -> Prepared:
-        """Decode `frame` and bring it to the model's input, or to what its graph itself takes.
+    def prepare(self, frame: Frame) -> PreparedFrame:
+        """Decode `frame` and convert it to the input of the model or of its graph.
 
-        :raises PictureError: when it cannot be decoded.
+        :raises ImageError: the frame cannot be decoded.
         """
         started = self._clock()
         feed = self.preprocessor(frame)
-        return Prepared(frame, feed, (self._clock() - started) * 1000)
+        return PreparedFrame(frame, feed, (self._clock() - started) * 1000)
 
-    def prepare_if(self, is_wanted: Callable[[ImageArray], bool], frame: Frame) -> Prepared | None:
-        """The same if its decoded picture `is_wanted`, else None: then it cost no more than decoding.
+    def prepare_if(self, is_wanted: Callable[[ImageArray], bool], frame: Frame) -> PreparedFrame | None:
+        """Prepare `frame` if its decoded image `is_wanted`; else return None, at the cost of decoding alone.
 
-        :raises PictureError: when it cannot be decoded.
+        :raises ImageError: the frame cannot be decoded.
         """
         started = self._clock()
-        picture = self.preprocessor.decode(frame)
-        if not is_wanted(picture):
+        image = self.preprocessor.decode(frame)
+        if not is_wanted(image):
             return None
-        feed = self.preprocessor.feed(picture)
-        return Prepared(frame, feed, (self._clock() - started) * 1000)
+        feed = self.preprocessor.feed(image)
+        return PreparedFrame(frame, feed, (self._clock() - started) * 1000)
 
-    def classify(self, prepared: Prepared) -> Result:
-        """Run the Session on a prepared frame and name what it saw.
+    def classify(self, prepared: PreparedFrame) -> Result:
+        """Run the Session on a prepared frame and return its predictions.
 
-        :raises BadFeed: when the graph itself decodes the frame, and cannot.
-        :raises SessionError: when the run fails.
+        :raises BadFeed: the graph decodes the frame itself, and cannot.
+        :raises SessionError: the run failed.
         """
         frame = prepared.frame
         started = self._clock()
@@ -122,26 +122,26 @@ class Classifier:
             total_ms=total_ms,
             age_ms=(ended - frame.captured) * 1000,
         )
-        return Result(frame.source, frame.id, frame.ticket, predictions, timings, frame=frame)
+        return Result(frame.source, frame.id, frame.request_id, predictions, timings, frame=frame)
 
 
 def probabilities(scores: Scores, logits: bool, binary: bool) -> Scores:
-    """Return one probability for each label: ``(labels,) float32``.
+    """Return one probability per label: ``(labels,) float32``.
 
-    :param logits: whether the network gives logits.
-    :param binary: whether it gives one score only, that of the second of two labels.
+    :param logits: `scores` are logits.
+    :param binary: `scores` has one element, the score of the second of two labels.
     """
     if binary:
-        # A logit is that of the second label over a first one of 0.
+        # A single logit is that of the second label; the first label's is 0.
         pair = np.concatenate((np.zeros_like(scores) if logits else 1 - scores, scores))
         return softmax(pair) if logits else pair
     return softmax(scores) if logits else scores
 
 
 def softmax(logits: Scores) -> Scores:
-    """Probabilities of `logits`: ``(outputs,) float32``, whose sum is 1.
+    """Return the probabilities of `logits`: ``(outputs,) float32`` with a sum of 1.
 
-    The largest is subtracted first, so that no exponential overflows; what is not a number stays none.
+    Subtracts the largest first, so that no exponential overflows. NaN stays NaN.
     """
     with np.errstate(invalid="ignore", over="ignore"):
         exponentials: Scores = np.exp(logits - logits.max())

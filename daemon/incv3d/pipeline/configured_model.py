@@ -9,44 +9,44 @@ from incv3d.config.schema import Config
 from incv3d.engines import EngineName, engine_for
 from incv3d.models.bundled import imagenet_labels
 from incv3d.models.conversions import converted_precisions
-from incv3d.models.entry import ModelError, for_a_person
+from incv3d.models.entry import ModelError, mark_lasting
 from incv3d.models.file_kinds import kind_of
 from incv3d.models.labels import Labels, parse_rows, read_labels
 from incv3d.models.prepare import prepared_folder
-from incv3d.models.resolve import AUTO, CUSTOM, EMBEDDED, PREFERRED, named, to_be_fetched
+from incv3d.models.resolve import AUTO, CUSTOM, EMBEDDED, PREFERRED, get_model, needs_fetch
 from incv3d.models.store import ModelStore, StoredModel
-from incv3d.pipeline.loader import check_engine, not_converted, uses_custom
+from incv3d.pipeline.loader import check_engine, missing_conversion, uses_custom
 
 IMAGENET_OUTPUTS = 1000
 
 
 def find_stored(config: Config, store: ModelStore) -> StoredModel | None:
-    """Return the model that the configuration means, if it is in the store.
+    """Return the configured model if it is in the store.
 
-    :returns: None: a start fetches, builds or imports it.
-    :raises ModelError: a start could not have it.
+    :returns: None if the daemon would fetch, build or import it at startup.
+    :raises ModelError: startup would fail too.
     """
     name = config.model.name
     if uses_custom(config):
-        # Only here: most configurations describe no network, and importing what reads one takes time.
+        # Imported here because it takes time, and most configurations have no custom model.
         from incv3d.models.custom import find_custom
 
         return find_custom(config.custom, CUSTOM if name == AUTO else name, store)
-    if config.model.fetch_wait_s and to_be_fetched(name, store):
+    if config.model.fetch_wait_s and needs_fetch(name, store):
         return None
     if name not in (AUTO, EMBEDDED):
-        return named(name, store)
+        return get_model(name, store)
     for each in (PREFERRED, EMBEDDED) if name == AUTO else (EMBEDDED,):
-        with contextlib.suppress(ModelError):  # a damaged one is fetched or built again
+        with contextlib.suppress(ModelError):  # a damaged model is fetched or built again
             return store.get(each)
     return None
 
 
 def network_engine(config: Config, model: StoredModel | None) -> EngineName:
-    """Return which engine runs the model that the configuration means: ``tensorflow`` or ``litert``.
+    """Return the engine that runs the configured model: ``tensorflow`` or ``litert``.
 
     :param model: as :func:`find_stored` returns it.
-    :raises ConfigError: the engine that the configuration names can never run it.
+    :raises ConfigError: the configured engine cannot run it.
     """
     if model is None:
         is_flatbuffer = uses_custom(config) and kind_of(Path(config.custom.file)) == "tflite"
@@ -55,15 +55,15 @@ def network_engine(config: Config, model: StoredModel | None) -> EngineName:
     check_engine(asked, model)
     converted = model.entry.format == "graphdef" and converted_precisions(model.directory)
     if asked == "litert" and model.entry.format == "graphdef" and not converted:
-        raise not_converted(model)
+        raise missing_conversion(model)
     return "litert" if converted and asked != "tensorflow" else engine_for(model.entry.format).name
 
 
 def runs_prepared_graph(config: Config, store: ModelStore) -> bool:
-    """Return whether the configured model is in the store and has a prepared graph, which TensorFlow runs.
+    """Return whether the configured model is in the store with a prepared graph, which TensorFlow runs.
 
-    :raises ModelError: a start could not have it.
-    :raises ConfigError: the engine that the configuration names can never run it.
+    :raises ModelError: startup would fail too.
+    :raises ConfigError: the configured engine cannot run it.
     """
     model = find_stored(config, store)
     return (
@@ -74,12 +74,12 @@ def runs_prepared_graph(config: Config, store: ModelStore) -> bool:
 
 
 def labels_of(config: Config, model: StoredModel | None) -> Labels | None:
-    """Return the labels of the model that the configuration means; None: they come with it at the start.
+    """Return the labels of the configured model, or None if they arrive with it at startup.
 
     :param model: as :func:`find_stored` returns it.
-    :raises ModelError: they are damaged.
+    :raises ModelError: the labels are damaged.
     """
-    with for_a_person():
+    with mark_lasting():
         if model:
             return read_labels(model.labels, model.entry.outputs)
     if not uses_custom(config) and config.model.name in (AUTO, EMBEDDED):

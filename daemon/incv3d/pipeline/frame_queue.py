@@ -1,4 +1,4 @@
-"""The waiting room between those who bring frames and the one Session."""
+"""Queue frames between their producers and the Session."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ Sender = tuple[str, bytes]
 
 @dataclass(slots=True)
 class _Share:
-    """What one peer has waiting."""
+    """The frames of one peer that are waiting."""
 
     frames: int = 0
     size_bytes: int = 0
 
 
-class _Line:
-    """The frames that one decoder takes: peers in turn, cameras and peers in turn.
+class _Lane:
+    """The frames that one decoder takes: peers in turn, and cameras and peers alternately.
 
-    A peer that had nothing waiting is a newcomer and comes before the turn of those who always have, at most
-    every other time: who sends now and then need not wait for a round. Served, it stays in the round until
-    its turn has come, even with nothing waiting, so that coming back is no way to be a newcomer again (as
-    new flows are in RFC 8290).
+    A new peer, one with no frames waiting, goes ahead of the round at most every other time, so that
+    occasional senders need not wait for a whole round. Once served, it stays in the round until its turn
+    comes, even with nothing waiting, so that it cannot become new again by leaving (as with new flows in RFC
+    8290).
     """
 
     def __init__(self, lock: threading.Lock) -> None:
         self.changed = threading.Condition(lock)
-        self.slots: dict[str, Frame] = {}  # by camera
+        self.slots: dict[str, Frame] = {}  # by camera name
         self.waiting = 0
         self._round: dict[Sender, deque[Frame]] = {}  # by peer, in the order of their turns
         self._newcomers: dict[Sender, deque[Frame]] = {}
@@ -60,9 +60,9 @@ class _Line:
         self._drop_absent()
         from_newcomer = bool(self._newcomers) and (self._newcomer_turn or not self._round)
         self._newcomer_turn = not from_newcomer
-        line = self._newcomers if from_newcomer else self._round
-        peer = next(iter(line))
-        self._round[peer] = queue = line.pop(peer)  # to the back
+        peers = self._newcomers if from_newcomer else self._round
+        peer = next(iter(peers))
+        self._round[peer] = queue = peers.pop(peer)  # to the back
         self.waiting -= 1
         return queue.popleft()
 
@@ -78,31 +78,31 @@ class _Line:
         return removed
 
     def _drop_absent(self) -> None:
-        """Let the turns of those pass who have nothing waiting."""
+        """Remove peers with no frames waiting from the head of the round."""
         while self._round and not next(iter(self._round.values())):
             del self._round[next(iter(self._round))]
 
 
 class FrameQueue:
-    """Bounded in frames and in bytes: requests wait in line, a camera's frame replaces its older one.
+    """Holds frames, bounded in number and bytes: requests queue up; a camera's frame replaces its older one.
 
-    A request is either admitted or refused at once; what is admitted is never turned out for another. A
-    peer's frame is admitted if what the peer then has waiting, in frames and in bytes, is no more than what
-    was free: one peer alone fills half the room, and the more have filled it, the less each may have, so
-    that there is a place for the next (the dynamic thresholds of Choudhury and Hahne, 1998, with a factor of
-    1). Peers are served in turn. A peer is one connection to the ZeroMQ door, or all of HTTP, or the
-    broker: who floods over many connections is many peers.
+    A request is admitted or rejected at once, and never dropped later in favor of another. A peer's frame is
+    admitted if the frames and bytes that the peer would then have waiting do not exceed what was free. One
+    peer alone can therefore fill half of the queue, and the fuller the queue, the smaller each share, so that
+    there is room for the next peer (dynamic thresholds, Choudhury and Hahne, 1998, with a factor of 1). Peers
+    are served in turn. A peer is one ZeroMQ connection, or all of HTTP, or the MQTT broker; a flood over many
+    connections counts as many peers.
 
-    A camera has one slot: the newest frame wins, so that nobody is handed a stale one. When cameras and peers
-    wait, they are taken in turn: neither starves the other.
+    A camera has one slot, in which the newest frame replaces the older one, so that no stale frame is
+    classified. Cameras and peers are served alternately; neither starves the other.
 
-    There are two lines, so that frames that take long to decode hold up each other alone.
+    There are two lanes, so that frames that take long to decode delay only each other.
 
-    :param limit: requests that may wait, in both lines together.
-    :param limit_bytes: bytes that waiting requests may hold together; a single larger one is admitted
-        when nothing else waits.
-    :param peer_limit: requests of one peer that may wait.
-    :param is_large: whether a frame belongs into the line of those that take long.
+    :param limit: maximum number of waiting requests, in both lanes together.
+    :param limit_bytes: maximum size of all waiting requests; a single larger one is admitted when nothing
+        else waits.
+    :param peer_limit: maximum number of waiting requests of one peer.
+    :param is_large: returns whether a frame takes long to decode.
     """
 
     def __init__(
@@ -113,109 +113,109 @@ class FrameQueue:
         self._peer_limit = peer_limit
         self._is_large = is_large
         self._lock = threading.Lock()
-        self._lines = (_Line(self._lock), _Line(self._lock))
+        self._lanes = (_Lane(self._lock), _Lane(self._lock))
         self._slot_emptied = threading.Condition(self._lock)
         self._shares: dict[Sender, _Share] = {}
         self._total = _Share()
         self._closed = False
 
     def __len__(self) -> int:
-        """Requests that wait."""
+        """Return the number of waiting requests."""
         return self._total.frames
 
     @property
     def cameras(self) -> int:
-        """Cameras that have a frame waiting."""
-        return sum(len(line.slots) for line in self._lines)
+        """The number of cameras with a waiting frame."""
+        return sum(len(lane.slots) for lane in self._lanes)
 
     @property
     def peers(self) -> int:
-        """Peers that have requests waiting."""
+        """The number of peers with waiting requests."""
         return len(self._shares)
 
     def set_limits(self, limit: int, limit_bytes: int, peer_limit: int) -> None:
-        """Admit by other limits from now on; what waits already stays."""
+        """Replace the limits. Requests already waiting stay."""
         with self._lock:
             self._limit, self._limit_bytes, self._peer_limit = limit, limit_bytes, peer_limit
 
     def offer(self, frame: Frame, places_kept: int = 0) -> Refusal | None:
-        """Put a request in line; returns why it was refused, or None.
+        """Queue a request. Return the reason if it is rejected, else None.
 
-        :param places_kept: how many places must stay free, unless nothing waits.
+        :param places_kept: places that must stay free, unless nothing is waiting.
         """
-        line = self._lines[self._is_large(frame)]
+        lane = self._lanes[self._is_large(frame)]
         with self._lock:
             if self._closed:
                 return Refusal.SHUTTING_DOWN
             if not self._has_room_for(frame, places_kept):
                 return Refusal.BUSY
-            line.add(frame)
+            lane.add(frame)
             self._count(frame, 1)
-            line.changed.notify()
+            lane.changed.notify()
         return None
 
     def replace(self, frame: Frame) -> Frame | None:
-        """Put a camera's newest frame in its slot; returns the one that it replaced, now dropped."""
+        """Put a camera's newest frame in its slot. Return the frame that was dropped for it, if any."""
         large = self._is_large(frame)
-        line, other = self._lines[large], self._lines[not large]
+        lane, other = self._lanes[large], self._lanes[not large]
         with self._lock:
             if self._closed:
                 return frame
-            dropped = other.slots.pop(frame.source, None) or line.slots.get(frame.source)
-            line.slots[frame.source] = frame
-            line.changed.notify()
+            dropped = other.slots.pop(frame.source, None) or lane.slots.get(frame.source)
+            lane.slots[frame.source] = frame
+            lane.changed.notify()
         return dropped
 
     def wait_until_taken(self, source: str, timeout_s: float) -> bool:
-        """Wait until the slot of the camera `source` is empty; False when it was not in time."""
+        """Wait until the slot of the camera `source` is empty. Return False on timeout."""
         with self._slot_emptied:
             return self._slot_emptied.wait_for(
-                lambda: not any(source in line.slots for line in self._lines), timeout_s
+                lambda: not any(source in lane.slots for lane in self._lanes), timeout_s
             )
 
-    def take(self, large: bool, cameras_from: Callable[[], float] = lambda: 0.0) -> Frame | None:
-        """Wait for the next frame of one line; None once the mailbox is closed.
+    def take(self, large: bool, camera_time: Callable[[], float] = lambda: 0.0) -> Frame | None:
+        """Wait for the next frame of one lane. Return None once the queue is closed.
 
-        :param cameras_from: the moment (monotonic) until which a camera's frame is left in its slot, where
-            a newer one may still replace it; asked again after :meth:`look_again`.
+        :param camera_time: returns the time (monotonic) from which to take a camera's frame; until then a
+            newer one may replace it. Called again after :meth:`recheck_cameras`.
         """
-        line = self._lines[large]
+        lane = self._lanes[large]
         with self._lock:
             while not self._closed:
-                early_s = cameras_from() - time.monotonic() if line.camera_is_next else 0.0
-                if line.camera_is_next and early_s <= 0:
+                early_s = camera_time() - time.monotonic() if lane.camera_is_next else 0.0
+                if lane.camera_is_next and early_s <= 0:
                     self._slot_emptied.notify_all()
-                    return line.take_from_camera()
-                if line.waiting and not line.camera_is_next:
-                    frame = line.take_from_peer()
+                    return lane.take_from_camera()
+                if lane.waiting and not lane.camera_is_next:
+                    frame = lane.take_from_peer()
                     self._count(frame, -1)
                     return frame
-                line.changed.wait(early_s if early_s > 0 else None)
+                lane.changed.wait(early_s if early_s > 0 else None)
         return None
 
-    def look_again(self) -> None:
-        """Let those who wait for a camera's frame ask once more from when it may be taken.
+    def recheck_cameras(self) -> None:
+        """Make the decoders ask again when to take the next camera frame.
 
-        Nobody else is woken: a thread that finds nothing to do would hold up the answer to the run before.
+        Only decoders with a camera frame are woken: an idle thread would delay the answer to the run before.
         """
         with self._lock:
-            for line in self._lines:
-                if line.slots:
-                    line.changed.notify_all()
+            for lane in self._lanes:
+                if lane.slots:
+                    lane.changed.notify_all()
 
     def purge(self, now: float) -> list[Frame]:
-        """Take out the requests whose time to live has ended, and return them."""
+        """Remove the requests whose time to live has ended, and return them."""
         with self._lock:
             return self._remove(lambda frame: frame.has_expired(now))
 
     def close(self) -> list[Frame]:
-        """Admit nothing more; returns the requests that waited and will not be taken."""
+        """Admit nothing more. Return the waiting requests, which will not be taken."""
         with self._lock:
             self._closed = True
             waiting = self._remove(lambda frame: True)
-            for line in self._lines:
-                line.slots.clear()
-                line.changed.notify_all()
+            for lane in self._lanes:
+                lane.slots.clear()
+                lane.changed.notify_all()
             self._slot_emptied.notify_all()
         return waiting
 
@@ -232,7 +232,7 @@ class FrameQueue:
         )
 
     def _remove(self, unwanted: Callable[[Frame], bool]) -> list[Frame]:
-        removed = [frame for line in self._lines for frame in line.remove(unwanted)]
+        removed = [frame for lane in self._lanes for frame in lane.remove(unwanted)]
         for frame in removed:
             self._count(frame, -1)
         return removed

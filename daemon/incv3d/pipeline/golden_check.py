@@ -1,4 +1,4 @@
-"""The golden check: a known picture must give its known answer, or the model is not what it should be."""
+"""Check that a model gives the known answer for a known image."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from incv3d.models.store import StoredModel
 from incv3d.pipeline.classifier import Classifier
 
 USUAL_RANGES = ((-1.0, 1.0), (0.0, 1.0), (0.0, 255.0))
-"""What people's networks take a pixel of 0 to 255 as."""
+"""The ranges to which networks usually map pixels 0 to 255."""
 
 
 class GoldenMismatch(ModelError):
-    """A model gave another answer than the known one."""
+    """A model did not give the expected answer."""
 
     is_lasting = True
 
 
 def check_golden(classifier: Classifier, model: StoredModel, golden: Golden | None) -> float | None:
-    """Classify the model's golden picture, where it has one, and compare.
+    """Classify the model's golden image, if it has one, and compare the answer.
 
-    :param golden: what is expected of it; None: it has none.
-    :returns: the score that it got.
-    :raises GoldenMismatch: with what was expected and what came.
-    :raises ModelError: when the picture cannot be read.
+    :param golden: the expected answer; None: the model has no golden image.
+    :returns: the score of the expected label.
+    :raises GoldenMismatch: the answer differs; the message has both.
+    :raises ModelError: the image cannot be read.
     """
     if golden is None:
         return None
-    picture = model.directory / golden.picture
-    best = _classify(classifier, picture)
+    image = model.directory / golden.image
+    best = _classify(classifier, image)
     meant = classifier.labels.matching(golden.label)
     if not meant:
         raise ModelError(f"golden_label: {_unknown(classifier, model, golden.label)}")
@@ -40,34 +40,35 @@ def check_golden(classifier: Classifier, model: StoredModel, golden: Golden | No
     if best.index in meant and (golden.score is None or abs(best.score - golden.score) <= golden.tolerance):
         return best.score
     raise GoldenMismatch(
-        f"{model.name} is not the model it should be: {picture.name} must be `{golden.label}`{score}, "
-        f"it is `{best.label}` {best.score:.5f}{_in_other_ranges(classifier, picture)}"
+        f"{model.name} failed the golden check: {image.name} should be `{golden.label}`{score}, "
+        f"but the model answers `{best.label}` {best.score:.5f}{_in_other_ranges(classifier, image)}"
     )
 
 
 def _unknown(classifier: Classifier, model: StoredModel, label: str) -> str:
     closest = ", ".join(f"`{name}`" for name in classifier.labels.closest(label))
-    return f"{model.name} has no label `{label}`" + (f"; the closest: {closest}" if closest else "")
+    return f"{model.name} has no label `{label}`" + (f"; closest: {closest}" if closest else "")
 
 
-def _in_other_ranges(classifier: Classifier, picture: Path) -> str:
-    """What the picture would be if its pixels were fed in another of the usual ranges."""
+def _in_other_ranges(classifier: Classifier, image: Path) -> str:
+    """Return the answers with the other usual pixel ranges, for the message."""
     used = classifier.preprocessor.pixel_range
     if used is None:
         return ""
     found = []
     for low, high in USUAL_RANGES:
         if abs(low - used[0]) + abs(high - used[1]) > 0.02 * (high - low):
-            best = _classify(classifier.in_range(low, high), picture)
+            best = _classify(classifier.in_range(low, high), image)
             found.append(f"[{low:g}, {high:g}] `{best.label}` {best.score:.5f}")
-    return f" with pixel_range [{used[0]:.4g}, {used[1]:.4g}]; it would be with {', with '.join(found)}"
+    others = ", ".join(found)
+    return f" with pixel_range [{used[0]:.4g}, {used[1]:.4g}]; other ranges would give {others}"
 
 
-def _classify(classifier: Classifier, picture: Path) -> Prediction:
+def _classify(classifier: Classifier, image: Path) -> Prediction:
     try:
-        data = picture.read_bytes()
+        data = image.read_bytes()
     except OSError as error:
-        raise ModelError(f"{picture}: cannot be read: {error.strerror}") from None
+        raise ModelError(f"{image}: cannot be read: {error.strerror}") from None
     now = time.monotonic()
     frame = Frame("golden", data, None, received=now, captured=now, top_k=1)
     try:
@@ -75,4 +76,4 @@ def _classify(classifier: Classifier, picture: Path) -> Prediction:
     except ModelError:
         raise
     except Incv3dError as error:
-        raise ModelError(f"{picture}: cannot be classified: {error}") from None
+        raise ModelError(f"{image}: cannot be classified: {error}") from None

@@ -1,4 +1,4 @@
-"""Who may run beside whom: the threads that run the Session take turns."""
+"""Limit how many threads run the Session at once."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from contextlib import contextmanager
 
 
 class RunSlots:
-    """Lets as many run at once as each of them bears beside it, in the order in which they came.
+    """Limits concurrent runs, first come first served.
 
-    Who wants to be alone waits until nobody runs, and nobody who came later goes before.
+    A run that must be exclusive waits for all others to finish, and later runs wait behind it.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._line: deque[object] = deque()
-        self._running: list[int] = []  # what each bears
+        self._waiting: deque[object] = deque()
+        self._running: list[int] = []  # the limit of each
 
     @contextmanager
-    def among(self, most: int) -> Iterator[None]:
-        """Wait for a turn, and have it for the time of the block.
+    def acquire(self, most: int) -> Iterator[None]:
+        """Wait for a slot and hold it during the block.
 
-        :param most: how many may run meanwhile, this one included; 1: it is to be alone.
+        :param most: maximum number of concurrent runs, including this one; 1: exclusive.
         """
         me = object()
         with self._changed:
-            self._line.append(me)
-            self._changed.wait_for(lambda: self._line[0] is me and self._bear(most))
-            self._line.popleft()
+            self._waiting.append(me)
+            self._changed.wait_for(lambda: self._waiting[0] is me and self._fits(most))
+            self._waiting.popleft()
             self._running.append(most)
             self._changed.notify_all()
         try:
@@ -39,5 +39,5 @@ class RunSlots:
                 self._running.remove(most)
                 self._changed.notify_all()
 
-    def _bear(self, most: int) -> bool:
+    def _fits(self, most: int) -> bool:
         return len(self._running) < min((most, *self._running))

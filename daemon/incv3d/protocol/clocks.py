@@ -1,7 +1,7 @@
-"""The age of a frame by the clock of its sender, as far as that clock is plausible.
+"""Compute the age of a frame from its sender's clock, if that clock is plausible.
 
-A Raspberry Pi has no clock that runs while the power is off: until NTP has set it, it can be years behind.
-So the time that a sender states is checked against what is known of its connection.
+A Raspberry Pi has no clock that runs while the power is off: until NTP sets it, it can be years behind.
+Therefore the time in a request is checked against the history of its connection.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ LOG = logging.getLogger(__name__)
 BELIEVED_S = 60.0
 """The longest plausible time between the capture of a frame and the first message of its connection."""
 SKEW_S = 1.0
-"""A clock that is behind by no more than this cannot be distinguished from frames that are all late."""
+"""A clock that is behind by up to this much cannot be distinguished from frames that are all late."""
 AHEAD_S = 0.1
-"""Clocks that are set by NTP can differ by this; it is not logged."""
+"""Clocks set by NTP can differ by this much; it is not logged."""
 PEERS_REMEMBERED = 1024
 MOST_WARNINGS = 100
 
 
 @dataclass(slots=True)
 class _Sender:
-    """What is known of one sender's clock."""
+    """The history of one sender's clock."""
 
     first_heard: float
     least_behind_s: float = math.inf
@@ -34,23 +34,23 @@ class _Sender:
 
 
 class SenderClocks:
-    """Checks the times that senders state. Not thread-safe."""
+    """Checks the times in requests. Not thread-safe."""
 
     def __init__(self) -> None:
         self._senders: OrderedDict[bytes, _Sender] = OrderedDict()  # the latest last
         self._warnings: set[str] = set()
 
     def age_s(self, peer: bytes, where: Callable[[], str], received: float, behind_s: float) -> float:
-        """Return how old a frame was when it was received; 0 if the clock of its sender is not plausible.
+        """Return a frame's age when it was received; 0 if its sender's clock is not plausible.
 
-        A time of capture is not plausible in the future, nor further back than the sender has been known
-        plus :data:`BELIEVED_S`. The fastest frame so far shows how far the clock itself is behind, up to
+        A time of capture is implausible if it is in the future, or earlier than the sender's first message by
+        more than :data:`BELIEVED_S`. The fastest frame so far shows how far the clock itself is behind, up to
         :data:`SKEW_S`.
 
         :param peer: identifies the sender.
-        :param where: the sender's address, for the log.
-        :param received: when the frame was received (monotonic).
-        :param behind_s: how far its time of capture is behind our clock then.
+        :param where: returns the sender's address, for the log.
+        :param received: time of receipt (monotonic).
+        :param behind_s: how far its time of capture was behind our clock then.
         """
         sender = self._sender(peer, received)
         known_s = 0.0 if sender.is_wrong else received - sender.first_heard
@@ -76,11 +76,11 @@ class SenderClocks:
         if sender.is_warned_of:
             return
         sender.is_warned_of = True
-        said = f"a sender at {where()}: captured_at lies {how}"
-        # One that connects for each frame is a new sender each time.
-        if said not in self._warnings and len(self._warnings) < MOST_WARNINGS:
-            self._warnings.add(said)
-            LOG.warning("%s, is its clock right? Its ttl_ms and age_ms count from receipt", said)
+        message = f"a sender at {where()}: captured_at lies {how}"
+        # A client that connects for each frame is a new sender each time.
+        if message not in self._warnings and len(self._warnings) < MOST_WARNINGS:
+            self._warnings.add(message)
+            LOG.warning("%s; check its clock. Its ttl_ms and age_ms count from receipt", message)
 
 
 def _words(seconds: float) -> str:

@@ -1,20 +1,19 @@
-"""An event as it is published: the JSON under the topic ``event.SOURCE``."""
+"""Define published events: the JSON under the topic ``event.SOURCE``."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Literal
 
 import msgspec
 
 TOPIC = "event."
 Reason = Literal["unseen", "silent", "ended", "stopping", "reloaded"]
-"""Why a label has left: it is not seen any more; or nobody can see whether it is, as its source has had no
-frame classified for long, has no more frames, or the daemon stops or has another configuration."""
+"""Why a label has left: it is no longer seen; or that is unknown, because its source has had no classified
+frame for a while or has no more frames, or because the daemon stops or has a new configuration."""
 
 
 class EventMessage(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A label has entered what a source sees, or left it."""
+    """A label has entered the view of a source, or left it."""
 
     v: Literal[1]
     event: Literal["entered", "left"]
@@ -22,25 +21,19 @@ class EventMessage(msgspec.Struct, omit_defaults=True, kw_only=True):
     label: str
     synset: str
     score: float
-    """Of the frame that showed it last."""
+    """The score in the last frame that showed it."""
     at: str
-    """When the frame that decided it was captured: ``2026-01-31T12:00:00.000Z``."""
+    """The capture time of the deciding frame: ``2026-01-31T12:00:00.000Z``."""
     frames: int
-    """``entered``: frames that it took; ``left``: all that showed it."""
+    """``entered``: number of frames needed; ``left``: number of all frames that showed it."""
     duration_s: float | None = None
-    """``left``: from the first frame that showed it to the last."""
+    """``left``: time from the first frame that showed it to the last."""
     best: float | None = None
-    """``left``: its highest score."""
+    """``left``: the highest score."""
     reason: Reason | None = None
-    """``left``: ``unseen``, or why nobody can tell any more: ``silent``, ``ended``, ``stopping``."""
+    """``left``: ``unseen``, or why it is unknown: ``silent``, ``ended``, ``stopping``, ``reloaded``."""
 
 
 def topic(source: str) -> bytes:
-    """The topic under which events of `source` are published."""
+    """Return the topic for events of `source`."""
     return f"{TOPIC}{source}".encode()
-
-
-def precise_timestamp(unix_s: float) -> str:
-    """Wall-clock time to the millisecond: ``2026-01-31T12:00:00.000Z``."""
-    moment = datetime.fromtimestamp(unix_s, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"

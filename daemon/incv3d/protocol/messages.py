@@ -1,12 +1,8 @@
-"""The ZeroMQ wire format, version 1: message parts to requests, results to answers. No sockets.
+"""Parse and build messages of the ZeroMQ wire format, version 1. No sockets.
 
 A request is one of
 
-1. one part: an encoded picture (JPEG, PNG, WebP, BMP);
-2. two parts as imagezmq's ``ImageSender`` sends them: ``{"msg", "dtype", "shape"}`` and raw grey, BGR or
-   BGRA pixels, or ``{"msg"}`` and an encoded picture;
-3. two parts, native: :class:`Header` as JSON, and the bytes;
-4. one part of JSON, ``{"v": 1, "op": "ping" | "stats" | "info"}``.
+1. one part: an encoded image (JPEG, PNG, WebP, BMP);
 
 The answer is one part of JSON.
 """
@@ -28,64 +24,66 @@ from incv3d.frames import (
     Refusal,
     Result,
     Timings,
-    picture_format,
+    image_format,
 )
 
 VERSION = 1
 LARGEST_HEADER = 64 * 1024
 LONGEST_DETAIL = 300
 SOURCE = "zmq"
-"""The source of every frame that arrives over ZeroMQ."""
+"""The source name of frames that arrive over ZeroMQ."""
 BROKER_SOURCE = "mqtt"
-"""The source of every frame that an MQTT broker hands out."""
+"""The source name of frames that arrive over MQTT."""
 HTTP_SOURCE = "http"
-"""The source of every picture that is sent over HTTP."""
+"""The source name of images that arrive over HTTP."""
 SENT = (SOURCE, BROKER_SOURCE, HTTP_SOURCE)
-"""The sources of what others send; no camera is called so."""
+"""The source names of frames sent by others, which no camera may have."""
 
 UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
-"""What reading somebody else's JSON can raise; UnicodeDecodeError is a ValueError, as is what Python says of
-a number of too many digits."""
+"""Exceptions when reading untrusted JSON. UnicodeDecodeError is a ValueError, as is Python's error for a
+number with too many digits."""
 
 BY_CHANNELS: dict[int, Encoding] = {1: "gray8", 3: "bgr24", 4: "bgra"}
-"""How an array of so many channels is to be read, as OpenCV and imagezmq order them."""
+"""The encoding of an array by its number of channels, in the order of OpenCV and imagezmq."""
 Bytes = bytes | memoryview
 Operation = Literal["ping", "stats", "info"]
 Side = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 
 
 class BadRequest(Exception):
-    """A message that is not of the wire format; answered with `refusal` and the message as detail."""
+    """A message that does not match the wire format; answered with `refusal`, and its message as the
+    detail."""
 
     def __init__(self, detail: str, id: FrameId = None, refusal: Refusal = Refusal.BAD_REQUEST) -> None:
-        # It may quote what the sender wrote, and ends up on terminals and in logs.
+        # It may quote the sender, and appears on terminals and in logs.
         super().__init__("".join(each if each.isprintable() else "?" for each in detail))
         self.id = id
         self.refusal = refusal
 
 
 class Header(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """The first part of a native request; the second part is the bytes of the picture."""
+    """The first part of a native request; the second part is the image's bytes."""
 
     v: Literal[1]
     encoding: Literal["jpeg", "png", "webp", "bmp", "rgb24", "bgr24", "rgba", "bgra", "gray8"]
-    """Of an encoded picture its first bytes tell the format, whichever is named here."""
+    """For an encoded image, its first bytes determine the format, whatever is named here."""
     id: Annotated[str, msgspec.Meta(max_length=200)] | int | None = None
-    """Handed back in the answer."""
+    """Returned in the answer."""
     width: Side | None = None
-    """Pixels a row; raw encodings need it."""
+    """Pixels per row; required for raw encodings."""
     height: Side | None = None
     captured_at: Annotated[float, msgspec.Meta(ge=0, le=1e11)] | None = None
-    """When the picture was taken, by the sender's clock: seconds since 1970 (milliseconds are too many)."""
+    """Capture time by the sender's clock, in seconds since 1970 (milliseconds are out of range)."""
     age_ms: Annotated[float, msgspec.Meta(ge=0, le=1e11)] | None = None
-    """How old the picture is when it is sent: instead of `captured_at`, where no two clocks need to agree."""
+    """Age of the image when it is sent: an alternative to `captured_at` that needs no synchronized clocks."""
     ttl_ms: Annotated[float, msgspec.Meta(gt=0)] | None = None
-    """The answer is of no use when the picture is so old (of unknown age: so long after receipt)."""
+    """The answer is useless when the image is older than this (or, if its age is unknown, this long after
+    receipt)."""
     top_k: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = None
 
 
 class ImagezmqHeader(msgspec.Struct, kw_only=True):
-    """The first part as imagezmq sends it; without a shape the second part is an encoded picture."""
+    """The first part as sent by imagezmq; without a shape the second part is an encoded image."""
 
     msg: Any
     dtype: str | None = None
@@ -105,7 +103,7 @@ class _OnlyId(msgspec.Struct):
 
 
 class AnswerTimings(msgspec.Struct, kw_only=True):
-    """The milliseconds of one frame."""
+    """The timings of one frame in milliseconds."""
 
     queue: float
     decode: float
@@ -127,13 +125,13 @@ class Answer(msgspec.Struct, omit_defaults=True, kw_only=True):
     code: Refusal | None = None
     detail: str | None = None
     queue_depth: int | None = None
-    """Frames that wait in the daemon."""
+    """Number of frames waiting in the daemon."""
     retry_ms: int | None = None
-    """With the code ``busy``: when there will be room again, as far as the daemon can tell."""
+    """With the code ``busy``: the estimated time until a frame will be accepted."""
 
 
 def believe(behind_s: float) -> float:
-    """How old a picture is whose sender's clock is right; one that is ahead took its picture just now."""
+    """Return the age of an image if its sender's clock is right; if that is ahead, the age is 0."""
     return max(0.0, behind_s)
 
 
@@ -144,12 +142,12 @@ class Clocks:
     monotonic: float
     unix: float
     age_s: Callable[[float], float] = believe
-    """From how far a sender's time of capture is behind `unix` to how old its picture is."""
+    """Returns an image's age, given how far its capture time is behind `unix`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a message asks for: a frame to classify, or an answer about the daemon."""
+    """The content of a message: a frame to classify, or a question about the daemon."""
 
     frame: Frame | None = None
     operation: Operation | None = None
@@ -162,13 +160,13 @@ def parse(
     default_ttl_ms: float,
     max_bytes: int,
 ) -> Request:
-    """Read one request.
+    """Parse one request.
 
     :param parts: the message without its envelope.
-    :param now: when it was received.
-    :param default_ttl_ms: for requests that name none; 0: for ever.
-    :param max_bytes: a longer picture is refused.
-    :raises BadRequest: with what is wrong, for the sender.
+    :param now: time of receipt.
+    :param default_ttl_ms: for requests without one; 0: no limit.
+    :param max_bytes: larger images are rejected.
+    :raises BadRequest: the message is invalid; the text is for the sender.
     """
     if len(parts) == 1:
         if bytes(parts[0][:1]) == b"{":
@@ -182,12 +180,12 @@ def parse(
 
 
 def too_many_parts(count: int) -> str:
-    """What is wrong with a request of `count` parts."""
-    return f"a request has one part or two, this has {count}"
+    """Return the error for a request with `count` parts."""
+    return f"a request must have one or two parts, not {count}"
 
 
 def answer(result: Result, model: str, engine: str, queue_depth: int) -> bytes:
-    """The JSON for `result`."""
+    """Return the JSON for `result`."""
     if result.refusal:
         return refuse(result.refusal, result.detail, result.id, queue_depth)
     return msgspec.json.encode(
@@ -198,14 +196,14 @@ def answer(result: Result, model: str, engine: str, queue_depth: int) -> bytes:
             model=model,
             engine=engine,
             predictions=list(result.predictions),
-            timing_ms=rounded(result.timings),
+            timing_ms=answer_timings(result.timings),
             age_ms=round(result.timings.age_ms, 3),
         )
     )
 
 
-def rounded(timings: Timings) -> AnswerTimings:
-    """The timings of a result as an answer has them."""
+def answer_timings(timings: Timings) -> AnswerTimings:
+    """Return the timings of a result in the form of an answer."""
     return AnswerTimings(
         queue=round(timings.queue_ms, 3),
         decode=round(timings.decode_ms, 3),
@@ -217,7 +215,7 @@ def rounded(timings: Timings) -> AnswerTimings:
 def refuse(
     refusal: Refusal, detail: str, id: FrameId, queue_depth: int, retry_ms: int | None = None
 ) -> bytes:
-    """The JSON of an error answer."""
+    """Return the JSON of an error answer."""
     if len(detail) > LONGEST_DETAIL:
         detail = detail[: LONGEST_DETAIL - 1] + "…"
     return msgspec.json.encode(
@@ -234,12 +232,12 @@ def refuse(
 
 
 def report(operation: Operation, id: FrameId, facts: dict[str, Any]) -> bytes:
-    """The JSON that answers `operation`."""
+    """Return the JSON that answers `operation`."""
     return msgspec.json.encode({"v": VERSION, "id": id, "status": "ok", "op": operation, **facts})
 
 
 def topic(source: str) -> bytes:
-    """The topic under which results of `source` are published."""
+    """Return the topic for results of `source`."""
     return f"result.{source}".encode()
 
 
@@ -261,7 +259,7 @@ def _two_parts(first: Bytes, data: Bytes, now: Clocks, default_ttl_ms: float, ma
     if header.encoding in CHANNELS and not (header.width and header.height):
         raise BadRequest(f"{header.encoding} needs width and height", header.id)
     if header.age_ms is not None and header.captured_at is not None:
-        raise BadRequest("age_ms or captured_at: one of the two says how old it is", header.id)
+        raise BadRequest("age_ms and captured_at exclude each other; send one of them", header.id)
     return Request(_frame(data, header, now, default_ttl_ms, max_bytes), id=header.id)
 
 
@@ -282,20 +280,20 @@ def _from_imagezmq(sent: ImagezmqHeader) -> Header:
     channels = sent.shape[2] if len(sent.shape) == 3 else 1
     encoding = BY_CHANNELS.get(channels)
     if sent.dtype != "uint8" or len(sent.shape) not in (2, 3) or encoding is None:
-        said = f"{sent.dtype} {sent.shape[:4]}"
-        raise BadRequest(f"pixels must be uint8, grey, BGR or BGRA; these are {said}", name)
+        found = f"{sent.dtype} {sent.shape[:4]}"
+        raise BadRequest(f"pixels must be uint8, gray, BGR or BGRA, not {found}", name)
     height, width = sent.shape[:2]
     if not (1 <= height <= 65_535 and 1 <= width <= 65_535):
-        raise BadRequest(f"a picture of {width}x{height} pixels", name)
+        raise BadRequest(f"an image cannot have {width}x{height} pixels", name)
     return Header(v=1, id=name, encoding=encoding, width=width, height=height)
 
 
 def _frame(data: Bytes, header: Header | None, now: Clocks, default_ttl_ms: float, max_bytes: int) -> Frame:
     id = header.id if header else None
     if len(data) > max_bytes:
-        raise BadRequest(f"{len(data)} bytes, at most {max_bytes} are admitted", id, Refusal.TOO_LARGE)
+        raise BadRequest(f"{len(data)} bytes; the limit is {max_bytes}", id, Refusal.TOO_LARGE)
     if not len(data):
-        raise BadRequest("an empty picture", id)
+        raise BadRequest("an empty image", id)
     captured = now.monotonic
     if header and header.age_ms is not None:
         captured -= header.age_ms / 1000
@@ -305,7 +303,7 @@ def _frame(data: Bytes, header: Header | None, now: Clocks, default_ttl_ms: floa
     encoding: Encoding | None = header.encoding if header else None
     pixels = header if header and encoding in CHANNELS else None
     if encoding and not pixels:
-        encoding = picture_format(data) or encoding
+        encoding = image_format(data) or encoding
     return Frame(
         source=SOURCE,
         data=data,
@@ -322,11 +320,11 @@ def _frame(data: Bytes, header: Header | None, now: Clocks, default_ttl_ms: floa
 
 def _check_header_size(part: Bytes) -> None:
     if len(part) > LARGEST_HEADER:
-        raise BadRequest(f"a header of {len(part)} bytes, at most {LARGEST_HEADER} are admitted")
+        raise BadRequest(f"a header of {len(part)} bytes; the limit is {LARGEST_HEADER}")
 
 
 def _id_of(part: Bytes) -> FrameId:
-    """The id of a header that is otherwise wrong, so that its sender can tell which frame it was."""
+    """Return the id in a header that is otherwise invalid, so that the sender can tell which frame it was."""
 
     try:
         return msgspec.json.decode(part, type=_OnlyId).id

@@ -1,4 +1,4 @@
-"""Files that hold a secret: a password, a token, a key."""
+"""Read and protect files that hold a secret: a password, a token, a key."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 
 LOG = logging.getLogger(__name__)
 SERVICE_USER = "incv3d"
-"""The user, and its group, that the systemd service runs as."""
+"""The user and group of the systemd service."""
 
 
 def read_secret(path: Path, key: str, most_bytes: int) -> bytes:
-    """Return the content of the file at `path`, at most `most_bytes`; of a pipe nothing, as it may never end.
+    """Return up to `most_bytes` of the file at `path`; nothing for a pipe, which might never end.
 
-    The log warns of a file that everybody on this machine can read.
+    Logs a warning if every user of this machine can read the file.
 
-    :param key: of the configuration, that names the file.
-    :raises OSError: it cannot be read.
+    :param key: the configuration key that names the file.
+    :raises OSError: the file cannot be read.
     """
     mode = path.stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
@@ -28,17 +28,17 @@ def read_secret(path: Path, key: str, most_bytes: int) -> bytes:
     with path.open("rb") as file:
         secret = file.read(most_bytes)
     if mode & stat.S_IROTH:
-        LOG.warning("%s: everybody on this machine can read %s: %s", key, path, protect_command(path))
+        LOG.warning("%s: every user can read %s; protect it: %s", key, path, protect_command(path))
     return secret
 
 
 def protect_command(path: Path, mode: int = 0o600) -> str:
-    """Return what to type so that of all users this one and root alone can read `path`.
+    """Return the command after which only this user and root can read `path`.
 
-    A file of this user is left to it. Another user's becomes root's, for this user's group to read: with mode
-    600 alone it would be closed to this user too.
+    A file of this user remains so. A file of another user becomes root's and readable by this user's group:
+    mode 600 alone would deny this user, too.
 
-    :param mode: for a file or folder of this user's own.
+    :param mode: for a file or folder of this user.
     """
     quoted = shlex.quote(str(path))
     if _owner_of(path) == os.geteuid():
@@ -50,9 +50,9 @@ def protect_command(path: Path, mode: int = 0o600) -> str:
 
 
 def advice_if_denied(path: Path, mode: int = 0o600) -> str:
-    """Return what to do about `path`, which this user may not look at.
+    """Return advice for `path`, which this user may not access.
 
-    What is the service's stays so. Otherwise a folder on the way can be the obstacle, or `path` itself.
+    A file of the service remains so. Otherwise the obstacle is a folder on the way, or `path` itself.
 
     :param mode: as for :func:`protect_command`.
     """
@@ -63,16 +63,16 @@ def advice_if_denied(path: Path, mode: int = 0o600) -> str:
         except OSError:
             break
         if not is_servant and SERVICE_USER in (_name_of(status.st_gid), _user_name_of(status.st_uid)):
-            return f"the user {SERVICE_USER} may; look as that user: sudo incv3d check-config"
+            return f"the user {SERVICE_USER} may; run this as that user: sudo incv3d check-config"
         if each != path and not os.access(each, os.X_OK, effective_ids=True):
-            return f"{each} is closed to this user; put it elsewhere, such as in /etc/incv3d"
+            return f"{each} is not accessible to this user; move the file elsewhere, such as to /etc/incv3d"
     return protect_command(path, mode)
 
 
 def make_command(path: Path, program: str) -> str:
-    """Return what to type so that the output of `program` becomes the file `path`, for this user to read.
+    """Return the command that writes the output of `program` to the file `path`, readable by this user.
 
-    :param program: a command for the shell, such as ``openssl rand -hex 32``.
+    :param program: a shell command, such as ``openssl rand -hex 32``.
     """
     quoted = shlex.quote(str(path))
     if not os.geteuid():
@@ -83,9 +83,9 @@ def make_command(path: Path, program: str) -> str:
 
 
 def is_ours_alone(path: Path) -> bool:
-    """Return whether this user and root alone can read or change what is at `path`.
+    """Return whether only this user and root can read or change `path`.
 
-    That is so without any rights for a group and others, or where root owns it and lets this user's group
+    This is so if group and others have no permissions, or if root owns it and this user's group can only
     read: ``root:incv3d 0640``.
     """
     status = path.stat()
@@ -94,7 +94,7 @@ def is_ours_alone(path: Path) -> bool:
 
 
 def _is_own_group(status: os.stat_result) -> bool:
-    """Whether it is this user's group; for root that of the service, on whose behalf root looks."""
+    """Return whether the group is this user's own; for root, which acts for the service, the service's."""
     if os.geteuid():
         return status.st_gid == os.getegid()
     return _name_of(status.st_gid) == SERVICE_USER

@@ -1,7 +1,7 @@
-"""A request with its header in words: the user properties of an MQTT message, the query of a URL.
+"""Parse a request whose header is text: user properties of an MQTT message, or the query of a URL.
 
-The words are those of the native ZeroMQ header that a sender wants to give: ``id``, ``encoding``, ``width``,
-``height``, ``captured_at``, ``age_ms``, ``ttl_ms``, ``top_k``.
+The keys are those of the native ZeroMQ header: ``id``, ``encoding``, ``width``, ``height``, ``captured_at``,
+``age_ms``, ``ttl_ms``, ``top_k``.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from incv3d.protocol import messages
 KEYS = frozenset(messages.Header.__struct_fields__) - {"v"}
 
 
-def worded_frame(
-    words: Mapping[str, str],
+def parse_text_request(
+    fields: Mapping[str, str],
     data: messages.Bytes,
     source: str,
     where: str,
@@ -26,24 +26,24 @@ def worded_frame(
     default_ttl_ms: float,
     max_bytes: int,
 ) -> Frame:
-    """Read one request.
+    """Parse one request.
 
-    :param words: may hold others, which are ignored.
-    :param data: the picture.
-    :param source: which way it came.
-    :param where: what holds the words, for complaints.
-    :param now: when it was received.
-    :param default_ttl_ms: for requests that name none; 0: for ever.
-    :param max_bytes: a longer picture is refused.
-    :raises BadRequest: with what is wrong, for the sender.
+    :param fields: the header; unknown keys are ignored.
+    :param data: the image.
+    :param source: the source name of the transport.
+    :param where: where the header came from, for error messages.
+    :param now: time of receipt.
+    :param default_ttl_ms: for requests without one; 0: no limit.
+    :param max_bytes: larger images are rejected.
+    :raises BadRequest: the request is invalid; the text is for the sender.
     """
-    said = {key: value for key, value in words.items() if key in KEYS}
-    said.setdefault("encoding", "jpeg")  # or whichever its first bytes tell
+    given = {key: value for key, value in fields.items() if key in KEYS}
+    given.setdefault("encoding", "jpeg")  # the first bytes of an encoded image determine its format
     try:
-        header = msgspec.convert({"v": 1, **said}, messages.Header, strict=False)
+        header = msgspec.convert({"v": 1, **given}, messages.Header, strict=False)
     except msgspec.ValidationError as error:
-        raise messages.BadRequest(f"{where}: {error}", said.get("id")) from None
-    header.id = said.get("id")
+        raise messages.BadRequest(f"{where}: {error}", given.get("id")) from None
+    header.id = given.get("id")
     frame = messages.parse([msgspec.json.encode(header), data], now, default_ttl_ms, max_bytes).frame
     assert frame
     return replace(frame, source=source)

@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 from incv3d.config.address import Address
 from incv3d.config.schema import RtspTransport
 from incv3d.frames import Frame
-from incv3d.images.resize import SIDEWAYS, upright
+from incv3d.images.resize import SIDEWAYS, turn_upright
 from incv3d.sources.base import SourceAbsent, SourceError
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class VideoInput:
         reduced_size = covering((decoded.width, decoded.height), wanted)
         reduced = decoded.reformat(*reduced_size, "rgb24", interpolation="AREA")
         pixels = np.asarray(reduced.to_ndarray(), np.uint8)
-        pixels = np.ascontiguousarray(upright(pixels, orientation))
+        pixels = np.ascontiguousarray(turn_upright(pixels, orientation))
         height, width = pixels.shape[:2]
         return Frame(
             name,

@@ -7,7 +7,7 @@ import threading
 import time
 
 from incv3d.config.address import Address
-from incv3d.frames import Frame, picture_format
+from incv3d.frames import Frame, image_format
 from incv3d.sources.base import FrameSource, SourceError
 from incv3d.sources.http_client import HttpClient, HttpResponse
 from incv3d.sources.mjpeg import LARGEST_IMAGE, ImageSplitter, SplitError
@@ -83,7 +83,7 @@ def _told_by(
         first += more
     if looks_multipart(first):
         return MjpegSource(name, client, response, ImageSplitter(), interval_s, first)
-    if picture_format(first) is None:
+    if image_format(first) is None:
         check_no_page(response, first, client.shown)
         if not first:
             raise SourceError(f"{client.shown}: the response is empty")
@@ -114,7 +114,7 @@ def _images(
     now = time.monotonic()
     splitter = ImageSplitter(in_parts=False)
     body = first
-    if not response.is_bounded and picture_format(first) == "jpeg":
+    if not response.is_bounded and image_format(first) == "jpeg":
         while True:
             done = _split(splitter, body[len(body) - len(first) :], now, client.shown)
             first = response.read()
@@ -297,7 +297,7 @@ class SnapshotSource:
         finally:
             self._response = None
             response.close()
-        if picture_format(image) is None:
+        if image_format(image) is None:
             check_no_page(response, image, self._client.shown)
             kind = response.media_type or "of no type"
             raise SourceError(

@@ -14,7 +14,7 @@ from incv3d.frames import Frame
 from incv3d.sources.backend import Library, SourceBackend
 from incv3d.sources.base import CameraInfo, FrameSource, OpenSource, SourceAbsent, SourceError
 from incv3d.sources.csi import CSI_FIX, FLIPS, idle_fps, index_absence
-from incv3d.sources.pixel_formats import without_padding
+from incv3d.sources.pixel_formats import strip_padding
 
 LOG = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ class PicameraSource:
         with self._buffer.getbuffer() as data:
             if len(data) != row_pixels * rows * 3:
                 raise SourceError(f"the camera sent {len(data)} bytes for {row_pixels}x{rows} pixels")
-            pixels = without_padding(data, self._height, self._width * 3, row_pixels * 3)
+            pixels = strip_padding(data, self._height, self._width * 3, row_pixels * 3)
         return Frame(
             self._name,
             pixels,

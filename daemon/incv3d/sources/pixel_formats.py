@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def without_padding(data: bytes | memoryview, rows: int, row_bytes: int, stride_bytes: int) -> bytes:
+def strip_padding(data: bytes | memoryview, rows: int, row_bytes: int, stride_bytes: int) -> bytes:
     """Return the first `row_bytes` of each of `rows` rows that are `stride_bytes` apart.
 
     :raises ValueError: `data` is shorter than that.
@@ -42,6 +42,6 @@ def planes_without_padding(
     pieces = []
     for rows, row_bytes in planes:
         stride = stride_bytes if row_bytes >= widest else (stride_bytes + 1) // 2
-        pieces.append(without_padding(rest, rows, row_bytes, stride))
+        pieces.append(strip_padding(rest, rows, row_bytes, stride))
         rest = rest[rows * stride :]
     return b"".join(pieces)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from incv3d.clock import back_off_s
 from incv3d.frames import Frame, Region, Result, by_region
 from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.sources.base import FrameSource, OpenSource, SourceAbsent, SourceError, SourceState, SourceStatus
@@ -49,7 +49,7 @@ class Retry:
     def delay_s(self, failures: int, absent: bool) -> float:
         """Return how long to wait after the given number of consecutive failures, at least one."""
         most_s = self.most_absent_s if absent else self.most_s
-        return min(most_s, self.first_s * 2.0 ** min(failures - 1, 30)) * random.uniform(0.5, 1.0)
+        return back_off_s(failures, self.first_s, most_s)
 
 
 class _Attempt:

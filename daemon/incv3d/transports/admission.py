@@ -33,9 +33,9 @@ class Admission:
     """
 
     def __init__(
-        self, mailbox: FrameQueue, pace_ms: Callable[[], float | None], deliver: Callable[[Result], None]
+        self, frame_queue: FrameQueue, pace_ms: Callable[[], float | None], deliver: Callable[[Result], None]
     ) -> None:
-        self._mailbox = mailbox
+        self._frame_queue = frame_queue
         self._pace_ms = pace_ms
         self._deliver = deliver
 
@@ -47,11 +47,11 @@ class Admission:
         """
         if frame.has_expired(frame.received):
             return Rejection(Refusal.EXPIRED, "its time to live had ended when it arrived")
-        refusal = self._mailbox.offer(frame, places_kept)
+        refusal = self._frame_queue.offer(frame, places_kept)
         if refusal is Refusal.BUSY and self._purge(frame.received):
-            refusal = self._mailbox.offer(frame, places_kept)
+            refusal = self._frame_queue.offer(frame, places_kept)
         if refusal is Refusal.BUSY:
-            return self.busy(len(self._mailbox), others)
+            return self.busy(len(self._frame_queue), others)
         return Rejection(refusal, "the daemon is stopping") if refusal else None
 
     def busy(self, waiting: int, others: int = 0) -> Rejection:
@@ -66,7 +66,7 @@ class Admission:
 
     def _purge(self, now: float) -> bool:
         """Whether frames that nobody wants any more could be let go to make room."""
-        expired = self._mailbox.purge(now)
+        expired = self._frame_queue.purge(now)
         for frame in expired:
             detail = "its time to live ended before its turn"
             self._deliver(Result.refused(frame, Refusal.EXPIRED, detail))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from incv3d.models.fetch.download import Deadline, Download, DownloadRequest, lines_of_progress
+from incv3d.models.fetch.download import Download, DownloadRequest, RetryPolicy, progress_lines
 from incv3d.models.fetch.http_client import DownloadError, UnreachableError
 from webserver import (
     Site,
@@ -25,7 +25,7 @@ from webserver import (
 
 CONTENT = hashlib.shake_256(b"a model").digest(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-QUICK = Deadline(connect_s=5, read_s=5, attempts=3, pause_s=0.01)
+QUICK = RetryPolicy(connect_s=5, read_s=5, attempts=3, pause_s=0.01)
 
 
 @pytest.fixture
@@ -35,9 +35,9 @@ def site() -> Iterator[Site]:
 
 
 def download(
-    folder: Path, url: str, patience: Deadline = QUICK, room=lambda missing: None, **known
+    folder: Path, url: str, policy: RetryPolicy = QUICK, room=lambda missing: None, **known
 ) -> Download:
-    return Download(folder, "model", DownloadRequest(url, **known), patience, lambda have, total: None, room)
+    return Download(folder, "model", DownloadRequest(url, **known), policy, lambda have, total: None, room)
 
 
 def test_a_file_is_downloaded_and_its_checksum_compared(site, tmp_path) -> None:
@@ -65,7 +65,7 @@ def test_a_download_that_breaks_off_goes_on_from_there(site, tmp_path) -> None:
 def test_a_later_download_goes_on_from_there_too(site, tmp_path) -> None:
     site.steps = [serve(stop_after=100_000), *[serve(stop_after=0)] * 2]
     with pytest.raises(
-        DownloadError, match="broke off; 100000 of 300000 bytes are kept, the next attempt goes on"
+        DownloadError, match="was lost; 100000 of 300000 bytes are kept, and the next attempt resumes"
     ):
         download(tmp_path, site.url()).run()
     site.steps, site.asked = [], []
@@ -126,7 +126,7 @@ def test_another_address_does_not_go_on_with_the_part_of_the_first(site, tmp_pat
 def test_what_came_is_damaged_is_removed_and_never_handed_out(site, tmp_path) -> None:
     site.files["/model.tgz"] = CONTENT[:-1] + b"?"
     for _ in range(2):
-        with pytest.raises(DownloadError, match=f"it must be {SHA256}: damaged on its way"):
+        with pytest.raises(DownloadError, match=f"instead of {SHA256}: damaged in transit"):
             download(tmp_path, site.url(), sha256=SHA256).run()
         assert list(tmp_path.iterdir()) == []
 
@@ -145,19 +145,23 @@ def test_a_resumed_download_is_checked_as_a_whole(site, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("step", "known", "complaint"),
     [
-        (serve(length=400_000), {"size_bytes": 300_000}, "the server has 400000 bytes, it must be 300000"),
-        (serve(), {"size_bytes": 299_999}, "the server has 300000 bytes, it must be 299999"),
-        (serve(with_length=False), {"size_bytes": 299_999}, "cut off, because more than 299999 bytes came"),
-        (chunked, {"size_bytes": 100}, "cut off, because more than 100 bytes came"),
-        (answer(200), {}, "0 bytes, no model has that"),
-        (serve(length=5 << 30), {}, "5368709120 bytes, no model has that"),
-        (answer(404), {}, "the server says 404 Not Found"),
-        (answer(403), {}, "the server says 403 Forbidden"),
-        (answer(418), {}, "the server says 418"),
+        (
+            serve(length=400_000),
+            {"size_bytes": 300_000},
+            "the file on the server has 400000 bytes instead of 300000",
+        ),
+        (serve(), {"size_bytes": 299_999}, "the file on the server has 300000 bytes instead of 299999"),
+        (serve(with_length=False), {"size_bytes": 299_999}, "aborted after more than 299999 bytes"),
+        (chunked, {"size_bytes": 100}, "aborted after more than 100 bytes"),
+        (answer(200), {}, "0 bytes is not a plausible model size"),
+        (serve(length=5 << 30), {}, "5368709120 bytes is not a plausible model size"),
+        (answer(404), {}, "the server answered 404 Not Found"),
+        (answer(403), {}, "the server answered 403 Forbidden"),
+        (answer(418), {}, "the server answered 418"),
         (
             answer(200, b"<html>Log in", **{"Content-Type": "text/html; charset=x"}),
             {},
-            "a web page came instead",
+            "the server sent a web page instead",
         ),
     ],
 )
@@ -171,13 +175,13 @@ def test_an_answer_that_will_not_change_is_final_at_once(site, tmp_path, step, k
 @pytest.mark.parametrize(
     ("step", "known", "complaint"),
     [
-        (answer(500), {}, "the server says 500 Internal Server Error; nothing came"),
-        (answer(503), {}, "the server says 503 Service Unavailable; nothing came"),
+        (answer(500), {}, "the server answered 500 Internal Server Error; nothing came"),
+        (answer(503), {}, "the server answered 503 Service Unavailable; nothing came"),
         (nonsense, {}, "; nothing came"),
-        (serve(length=400_000), {}, "the connection broke off; 300000 of 400000 bytes are kept"),
+        (serve(length=400_000), {}, "the connection was lost; 300000 of 400000 bytes are kept"),
         (chunked_broken, {}, "150000 bytes are kept"),
-        (serve(with_length=False, stop_after=9), {"size_bytes": 300_000}, "broke off; 27 bytes are kept"),
-        (serve(with_length=False, stop_after=0), {}, "broke off; nothing came"),
+        (serve(with_length=False, stop_after=9), {"size_bytes": 300_000}, "was lost; 27 bytes are kept"),
+        (serve(with_length=False, stop_after=0), {}, "was lost; nothing came"),
     ],
 )
 def test_a_failure_that_may_pass_is_tried_again_but_not_for_ever(
@@ -207,7 +211,7 @@ def test_as_long_as_something_comes_it_is_not_given_up(site, tmp_path) -> None:
 def test_a_server_without_a_limit_is_cut_off(site, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("incv3d.models.fetch.download.LARGEST_BYTES", 250_000)
     site.steps = [chunked]
-    with pytest.raises(DownloadError, match="cut off, because more than 250000 bytes came"):
+    with pytest.raises(DownloadError, match="aborted after more than 250000 bytes"):
         download(tmp_path, site.url()).run()
     assert list(tmp_path.iterdir()) == []
 
@@ -215,24 +219,24 @@ def test_a_server_without_a_limit_is_cut_off(site, tmp_path, monkeypatch) -> Non
 @pytest.mark.parametrize("step", [silence, serve(stop_after=9, stall=True)])
 def test_a_server_that_stalls_is_not_waited_for_for_ever(site, tmp_path, step) -> None:
     site.steps = [step] * 3
-    with pytest.raises(DownloadError, match="nothing came for too long"):
-        download(tmp_path, site.url(), Deadline(read_s=0.1, attempts=3, pause_s=0.01)).run()
+    with pytest.raises(DownloadError, match="no data arrived for too long"):
+        download(tmp_path, site.url(), RetryPolicy(read_s=0.1, attempts=3, pause_s=0.01)).run()
     assert len(site.asked) == 3
 
 
 def test_a_deadline_ends_it_and_what_came_is_kept(site, tmp_path) -> None:
     site.steps = [serve(stop_after=100_000, stall=True)] * 10
-    patience = Deadline(read_s=60, attempts=1000, deadline=time.monotonic() + 0.5)
-    with pytest.raises(DownloadError, match="there was no more time; 100000 of 300000 bytes are kept"):
-        download(tmp_path, site.url(), patience).run()
-    assert time.monotonic() - patience.deadline < 5
+    policy = RetryPolicy(read_s=60, attempts=1000, deadline=time.monotonic() + 0.5)
+    with pytest.raises(DownloadError, match="the time limit was reached; 100000 of 300000 bytes are kept"):
+        download(tmp_path, site.url(), policy).run()
+    assert time.monotonic() - policy.deadline < 5
 
 
 def test_nobody_at_the_address_is_final_at_once(tmp_path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and does not listen
         with pytest.raises(UnreachableError, match=r"no network: 127\.0\.0\.1: Connection refused"):
-            download(tmp_path, f"http://127.0.0.1:{taken.getsockname()[1]}/x", Deadline(pause_s=60)).run()
+            download(tmp_path, f"http://127.0.0.1:{taken.getsockname()[1]}/x", RetryPolicy(pause_s=60)).run()
 
 
 def test_room_is_asked_for_before_the_first_byte_is_written(site, tmp_path) -> None:
@@ -255,7 +259,7 @@ def test_a_damaged_note_means_starting_anew(site, tmp_path) -> None:
 
 def test_progress_on_no_terminal_is_a_line_every_tenth() -> None:
     lines: list[str] = []
-    progress = lines_of_progress("it", lines.append)
+    progress = progress_lines("it", lines.append)
     for have in range(0, 2_000_001, 1000):
         progress(have, 2_000_000)
     assert len(lines) == 11

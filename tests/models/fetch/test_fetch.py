@@ -16,13 +16,19 @@ import pytest
 from archives import packed
 from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelError
-from incv3d.models.fetch.download import Deadline
-from incv3d.models.fetch.fetch import FetchRequest, FetchResult, by_hand, fetch_model, remove_download
+from incv3d.models.fetch.download import RetryPolicy
+from incv3d.models.fetch.fetch import (
+    FetchRequest,
+    FetchResult,
+    fetch_model,
+    manual_fetch_error,
+    remove_download,
+)
 from incv3d.models.fetch.http_client import DownloadError, UnreachableError
 from incv3d.models.store import ModelStore
 from webserver import Site, serve, web_server
 
-QUICK = Deadline(connect_s=5, read_s=5, attempts=2, pause_s=0.01)
+QUICK = RetryPolicy(connect_s=5, read_s=5, attempts=2, pause_s=0.01)
 
 
 @pytest.fixture
@@ -36,9 +42,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield site
 
 
-def fetch(store: ModelStore, name: str, url: str = "", patience: Deadline = QUICK, **more) -> FetchResult:
+def fetch(store: ModelStore, name: str, url: str = "", policy: RetryPolicy = QUICK, **more) -> FetchResult:
     return fetch_model(
-        store, FetchRequest(name, url, **more), patience, lambda have, total: None, lambda line: None
+        store, FetchRequest(name, url, **more), policy, lambda have, total: None, lambda line: None
     )
 
 
@@ -65,9 +71,9 @@ def test_a_model_that_is_there_is_fetched_again_only_when_asked(store, site) -> 
 
 def test_a_checksum_that_is_given_is_demanded(store, site) -> None:
     fetch(store, "mine", site.url(), sha256=sha256(site))
-    with pytest.raises(DownloadError, match=f"its SHA-256 is {sha256(site)}, it must be {'0' * 64}"):
+    with pytest.raises(DownloadError, match=f"its SHA-256 is {sha256(site)} instead of {'0' * 64}"):
         fetch(store, "other", site.url(), sha256="0" * 64)
-    with pytest.raises(ModelError, match="`xyz` is no SHA-256"):
+    with pytest.raises(ModelError, match="`xyz` is not a SHA-256"):
         fetch(store, "other", site.url(), sha256="xyz")
     assert store.names() == ["mine"] and downloads(store) == []
 
@@ -97,10 +103,10 @@ def test_without_a_network_the_way_by_hand_is_told(store, monkeypatch) -> None:
         UnreachableError, match=r"no network: storage\.googleapis\.com: the proxy: "
     ) as caught:
         fetch(store, "inception-v3")
-    advice = str(by_hand(caught.value, FetchRequest("inception-v3")))
-    assert advice.endswith("inception-2015-12-05.tgz elsewhere, copy it here, and: incv3d model import FILE")
+    advice = str(manual_fetch_error(caught.value, FetchRequest("inception-v3")))
+    assert advice.endswith("elsewhere, copy it here, and run: incv3d model import FILE")
     own = FetchRequest("mine", "http://x.example/y", like="inception-v3")
-    assert str(by_hand(caught.value, own)).endswith("import FILE --name mine --like inception-v3")
+    assert str(manual_fetch_error(caught.value, own)).endswith("import FILE --name mine --like inception-v3")
 
 
 @pytest.mark.parametrize(
@@ -108,19 +114,19 @@ def test_without_a_network_the_way_by_hand_is_told(store, monkeypatch) -> None:
     [
         (
             FetchRequest("mine"),
-            r"no known model `mine` \(known: inception-v3, .*\); another one needs --url URL",
+            r"`mine` is not a known model \(inception-v3, .*\); to fetch another, use --url URL",
         ),
-        (FetchRequest("efficientnet-lite0"), "comes with incv3d and is not fetched"),
-        (FetchRequest("inception-v3", like="inception-v3"), "leave out --like"),
+        (FetchRequest("efficientnet-lite0"), "is built by incv3d on first use, not fetched"),
+        (FetchRequest("inception-v3", like="inception-v3"), "omit --like"),
         (
             FetchRequest("inception-v3-2016", sha256="0" * 64),
             "the published SHA-256 of inception-v3-2016 is 7045b",
         ),
-        (FetchRequest("../mine", "http://x/y"), "is no name for a model"),
-        (FetchRequest("mine", "file:///etc/passwd"), "`file:///etc/passwd` is not like https://"),
-        (FetchRequest("mine", "http://"), "is not like https://"),
-        (FetchRequest("mine", "http://x:99999/"), "is not like https://"),
-        (FetchRequest("mine", "model.tgz"), "is not like https://"),
+        (FetchRequest("../mine", "http://x/y"), "is not a valid model name"),
+        (FetchRequest("mine", "file:///etc/passwd"), "`file:///etc/passwd` is not a URL like https://"),
+        (FetchRequest("mine", "http://"), "is not a URL like https://"),
+        (FetchRequest("mine", "http://x:99999/"), "is not a URL like https://"),
+        (FetchRequest("mine", "model.tgz"), "is not a URL like https://"),
     ],
 )
 def test_orders_that_cannot_be_filled_are_explained(store, order, complaint) -> None:
@@ -130,7 +136,7 @@ def test_orders_that_cannot_be_filled_are_explained(store, order, complaint) -> 
 
 
 def test_a_mirror_is_held_to_the_published_size(store, site) -> None:
-    with pytest.raises(DownloadError, match="it must be 88931400"):
+    with pytest.raises(DownloadError, match="instead of 88931400"):
         fetch(store, "inception-v3", site.url())
 
 
@@ -155,7 +161,7 @@ def test_the_first_fetch_notes_the_checksum_and_later_ones_are_held_to_it(
     assert noted["known"]["sha256"] == first and noted["known"]["url"] == unpublished.url()
     assert fetch(store, "known", replace=True).sha256 == first
     unpublished.files["/model.tgz"] = packed(tmp_path, more=b"other")
-    with pytest.raises(DownloadError, match=f"brought {first} .*incv3d model fetch known --accept-new"):
+    with pytest.raises(DownloadError, match=f"had {first} .*incv3d model fetch known --accept-new"):
         fetch(store, "known", replace=True)
     assert store.names() == ["known"] and downloads(store) == []
     accepted = fetch(store, "known", replace=True, accept_new=True).sha256
@@ -179,11 +185,11 @@ def test_a_damaged_note_of_checksums_is_named(store, unpublished) -> None:
 
 def test_too_little_room_is_said_before_anything_is_asked_for(site, tmp_path, small_disk) -> None:
     small = ModelStore(small_disk)
-    with pytest.raises(ModelError, match=r"inception-v3 needs 280 MB there, 1 MB are free; make room"):
+    with pytest.raises(ModelError, match=r"inception-v3 needs 280 MB, but only 1 MB are free; free"):
         fetch(small, "inception-v3", site.url())
     assert site.asked == []
     site.files["/model.tgz"] = os.urandom(600_000)
-    with pytest.raises(ModelError, match=r"mine needs 2 MB there, 1 MB are free"):
+    with pytest.raises(ModelError, match=r"mine needs 2 MB, but only 1 MB are free"):
         fetch(small, "mine", site.url())
     assert small.models() == [] and downloads(small) == []
 
@@ -225,11 +231,11 @@ def test_what_a_broken_download_left_can_be_removed(store, site) -> None:
 def test_waiting_for_another_fetch_ends_at_the_deadline(store, site, monkeypatch) -> None:
     monkeypatch.setattr("incv3d.models.fetch.fetch.POLL_S", 0.01)
     said: list[str] = []
-    patience = Deadline(deadline=time.monotonic() + 0.1)
+    policy = RetryPolicy(deadline=time.monotonic() + 0.1)
 
     def meanwhile(have: int, total: int | None) -> None:
         with pytest.raises(DownloadError, match=r"another fetch of mine is under way; .* took too long"):
-            fetch_model(store, FetchRequest("mine", site.url()), patience, meanwhile, said.append)
+            fetch_model(store, FetchRequest("mine", site.url()), policy, meanwhile, said.append)
 
     fetch_model(store, FetchRequest("mine", site.url()), QUICK, meanwhile, said.append)
     assert said == ["another fetch of mine is under way; waiting for it"] and store.names() == ["mine"]

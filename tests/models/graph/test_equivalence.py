@@ -22,11 +22,11 @@ REFUSED = {
     "cond": "the graph has control flow, which cannot be cut: `cond/Merge` (Merge)",
     "map_fn": "the graph has control flow, which cannot be cut: `map/while/Exit",
     "function": "the graph has control flow, which cannot be cut: `PartitionedCall`",
-    "by_chance": "the graph gives other scores each time",
+    "by_chance": "the graph returns different scores",
     "ordered": "the scores wait for `Timestamp` (Timestamp), whose effect would be lost",
     "half_input": "`pixels:0` takes shape (1, 12, 12, 3) and type float16",
     "damaged_weights": "scores that are not numbers",
-    "few_scores": "`scores:0` gives 5 scores, 1008 are expected",
+    "few_scores": "`scores:0` returns 5 scores instead of 1008",
 }
 
 
@@ -70,7 +70,7 @@ def test_weights_of_half_precision_are_folded_like_others(odd: Path, errors, nam
 
 def test_a_network_that_computes_in_half_precision_keeps_its_scores_or_is_not_prepared(odd, errors) -> None:
     if errors["half_network"]:  # the optimiser may round where the graph does not
-        assert "prepared, it gives other scores than its original" in errors["half_network"]
+        assert "the prepared graph returns different scores" in errors["half_network"]
         return
     session = TensorFlowSession(odd / "half_network-prepared", threads=1)
     with np.load(odd / "half_network.npz") as plain:
@@ -93,7 +93,7 @@ def original(odd: Path) -> list:
 
 def test_a_prepared_graph_that_gives_its_originals_scores_is_kept(odd: Path, errors, original) -> None:
     check_equivalence(odd / "unused_function-prepared", original)
-    assert {each.picture for each in original} == {"noise 1", "noise 2", "coffee.jpg", "grace_hopper.jpg"}
+    assert {each.image for each in original} == {"noise 1", "noise 2", "coffee.jpg", "grace_hopper.jpg"}
 
 
 def spoiled(scores: np.ndarray, change: object) -> np.ndarray:
@@ -111,7 +111,7 @@ def spoiled(scores: np.ndarray, change: object) -> np.ndarray:
 def test_one_score_of_one_picture_that_differs_is_enough(odd, errors, original, change, position) -> None:
     other = list(original)
     other[position] = replace(other[position], scores=spoiled(other[position].scores, change))
-    with pytest.raises(ModelError, match="prepared, it gives other scores than its original: on"):
+    with pytest.raises(ModelError, match="the prepared graph returns different scores: for"):
         check_equivalence(odd / "unused_function-prepared", other)
 
 

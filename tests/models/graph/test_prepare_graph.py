@@ -116,8 +116,8 @@ def test_the_stand_ins_give_the_plain_sessions_scores(shared: Path, tmp_path: Pa
     assert (plain.facts.binding, lean.facts.binding) == ("Python", "C API")
     preprocess = Preprocessor(InputSpec(299, 299, 128.0, 128.0, "stretch", 1.0, "bilinear"), 10**8)
     inputs = [np.random.default_rng(1).uniform(-1, 1, (1, 299, 299, 3)).astype(np.float32)]
-    for picture in sorted((shared / "images").glob("n*.JPEG"))[:50]:
-        inputs.append(preprocess(Frame("test", picture.read_bytes(), None, received=0.0, captured=0.0)))
+    for image in sorted((shared / "images").glob("n*.JPEG"))[:50]:
+        inputs.append(preprocess(Frame("test", image.read_bytes(), None, received=0.0, captured=0.0)))
     wanted = [plain.run(pixels) for pixels in inputs]
     for found in (map(lean.run, inputs), side_by_side(lean, inputs), side_by_side(plain, inputs)):
         worst = max(float(np.abs(a - b).max()) for a, b in zip(found, wanted, strict=True))
@@ -164,8 +164,8 @@ BAD = {
     "text": (b"nothing of the kind", "not a GraphDef"),
     "cut-off": (GOOD + b"\x0a\xff", "not a GraphDef"),
     "no-input": (placeholder("z", 1, 2, 2, 3), "no node `x`"),
-    "no-output": (X, "uses `y`, which is not in it"),
-    "dangling": (X + relu("y", "gone"), "uses `gone`, which is not in it"),
+    "no-output": (X, "uses the missing node `y`"),
+    "dangling": (X + relu("y", "gone"), "uses the missing node `gone`"),
     "unknown-operation": (X + node("y", "NoSuchOp", "x"), "NoSuchOp"),
     "own-tail": (X + node("y", "Identity", "y"), "cycle"),
     "circle": (
@@ -271,8 +271,8 @@ def spoil(folder: Path, name: str, content: bytes | None) -> None:
         ("index.json", b"{}", r"index\.json: damaged"),
         ("index.json", b"\xff", r"index\.json: damaged"),
         ("graph.pb", None, r"graph\.pb: cannot be read"),
-        ("graph.pb", b"short", r"graph\.pb: 5 bytes, it had \d+"),
-        ("weights.bin", b"x" * 64, r"weights\.bin: 64 bytes, it had 0"),
+        ("graph.pb", b"short", r"graph\.pb: damaged: 5 bytes instead of \d+"),
+        ("weights.bin", b"x" * 64, r"weights\.bin: damaged: 64 bytes instead of 0"),
     ],
 )
 def test_damaged_files_are_named(small: Path, name, content, complaint) -> None:
@@ -284,14 +284,17 @@ def test_damaged_files_are_named(small: Path, name, content, complaint) -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"format": 99}, "of format 99"),
+        ({"format": 99}, "has format 99"),
         ({"input": "gone:0"}, "no operation `gone`"),
         ({"output": "gone:0"}, "no operation `gone`"),
         ({"input_shape": [1, 3, 2, 3]}, "takes shape"),
-        ({"weights": [{"name": "w", "offset": 0, "shape": [4], "feed": "x", "assign": "y"}]}, "does not fit"),
+        (
+            {"weights": [{"name": "w", "offset": 0, "shape": [4], "feed": "x", "assign": "y"}]},
+            "is not within",
+        ),
         (
             {"weights": [{"name": "w", "offset": -64, "shape": [0], "feed": "x", "assign": "y"}]},
-            "does not fit",
+            "is not within",
         ),
         ({"weights": [{"name": "w", "offset": 0, "shape": [0], "feed": "q", "assign": "y"}]}, "no operation"),
         ({"weights": [{"name": "w", "offset": 0, "shape": [0], "feed": "x", "assign": "y"}]}, "takes shape"),

@@ -48,7 +48,7 @@ def test_a_file_that_asks_for_a_command_runs_nothing(tmp_path: Path) -> None:
         legacy(OrderedDict(), []).replace(b"ccollections\nOrderedDict", b"cos\nsystem"),
     ):
         path.write_bytes(content)
-        with pytest.raises(ModelError, match=r"evil\.pth: .*it asks for \w+\.system, which no tensor needs"):
+        with pytest.raises(ModelError, match=r"evil\.pth: .*it uses \w+\.system, which no tensor needs"):
             read_pth(path, sha256_of(path))
     assert not proof.exists()
 
@@ -58,7 +58,7 @@ def test_a_file_that_asks_for_a_command_runs_nothing(tmp_path: Path) -> None:
     [
         (b"", "damaged"),
         (b"PK\x03\x04 a zip", "not the weights"),
-        (pickle.dumps(5), "not those of one"),
+        (pickle.dumps(5), "wrong first bytes"),
         (legacy(OrderedDict(a=5), []), "more than tensors"),
         (legacy([], []), "more than tensors"),
         (legacy(OrderedDict(), ["ghost"]), "not the weights"),

@@ -24,7 +24,7 @@ from vivid import CAMERA, COLOUR_BARS, CONTROLS, FAULTS, MODULE, Fault, bind, se
 
 from incv3d.client import Client
 from incv3d.client.subscription import Published, results
-from incv3d.images.annotate import picture_of
+from incv3d.images.annotate import decode_image
 from incv3d.images.demo import demo_folder
 from incv3d.sources import v4l2_capture as v4l2
 from processes import PATIENCE_S, DaemonProcess, run_incv3d
@@ -229,7 +229,7 @@ def look_at_formats() -> None:
             numbers=[frame.id for frame in frames],
             lost_frames=source.lost_frames,
             ages_s=[frame.received - frame.captured for frame in frames],
-            bars=colour_bars(picture_of(frames[-1], 1_000_000)),
+            bars=colour_bars(decode_image(frames[-1], 1_000_000)),
         )
     v4l2.FORMATS = all_formats
 

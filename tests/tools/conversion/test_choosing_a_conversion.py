@@ -13,7 +13,7 @@ from incv3d.models.conversions import (
     DESCRIPTION,
     Comparison,
     Conversion,
-    EngineFigures,
+    EngineMeasurements,
     open_conversion,
 )
 from incv3d.models.entry import Golden, ModelError
@@ -21,9 +21,9 @@ from incv3d.models.store import FLATBUFFER, ModelStore, StoredModel
 from incv3d.pipeline.loader import choose_conversion
 from tiny_models import SIDE, add_rgb
 
-FIGURES = EngineFigures(engine="x", run_ms=1, peak_memory_mb=1, size_bytes=1, distinct_scores=1)
+FIGURES = EngineMeasurements(engine="x", run_ms=1, peak_memory_mb=1, size_bytes=1, distinct_scores=1)
 COMPARISON = Comparison(
-    pictures=10, top1_agreement=1, top5_agreement=1, largest_difference=0, median_difference=0, threads=1,
+    images=10, top1_agreement=1, top5_agreement=1, largest_difference=0, median_difference=0, threads=1,
     session=FIGURES, conversion=FIGURES,
 )  # fmt: skip
 
@@ -35,7 +35,7 @@ def pretend(model: StoredModel, precision: str, **changed: object) -> Path:
     (folder / FLATBUFFER).write_bytes(b"network")
     facts = Conversion(
         format=1, precision=precision, source_sha256=model.manifest.sha256, converter="x", converted_at="",
-        calibration_pictures=0, size_bytes=7, sha256="", comparison=COMPARISON,
+        calibration_images=0, size_bytes=7, sha256="", comparison=COMPARISON,
     )  # fmt: skip
     (folder / DESCRIPTION).write_bytes(msgspec.json.encode(msgspec.structs.replace(facts, **changed)))
     return folder
@@ -61,9 +61,9 @@ def test_int8_is_preferred_and_tensorflow_takes_none(tiny: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "complaint"),
     [
-        ({"source_sha256": "0" * 64}, "made from another graph"),
-        ({"size_bytes": 8}, "7 bytes, it had 8"),
-        ({"format": 9}, "of format 9"),
+        ({"source_sha256": "0" * 64}, "was not made from this model's graph"),
+        ({"size_bytes": 8}, "7 bytes instead of 8"),
+        ({"format": 9}, "has format 9"),
         ({}, "damaged"),
     ],
 )
@@ -88,7 +88,7 @@ def test_a_model_that_is_imported_again_has_no_old_conversion(tiny: Path) -> Non
     store.remove("rgb")
     again = add_rgb(tiny, graphs.strongest_channel(SIDE) + graphs.relu("more", "pixels"))
     assert chosen("auto", again) is None
-    with pytest.raises(ModelError, match="rgb was replaced or removed meanwhile"):
+    with pytest.raises(ModelError, match="rgb was replaced or removed in the meantime"):
         store.attach(model, folder)
     assert not list(again.directory.glob("litert-*"))
 
@@ -97,6 +97,6 @@ def test_a_conversions_golden_answer_is_its_own_score_for_the_same_label(tiny: P
     model = ModelStore(tiny).get("rgb")
     pretend(model, "int8", golden_score=0.8)
     found = open_conversion(model, "int8")
-    known = Golden(picture="p.jpg", label="red", score=0.9)
-    assert found.golden(known) == Golden(picture="p.jpg", label="red", score=0.8, tolerance=0.05)
+    known = Golden(image="p.jpg", label="red", score=0.9)
+    assert found.golden(known) == Golden(image="p.jpg", label="red", score=0.8, tolerance=0.05)
     assert found.golden(None) is None

@@ -144,14 +144,14 @@ def test_frames_of_the_configured_source_prove_a_float_conversion(tiny: Path, im
     assert "1 were damaged, 1 were duplicates" in done.stdout
     model = ModelStore(tiny).get("rgb")
     found = choose_conversion("litert", model)
-    assert found and found.facts.precision == "float32" and found.facts.calibration_pictures == 0
+    assert found and found.facts.precision == "float32" and found.facts.calibration_images == 0
 
     files = image_files([str(images)])
     frames = (Frame("test", path.read_bytes(), None, 0.0, 0.0) for path in files)
     request = ConversionRequest("float32", frames, len(files), in_blocks=False, min_agreement=1.01)
     result = convert_model(Config(), ModelStore(tiny), model, request, Quiet())
     assert result.kept is None and "at least 101.0% is required" in result.complaint
-    assert result.comparison.pictures == 24 and result.comparison.conversion.distinct_scores > 3
+    assert result.comparison.images == 24 and result.comparison.conversion.distinct_scores > 3
     assert open_conversion(model, "float32").facts == found.facts
     assert not (tiny / ".converting").exists()
 
@@ -266,7 +266,7 @@ def test_an_interruption_leaves_no_files(tiny: Path, images: Path) -> None:
         assert process.stderr
         assert "preparing" in process.stderr.readline()  # said when it is over: the converter runs now
         second = run_incv3d(tiny, *words)
-        assert second.returncode == 1 and "another process is at it already" in second.stderr
+        assert second.returncode == 1 and "another process is already doing this" in second.stderr
         os.killpg(process.pid, signal.SIGINT)
         _, said = process.communicate(timeout=PATIENCE_S)
     finally:

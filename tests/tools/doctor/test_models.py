@@ -65,7 +65,7 @@ def test_a_truncated_model_or_one_without_its_image_is_a_problem(store: Path, tm
     assert "coffee.jpg: is missing" in only(look(bare(tmp_path), store), "model").what
     graph = store / "models" / LITE / "graph.pb"
     graph.write_bytes(graph.read_bytes()[:1000])
-    assert "1000 bytes, it had" in only(look(bare(tmp_path), store), "model").what
+    assert "1000 bytes instead of" in only(look(bare(tmp_path), store), "model").what
 
 
 def test_a_model_that_cannot_be_prepared_needs_the_memory_of_the_plain_session(store, tmp_path) -> None:

@@ -235,7 +235,7 @@ def test_a_token_that_everybody_can_read_is_warned_of(tmp_path: Path, caplog) ->
     assert read_token(path) == TOKEN and not caplog.records
     path.chmod(0o644)
     assert read_token(path) == TOKEN
-    assert f"everybody on this machine can read {path}: chmod 600 {path}" in caplog.text
+    assert f"every user can read {path}; protect it: chmod 600 {path}" in caplog.text
 
 
 def test_an_address_in_use_is_one_line() -> None:

@@ -97,8 +97,8 @@ def test_the_first_bytes_tell_the_format_whatever_the_request_says(url: str, que
 @pytest.mark.parametrize(
     ("body", "query", "status", "code", "detail"),
     [
-        (b"", "", 400, "bad_request", "an empty picture"),
-        (b"no picture", "", 400, "bad_image", "not a JPEG, PNG, WebP or BMP picture"),
+        (b"", "", 400, "bad_request", "an empty image"),
+        (b"no picture", "", 400, "bad_image", "not a JPEG, PNG, WebP or BMP image"),
         (CAT[:5000], "", 400, "bad_image", "damaged JPEG"),
         (CAT, "?topk=3", 400, "bad_request", "query: `topk` is none of age_ms, captured_at, encoding"),
         (CAT, "?top_k=0", 400, "bad_request", "query: Expected `int` >= 1"),

@@ -190,11 +190,11 @@ class Scene:
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.mailbox = FrameQueue(8, 1 << 20, 4, is_large)
-        self.readiness = Readiness(self.mailbox, CAT.read_bytes, lambda: self.now)
+        self.frame_queue = FrameQueue(8, 1 << 20, 4, is_large)
+        self.readiness = Readiness(self.frame_queue, CAT.read_bytes, lambda: self.now)
 
     def answer_probe(self) -> None:
-        frame = self.mailbox.take(False, lambda: 0.0)
+        frame = self.frame_queue.take(False, lambda: 0.0)
         assert frame and frame.source == OWN
         self.readiness.complete(Result(OWN))
 

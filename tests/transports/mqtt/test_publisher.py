@@ -36,11 +36,13 @@ class Desk:
             lambda: self.now,
         )
 
-    def see(self, label: str, score: float = 0.9, source: str = "camera", ticket: int | None = None) -> None:
+    def see(
+        self, label: str, score: float = 0.9, source: str = "camera", request_id: int | None = None
+    ) -> None:
         now = time.monotonic()
-        frame = Frame(source, jpeg(), None, now, now, ticket=ticket)
+        frame = Frame(source, jpeg(), None, now, now, request_id=request_id)
         prediction = Prediction(0, "n0", label, score)
-        result = Result(source, None, ticket, (prediction,), Timings(run_ms=1.23456), frame=frame)
+        result = Result(source, None, request_id, (prediction,), Timings(run_ms=1.23456), frame=frame)
         self.publisher.observe(result, "inception-v3", "tensorflow")
 
     @property
@@ -121,7 +123,7 @@ def test_what_is_no_news_is_not_published(result: Result) -> None:
 
 def test_pictures_are_those_of_the_camera_and_newest_only() -> None:
     desk = Desk(interval_s=1.0, with_pictures=True)
-    desk.see("tench", source="zmq", ticket=1)
+    desk.see("tench", source="zmq", request_id=1)
     desk.see("tench", source="camera.door")
     desk.see("tench", source="camera.tree")
     pictures = [message for message in desk.sent if "/image/" in message.topic]
@@ -133,7 +135,7 @@ def test_pictures_are_those_of_the_camera_and_newest_only() -> None:
 def test_a_snapshot_is_one_picture_and_only_of_a_camera() -> None:
     desk = Desk(interval_s=0)
     desk.publisher.take_snapshot()
-    desk.see("tench", source="zmq", ticket=1)
+    desk.see("tench", source="zmq", request_id=1)
     desk.see("tench")
     desk.see("tench")
     assert desk.topics == ["result/zmq", "result/camera", "image/camera", "result/camera"]

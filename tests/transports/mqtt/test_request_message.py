@@ -68,12 +68,12 @@ def test_the_first_of_expiry_and_time_to_live_counts(said, left_s) -> None:
 @pytest.mark.parametrize(
     ("payload", "said", "refusal", "words"),
     [
-        (b"", {}, Refusal.BAD_REQUEST, "an empty picture"),
-        (bytes(1_000_001), {}, Refusal.TOO_LARGE, "1000001 bytes, at most 1000000"),
+        (b"", {}, Refusal.BAD_REQUEST, "an empty image"),
+        (bytes(1_000_001), {}, Refusal.TOO_LARGE, "1000001 bytes; the limit is 1000000"),
         (PICTURE, {"top_k": "many"}, Refusal.BAD_REQUEST, "user properties: Expected `int | null`"),
         (PICTURE, {"ttl_ms": "-1"}, Refusal.BAD_REQUEST, "ttl_ms"),
         (PICTURE, {"age_ms": "nan"}, Refusal.BAD_REQUEST, "age_ms"),
-        (PICTURE, {"age_ms": "1", "captured_at": "1"}, Refusal.BAD_REQUEST, "age_ms or captured_at"),
+        (PICTURE, {"age_ms": "1", "captured_at": "1"}, Refusal.BAD_REQUEST, "age_ms and captured_at"),
         (PICTURE, {"encoding": "gif"}, Refusal.BAD_REQUEST, "encoding"),
         (bytes(12), {"encoding": "rgb24"}, Refusal.BAD_REQUEST, "rgb24 needs width and height"),
         (PICTURE, {"id": "x" * 201}, Refusal.BAD_REQUEST, "id"),

@@ -28,7 +28,7 @@ class Desk:
     """An intake whose frames the test classifies, one after the other."""
 
     def __init__(self, port: int) -> None:
-        self.mailbox = FrameQueue(10, 1_000_000, 10, lambda _frame: False)
+        self.frame_queue = FrameQueue(10, 1_000_000, 10, lambda _frame: False)
         complaints = Complaints()
         self.refused: list[Refusal] = []
         self.link = BrokerConnection(
@@ -37,8 +37,8 @@ class Desk:
         )  # fmt: skip
         self.intake = FrameConsumer(
             self.link, "frames/#", "group", ROOM, "me", IntakeSection(),
-            Admission(self.mailbox, lambda: None, self.classified), Answers(lambda: ("m", "e"), lambda: 0),
-            complaints, self.refused.append,
+            Admission(self.frame_queue, lambda: None, self.classified),
+            Answers(lambda: ("m", "e"), lambda: 0), complaints, self.refused.append,
         )  # fmt: skip
         self.intake.want(True)
         self.link.start(self)
@@ -57,11 +57,11 @@ class Desk:
 
     def classify(self) -> None:
         """Take the next frame that waits, and give its result."""
-        until(lambda: len(self.mailbox), "no frame waits")
-        frame = self.mailbox.take(False)
+        until(lambda: len(self.frame_queue), "no frame waits")
+        frame = self.frame_queue.take(False)
         assert frame
         good = Prediction(0, "n0", "label", 0.9)
-        self.classified(Result(frame.source, frame.id, frame.ticket, (good,), frame=frame))
+        self.classified(Result(frame.source, frame.id, frame.request_id, (good,), frame=frame))
 
     def status(self, key: str) -> int:
         return int(self.intake.status()[key])

@@ -194,10 +194,10 @@ def test_strangers_get_no_answer_and_no_result(keyed, connect) -> None:
 @pytest.mark.parametrize(
     ("who", "words"),
     [
-        ("no key", "the daemon wants a key: --key FILE"),
+        ("no key", "the daemon requires a key: --key FILE"),
         ("an unknown key", "the daemon does not know this key"),
         ("a revoked key", "the daemon does not know this key"),
-        ("a known key and the wrong server's", "the daemon's own key is another"),
+        ("a known key and the wrong server's", "it belongs to another daemon"),
     ],
 )
 def test_a_stranger_is_told_at_once_what_is_wrong(keyed, tmp_path, who: str, words: str) -> None:
@@ -232,7 +232,7 @@ def test_a_key_for_a_daemon_without_keys_is_said_so(keyed, tmp_path) -> None:
         plain.ready()
         with (
             Client(address, PATIENCE_S, key=key) as client,
-            pytest.raises(NoEntry, match=r"without the key|it takes none"),
+            pytest.raises(NoEntry, match=r"without the key|does not use keys"),
         ):
             client.ask("ping")
         with Client(address, PATIENCE_S) as client:
@@ -499,7 +499,7 @@ def test_the_commands_take_a_key(keyed, state, tmp_path) -> None:
         assert done.returncode == 0, done.stderr
         done = run_incv3d(state, *words, *connect)
         assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
-        assert "the daemon wants a key: --key FILE" in done.stderr
+        assert "the daemon requires a key: --key FILE" in done.stderr
         done = run_incv3d(state, *words, *connect, "--key", str(tmp_path / "gone.key"))
         assert done.returncode == 1
         assert done.stderr == f"incv3d: {tmp_path}/gone.key: cannot be read: No such file or directory\n"

@@ -13,8 +13,8 @@ from incv3d.transports.zeromq.retries import (
 )
 
 
-def request(peer: bytes, *parts: bytes, ticket: int = 1) -> Request:
-    return Request([peer, *parts], None, ticket=ticket)
+def request(peer: bytes, *parts: bytes, request_id: int = 1) -> Request:
+    return Request([peer, *parts], None, request_id=request_id)
 
 
 def held(retries: RetryLimiter, number: int, *parts: bytes, of: int = MOST_HELD_OF_ONE) -> int:
@@ -23,7 +23,7 @@ def held(retries: RetryLimiter, number: int, *parts: bytes, of: int = MOST_HELD_
     for n in range(number):
         peer = n.to_bytes(4, "big")
         retries.tell(peer, 1.0)
-        count += sum(retries.hold(request(peer, *parts, ticket=n * of + each), 0.0) for each in range(of))
+        count += sum(retries.hold(request(peer, *parts, request_id=n * of + each), 0.0) for each in range(of))
     return count
 
 
@@ -43,11 +43,11 @@ def test_a_refusal_is_held_until_the_moment_that_its_peer_was_told() -> None:
 
 def test_they_come_out_in_the_order_of_their_moments() -> None:
     retries = RetryLimiter()
-    for ticket, until in enumerate((3.0, 1.0, 2.0)):
-        peer = bytes([ticket])
+    for request_id, until in enumerate((3.0, 1.0, 2.0)):
+        peer = bytes([request_id])
         retries.tell(peer, until)
-        assert retries.hold(request(peer, ticket=ticket), 0.0)
-    assert [each.ticket for each in retries.due(5.0)] == [1, 2, 0]
+        assert retries.hold(request(peer, request_id=request_id), 0.0)
+    assert [each.request_id for each in retries.due(5.0)] == [1, 2, 0]
 
 
 def test_who_has_found_room_was_told_nothing() -> None:

@@ -43,7 +43,7 @@ class Door:
     """An intake and a pipeline at work, and what they reported."""
 
     section: IntakeSection
-    mailbox: FrameQueue
+    frame_queue: FrameQueue
     session: ScriptedSession
     intake: ZmqServer
     pipeline: Pipeline
@@ -64,7 +64,7 @@ def open_door(tmp_path: Path) -> Iterator[Callable[..., Door]]:
         section = IntakeSection(
             **{"bind": f"ipc://{folder}/door", "publish": f"ipc://{folder}/results", **settings}
         )
-        mailbox = FrameQueue(section.queue_limit, section.queue_bytes, section.peer_limit, is_large)
+        frame_queue = FrameQueue(section.queue_limit, section.queue_bytes, section.peer_limit, is_large)
         refused: list[Refusal] = []
         sent: list[Result] = []
         deaths: queue.SimpleQueue[tuple[str, BaseException]] = queue.SimpleQueue()
@@ -79,14 +79,14 @@ def open_door(tmp_path: Path) -> Iterator[Callable[..., Door]]:
         def deliver(result: Result) -> None:
             intake.deliver(result)
 
-        admission = Admission(mailbox, lambda: pace_ms, deliver)
+        admission = Admission(frame_queue, lambda: pace_ms, deliver)
         intake = ZmqServer(
-            section, mailbox, describe, lambda: ("m", "e"), admission, refused.append, sent.append, died
+            section, frame_queue, describe, lambda: ("m", "e"), admission, refused.append, sent.append, died
         )
 
         classifier = Classifier(Preprocessor(SPEC, section.max_pixels), session, TwoLabels(), top_k=5)
-        pipeline = Pipeline(mailbox, lambda: classifier, deliver, lambda: None, drained.set, died)
-        door = Door(section, mailbox, session, intake, pipeline, refused, deaths, drained)
+        pipeline = Pipeline(frame_queue, lambda: classifier, deliver, lambda: None, drained.set, died)
+        door = Door(section, frame_queue, session, intake, pipeline, refused, deaths, drained)
         intake.open()
         intake.start()
         pipeline.start()
@@ -96,7 +96,7 @@ def open_door(tmp_path: Path) -> Iterator[Callable[..., Door]]:
     yield make
     for door in doors:
         door.session.release(1000)
-        door.mailbox.close()
+        door.frame_queue.close()
         assert door.closed or door.intake.close(10, Refusal.SHUTTING_DOWN, "the test is over")
 
 
@@ -130,7 +130,7 @@ def settle(door: Door, dealer: zmq.Socket[bytes]) -> None:
     """Wait until what `dealer` sent has left the waiting room."""
     dealer.send(json.dumps({"v": 1, "op": "ping"}).encode())
     assert json.loads(dealer.recv())["op"] == "ping"
-    while len(door.mailbox):
+    while len(door.frame_queue):
         threading.Event().wait(0.001)
 
 
@@ -209,8 +209,8 @@ def test_every_kind_of_sender_is_answered_through_any_number_of_proxies(
             assert send(*parts)["status"] == "ok"
         assert send(header(id="a", colour="red"), jpeg())["id"] == "a"
         assert send(b"a", b"b", b"c")["code"] == "bad_request"
-        assert "empty picture" in send(b"")["detail"]
-        assert "empty picture" in send(header(id=3), b"")["detail"]
+        assert "empty image" in send(b"")["detail"]
+        assert "empty image" in send(header(id=3), b"")["detail"]
 
 
 def test_senders_behind_one_proxy_get_each_their_own_answer(open_door, connect, through_proxies) -> None:
@@ -400,7 +400,7 @@ def full(open_door, connect) -> Callable[..., Door]:
         dealer.send_multipart([header(id="decoded"), jpeg()])
         settle(door, dealer)
         dealer.send_multipart([header(id="waits"), jpeg()])
-        while not len(door.mailbox):
+        while not len(door.frame_queue):
             threading.Event().wait(0.001)
         return door
 
@@ -443,7 +443,7 @@ def test_a_peer_that_comes_too_soon_gets_its_label_if_there_is_room(full, connec
     loop = connect(zmq.REQ, door.section.bind)
     assert ask(loop, jpeg())["retry_ms"] == 20_000
     door.session.release(10)
-    while len(door.mailbox):
+    while len(door.frame_queue):
         threading.Event().wait(0.001)
     assert ask(loop, jpeg())["status"] == "ok"
 
@@ -519,7 +519,7 @@ def test_one_that_floods_does_not_starve_another(open_door, connect) -> None:
     assert {answer["code"] for answer in refused} == {"busy"}
     honest = connect(zmq.REQ, door.section.bind)
     honest.send(jpeg())
-    while door.mailbox.peers < 2:
+    while door.frame_queue.peers < 2:
         threading.Event().wait(0.001)
     # Before it: the one that runs, the one that is decoded, and the flood's next one.
     session.release(4)
@@ -631,7 +631,7 @@ def test_closing_answers_those_in_flight_and_refuses_those_who_come_later(open_d
     dealer = connect(zmq.DEALER, door.section.bind)
     dealer.send_multipart([header(id="running"), jpeg()])
     assert session.running.wait(10)
-    for frame in door.mailbox.close():
+    for frame in door.frame_queue.close():
         door.intake.deliver(Result.refused(frame, Refusal.SHUTTING_DOWN, "stopping"))
     dealer.send_multipart([header(id="late"), jpeg()])
     late = json.loads(dealer.recv())

@@ -1,4 +1,4 @@
-"""Graphs and Sessions of the C API."""
+"""Wrap graphs and Sessions of the C API."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from incv3d.engines.capi.tensor import NAMES, Tensor
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One output of one operation of a graph: a tensor's place."""
+    """One output of an operation of a graph, which identifies a tensor."""
 
     name: str
     operation: int
@@ -31,14 +31,14 @@ class Output:
     dtype: int
     """Its ``TF_DataType``."""
     shape: tuple[int, ...] | None
-    """-1 for a dimension that is not known; None when not even their number is."""
+    """The shape, with -1 for an unknown dimension; None if their number is unknown."""
 
     def struct(self) -> OutputStruct:
-        """As C takes it."""
+        """Return it as a C structure."""
         return OutputStruct(self.operation, self.index)
 
     def admits(self, tensor: Tensor, dtype: int) -> bool:
-        """Whether a tensor of this type and shape may be fed here."""
+        """Return whether a tensor of this type and shape may be fed here."""
         shape = tensor.shape
         if dtype != self.dtype:
             return False
@@ -51,7 +51,7 @@ class Output:
 class Graph:
     """A graph imported from a serialized GraphDef.
 
-    :raises GraphRefused: when it is none, or uses an operation that this TensorFlow does not know.
+    :raises GraphRefused: it is not a GraphDef, or has an operation that this TensorFlow does not know.
     """
 
     def __init__(self, library: Library, graph_def: bytes) -> None:
@@ -68,9 +68,9 @@ class Graph:
             library.TF_DeleteImportGraphDefOptions(options)
 
     def output(self, tensor: str) -> Output:
-        """The place of the tensor called `tensor`, ``softmax:0``.
+        """Return the output called `tensor`, such as ``softmax:0``.
 
-        :raises SessionError: when the graph has none of that name.
+        :raises SessionError: the graph has no such tensor.
         """
         name, _, number = tensor.partition(":")
         operation = self.operation(name)
@@ -82,9 +82,9 @@ class Graph:
         return Output(tensor, operation, index, dtype, self._shape(struct))
 
     def operation(self, name: str) -> int:
-        """The handle of an operation; it lives as long as the graph.
+        """Return the handle of an operation; it lives as long as the graph.
 
-        :raises SessionError: when the graph has none of that name.
+        :raises SessionError: the graph has no such operation.
         """
         handle: int | None = self._library.TF_GraphOperationByName(self.handle, name.encode())
         if not handle:
@@ -92,7 +92,7 @@ class Graph:
         return handle
 
     def close(self) -> None:
-        """Give it back to TensorFlow, after its Sessions."""
+        """Free it; its Sessions must be closed already."""
         self._finalizer()
 
     def __enter__(self) -> Graph:
@@ -117,7 +117,7 @@ class GraphSession:
     """A Session over a graph.
 
     :param config: a serialized ``ConfigProto``.
-    :raises TensorFlowError: when it cannot be made.
+    :raises TensorFlowError: it cannot be created.
     """
 
     def __init__(self, library: Library, graph: Graph, config: bytes = b"") -> None:
@@ -131,7 +131,7 @@ class GraphSession:
                 self.handle = library.TF_NewSession(graph.handle, options, status)
         finally:
             library.TF_DeleteSessionOptions(options)
-        # The finalizer holds the graph, which so outlives its Session whatever is collected first.
+        # The finalizer holds the graph, so the graph outlives its Session whichever is collected first.
         self._finalizer = weakref.finalize(self, _delete_session, library, self.handle, graph)
 
     def run(
@@ -144,10 +144,10 @@ class GraphSession:
         """Run the graph once.
 
         :param targets: operations to run for their effect.
-        :param options: a serialized ``RunOptions``, to have the run traced.
+        :param options: a serialized ``RunOptions``, to trace the run.
         :returns: the fetched tensors, and the serialized ``RunMetadata`` (empty without options).
-        :raises SessionError: when what is fed does not fit; nothing is run then.
-        :raises TensorFlowError: when the run fails.
+        :raises SessionError: a feed does not fit; nothing was run.
+        :raises TensorFlowError: the run fails.
         """
         library = self._library
         if not self._finalizer.alive:
@@ -157,7 +157,7 @@ class GraphSession:
             if not place.admits(tensor, dtype):
                 raise SessionError(
                     f"`{place.name}` takes shape {place.shape} and type "
-                    f"{NAMES.get(place.dtype, place.dtype)}, it was given shape {tensor.shape} and type "
+                    f"{NAMES.get(place.dtype, place.dtype)}, but got shape {tensor.shape} and type "
                     f"{NAMES.get(dtype, dtype)}"
                 )
         fetched = (c_void_p * max(1, len(fetches)))()
@@ -181,7 +181,7 @@ class GraphSession:
 
     @contextmanager
     def _tracing(self, options: bytes | None) -> Iterator[tuple[Any, Any]]:
-        """Buffers for ``RunOptions`` and ``RunMetadata``; without options there are none."""
+        """Yield buffers for ``RunOptions`` and ``RunMetadata``; None without options."""
         if not options:
             yield None, None
             return
@@ -193,7 +193,7 @@ class GraphSession:
             self._library.TF_DeleteBuffer(metadata)
 
     def devices(self) -> list[tuple[str, str]]:
-        """The name and type (``CPU``, ``GPU``) of every device that TensorFlow sees."""
+        """Return name and type (``CPU``, ``GPU``) of every device that TensorFlow sees."""
         library = self._library
         with library.status() as status:
             devices = library.TF_SessionListDevices(self.handle, status)
@@ -209,7 +209,7 @@ class GraphSession:
             library.TF_DeleteDeviceList(devices)
 
     def close(self) -> None:
-        """Give it back to TensorFlow, with the variables in it."""
+        """Free it, and the variables in it."""
         self._finalizer()
 
     def __enter__(self) -> GraphSession:

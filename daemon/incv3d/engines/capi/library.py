@@ -1,4 +1,4 @@
-"""Finding and loading TensorFlow's shared libraries, and the prototypes of the functions used."""
+"""Find and load TensorFlow's shared libraries, and declare the prototypes of the functions used."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from incv3d.engines.base import SessionError
 from incv3d.engines.page_release import release_clean_pages
 
 LIBRARIES = ("libtensorflow_framework.so.2", "libtensorflow_cc.so.2")
-"""In the order in which they are loaded: the second needs the first."""
+"""The libraries in load order: the second needs the first."""
 
 LOG_LEVEL = ("TF_CPP_MIN_LOG_LEVEL", "3")
-"""TensorFlow reads this once, while it is loaded; its INFO lines are of no use to anybody here."""
+"""TensorFlow reads this once while it loads; nobody needs its INFO lines here."""
 LONGEST_MESSAGE = 400
 
 Handle = c_void_p
@@ -32,7 +32,7 @@ class OutputStruct(ctypes.Structure):
 
 
 class BufferStruct(ctypes.Structure):
-    """``TF_Buffer``: bytes that somebody owns."""
+    """``TF_Buffer``: bytes owned by one side."""
 
     _fields_ = (("data", c_void_p), ("length", c_size_t), ("deallocator", c_void_p))
 
@@ -95,12 +95,12 @@ QUICK = frozenset((
     "TF_NewStatus", "TF_DeleteStatus", "TF_GetCode", "TF_Message", "TF_TensorType", "TF_NumDims", "TF_Dim",
     "TF_TensorByteSize", "TF_TensorData",
 ))  # fmt: skip
-"""Called for every run, and done at once whatever the size of a tensor: the interpreter's lock is kept for
-them. Given up for each, it is often with the thread that decodes when it is wanted back."""
+"""Functions that are called for every run and return at once, whatever the size of a tensor: the GIL is kept
+for them. Released for each, it would often be held by the decoding thread when it is needed again."""
 
 
 class LibraryMissing(SessionError):
-    """The C API cannot be had here: no wheel, another layout, or a symbol that it lacks."""
+    """The C API is not available: there is no wheel, or it has another layout or lacks a symbol."""
 
 
 class TensorFlowError(SessionError):
@@ -120,17 +120,17 @@ class GraphRefused(TensorFlowError):
 
 
 class Library:
-    """TensorFlow's libraries, loaded; its functions are attributes under their own names.
+    """TensorFlow's loaded libraries, with their functions as attributes of the same names.
 
-    :param directory: where the libraries lie; None: in the installed package ``tensorflow``.
-    :raises LibraryMissing: when they are not there, cannot be loaded, or lack a function.
+    :param directory: folder of the libraries; None: the installed package ``tensorflow``.
+    :raises LibraryMissing: they are missing, cannot be loaded, or lack a function.
     """
 
     def __init__(self, directory: Path | None = None) -> None:
         self.directory = (directory or find_libraries()).resolve()
         os.environ.setdefault(*LOG_LEVEL)
         try:
-            # Without RTLD_GLOBAL: its symbols in the global scope make NumPy's own extensions crash.
+            # Without RTLD_GLOBAL: its symbols in the global scope would crash NumPy's own extensions.
             loaded = {
                 kind: [kind(str(self.directory / name), ctypes.RTLD_LOCAL) for name in LIBRARIES]
                 for kind in (ctypes.CDLL, ctypes.PyDLL)
@@ -141,21 +141,21 @@ class Library:
             libraries = loaded[ctypes.PyDLL if name in QUICK else ctypes.CDLL]
             found = next((function for each in libraries if (function := getattr(each, name, None))), None)
             if found is None:
-                raise LibraryMissing(f"TensorFlow's libraries in {self.directory} have no function {name}")
+                raise LibraryMissing(f"TensorFlow's libraries in {self.directory} lack the function {name}")
             found.restype, found.argtypes = result, arguments
             setattr(self, name, found)
         self.version: str = self.TF_Version().decode()
         release_clean_pages(self.directory)
 
     def __getattr__(self, name: str) -> Any:
-        # Only reached for names that were not loaded; declared so that the functions type-check.
+        # Only reached for names that were not loaded; declared so that functions type-check.
         raise AttributeError(name)
 
     @contextmanager
     def status(self) -> Iterator[Handle]:
-        """A status for one call; a failure that it reports is raised when the block ends.
+        """Yield a status for one call, and raise its failure at the end of the block.
 
-        :raises TensorFlowError: when the call failed.
+        :raises TensorFlowError: the call failed.
         """
         status = self.TF_NewStatus()
         try:
@@ -168,7 +168,7 @@ class Library:
 
     @contextmanager
     def buffer(self, data: bytes) -> Iterator[Any]:
-        """`data` as a ``TF_Buffer``, for the time of the block."""
+        """Yield `data` as a ``TF_Buffer``, valid during the block."""
         buffer = self.TF_NewBufferFromString(data, len(data))
         try:
             yield buffer
@@ -177,9 +177,9 @@ class Library:
 
 
 def find_libraries() -> Path:
-    """The folder of the installed package ``tensorflow``, which is not imported for it.
+    """Return the folder of the installed package ``tensorflow``, without importing it.
 
-    :raises LibraryMissing: when there is no such package.
+    :raises LibraryMissing: the package is not installed.
     """
     spec = find_spec("tensorflow")
     if spec is None or not spec.submodule_search_locations:

@@ -1,4 +1,4 @@
-"""Tensors: NumPy arrays on their way into and out of TensorFlow, without copies where that can be."""
+"""Pass NumPy arrays to and from TensorFlow, without copies where possible."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TSTRING_BYTES = 24
 
 
 class Tensor:
-    """One ``TF_Tensor``, owned. Make one with :meth:`lend`, :meth:`string`, or get one from a run."""
+    """An owned ``TF_Tensor``. Create one with :meth:`lend` or :meth:`string`, or get one from a run."""
 
     def __init__(self, library: Library, handle: int) -> None:
         self._library = library
@@ -44,16 +44,16 @@ class Tensor:
 
     @classmethod
     def lend(cls, library: Library, array: Array) -> Tensor:
-        """A tensor over the memory of `array`, which stays alive for as long as TensorFlow holds it.
+        """Return a tensor over the memory of `array`, which is kept alive as long as TensorFlow uses it.
 
-        Memory aligned to 64 bytes is taken as it is; any other is copied by TensorFlow, at once.
+        TensorFlow uses memory aligned to 64 bytes in place, and copies any other at once.
 
-        :raises SessionError: when the array is not contiguous, or of a type without a counterpart.
+        :raises SessionError: the array is not contiguous, or its type is not supported.
         """
         if array.dtype not in CODES:
-            raise SessionError(f"TensorFlow has no counterpart here of the type {array.dtype}")
+            raise SessionError(f"arrays of type {array.dtype} cannot be passed to TensorFlow")
         if not array.flags.c_contiguous:
-            raise SessionError("only contiguous arrays can be lent to TensorFlow")
+            raise SessionError("only contiguous arrays can be passed to TensorFlow")
         key = _lent.keep(array)
         handle = library.TF_NewTensor(
             CODES[array.dtype],
@@ -66,12 +66,12 @@ class Tensor:
         )
         if not handle:
             _lent.release(None, 0, key)
-            raise SessionError(f"TensorFlow takes no tensor of shape {array.shape}")
+            raise SessionError(f"TensorFlow rejects tensors of shape {array.shape}")
         return cls(library, handle)
 
     @classmethod
     def string(cls, library: Library, value: bytes) -> Tensor:
-        """A scalar string, such as the JPEG that ``DecodeJpeg/contents`` takes."""
+        """Return a scalar string, such as the JPEG for ``DecodeJpeg/contents``."""
         handle = library.TF_AllocateTensor(STRING, None, 0, TSTRING_BYTES)
         data = library.TF_TensorData(handle)
         library.TF_StringInit(data)
@@ -80,31 +80,31 @@ class Tensor:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Its dimensions."""
+        """The dimensions."""
         library = self._library
         return tuple(library.TF_Dim(self.handle, i) for i in range(library.TF_NumDims(self.handle)))
 
     def array(self) -> Array:
-        """Its elements as an array over TensorFlow's own memory, which the array keeps alive.
+        """Return its elements as an array over TensorFlow's own memory, which the array keeps alive.
 
-        :raises SessionError: when it is of a type without a counterpart.
+        :raises SessionError: its type is not supported.
         """
         library = self._library
         code = library.TF_TensorType(self.handle)
         if code not in DTYPES:
-            raise SessionError(f"a tensor of type {code} cannot become an array")
+            raise SessionError(f"tensors of type {code} cannot be converted to arrays")
         size_bytes = library.TF_TensorByteSize(self.handle)
         if not size_bytes:
             return np.empty(self.shape, DTYPES[code])
         memory: Any = (ctypes.c_char * size_bytes).from_address(library.TF_TensorData(self.handle))
-        memory.tensor = self  # the memory is the array's base, and so keeps this tensor alive
+        memory.tensor = self  # as the array's base, the memory keeps this tensor alive
         array: Array = np.frombuffer(memory, DTYPES[code]).reshape(self.shape)
         return array
 
     def bytes(self) -> bytes:
-        """A scalar string's value.
+        """Return the value of a scalar string.
 
-        :raises SessionError: when it is anything else.
+        :raises SessionError: it is not a scalar string.
         """
         library = self._library
         if library.TF_TensorType(self.handle) != STRING or self.shape:
@@ -113,7 +113,7 @@ class Tensor:
         return ctypes.string_at(library.TF_StringGetDataPointer(data), library.TF_StringGetSize(data))
 
     def close(self) -> None:
-        """Give it back to TensorFlow; an array over its memory must not be used afterwards."""
+        """Free it; an array over its memory must not be used afterwards."""
         self._finalizer()
 
     def __enter__(self) -> Tensor:
@@ -124,12 +124,12 @@ class Tensor:
 
 
 class _Lent:
-    """The arrays whose memory TensorFlow holds, each until TensorFlow says that it is done with it."""
+    """The arrays whose memory TensorFlow uses, each until TensorFlow releases it."""
 
     def __init__(self) -> None:
         self._arrays: dict[int, Array] = {}
         self._keys = itertools.count(1)
-        # Kept here: a callback that is collected while C still knows it would crash the process.
+        # Kept here: if the callback were collected while C still uses it, the process would crash.
         self.release = Deallocator(self._release)
 
     def keep(self, array: Array) -> int:
@@ -144,7 +144,7 @@ class _Lent:
         return len(self._arrays)
 
 
-# The one piece of state of this module: C's memory is the process's, and so is the list of what it borrows.
+# The only module state: C's memory belongs to the process, and so does the list of what it borrows.
 _lent = _Lent()
 
 
@@ -153,12 +153,12 @@ def _dims(shape: Sequence[int]) -> Any:
 
 
 def lent_arrays() -> int:
-    """How many arrays TensorFlow holds at the moment."""
+    """Return the number of arrays that TensorFlow uses at the moment."""
     return len(_lent)
 
 
 def aligned_empty(shape: Sequence[int], dtype: npt.DTypeLike, alignment: int = 64) -> Array:
-    """An array whose memory TensorFlow takes without copying it."""
+    """Return an array whose memory TensorFlow uses without copying it."""
     size_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     memory = np.empty(size_bytes + alignment, np.uint8)
     start = -memory.ctypes.data % alignment

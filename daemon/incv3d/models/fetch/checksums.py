@@ -1,12 +1,13 @@
-"""Checksums of archives for which none was published: noted at the first fetch, demanded at later ones."""
+"""Record checksums of archives without a published one: noted by the first fetch, required by later ones."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
 from pathlib import Path
 
 import msgspec
 
+from incv3d.clock import timestamp
 from incv3d.models.entry import ModelError
 from incv3d.models.files import write_atomically
 
@@ -14,7 +15,7 @@ FILE = "checksums.json"
 
 
 class ChecksumRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the first fetch brought."""
+    """The result of the first fetch."""
 
     sha256: str
     size_bytes: int
@@ -22,24 +23,24 @@ class ChecksumRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     recorded_at: str
 
 
-def recorded(root: Path, name: str) -> ChecksumRecord | None:
-    """What was noted of the model `name` in the store at `root`.
+def find_record(root: Path, name: str) -> ChecksumRecord | None:
+    """Return the record of the model `name` in the store at `root`.
 
-    :raises ModelError: when the file is damaged.
+    :raises ModelError: the file is damaged.
     """
     return _read(root / FILE).get(name)
 
 
-def record(root: Path, name: str, sha256: str, size_bytes: int, url: str) -> None:
-    """Note what a fetch of the model `name` brought, in place of what was noted before.
+def save_record(root: Path, name: str, sha256: str, size_bytes: int, url: str) -> None:
+    """Record the result of a fetch of the model `name`, replacing an older record.
 
-    One process at a time calls this.
+    Must be called by one process at a time.
 
-    :raises ModelError: when the file is damaged.
-    :raises OSError: when it cannot be written.
+    :raises ModelError: the file is damaged.
+    :raises OSError: the file cannot be written.
     """
     path = root / FILE
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = timestamp(time.time())
     new = ChecksumRecord(sha256=sha256, size_bytes=size_bytes, url=url, recorded_at=now)
     write_atomically(path, msgspec.json.format(msgspec.json.encode({**_read(path), name: new})) + b"\n")
 
@@ -53,5 +54,5 @@ def _read(path: Path) -> dict[str, ChecksumRecord]:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ModelError(
-            f"{path}: damaged ({error}); remove it, and the next fetch is taken as the first"
+            f"{path}: damaged ({error}); remove it; the next fetch will then count as the first"
         ) from None

@@ -1,4 +1,4 @@
-"""Download one large file: resumed where it broke off, held to its size, checked before use."""
+"""Download one large file: resume interrupted downloads, enforce the size, verify before use."""
 
 from __future__ import annotations
 
@@ -18,59 +18,59 @@ from incv3d.models.fetch.http_client import (
     ask,
     check_url,
     read,
-    shown,
+    redact,
 )
 from incv3d.models.files import sha256_of, write_atomically
 
 LARGEST_BYTES = 1 << 30
-"""No model is larger; a server that says nothing of a size is cut off here."""
+"""Larger than any model: the limit for a server that does not declare a size."""
 HEADWAY_BYTES = 1 << 16
-"""An attempt that brought so much was worth it: the count of failures starts anew."""
+"""An attempt that brought this much resets the count of failures."""
 LONGEST_PAUSE_S = 30.0
 
 Progress = Callable[[int, int | None], None]
-"""Told how many bytes are there, and how many there will be, if that is known."""
+"""Called with the number of bytes received and, if known, the total."""
 
 
 @dataclass(frozen=True, slots=True)
-class Deadline:
-    """How long a server is waited for, and how often it is asked again."""
+class RetryPolicy:
+    """Timeouts and number of attempts for a download."""
 
     connect_s: float = 10.0
     read_s: float = 30.0
-    """Without a byte."""
+    """Maximum wait for a byte."""
     attempts: int = 6
-    """In a row that bring nothing."""
+    """Maximum number of attempts in a row that bring nothing."""
     pause_s: float = 1.0
-    """Before the second attempt; doubled before each further one."""
+    """Pause before the second attempt; doubled for each further one."""
     deadline: float | None = None
-    """On the monotonic clock, for all of it; overrun by one ``read_s`` at most. None: no end."""
+    """End of all attempts on the monotonic clock, exceeded by at most one ``read_s``; None: no limit."""
 
     @property
     def left_s(self) -> float:
-        """Seconds until the deadline."""
+        """The seconds until the deadline."""
         return float("inf") if self.deadline is None else self.deadline - time.monotonic()
 
 
 class RemoteFile(msgspec.Struct, frozen=True, kw_only=True):
-    """Of what the bytes that are there are a part, so that the rest can be asked for."""
+    """Identifies the file that a partial download belongs to, so that the rest can be requested."""
 
     url: str
-    """As it may be shown, and a digest of the whole: a file keeps no secret of an address."""
+    """The address without secrets, and a digest of it with them: no file stores the secrets of an address."""
     etag: str = ""
     last_modified: str = ""
     size_bytes: int | None = None
-    """Of the whole file; None until the server has said so, or has sent it all."""
+    """Size of the whole file; None until the server has declared it, or sent everything."""
 
     @property
     def validator(self) -> str:
-        """What ``If-Range`` takes: a strong ETag, else the date (RFC 9110, section 13.1.5)."""
+        """The value for ``If-Range``: a strong ETag, else the date (RFC 9110, section 13.1.5)."""
         return self.etag if self.etag and not self.etag.startswith("W/") else self.last_modified
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadRequest:
-    """A file to be downloaded, and what is known of it."""
+    """A file to download, with its size and checksum, if known."""
 
     url: str
     size_bytes: int | None = None
@@ -78,10 +78,10 @@ class DownloadRequest:
 
 
 class Download:
-    """One file on its way to ``FOLDER/NAME.part``; beside it is noted of what it is a part.
+    """A download into ``FOLDER/NAME.part``, with a note next to it that identifies the file.
 
-    :param folder: exists, and nobody else downloads `name` into it meanwhile.
-    :param ensure_room: called with the number of bytes that are still to come, before they do.
+    :param folder: must exist; no other process may download `name` into it at the same time.
+    :param ensure_room: called with the number of missing bytes before they are downloaded.
     """
 
     def __init__(
@@ -89,25 +89,25 @@ class Download:
         folder: Path,
         name: str,
         wanted: DownloadRequest,
-        patience: Deadline,
+        policy: RetryPolicy,
         progress: Progress,
         ensure_room: Callable[[int], None],
     ) -> None:
         self.part = folder / f"{name}.part"
         self._note = folder / f"{name}.json"
         self._wanted = wanted
-        self._patience = patience
+        self._policy = policy
         self._progress = progress
         self._ensure_room = ensure_room
         self._answered = False
 
     def run(self) -> Path:
-        """Download the file, or what is missing of it.
+        """Download the file, or the missing part of it.
 
-        :returns: the file, whole, of its size and checksum where they are known.
-        :raises UnreachableError: nobody answers; final at once unless somebody did before.
-        :raises DownloadError: it cannot be had, or is not what it should be. What came is kept for the next
-            attempt, unless it is known to be wrong.
+        :returns: the path of the complete file, whose size and checksum are correct if known.
+        :raises UnreachableError: the server cannot be reached; raised at once unless it answered before.
+        :raises DownloadError: the file is not available, or not the expected one. The received part is kept
+            for the next attempt, unless it is known to be wrong.
         """
         check_url(self._wanted.url)
         if self._wanted.size_bytes is not None:
@@ -116,13 +116,13 @@ class Download:
         if self._wanted.sha256 and (found := sha256_of(self.part)) != self._wanted.sha256:
             self.discard()
             raise DownloadError(
-                f"{shown(self._wanted.url)}: its SHA-256 is {found}, it must be {self._wanted.sha256}: "
-                f"damaged on its way, or another file; it was removed"
+                f"{redact(self._wanted.url)}: its SHA-256 is {found} instead of {self._wanted.sha256}: "
+                f"damaged in transit, or another file; it was removed"
             )
         return self.part
 
     def discard(self) -> None:
-        """Remove what is there of it."""
+        """Remove the downloaded part."""
         self.part.unlink(missing_ok=True)
         self._note.unlink(missing_ok=True)
 
@@ -139,7 +139,7 @@ class Download:
                     have = self._kept()[1]
                     failures = 1 if have >= furthest + HEADWAY_BYTES else failures + 1
                     furthest = max(furthest, have)
-                    if failures >= self._patience.attempts:
+                    if failures >= self._policy.attempts:
                         raise self._given_up(str(error)) from None
                     self._pause(2 ** (failures - 1))
 
@@ -148,17 +148,15 @@ class Download:
         headers = {}
         if have and origin.validator:
             headers = {"Range": f"bytes={have}-", "If-Range": origin.validator}
-        left_s = self._patience.left_s
+        left_s = self._policy.left_s
         if left_s <= 0:
-            raise self._given_up("there was no more time")
-        connect_s, read_s = (
-            min(left_s, limit) for limit in (self._patience.connect_s, self._patience.read_s)
-        )
+            raise self._given_up("the time limit was reached")
+        connect_s, read_s = (min(left_s, limit) for limit in (self._policy.connect_s, self._policy.read_s))
         with ask(session, self._wanted.url, headers, connect_s, read_s) as response:
             self._answered = True
             if response.status_code != 200 and not _is_the_rest(response, origin, have):
                 self.discard()
-                raise BrokenError("the server sent another part than it was asked for")
+                raise BrokenError("the server sent a different part than requested")
             have = have if response.status_code == 206 else 0
             length = response.headers.get("Content-Length", "")
             total = have + int(length) if length.isdecimal() and not response.raw.chunked else None
@@ -166,11 +164,11 @@ class Download:
             if not have:
                 self._begin(response, total)
             have = self._receive(response, have, total)
-        if self._kept()[0].size_bytes is None:  # its end said how large it is
+        if self._kept()[0].size_bytes is None:  # the size became known at the end
             write_atomically(self._note, msgspec.json.encode(_described(response, self._wanted.url, have)))
 
     def _begin(self, response: requests.Response, total: int | None) -> None:
-        """Start the file anew; at no moment is there a part of one beside the note of another."""
+        """Start the file again, without ever leaving a part of one file with the note of another."""
         self.discard()
         if total is not None:
             self._ensure_room(total)
@@ -184,29 +182,27 @@ class Download:
                 have += len(data)
                 if have > limit:
                     self.discard()
-                    raise DownloadError(
-                        f"{shown(self._wanted.url)}: cut off, because more than {limit} bytes came"
-                    )
+                    raise DownloadError(f"{redact(self._wanted.url)}: aborted after more than {limit} bytes")
                 file.write(data)
                 self._progress(have, total)
-                if self._patience.left_s <= 0:
+                if self._policy.left_s <= 0:
                     file.flush()
-                    raise self._given_up("there was no more time")
+                    raise self._given_up("the time limit was reached")
         if have < (total or self._wanted.size_bytes or 1):
-            raise BrokenError("the connection broke off")
+            raise BrokenError("the connection was lost")
         return have
 
     def _check_size(self, total: int | None) -> None:
         wanted = self._wanted.size_bytes
         if total is not None and wanted not in (None, total):
             raise DownloadError(
-                f"{shown(self._wanted.url)}: the server has {total} bytes, it must be {wanted}"
+                f"{redact(self._wanted.url)}: the file on the server has {total} bytes instead of {wanted}"
             )
         if total is not None and not 0 < total <= LARGEST_BYTES:
-            raise DownloadError(f"{shown(self._wanted.url)}: {total} bytes, no model has that")
+            raise DownloadError(f"{redact(self._wanted.url)}: {total} bytes is not a plausible model size")
 
     def _kept(self) -> tuple[RemoteFile, int]:
-        """What is there of this file from this address, and its number of bytes."""
+        """Return the description and the size of the kept part of this file from this address."""
         try:
             origin = msgspec.json.decode(self._note.read_bytes(), type=RemoteFile)
             size_bytes = self.part.stat().st_size
@@ -227,22 +223,23 @@ class Download:
     def _given_up(self, why: str) -> DownloadError:
         origin, have = self._kept()
         of = f" of {origin.size_bytes}" if origin.size_bytes else ""
-        kept = f"{have}{of} bytes are kept, the next attempt goes on from there" if have else "nothing came"
-        return DownloadError(f"{shown(self._wanted.url)}: {why}; {kept}")
+        kept = f"{have}{of} bytes are kept, and the next attempt resumes there" if have else "nothing came"
+        return DownloadError(f"{redact(self._wanted.url)}: {why}; {kept}")
 
     def _pause(self, doubled: int) -> None:
-        time.sleep(max(0.0, min(self._patience.pause_s * doubled, LONGEST_PAUSE_S, self._patience.left_s)))
+        time.sleep(max(0.0, min(self._policy.pause_s * doubled, LONGEST_PAUSE_S, self._policy.left_s)))
 
 
-def lines_of_progress(what: str, say: Callable[[str], None]) -> Progress:
-    """A progress that says a line at every tenth of the download, or every 10 MB of an unknown size."""
-    said = -1
+def progress_lines(what: str, say: Callable[[str], None]) -> Progress:
+    """Return a progress callback that reports each tenth of the download, or each 10 MB of an unknown
+    size."""
+    reported = -1
 
     def progress(have: int, total: int | None) -> None:
-        nonlocal said
+        nonlocal reported
         step = have * 10 // (total or 100_000_000)
-        if step != said:
-            said = step
+        if step != reported:
+            reported = step
             of = f" of {total / 1e6:.1f}" if total else ""
             say(f"fetching {what}: {have / 1e6:.1f}{of} MB")
 
@@ -250,7 +247,7 @@ def lines_of_progress(what: str, say: Callable[[str], None]) -> Progress:
 
 
 def _is_the_rest(response: requests.Response, origin: RemoteFile, have: int) -> bool:
-    """Whether an answer of status 206 goes on where the kept part ends, in the same file."""
+    """Return whether an answer with status 206 continues the kept part of the same file."""
     span, _, size = response.headers.get("Content-Range", "").rpartition("/")
     return (
         response.status_code == 206
@@ -262,7 +259,7 @@ def _is_the_rest(response: requests.Response, origin: RemoteFile, have: int) -> 
 
 
 def _identity(url: str) -> str:
-    return f"{shown(url)} {hashlib.sha256(url.encode()).hexdigest()}"
+    return f"{redact(url)} {hashlib.sha256(url.encode()).hexdigest()}"
 
 
 def _described(response: requests.Response, url: str, size_bytes: int | None) -> RemoteFile:

@@ -1,4 +1,4 @@
-"""Fetch a model into the store: downloaded, checked, imported; one fetch of a model at a time."""
+"""Fetch a model into the store: download, verify and import it; one fetch of a model at a time."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pathlib import Path
 from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelEntry, ModelError
 from incv3d.models.fetch.checksums import FILE as CHECKSUMS
-from incv3d.models.fetch.checksums import ChecksumRecord, record, recorded
-from incv3d.models.fetch.download import Deadline, Download, DownloadRequest, Progress, lines_of_progress
-from incv3d.models.fetch.http_client import DownloadError, UnreachableError, shown
+from incv3d.models.fetch.checksums import ChecksumRecord, find_record, save_record
+from incv3d.models.fetch.download import Download, DownloadRequest, Progress, RetryPolicy, progress_lines
+from incv3d.models.fetch.http_client import DownloadError, UnreachableError, redact
 from incv3d.models.files import sha256_of
 from incv3d.models.importing import import_model
 from incv3d.models.store import ModelStore, StoredModel, check_name
@@ -28,13 +28,13 @@ POLL_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class FetchRequest:
-    """What is to be fetched. A known model needs its name only.
+    """A model to fetch. A known model needs only its name.
 
-    :param url: a mirror of a known model; or where a network of one's own lies.
-    :param like: for a network of one's own: the known model whose tensors and input it has.
-    :param sha256: what the file must have.
-    :param replace: whether a model of this name may be there already.
-    :param accept_new: take a file whose checksum differs from the one that an earlier fetch noted.
+    :param url: a mirror of a known model, or the address of the user's own network.
+    :param like: for the user's own network: the known model with the same tensors and input.
+    :param sha256: the required checksum of the file.
+    :param replace: replace an existing model of this name.
+    :param accept_new: accept a file whose checksum differs from the one noted by an earlier fetch.
     """
 
     name: str
@@ -47,57 +47,57 @@ class FetchRequest:
 
 @dataclass(frozen=True, slots=True)
 class FetchResult:
-    """A model that is in the store now."""
+    """A fetched model."""
 
     model: StoredModel
     sha256: str
-    """Of the file that was downloaded; empty: the model was there already."""
+    """Checksum of the downloaded file; empty: the model was in the store already."""
 
 
 def fetch_model(
     store: ModelStore,
     order: FetchRequest,
-    patience: Deadline,
+    policy: RetryPolicy,
     progress: Progress,
     say: Callable[[str], None],
     check: Callable[[StoredModel], None] = lambda model: None,
 ) -> FetchResult:
-    """Have the model that `order` names in the store, fetched if it is not there.
+    """Fetch the model named by `order` into the store, unless it is there.
 
-    What was downloaded stays in the store's ``downloads`` for a later attempt until it was imported, or was
-    found to be wrong. A second fetch of the same model waits for the first.
+    The download stays in the store's ``downloads`` for a later attempt until it has been imported, or is
+    known to be wrong. A second fetch of the same model waits for the first.
 
-    :param progress: told of the download.
-    :param say: told, in one line, of a wait for another fetch.
-    :param check: what the model must pass before it gets its name.
+    :param progress: called with the progress of the download.
+    :param say: called with one line before waiting for another fetch.
+    :param check: called with the model before it gets its name; an exception cancels the import.
     :raises UnreachableError: there is no network.
-    :raises ModelError: whatever else is in the way; the store is then as before.
+    :raises ModelError: the fetch failed for another reason; the store is unchanged.
     """
     entry = _known(order)
     folder = store.root / DOWNLOADS
     with _disk_errors_explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         waiting = f"another fetch of {order.name} is under way; waiting for it"
-        with _alone(folder / f"{order.name}.lock", patience, waiting, say):
+        with _alone(folder / f"{order.name}.lock", policy, waiting, say):
             if order.name in store.names() and not order.replace:
-                remove_download(store, order.name)  # of a fetch that was killed at its very end
+                remove_download(store, order.name)  # left by a fetch that was killed at its very end
                 return FetchResult(store.get(order.name), sha256="")
-            return _fetch(store, order, entry, patience, progress, check)
+            return _fetch(store, order, entry, policy, progress, check)
 
 
 def fetch_in_time(store: ModelStore, name: str, wait_s: float, say: Callable[[str], None]) -> None:
-    """Have the known model `name` in the store within `wait_s` seconds, for a caller that can do without.
+    """Fetch the known model `name` within `wait_s` seconds, for a caller that can continue without it.
 
-    :param say: told, in one line, of every tenth of the download.
-    :raises ModelError: when that cannot be; what was downloaded is kept for the next time.
+    :param say: called with one line per tenth of the download.
+    :raises ModelError: the fetch failed; the download is kept for the next attempt.
     """
-    patience = Deadline(deadline=time.monotonic() + wait_s)
+    policy = RetryPolicy(deadline=time.monotonic() + wait_s)
     say(f"fetching {name} (at most {wait_s:g} s; model.fetch_wait_s)")
-    fetch_model(store, FetchRequest(name), patience, lines_of_progress(name, say), say)
+    fetch_model(store, FetchRequest(name), policy, progress_lines(name, say), say)
 
 
 def remove_download(store: ModelStore, name: str) -> bool:
-    """Remove what a fetch of the model `name` that broke off left; whether there was any."""
+    """Remove the partial download of the model `name`. Return whether there was one."""
     files = [store.root / DOWNLOADS / f"{check_name(name)}{suffix}" for suffix in (".part", ".json")]
     there = [file for file in files if file.exists()]
     with _disk_errors_explained(store.root / DOWNLOADS):
@@ -107,24 +107,26 @@ def remove_download(store: ModelStore, name: str) -> bool:
 
 
 def _known(order: FetchRequest) -> ModelEntry | None:
-    """The catalog's entry of the model that is ordered; None for a network of one's own."""
+    """Return the catalog's entry of the requested model, or None for the user's own network."""
     check_name(order.name)
     if order.sha256 and not SHA256.fullmatch(order.sha256):
-        raise ModelError(f"`{order.sha256}` is no SHA-256: 64 hexadecimal digits in small letters")
+        raise ModelError(f"`{order.sha256}` is not a SHA-256 checksum: 64 lower-case hexadecimal digits")
     catalog = load_catalog()
     entry = catalog.get(order.name)
     if entry is None:
         if not order.url:
             known = ", ".join(name for name, each in sorted(catalog.items()) if each.url)
-            raise ModelError(f"no known model `{order.name}` (known: {known}); another one needs --url URL")
+            raise ModelError(
+                f"`{order.name}` is not a known model ({known}); to fetch another, use --url URL"
+            )
         return None
     if not entry.url:
-        raise ModelError(f"`{order.name}` comes with incv3d and is not fetched; it is built when first used")
+        raise ModelError(f"`{order.name}` is built by incv3d on first use, not fetched")
     if order.like:
-        raise ModelError(f"`{order.name}` is a known model; leave out --like, or give another name")
+        raise ModelError(f"`{order.name}` is a known model; omit --like, or use another name")
     if entry.archive_sha256 and order.sha256 not in ("", entry.archive_sha256):
         raise ModelError(
-            f"the published SHA-256 of {order.name} is {entry.archive_sha256}; no other is taken"
+            f"the published SHA-256 of {order.name} is {entry.archive_sha256}; no other is accepted"
         )
     return entry
 
@@ -133,31 +135,31 @@ def _fetch(
     store: ModelStore,
     order: FetchRequest,
     entry: ModelEntry | None,
-    patience: Deadline,
+    policy: RetryPolicy,
     progress: Progress,
     check: Callable[[StoredModel], None],
 ) -> FetchResult:
-    before = recorded(store.root, order.name) if entry and not entry.archive_sha256 else None
+    before = find_record(store.root, order.name) if entry and not entry.archive_sha256 else None
     size_bytes = entry.archive_bytes if entry else None
     url = order.url or (entry.url if entry else "")
     published = entry.archive_sha256 if entry else ""
     unpacked = entry.graph_bytes if entry else None
 
     def ensure_room(missing_bytes: int) -> None:
-        # The graph, and once more its weights, prepared.
+        # Room for the graph and for its prepared weights.
         needed = missing_bytes + 2 * (unpacked or size_bytes or missing_bytes)
         free = shutil.disk_usage(store.root).free
         if needed > free:
             raise ModelError(
-                f"{store.root}: {order.name} needs {needed / 1e6:.0f} MB there, {free / 1e6:.0f} MB are "
-                f"free; make room, or keep models elsewhere (model.store)"
+                f"{store.root}: {order.name} needs {needed / 1e6:.0f} MB, but only {free / 1e6:.0f} MB are "
+                f"free; free some space, or set model.store to another disk"
             )
 
     wanted = DownloadRequest(url, size_bytes, published or order.sha256)
-    download = Download(store.root / DOWNLOADS, order.name, wanted, patience, progress, ensure_room)
+    download = Download(store.root / DOWNLOADS, order.name, wanted, policy, progress, ensure_room)
     try:
         file = download.run()
-    except OSError:  # a full disk: what came would only keep it full
+    except OSError:  # a full disk: the partial download would keep it full
         download.discard()
         raise
     found = wanted.sha256 or sha256_of(file)
@@ -165,39 +167,39 @@ def _fetch(
         download.discard()
         raise DownloadError(_differs(store, order.name, before, found, url))
     try:
-        model = import_model(store, file, order.name, order.like, order.replace, shown(url), check)
+        model = import_model(store, file, order.name, order.like, order.replace, redact(url), check)
     except ModelError:
-        if not wanted.sha256:  # a file that must be right is kept for a better moment
+        if not wanted.sha256:  # with a known checksum, the file is good: keep it for the next attempt
             download.discard()
         raise
     if entry and not published:
         with store.exclusively():
-            record(store.root, order.name, found, file.stat().st_size, shown(url))
+            save_record(store.root, order.name, found, file.stat().st_size, redact(url))
     download.discard()
     return FetchResult(model, found)
 
 
 def _differs(store: ModelStore, name: str, before: ChecksumRecord, found: str, url: str) -> str:
     return (
-        f"{shown(url)}: its SHA-256 is {found}; the first fetch of {name}, on {before.recorded_at[:10]}, "
-        f"brought {before.sha256} (noted in {store.root / CHECKSUMS}). Either the file was changed there, or "
-        f"somebody is in between. To take it all the same: incv3d model fetch {name} --accept-new"
+        f"{redact(url)}: its SHA-256 is {found}; the first fetch of {name}, on {before.recorded_at[:10]}, "
+        f"had {before.sha256} (noted in {store.root / CHECKSUMS}). Either that file has changed, "
+        f"or the download was tampered with. To accept it: incv3d model fetch {name} --accept-new"
     )
 
 
 @contextlib.contextmanager
-def _alone(lock: Path, patience: Deadline, waiting: str, say: Callable[[str], None]) -> Iterator[None]:
+def _alone(lock: Path, policy: RetryPolicy, waiting: str, say: Callable[[str], None]) -> Iterator[None]:
     with lock.open("w") as file:
-        said = False
+        announced = False
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if not said:
+                if not announced:
                     say(waiting)
-                    said = True
-                if patience.left_s <= 0:
+                    announced = True
+                if policy.left_s <= 0:
                     raise DownloadError(f"{waiting} took too long") from None
                 time.sleep(POLL_S)
         yield
@@ -211,9 +213,11 @@ def _disk_errors_explained(folder: Path) -> Iterator[None]:
         raise ModelError(f"{error.filename or folder}: cannot be written: {error.strerror}") from None
 
 
-def by_hand(error: UnreachableError, order: FetchRequest) -> ModelError:
-    """What a person without a network can do, besides what went wrong."""
+def manual_fetch_error(error: UnreachableError, order: FetchRequest) -> ModelError:
+    """Return the error with instructions for a machine without a network."""
     entry = load_catalog().get(order.name)
-    url = shown(order.url or (entry.url if entry else ""))
+    url = redact(order.url or (entry.url if entry else ""))
     name = "" if entry else f" --name {order.name}" + (f" --like {order.like}" if order.like else "")
-    return ModelError(f"{error}. Fetch {url} elsewhere, copy it here, and: incv3d model import FILE{name}")
+    return ModelError(
+        f"{error}. Fetch {url} elsewhere, copy it here, and run: incv3d model import FILE{name}"
+    )

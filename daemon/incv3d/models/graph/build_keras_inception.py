@@ -1,7 +1,7 @@
-"""Inception-v3 as Keras has it, with weights from an HDF5 file, as a frozen GraphDef.
+"""Build Keras' Inception-v3 as a frozen GraphDef, with weights from an HDF5 file.
 
-Run as a child process (``python -m incv3d.models.graph.build_keras_inception WEIGHTS OUT.pb``): it imports
-TensorFlow and takes its memory.
+Run as a child process (``python -m incv3d.models.graph.build_keras_inception WEIGHTS OUT.pb``), because
+importing TensorFlow takes much memory.
 """
 
 from __future__ import annotations
@@ -21,29 +21,30 @@ SIDE = 299
 
 
 def is_hdf5(path: Path) -> bool:
-    """Whether the file at `path` begins as HDF5 does.
+    """Return whether the file at `path` begins like HDF5.
 
-    :raises OSError: when it cannot be read.
+    :raises OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         return file.read(8) == b"\x89HDF\r\n\x1a\n"
 
 
 def is_whole_model(path: Path) -> bool:
-    """Whether an HDF5 file of Keras holds a network's layers, and not its weights alone.
+    """Return whether an HDF5 file of Keras has a network's layers, and not only its weights.
 
-    :raises OSError: when it cannot be read.
+    :raises OSError: the file cannot be read.
     """
     if not path.stat().st_size:
         return False
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return data.find(b"model_config") >= 0  # an attribute, whose name is stored as it is
+        return data.find(b"model_config") >= 0  # an attribute, whose name is stored as plain text
 
 
 def build(weights: Path) -> bytes:
-    """The serialized GraphDef: ``pixels:0`` is ``(1, 299, 299, 3) float32``, ``scores:0`` ``(1, 1000)``.
+    """Return the serialized GraphDef: ``pixels:0`` is ``(1, 299, 299, 3) float32``, ``scores:0`` ``(1,
+    1000)``.
 
-    :raises ModelError: when the file does not hold the weights of Keras' Inception-v3.
+    :raises ModelError: the file does not contain the weights of Keras' Inception-v3.
     """
     suffix = _suffix(weights)
     import tensorflow as tf
@@ -51,14 +52,14 @@ def build(weights: Path) -> bytes:
 
     model = tf.keras.applications.InceptionV3(weights=None)
     with tempfile.TemporaryDirectory() as scratch:
-        # Keras tells the two layouts that it has had from each other by the file's name alone.
+        # Keras distinguishes its two file layouts by the file's name alone.
         named = Path(scratch) / f"weights{suffix}"
         named.symlink_to(weights.absolute())
         try:
             model.load_weights(named)
         except (ValueError, KeyError, OSError, TypeError, AttributeError) as error:
-            said = " ".join(str(error).split())[:200]
-            raise ModelError(f"{weights}: not the weights of Keras' Inception-v3: {said}") from None
+            message = " ".join(str(error).split())[:200]
+            raise ModelError(f"{weights}: not the weights of Keras' Inception-v3: {message}") from None
 
     def scores(pixels: Any) -> Any:
         return tf.identity(model(pixels, training=False), name=OUTPUT)
@@ -73,19 +74,19 @@ def build(weights: Path) -> bytes:
 
 
 def _suffix(weights: Path) -> str:
-    """What Keras expects at the end of the name of such a file."""
+    """Return the suffix that Keras expects for such a file."""
     import h5py
 
     try:
         with h5py.File(weights, "r") as file:
             return ".h5" if "layer_names" in file.attrs or "model_weights" in file else ".weights.h5"
     except OSError as error:
-        said = " ".join(str(error).split())[:200]
-        raise ModelError(f"{weights}: damaged: {said}") from None
+        message = " ".join(str(error).split())[:200]
+        raise ModelError(f"{weights}: damaged: {message}") from None
 
 
 def main(weights: str, out: str) -> None:
-    """Build, and write the graph to the file `out`."""
+    """Build the graph and write it to the file `out`."""
     Path(out).write_bytes(build(Path(weights)))
 
 

@@ -1,7 +1,7 @@
-"""Make an inference graph smaller without changing what it computes: prune, bypass, fold.
+"""Make an inference graph smaller without changing its results: prune, bypass, fold.
 
-Works on a GraphDef's nodes alone (their protobuf classes are handed in through the nodes themselves) and on
-weights as NumPy arrays; nothing here needs a running TensorFlow.
+Works only on a GraphDef's nodes (whose protobuf classes come with the nodes) and on weights as NumPy arrays;
+does not need TensorFlow.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ NodeDef = Any
 """``tensorflow.NodeDef``; TensorFlow has no types for it."""
 
 PASS_THROUGH = {"Identity", "CheckNumerics", "StopGradient", "Snapshot", "PreventGradient"}
-"""Operations that hand their first input on unchanged; in inference they only cost time."""
+"""Operations that return their first input unchanged; in inference they only cost time."""
 
 CONVOLUTIONS = {"Conv2D": 3, "DepthwiseConv2dNative": 2}
-"""Convolutions, and which dimensions of their weights make up the output channels: from this one on.
-``(height, width, in, out)`` and ``(height, width, in, multiplier)``."""
+"""Convolutions, with the first dimension of their weights that belongs to the output channels: ``(height,
+width, in, out)`` and ``(height, width, in, multiplier)``."""
 
 ARITHMETIC: dict[str, Callable[..., Array]] = {
     "Add": np.add,
@@ -37,25 +37,25 @@ ARITHMETIC: dict[str, Callable[..., Array]] = {
     "Rsqrt": lambda x: 1 / np.sqrt(x),
     "Reshape": np.reshape,
 }
-"""What is computed once here when all its inputs are constants: how frozen batch normalisation looks.
-TensorFlow's own optimiser comes later, when the weights are variables and no constants to it."""
+"""Operations that are computed here if all inputs are constants, as in frozen batch normalization.
+TensorFlow's optimizer runs later, when the weights are variables instead of constants."""
 
 DT_FLOAT = 1
 """``tensorflow.DT_FLOAT`` in types.proto."""
 CASTS = {DT_FLOAT: np.float32, 2: np.float64, 3: np.int32, 9: np.int64}
-"""Types that constants are cast to here, by their number in types.proto. Weights of half precision are: they
-take half the room in the graph's file, and are used as float32."""
+"""The types of casts of constants that are computed here, by their number in types.proto. Weights with half
+precision use them: they take half the space in the graph's file, and are used as float32."""
 
 FUSED_NORMS = {"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"}
 GLOBAL_NORM = "BatchNormWithGlobalNormalization"
 
 
-class Folder:
-    """A graph on its way to a smaller one. Call :meth:`fold`, then read :attr:`nodes` and :attr:`weights`.
+class GraphFolder:
+    """A graph being reduced. Call :meth:`fold`, then read :attr:`nodes` and :attr:`weights`.
 
-    :param nodes: every node by its name, those of the constants without their values.
-    :param weights: the constants' values by the name of their node.
-    :param new_node: makes an empty NodeDef.
+    :param nodes: all nodes by name; constants without their values.
+    :param weights: the values of constants by the name of their node.
+    :param new_node: creates an empty NodeDef.
     """
 
     def __init__(
@@ -66,9 +66,9 @@ class Folder:
         self._new_node = new_node
 
     def fold(self, output: str, kept: Collection[str] = ()) -> None:
-        """Keep what the node `output` needs, and fold batch normalisation into the convolutions.
+        """Keep the nodes that `output` needs, and fold batch normalization into the convolutions.
 
-        :param kept: nodes that stay even if they change nothing: what will be fed.
+        :param kept: nodes to keep even if they change nothing, because they will be fed.
         """
         self._bypass({output, *kept})
         self._prune(output)
@@ -82,7 +82,7 @@ class Folder:
         self._prune(output)
 
     def _bypass(self, kept: Collection[str]) -> None:
-        """Drop control edges, whose only purpose is to order checks, and nodes that change nothing."""
+        """Drop nodes that change nothing, and control edges, which only order checks."""
         for node in self.nodes.values():
             data = [each for each in node.input if not each.startswith("^")]
             del node.input[:]
@@ -97,7 +97,7 @@ class Folder:
             if node.op not in PASS_THROUGH or node.name in kept:
                 return tensor
             tensor = node.input[0]
-        raise ModelError(f"the graph goes in circles at `{tensor}`")
+        raise ModelError(f"the graph has a cycle at `{tensor}`")
 
     def _prune(self, output: str) -> None:
         wanted, queue = {output}, deque([output])
@@ -134,13 +134,13 @@ class Folder:
         self.weights[name] = value
 
     def _fold_into(self, convolution: str) -> None:
-        """Fold the chain of per-channel arithmetic that follows a convolution into its weights."""
+        """Fold the per-channel arithmetic that follows a convolution into its weights."""
         node = self.nodes[convolution]
         kernel = node_name(node.input[1])
         if kernel not in self.weights or node.attr["data_format"].s not in (b"", b"NHWC"):
             return
         if self.weights[kernel].dtype != np.float32:
-            return  # of half precision: folding would round otherwise than the graph does
+            return  # half precision: folding would round differently than the graph
         channels = int(np.prod(self.weights[kernel].shape[CONVOLUTIONS[node.op] :]))
         consumers = consumers_of(self.nodes)
         scale = np.ones(channels, np.float64)
@@ -157,7 +157,8 @@ class Folder:
         self._replace_chain(convolution, kernel, last, scale, shift)
 
     def _affine(self, node: NodeDef, source: str, channels: int) -> tuple[Array, Array] | None:
-        """What `node` multiplies and adds to each channel of `source`; None if it does more."""
+        """Return the factor and the offset that `node` applies to each channel of `source`, or None if it
+        does more."""
         inputs = [node_name(each) for each in node.input]
         zero, one = np.zeros(channels), np.ones(channels)
         if inputs[0] == source and (node.op == GLOBAL_NORM or self._is_inference_norm(node)):
@@ -179,7 +180,8 @@ class Folder:
         return (1 / value, zero) if node.op == "RealDiv" and inputs[0] == source else None
 
     def _is_inference_norm(self, node: NodeDef) -> bool:
-        # An absent is_training means True: then the batch's own statistics count, and nothing can be folded.
+        # If is_training is absent it is True: then the batch's own statistics count, and nothing can be
+        # folded.
         return (
             node.op in FUSED_NORMS
             and "is_training" in node.attr
@@ -189,11 +191,11 @@ class Folder:
         )
 
     def _norm(self, node: NodeDef) -> tuple[Array, Array] | None:
-        """Scale and shift of a batch normalisation.
+        """Return scale and shift of a batch normalization.
 
-        ``BatchNormWithGlobalNormalization(t, mean, variance, beta, gamma)`` is ``(t - mean) / sqrt(variance
-        + epsilon) * gamma + beta``, without gamma unless ``scale_after_normalization``;
-        ``FusedBatchNorm(x, gamma, beta, mean, variance)`` always has its gamma.
+        ``BatchNormWithGlobalNormalization(t, mean, variance, beta, gamma)`` is ``(t - mean) / sqrt(variance +
+        epsilon) * gamma + beta``, without gamma unless ``scale_after_normalization``; ``FusedBatchNorm(x,
+        gamma, beta, mean, variance)`` always has its gamma.
         """
         names = [node_name(each) for each in node.input[1:5]]
         if any(name not in self.weights for name in names):
@@ -211,12 +213,12 @@ class Folder:
         return scale, beta - mean * scale
 
     def _replace_chain(self, convolution: str, kernel: str, last: str, scale: Array, shift: Array) -> None:
-        """Convolve with scaled weights and add one bias; the chain's last node keeps its name."""
+        """Scale the weights of the convolution and add one bias; the chain's last node keeps its name."""
         weights = self.weights[kernel]
         per_channel = scale.reshape(weights.shape[CONVOLUTIONS[self.nodes[convolution].op] :])
         scaled = (weights.astype(np.float64) * per_channel).astype(weights.dtype)
         if sum(kernel == node_name(each) for node in self.nodes.values() for each in node.input) > 1:
-            kernel = self._add_constant(f"{convolution}/folded", scaled)  # shared weights stay as they are
+            kernel = self._add_constant(f"{convolution}/folded", scaled)  # shared weights must not change
             self.nodes[convolution].input[1] = kernel
         else:
             self.weights[kernel] = scaled
@@ -224,7 +226,7 @@ class Folder:
         self._become(last, "BiasAdd", [convolution, bias])
 
     def _spell_out(self, name: str) -> None:
-        """A batch normalisation that follows no convolution: a multiplication and an addition."""
+        """Replace a batch normalization that follows no convolution by a multiplication and an addition."""
         node = self.nodes[name]
         affine = self._norm(node)
         if affine is None:
@@ -259,12 +261,12 @@ class Folder:
     def _node(self, tensor: str) -> NodeDef:
         name = node_name(tensor)
         if name not in self.nodes:
-            raise ModelError(f"the graph uses `{name}`, which is not in it")
+            raise ModelError(f"the graph uses the missing node `{name}`")
         return self.nodes[name]
 
 
 def consumers_of(nodes: Mapping[str, NodeDef]) -> dict[str, list[str]]:
-    """By the name of each node that is used, the nodes that use it, one entry for every input."""
+    """Return the consumers of each node by name, with one entry per input."""
     consumers: dict[str, list[str]] = {}
     for name, node in nodes.items():
         for source in node.input:
@@ -273,13 +275,13 @@ def consumers_of(nodes: Mapping[str, NodeDef]) -> dict[str, list[str]]:
 
 
 def node_name(tensor: str) -> str:
-    """``conv:0`` and ``^conv`` are of the node ``conv``."""
+    """Return the name of a tensor's node: ``conv`` for ``conv:0`` and ``^conv``."""
     return tensor.lstrip("^").split(":")[0]
 
 
 def _per_channel(value: Array, channels: int) -> Array | None:
-    """A scalar or ``(…1, channels)`` constant as ``(channels,)``; None for any other shape."""
-    if value.dtype.kind != "f" or value.ndim > 4:  # with more dimensions it would give the result as many
+    """Return a scalar or ``(…1, channels)`` constant as ``(channels,)``; None for any other shape."""
+    if value.dtype.kind != "f" or value.ndim > 4:  # with more dimensions, it would add them to the result
         return None
     if value.size == 1:
         return np.full(channels, value.reshape(()), np.float64)

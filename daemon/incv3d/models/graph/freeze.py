@@ -1,11 +1,12 @@
-"""Turn a trained network into one frozen graph with one input and one output, or inspect a flatbuffer.
+"""Convert a trained network to one frozen graph with one input and one output, or inspect a flatbuffer.
 
-Run as a process of its own (:mod:`incv3d.models.custom` does): it imports TensorFlow, and what a stranger's
-file does to a library must not be done to the daemon.
+Run as a child process by :mod:`incv3d.models.custom`: it imports TensorFlow, and an untrusted file that
+exploits a library must not reach the daemon.
 
-A GraphDef, a SavedModel and a Keras model all end as a GraphDef whose input ``incv3d/pixels:0`` is
-``(1, height, width, 3) float32`` (or ``(1, 3, height, width)``) and whose output ``incv3d/scores:0`` is
-``(1, outputs)``. A flatbuffer stays what it is. Each is run, on noise and photographs, before it is admitted.
+GraphDefs, SavedModels and Keras models all become a GraphDef with the input ``incv3d/pixels:0``, ``(1,
+height, width, 3) float32`` (or ``(1, 3, height, width)``), and the output ``incv3d/scores:0``, ``(1,
+outputs)``. A flatbuffer is not changed. Every network is tried on noise and photographs before it is
+accepted.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ LINEAR = {"MatMul", "BiasAdd", "Add", "AddV2"}
 
 
 def freeze(job: FreezeJob) -> NetworkFacts:
-    """Freeze the network, and write it and what was found.
+    """Freeze the network, and write it and the facts about it.
 
-    :raises ModelError: when it is damaged, ambiguous, or no classifier of pictures.
+    :raises ModelError: it is damaged, ambiguous, or not an image classifier.
     """
     if job.kind == "tflite":
         from incv3d.models.graph.freeze_tflite import import_flatbuffer
@@ -76,7 +77,7 @@ def _frozen(job: FreezeJob) -> NetworkFacts:
 
 
 def _is_linear(graph: Any) -> bool:
-    """Whether the last operation of a frozen graph is that of a plain layer."""
+    """Return whether the last operation of a frozen graph is a plain layer."""
     nodes = {node.name: node for node in graph.node}
     node = nodes[SCORES]
     while node.op in PASSING:
@@ -94,5 +95,5 @@ if __name__ == "__main__":
         sys.stderr.write(f"{failure.filename or 'the store'}: {failure.strerror}\n")
         sys.exit(os.EX_TEMPFAIL)
     except MemoryError:
-        sys.stderr.write("there is too little memory\n")
+        sys.stderr.write("out of memory\n")
         sys.exit(os.EX_TEMPFAIL)

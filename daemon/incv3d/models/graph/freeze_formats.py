@@ -1,4 +1,4 @@
-"""Cut a frozen GraphDef to one input and one output. Imports TensorFlow.
+"""Cut a frozen GraphDef down to one input and one output. Imports TensorFlow.
 
 The graph's input is ``incv3d/pixels``, its output ``incv3d/scores``; see :mod:`incv3d.models.graph.freeze`.
 """
@@ -29,27 +29,27 @@ PLACEHOLDERS = {"Placeholder", "PlaceholderV2", "PlaceholderWithDefault"}
 DECODERS = {"DecodeJpeg", "DecodeAndCropJpeg", "DecodePng", "DecodeBmp", "DecodeImage", "DecodeWebP"}
 RESIZERS = {"ResizeArea", "ResizeBicubic", "ResizeBilinear", "ResizeNearestNeighbor", "ScaleAndTranslate"}
 PICKERS = {"ArgMax", "TopK", "TopKV2", "InTopK", "InTopKV2"}
-"""Operations that choose among scores: what they take may be the network's output."""
+"""Operations that select from scores: their input may be the network's output."""
 
 
 @dataclass(frozen=True, slots=True)
-class Frozen:
-    """A frozen graph, and how it is fed."""
+class FrozenNetwork:
+    """A frozen graph, and the description of its input."""
 
     graph: GraphDef
     shape: Shape
     declared: Normalisation | None
-    """What pixels become, as the graph itself says; None: it does not say."""
+    """The pixel range that the graph declares; None: unknown."""
     interpolation: Interpolation | None = None
-    """How the pictures were resized; None: the graph does not say."""
+    """The interpolation with which images were resized; None: unknown."""
 
 
-def freeze_graphdef(job: FreezeJob) -> Frozen:
-    """Cut a GraphDef, which must be frozen already, to one input and one output.
+def freeze_graphdef(job: FreezeJob) -> FrozenNetwork:
+    """Cut a GraphDef, which must be frozen already, down to one input and one output.
 
-    A graph that decodes and resizes by itself, as ``retrain.py`` of 2017 wrote it, is cut behind that part.
+    A graph that decodes and resizes by itself, as written by ``retrain.py`` in 2017, is cut after that part.
 
-    :raises ModelError: when it is not frozen, or its input or output cannot be told.
+    :raises ModelError: it is not frozen, or its input or output is ambiguous.
     """
     check_graph_file(Path(job.file), Path(job.file), also=SAVING)
     original, graph = _imported(job)
@@ -62,38 +62,39 @@ def freeze_graphdef(job: FreezeJob) -> Frozen:
         try:
             (found,) = tf.import_graph_def(original, input_map=feed, return_elements=[fetched.name], name="")
         except (ValueError, tf.errors.OpError) as error:
-            raise ModelError(f"{job.file}: `{fed.name}` does not take pictures: {one_line(error)}") from None
+            raise ModelError(f"{job.file}: `{fed.name}` does not accept images: {one_line(error)}") from None
         tf.identity(tf.cast(found, tf.float32), SCORES)
         graph_def = extract_subgraph(SCORES, cut.as_graph_def())
     for node in graph_def.node:
-        if node.op == "PlaceholderWithDefault":  # which stands between the halves of a retrained network
+        if node.op == "PlaceholderWithDefault":  # it stands between the halves of a retrained network
             node.op = "Identity"
             node.attr["T"].CopyFrom(node.attr["dtype"])
             del node.attr["dtype"], node.attr["shape"]
     unfed = {node.name for node in graph_def.node if node.op == "Placeholder"} - {PIXELS}
     if unfed:
-        raise ModelError(f"{job.file}: `{fetched.name}` also needs `{min(unfed)}`, which is not fed")
+        raise ModelError(f"{job.file}: `{fetched.name}` also needs `{min(unfed)}`, a second input")
     if not any(node.name == PIXELS for node in graph_def.node):
         raise ModelError(f"{job.file}: `{fetched.name}` does not depend on `{fed.name}`")
     if graph_def.library.function:
         graph_def = extract_subgraph(SCORES, inline(graph_def, [PIXELS, SCORES]))
-    graph_def.versions.CopyFrom(original.versions)  # old operations are there only for graphs of their time
+    # some old operations exist only for graphs of their version
+    graph_def.versions.CopyFrom(original.versions)
     own = _own_interpolation(fed)
     if decoded is None:
         declared = declared_by_type(fed.dtype)
     else:
         pixel_range = range_after_decoding(graph, decoded, fed)
         declared = from_range(*pixel_range, "its own decoding") if pixel_range else None
-    return Frozen(graph_def, shape, declared, own)
+    return FrozenNetwork(graph_def, shape, declared, own)
 
 
 def declared_by_type(dtype: Any) -> Normalisation | None:
-    """Return the normalisation that an input of integers implies; None for floats."""
+    """Return the normalization implied by an integer input; None for floats."""
     return from_integers(dtype.name) if dtype.is_integer else None
 
 
-def accepts_pictures(dtype: Any, rank: int | None) -> bool:
-    """Whether a tensor of this type and rank may take pictures."""
+def accepts_images(dtype: Any, rank: int | None) -> bool:
+    """Return whether a tensor of this type and rank can take images."""
     return (dtype.is_floating or dtype.is_integer) and rank in (None, 4)
 
 
@@ -103,32 +104,33 @@ def _imported(job: FreezeJob) -> tuple[GraphDef, Any]:
         original.ParseFromString(Path(job.file).read_bytes())
         with tf.Graph().as_default() as graph:
             tf.import_graph_def(original, name="")
-    except Exception as error:  # noqa: BLE001 - protobuf's DecodeError, whose module moves between versions
+    except Exception as error:  # noqa: BLE001 - protobuf's DecodeError, whose module differs by version
         raise ModelError(f"{job.file}: not a graph that TensorFlow can import: {one_line(error)}") from None
     variable = next((node.name for node in original.node if node.op in VARIABLES), None)
     if variable:
         raise ModelError(
-            f"{job.file}: not frozen, `{variable}` is a variable; freeze the graph, or give the SavedModel"
+            f"{job.file}: not frozen: `{variable}` is a variable; freeze the graph, or use the SavedModel"
         )
     return original, graph
 
 
 def _fed(job: FreezeJob, graph: Any, fetched: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Return the tensor that will take the pixels, and the decoded picture that it is made from, if any."""
+    """Return the tensor that will take the pixels and, if it is made from one, the decoded image."""
     fed = _named_input(job, graph) if job.input else _found_input(job, graph, fetched)
     decoded = next((each.outputs[0] for each in _upstream(fed) if each.type in DECODERS), None)
     return fed, decoded if decoded is not None and decoded.dtype == tf.uint8 else None
 
 
 def _named_input(job: FreezeJob, graph: Any) -> Tensor:
-    """Return the configured tensor, or, if that takes a JPEG or any size, the resized picture behind it."""
+    """Return the configured tensor or, if that takes a JPEG or any size, the resized image computed from
+    it."""
     every = [output.name for operation in graph.get_operations() for output in operation.outputs]
     named = graph.get_tensor_by_name(choose(job, "input", every))
-    fed = named if accepts_pictures(named.dtype, named.shape.rank) else _resized(_downstream(named))
+    fed = named if accepts_images(named.dtype, named.shape.rank) else _resized(_downstream(named))
     if fed is None:
         raise ModelError(
-            f"{job.file}: `{named.name}` takes {named.dtype.name} of shape {named.shape}, not pictures, and "
-            f"the graph does not resize a picture behind it; say another custom.input"
+            f"{job.file}: `{named.name}` takes {named.dtype.name} of shape {named.shape}, not images, and "
+            f"the graph does not resize an image after it; set custom.input to another tensor"
         )
     return fed
 
@@ -136,14 +138,14 @@ def _named_input(job: FreezeJob, graph: Any) -> Tensor:
 def _found_input(job: FreezeJob, graph: Any, fetched: Tensor) -> Tensor:
     """Return the only tensor that can take the pixels.
 
-    :raises ModelError: when there are several, or none.
+    :raises ModelError: there are several, or none.
     """
     needed = _upstream(fetched)
     inputs = [
         operation.outputs[0]
         for operation in needed
         if operation.type in PLACEHOLDERS
-        and accepts_pictures(operation.outputs[0].dtype, operation.outputs[0].shape.rank)
+        and accepts_images(operation.outputs[0].dtype, operation.outputs[0].shape.rank)
     ]
     known = [tensor for tensor in inputs if tensor.shape.rank == 4]
     decoders = [operation for operation in needed if operation.type in DECODERS]
@@ -166,7 +168,7 @@ def _upstream(tensor: Tensor) -> dict[Operation, None]:
 
 
 def _downstream(tensor: Tensor) -> Iterator[Operation]:
-    """Yield the operations that use a tensor, directly or not, the nearest first."""
+    """Yield the operations that use a tensor, directly or indirectly, nearest first."""
     found = set()
     queue = deque([tensor])
     while queue:
@@ -178,12 +180,12 @@ def _downstream(tensor: Tensor) -> Iterator[Operation]:
 
 
 def _resized(operations: Iterator[Operation]) -> Tensor | None:
-    """Return the output of the first of `operations` that resizes pictures."""
+    """Return the output of the first operation that resizes images."""
     return next((each.outputs[0] for each in operations if each.type in RESIZERS), None)
 
 
 def _own_interpolation(fed: Tensor) -> Interpolation | None:
-    """Return how the graph itself resizes the pictures from which `fed` is made; None: it cannot be told."""
+    """Return the interpolation with which the graph resizes the images for `fed`; None: unknown."""
     resizer = next((each for each in _upstream(fed) if each.type in RESIZERS), None)
     if resizer is None:
         return None
@@ -197,7 +199,7 @@ def _own_interpolation(fed: Tensor) -> Interpolation | None:
 def _outputs(job: FreezeJob, graph: Any) -> list[str]:
     """Return the tensors that may be the scores: floats that nothing else in the graph uses.
 
-    Of several, only those that a softmax gives.
+    If there are several, return only outputs of a softmax.
     """
     if job.output:
         return [output.name for operation in graph.get_operations() for output in operation.outputs]
@@ -205,7 +207,7 @@ def _outputs(job: FreezeJob, graph: Any) -> list[str]:
         operation
         for operation in graph.get_operations()
         if operation.type not in ("Const", *PLACEHOLDERS)
-        # A batch normalisation has outputs that only training uses.
+        # Batch normalization has outputs that only training uses.
         and all(user.type in PICKERS for output in operation.outputs for user in output.consumers())
     ]
     loose = [

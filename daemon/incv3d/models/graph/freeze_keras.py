@@ -1,7 +1,7 @@
-"""Freeze a model that Keras saved, ``.keras`` or ``.h5``. Imports TensorFlow.
+"""Freeze a model saved by Keras, ``.keras`` or ``.h5``. Imports TensorFlow.
 
-A file of Keras 2 is read with ``tf_keras``, the continuation of Keras 2, if that is installed; else with
-Keras 3, which reads most of them. Code in a file is never run.
+A file of Keras 2 is read with ``tf_keras``, its continuation, if that is installed, else with Keras 3, which
+supports most such files. Code in a file is never run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from incv3d.models.entry import ModelError
 from incv3d.models.file_kinds import DAMAGED_ZIP, HDF5, KERAS_MEMBER
-from incv3d.models.graph.freeze_formats import Frozen, declared_by_type
+from incv3d.models.graph.freeze_formats import FrozenNetwork, declared_by_type
 from incv3d.models.graph.freeze_job import FreezeJob, choose, input_shape, one_line
 from incv3d.models.graph.frozen_graph import cast, trace
 
@@ -37,30 +37,30 @@ READERS = {
     "TextVectorization",
     "TorchModuleWrapper",
 }
-"""Layers that read other files, or run other code, when Keras makes them."""
-EXPORT_IT = "export it where it was made, model.export('FOLDER'), and give FOLDER"
+"""Layers that read other files or run other code when Keras creates them."""
+EXPORT_IT = "export it where it was made with model.export('FOLDER'), and use FOLDER"
 CODE_IS_MISSING = f"its code is not in the file; {EXPORT_IT}"
 MODULES = {
     "activations", "constraints", "engine", "initializers", "layers", "losses", "metrics", "mixed_precision",
     "models", "optimizers", "regularizers",
 }  # fmt: skip
-"""Parts of Keras whose classes are layers and their settings; others can read and fetch files."""
+"""Parts of Keras whose classes are layers or their settings; other parts can read and fetch files."""
 HARMLESS_FUNCTIONS = (
     "__operators__.", "cast", "clip_by_value", "compat.v1.shape", "compat.v1.transpose", "concat",
     "convert_to_tensor", "expand_dims", "identity", "image.", "math.", "nn.", "reshape", "reverse", "split",
     "squeeze", "stack", "transpose", "unstack",
 )  # fmt: skip
-"""TensorFlow functions that a Keras 2 file may call by name; every other one is refused."""
+"""TensorFlow functions that a Keras 2 file may call by name; all others are rejected."""
 
 
-def freeze_keras(job: FreezeJob) -> Frozen:
-    """Freeze a model that Keras saved.
+def freeze_keras(job: FreezeJob) -> FrozenNetwork:
+    """Freeze a model saved by Keras.
 
-    :raises ModelError: when it cannot be loaded, or has several inputs or outputs.
+    :raises ModelError: it cannot be loaded, or has several inputs or outputs.
     """
     model = _load(job)
     if len(model.inputs) != 1:
-        raise ModelError(f"{job.file}: has {len(model.inputs)} inputs, it must have one, for the picture")
+        raise ModelError(f"{job.file}: has {len(model.inputs)} inputs instead of one, the image")
     _compute_in_full(model)
     # Only a functional model names its outputs.
     names = getattr(model, "output_names", [output.name for output in model.outputs])
@@ -72,11 +72,11 @@ def freeze_keras(job: FreezeJob) -> Frozen:
     def call(pixels: Any) -> Any:
         return tf.nest.flatten(model(cast(pixels, dtype), training=False))[fetched]
 
-    return Frozen(trace(call, shape, job), shape, declared_by_type(dtype))
+    return FrozenNetwork(trace(call, shape, job), shape, declared_by_type(dtype))
 
 
 def _load(job: FreezeJob) -> Any:
-    """Load the model with the Keras that saved it."""
+    """Load the model with the version of Keras that saved it."""
     path = Path(job.file)
     with path.open("rb") as file:
         is_hdf5 = file.read(len(HDF5)) == HDF5
@@ -85,27 +85,27 @@ def _load(job: FreezeJob) -> Any:
     if code is not None:
         raise ModelError(
             f"{path}: Keras cannot load it: it has a Lambda layer, which is Python code, and code in a file "
-            f"is not run; build it with other layers (Rescaling for `x / 255`), or {EXPORT_IT}"
+            f"is never run; build it with other layers (Rescaling for `x / 255`), or {EXPORT_IT}"
         )
     reader = next((each["class_name"] for each in _dicts(config) if each.get("class_name") in READERS), None)
     if reader is not None:
-        raise ModelError(f"{path}: refused: its layer `{reader}` may read other files or run other code")
+        raise ModelError(f"{path}: rejected: its layer `{reader}` may read other files or run other code")
     own = next((each["class_name"] for each in _dicts(config) if _is_custom(each)), None)
     if own is not None:
-        raise ModelError(f"{path}: its layer `{own}` is not one of Keras, and {CODE_IS_MISSING}")
+        raise ModelError(f"{path}: its layer `{own}` is not part of Keras, and {CODE_IS_MISSING}")
     if version.startswith(("0.", "1.", "2.")) and importlib.util.find_spec(KERAS_2):
         _check_names(path, config)
         return _loaded_by_keras_2(path, is_hdf5)
     try:
         with _named_by_content(path, is_hdf5) as named:
             return tf.keras.models.load_model(named, compile=False, safe_mode=True)
-    except Exception as error:  # noqa: BLE001 - a stranger's file raises whatever Keras trips over
+    except Exception as error:  # noqa: BLE001 - an untrusted file can cause any exception in Keras
         raise ModelError(f"{path}: Keras cannot load it: {_why(error, version)}") from None
 
 
 @contextlib.contextmanager
 def _named_by_content(path: Path, is_hdf5: bool) -> Iterator[str]:
-    """Give the file at `path` a name with the suffix of its content: Keras goes by the name alone."""
+    """Yield a path for the file whose suffix matches its content: Keras relies on the name alone."""
     suffixes = (".h5", ".hdf5") if is_hdf5 else (".keras",)
     if path.name.endswith(suffixes):
         yield str(path)
@@ -122,27 +122,27 @@ def _loaded_by_keras_2(path: Path, is_hdf5: bool) -> Any:
     try:
         with _named_by_content(path, is_hdf5) as named:
             return tf_keras.models.load_model(named, compile=False, safe_mode=True)
-    except Exception as error:  # noqa: BLE001 - a stranger's file raises whatever Keras trips over
+    except Exception as error:  # noqa: BLE001 - an untrusted file can cause any exception in Keras
         raise ModelError(f"{path}: Keras cannot load it: {_why(error, '')}") from None
 
 
 def _why(error: Exception, version: str) -> str:
-    said = one_line(error)
+    message = one_line(error)
     if version.startswith(("0.", "1.", "2.")):
         release = ".".join(tf.__version__.split(".")[:2])
         return (
-            f"it was saved with Keras {version}, of which Keras {tf.keras.__version__} reads only a part; "
-            f"install Keras 2: {sys.executable} -m pip install '{KERAS_2}=={release}.*' ({said})"
+            f"it was saved with Keras {version}, which Keras {tf.keras.__version__} supports only partly; "
+            f"install Keras 2: {sys.executable} -m pip install '{KERAS_2}=={release}.*' ({message})"
         )
-    if "Could not locate" in said or "Unknown layer" in said:
-        return f"{CODE_IS_MISSING} ({said})"
-    return said
+    if "Could not locate" in message or "Unknown layer" in message:
+        return f"{CODE_IS_MISSING} ({message})"
+    return message
 
 
 def _compute_in_full(model: Any) -> None:
-    """Let layers that hold their weights in single precision compute in it.
+    """Make layers with single-precision weights compute in single precision.
 
-    Mixed precision is for the training on GPUs; a CPU takes many times as long for half precision.
+    Mixed precision is meant for training on GPUs; on a CPU, half precision takes many times as long.
     """
     for layer in getattr(model, "layers", ()):
         _compute_in_full(layer)
@@ -151,9 +151,9 @@ def _compute_in_full(model: Any) -> None:
 
 
 def _described_in_hdf5(path: Path) -> tuple[str, Any]:
-    """Return the version of Keras and the network's configuration that are in an HDF5 file.
+    """Return the version of Keras and the network's configuration from an HDF5 file.
 
-    :raises ModelError: when it is damaged, or holds weights only.
+    :raises ModelError: it is damaged, or has weights only.
     """
     import h5py
 
@@ -166,7 +166,7 @@ def _described_in_hdf5(path: Path) -> tuple[str, Any]:
         raise ModelError(f"{path}: damaged: Keras cannot load it: {one_line(error)}") from None
     if config is None:
         raise ModelError(
-            f"{path}: holds weights only, and no layers; save the whole model: model.save('NAME.keras')"
+            f"{path}: has weights only, without layers; save the whole model: model.save('NAME.keras')"
         )
     return version, config
 
@@ -176,7 +176,7 @@ def _described_in_zip(path: Path) -> tuple[str, Any]:
         with zipfile.ZipFile(path) as archive:
             members = {member.filename: member.file_size for member in archive.infolist()}
             if max(members[KERAS_MEMBER], members.get(METADATA, 0)) > LARGEST_CONFIG:
-                raise ModelError(f"{path}: its {KERAS_MEMBER} is larger than {LARGEST_CONFIG} bytes; refused")
+                raise ModelError(f"{path}: its {KERAS_MEMBER} is larger than {LARGEST_CONFIG} bytes")
             config = json.loads(archive.read(KERAS_MEMBER))
             metadata = json.loads(archive.read(METADATA)) if METADATA in members else {}
     except DAMAGED_ZIP as error:
@@ -201,7 +201,8 @@ def _dicts(config: Any) -> Iterator[dict[str, Any]]:
 
 
 def _is_custom(described: dict[str, Any]) -> bool:
-    """Whether a JSON object describes a class that somebody registered with Keras, which has its own code."""
+    """Return whether a JSON object describes a class registered with Keras by other code, which is not in the
+    file."""
     return ">" in str(described.get("registered_name")) and isinstance(described.get("class_name"), str)
 
 
@@ -212,8 +213,8 @@ def _check_names(path: Path, config: Any) -> None:
         package, *parts = module.replace(".src", "").split(".")
         is_class = package in ("keras", KERAS_2) and (not parts or parts[0] in MODULES) and name[:1].isupper()
         if module and not is_class:
-            raise ModelError(f"{path}: refused: it uses `{module}.{name}`, which is no layer")
+            raise ModelError(f"{path}: rejected: it uses `{module}.{name}`, which is not a layer")
         called = each.get("class_name") in ("TFOpLambda", "SlicingOpLambda") and each.get("config", {})
         function = called.get("function", "") if isinstance(called, dict) else ""
         if function and not str(function).startswith(HARMLESS_FUNCTIONS):
-            raise ModelError(f"{path}: refused: it calls `tf.{function}`, which is no layer")
+            raise ModelError(f"{path}: rejected: it calls `tf.{function}`, which is not a layer")

@@ -13,7 +13,7 @@ from incv3d.config.preprocessing import Interpolation
 from incv3d.models.entry import ModelError
 from incv3d.models.file_kinds import SAVED_MODEL
 from incv3d.models.graph.fold import node_name
-from incv3d.models.graph.freeze_formats import Frozen, accepts_pictures, declared_by_type
+from incv3d.models.graph.freeze_formats import FrozenNetwork, accepts_images, declared_by_type
 from incv3d.models.graph.freeze_job import FreezeJob, choose, input_shape, one_line
 from incv3d.models.graph.frozen_graph import cast, plain_functions, plain_nodes, trace
 from incv3d.models.graph.graphdef_reader import Node
@@ -26,27 +26,27 @@ MetaGraph = Any
 Signature = Any
 
 
-def freeze_saved_model(job: FreezeJob) -> Frozen:
-    """Freeze one of a SavedModel's signatures: the configured one, else the one that takes pixels.
+def freeze_saved_model(job: FreezeJob) -> FrozenNetwork:
+    """Freeze one signature of a SavedModel: the configured one, else the one that takes pixels.
 
-    :raises ModelError: when it cannot be loaded, or its signature, input or output cannot be told.
+    :raises ModelError: it cannot be loaded, or its signature, input or output is ambiguous.
     """
     _check_runs_nothing_else(job)
     try:
         loaded = tf.saved_model.load(job.file)
-    except Exception as error:  # noqa: BLE001 - a damaged SavedModel raises whatever its reader trips over
+    except Exception as error:  # noqa: BLE001 - a damaged SavedModel can cause any exception
         raise ModelError(f"{job.file}: cannot be loaded as a SavedModel: {one_line(error)}") from None
     name, signature = _choose_signature(job, dict(loaded.signatures))
     takes = _inputs(signature)
     fed = choose(
-        job, "input", list(takes) if job.input else [each for each in takes if _accepts_pictures(takes[each])]
+        job, "input", list(takes) if job.input else [each for each in takes if _accepts_images(takes[each])]
     )
     if len(takes) > 1:
         raise ModelError(f"{job.file}: its signature `{name}` takes {len(takes)} inputs: {', '.join(takes)}")
-    if not _accepts_pictures(takes[fed]):
+    if not _accepts_images(takes[fed]):
         raise ModelError(
             f"{job.file}: its signature `{name}` takes {_spell(fed, takes[fed])}, not pixels, and no other "
-            f"one does; export it with one that takes pixels"
+            f"signature does; export it with one that takes pixels"
         )
     fetched = choose(job, "output", _outputs(job, signature))
     known, dtype = takes[fed].shape, takes[fed].dtype
@@ -54,13 +54,13 @@ def freeze_saved_model(job: FreezeJob) -> Frozen:
     graph = trace(lambda pixels: signature(**{fed: cast(pixels, dtype)})[fetched], shape, job)
     is_tensorflow_1 = str(loaded.tensorflow_version).startswith("1.")
     interpolation: Interpolation | None = "bilinear" if is_tensorflow_1 else None
-    return Frozen(graph, shape, declared_by_type(dtype), interpolation)
+    return FrozenNetwork(graph, shape, declared_by_type(dtype), interpolation)
 
 
 def _choose_signature(job: FreezeJob, signatures: dict[str, Signature]) -> tuple[str, Signature]:
     if not signatures:
         raise ModelError(
-            f"{job.file}: the SavedModel has no signature to call; export it with one (model.export of Keras)"
+            f"{job.file}: the SavedModel has no signature; export it with one (Keras' model.export)"
         )
     listed = "; ".join(
         f"{name} ({', '.join(_spell(*each) for each in _inputs(signature).items())})"
@@ -68,13 +68,13 @@ def _choose_signature(job: FreezeJob, signatures: dict[str, Signature]) -> tuple
     )
     if job.signature:
         if job.signature not in signatures:
-            raise ModelError(f"{job.file}: no signature `{job.signature}`; there are: {listed}")
+            raise ModelError(f"{job.file}: there is no signature `{job.signature}`; found: {listed}")
         return job.signature, signatures[job.signature]
     fitting = [
         name
         for name, signature in signatures.items()
         if any(
-            job.input == tensor if job.input else _accepts_pictures(spec)
+            job.input == tensor if job.input else _accepts_images(spec)
             for tensor, spec in _inputs(signature).items()
         )
     ]
@@ -83,8 +83,8 @@ def _choose_signature(job: FreezeJob, signatures: dict[str, Signature]) -> tuple
         return name, signatures[name]
     if not fitting:
         wanted = f"takes `{job.input}`" if job.input else "takes pixels"
-        raise ModelError(f"{job.file}: no signature of the SavedModel {wanted}; there are: {listed}")
-    raise ModelError(f"{job.file}: which signature is meant? Say custom.signature; there are: {listed}")
+        raise ModelError(f"{job.file}: no signature of the SavedModel {wanted}; found: {listed}")
+    raise ModelError(f"{job.file}: the signature is ambiguous; set custom.signature to one of: {listed}")
 
 
 def _inputs(signature: Signature) -> dict[str, Any]:
@@ -93,7 +93,8 @@ def _inputs(signature: Signature) -> dict[str, Any]:
 
 
 def _outputs(job: FreezeJob, signature: Signature) -> list[str]:
-    """Return the outputs that may be the scores: floats, and of these only the rows, if there are any."""
+    """Return the outputs that may be the scores: floats, and only the two-dimensional ones, if there are
+    any."""
     gives: dict[str, Any] = signature.structured_outputs
     if job.output:
         return list(gives)
@@ -102,8 +103,8 @@ def _outputs(job: FreezeJob, signature: Signature) -> list[str]:
     return rows or numbers
 
 
-def _accepts_pictures(spec: Any) -> bool:
-    return accepts_pictures(spec.dtype, spec.shape.rank)
+def _accepts_images(spec: Any) -> bool:
+    return accepts_images(spec.dtype, spec.shape.rank)
 
 
 def _spell(name: str, spec: Any) -> str:
@@ -114,13 +115,13 @@ def _spell(name: str, spec: Any) -> str:
 def _check_runs_nothing_else(job: FreezeJob) -> None:
     """Raise ModelError unless every operation only computes.
 
-    Loading a SavedModel already runs a part of it. Every SavedModel contains functions that write its
-    variables to files; they are allowed as long as nothing else calls them.
+    Loading a SavedModel already runs a part of it. Every SavedModel has functions that write its variables to
+    files; they are allowed as long as nothing else calls them.
     """
     saved = saved_model_pb2.SavedModel()
     try:
         saved.ParseFromString((Path(job.file) / SAVED_MODEL).read_bytes())
-    except Exception as error:  # noqa: BLE001 - protobuf's DecodeError, whose module moves between versions
+    except Exception as error:  # noqa: BLE001 - protobuf's DecodeError, whose module differs by version
         raise ModelError(f"{job.file}: its {SAVED_MODEL} is damaged: {one_line(error)}") from None
     for meta in saved.meta_graphs:
         functions = plain_functions(meta.graph_def)
@@ -134,7 +135,7 @@ def _check_runs_nothing_else(job: FreezeJob) -> None:
 
 
 def _roots(meta: MetaGraph) -> list[str]:
-    """Return the nodes that signatures and initialisers run."""
+    """Return the nodes that signatures and initializers run."""
     roots = [info.name for signature in meta.signature_def.values() for info in signature.outputs.values()]
     for key in ("saved_model_main_op", "legacy_init_op", "saved_model_init_op"):
         roots += meta.collection_def[key].node_list.value if key in meta.collection_def else ()

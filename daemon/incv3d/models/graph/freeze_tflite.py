@@ -1,6 +1,6 @@
 """Inspect a user's LiteRT flatbuffer: its input, its output and its metadata.
 
-Runs in the process of :mod:`incv3d.models.graph.freeze`.
+Runs in the child process of :mod:`incv3d.models.graph.freeze`.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ PASSING = {
     schema.BuiltinOperator.QUANTIZE,
     schema.BuiltinOperator.DEQUANTIZE,
 }
-"""Operations that do not change what an output means."""
+"""Operations that do not change the meaning of an output."""
 READ, ASSIGN = schema.BuiltinOperator.READ_VARIABLE, schema.BuiltinOperator.ASSIGN_VARIABLE
 Details = dict[str, Any]
 """The Interpreter's description of one tensor."""
 
 
 def import_flatbuffer(job: FreezeJob) -> NetworkFacts:
-    """Try the flatbuffer out, copy it, and return what was found.
+    """Try the flatbuffer, copy it, and return the facts about it.
 
-    :raises ModelError: it is damaged, ambiguous, or no classifier of pictures.
+    :raises ModelError: it is damaged, ambiguous, or not an image classifier.
     """
     try:
         interpreter = Interpreter(job.file)
@@ -45,7 +45,7 @@ def import_flatbuffer(job: FreezeJob) -> NetworkFacts:
         fetched = _detail(outputs, choose(job, "output", [each["name"] for each in outputs]))
         shape = input_shape(job, fed["name"], [int(side) for side in fed["shape_signature"]])
     except (ValueError, RuntimeError) as error:
-        raise ModelError(f"{job.file}: LiteRT cannot take it: {one_line(error)}") from None
+        raise ModelError(f"{job.file}: LiteRT cannot load it: {one_line(error)}") from None
     data = Path(job.file).read_bytes()
     check_variables(job.file, data)
     metadata = Metadata()
@@ -89,14 +89,14 @@ def import_flatbuffer(job: FreezeJob) -> NetworkFacts:
 def check_variables(file: str, data: bytes) -> None:
     """Raise ModelError if the network reads variables that nothing in its file sets.
 
-    TensorFlow's converter writes such a file without an error from a function whose variables it does not
-    freeze. LiteRT then computes with whatever lies in memory, and the labels change from start to start.
+    TensorFlow's converter silently writes such a file if it does not freeze a function's variables. LiteRT
+    then computes with uninitialized memory, and the labels differ from start to start.
     """
     model = schema.Model.GetRootAsModel(data, 0)
     operations = {_operation(model.OperatorCodes(each)) for each in range(model.OperatorCodesLength())}
     if READ in operations and ASSIGN not in operations:
         raise ModelError(
-            f"{file}: its weights are not in the file: it reads variables that nothing sets; convert the "
+            f"{file}: its weights are not in the file: it reads variables that are never set; convert the "
             f"network again, with TFLiteConverter.from_keras_model or from_saved_model"
         )
 
@@ -107,7 +107,7 @@ def _operation(code: schema.OperatorCode) -> int:
 
 
 def is_linear(data: bytes, output: int) -> bool:
-    """Whether tensor number `output` comes from a dense layer without an activation after it."""
+    """Return whether tensor number `output` comes from a dense layer without an activation after it."""
     model = schema.Model.GetRootAsModel(data, 0)
     graph = model.Subgraphs(0)
     makers = {
@@ -116,7 +116,7 @@ def is_linear(data: bytes, output: int) -> bool:
         for made in map(operator.Outputs, range(operator.OutputsLength()))
     }
     while output in makers:
-        maker = makers.pop(output)  # a damaged file can have a cycle
+        maker = makers.pop(output)  # pop, because a damaged file can have a cycle
         operation = _operation(model.OperatorCodes(maker.OpcodeIndex()))
         if operation not in PASSING or not maker.InputsLength():
             return bool(operation == schema.BuiltinOperator.FULLY_CONNECTED)
@@ -125,7 +125,7 @@ def is_linear(data: bytes, output: int) -> bool:
 
 
 def integer_range(detail: Details) -> IntegerRange | None:
-    """Return the range of an input of integers; None: it takes floats."""
+    """Return the range of an integer input; None for floats."""
     dtype: np.dtype[Any] = np.dtype(detail["dtype"])
     if dtype.kind not in "iu":
         return None
@@ -141,7 +141,7 @@ def integer_range(detail: Details) -> IntegerRange | None:
 
 
 def _declared(metadata: Metadata, held: IntegerRange | None) -> Normalisation | None:
-    """Return what the file's metadata say of pixels, or, if the input cannot hold that, its quantisation."""
+    """Return the normalization from the metadata or, if the input cannot hold it, from the quantization."""
     if metadata.normalisation and (held is None or held.takes(metadata.normalisation)):
         return metadata.normalisation
     if held is None:

@@ -1,4 +1,4 @@
-"""Turn a function of pixels, or a graph with functions, into one flat frozen graph. Imports TensorFlow.
+"""Convert a function of pixels, or a graph with functions, to a flat frozen graph. Imports TensorFlow.
 
 The graph's input is ``incv3d/pixels``, its output ``incv3d/scores``; see :mod:`incv3d.models.graph.freeze`.
 """
@@ -27,7 +27,7 @@ GraphDef = Any
 """``tensorflow.compat.v1.GraphDef``; TensorFlow has no types for it."""
 CHANGES_STATE = frozenset({"AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp"})
 UNIFORM = frozenset({"RandomUniform", "StatelessRandomUniform", "StatelessRandomUniformV2"})
-"""Operations that draw from [0, 1) in the shape that is their first input."""
+"""Operations that draw from [0, 1) in the shape given by their first input."""
 NORMAL = frozenset(
     {
         "RandomStandardNormal",
@@ -39,20 +39,20 @@ NORMAL = frozenset(
     }
 )
 MIDDLE = 0.500001
-"""A little above one half, so that an augmentation with a probability of one half does nothing."""
+"""Slightly more than one half, so that an augmentation with a probability of one half does nothing."""
 AUGMENTATION_DRAWS = 16
-"""An augmentation draws a few numbers a picture, dropout and noise one for each value of a layer."""
+"""An augmentation draws a few numbers per image; dropout and noise draw one for each value of a layer."""
 
 
 def cast(pixels: Any, dtype: Any) -> Any:
-    """Return `pixels` in the type that a network takes."""
+    """Return `pixels` in the network's input type."""
     return tf.cast(tf.round(pixels) if dtype.is_integer else pixels, dtype)
 
 
 def trace(call: Callable[[Any], Any], shape: Shape, job: FreezeJob) -> GraphDef:
-    """Freeze a function of pixels: its variables become constants, its calls are inlined.
+    """Freeze a function of pixels: turn its variables into constants and inline its calls.
 
-    :raises ModelError: when it does not take a picture, or cannot be frozen.
+    :raises ModelError: it does not accept an image, or cannot be frozen.
     """
 
     def named(pixels: Any) -> Any:
@@ -79,14 +79,14 @@ def trace(call: Callable[[Any], Any], shape: Shape, job: FreezeJob) -> GraphDef:
             tf.identity(found, SCORES)
             return extract_subgraph(SCORES, cut.as_graph_def())
     except (ValueError, TypeError, KeyError, tf.errors.OpError) as error:
-        raise ModelError(f"{job.file}: it cannot be run on a picture: {one_line(error)}") from None
+        raise ModelError(f"{job.file}: it failed on an image: {one_line(error)}") from None
 
 
 def inline(graph_def: GraphDef, kept: Collection[str]) -> GraphDef:
-    """Replace the calls of functions in a graph by the functions' bodies.
+    """Replace function calls in a graph by the functions' bodies.
 
-    Conditions and loops stay functional operations: lowered to Switch and Merge, they depend on control
-    edges, which everything that rewrites a graph would have to keep.
+    Conditions and loops remain functional operations: lowered to Switch and Merge, they would depend on
+    control edges, which every rewrite of the graph would have to preserve.
 
     :param kept: nodes that must keep their names.
     """
@@ -99,7 +99,7 @@ def inline(graph_def: GraphDef, kept: Collection[str]) -> GraphDef:
     meta.collection_def["train_op"].node_list.value.extend(kept)
     config = v1.ConfigProto()
     rewriting = config.graph_options.rewrite_options
-    rewriting.min_graph_nodes = -1  # small graphs, too
+    rewriting.min_graph_nodes = -1  # includes small graphs
     rewriting.optimizers.append("function")
     rewriting.function_optimization = rewriting.AGGRESSIVE
     return tf_optimizer.OptimizeGraph(config, meta)
@@ -108,7 +108,7 @@ def inline(graph_def: GraphDef, kept: Collection[str]) -> GraphDef:
 def drop_state_changes(graph_def: GraphDef, fetched: str, job: FreezeJob) -> GraphDef:
     """Return the subgraph that `fetched` needs, without operations that only change state for the next run.
 
-    Control edges serve no purpose then, and are dropped, too.
+    Control edges have no purpose then, and are dropped, too.
 
     :raises ModelError: a variable is read after it was changed.
     """
@@ -127,7 +127,7 @@ def drop_state_changes(graph_def: GraphDef, fetched: str, job: FreezeJob) -> Gra
 def extract_subgraph(name: str, graph_def: GraphDef) -> GraphDef:
     """Return the subgraph that the node `name` needs."""
     for node in graph_def.node:
-        if "_class" in node.attr:  # colocation with another node, which would keep that one
+        if "_class" in node.attr:  # colocation with another node, which would keep that node
             del node.attr["_class"]
     return v1.graph_util.extract_sub_graph(graph_def, [name])
 
@@ -135,7 +135,7 @@ def extract_subgraph(name: str, graph_def: GraphDef) -> GraphDef:
 def replace_random_draws(graph_def: GraphDef, shape: Shape, job: FreezeJob) -> GraphDef:
     """Replace the random numbers of augmentation by the middle of their range, where it has no effect.
 
-    Some exporters, Keras 3 among them, leave augmentation switched on.
+    Some exporters, such as Keras 3, leave augmentation enabled.
 
     :raises ModelError: the scores depend on the random numbers of dropout or noise.
     """
@@ -159,7 +159,7 @@ def replace_random_draws(graph_def: GraphDef, shape: Shape, job: FreezeJob) -> G
 
 
 def check_frozen(graph_def: GraphDef, job: FreezeJob) -> None:
-    """Raise ModelError unless every operation of the graph and of its functions only computes."""
+    """Raise ModelError unless all operations of the graph and its functions only compute."""
     check_operations(job.file, plain_nodes(graph_def.node), plain_functions(graph_def))
 
 
@@ -184,7 +184,7 @@ def graph_run(job: FreezeJob, graph_def: GraphDef) -> Run:
 
 
 def plain_nodes(nodes: Iterable[Any]) -> list[Node]:
-    """Return TensorFlow's nodes as :mod:`incv3d.models.graph.graphdef_reader` has them."""
+    """Return TensorFlow's nodes as those of :mod:`incv3d.models.graph.graphdef_reader`."""
     return [Node(node.name, node.op, tuple(node.input)) for node in nodes]
 
 
@@ -194,7 +194,7 @@ def plain_functions(graph_def: GraphDef) -> dict[str, list[Node]]:
 
 
 def _needs(nodes: dict[str, Any], fetched: str, wanted: str) -> bool:
-    """Whether the node `fetched` depends on the values of the node `wanted`."""
+    """Return whether the node `fetched` depends on the values of the node `wanted`."""
     seen, queue = {fetched}, [fetched]
     while queue:
         for source in nodes[queue.pop()].input:
@@ -229,7 +229,7 @@ def _drawn(graph_def: GraphDef, uniform: float, normal: float) -> GraphDef:
 
 
 def _with_constants(graph_def: GraphDef, fetched: str, captured: dict[str, Array]) -> GraphDef:
-    """Return the graph with the variables and tensors that it captured as constants."""
+    """Return the graph with its captured variables and tensors as constants."""
     handles = {}
     for node in graph_def.node:
         if node.name not in captured:
@@ -251,6 +251,6 @@ def _with_constants(graph_def: GraphDef, fetched: str, captured: dict[str, Array
             handle = graph.get_tensor_by_name(f"{name}:0")
             fed = v1.placeholder(value.dtype, value.shape)
             session.run(tf.raw_ops.AssignVariableOp(resource=handle, value=fed), {fed: value})
-            # Under this name the converter looks for the value.
+            # The converter looks for the value under this name.
             tf.raw_ops.ReadVariableOp(resource=handle, dtype=value.dtype, name=f"{name}/Read/ReadVariableOp")
         return convert_variables_to_constants_from_session_graph(session, graph_def, [fetched])

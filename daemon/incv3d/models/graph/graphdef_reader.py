@@ -1,8 +1,8 @@
-"""A look into a serialized GraphDef without TensorFlow: is it one, and which nodes has it?
+"""Read the nodes of a serialized GraphDef without TensorFlow.
 
 The protobuf wire format is a sequence of fields, each a varint key (field number and wire type) and its
-value; a GraphDef holds its nodes in field 1 and its functions in field 2, a node its name, its operation and
-its inputs in fields 1 to 3, a function its signature in field 1 and its nodes in field 3
+value. A GraphDef has its nodes in field 1 and its functions in field 2; a node has its name, operation and
+inputs in fields 1 to 3; a function has its signature in field 1 and its nodes in field 3
 (tensorflow/core/framework/graph.proto, node_def.proto, function.proto).
 """
 
@@ -28,21 +28,21 @@ class Node:
     name: str
     op: str
     inputs: tuple[str, ...] = ()
-    """The nodes that it takes tensors from; ``^`` ahead of a name: it only waits for that one."""
+    """The nodes whose tensors it uses; a name with ``^`` is a control input."""
 
 
 def read_nodes(path: Path) -> list[Node]:
-    """The nodes of the GraphDef in the file at `path`.
+    """Return the nodes of the GraphDef in the file at `path`.
 
-    :raises ModelError: when it cannot be read, or is not a GraphDef.
+    :raises ModelError: the file cannot be read, or is not a GraphDef.
     """
     return _read(path, parse_nodes)
 
 
 def read_functions(path: Path) -> dict[str, list[Node]]:
-    """Return the nodes of each function in the library of the GraphDef in the file at `path`, by its name.
+    """Return the nodes of each function in the library of the GraphDef in the file at `path`, by name.
 
-    :raises ModelError: when it cannot be read, or is not a GraphDef.
+    :raises ModelError: the file cannot be read, or is not a GraphDef.
     """
     return _read(path, parse_functions)
 
@@ -51,7 +51,7 @@ def _read(path: Path, parse: Callable[[Buffer], Parsed]) -> Parsed:
     try:
         with path.open("rb") as file:
             if not path.stat().st_size:
-                raise ModelError(f"{path}: is empty")
+                raise ModelError(f"{path}: the file is empty")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 return parse(data)
     except OSError as error:
@@ -61,23 +61,23 @@ def _read(path: Path, parse: Callable[[Buffer], Parsed]) -> Parsed:
 
 
 def parse_nodes(data: Buffer) -> list[Node]:
-    """The nodes of a serialized GraphDef.
+    """Return the nodes of a serialized GraphDef.
 
-    :raises ValueError: when it is none.
+    :raises ValueError: `data` is not a GraphDef.
     """
     nodes = []
     for field, kind, start, end in fields(data, 0, len(data)):
         if field == 1 and kind == LENGTH:
             nodes.append(_node(data, start, end))
     if not any(node.op for node in nodes):
-        raise ValueError("no nodes in it")
+        raise ValueError("it has no nodes")
     return nodes
 
 
 def parse_functions(data: Buffer) -> dict[str, list[Node]]:
-    """Return the nodes of each function in the library of a serialized GraphDef, by its name.
+    """Return the nodes of each function in the library of a serialized GraphDef, by name.
 
-    :raises ValueError: when it is not a GraphDef.
+    :raises ValueError: `data` is not a GraphDef.
     """
     functions = {}
     for library, kind, start, end in fields(data, 0, len(data)):
@@ -94,7 +94,7 @@ def _function(data: Buffer, start: int, end: int) -> tuple[str, list[Node]]:
     name, nodes = "", []
     for field, kind, first, last in fields(data, start, end):
         if field == 1 and kind == LENGTH:
-            name = _node(data, first, last).name  # of an OpDef, whose first field is its name, too
+            name = _node(data, first, last).name  # an OpDef, whose first field is its name, too
         elif field == 3 and kind == LENGTH:
             nodes.append(_node(data, first, last))
     return name, nodes
@@ -109,7 +109,7 @@ def _node(data: Buffer, start: int, end: int) -> Node:
 
 
 def fields(data: Buffer, position: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Every field of one message: number, wire type, first byte and end of its value."""
+    """Yield every field of a message: number, wire type, first byte and end of its value."""
     while position < end:
         key, position = varint(data, position, end)
         field, kind = key >> 3, key & 7
@@ -124,16 +124,16 @@ def fields(data: Buffer, position: int, end: int) -> Iterator[tuple[int, int, in
         else:
             raise ValueError(f"unexpected byte at {start - 1}")
         if not field or position > end:
-            raise ValueError(f"it is cut off or damaged at byte {start}")
+            raise ValueError(f"it is truncated or damaged at byte {start}")
         yield field, kind, start, position
 
 
 def varint(data: Buffer, position: int, end: int) -> tuple[int, int]:
-    """The number that begins at `position`, and where the next thing begins."""
+    """Return the number that begins at `position`, and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
         if position >= end:
-            raise ValueError("it is cut off")
+            raise ValueError("it is truncated")
         byte = data[position]
         position += 1
         value |= (byte & 0x7F) << shift

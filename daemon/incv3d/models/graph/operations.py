@@ -1,7 +1,7 @@
 """Check that a network has only operations that compute.
 
 A graph is a program. TensorFlow has operations that write files, open connections and call Python, and runs
-them for any graph that contains them. A network with such an operation is refused before any of it runs.
+them for any graph. A network with such an operation is rejected before any of it runs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SAVING = frozenset(
         "ShardedFilespec",
     }
 )
-"""Operations that TensorFlow adds to save and restore variables; freezing leaves them out."""
+"""Operations that TensorFlow adds to save and restore variables; freezing removes them."""
 
 
 @cache
@@ -39,10 +39,10 @@ def harmless_operations() -> frozenset[str]:
 
 
 def check_graph_file(file: Path, path: Path, also: Collection[str] = ()) -> None:
-    """Raise ModelError unless every operation of the GraphDef at `path` and of its functions only computes.
+    """Raise ModelError unless all operations of the GraphDef at `path` and of its functions only compute.
 
     :param file: the user's own file, for the error message.
-    :param also: operations that are allowed besides.
+    :param also: other allowed operations.
     """
     functions = read_functions(path)
     check_operations(file, read_nodes(path), functions, also)
@@ -56,8 +56,8 @@ def check_operations(
 ) -> None:
     """Raise ModelError unless every operation only computes.
 
-    :param functions: the graph's own, by name; calling one of them is allowed.
-    :param also: operations that are allowed besides.
+    :param functions: the graph's own functions, by name, which may be called.
+    :param also: other allowed operations.
     """
     allowed = harmless_operations()
     for function, body in (("", nodes), *functions.items()):
@@ -65,6 +65,6 @@ def check_operations(
             if node.op not in allowed and node.op not in functions and node.op not in also:
                 where = f"`{node.name}`" + (f" in its function `{function}`" if function else "")
                 raise ModelError(
-                    f"{file}: refused: it has the operation {node.op or 'without a name'} ({where}), which "
+                    f"{file}: rejected: it has the operation {node.op or 'without a name'} ({where}), which "
                     f"may reach beyond the network, to files, connections or programs"
                 )

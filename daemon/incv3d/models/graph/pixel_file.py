@@ -1,4 +1,4 @@
-"""The pixels of many pictures in one file, for processes that run a network on them."""
+"""Store the pixels of many images in one file, for processes that run a network on them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from incv3d.engines.base import Pixels
 
 
 class PixelFile:
-    """Pictures as a network takes them, float32, one after the other.
+    """Network inputs, float32, one after the other.
 
-    :param shape: of each, ``(1, height, width, 3)``.
+    :param shape: of each input, ``(1, height, width, 3)``.
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
@@ -20,20 +20,20 @@ class PixelFile:
         self.shape = shape
 
     @property
-    def picture_bytes(self) -> int:
-        """Size of one picture."""
+    def image_bytes(self) -> int:
+        """Size of one input."""
         return int(np.prod(self.shape)) * 4
 
     def append(self, pixels: Pixels) -> None:
-        """Write one picture more."""
+        """Append an input."""
         with self.path.open("ab") as file:
             file.write(np.ascontiguousarray(pixels, np.float32).data)
 
-    def read(self, picture: int) -> Pixels:
-        """The picture of that number, from 0.
+    def read(self, image: int) -> Pixels:
+        """Return input number `image`, from 0.
 
-        It is read, not mapped: mapped, every picture would count as memory that the process uses.
+        Read instead of mapped: mapped inputs would count as memory of the process.
         """
-        elements = self.picture_bytes // 4
-        offset = picture * self.picture_bytes
+        elements = self.image_bytes // 4
+        offset = image * self.image_bytes
         return np.fromfile(self.path, np.float32, elements, offset=offset).reshape(self.shape)

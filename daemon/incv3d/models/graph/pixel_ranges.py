@@ -1,8 +1,8 @@
-"""Infer the pixel range that a network takes from its first layers. Imports TensorFlow.
+"""Infer the pixel range of a network's input from its first layers. Imports TensorFlow.
 
-Most networks are saved with a part of their preprocessing: a Rescaling or Normalization layer,
-``x / 127.5 - 1``, a hub module's ``x * 2 - 1``, or all of it, from a JPEG's bytes on. The output of that part
-has one of a few usual ranges, and that determines the range of its input.
+Most networks are saved with a part of their preprocessing: a Rescaling or Normalization layer, ``x / 127.5 -
+1``, a hub module's ``x * 2 - 1``, or all of it, starting with a JPEG's bytes. The output of that part has one
+of a few usual ranges, which determines the range of its input.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ POINTWISE = {
     "ScaleAndTranslate", "Select", "SelectV2", "Slice", "Split", "SplitV", "Squeeze", "StopGradient",
     "StridedSlice", "Sub", "Transpose", "Unpack",
 }  # fmt: skip
-"""Operations that change only the scale of a picture, its size or the order of its values."""
+"""Operations that change only the scale of an image, its size or the order of its values."""
 MEASURING = {"Shape", "ShapeN", "Size", "Rank"}
 RANGES: tuple[Range, ...] = ((0.0, 255.0), (0.0, 1.0), (-1.0, 1.0))
 LARGEST_OFFSET = 0.6
@@ -40,7 +40,7 @@ CLEAR_LEAD = 0.1
 
 
 def range_of_first_layers(graph_def: GraphDef, shape: Shape) -> Range | None:
-    """Return the pixel range that a frozen graph's first layers take; None: it cannot be inferred."""
+    """Return the pixel range that a frozen graph's first layers expect; None: it cannot be inferred."""
     found = _frontier(graph_def)
     if not found:
         return None
@@ -57,7 +57,7 @@ def range_of_first_layers(graph_def: GraphDef, shape: Shape) -> Range | None:
                 for each in (0.0, 1.0, 255.0)
             )
         except tf.errors.OpError:
-            return None  # the trial run will say what is wrong
+            return None  # the trial run will report the error
     scales = []
     for at_zero, at_one, at_white in zip(zero, one, white, strict=True):
         if not np.allclose(at_white - at_zero, (at_one - at_zero) * 255, rtol=0.05, atol=1e-3):
@@ -69,13 +69,13 @@ def range_of_first_layers(graph_def: GraphDef, shape: Shape) -> Range | None:
         for white, zero in others
     ):
         return None
-    return likely_range((at_white - at_zero) / 255, at_zero)
+    return infer_range((at_white - at_zero) / 255, at_zero)
 
 
-def likely_range(scale: Floats, offset: Floats) -> Range | None:
-    """Return the pixel range for which ``pixel * scale + offset``, per channel, gives a usual range.
+def infer_range(scale: Floats, offset: Floats) -> Range | None:
+    """Return the pixel range for which ``pixel * scale + offset``, per channel, yields a usual range.
 
-    That is: about [0, 1], [-1, 1], a few standard deviations, or the steps of a byte.
+    Usual ranges are about [0, 1], [-1, 1], a few standard deviations, or the steps of a byte.
     """
     if np.allclose(scale, 1) and np.allclose(offset, 0):
         return None
@@ -93,9 +93,9 @@ def likely_range(scale: Floats, offset: Floats) -> Range | None:
 
 
 def range_after_decoding(graph: Any, decoded: Any, fed: Any) -> Range | None:
-    """Return the values of 0 and 255 at the tensor `fed`, which a graph computes from a decoded picture.
+    """Return the values of 0 and 255 at the tensor `fed`, which a graph computes from a decoded image.
 
-    :param decoded: the tensor of uint8, ``(height, width, channels)``, decoded from a picture's bytes.
+    :param decoded: the tensor of uint8, ``(height, width, channels)``, decoded from an image's bytes.
     """
     channels = (decoded.shape[-1] if decoded.shape.rank else None) or 3
     with v1.Session(graph=graph) as session:
@@ -136,7 +136,8 @@ def _frontier(graph_def: GraphDef) -> set[str]:
 
 
 def _centre(value: Array) -> Floats:
-    """Return the values in the middle of a picture, where there is no padding; of anything else, all."""
+    """Return the values in the middle of an image, where there is no padding; for anything else, all
+    values."""
     numbers: Floats = np.asarray(value, np.float64)
     if numbers.ndim == 4 and numbers.shape[1] in (1, 3) and numbers.shape[3] not in (1, 3):
         numbers = numbers[0, :, numbers.shape[2] // 2, numbers.shape[3] // 2]

@@ -1,16 +1,16 @@
-"""Average-pool few channels instead of many: a 1x1 convolution that follows the pooling goes ahead of it.
+"""Average-pool fewer channels, by moving a 1x1 convolution that follows the pooling before it.
 
 Inception's pooling branches average the whole input of a block (768 or 2048 channels) and only then reduce it
-to what the branch needs (192). The other way round gives the same numbers, and a fraction of them is pooled:
+to the branch's width (192). The reverse order yields the same numbers, but pools a fraction of them:
 
     input (768) -> AvgPool -> Conv2D 1x1 -> BiasAdd (192) -> ReLU
     input (768) -> Conv2D 1x1 -> BiasAdd (192) -> AvgPool -> ReLU
 
-It is exact in real arithmetic, and in float32 but for rounding. The convolution multiplies the channels of
-each place by one matrix, the pooling averages places of one channel: both are linear, and they work on
-different dimensions. At the edges TensorFlow averages over the places that there are, padding left out, so
-that the weights of every average add up to 1 and the bias comes through it as it is. A ReLU does not: it
-stays behind the pooling.
+It is exact in real arithmetic, and in float32 except for rounding. The convolution multiplies the channels at
+each position by one matrix; the pooling averages positions of one channel. Both are linear, and work on
+different dimensions. At the edges TensorFlow averages only existing positions, without padding, so that the
+weights of every average add up to 1 and the bias passes through it unchanged. A ReLU would not, and stays
+after the pooling.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ ONE_BY_ONE = [1, 1, 1, 1]
 def convolve_before_pooling(
     nodes: dict[str, NodeDef], weights: Mapping[str, Array], kept: Collection[str] = ()
 ) -> int:
-    """Swap every such pair in `nodes` that gains by it; returns how many there were.
+    """Swap every pair in `nodes` for which it saves work, and return their number.
 
-    A pair gains by it when the convolution gives fewer channels than it takes and leaves every place where it
-    is. What is pooled must not be used by anything else, or it would have to be pooled as well.
+    It does if the convolution reduces the number of channels and keeps all positions. The pooled tensor must
+    have no other consumer, which would need it pooled as well.
 
-    :param nodes: the nodes of a folded graph by their names; changed in place.
-    :param weights: the constants' values by the name of their node.
-    :param kept: nodes whose values are fed or fetched, and so must stay what they are.
+    :param nodes: the nodes of a folded graph by name; changed in place.
+    :param weights: the values of constants by the name of their node.
+    :param kept: nodes that are fed or fetched, whose values must not change.
     """
     swapped = 0
     for pool in [name for name, node in nodes.items() if _pools_in_place(node)]:
@@ -53,7 +53,7 @@ def convolve_before_pooling(
 
 
 def _swap(nodes: dict[str, NodeDef], pool: str, convolution: str, last: str, users: Collection[str]) -> None:
-    """Pool what `last` gives; `users` take what was pooled."""
+    """Pool the output of `last`, and let `users` use the pooled tensor."""
     for user in users:
         taken = nodes[user].input
         for position, source in enumerate(taken):
@@ -61,11 +61,11 @@ def _swap(nodes: dict[str, NodeDef], pool: str, convolution: str, last: str, use
                 taken[position] = pool
     nodes[convolution].input[0] = nodes[pool].input[0]
     nodes[pool].input[0] = last
-    nodes[pool].attr.pop("_output_shapes", None)  # a note of its maker, which TensorFlow would insist on
+    nodes[pool].attr.pop("_output_shapes", None)  # a note of the exporter, which TensorFlow would enforce
 
 
 def _pools_in_place(node: NodeDef) -> bool:
-    """Whether it averages the neighbourhood of every place, edges included, each channel for itself."""
+    """Return whether it averages the neighborhood of every position, including edges, per channel."""
     return (
         node.op == "AvgPool"
         and node.attr["padding"].s == b"SAME"
@@ -75,7 +75,7 @@ def _pools_in_place(node: NodeDef) -> bool:
 
 
 def _narrows(node: NodeDef, source: str, weights: Mapping[str, Array]) -> bool:
-    """Whether it is a 1x1 convolution of `source` that gives fewer channels than it takes."""
+    """Return whether it is a 1x1 convolution of `source` that reduces the number of channels."""
     if node.op != "Conv2D" or node_name(node.input[0]) != source:
         return False
     filters = weights.get(node_name(node.input[1]))
@@ -85,7 +85,7 @@ def _narrows(node: NodeDef, source: str, weights: Mapping[str, Array]) -> bool:
         return False
     return (
         list(node.attr["strides"].list.i) == ONE_BY_ONE
-        and node.attr["padding"].s in (b"SAME", b"VALID")  # with explicit padding it gives more places
+        and node.attr["padding"].s in (b"SAME", b"VALID")  # explicit padding adds positions
         and _is_channels_last(node)
     )
 

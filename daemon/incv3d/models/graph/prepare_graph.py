@@ -1,15 +1,15 @@
-"""Prepare a frozen GraphDef for the lean Session, once, ahead.
+"""Prepare a frozen GraphDef for fast start and low memory.
 
-Run as a process of its own (:mod:`incv3d.models.prepare` does): it imports
-TensorFlow, whose memory the daemon must not carry.
+Run as a child process by :mod:`incv3d.models.prepare`: it imports TensorFlow, whose memory the daemon must
+not keep.
 
-The graph is cut to what its output needs and batch normalisation is folded into the convolutions
-(:mod:`incv3d.models.graph.fold`), and convolutions go ahead of pooling where that is less work
-(:mod:`incv3d.models.graph.pooling`). Every large constant then becomes a variable (``VarHandleOp``,
-``ReadVariableOp``) that an ``AssignVariableOp`` fills once through a placeholder: weights that lie outside
-the graph are not copied when TensorFlow imports, optimises and compiles it. What TensorFlow's own optimiser
-(grappler) makes of that is kept, so that the Session need not run it again. It is kept only if it gives the
-scores of the graph as it came (:mod:`incv3d.models.graph.equivalence`).
+The graph is reduced to the nodes that its output needs, batch normalization is folded into the convolutions
+(:mod:`incv3d.models.graph.fold`), and convolutions are moved before pooling where that saves work
+(:mod:`incv3d.models.graph.pooling`). Then every large constant becomes a variable (``VarHandleOp``,
+``ReadVariableOp``) that an ``AssignVariableOp`` fills once through a placeholder: weights outside the graph
+are not copied when TensorFlow imports, optimizes and compiles it. The result of TensorFlow's own optimizer
+(grappler) is stored, so that the Session need not run it again, if it returns the scores of the original
+graph (:mod:`incv3d.models.graph.equivalence`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from incv3d.machine import trim_heap
 from incv3d.models.entry import ModelError
 from incv3d.models.files import sha256_of
 from incv3d.models.graph.equivalence import check_equivalence, run_original
-from incv3d.models.graph.fold import Array, Folder, node_name
+from incv3d.models.graph.fold import Array, GraphFolder, node_name
 from incv3d.models.graph.graphdef_reader import parse_nodes
 from incv3d.models.graph.pooling import convolve_before_pooling
 from incv3d.models.graph.structure import check_effects, check_structure
@@ -50,16 +50,16 @@ from incv3d.models.prepare import UNPREPARABLE, UNRUNNABLE, UnrunnableError
 
 CPU = "/job:localhost/replica:0/task:0/device:CPU:0"
 VARIABLE_FROM_BYTES = 1024
-"""A smaller constant stays in the graph: a variable costs a node and a look-up in every run. Zeros do not:
-the optimiser would drop a bias of zeros, and only with a bias does it make one operation of a convolution and
-its activation."""
+"""Smaller constants stay in the graph: a variable costs a node and a look-up in every run. Zeros do not stay:
+the optimizer would drop a bias of zeros, and fuses a convolution with its activation only if there is a
+bias."""
 
 
 def prepare(job: Job) -> Index:
-    """Prepare the model and write it to the folder ``job.out``, whole or not at all.
+    """Prepare the model and write it to the folder ``job.out``, atomically.
 
-    :raises UnrunnableError: when the graph itself cannot classify a picture.
-    :raises ModelError: when the graph cannot be prepared; the Python Session may still run it.
+    :raises UnrunnableError: the graph itself cannot classify an image.
+    :raises ModelError: the graph cannot be prepared; the Python Session may still run it.
     """
     _check_structure(Path(job.graph), job.jpeg_input or job.input, job.output)
     wanted = run_original(job)
@@ -70,12 +70,12 @@ def prepare(job: Job) -> Index:
     else:
         source = read_graph(tf, Path(job.graph), job.input, tf.float32, job.input_shape)
     folder, versions = source.folder, source.versions
-    kept = [node_name(each) for each in (job.input, job.picture_input, job.output) if each]
+    kept = [node_name(each) for each in (job.input, job.image_input, job.output) if each]
     check_effects(source.folder.nodes, source.functions, node_name(job.output))
     folder.fold(node_name(job.output), kept)
     convolve_before_pooling(folder.nodes, folder.weights, kept)
     graph, weights = _lean_graph(tf, folder)
-    graph.versions.CopyFrom(versions)  # old operations are there only for graphs of their time
+    graph.versions.CopyFrom(versions)  # some old operations exist only for graphs of their version
     graph, outputs = _complete(tf, graph, job)
     graph = _optimise(tf, graph, [*kept, *(weight.assign for weight in weights)])
     out = Path(job.out)
@@ -94,12 +94,12 @@ def prepare(job: Job) -> Index:
             input_shape=job.input_shape,
             outputs=outputs,
             jpeg_input=job.jpeg_input,
-            picture_input=job.picture_input,
+            image_input=job.image_input,
             graph_bytes=len(serialized),
             weights_bytes=size_bytes,
             weights_sha256=sha256_of(scratch / WEIGHTS),
             weights=tuple(weights),
-            # An exported model is read by older programs, too, which know no such field.
+            # Older versions, which may import an exported model, do not know this field.
             graph_sha256="" if job.portable else sha256_of(scratch / GRAPH),
         )
         (scratch / INDEX).write_bytes(msgspec.json.encode(index))
@@ -112,10 +112,10 @@ def prepare(job: Job) -> Index:
     return index
 
 
-def folded_graph(tf: Any, path: Path, fed: str, shape: tuple[int, ...], fetched: str) -> Any:
-    """The GraphDef from tensor `fed` to tensor `fetched`, folded, its weights in it as constants.
+def fold_graph(tf: Any, path: Path, fed: str, shape: tuple[int, ...], fetched: str) -> Any:
+    """Return the folded GraphDef from tensor `fed` to tensor `fetched`, with its weights as constants.
 
-    :raises ModelError: when the graph cannot be read or folded.
+    :raises ModelError: the graph cannot be read or folded.
     """
     _check_structure(path, fed, fetched)
     source = read_graph(tf, path, fed, tf.float32, shape)
@@ -123,7 +123,7 @@ def folded_graph(tf: Any, path: Path, fed: str, shape: tuple[int, ...], fetched:
     folder = source.folder
     folder.fold(node_name(fetched), [node_name(fed)])
     graph = tf.compat.v1.GraphDef(versions=source.versions)
-    for name in list(folder.nodes):  # moved over node by node: a copy of all would double the memory
+    for name in list(folder.nodes):  # moved node by node: a copy of all would double the memory
         node = graph.node.add()
         node.CopyFrom(folder.nodes.pop(name))
         if name in folder.weights:
@@ -133,24 +133,24 @@ def folded_graph(tf: Any, path: Path, fed: str, shape: tuple[int, ...], fetched:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A graph that was read, to be folded."""
+    """A graph read from a file, to be folded."""
 
-    folder: Folder
+    folder: GraphFolder
     versions: Any
-    """Of its operations: old ones are there only for graphs of their time."""
+    """The versions of its operations: some old ones exist only for graphs of their version."""
     functions: frozenset[str]
-    """Names of the functions that come with it."""
+    """Names of the functions in its library."""
 
 
 def read_graph(tf: Any, path: Path, fed: str, dtype: Any, shape: tuple[int, ...]) -> Source:
-    """Read the graph, the node that gives the tensor `fed` made a placeholder.
+    """Read the graph and turn the node of the tensor `fed` into a placeholder.
 
-    :raises ModelError: when the file is no GraphDef, or one that cannot be taken apart.
+    :raises ModelError: the file is not a GraphDef, or cannot be taken apart.
     """
     graph_def = tf.compat.v1.GraphDef()
     try:
         graph_def.ParseFromString(path.read_bytes())
-    except Exception as error:  # noqa: BLE001 - protobuf's DecodeError, whose module moves between versions
+    except Exception as error:  # noqa: BLE001 - protobuf's DecodeError, whose module differs by version
         raise ModelError(f"{path}: not a GraphDef: {error}") from None
     functions = frozenset(function.signature.name for function in graph_def.library.function)
     new_node = tf.compat.v1.NodeDef
@@ -163,7 +163,7 @@ def read_graph(tf: Any, path: Path, fed: str, dtype: Any, shape: tuple[int, ...]
             node.attr["dtype"].type = dtype.as_datatype_enum
             node.attr["shape"].shape.CopyFrom(tf.TensorShape(shape).as_proto())
         elif original.op == "Const":
-            # The value is left behind in the original: a copy in every node would double the memory.
+            # The value stays in the original: a copy in every node would double the memory.
             node.name, node.op = original.name, "Const"
             node.input.extend(original.input)
             node.attr["dtype"].type = original.attr["dtype"].type
@@ -173,7 +173,7 @@ def read_graph(tf: Any, path: Path, fed: str, dtype: Any, shape: tuple[int, ...]
         nodes[node.name] = node
     if node_name(fed) not in nodes:
         raise ModelError(f"{path}: the graph has no node `{node_name(fed)}`")
-    return Source(Folder(nodes, weights, new_node), graph_def.versions, functions)
+    return Source(GraphFolder(nodes, weights, new_node), graph_def.versions, functions)
 
 
 def _check_structure(path: Path, fed: str, fetched: str) -> None:
@@ -183,8 +183,8 @@ def _check_structure(path: Path, fed: str, fetched: str) -> None:
         raise ModelError(f"{path}: not a GraphDef: {error}") from None
 
 
-def _lean_graph(tf: Any, folder: Folder) -> tuple[Any, list[Weight]]:
-    """The graph with its large constants as variables, and where each goes."""
+def _lean_graph(tf: Any, folder: GraphFolder) -> tuple[Any, list[Weight]]:
+    """Return the graph with its large constants as variables, and the location of each weight."""
     graph = tf.compat.v1.GraphDef()
     weights: list[Weight] = []
     offset = 0
@@ -231,14 +231,14 @@ def _add_variable(tf: Any, graph: Any, weight: Weight) -> None:
     handle.attr["shared_name"].s = weight.name.encode()
     add("Placeholder", weight.feed).attr["shape"].shape.CopyFrom(shape)
     add("AssignVariableOp", weight.assign, handle_name, weight.feed)
-    # The reader takes the constant's own name, so that its consumers need not change.
+    # The ReadVariableOp takes the constant's name, so that its consumers need not change.
     add("ReadVariableOp", weight.name, handle_name)
 
 
 def _complete(tf: Any, graph: Any, job: Job) -> tuple[Any, int]:
-    """The graph with every attribute written out, and how many scores it gives.
+    """Return the graph with all attributes written out, and the number of its scores.
 
-    Graphs of old leave attributes at their defaults, where the optimiser does not look for them.
+    Old graphs omit attributes with default values, where the optimizer does not find them.
     """
     with tf.Graph().as_default() as imported:
         try:
@@ -247,25 +247,25 @@ def _complete(tf: Any, graph: Any, job: Job) -> tuple[Any, int]:
         except (ValueError, KeyError, tf.errors.OpError) as error:
             raise ModelError(f"{job.graph}: {' '.join(str(error).split())[:300]}") from None
     if not shape.is_fully_defined():
-        raise ModelError(f"{job.graph}: the shape of `{job.output}` is not known: {shape}")
+        raise ModelError(f"{job.graph}: the shape of `{job.output}` is unknown: {shape}")
     return imported.as_graph_def(), int(np.prod(shape.as_list()))
 
 
 def _optimise(tf: Any, graph: Any, keep: list[str]) -> Any:
-    """What grappler makes of `graph`, the nodes `keep` left in it."""
+    """Return the graph as optimized by grappler, with the nodes `keep` unchanged."""
     from tensorflow.python.grappler import tf_optimizer
 
     meta = tf.compat.v1.MetaGraphDef()
     meta.graph_def.CopyFrom(graph)
     for node in meta.graph_def.node:
-        # Convolution, bias and activation are fused only where they are known to be on a CPU.
+        # Convolution, bias and activation are fused only if they are known to be on a CPU.
         node.device = CPU
     meta.collection_def["train_op"].node_list.value.extend(keep)
     config = tf.compat.v1.ConfigProto()
     try:
         optimised = tf_optimizer.OptimizeGraph(config, meta)
     except (ValueError, tf.errors.OpError) as error:
-        raise ModelError(f"the graph cannot be optimised: {' '.join(str(error).split())[:300]}") from None
+        raise ModelError(f"the graph cannot be optimized: {' '.join(str(error).split())[:300]}") from None
     for node in optimised.node:
         node.device = ""
     return optimised
@@ -295,7 +295,7 @@ if __name__ == "__main__":
     try:
         prepare(msgspec.json.decode(sys.argv[1], type=Job))
     except Incv3dError as failure:
-        print(failure, file=sys.stderr)  # noqa: T201 - the parent shows it
+        print(failure, file=sys.stderr)  # noqa: T201 - the parent process reports it
         sys.exit(UNRUNNABLE if isinstance(failure, UnrunnableError) else UNPREPARABLE)
     except OSError as failure:
         sys.exit(f"the store cannot be written: {failure.strerror}")

@@ -1,14 +1,14 @@
 """Read the weights in a PyTorch ``.pth`` file without PyTorch.
 
-The format (the one that ``torch.save`` wrote before version 1.6): five pickles one after another, a magic
-number, the format's version, the writer's byte order and sizes, the object itself, and the list of its
-storages; then for each storage the number of its elements (int64) and the elements. In the object's
-pickle a tensor is a call of ``torch._utils._rebuild_tensor_v2(storage, offset, shape, stride, …)`` whose
-storage is a persistent id ``("storage", type, key, device, elements, …)``.
+The format, written by ``torch.save`` before version 1.6, is a sequence of five pickles: a magic number, the
+format's version, the writer's byte order and sizes, the object itself, and the list of its storages. Then
+follow, for each storage, the number of its elements (int64) and the elements. In the object's pickle a tensor
+is a call of ``torch._utils._rebuild_tensor_v2(storage, offset, shape, stride, …)`` whose storage is a
+persistent id ``("storage", type, key, device, elements, …)``.
 
-A pickle may name any function of any module, so the unpickler here knows three names and refuses all
-others: whatever the file says, nothing but tensors comes out of it. It may still ask for any amount of memory
-(one damaged byte in a memo's index is enough), so only a file whose checksum is known is read at all.
+A pickle may name any function of any module, so this unpickler knows three names and rejects all others: it
+yields nothing but tensors. A pickle may still request any amount of memory (one damaged byte in a memo's
+index is enough), so a file is read only if its checksum is known.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class _OnlyTensors(pickle.Unpickler):
             return _rebuild_tensor
         if module == "torch" and name in STORAGES:
             return STORAGES[name]
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no tensor needs")
+        raise pickle.UnpicklingError(f"it uses {module}.{name}, which no tensor needs")
 
     def persistent_load(self, pid: Any) -> _Storage:
         kind, dtype, key, _, elements = pid[:5]
@@ -77,10 +77,10 @@ class _OnlyTensors(pickle.Unpickler):
 
 
 def read_pth(path: Path, sha256: str) -> dict[str, Array]:
-    """The tensors of a state dictionary, by name.
+    """Return the tensors of a state dictionary, by name.
 
-    :param sha256: of the whole file, in hexadecimal.
-    :raises ModelError: when the file cannot be read, is not of this format, or holds anything else.
+    :param sha256: checksum of the whole file, in hexadecimal.
+    :raises ModelError: the file cannot be read, has another format, or contains anything but tensors.
     """
     try:
         data = path.read_bytes()
@@ -88,7 +88,7 @@ def read_pth(path: Path, sha256: str) -> dict[str, Array]:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
-        raise ModelError(f"{path}: damaged: its SHA-256 is {found}, it should be {sha256}")
+        raise ModelError(f"{path}: damaged: its SHA-256 is {found} instead of {sha256}")
     try:
         return _parse(data)
     except (pickle.UnpicklingError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
@@ -100,14 +100,14 @@ def read_pth(path: Path, sha256: str) -> dict[str, Array]:
 def _parse(data: bytes) -> dict[str, Array]:
     stream = io.BytesIO(data)
     if _OnlyTensors(stream).load() != MAGIC or _OnlyTensors(stream).load() != VERSION:
-        raise ValueError("its first bytes are not those of one")
+        raise ValueError("wrong first bytes")
     system = _OnlyTensors(stream).load()
     if not system["little_endian"]:
         raise ValueError("written on a big-endian machine")
     named = _OnlyTensors(stream).load()
     keys = _OnlyTensors(stream).load()
     if not isinstance(named, dict) or not all(isinstance(tensor, _Tensor) for tensor in named.values()):
-        raise ValueError("it holds more than tensors")
+        raise ValueError("it contains more than tensors")
     dtypes = {tensor.storage.key: tensor.storage.dtype for tensor in named.values()}
     storages = {str(key): _read_storage(data, stream, dtypes[str(key)]) for key in keys}
     return {str(name): _view(tensor, storages[tensor.storage.key]) for name, tensor in named.items()}
@@ -117,7 +117,7 @@ def _read_storage(data: bytes, stream: io.BytesIO, dtype: np.dtype[Any]) -> Arra
     elements = int.from_bytes(stream.read(8), "little", signed=True)
     start = stream.tell()
     if elements < 0 or start + elements * dtype.itemsize > len(data):
-        raise ValueError("it is cut off")
+        raise ValueError("it is truncated")
     stream.seek(elements * dtype.itemsize, io.SEEK_CUR)
     return np.frombuffer(data, dtype, elements, start)
 
@@ -125,9 +125,9 @@ def _read_storage(data: bytes, stream: io.BytesIO, dtype: np.dtype[Any]) -> Arra
 def _view(tensor: _Tensor, storage: Array) -> Array:
     dimensions = list(zip(tensor.shape, tensor.stride, strict=True))
     if tensor.offset < 0 or any(side < 1 or stride < 0 for side, stride in dimensions):
-        raise ValueError("a tensor of an impossible shape")
+        raise ValueError("a tensor with an impossible shape")
     last = tensor.offset + sum((side - 1) * stride for side, stride in dimensions)
     if last >= len(storage):
-        raise ValueError("a tensor that reaches beyond its storage")
+        raise ValueError("a tensor larger than its storage")
     strides = tuple(stride * storage.itemsize for stride in tensor.stride)
     return np.lib.stride_tricks.as_strided(storage[tensor.offset :], tensor.shape, strides, writeable=False)

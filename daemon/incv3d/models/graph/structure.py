@@ -14,17 +14,17 @@ CONTROL_FLOW = frozenset((
     "StatelessWhile", "For", "PartitionedCall", "StatefulPartitionedCall", "RemoteCall", "SymbolicGradient",
     "MapDefun",
 ))  # fmt: skip
-"""Operations that decide what is computed, or call functions (tensorflow/core/ops/control_flow_ops.cc,
-functional_ops.cc). Only control edges tie the constants of a branch to it."""
+"""Operations that decide which operations run, or call functions (tensorflow/core/ops/control_flow_ops.cc,
+functional_ops.cc). Only control edges tie the constants of a branch to them."""
 HARMLESS = frozenset((*PASS_THROUGH, "Assert", "CheckNumericsV2", "Print", "PrintV2"))
-"""Stateful operations whose effects no score depends on."""
+"""Stateful operations that do not affect any score."""
 
 
 def check_structure(nodes: Iterable[Node], fed: str, fetched: str) -> None:
     """Raise ModelError unless the graph from tensor `fed` to tensor `fetched` can be cut and folded.
 
-    That is: no node is missing, none decides what is computed, and none depends on itself. This takes
-    milliseconds, and does not import TensorFlow.
+    It can if no node is missing, is control flow, or depends on itself. The check takes milliseconds, and
+    does not import TensorFlow.
     """
     graph = {node.name: node for node in nodes}
     start, end = node_name(fed), node_name(fetched)
@@ -42,16 +42,16 @@ def check_structure(nodes: Iterable[Node], fed: str, fetched: str) -> None:
         entered.add(name)
         for source in () if name == start else _sources(graph, name):
             if source in entered and source not in done:
-                raise ModelError(f"the graph goes in circles, there is a cycle at `{source}`")
+                raise ModelError(f"the graph has a cycle at `{source}`")
             if source not in done:
                 stack.append(source)
 
 
 def _sources(graph: dict[str, Node], name: str) -> Iterator[str]:
-    """Yield the nodes whose tensors the node `name` takes."""
+    """Return the nodes whose tensors the node `name` uses."""
     node = graph.get(name)
     if node is None:
-        raise ModelError(f"the graph uses `{name}`, which is not in it")
+        raise ModelError(f"the graph uses the missing node `{name}`")
     if node.op in CONTROL_FLOW:
         raise ModelError(f"the graph has control flow, which cannot be cut: `{name}` ({node.op})")
     return (node_name(each) for each in node.inputs if not each.startswith("^"))
@@ -60,8 +60,8 @@ def _sources(graph: dict[str, Node], name: str) -> Iterator[str]:
 def check_effects(nodes: Mapping[str, NodeDef], functions: Collection[str], output: str) -> None:
     """Raise ModelError if `output` needs a function, or waits for an operation with a side effect.
 
-    Folding drops control edges, which usually serve only checks. This imports TensorFlow, which knows what
-    its operations do.
+    Folding drops control edges, which usually only order checks. Imports TensorFlow for the properties of its
+    operations.
 
     :param functions: names of the functions in the graph.
     """

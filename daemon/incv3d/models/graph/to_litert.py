@@ -1,9 +1,9 @@
-"""Convert a frozen GraphDef to LiteRT, and quantise what came out.
+"""Convert a frozen GraphDef to LiteRT, and quantize the result.
 
-Run as a process of its own, one for each of the two steps: both import TensorFlow and take its memory.
-TensorFlow's converter starts from the folded graph (:mod:`incv3d.models.graph.fold`), because it knows no
-``BatchNormWithGlobalNormalization``. Quantising starts from the float flatbuffer: calibrating and quantising
-apart from converting takes two thirds of the memory that the converter takes for all of it at once.
+Each of the two steps runs in its own child process, because both import TensorFlow and take its memory.
+TensorFlow's converter starts from the folded graph (:mod:`incv3d.models.graph.fold`), because it does not
+support ``BatchNormWithGlobalNormalization``. Quantization starts from the float flatbuffer: as separate
+steps, calibration and quantization take two thirds of the memory that the converter takes for all at once.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from incv3d.machine import trim_heap
 from incv3d.models.entry import ModelError
 from incv3d.models.graph.fold import node_name
 from incv3d.models.graph.pixel_file import PixelFile
-from incv3d.models.graph.prepare_graph import folded_graph
+from incv3d.models.graph.prepare_graph import fold_graph
 
 KEPT_FLOAT = ["FULLY_CONNECTED", "SOFTMAX"]
-"""Operations that are not quantised: the last layers, so that scores are finer than an output of 8 bits."""
+"""Operations that are not quantized: the last layers, so that scores have a finer resolution than 8 bits."""
 
 UNKNOWN_OPERATION = re.compile(r"'?tf\.(\w+)'? op is neither a custom op nor a flex op")
 UNREGISTERED = re.compile(r"[Oo]p type not registered '(\w+)'")
 
 
 class FloatJob(msgspec.Struct, frozen=True, kw_only=True, tag="float32"):
-    """A graph to be converted, handed to the child process as JSON."""
+    """A graph to convert, passed to the child process as JSON."""
 
     graph: str
     input: str
@@ -41,13 +41,13 @@ class FloatJob(msgspec.Struct, frozen=True, kw_only=True, tag="float32"):
 
 
 class QuantiseJob(msgspec.Struct, frozen=True, kw_only=True, tag="int8"):
-    """A float flatbuffer to be quantised."""
+    """A float flatbuffer to quantize."""
 
     network: str
     pixels: str
     """A :class:`PixelFile`."""
-    pictures: tuple[int, ...]
-    """Which of them calibrate."""
+    images: tuple[int, ...]
+    """The images in it to use for calibration."""
     input_shape: tuple[int, int, int, int]
     out: str
 
@@ -55,11 +55,11 @@ class QuantiseJob(msgspec.Struct, frozen=True, kw_only=True, tag="int8"):
 def to_float(job: FloatJob) -> None:
     """Convert the graph and write the flatbuffer to the file ``job.out``.
 
-    :raises ModelError: when it cannot be converted.
+    :raises ModelError: it cannot be converted.
     """
     import tensorflow as tf
 
-    graph = folded_graph(tf, Path(job.graph), job.input, job.input_shape, job.output)
+    graph = fold_graph(tf, Path(job.graph), job.input, job.input_shape, job.output)
     converter = tf.compat.v1.lite.TFLiteConverter(
         graph,
         None,
@@ -69,21 +69,21 @@ def to_float(job: FloatJob) -> None:
     )
     converter.exclude_conversion_metadata = True
     del graph
-    trim_heap()  # before more is asked for: the peak is what counts
+    trim_heap()  # before more is allocated: the peak counts
     try:
         converted = converter.convert()
-    except Exception as error:  # noqa: BLE001 - the converter's errors have no family of their own
+    except Exception as error:  # noqa: BLE001 - the converter's errors have no common base
         raise ModelError(f"{job.graph}: {explain(str(error))}") from None
     Path(job.out).write_bytes(converted)
 
 
 def quantise(job: QuantiseJob) -> None:
-    """Quantise the flatbuffer to 8 bits and write it to ``job.out``; its last layers stay float.
+    """Quantize the flatbuffer to 8 bits and write it to ``job.out``; its last layers stay float.
 
-    :raises ModelError: when it cannot be quantised.
+    :raises ModelError: it cannot be quantized.
     """
-    # TensorFlow offers these two steps to Python in one piece only, with a debug model that nobody needs:
-    # 2.3 GB instead of 1.4 GB for Inception-v3.
+    # TensorFlow's Python API combines these two steps with an unnecessary debug model: 2.3 GB instead of 1.4
+    # GB for Inception-v3.
     from tensorflow.lite.python import convert
     from tensorflow.lite.python.optimize import calibrator
 
@@ -96,28 +96,28 @@ def quantise(job: QuantiseJob) -> None:
         quantised = convert.mlir_quantize(network, denylisted_ops=KEPT_FLOAT)
     except OSError:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever the quantiser raises, it has no family of errors
-        raise ModelError(f"cannot be quantised: {explain(str(error))}") from None
+    except Exception as error:  # noqa: BLE001 - the quantizer's errors have no common base
+        raise ModelError(f"cannot be quantized: {explain(str(error))}") from None
     Path(job.out).write_bytes(quantised)
 
 
-def explain(said: str) -> str:
-    """The converter's complaint in one line."""
-    unknown = sorted({*UNKNOWN_OPERATION.findall(said), *UNREGISTERED.findall(said)})
+def explain(message: str) -> str:
+    """Return the converter's error in one line."""
+    unknown = sorted({*UNKNOWN_OPERATION.findall(message), *UNREGISTERED.findall(message)})
     if unknown:
-        return f"the graph uses operations that LiteRT does not have: {', '.join(unknown)}"
-    return " ".join(said.split())[:300]
+        return f"the graph uses operations that LiteRT does not support: {', '.join(unknown)}"
+    return " ".join(message.split())[:300]
 
 
 def _examples(job: QuantiseJob) -> Iterator[list[Pixels]]:
     pixels = PixelFile(Path(job.pixels), job.input_shape)
-    for number, picture in enumerate(job.pictures, start=1):
-        yield [pixels.read(picture)]
-        print(f"{number}/{len(job.pictures)}", flush=True)  # noqa: T201 - the parent shows it
+    for number, image in enumerate(job.images, start=1):
+        yield [pixels.read(image)]
+        print(f"{number}/{len(job.images)}", flush=True)  # noqa: T201 - the parent process reads it
 
 
 def main(job: str) -> None:
-    """Do one step."""
+    """Run one of the two steps."""
     decoded: FloatJob | QuantiseJob = msgspec.json.decode(job, type=FloatJob | QuantiseJob)
     if isinstance(decoded, FloatJob):
         to_float(decoded)
@@ -133,4 +133,4 @@ if __name__ == "__main__":
     except OSError as failure:
         sys.exit(f"the store cannot be written: {failure.strerror}")
     except MemoryError:
-        sys.exit("there is too little memory")
+        sys.exit("out of memory")

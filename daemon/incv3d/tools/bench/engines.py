@@ -97,7 +97,7 @@ def plan(
             model.session_spec(threads or available_cores()), file=network, cache_filters=cache_filters
         )
         if engine.startswith("litert-"):
-            spec = replace(spec, format="tflite", input="", output="", jpeg_input="", picture_input="")
+            spec = replace(spec, format="tflite", input="", output="", jpeg_input="", image_input="")
         jobs.append(
             EngineJob(
                 engine=engine,

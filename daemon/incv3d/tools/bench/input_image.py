@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from incv3d.config.schema import LARGEST_IMAGE
-from incv3d.frames import Frame, picture_format
+from incv3d.frames import Frame, image_format
 from incv3d.images.demo import demo_folder
 from incv3d.images.preprocess import ImageError, Preprocessor
 from incv3d.models.store import StoredModel
@@ -24,7 +24,7 @@ def choose_image(image: str | None, model: StoredModel) -> Path:
         path = Path(image)
         read_jpeg(path, model)
         return path.absolute()
-    golden = model.directory / model.entry.golden.picture if model.entry.golden else None
+    golden = model.directory / model.entry.golden.image if model.entry.golden else None
     own = golden and golden.suffix.lower() in (".jpg", ".jpeg") and golden.is_file()
     return golden if golden and own else demo_folder() / BUNDLED
 
@@ -38,7 +38,7 @@ def read_jpeg(path: Path, model: StoredModel) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise BenchUsageError(f"--image: {path}: cannot be read: {error.strerror}") from None
-    if picture_format(data) != "jpeg":
+    if image_format(data) != "jpeg":
         raise BenchUsageError(f"--image: {path}: not a JPEG")
     try:
         frame = Frame("bench", data, "jpeg", received=0.0, captured=0.0)

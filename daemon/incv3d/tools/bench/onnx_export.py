@@ -15,7 +15,7 @@ import msgspec
 
 from incv3d.engines.prepared_model import Job
 from incv3d.errors import Incv3dError
-from incv3d.models.graph.prepare_graph import folded_graph
+from incv3d.models.graph.prepare_graph import fold_graph
 from incv3d.models.prepare import run_child
 from incv3d.models.store import ModelStore, StoredModel
 from incv3d.tools.bench.errors import BenchError
@@ -61,7 +61,7 @@ def convert(job: Job) -> bytes:
         import tf2onnx
     except ImportError as error:
         raise BenchError(f"{error}; {INSTALL}") from None
-    graph = folded_graph(tf, Path(job.graph), job.input, job.input_shape, job.output)
+    graph = fold_graph(tf, Path(job.graph), job.input, job.input_shape, job.output)
     try:
         model, _ = tf2onnx.convert.from_graph_def(
             graph, input_names=[job.input], output_names=[job.output], opset=OPSET

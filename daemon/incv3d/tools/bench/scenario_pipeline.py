@@ -62,7 +62,7 @@ class ScenarioPipeline:
         self._submitted += 1
         # With a deadline, so that clear() can take it out of the queue.
         self._frames.offer(
-            Frame("bench", image, None, received=due, captured=due, deadline=math.inf, ticket=0)
+            Frame("bench", image, None, received=due, captured=due, deadline=math.inf, request_id=0)
         )
 
     def wait(self) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from incv3d.engines import SessionError
-from incv3d.models.conversions import Comparison, EngineFigures
+from incv3d.models.conversions import Comparison, EngineMeasurements
 from incv3d.tools.conversion.worker import SessionJob, SessionReply
 from incv3d.tools.workers.process import WorkerFailed, WorkerProcess, take_turns
 from incv3d.tools.workers.protocol import RunReply
@@ -48,11 +48,11 @@ class _Contestant:
         self._runs_ms.append(reply.run_s * 1000)
         self._scores[image] = reply.scores
 
-    def figures(self) -> EngineFigures:
+    def figures(self) -> EngineMeasurements:
         """Return the measurements of its runs."""
         with self._named():
             memory = self._worker.memory()
-        return EngineFigures(
+        return EngineMeasurements(
             engine=self._engine,
             run_ms=round(statistics.median(self._runs_ms), 3),
             peak_memory_mb=round(memory.peak_mb, 1),
@@ -105,15 +105,15 @@ def _agreement(
     want: npt.NDArray[np.float32],
     got: npt.NDArray[np.float32],
     threads: int,
-    session: EngineFigures,
-    conversion: EngineFigures,
+    session: EngineMeasurements,
+    conversion: EngineMeasurements,
 ) -> Comparison:
     """Compare `got` with `want`, both ``(images, outputs)``."""
     first = want.argmax(axis=1)
     rows = np.arange(len(first))
     best_five = np.argsort(-got, axis=1, kind="stable")[:, :5]
     return Comparison(
-        pictures=len(first),
+        images=len(first),
         top1_agreement=float(np.mean(first == got.argmax(axis=1))),
         top5_agreement=float(np.mean((best_five == first[:, np.newaxis]).any(axis=1))),
         largest_difference=float(np.abs(want - got).max()),

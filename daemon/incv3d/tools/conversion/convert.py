@@ -100,12 +100,12 @@ def convert_model(
     if model.entry.format != "graphdef":
         raise ModelError(f"{model.name} is already a .tflite model, which LiteRT runs directly")
     golden = model.entry.golden
-    if golden and not (model.directory / golden.picture).is_file():
-        raise ModelError(f"{model.directory / golden.picture}: missing; import {model.name} again")
+    if golden and not (model.directory / golden.image).is_file():
+        raise ModelError(f"{model.directory / golden.image}: missing; import {model.name} again")
     check_memory(model)
-    with store.workshop(SCRATCH) as scratch:
+    with store.scratch_folder(SCRATCH) as scratch:
         pixels = PixelFile(scratch / "pixels", model.session_spec(1).input_shape)
-        check_disk(scratch, model, pixels.picture_bytes * request.number)
+        check_disk(scratch, model, pixels.image_bytes * request.number)
         images = _gather(config, model, request, pixels, progress)
         folder = scratch / folder_name(request.precision)
         folder.mkdir()
@@ -160,7 +160,7 @@ def _gather(
 ) -> CalibrationSet:
     mode = config.session.preprocess
     preprocessor = Preprocessor(input_spec(model.entry), config.intake.max_pixels, mode)
-    size_mb = pixels.picture_bytes * request.number / 1e6
+    size_mb = pixels.image_bytes * request.number / 1e6
     progress.step(f"preparing {request.number} images ({size_mb:.0f} MB in {pixels.path.parent})")
     counted: Callable[[int], None] = lambda done: progress.count(done, request.number)  # noqa: E731
     return gather(
@@ -189,7 +189,7 @@ def _convert(
     if precision == "int8":
         progress.step(f"calibrating with {len(images.calibrating)} images, quantizing")
         job = QuantiseJob(
-            network=str(converted), pixels=str(images.pixels.path), pictures=images.calibrating,
+            network=str(converted), pixels=str(images.pixels.path), images=images.calibrating,
             input_shape=spec.input_shape, out=str(network),
         )  # fmt: skip
         _run(job, progress)

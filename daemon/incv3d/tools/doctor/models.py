@@ -10,8 +10,8 @@ from incv3d.engines.tensorflow import plain_session_mb
 from incv3d.machine import available_memory_mb
 from incv3d.models.catalog import load_catalog
 from incv3d.models.conversions import converted_precisions, folder_name
-from incv3d.models.prepare import PREPARING_MB, find_refusal, is_prepared
-from incv3d.models.resolve import AUTO, CUSTOM, EMBEDDED, PREFERRED, to_be_fetched
+from incv3d.models.prepare import PREPARING_MB, find_preparation_failure, is_prepared
+from incv3d.models.resolve import AUTO, CUSTOM, EMBEDDED, PREFERRED, needs_fetch
 from incv3d.models.store import FLATBUFFER, ModelStore, StoredModel
 from incv3d.models.verify import verify_model
 from incv3d.tools.doctor.findings import Finding
@@ -66,7 +66,7 @@ def _absent(machine: Host, config: Config, store: ModelStore, name: str, beside:
             short = f"{what}; that takes up to {PREPARING_MB} MB of memory, {free_mb:.0f} MB are free"
             return Finding("model", "warning", short, ELSEWHERE)
         return Finding("model", "note", what)
-    if config.model.fetch_wait_s and to_be_fetched(name, store):
+    if config.model.fetch_wait_s and needs_fetch(name, store):
         fix = f"to fetch it now: incv3d model fetch {name}"
         return Finding("model", "note", f"the first start fetches {name}{beside}", fix)
     file = config.custom.file
@@ -91,7 +91,7 @@ def _memory(machine: Host, config: Config, stored: StoredModel, running: bool) -
         size_bytes = (stored.directory / folder_name(precisions[0]) / FLATBUFFER).stat().st_size
     needed_mb = engine_of(engine).needed_mb(size_bytes / MIB)
     what = f"{stored.name} on {engine} takes about {needed_mb:.0f} MB"
-    refusal = None if ready else find_refusal(stored)
+    refusal = None if ready else find_preparation_failure(stored)
     if refusal:
         needed_mb, ready = plain_session_mb(size_bytes), True
         what = f"{stored.name} on {engine} takes about {needed_mb:.0f} MB unprepared ({refusal.reason})"

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import queue
-import random
 import secrets
 import threading
 import time
@@ -30,7 +29,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from incv3d.client.client import age_since
 from incv3d.client.connection import ClientError, NoAnswer
-from incv3d.frames import Refusal, picture_format
+from incv3d.clock import back_off_s
+from incv3d.frames import Refusal, image_format
 from incv3d.protocol import messages
 from incv3d.tools.load.sender import InFlight, LoadImage, LoadSender, Plan, SendResult
 from incv3d.transports.mqtt.broker import PASSWORD, Broker, reason_of, send_at_once, tls_context
@@ -154,7 +154,7 @@ class MqttLoadSender(LoadSender[InFlight]):
         image = entry.image
         header: dict[str, Any] = {
             "id": number,
-            "encoding": image.encoding or picture_format(image.data) or "jpeg",
+            "encoding": image.encoding or image_format(image.data) or "jpeg",
             "width": image.width,
             "height": image.height,
             "age_ms": age_since(entry.due),
@@ -224,7 +224,7 @@ class MqttLoadSender(LoadSender[InFlight]):
         """Handle an answer; after ``busy``, retry sooner than advised: another daemon may have room."""
         if answer.code is Refusal.BUSY:
             longest_ms = max(LEAST_LONGEST_MS, (answer.retry_ms or 0) / 2)
-            pause_ms = min(longest_ms, NO_ROOM_MS * 2 ** min(entry.refused, 30)) * random.uniform(0.5, 1.0)
+            pause_ms = 1000 * back_off_s(entry.refused + 1, NO_ROOM_MS / 1000, longest_ms / 1000)
             answer.retry_ms = math.ceil(pause_ms)
             is_late = time.monotonic() + pause_ms / 1000 >= entry.deadline
             if is_late and entry.unanswered < self._plan.retries:

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from incv3d.client.client import back_off_s
+from incv3d.client.client import retry_pause_s
 from incv3d.frames import Encoding, Refusal
 from incv3d.protocol import messages
 
@@ -197,7 +197,7 @@ class LoadSender(ABC, Generic[AnyEntry]):
         entry.unanswered += 1
         if entry.unanswered <= self._plan.retries:
             entry.deadline = 0.0
-            self._resend_in(back_off_s(entry.unanswered - 1), number, entry)
+            self._resend_in(retry_pause_s(entry.unanswered - 1), number, entry)
         else:
             yield self._finish(number, None)
 
@@ -219,10 +219,10 @@ class LoadSender(ABC, Generic[AnyEntry]):
         if answer.code is Refusal.SHUTTING_DOWN and entry.unanswered < self._plan.retries:
             entry.unanswered += 1
             entry.deadline = 0.0
-            self._resend_in(back_off_s(entry.unanswered - 1), number, entry)
+            self._resend_in(retry_pause_s(entry.unanswered - 1), number, entry)
             return None
         if answer.code is Refusal.BUSY and self._plan.wait_if_busy:
-            pause_s = answer.retry_ms / 1000 if answer.retry_ms else back_off_s(entry.refused)
+            pause_s = answer.retry_ms / 1000 if answer.retry_ms else retry_pause_s(entry.refused)
             if time.monotonic() + pause_s < entry.deadline:
                 entry.refused += 1
                 self._resend_in(pause_s, number, entry)

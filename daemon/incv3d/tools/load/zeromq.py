@@ -12,8 +12,8 @@ import zmq
 
 from incv3d.client.client import age_since
 from incv3d.client.connection import LONGEST_POLL_MS, ClientError, Connection, NoAnswer
-from incv3d.client.daemon_address import DOOR_PORT, connect_address
-from incv3d.frames import picture_format
+from incv3d.client.daemon_address import REQUEST_PORT, connect_address
+from incv3d.frames import image_format
 from incv3d.protocol import messages
 from incv3d.protocol.curve_keys import ClientKey
 from incv3d.tools.load.sender import InFlight, LoadImage, LoadSender, Plan, SendResult
@@ -50,7 +50,7 @@ class ZmqLoadSender(LoadSender[_LinkEntry]):
 
     def __init__(self, address: str, plan: Plan, key: ClientKey | None = None) -> None:
         super().__init__(plan)
-        self._address = connect_address(address, DOOR_PORT)
+        self._address = connect_address(address, REQUEST_PORT)
         self._key = key
         self._context = zmq.Context()
         self._poller = zmq.Poller()
@@ -104,7 +104,7 @@ class ZmqLoadSender(LoadSender[_LinkEntry]):
         header = messages.Header(
             v=1,
             id=number,
-            encoding=image.encoding or picture_format(image.data) or "jpeg",
+            encoding=image.encoding or image_format(image.data) or "jpeg",
             width=image.width,
             height=image.height,
             ttl_ms=self._plan.ttl_ms,

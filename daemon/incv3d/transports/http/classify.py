@@ -18,7 +18,7 @@ from incv3d.config.schema import IntakeSection
 from incv3d.frames import Frame, Refusal, Result
 from incv3d.protocol import messages
 from incv3d.protocol.clocks import SenderClocks
-from incv3d.protocol.text_header import KEYS, worded_frame
+from incv3d.protocol.text_header import KEYS, parse_text_request
 from incv3d.transports.admission import Admission, Rejection
 from incv3d.transports.answers import Answers
 from incv3d.transports.http.auth import host_of
@@ -65,7 +65,7 @@ class ClassifyHandler:
         self._on_refused = on_refused
         self._lock = threading.Lock()
         self._open: dict[int, Future[Answered]] = {}
-        self._tickets = itertools.count(1)
+        self._request_ids = itertools.count(1)
         self._clocks = SenderClocks()
         self._bodies = asyncio.Semaphore(MOST_BODIES)
         self._holds = Holds()
@@ -76,8 +76,8 @@ class ClassifyHandler:
 
     def deliver(self, result: Result) -> None:
         """Answer `result`, if its frame came this way; callable from any thread."""
-        if result.source == messages.HTTP_SOURCE and result.ticket is not None:
-            self._reply(result.ticket, (result.refusal, self._answers.answer(result), None))
+        if result.source == messages.HTTP_SOURCE and result.request_id is not None:
+            self._reply(result.request_id, (result.refusal, self._answers.answer(result), None))
 
     def adjust(self, section: IntakeSection) -> None:
         """Admit pictures by another section from now on."""
@@ -85,16 +85,16 @@ class ClassifyHandler:
 
     def close(self, refusal: Refusal, detail: str) -> None:
         """Answer what is still open with `refusal`."""
-        for ticket in list(self._open):
+        for request_id in list(self._open):
             self._on_refused(refusal)
-            self._reply(ticket, (refusal, self._answers.refuse(refusal, detail, None), None))
+            self._reply(request_id, (refusal, self._answers.refuse(refusal, detail, None), None))
 
     async def _classify(self, request: web.Request) -> web.Response:
-        ticket, answer = next(self._tickets), Future[Answered]()
+        request_id, answer = next(self._request_ids), Future[Answered]()
         with self._lock:
-            self._open[ticket] = answer
+            self._open[request_id] = answer
         try:
-            denial = await self._admit(request, ticket)
+            denial = await self._admit(request, request_id)
             if denial and denial.refusal is Refusal.BUSY:
                 denial = await self._hold(request, denial, answer)
             if denial:
@@ -105,14 +105,14 @@ class ClassifyHandler:
             return _response(*await asyncio.wrap_future(answer))
         finally:  # whether it was answered, or its sender is gone
             with self._lock:
-                self._open.pop(ticket, None)
+                self._open.pop(request_id, None)
 
-    async def _admit(self, request: web.Request, ticket: int) -> Rejection | None:
+    async def _admit(self, request: web.Request, request_id: int) -> Rejection | None:
         try:
             frame = await self._frame(request)
         except messages.BadRequest as error:
             return Rejection(error.refusal, str(error))
-        denial = self._admission.admit(replace(frame, ticket=ticket), others=self._holds.held)
+        denial = self._admission.admit(replace(frame, request_id=request_id), others=self._holds.held)
         if denial is None:
             self._holds.admit(request, frame.received)
         return denial
@@ -140,13 +140,13 @@ class ClassifyHandler:
         received, sender = time.monotonic(), request.remote or "?"
         age_s = partial(self._clocks.age_s, sender.encode(), lambda: sender, received)
         now = messages.Clocks(received, time.time(), age_s)
-        return worded_frame(
+        return parse_text_request(
             words, data, messages.HTTP_SOURCE, "query", now, section.ttl_ms, section.max_message_bytes
         )
 
-    def _reply(self, ticket: int, answer: Answered) -> None:
+    def _reply(self, request_id: int, answer: Answered) -> None:
         with self._lock:
-            waiting = self._open.pop(ticket, None)
+            waiting = self._open.pop(request_id, None)
         if waiting and waiting.set_running_or_notify_cancel():  # its sender may be gone
             waiting.set_result(answer)
 

@@ -31,9 +31,12 @@ class Readiness:
     """
 
     def __init__(
-        self, mailbox: FrameQueue, picture: Callable[[], bytes], clock: Callable[[], float] = time.monotonic
+        self,
+        frame_queue: FrameQueue,
+        picture: Callable[[], bytes],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._mailbox = mailbox
+        self._frame_queue = frame_queue
         self._make_picture = picture
         self._picture = b""
         self._clock = clock
@@ -61,7 +64,7 @@ class Readiness:
     def _probe(self, now: float) -> None:
         self._probed = now
         self._picture = self._picture or self._make_picture()
-        self._mailbox.replace(Frame(OWN, self._picture, None, received=now, captured=now, top_k=1))
+        self._frame_queue.replace(Frame(OWN, self._picture, None, received=now, captured=now, top_k=1))
 
 
 def health_routes(look: Callable[[], DaemonStatus], readiness: Readiness) -> list[web.AbstractRouteDef]:

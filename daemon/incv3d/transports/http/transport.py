@@ -51,7 +51,7 @@ class HttpTransport:
     def __init__(
         self,
         config: Config,
-        mailbox: FrameQueue,
+        frame_queue: FrameQueue,
         look: Callable[[], DaemonStatus],
         probe: Callable[[], bytes],
         describe: Callable[[messages.Operation], dict[str, Any]],
@@ -68,7 +68,7 @@ class HttpTransport:
         from incv3d.transports.http.server import HttpServer
 
         self.metrics = Metrics(look)
-        self._readiness = Readiness(mailbox, probe)
+        self._readiness = Readiness(frame_queue, probe)
         self._intake = ClassifyHandler(config.intake, admission, answers, on_refused)
         self._page: WebUi | None = None
         routes = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import random
 import threading
 import time
 from collections import deque
@@ -19,6 +18,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from incv3d.clock import back_off_s
 from incv3d.transports.mqtt.broker import Broker, reason_of
 from incv3d.transports.mqtt.client import make_client, move_bytes
 from incv3d.transports.mqtt.complaints import Complaints, shown
@@ -297,4 +297,4 @@ class BrokerConnection:
 
 def pause_s(failures: int) -> float:
     """How long to wait after so many failures in a row, at least one."""
-    return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(failures - 1, 30)) * random.uniform(0.5, 1.0)
+    return back_off_s(failures, FIRST_PAUSE_S, LONGEST_PAUSE_S)

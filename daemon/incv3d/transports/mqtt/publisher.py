@@ -6,13 +6,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
-import numpy as np
 
-from incv3d.frames import Frame, Prediction, Result, picture_format
+from incv3d.clock import timestamp_ms, unix_time
+from incv3d.frames import Frame, Prediction, Result, image_format
 from incv3d.images.preprocess import ImageError
 from incv3d.protocol import messages
 from incv3d.transports.mqtt.complaints import Complaints
@@ -165,7 +164,7 @@ class MqttPublisher:
 
     def _camera_to_show(self, result: Result, now: float) -> str:
         """The source whose picture is due; empty: none is."""
-        if result.ticket is not None or result.frame is None:
+        if result.request_id is not None or result.frame is None:
             return ""
         camera = result.source.partition(".")[0]
         shown = self._pictured.get(camera)
@@ -189,31 +188,27 @@ def upright_jpeg(frame: Frame, max_pixels: int) -> bytes:
 
     :raises PictureError: when it cannot be decoded.
     """
-    if not frame.width and frame.transform == "none" and picture_format(frame.data) == "jpeg":
+    if not frame.width and frame.transform == "none" and image_format(frame.data) == "jpeg":
         return bytes(frame.data)
-    import simplejpeg
+    from incv3d.images.annotate import decode_image
+    from incv3d.images.encode import encode_jpeg
 
-    from incv3d.images.annotate import picture_of
-
-    pixels = np.ascontiguousarray(picture_of(frame, max_pixels))
-    jpeg: bytes = simplejpeg.encode_jpeg(pixels, quality=JPEG_QUALITY, colorspace="RGB")
-    return jpeg
+    return encode_jpeg(decode_image(frame, max_pixels), JPEG_QUALITY)
 
 
 def _encoded(result: Result, label: str | None, model: str, engine: str) -> bytes:
     captured = result.frame.captured if result.frame else time.monotonic()
-    at = datetime.fromtimestamp(time.time() - (time.monotonic() - captured), UTC)
     return msgspec.json.encode(
         PublishedResult(
             v=1,
             source=result.source,
-            at=at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z",
+            at=timestamp_ms(unix_time(captured)),
             label=label,
             score=result.predictions[0].score,
             model=model,
             engine=engine,
             predictions=list(result.predictions),
-            timing_ms=messages.rounded(result.timings),
+            timing_ms=messages.answer_timings(result.timings),
             age_ms=round(result.timings.age_ms, 3),
         )
     )

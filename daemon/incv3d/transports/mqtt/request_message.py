@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from incv3d.frames import Frame, Refusal
 from incv3d.protocol import messages
-from incv3d.protocol.text_header import worded_frame
+from incv3d.protocol.text_header import parse_text_request
 from incv3d.transports.mqtt.message import LARGEST_PROPERTIES, Message
 
 LONGEST_ID = 200
@@ -28,7 +28,7 @@ def frame_of(message: Message, now: messages.Clocks, default_ttl_ms: float, max_
     if message.properties_bytes > LARGEST_PROPERTIES:
         detail = f"properties of {message.properties_bytes} bytes, at most {LARGEST_PROPERTIES} are admitted"
         raise messages.BadRequest(detail, id_of(message), Refusal.TOO_LARGE)
-    frame = worded_frame(
+    frame = parse_text_request(
         words, picture, messages.BROKER_SOURCE, "user properties", now, default_ttl_ms, max_bytes
     )
     if message.expiry_s is None:

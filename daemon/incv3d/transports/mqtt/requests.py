@@ -90,7 +90,7 @@ class FrameConsumer:
         self._on_refused = on_refused
         self._lock = threading.Lock()
         self._open: dict[int, _Request] = {}
-        self._tickets = itertools.count(1)
+        self._request_ids = itertools.count(1)
         self._clocks = SenderClocks()
         self._is_wanted = False
         self._is_subscribed = False
@@ -116,14 +116,14 @@ class FrameConsumer:
 
     def receive(self, message: Message) -> None:
         """A frame has arrived."""
-        ticket = next(self._tickets)
+        request_id = next(self._request_ids)
         self._taken += 1
         request = _Request(
             message.receipt, message.topic, message.response_topic, message.correlation, id_of(message)
         )
         with self._lock:
             held = len(self._open)
-            self._open[ticket] = request
+            self._open[request_id] = request
         received = time.monotonic()
         # The broker does not say who sent it; senders that await an answer differ in where they await it.
         sender = hashlib.blake2b((message.response_topic or message.topic).encode(), digest_size=16).digest()
@@ -134,7 +134,7 @@ class FrameConsumer:
         try:
             frame = frame_of(message, now, self._section.ttl_ms, self._section.max_message_bytes)
             if held < self._room:
-                denial = self._admission.admit(replace(frame, ticket=ticket))
+                denial = self._admission.admit(replace(frame, request_id=request_id))
             else:
                 denial = self._admission.busy(held)
         except messages.BadRequest as error:
@@ -145,13 +145,13 @@ class FrameConsumer:
             )
             denial = Rejection(Refusal.INTERNAL, "the daemon failed at it; see its log")
         if denial:
-            self._refuse(ticket, request, denial)
+            self._refuse(request_id, request, denial)
 
     def deliver(self, result: Result) -> None:
         """Answer `result`, if its frame came this way; callable from any thread."""
-        if result.source == messages.BROKER_SOURCE and result.ticket is not None:
+        if result.source == messages.BROKER_SOURCE and result.request_id is not None:
             refused = f"{result.refusal}: {result.detail}" if result.refusal else ""
-            self._reply(result.ticket, self._answers.answer(result), refused)
+            self._reply(result.request_id, self._answers.answer(result), refused)
 
     def adjust(self, section: IntakeSection) -> None:
         """Admit frames by another section from now on."""
@@ -161,8 +161,8 @@ class FrameConsumer:
         """Answer what is still open with `refusal`."""
         with self._lock:
             still_open = list(self._open.items())
-        for ticket, request in still_open:
-            self._refuse(ticket, request, Rejection(refusal, detail))
+        for request_id, request in still_open:
+            self._refuse(request_id, request, Rejection(refusal, detail))
 
     def status(self) -> dict[str, Any]:
         """For ``stats``."""
@@ -173,14 +173,14 @@ class FrameConsumer:
             "held": len(self._open),
         }
 
-    def _refuse(self, ticket: int, request: _Request, denial: Rejection) -> None:
+    def _refuse(self, request_id: int, request: _Request, denial: Rejection) -> None:
         self._on_refused(denial.refusal)
         answer = self._answers.refuse(denial.refusal, denial.detail, request.id, denial.retry_ms)
-        self._reply(ticket, answer, f"{denial.refusal}: {denial.detail}")
+        self._reply(request_id, answer, f"{denial.refusal}: {denial.detail}")
 
-    def _reply(self, ticket: int, data: bytes, refused: str) -> None:
+    def _reply(self, request_id: int, data: bytes, refused: str) -> None:
         with self._lock:
-            request = self._open.pop(ticket, None)
+            request = self._open.pop(request_id, None)
         if request is None:
             return
         self._answered += 1

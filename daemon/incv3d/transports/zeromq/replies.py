@@ -27,7 +27,7 @@ class Request:
     socket: PeerSocket | None
     """The socket of its connection; None if it is closed."""
     id: FrameId = None
-    ticket: int = 0
+    request_id: int = 0
     """Its number in :class:`Replies`; 0: it is not registered yet."""
     user: bytes = b""
     """The key of the client that sent it, where keys are required."""
@@ -51,7 +51,7 @@ class Replies:
         self._router = router
         self._may_have = may_have
         self._open: dict[int, Request] = {}
-        self._tickets = itertools.count(1)
+        self._request_ids = itertools.count(1)
         self._held = 0
         self.hold_all = False
         """Whether no answer is sent before :meth:`send_held`."""
@@ -64,10 +64,10 @@ class Replies:
 
     def add(self, request: Request) -> int:
         """Register a request, if it is a new one, and return its ticket."""
-        if not request.ticket:
-            request.ticket = next(self._tickets)
-            self._open[request.ticket] = request
-        return request.ticket
+        if not request.request_id:
+            request.request_id = next(self._request_ids)
+            self._open[request.request_id] = request
+        return request.request_id
 
     def waiting_peers(self) -> set[bytes]:
         """Return the connections that wait for an answer."""
@@ -77,20 +77,20 @@ class Replies:
         """Yield the requests that have no answer, not even a held one."""
         return (each for each in list(self._open.values()) if each.last_answer is None)
 
-    def send(self, ticket: int, data: bytes, is_last: bool = False) -> None:
+    def send(self, request_id: int, data: bytes, is_last: bool = False) -> None:
         """Answer a request.
 
         :param is_last: the daemon is stopping: the answer is held until :meth:`send_held`, unless its sender
             sends further requests without waiting for the answer.
         """
-        request = self._open.get(ticket)
+        request = self._open.get(request_id)
         if request is None:  # answered already, because the thread that now delivers a result was abandoned
             return
         if self.hold_all or (is_last and self._held < MOST_HELD and self._waits(request)):
             self._held += request.last_answer is None
             request.last_answer = data
             return
-        del self._open[ticket]
+        del self._open[request_id]
         if self._may_have(request.user):
             self._send([*request.envelope, data])
 

@@ -37,7 +37,7 @@ class _Told:
 @dataclass(order=True, slots=True)
 class _Held:
     until: float
-    ticket: int
+    request_id: int
     request: Request = field(compare=False)
     size_bytes: int = field(compare=False)
 
@@ -98,7 +98,7 @@ class RetryLimiter:
             or self._held_of[request.peer] >= MOST_HELD_OF_ONE
         ):
             return False
-        heapq.heappush(self._held, _Held(until, request.ticket, request, size_bytes))
+        heapq.heappush(self._held, _Held(until, request.request_id, request, size_bytes))
         self._held_of[request.peer] += 1
         self._held_bytes += size_bytes
         return True

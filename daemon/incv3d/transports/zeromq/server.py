@@ -70,7 +70,7 @@ class ZmqServer:
     def __init__(
         self,
         section: IntakeSection,
-        mailbox: FrameQueue,
+        frame_queue: FrameQueue,
         describe: Callable[[messages.Operation], dict[str, Any]],
         identity: Callable[[], tuple[str, str]],
         admission: Admission,
@@ -80,7 +80,7 @@ class ZmqServer:
         keys: KeyStore | None = None,
     ) -> None:
         self._section = section
-        self._mailbox = mailbox
+        self._frame_queue = frame_queue
         self._describe = describe
         self._identity = identity
         self._admission = admission
@@ -138,11 +138,11 @@ class ZmqServer:
         """For ``stats``: what is unanswered, what could not be answered, who was there lately."""
         lately = len(self._peers.since(time.monotonic() - LATELY_S))
         return {
-            "queue_depth": len(self._mailbox),
+            "queue_depth": len(self._frame_queue),
             "queue_limit": self._section.queue_limit,
             "unanswered": len(self._replies),
             "undelivered": self._replies.undelivered,
-            "peers": {"seen": lately, "waiting": self._mailbox.peers, "closed": self._arrivals.closed},
+            "peers": {"seen": lately, "waiting": self._frame_queue.peers, "closed": self._arrivals.closed},
             **({"keys": self._doorkeeper.status()} if self._doorkeeper else {}),
         }
 
@@ -307,7 +307,7 @@ class ZmqServer:
             self._refuse(request, Refusal.INTERNAL, "the daemon failed at it; see its log")
 
     def _admit(self, frame: Frame, request: Request) -> None:
-        frame = replace(frame, ticket=self._replies.add(request), peer=request.peer)
+        frame = replace(frame, request_id=self._replies.add(request), peer=request.peer)
         places_kept = self._retries.places_kept(request.peer, frame.received)
         denial = self._admission.admit(frame, places_kept, self._retries.others(request.peer))
         if denial is None:
@@ -322,12 +322,12 @@ class ZmqServer:
 
     def _send_due_refusals(self) -> None:
         for request in self._retries.due(time.monotonic()):
-            denial = self._admission.busy(len(self._mailbox), self._retries.others(request.peer))
+            denial = self._admission.busy(len(self._frame_queue), self._retries.others(request.peer))
             self._deny(denial, request, was_held=True)
 
     def _refuse(self, request: Request, refusal: Refusal, detail: str, retry_ms: int | None = None) -> None:
         self._on_refused(refusal)
-        data = messages.refuse(refusal, detail, request.id, len(self._mailbox), retry_ms)
+        data = messages.refuse(refusal, detail, request.id, len(self._frame_queue), retry_ms)
         self._replies.send(self._replies.add(request), data, is_last=refusal is Refusal.SHUTTING_DOWN)
 
     def _send_outbox(self) -> None:
@@ -341,9 +341,9 @@ class ZmqServer:
             self._on_sent(message)
 
     def _send(self, result: Result) -> None:
-        data = messages.answer(result, *self._identity(), len(self._mailbox))
-        if result.ticket is not None and result.source == messages.SOURCE:
-            self._replies.send(result.ticket, data, is_last=result.refusal is Refusal.SHUTTING_DOWN)
+        data = messages.answer(result, *self._identity(), len(self._frame_queue))
+        if result.request_id is not None and result.source == messages.SOURCE:
+            self._replies.send(result.request_id, data, is_last=result.refusal is Refusal.SHUTTING_DOWN)
         if result.ok:
             self._publish(messages.topic(result.source), data)
 

@@ -258,7 +258,7 @@ def test_what_is_no_picture_is_said_to_be_none(demo: str, look, tmp_path: Path) 
     wrong.write_bytes(b"not a picture at all")
     seen = look(demo)
     seen["file"].set_input_files(wrong)
-    expect(seen["verdict-note"]).to_have_text("wrong.jpg: bad_image: not a JPEG, PNG, WebP or BMP picture")
+    expect(seen["verdict-note"]).to_have_text("wrong.jpg: bad_image: not a JPEG, PNG, WebP or BMP image")
     expect(seen["verdict"].locator("li")).to_have_count(0)
 
 

@@ -16,7 +16,7 @@ from doubles import jpeg
 from incv3d.events.monitor import event_message
 from incv3d.events.presence import PresenceChange
 from incv3d.frames import OWN, Frame, Prediction, Refusal, Region, Result, Timings
-from incv3d.images.encode import LARGEST_SENT, PICTURE_SIDE, THUMBNAIL_SIDE, picture, thumbnail
+from incv3d.images.encode import IMAGE_SIDE, LARGEST_SENT, THUMBNAIL_SIDE, encode_image, encode_thumbnail
 from incv3d.images.preprocess import ImageError
 from incv3d.protocol.events import EventMessage
 from incv3d.transports.http.webui.broadcast import (
@@ -225,20 +225,20 @@ def raw(width: int, height: int, **more: Any) -> Frame:
 
 def test_a_small_jpeg_goes_out_as_it_came_and_others_become_small_ones() -> None:
     small = jpeg()
-    assert picture(frame(data=small), MAX_PIXELS) == small
-    assert picture(frame(data=small, transform="rotate90"), MAX_PIXELS) != small
-    assert max(size_of(picture(raw(1600, 1200), MAX_PIXELS))) == PICTURE_SIDE
+    assert encode_image(frame(data=small), MAX_PIXELS) == small
+    assert encode_image(frame(data=small, transform="rotate90"), MAX_PIXELS) != small
+    assert max(size_of(encode_image(raw(1600, 1200), MAX_PIXELS))) == IMAGE_SIDE
     buffer = io.BytesIO()
     Image.effect_noise((3000, 2000), 90).save(buffer, "JPEG", quality=95)
     assert len(buffer.getvalue()) > LARGEST_SENT
-    shown = picture(frame(data=buffer.getvalue()), MAX_PIXELS)
-    assert size_of(shown) == (PICTURE_SIDE, PICTURE_SIDE * 2 // 3)
+    shown = encode_image(frame(data=buffer.getvalue()), MAX_PIXELS)
+    assert size_of(shown) == (IMAGE_SIDE, IMAGE_SIDE * 2 // 3)
 
 
 def test_a_picture_is_upright_and_whole_and_a_thumbnail_is_of_the_region() -> None:
     turned = raw(640, 480, transform="rotate90", region=Region(0, 0, 0.5, 1))
-    assert size_of(picture(turned, MAX_PIXELS)) == (480, 640)
-    width, height = size_of(thumbnail(turned, MAX_PIXELS))
+    assert size_of(encode_image(turned, MAX_PIXELS)) == (480, 640)
+    width, height = size_of(encode_thumbnail(turned, MAX_PIXELS))
     assert height == THUMBNAIL_SIDE and abs(width / height - 240 / 640) < 0.02
 
 
@@ -267,7 +267,7 @@ def test_each_picture_is_encoded_once_though_the_sources_are_asked_for_in_turn(m
 
 def test_what_cannot_be_decoded_raises() -> None:
     with pytest.raises(ImageError):
-        thumbnail(frame(data=b"\xff\xd8\xff nothing more"), MAX_PIXELS)
+        encode_thumbnail(frame(data=b"\xff\xd8\xff nothing more"), MAX_PIXELS)
 
 
 def test_viewers_are_told_of_a_source_that_is_gone() -> None:

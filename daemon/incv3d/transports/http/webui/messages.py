@@ -50,7 +50,7 @@ def result(shown: LatestResult) -> bytes:
         id=found.id,
         at=shown.at_unix_s,
         predictions=list(found.predictions[:SHOWN_LABELS]),
-        timing_ms=messages.rounded(found.timings),
+        timing_ms=messages.answer_timings(found.timings),
         age_ms=round(found.timings.age_ms, 3),
         region=[region.x, region.y, region.width, region.height] if region else None,
         has_picture=found.frame is not None,

@@ -16,7 +16,7 @@ from typing import Any
 from aiohttp import web
 
 from incv3d.frames import Frame, Result
-from incv3d.images.encode import picture, thumbnail
+from incv3d.images.encode import encode_image, encode_thumbnail
 from incv3d.images.preprocess import ImageError
 from incv3d.protocol.events import EventMessage
 from incv3d.transports.http.webui import messages
@@ -144,7 +144,7 @@ class WebUi:
         number, jpeg = self._encoded.get(frame.source, (0, b""))
         if number != shown.number:
             try:
-                jpeg = picture(frame, self._max_pixels)
+                jpeg = encode_image(frame, self._max_pixels)
             except ImageError as error:  # another decoder than the Session's may be stricter
                 LOG.warning("the page cannot show a picture of %s: %s", frame.source, error)
                 jpeg = b""
@@ -156,7 +156,7 @@ class WebUi:
         jpeg = b""
         if frame:
             try:
-                jpeg = thumbnail(frame, self._max_pixels)
+                jpeg = encode_thumbnail(frame, self._max_pixels)
             except ImageError as error:
                 LOG.warning("the page cannot show a picture of %s: %s", announcement.source, error)
             except Exception:

@@ -1,0 +1,34 @@
+"""Write times as text, convert monotonic to wall-clock time, and space out repeated attempts."""
+
+from __future__ import annotations
+
+import random
+import time
+from datetime import UTC, datetime
+
+
+def timestamp(unix_s: float) -> str:
+    """Return wall-clock time in ISO format: ``2026-01-31T12:00:00Z``."""
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def timestamp_ms(unix_s: float) -> str:
+    """Return wall-clock time to the millisecond: ``2026-01-31T12:00:00.000Z``."""
+    moment = datetime.fromtimestamp(unix_s, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+
+def unix_time(moment: float, now: float | None = None) -> float:
+    """Return the wall-clock time, in seconds since 1970, of a moment of :func:`time.monotonic`.
+
+    :param now: the present moment; None: ask the clock.
+    """
+    return time.time() - ((time.monotonic() if now is None else now) - moment)
+
+
+def back_off_s(failures: int, first_s: float, longest_s: float) -> float:
+    """Return how long to wait after `failures` in a row, at least 1: doubled each time, up to `longest_s`.
+
+    A random half of it keeps peers that failed together from returning together.
+    """
+    return min(longest_s, first_s * 2.0 ** min(failures - 1, 30)) * random.uniform(0.5, 1.0)
