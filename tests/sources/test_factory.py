@@ -148,3 +148,18 @@ def test_what_may_be_plugged_in_later_is_waited_for(tmp_path: Path) -> None:
     for path in ("/dev/video99", "/dev/v4l/by-id/none"):
         assert source_opener(SourceSection(type="v4l2", path=Address(path)))
     assert source_opener(SourceSection(type="video", path=Address("rtsp://127.0.0.1:9/x")))
+
+
+def test_keys_that_a_type_does_not_use_are_named_in_the_log(tmp_path: Path, caplog) -> None:
+    section = SourceSection(
+        type="images", path=str(tmp_path), rtsp_transport="udp", controls={"iso": 1}, fps=2
+    )
+    factory.check_source(section)
+    assert caplog.messages == ["source: type images does not use controls, rtsp_transport"]
+    factory.check_source(SourceSection(type="v4l2", controls={"brightness": 1}, fps=2, every_frame=True))
+    assert len(caplog.messages) == 1
+
+
+def test_the_number_of_a_device_is_its_path() -> None:
+    assert SourceSection(type="v4l2", path="0").path == Address("/dev/video0")
+    assert SourceSection(type="v4l2", path="/dev/v4l/by-id/x").path == Address("/dev/v4l/by-id/x")

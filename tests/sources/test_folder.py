@@ -22,11 +22,11 @@ from incv3d.sources import (
     SourceSupervisor,
     folder,
     folder_watch,
-    images,
     source_opener,
 )
 from incv3d.sources.folder import FolderSource, FolderState, has_end
 from incv3d.sources.folder_watch import FolderWatch
+from incv3d.sources.image_files import LARGEST_FILE
 
 PICTURE = jpeg(64, 48)
 SOON_S = 15.0
@@ -320,7 +320,7 @@ def test_a_share_that_is_mounted_again_brings_nothing_twice(tmp_path: Path, watc
 def test_a_file_too_large_for_a_picture_is_passed_over(tmp_path: Path, watch, caplog) -> None:
     put(tmp_path / "picture.jpg", age_s=200)
     with (tmp_path / "film.jpg").open("wb") as file:
-        file.truncate(images.LARGEST_FILE + 1)
+        file.truncate(LARGEST_FILE + 1)
     os.utime(tmp_path / "film.jpg", (time.time() - 100,) * 2)
     assert soon(watch(tmp_path)) == "picture.jpg"
     assert "film.jpg: larger than 128 MiB" in caplog.text

@@ -167,7 +167,7 @@ def _facts(shot: ImageToSave) -> dict[str, Any]:
     return {
         "v": 1,
         "source": frame.source,
-        # The picture is the whole one, as it was captured; this is what was classified of it.
+        # The saved image is the whole frame as captured; this is the part that was classified.
         **({"region": asdict(frame.region)} if frame.region else {}),
         **({"transform": frame.transform} if frame.transform != "none" else {}),
         "at": timestamp_ms(shot.at_unix_s),

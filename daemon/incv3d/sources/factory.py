@@ -58,22 +58,26 @@ def source_opener(section: SourceSection) -> OpenSource | None:
         return None
     if section.type == "auto":
         return lambda: open_first(section)
-    check_source(section)
-    if ignored := section.ignored_keys:
-        LOG.warning("source: type %s does not use %s", section.type, ", ".join(ignored))
+    _check(section.type, section)
     opener = _opener_of(section.type, section)
     return redacted_opener(opener, [section.path, *section.addresses])
 
 
 def check_source(section: SourceSection) -> None:
-    """Check that the source can be opened, without opening it.
+    """Check that the source can be opened, without opening it; warn of keys that its type does not use.
 
     :raises LibraryMissing: the library of the type is not installed.
     :raises SourceMisnamed: the path is missing and will not appear by itself.
     """
     if section.type == "none" or section.type == "auto":
         return
-    backend = backend_of(section.type)
+    if ignored := section.ignored_keys:
+        LOG.warning("source: type %s does not use %s", section.type, ", ".join(ignored))
+    _check(section.type, section)
+
+
+def _check(kind: OpenableType, section: SourceSection) -> None:
+    backend = backend_of(kind)
     if backend.library and backend.needs_library(section):
         backend.library.check()
     backend.check(section)
