@@ -137,7 +137,7 @@ def test_logs_are_compared_over_the_time_that_they_share(tmp_path: Path, log: Pa
     done = run_incv3d(tmp_path, "plot", str(log), str(other), "-o", str(image))
     assert done.returncode == 0 and done.stderr == "", done.stderr
     drawn = image.read_text()
-    for words in (axis, "other/latency.log p50", "restart", "lost a minute", "°C"):
+    for words in (axis, "other/latency.log p50", "restart", "lost per minute", "°C"):
         assert f"<!-- {words}" in drawn, words
 
 
