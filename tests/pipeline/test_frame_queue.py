@@ -61,7 +61,7 @@ def test_a_stream_of_newcomers_starves_nobody_and_leaves_nothing_behind() -> Non
     for number in range(1000):
         frame_queue.offer(frame("new", f"short-lived {number}"))
         taken(frame_queue, 1)
-    assert all(len(line._round) + len(line._newcomers) <= 12 for line in frame_queue._lines)
+    assert all(len(line._round) + len(line._newcomers) <= 12 for line in frame_queue._lanes)
 
 
 def test_one_peer_fills_half_the_room_and_is_admitted_again_when_one_was_taken() -> None:
