@@ -232,7 +232,7 @@ def test_a_mistake_is_one_line_with_file_line_and_key(tmp_path, text, message) -
     assert "\n" not in str(caught.value) and caught.value.exit_status == 2
 
 
-def test_three_lines_are_enough_for_events_and_their_pictures(tmp_path) -> None:
+def test_three_lines_are_enough_for_events_and_their_images(tmp_path) -> None:
     text = "events:\n  labels: {giant panda: 1, '*spider*': [0.4, 0.2]}\nsaving: {folder: /srv/seen}\n"
     config = load_config(written(tmp_path, text), {}).config
     assert config.events.enabled and config.events.labels == {"giant panda": 1.0, "*spider*": [0.4, 0.2]}

@@ -68,7 +68,7 @@ def pixels(path: Path) -> bytes:
         return picture.tobytes()
 
 
-def test_what_comes_and_goes_is_announced_in_order_and_kept_as_pictures(start, panda, tmp_path) -> None:
+def test_what_comes_and_goes_is_announced_in_order_and_kept_as_images(start, panda, tmp_path) -> None:
     kept = tmp_path / "kept"
     daemon = start(
         source=replay(tmp_path / "pictures", panda, CAT, COFFEE),
@@ -113,7 +113,7 @@ def test_what_comes_and_goes_is_announced_in_order_and_kept_as_pictures(start, p
         assert json.loads(comment[8:])["source"] == "yard"
 
 
-def test_a_film_that_ends_is_left_by_what_it_showed(start, panda, tmp_path) -> None:
+def test_a_video_that_ends_is_left_by_what_it_showed(start, panda, tmp_path) -> None:
     ending = {**replay(tmp_path / "pictures", CAT, panda), "loop": False}
     daemon = start(source=ending, events=WATCHED)
     daemon.wait_for("yard: Egyptian cat left after")

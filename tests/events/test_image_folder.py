@@ -28,7 +28,7 @@ def names(path: Path) -> list[str]:
     return sorted(each.name for each in path.iterdir())
 
 
-def test_a_picture_is_written_with_what_is_beside_it(tmp_path) -> None:
+def test_a_image_is_written_with_what_is_beside_it(tmp_path) -> None:
     pictures = folder(tmp_path / "a" / "b")
     written = pictures.keep(name(1), ".png", b"pixels", b"{}")
     assert written == tmp_path / "a" / "b" / f"{name(1)}.png" and written.read_bytes() == b"pixels"
@@ -53,7 +53,7 @@ def test_the_oldest_are_removed_when_they_are_too_large(tmp_path) -> None:
     assert names(tmp_path) == [f"{name(10)}.jpg"]
 
 
-def test_a_picture_larger_than_all_may_be_is_refused_and_nothing_removed_for_it(tmp_path) -> None:
+def test_a_image_larger_than_all_may_be_is_refused_and_nothing_removed_for_it(tmp_path) -> None:
     pictures = folder(tmp_path, max_bytes=100)
     pictures.keep(name(1), ".jpg", b"x" * 30)
     with pytest.raises(OSError, match="an image of 101 bytes exceeds the limit of 100"):
@@ -78,7 +78,7 @@ def test_what_was_there_before_counts_and_what_others_put_there_does_not(tmp_pat
     assert set(names(tmp_path)) == left
 
 
-def test_two_pictures_of_one_name_are_both_kept_and_counted(tmp_path) -> None:
+def test_two_images_of_one_name_are_both_kept_and_counted(tmp_path) -> None:
     pictures = folder(tmp_path)
     for content in (b"first", b"second", b"third"):
         pictures.keep(name(1), ".jpg", content)
@@ -93,7 +93,7 @@ def test_a_clock_that_jumps_back_does_not_make_the_newest_the_oldest(tmp_path) -
     assert names(tmp_path) == [f"{name(1)}.jpg", f"{name(2)}.jpg"]
 
 
-def test_pictures_that_somebody_took_away_make_room(tmp_path) -> None:
+def test_images_that_somebody_took_away_make_room(tmp_path) -> None:
     pictures = folder(tmp_path, max_files=4)
     for number in range(4):
         pictures.keep(name(number), ".jpg", b"x")

@@ -171,7 +171,7 @@ def test_a_folder_that_vanishes_is_made_anew(folder, deaths) -> None:
     assert len(names(folder)) == 1 and saving.status()["failed"] == 0
 
 
-def test_a_frame_that_cannot_be_made_a_picture_costs_itself_alone(folder, deaths, caplog) -> None:
+def test_a_frame_that_cannot_be_made_a_image_costs_itself_alone(folder, deaths, caplog) -> None:
     bad = shot(0)
     bad = replace(bad, frame=replace(bad.frame, encoding="rgb24", width=9, height=9))
     saving = saver(folder, deaths)
@@ -192,7 +192,7 @@ def test_a_thread_that_cannot_go_on_says_so(tmp_path, deaths) -> None:
     assert thread == "saving" and isinstance(error, ZeroDivisionError)
 
 
-def test_a_picture_is_what_it_was_made_of(folder, deaths) -> None:
+def test_a_image_is_what_it_was_made_of(folder, deaths) -> None:
     saving = saver(folder, deaths)
     saving.offer(shot(3))
     assert saving.close(PATIENCE_S)

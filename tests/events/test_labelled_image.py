@@ -95,7 +95,7 @@ def test_a_jpeg_has_its_labels_in_exif_and_its_pixels_are_untouched_to_the_bit()
     }
 
 
-def test_the_region_that_was_classified_is_written_down_and_the_picture_stays_whole() -> None:
+def test_the_region_that_was_classified_is_written_down_and_the_image_stays_whole() -> None:
     data = jpeg(64, 48)
     part = shot(data)
     part = replace(part, frame=replace(part.frame, source="camera.feeder", region=Region(0.5, 0, 0.25, 1)))
@@ -107,7 +107,7 @@ def test_the_region_that_was_classified_is_written_down_and_the_picture_stays_wh
 
 @pytest.mark.parametrize("own", [None, 1, 3, 6])
 @pytest.mark.parametrize("transform", ["none", "hflip", "vflip", "rotate90", "rotate180", "rotate270"])
-def test_a_picture_that_is_turned_before_it_is_classified_is_shown_upright(own, transform) -> None:
+def test_a_image_that_is_turned_before_it_is_classified_is_shown_upright(own, transform) -> None:
     data = jpeg(64, 48)
     if own:
         exif = Image.Exif()
@@ -152,7 +152,7 @@ def test_what_the_camera_wrote_into_exif_is_kept() -> None:
     assert scan(kept.data) == scan(data)
 
 
-def test_a_picture_that_is_labelled_again_has_the_newer_labels_alone() -> None:
+def test_a_image_that_is_labelled_again_has_the_newer_labels_alone() -> None:
     once = rendered(shot(jpeg()))
     twice = rendered(shot(once.data, label=LESSER))
     assert opened(twice).getexif()[ExifTags.Base.ImageDescription].startswith("lesser panda 0.01")
@@ -166,7 +166,7 @@ def test_names_beyond_ascii_are_written_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(("encoding", "channels"), CHANNELS.items())
-def test_raw_pixels_become_a_jpeg_of_the_same_picture(encoding: Encoding, channels: int) -> None:
+def test_raw_pixels_become_a_jpeg_of_the_same_image(encoding: Encoding, channels: int) -> None:
     gradient = np.linspace(0, 255, 64 * 48 * channels).astype(np.uint8).reshape(48, 64, channels)
     gradient[:, :, 0] = 200
     kept = rendered(shot(memoryview(gradient.tobytes()), encoding, width=64, height=48))

@@ -210,7 +210,7 @@ def test_every_frame_with_a_label_is_kept_if_that_is_asked_for_but_not_too_often
     assert kept(folder / "seldom") == {"camera_label-1_0.90.jpg", "porch_label-1_0.60.jpg"}
 
 
-def test_a_label_that_enters_just_after_another_has_a_picture_too(listen, tmp_path) -> None:
+def test_a_label_that_enters_just_after_another_has_a_image_too(listen, tmp_path) -> None:
     folder = tmp_path / "seen"
     text = "events: {allow: ['*'], threshold: 0.3, frames: 1, needed: 1}\nsaving: {folder: FOLDER, "
     listener = listen(text.replace("FOLDER", str(folder)) + "min_interval_s: 600, min_free_bytes: 0}\n")

@@ -87,7 +87,7 @@ def test_what_is_there_comes_newest_first_and_what_comes_later_comes_before_it(t
     assert within(source, QUIET_S) is None, "each comes once"
 
 
-def test_a_picture_that_is_dropped_into_an_empty_folder_is_seen(tmp_path: Path, watch) -> None:
+def test_a_image_that_is_dropped_into_an_empty_folder_is_seen(tmp_path: Path, watch) -> None:
     source = watch(tmp_path)
     assert within(source, 0.2) is None
     for name in ("1.jpg", "2.jpg"):
@@ -163,7 +163,7 @@ def test_a_pattern_is_watched_too(tmp_path: Path, watch) -> None:
     assert within(source, QUIET_S) is None
 
 
-def test_no_picture_is_taken_before_it_is_wanted(tmp_path: Path, watch) -> None:
+def test_no_image_is_taken_before_it_is_wanted(tmp_path: Path, watch) -> None:
     put(tmp_path / "1.jpg")
     source = watch(tmp_path)
     wanted = time.monotonic() + 0.5
@@ -191,7 +191,7 @@ def test_what_was_handed_out_is_remembered_when_the_folder_was_away(tmp_path: Pa
     assert [frame and frame.id for frame in frames] == ["3.jpg", "1.jpg"]
 
 
-def test_every_picture_of_a_burst_reaches_a_slow_session_and_no_stall_is_reported(tmp_path: Path) -> None:
+def test_every_image_of_a_burst_reaches_a_slow_session_and_no_stall_is_reported(tmp_path: Path) -> None:
     for number in range(4):
         put(tmp_path / f"{number}.jpg", age_s=100 - number)
     section = SourceSection(type="images", path=str(tmp_path), watch=True, stall_timeout_s=0.5)
@@ -239,9 +239,7 @@ def test_of_a_large_archive_the_newest_are_kept_and_the_rest_is_said(
     assert "more than 3 images wait; the oldest are dropped" in caplog.text
 
 
-def test_months_of_pictures_take_little_memory_and_are_not_looked_at_again(
-    tmp_path: Path, monkeypatch
-) -> None:
+def test_months_of_images_take_little_memory_and_are_not_looked_at_again(tmp_path: Path, monkeypatch) -> None:
     count = 20_000
     for day in range(20):
         folder = tmp_path / f"day-{day:02d}"
@@ -317,7 +315,7 @@ def test_a_share_that_is_mounted_again_brings_nothing_twice(tmp_path: Path, watc
     assert within(source, QUIET_S) is None
 
 
-def test_a_file_too_large_for_a_picture_is_passed_over(tmp_path: Path, watch, caplog) -> None:
+def test_a_file_too_large_for_a_image_is_passed_over(tmp_path: Path, watch, caplog) -> None:
     put(tmp_path / "picture.jpg", age_s=200)
     with (tmp_path / "film.jpg").open("wb") as file:
         file.truncate(LARGEST_FILE + 1)

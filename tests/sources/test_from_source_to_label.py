@@ -54,7 +54,7 @@ def best(result: Published) -> tuple[str, float]:
 
 
 @pytest.mark.parametrize("name", ["phone-upright.mp4", "plain.mp4"])
-def test_a_phones_film_is_seen_upright(start, shared: Path, name: str) -> None:
+def test_a_phones_video_is_seen_upright(start, shared: Path, name: str) -> None:
     pytest.importorskip("av", reason="needs PyAV: pip install 'incv3d[video]'")
     daemon = start(type="video", path=str(shared / "cases/films" / name), every_frame=True)
     label, score = best(published(daemon, 1)[0])
@@ -62,7 +62,7 @@ def test_a_phones_film_is_seen_upright(start, shared: Path, name: str) -> None:
     assert daemon.stop() == 0
 
 
-def test_a_film_of_one_frame_in_many_seconds_stalls_nothing(start, shared: Path) -> None:
+def test_a_video_of_one_frame_in_many_seconds_stalls_nothing(start, shared: Path) -> None:
     pytest.importorskip("av", reason="needs PyAV: pip install 'incv3d[video]'")
     daemon = start(type="video", path=str(shared / "cases/films/timelapse-one-frame-15s.mp4"))
     assert best(published(daemon, 1)[0])[1] > 0
@@ -72,7 +72,7 @@ def test_a_film_of_one_frame_in_many_seconds_stalls_nothing(start, shared: Path)
     assert daemon.stop() == 0
 
 
-def test_pictures_of_a_web_camera_and_of_a_watched_folder_are_seen(start, tmp_path: Path) -> None:
+def test_images_of_a_web_camera_and_of_a_watched_folder_are_seen(start, tmp_path: Path) -> None:
     def answer(request: Request) -> None:
         request.send_whole(CAT.read_bytes())
 

@@ -66,7 +66,7 @@ def test_ffmpegs_own_motion_jpeg_is_taken() -> None:
         server.kill()
 
 
-def test_a_reader_gets_the_newest_picture_and_not_what_waited(serve) -> None:
+def test_a_reader_gets_the_newest_image_and_not_what_waited(serve) -> None:
     sent: list[float] = []
 
     def answer(request: Request) -> None:
@@ -152,7 +152,7 @@ def test_an_address_that_gives_one_jpeg_is_asked_again_and_again(serve, answer) 
     assert all(a.captured < b.captured for a, b in pairwise(got))
 
 
-def test_one_picture_may_be_of_any_format_that_we_read(serve) -> None:
+def test_one_image_may_be_of_any_format_that_we_read(serve) -> None:
     out = io.BytesIO()
     Image.new("RGB", (64, 48), "red").save(out, "WEBP")
     (frame,) = frames(serve(lambda request: request.send_whole(out.getvalue(), "image/webp")).url(), most=1)
@@ -200,7 +200,7 @@ def test_a_camera_that_answers_now_and_then_is_absent_meanwhile(serve) -> None:
     assert frames(camera.url(), most=1)
 
 
-def test_a_connection_that_is_kept_and_closed_by_the_camera_costs_no_picture(serve) -> None:
+def test_a_connection_that_is_kept_and_closed_by_the_camera_costs_no_image(serve) -> None:
     def answer(request: Request) -> None:
         request.protocol_version = "HTTP/1.1"
         request.send_whole(ONE)

@@ -106,7 +106,7 @@ def test_what_is_wrong_is_said_in_one_line(serve, answer, error, words: str) -> 
     assert isinstance(caught.value, SourceAbsent) == (error is SourceAbsent)
 
 
-def test_a_poll_that_brings_no_picture_or_half_of_one_is_said(serve) -> None:
+def test_a_poll_that_brings_no_image_or_half_of_one_is_said(serve) -> None:
     answers: list[Callable[[Request], None]] = [
         lambda request: request.send_whole(b"busy", "text/plain"),
         lambda request: (

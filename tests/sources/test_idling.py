@@ -65,7 +65,7 @@ def check_that_it_idles(daemon: ScriptedDaemon, asked: Sequence[object] = ()) ->
     assert frames <= most and len(asked) - asked_before <= most
 
 
-def test_a_camera_of_single_pictures_is_asked_no_more_often(start) -> None:
+def test_a_camera_of_single_images_is_asked_no_more_often(start) -> None:
     with web_camera(lambda request: request.send_whole(jpeg(64, 48))) as camera:
         check_that_it_idles(start(path=camera.url()), camera.asked)
 
@@ -75,6 +75,6 @@ def test_of_a_stream_no_more_frames_are_taken(start) -> None:
         check_that_it_idles(start(path=camera.url()))
 
 
-def test_pictures_are_read_no_more_often(start, tmp_path: Path) -> None:
+def test_images_are_read_no_more_often(start, tmp_path: Path) -> None:
     (tmp_path / "one.jpg").write_bytes(jpeg(64, 48))
     check_that_it_idles(start(type="images", path=str(tmp_path / "one.jpg"), fps=50))

@@ -81,7 +81,7 @@ def number(frame: Frame) -> int:
     return int(str(frame.id).split()[1])
 
 
-def test_pictures_and_jpegs_of_several_senders_arrive(senders, source) -> None:
+def test_images_and_jpegs_of_several_senders_arrive(senders, source) -> None:
     frames = [next_of(source) for _ in range(20)]
     assert {frame.source for frame in frames} == {"barn"}
     assert {str(frame.id).split()[0] for frame in frames} == {"one", "two"}
@@ -117,7 +117,7 @@ def test_a_backlog_is_read_away_at_once(addresses, source) -> None:
 
 
 @pytest.mark.parametrize("idle_s", [0.3, 2.5])
-def test_an_idle_subscriber_gets_a_picture_sent_after_it_was_wanted(addresses, source, idle_s) -> None:
+def test_an_idle_subscriber_gets_a_image_sent_after_it_was_wanted(addresses, source, idle_s) -> None:
     sender = Sender(addresses[0], "one")
     try:
         next_of(source)

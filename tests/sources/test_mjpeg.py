@@ -66,7 +66,7 @@ CUTS = st.lists(st.integers(0, 2**32), max_size=20)
 @pytest.mark.parametrize("kind", FRAMES)
 @FEW
 @given(cuts=CUTS)
-def test_every_picture_comes_out_whole_however_it_is_framed_and_cut_up(kind: str, cuts: list[int]) -> None:
+def test_every_image_comes_out_whole_however_it_is_framed_and_cut_up(kind: str, cuts: list[int]) -> None:
     assert split(ImageSplitter("frame"), stream(*FRAMES[kind], JPEGS), cuts) == JPEGS
 
 
@@ -80,7 +80,7 @@ def test_byte_by_byte_or_at_once_it_is_the_same(cuts: list[int]) -> None:
 
 @FEW
 @given(cuts=CUTS)
-def test_the_first_picture_needs_no_boundary(cuts: list[int]) -> None:
+def test_the_first_image_needs_no_boundary(cuts: list[int]) -> None:
     data = JPEGS[0] + b"\r\n" + stream(*FRAMES["as it should be"], JPEGS[1:])
     assert split(ImageSplitter("frame"), data, cuts) == JPEGS
 
@@ -115,14 +115,14 @@ def test_parts_may_be_png_or_webp(cuts: list[int]) -> None:
     assert split(ImageSplitter("frame"), stream(*FRAMES["as it should be"], pictures), cuts) == pictures
 
 
-def test_a_picture_has_the_time_of_its_first_bytes() -> None:
+def test_a_image_has_the_time_of_its_first_bytes() -> None:
     splitter = ImageSplitter()
     data = stream(*FRAMES["as it should be"], JPEGS[:1])
     assert splitter.feed(data[:200], 1.0) == []
     assert splitter.feed(data[200:], 2.0) == [(1.0, JPEGS[0])]
 
 
-def test_what_is_no_picture_is_not_kept_and_what_has_no_end_is_refused() -> None:
+def test_what_is_no_image_is_not_kept_and_what_has_no_end_is_refused() -> None:
     splitter = ImageSplitter()
     for _ in range(100):
         assert splitter.feed(b"no picture at all" * 1000, 0.0) == []

@@ -80,7 +80,7 @@ def test_the_padding_of_the_firmware_is_cut(camera: Camera, size) -> None:
         source.capture(0.0)
 
 
-def test_the_video_port_is_asked_for_raw_pictures(camera: Camera) -> None:
+def test_the_video_port_is_asked_for_raw_images(camera: Camera) -> None:
     source = camera.open((640, 480), "rotate180", exposure_mode="night", iso=800)
     source.capture(0.0)
     assert camera.init.call_args.kwargs == {"camera_num": 1, "resolution": (640, 480), "framerate": 10.0}

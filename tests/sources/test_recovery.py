@@ -166,7 +166,7 @@ def test_a_silent_stream_does_not_hold_up_the_end(start) -> None:
         stream.kill()
 
 
-def test_a_film_is_classified_frame_by_frame_without_loss(start, tmp_path) -> None:
+def test_a_video_is_classified_frame_by_frame_without_loss(start, tmp_path) -> None:
     daemon = start(str(film(tmp_path)), every_frame=True, loop=False)
     daemon.wait_for("source porch has no more frames")
     with Client(daemon.door) as client:

@@ -92,7 +92,7 @@ def test_a_paused_cameras_frames_pass_and_the_next_one_after_it_is_new(watch) ->
     assert watched.take() == "1.3" and not watched.dropped
 
 
-def test_a_paused_film_stands_still_and_loses_nothing(watch) -> None:
+def test_a_paused_video_stands_still_and_loses_nothing(watch) -> None:
     watched = watch("frame frame silent", every_frame=True, start=False)
     watched.capture.pause(True)
     watched.capture.start()
@@ -103,7 +103,7 @@ def test_a_paused_film_stands_still_and_loses_nothing(watch) -> None:
     assert [watched.take(), watched.take()] == ["1.1", "1.2"]
 
 
-def test_a_paused_film_can_be_closed(watch) -> None:
+def test_a_paused_video_can_be_closed(watch) -> None:
     watched = watch("frame frame silent", every_frame=True, start=False)
     watched.capture.pause(True)
     watched.capture.start()

@@ -57,7 +57,7 @@ def frames(source: FrameSource, most: int = 1000) -> list[Frame]:
 
 
 @pytest.mark.parametrize("codec", ["mpeg4", "libx264", "mjpeg"])
-def test_a_film_gives_each_of_its_frames_once(tmp_path: Path, keep, codec: str) -> None:
+def test_a_video_gives_each_of_its_frames_once(tmp_path: Path, keep, codec: str) -> None:
     got = frames(keep(play(film(tmp_path, codec=codec))))
     assert len(got) == 20, "the decoder held frames back"
     assert len({frame.id for frame in got}) == 20
@@ -65,7 +65,7 @@ def test_a_film_gives_each_of_its_frames_once(tmp_path: Path, keep, codec: str) 
     assert all(DECODER.decode(frame).std() > 10 for frame in got)
 
 
-def test_a_film_plays_at_its_own_rate_or_at_another(tmp_path: Path, keep) -> None:
+def test_a_video_plays_at_its_own_rate_or_at_another(tmp_path: Path, keep) -> None:
     path = film(tmp_path, seconds=1)
     started = time.monotonic()
     assert len(frames(keep(play(path, every_frame=False)))) == 10
@@ -75,14 +75,14 @@ def test_a_film_plays_at_its_own_rate_or_at_another(tmp_path: Path, keep) -> Non
     assert time.monotonic() - started >= 0.45
 
 
-def test_a_film_begins_again(tmp_path: Path, keep) -> None:
+def test_a_video_begins_again(tmp_path: Path, keep) -> None:
     got = frames(keep(play(film(tmp_path, seconds=1), loop=True)), most=25)
     assert [frame.id for frame in got[:10]] == [frame.id for frame in got[10:20]]
     first, again = (np.asarray(DECODER.decode(got[n])) for n in (0, 10))
     assert np.array_equal(first, again)
 
 
-def test_a_film_goes_on_while_nobody_wants_a_frame(tmp_path: Path, keep) -> None:
+def test_a_video_goes_on_while_nobody_wants_a_frame(tmp_path: Path, keep) -> None:
     source = keep(play(film(tmp_path, seconds=1), every_frame=False, loop=True))
     first = source.capture(0.0)
     wanted = time.monotonic() + 1.25
@@ -91,7 +91,7 @@ def test_a_film_goes_on_while_nobody_wants_a_frame(tmp_path: Path, keep) -> None
     assert later.id in (200, 300), "three tenths of a second into the second round"
 
 
-def test_a_cut_off_film_gives_what_it_has(tmp_path: Path, keep) -> None:
+def test_a_cut_off_video_gives_what_it_has(tmp_path: Path, keep) -> None:
     path = film(tmp_path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert 0 < len(frames(keep(play(path)))) < 20
@@ -118,7 +118,7 @@ def test_a_damaged_frame_and_those_that_build_on_it_are_left_out(tmp_path: Path,
     assert [frame.data for frame in damaged] == [frame.data for frame in (*whole[:3], *whole[10:])]
 
 
-def test_a_film_of_which_every_key_frame_is_damaged_is_an_error(tmp_path: Path, keep) -> None:
+def test_a_video_of_which_every_key_frame_is_damaged_is_an_error(tmp_path: Path, keep) -> None:
     source = keep(play(damaged_film(tmp_path, 0, 10)[1], loop=False))
     with pytest.raises(SourceError, match="none of its frames can be decoded"):
         source.capture(0.0)
@@ -133,7 +133,7 @@ def test_a_film_of_which_every_key_frame_is_damaged_is_an_error(tmp_path: Path, 
         (b"no film at all" * 1000, SourceError, "Invalid data"),
     ],
 )
-def test_what_is_no_film_is_said_in_one_line(tmp_path: Path, content, error, words) -> None:
+def test_what_is_no_video_is_said_in_one_line(tmp_path: Path, content, error, words) -> None:
     path = tmp_path / "film.mp4"
     if content is not None:
         path.write_bytes(content)
@@ -142,7 +142,7 @@ def test_what_is_no_film_is_said_in_one_line(tmp_path: Path, content, error, wor
     assert "\n" not in str(caught.value)
 
 
-def test_sound_alone_is_no_film(tmp_path: Path) -> None:
+def test_sound_alone_is_no_video(tmp_path: Path) -> None:
     path = tmp_path / "sound.wav"
     with av.open(str(path), "w") as out:
         stream = out.add_stream("pcm_s16le", rate=8000)
@@ -171,7 +171,7 @@ def watch(url: str, timeout_s: float = 5.0, rtsp_transport: RtspTransport = "aut
     return source
 
 
-def test_a_stream_gives_pictures_that_can_be_decoded(stream, keep) -> None:
+def test_a_stream_gives_images_that_can_be_decoded(stream, keep) -> None:
     got = frames(keep(watch(stream.url)), most=10)
     assert len(got) == 10 and all(a.captured < b.captured for a, b in pairwise(got))
     for frame in got:
@@ -264,7 +264,7 @@ def test_a_password_is_not_shown() -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_pictures_are_reduced_in_their_own_proportions_and_never_enlarged() -> None:
+def test_images_are_reduced_in_their_own_proportions_and_never_enlarged() -> None:
     assert covering((1920, 1080), SIZE) == (854, 480)
     assert covering((1080, 1920), SIZE) == (640, 1138)
     assert covering((320, 240), SIZE) == (320, 240)

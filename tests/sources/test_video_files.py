@@ -89,7 +89,7 @@ def frames(source: FileSource, most: int = 100) -> list[Frame]:
 
 
 @pytest.mark.parametrize("orientation", MATRICES)
-def test_the_display_matrix_of_a_film_counts_as_exif_does(tmp_path: Path, orientation: int) -> None:
+def test_the_display_matrix_of_a_video_counts_as_exif_does(tmp_path: Path, orientation: int) -> None:
     (frame,) = frames(play(turned(film(tmp_path / "film.mp4", [0]), MATRICES[orientation])))
     expected = turn_upright(corners(), orientation)
     assert (frame.height, frame.width) == expected.shape[:2] and frame.transform == "none"
@@ -97,7 +97,7 @@ def test_the_display_matrix_of_a_film_counts_as_exif_does(tmp_path: Path, orient
     assert np.abs(seen.astype(int) - expected)[8::16, 8::16].max() < 40, "a lossy codec, far from the edges"
 
 
-def test_a_turned_film_still_covers_the_size_that_is_wanted(tmp_path: Path) -> None:
+def test_a_turned_video_still_covers_the_size_that_is_wanted(tmp_path: Path) -> None:
     path = turned(film(tmp_path / "film.mp4", [0], np.zeros((600, 800, 3), np.uint8)), MATRICES[6])
     (frame,) = frames(play(path, size=(300, 200)))
     assert (frame.width, frame.height) == (300, 400)
@@ -112,7 +112,7 @@ def test_a_matrix_that_is_a_little_crooked_or_empty_is_taken_to_the_next_quarter
     assert orientation_of(packed(0, 0, 0, 0)) == 1
 
 
-def test_exif_in_a_film_of_jpegs_counts_too(tmp_path: Path) -> None:
+def test_exif_in_a_video_of_jpegs_counts_too(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     out = io.BytesIO()
@@ -125,7 +125,7 @@ def test_exif_in_a_film_of_jpegs_counts_too(tmp_path: Path) -> None:
         assert seen[8, 8].tolist() == pytest.approx([0, 0, 255], abs=40)
 
 
-def test_phones_hold_their_films_upright_by_a_matrix(shared: Path) -> None:
+def test_phones_hold_their_videos_upright_by_a_matrix(shared: Path) -> None:
     pictures = [
         DECODER.decode(frames(play(shared / "cases/films" / name, paced=False))[0])
         for name in ("phone-upright.mp4", "plain.mp4")
@@ -134,7 +134,7 @@ def test_phones_hold_their_films_upright_by_a_matrix(shared: Path) -> None:
     assert np.abs(pictures[0].astype(int) - pictures[1]).mean() < 3, "compressed twice"
 
 
-def test_a_film_with_long_pauses_is_played_to_its_end_without_a_stall(tmp_path: Path) -> None:
+def test_a_video_with_long_pauses_is_played_to_its_end_without_a_stall(tmp_path: Path) -> None:
     path = film(tmp_path / "film.mkv", [0, 600, 1200])
     frame_queue = FrameQueue(1, 1, 1, lambda frame: False)
     ended: queue.SimpleQueue[object] = queue.SimpleQueue()
@@ -155,7 +155,7 @@ def test_a_film_with_long_pauses_is_played_to_its_end_without_a_stall(tmp_path: 
     assert (status.frames, status.recoveries, status.state) == (3, 0, "ended")
 
 
-def test_a_film_with_long_pauses_begins_again_and_can_be_stopped(tmp_path: Path) -> None:
+def test_a_video_with_long_pauses_begins_again_and_can_be_stopped(tmp_path: Path) -> None:
     source = play(film(tmp_path / "film.mkv", [0, 200, 400]), loop=True)
     captured = [frame.captured for frame in frames(source, most=5)]
     steps = [b - a for a, b in pairwise(captured)]
@@ -175,7 +175,7 @@ def test_a_film_with_long_pauses_begins_again_and_can_be_stopped(tmp_path: Path)
     ],
     ids=["jumps ahead", "begins late"],
 )
-def test_a_film_whose_clock_jumps_is_played_on_at_its_pace(tmp_path: Path, times_ms: list[int]) -> None:
+def test_a_video_whose_clock_jumps_is_played_on_at_its_pace(tmp_path: Path, times_ms: list[int]) -> None:
     source = play(film(tmp_path / "film.mkv", times_ms))
     captured = [frame.captured for frame in frames(source)]
     assert len(captured) >= 4
@@ -183,7 +183,7 @@ def test_a_film_whose_clock_jumps_is_played_on_at_its_pace(tmp_path: Path, times
     assert all(step < 0.5 for step in steps), steps
 
 
-def test_a_film_whose_clock_runs_backwards_is_played_on_at_its_pace(tmp_path: Path) -> None:
+def test_a_video_whose_clock_runs_backwards_is_played_on_at_its_pace(tmp_path: Path) -> None:
     """Two recordings in one file, as recorders that append make them."""
     parts = [film(tmp_path / f"{start}.ts", [start, start + 100, start + 200]) for start in (90_000, 0)]
     both = tmp_path / "both.ts"
@@ -199,7 +199,7 @@ def test_a_rate_that_cannot_be_is_not_believed() -> None:
     assert usual_step_s(Fraction(1, 86_400)) == 60
 
 
-def test_the_cover_of_a_sound_file_is_no_film(tmp_path: Path) -> None:
+def test_the_cover_of_a_sound_file_is_no_video(tmp_path: Path) -> None:
     path = tmp_path / "sound.mp3"
     words = "-loglevel error -f lavfi -i sine=duration=1 -f lavfi -i testsrc=size=64x64:rate=1:duration=1 "
     words += "-map 0 -map 1 -c:v mjpeg -disposition:v attached_pic"
@@ -212,7 +212,7 @@ def test_the_cover_of_a_sound_file_is_no_film(tmp_path: Path) -> None:
     ("codec", "pixels", "size"),
     [("ffv1", "yuv420p10le", (320, 240)), ("ffv1", "yuv444p", (321, 241)), ("ffv1", "gray16le", (33, 17))],
 )
-def test_deep_and_odd_films_become_frames(tmp_path: Path, codec: str, pixels: str, size) -> None:
+def test_deep_and_odd_videos_become_frames(tmp_path: Path, codec: str, pixels: str, size) -> None:
     path = tmp_path / "film.mkv"
     width, height = size
     with av.open(str(path), "w") as out:
