@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from incv3d.errors import pip_install
-from incv3d.transports.http.errors import HttpError
-from incv3d.transports.http.transport import need_libraries
+from incv3d.transports.errors import SettingError
+from incv3d.transports.http.transport import HttpTransport
 
 CODE = Path(__file__).parents[1] / "daemon" / "incv3d"
 
@@ -33,9 +33,9 @@ def test_an_environment_of_root_takes_sudo(monkeypatch) -> None:
 
 
 def test_the_libraries_of_http_are_named_for_pip(monkeypatch) -> None:
-    monkeypatch.setattr("incv3d.transports.http.transport.find_spec", lambda name: None)
-    with pytest.raises(HttpError) as raised:
-        need_libraries("http.bind")
+    monkeypatch.setattr("incv3d.transports.errors.find_spec", lambda name: None)
+    with pytest.raises(SettingError) as raised:
+        HttpTransport.require_libraries()
     assert str(raised.value).endswith("-m pip install aiohttp prometheus-client")
 
 

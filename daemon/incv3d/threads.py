@@ -1,11 +1,35 @@
-"""Track what each thread of the daemon is doing."""
+"""Worker threads: guarded start, activity markers and wake-up pipes."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+
+OnDeath = Callable[[str, BaseException], None]
+"""Called with the thread's name and the error when a thread ends by an exception."""
+
+
+def start_thread(name: str, target: Callable[[], object], on_death: OnDeath) -> threading.Thread:
+    """Start a thread that reports its death: the daemon must know, and decides what follows.
+
+    The process does not wait for the thread when it ends.
+    """
+
+    def run() -> None:
+        try:
+            target()
+        except BaseException as error:  # noqa: BLE001 - passed on, whatever it is
+            on_death(name, error)
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    return thread
+
 
 class Activity:
-    """The current activity of a thread: ``with activity:`` is one piece of work, whose duration others can
-    see.
+    """Mark what a thread is doing, so that others can see how long it takes: ``with activity: ...``.
 
     :param name: the thread's name.
     :param what: its activity, for people: ``running the Session``.
@@ -15,7 +39,7 @@ class Activity:
         self.name = name
         self.what = what
         self.begun = 0
-        """Number of pieces of work begun so far."""
+        """The number of pieces of work begun so far."""
         self.busy = False
 
     def __enter__(self) -> None:
@@ -24,3 +48,29 @@ class Activity:
 
     def __exit__(self, *error: object) -> None:
         self.busy = False
+
+
+class WakePipe:
+    """Wake a thread that polls descriptors. It polls the read end, a descriptor as well: ``poll(pipe)``."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def fileno(self) -> int:
+        """Return the descriptor to poll."""
+        return self._reader
+
+    def wake(self) -> None:
+        """Wake the thread. Any thread may call this."""
+        # A pipe full of earlier calls means that the thread is about to wake anyway.
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._writer, b"\0")
+
+    def clear(self) -> None:
+        """Take notice of all calls so far; the thread does this when it was woken."""
+        os.read(self._reader, 4096)
+
+    def close(self) -> None:
+        """Close both descriptors."""
+        os.close(self._reader)
+        os.close(self._writer)

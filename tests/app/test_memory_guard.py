@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from incv3d.app.memory_guard import PATIENCE_S, MemoryCheck, MemoryGuard
+from incv3d.app.memory_guard import LEAK_AFTER_S, MemoryCheck, MemoryGuard
 from incv3d.machine import limit_of
 
 HOUR_S = 3600.0
@@ -28,7 +28,7 @@ class Life:
         end = self.now + seconds
         while self.now < end:
             self.now += step_s
-            verdict = self.guard.look()
+            verdict = self.guard.check()
             if verdict != MemoryCheck():
                 said.append(verdict)
             if verdict.over_limit:
@@ -45,35 +45,35 @@ def restless(size_mb: float) -> Callable[[float], float]:
 def test_months_of_large_pictures_are_no_leak() -> None:
     life = Life(restless(200))
     assert life.live(60 * 24 * HOUR_S, step_s=5 * MINUTE_S) == []
-    assert life.guard.mb_an_hour == pytest.approx(0, abs=0.01)
+    assert life.guard.mb_per_hour == pytest.approx(0, abs=0.01)
 
 
 def test_a_small_leak_is_warned_of_before_the_limit_ends_the_process() -> None:
     life = Life(lambda now: 200 + 2.0 * now / HOUR_S)
     *warnings, last = life.live(1000 * HOUR_S)
     assert last.over_limit and life.now / HOUR_S == pytest.approx(200, abs=1)
-    assert 1 <= len(warnings) <= 5 and "grows by 2.0 MB an hour" in warnings[0].warning
-    assert "the 600 MB at which it starts anew (daemon.memory_limit_mb)" in warnings[0].warning
+    assert 1 <= len(warnings) <= 5 and "grows by 2.0 MB per hour" in warnings[0].warning
+    assert "the 600 MB at which it restarts (daemon.memory_limit_mb)" in warnings[0].warning
 
 
 def test_a_leak_is_seen_below_the_pictures() -> None:
     noise = restless(0)
     life = Life(lambda now: 200 + 2.0 * now / HOUR_S + noise(now), limit_mb=10_000)
     life.live(72 * HOUR_S)
-    assert life.guard.mb_an_hour == pytest.approx(2.0, rel=0.1)
+    assert life.guard.mb_per_hour == pytest.approx(2.0, rel=0.1)
 
 
 def test_another_model_is_a_step_and_no_slope() -> None:
     life = Life(lambda now: 200 if now < 24 * HOUR_S else 300)
     assert life.live(72 * HOUR_S) == []
-    assert life.guard.mb_an_hour is not None and life.guard.mb_an_hour < 3
+    assert life.guard.mb_per_hour is not None and life.guard.mb_per_hour < 3
 
 
 def test_a_moment_over_the_limit_is_no_leak_and_half_a_minute_is() -> None:
-    life = Life(lambda now: 700 if now % 60 < PATIENCE_S - 2 else 100)
+    life = Life(lambda now: 700 if now % 60 < LEAK_AFTER_S - 2 else 100)
     assert life.live(HOUR_S, step_s=1) == []
     life = Life(lambda now: 700)
-    assert life.live(HOUR_S, step_s=1) == [MemoryCheck(over_limit=True)] and life.now == PATIENCE_S + 1
+    assert life.live(HOUR_S, step_s=1) == [MemoryCheck(over_limit=True)] and life.now == LEAK_AFTER_S + 1
 
 
 @pytest.mark.parametrize(("size_mb", "limit_mb"), [(None, 600.0), (700.0, None)])

@@ -61,8 +61,8 @@ MISTAKES = [
         "the Python library picamera is missing; to install it: sudo apt-get",
     ),
     ("intake: {keys: HERE/none}", "intake.keys", "there are no keys in HERE/none"),
-    ("intake: {keys: HERE/loose}", "intake.keys", "others can read the daemon's secret key: chmod 600"),
-    ("intake: {keys: HERE/damaged}", "intake.keys", "server.key: it contains no keys"),
+    ("intake: {keys: HERE/loose}", "intake.keys", "other users can read the daemon's secret key: chmod 600"),
+    ("intake: {keys: HERE/damaged}", "intake.keys", "server.key: there are no keys in it"),
     ("intake: {bind: 'tcp://0.0.0.0:5999'}", "intake.bind", "there are no keys in HERE/keys"),
     (
         "intake: {publish: 'ipc://HERE/none/x'}",
@@ -110,7 +110,7 @@ def test_a_missing_library_is_a_mistake_of_the_part_that_needs_it(
     look: Look, monkeypatch, module: str, text: str, key: str
 ) -> None:
     real = find_spec
-    for place in ("app.prerequisites", "transports.http.transport", "transports.mqtt.errors"):
+    for place in ("app.prerequisites", "transports.errors"):
         monkeypatch.setattr(f"incv3d.{place}.find_spec", lambda name: None if name == module else real(name))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == module else real(name))
     (mistake,) = look(text)
@@ -205,7 +205,7 @@ def test_a_reload_makes_the_same_checks(state: Path, tmp_path: Path) -> None:
     daemon = DaemonProcess(state, tmp_path, "--config", str(config)).ready()
     config.write_text(f"model: {{top_k: 2}}\nhttp: {{bind: '0.0.0.0:0', token_file: {tmp_path}/none}}")
     daemon.signal(signal.SIGHUP)
-    line = daemon.wait_for("the new configuration is refused, the old one stays in force")
+    line = daemon.wait_for("the new configuration is rejected, the old one stays in force")
     assert f"{config}:2: http.token_file: {tmp_path}/none: cannot be read" in line
     assert daemon.stop() == 0
 

@@ -83,7 +83,7 @@ def test_so_they_do_over_each_transport(door: str, tmp_path: Path) -> None:
 def test_so_do_senders_with_keys(tmp_path: Path) -> None:
     ring = KeyStore(tmp_path / "keys")
     ring.new()
-    ring.hand_out("gate", tmp_path / "gate.key")
+    ring.issue("gate", tmp_path / "gate.key")
     door = f"tcp://127.0.0.1:{free_port()}"
     settings = f"intake: {{keys: {tmp_path}/keys, publish: 'tcp://127.0.0.1:{free_port()}'}}"
 

@@ -170,7 +170,7 @@ def test_no_secret_of_an_address_comes_out_of_a_daemon(state: Path, tmp_path: Pa
             for address in addresses(camera.host):
                 write(path=address)
                 daemon.signal(signal.SIGHUP)
-                daemon.wait_for("refused, the old one" if Address(address).mistake else "source.path is now")
+                daemon.wait_for("rejected, the old one" if Address(address).mistake else "source.path is now")
                 deadline = time.monotonic() + 0.6
                 while time.monotonic() < deadline:
                     said.add("stats", client.ask("stats"))

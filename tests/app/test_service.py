@@ -145,10 +145,10 @@ def test_a_bad_new_file_is_refused_and_the_old_one_stays(serve) -> None:
         ("model: {name: broken}", "broken failed the golden check"),
     ):
         service.reload(settings)
-        assert complaint in service.daemon.wait_for("refused, the old one stays in force")
+        assert complaint in service.daemon.wait_for("rejected, the old one stays in force")
     service.file.unlink()
     service.daemon.signal(signal.SIGHUP)
-    assert "no such file" in service.daemon.wait_for("refused, the old one stays in force")
+    assert "no such file" in service.daemon.wait_for("rejected, the old one stays in force")
     with Client(service.daemon.door) as client:
         assert client.ask("stats")["queue_limit"] == 5 and client.classify(jpeg()).status == "ok"
     assert service.daemon.stop() == 0
@@ -270,7 +270,7 @@ def test_other_labels_are_watched_from_the_next_frame_on(serve) -> None:
         client.classify(jpeg())
     service.daemon.wait_for("zmq: label 1 entered")
     service.reload("events: {allow: [no such label]}")
-    assert "no such label" in service.daemon.wait_for("refused, the old one stays in force")
+    assert "no such label" in service.daemon.wait_for("rejected, the old one stays in force")
     service.reload("{}")
     assert "as the configuration is another one" in service.daemon.wait_for("zmq: label 1 left")
     with Client(service.daemon.door) as client:

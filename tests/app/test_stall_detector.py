@@ -20,9 +20,9 @@ def looks(watch: StallDetector, clock: Clock, times: int, every_s: float = 1.0) 
     found = []
     for _ in range(times):
         clock.now += every_s
-        stall = watch.look()
+        stall = watch.check()
         if stall:
-            found.append(stall.work.name)
+            found.append(stall.activity.name)
     return found
 
 
@@ -93,10 +93,10 @@ def test_half_of_the_limit_is_a_worry_until_the_piece_of_work_ends() -> None:
     with work:
         for _ in range(6):
             assert not looks(watch, clock, 1)
-            worries.append(watch.worry and watch.worry.for_s)
+            worries.append(watch.warning and watch.warning.for_s)
     assert worries == [None, None, None, 3.0, 4.0, 5.0]
-    assert watch.worry == Stall(work, 5.0)
-    assert not looks(watch, clock, 1) and watch.worry is None
+    assert watch.warning == Stall(work, 5.0)
+    assert not looks(watch, clock, 1) and watch.warning is None
 
 
 def test_a_look_that_comes_late_counts_as_two() -> None:
@@ -104,5 +104,5 @@ def test_a_look_that_comes_late_counts_as_two() -> None:
     watch = StallDetector([work], 3.0, clock)  # looks every 0.75 s
     with work:
         looks(watch, clock, 1)
-        assert not looks(watch, clock, 1, every_s=3600) and watch.worry == Stall(work, 1.5)
-        assert looks(watch, clock, 1, every_s=3600) and watch.worry == Stall(work, 3.0)
+        assert not looks(watch, clock, 1, every_s=3600) and watch.warning == Stall(work, 1.5)
+        assert looks(watch, clock, 1, every_s=3600) and watch.warning == Stall(work, 3.0)

@@ -75,7 +75,7 @@ def test_a_socket_that_nobody_reads_blocks_nothing(listen, tmp_path: Path, caplo
     with caplog.at_level(logging.WARNING):
         for _ in range(5000):
             notifier.watchdog()
-    assert socket.rest() and "systemd cannot be told WATCHDOG" in caplog.text
+    assert socket.rest() and "cannot send WATCHDOG to systemd" in caplog.text
     notifier.close()
 
 

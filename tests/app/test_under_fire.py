@@ -9,40 +9,32 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import zmq
 from PIL import Image
 
+from daemon_requests import (
+    CAT,
+    MIB,
+    STATS,
+    ask,
+    assert_it_serves,
+    descriptors,
+    eventually,
+    header,
+    nested,
+    png,
+    resident_mb,
+    stats,
+)
 from doubles import jpeg
-from incv3d.client import Client
-from incv3d.images.demo import demo_folder
-from processes import PATIENCE_S, DaemonProcess, ScriptedDaemon
+from processes import PATIENCE_S, DaemonProcess
 
-CAT = (demo_folder() / "cat.jpg").read_bytes()
-MIB = 1024 * 1024
-STATS = b'{"v":1,"op":"stats"}'
 MANY_CLIENTS = int(os.environ.get("INCV3D_MANY_CLIENTS", "1000"))
 """Ten thousand take a minute or two."""
-
-
-def header(**fields: Any) -> bytes:
-    return json.dumps({"v": 1, "encoding": "jpeg", **fields}).encode()
-
-
-def png(width: int, height: int) -> bytes:
-    out = io.BytesIO()
-    Image.new("1", (width, height)).save(out, "PNG")
-    return out.getvalue()
-
-
-def nested(depth: int) -> bytes:
-    return b'{"v":1,"encoding":"jpeg","id":' + b"[" * depth + b"]" * depth + b"}"
 
 
 @pytest.fixture(scope="module")
@@ -51,74 +43,6 @@ def daemon(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Da
     process = DaemonProcess(state, tmp_path_factory.mktemp("under-fire"))
     yield process.ready()
     assert process.stop() == 0, process.said
-
-
-@pytest.fixture
-def scripted(tmp_path: Path) -> Iterator[Callable[..., ScriptedDaemon]]:
-    started: list[ScriptedDaemon] = []
-
-    def make(settings: str = "{}", run_ms: int = 0, **extra: str) -> ScriptedDaemon:
-        folder = tmp_path / str(len(started))
-        folder.mkdir()
-        (folder / "incv3d.yaml").write_text(settings)
-        started.append(ScriptedDaemon(folder, folder, str(folder / "incv3d.yaml"), str(run_ms), **extra))
-        started[-1].ready()
-        return started[-1]
-
-    yield make
-    for process in started:
-        process.kill()
-
-
-@pytest.fixture
-def connect() -> Iterator[Callable[..., zmq.Socket[bytes]]]:
-    with zmq.Context() as context:
-        sockets: list[zmq.Socket[bytes]] = []
-
-        def make(kind: int, address: str, **options: Any) -> zmq.Socket[bytes]:
-            made = context.socket(kind)
-            made.set(zmq.LINGER, 0)
-            made.set(zmq.RCVTIMEO, PATIENCE_S * 1000)
-            for name, value in options.items():
-                made.set(getattr(zmq, name), value)
-            made.connect(address)
-            sockets.append(made)
-            return made
-
-        yield make
-        for made in sockets:
-            made.close()
-
-
-def ask(door: zmq.Socket[bytes], *parts: bytes) -> dict[str, Any]:
-    door.send_multipart(list(parts))
-    answer: dict[str, Any] = json.loads(door.recv_multipart()[-1])
-    return answer
-
-
-def stats(daemon: DaemonProcess) -> dict[str, Any]:
-    with Client(daemon.door, PATIENCE_S) as client:
-        return client.ask("stats")
-
-
-def assert_it_serves(daemon: DaemonProcess) -> None:
-    with Client(daemon.door, PATIENCE_S) as client:
-        assert client.classify(CAT).status == "ok"
-
-
-def eventually(check: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not check():
-        assert time.monotonic() < deadline, f"it never came about that {what}"
-        time.sleep(0.01)
-
-
-def resident_mb(daemon: DaemonProcess, name: str = "VmRSS") -> float:
-    return int(daemon.facts(name).split()[0]) / 1024
-
-
-def descriptors(daemon: DaemonProcess) -> int:
-    return len(list(Path(f"/proc/{daemon.process.pid}/fd").iterdir()))
 
 
 @pytest.mark.parametrize(
@@ -327,73 +251,3 @@ def test_at_its_limit_of_descriptors_the_daemon_says_so_and_goes_on(scripted, co
         stranger.close()
     assert ask(connect(zmq.REQ, f"tcp://127.0.0.1:{port}"), CAT)["status"] == "ok"
     eventually(lambda: ask(door, STATS)["health"] == "ok", "the daemon was well again")
-
-
-@pytest.mark.parametrize("part", ["run", "decode"])
-def test_what_fails_costs_its_own_frame_alone(scripted, connect, part: str) -> None:
-    door = connect(zmq.DEALER, scripted().door)
-    assert ask(door, header(id=f"fail-{part}"), CAT)["code"] == "internal"
-    assert ask(door, header(id="good"), CAT)["status"] == "ok"
-
-
-def test_a_session_that_always_fails_ends_the_daemon_for_its_supervisor(scripted, connect) -> None:
-    daemon = scripted()
-    door = connect(zmq.DEALER, daemon.door)
-    for number in range(1, 6):
-        assert ask(door, header(id="fail-run"), CAT)["code"] == "internal"
-        if number == 3:
-            assert "failed 3 times in a row" in ask(door, STATS)["health"]
-    assert daemon.wait() == 1
-    assert sum("the Session failed 5 times in a row" in line for line in daemon.said) == 1, daemon.said
-
-
-@pytest.mark.parametrize(
-    ("id", "status", "words"),
-    [
-        ("hang-run", 70, "running the Session takes longer than 1 s"),
-        ("hang-decode", 70, "decoding a frame takes longer than 1 s"),
-        ("die-decode", 1, "the decode thread died: SystemExit()"),
-    ],
-)
-def test_a_thread_that_hangs_or_dies_ends_the_daemon_and_everybody_has_an_answer(
-    scripted, connect, id: str, status: int, words: str
-) -> None:
-    daemon = scripted("session: {run_limit_s: 1}")
-    door = connect(zmq.DEALER, daemon.door)
-    for each in ("before", id, "behind 1", "behind 2", "behind 3"):
-        door.send_multipart([header(id=each), CAT])
-    answers = [json.loads(door.recv()) for _ in range(5)]
-    assert Counter(answer["id"] for answer in answers) == Counter(
-        ["before", id, "behind 1", "behind 2", "behind 3"]
-    )
-    by_id = {answer["id"]: answer for answer in answers}
-    assert by_id[id]["code"] == "internal" and words in by_id[id]["detail"]
-    assert {answer.get("code", "ok") for answer in answers} <= {"ok", "busy", "internal", "shutting_down"}
-    assert daemon.wait() == status
-    assert sum(words in line for line in daemon.said) == 1, daemon.said
-
-
-def test_ctrl_c_answers_what_is_in_flight_and_a_second_one_waits_for_nothing(scripted, connect) -> None:
-    daemon = scripted("session: {run_limit_s: 600}\ndaemon: {grace_s: 600}")
-    door = connect(zmq.DEALER, daemon.door)
-    door.send_multipart([header(id="hang-run"), CAT])
-    daemon.wait_for("scripted: it hangs")
-    daemon.signal(signal.SIGINT)
-    eventually(lambda: stats(daemon)["state"] == "stopping", "it stops")
-    assert daemon.process.poll() is None, "what is in flight is waited for"
-    daemon.signal(signal.SIGINT)
-    daemon.wait_for("SIGINT again: leaving at once")
-    told = time.monotonic()
-    assert json.loads(door.recv())["code"] == "shutting_down"
-    assert daemon.wait() == 0
-    assert time.monotonic() - told < 30
-
-
-def test_health_says_that_something_takes_long_before_the_daemon_gives_up(scripted, connect) -> None:
-    daemon = scripted("session: {run_limit_s: 2}")
-    door = connect(zmq.DEALER, daemon.door)
-    door.send_multipart([header(id="hang-run"), CAT])
-    told = "running the Session has taken"
-    eventually(lambda: stats(daemon)["health"].startswith(told), "health says what takes long")
-    assert json.loads(door.recv())["code"] == "internal"
-    assert daemon.wait() == 70

@@ -10,6 +10,7 @@ from incv3d.app.systemd import SystemdNotifier
 from incv3d.app.watchdog import Watchdog
 from incv3d.frames import OWN, Frame, Refusal, Result
 from incv3d.pipeline.frame_queue import FrameQueue
+from incv3d.pipeline.probe import Probe
 from notify import NotifySocket
 
 PICTURE = b"a picture"
@@ -17,20 +18,20 @@ FED = ["WATCHDOG=1"]
 
 
 class Guarded:
-    """A watchdog that systemd waits 30 s for, its mailbox, and what systemd hears."""
+    """A watchdog that systemd waits 30 s for, its frame_queue, and what systemd hears."""
 
     def __init__(self, folder: Path, environ: dict[str, str]) -> None:
         self.now = 100.0
         self.systemd = NotifySocket(folder / "notify")
         self.frame_queue = FrameQueue(8, 1000, 4, lambda frame: False)
         self._notifier = SystemdNotifier({"NOTIFY_SOCKET": self.systemd.address, **environ})
-        self.watchdog = Watchdog(self._notifier, self.frame_queue, lambda: PICTURE, lambda: self.now)
+        self.watchdog = Watchdog(self._notifier, Probe(self.frame_queue, lambda: PICTURE), lambda: self.now)
 
     def look_for(self, seconds: int) -> list[str]:
         """What systemd hears while the watchdog looks every second."""
         for _ in range(seconds):
             self.now += 1
-            self.watchdog.look()
+            self.watchdog.check()
         return self.systemd.rest()
 
     def close(self) -> None:

@@ -68,7 +68,7 @@ def other_door(address: str, folder: str) -> None:
         router.bind(address)
         print("ready", flush=True)
         while True:
-            keeper.questions.poll()
+            keeper.socket.poll()
             keeper.decide()
 
 
@@ -121,7 +121,7 @@ def main(model: str = "auto", rounds: str = "3", seconds: str = "3", processes: 
     with tempfile.TemporaryDirectory() as name:
         ring, key = KeyStore(Path(name) / "keys"), Path(name) / "gate.key"
         ring.new()
-        ring.hand_out("gate", key)
+        ring.issue("gate", key)
         elsewhere = f"tcp://127.0.0.1:{free_port()}"
         with (
             daemon(model, f"intake: {{keys: {ring.folder}}}\n") as served,

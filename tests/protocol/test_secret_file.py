@@ -133,7 +133,7 @@ def test_keys_that_root_makes_in_a_folder_of_its_own_are_for_the_daemon_to_read(
     pair = ring.server()
     with acting_as_servant(user.pw_uid, user.pw_gid):
         assert ring.server() == pair
-    ring.hand_out("gate", open_folder / "gate.key")
+    ring.issue("gate", open_folder / "gate.key")
     with acting_as_servant(user.pw_uid, user.pw_gid):
         assert [client.name for client in ring.clients().values()] == ["gate"]
     assert (open_folder / "gate.key").stat().st_mode & 0o777 == 0o600

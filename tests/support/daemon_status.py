@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from incv3d.machine import Readings
 from incv3d.sources.base import SourceStatus
-from incv3d.transports.daemon_status import DaemonStatus
+from incv3d.transports.base import DaemonStatus
 
 CAMERA = SourceStatus("gate", "stalled", "no frame for 10 s", 0.0, 120, 3, 2, 7, 0)
 STANDING = DaemonStatus(

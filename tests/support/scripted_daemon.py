@@ -33,7 +33,6 @@ from incv3d.models.store import ModelStore
 from incv3d.pipeline.classifier import Classifier
 from incv3d.pipeline.golden_check import GoldenMismatch
 from incv3d.pipeline.loader import LoadedModel
-from incv3d.transports.zeromq.access import required_keys
 
 SPEC = InputSpec(8, 8, 128.0, 128.0, "stretch", 1.0, "bilinear")
 
@@ -117,8 +116,7 @@ def main() -> None:
 
     log_path = latency_log_path(config.latency.log, os.environ)
     store = ModelStore(Path(os.environ["STATE_DIRECTORY"]))
-    keys = required_keys(loaded, os.environ)
-    leave(Daemon(config, store, log_path, SystemdNotifier(os.environ), read, load, keys).run())
+    leave(Daemon(loaded, store, log_path, SystemdNotifier(os.environ), read, load).run())
 
 
 if __name__ == "__main__":

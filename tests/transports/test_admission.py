@@ -12,7 +12,7 @@ NOW = 100.0
 
 
 class Door:
-    """An admission to a mailbox of four places, and the results of frames that it let go."""
+    """An admission to a frame_queue of four places, and the results of frames that it let go."""
 
     def __init__(self, pace_ms: float | None = None) -> None:
         self.frame_queue = FrameQueue(4, 1000, 4, lambda frame: False)

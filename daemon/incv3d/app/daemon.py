@@ -1,4 +1,4 @@
-"""The daemon: puts the rooms together; start, warm, ready, drain, stop."""
+"""The daemon: start, warm up, serve, reload, drain, stop."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
+from incv3d.app.current_model import CurrentModel
 from incv3d.app.daemon_events import (
     DaemonEvent,
     Pause,
@@ -21,312 +21,291 @@ from incv3d.app.daemon_events import (
 )
 from incv3d.app.dispatcher import ResultDispatcher
 from incv3d.app.event_queue import EventQueue
-from incv3d.app.health import FAILED, GROWN, MISTAKEN, Health
+from incv3d.app.health import EXIT_FAILED, EXIT_MEMORY, EXIT_SETTING, Health
 from incv3d.app.journal import set_level
+from incv3d.app.queries import DaemonState, Queries
 from incv3d.app.reload import PendingReload, Reloader, describe_changes
-from incv3d.app.status import info, standing, startup_fields, stats, status_line
+from incv3d.app.reporter import Reporter
 from incv3d.app.systemd import SystemdNotifier
-from incv3d.app.transports import DaemonQueries, Doors
+from incv3d.app.transports import Transports
 from incv3d.app.watchdog import Watchdog
 from incv3d.config.loading import LoadedConfig
-from incv3d.config.reloading import FIXED_BY_TENSORFLOW
-from incv3d.config.schema import Config, SourceSection
+from incv3d.config.schema import SourceSection
 from incv3d.errors import Incv3dError
-from incv3d.events.monitor import EventMonitor, create_event_monitor
-from incv3d.events.watchlist import read_watchlist
 from incv3d.frames import Frame, Refusal, Result
 from incv3d.images.change_detector import ChangeDetector
 from incv3d.images.decode_cost import is_large
-from incv3d.images.demo import demo_folder
-from incv3d.latency.log_writer import LatencyLog, start_line, summary_line
-from incv3d.latency.rolling import DROPPED, SKIPPED, RollingLatency, Summary
-from incv3d.machine import read_machine, trim_heap
+from incv3d.latency.rolling import DROPPED, SKIPPED, RollingLatency
+from incv3d.machine import trim_heap
 from incv3d.models.store import ModelStore
-from incv3d.pipeline.classifier import Classifier
 from incv3d.pipeline.frame_queue import FrameQueue
-from incv3d.pipeline.loader import LoadedModel, Loader, load_classifier, model_fetcher
+from incv3d.pipeline.loader import Loader, load_classifier
+from incv3d.pipeline.probe import Probe
 from incv3d.pipeline.workers import Pipeline
-from incv3d.protocol import messages
 from incv3d.sources import source_opener
 from incv3d.sources.manager import SourceManager
-from incv3d.transports.daemon_status import DaemonStatus
-from incv3d.transports.zeromq.key_store import KeyStore
+from incv3d.transports.admission import Admission
+from incv3d.transports.base import TransportContext
 
 LOG = logging.getLogger(__name__)
-GIVE_BACK_EVERY_S = 30.0
-"""How often freed memory goes back to the system: pictures of every size leave holes in the heap."""
+TRIM_INTERVAL_S = 30.0
+"""How often freed memory goes back to the system: images of different sizes leave holes in the heap."""
 EXTENSION_S = 60.0
-"""While the model is loaded, systemd is told again and again to wait for so much longer ..."""
-LOADING_S = 3600.0
-"""... but not for ever: a Raspberry Pi 3 fetches and prepares Inception-v3 well within an hour."""
+"""While the model is being loaded, systemd is asked again and again to wait for this much longer ..."""
+LONGEST_LOADING_S = 3600.0
+"""... but not forever: a Raspberry Pi 3 fetches and prepares Inception-v3 well within an hour."""
 CLOSING_S = 10.0
-"""How long closing may take beyond the time in which what is in flight is answered."""
-PROBE_PICTURE = "cat.jpg"
+"""How long closing may take after the requests in flight were answered."""
 STOPPING = "the daemon is stopping"
-SAVING_S = 2.0
-"""How long the last pictures of the old configuration may take to be written."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Daemon:
-    """One daemon: :meth:`run` is its whole life.
+    """One daemon; :meth:`run` is its whole life.
 
-    Every other thread, and the signal handlers, speak to it through one queue of events; it alone decides.
+    Every other thread, and the signal handlers, put events into one queue; the main loop alone decides.
 
     :param log_path: the latency log.
-    :param notifier: tells systemd how it goes.
-    :param read: reads the configuration again, as it was read at the start.
-    :param load: makes the classifier, in the thread that will run it.
-    :param keys: whose clients alone are let in; None: whoever reaches the door is.
-    :param environ: where the broker's password may be.
+    :param notifier: reports the daemon's state to systemd.
+    :param read: reads the configuration again, as at the start.
+    :param load: loads the classifier, in the thread that will run it.
+    :param environ: the environment, which may hold passwords.
+    :raises Incv3dError: a setting, a key, a password or a library is missing or wrong.
     """
 
     def __init__(
         self,
-        config: Config,
+        loaded: LoadedConfig,
         store: ModelStore,
         log_path: Path,
         notifier: SystemdNotifier,
         read: Callable[[], LoadedConfig],
         load: Loader = load_classifier,
-        keys: KeyStore | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        self._config = config
-        self._store = store
-        self._load_classifier = load
+        config = loaded.config
+        self._state = DaemonState(config)
         self._notifier = notifier
-        self._started = time.monotonic()
         self._events: EventQueue[DaemonEvent] = EventQueue()
-        self._loaded: LoadedModel | None = None
-        self._state = "starting"
-        section = config.latency
-        self._next_line = self._started + section.interval_s
-        self._latency = RollingLatency(section.window_s, section.window_frames, self._started)
-        self._latency_log = LatencyLog(log_path, section.max_bytes, section.keep)
-        door = config.intake
-        self._frame_queue = FrameQueue(door.queue_limit, door.queue_bytes, door.peer_limit, is_large)
-        self._watchdog = Watchdog(notifier, self._frame_queue, probe_picture)
-        self._delivery = ResultDispatcher(self._latency)
-        self._doors = Doors(
-            config,
-            environ,
-            keys,
-            self._frame_queue,
-            self._delivery,
-            DaemonQueries(self._describe, self._identity, self._standing, self._pace_ms),
-            probe_picture,
-            on_sent=self._watchdog.complete,
-            on_pause=self._want_pause,
-            on_death=self._died,
+        self._latency = RollingLatency(
+            config.latency.window_s, config.latency.window_frames, self._state.started
         )
+        limits = config.intake.queue_limit, config.intake.queue_bytes, config.intake.peer_limit
+        self._frame_queue = FrameQueue(*limits, is_large)
+        self._dispatcher = ResultDispatcher(self._latency)
+        self._sources = SourceManager(
+            self._frame_queue,
+            on_dropped=lambda: self._dispatcher.count(DROPPED),
+            on_end=lambda name: self._events.put(SourceEnded(name)),
+            on_death=self._thread_died,
+        )
+        self._reporter = Reporter(self._state, self._latency, self._sources, notifier, log_path)
+        self._model = CurrentModel(self._state, store, load, self._dispatcher, self._thread_died)
         self._pipeline = Pipeline(
             self._frame_queue,
-            self._load,
-            self._delivery.deliver,
+            self._model.start,
+            self._dispatcher.deliver,
             on_ready=lambda: self._events.put(SessionReady()),
             on_drained=lambda: self._events.put(QueueDrained()),
-            on_death=self._died,
-            changes=change_test(config.source),
+            on_death=self._thread_died,
+            changes=create_change_detector(config.source),
             on_skipped=self._skipped,
         )
-        works = [self._doors.intake.work, *self._pipeline.activities]
-        self._health = Health(config, works, lambda: self._pipeline.failures_in_a_row)
-        self._captures = SourceManager(
-            self._frame_queue,
-            on_dropped=lambda: self._delivery.count(DROPPED),
-            on_end=lambda name: self._events.put(SourceEnded(name)),
-            on_death=self._died,
-        )
-        self._delivery.add(self._captures)
+        self._health = Health(config, lambda: self._pipeline.failures_in_a_row)
         self._reloader = Reloader(
-            read, self._load_by, self._check, on_done=lambda reload: self._events.put(ReloadFinished(reload))
+            read,
+            self._model.load,
+            self._model.check_labels,
+            on_done=lambda reload: self._events.put(ReloadFinished(reload)),
         )
         self._reload_wanted = self._reloading = False
-        self._pause_wanted = self._pause_is_put = False
-        self._fixed_keys: frozenset[str] = frozenset()
-        """Keys of the configuration that take a restart in this process."""
+        self._pause_wanted = self._pause_is_queued = False
+        self._transports = Transports()
+        probe = Probe(self._frame_queue)
+        self._watchdog = Watchdog(notifier, probe)
+        self._connect_parts(loaded, environ, probe)
+
+    def _connect_parts(self, loaded: LoadedConfig, environ: Mapping[str, str], probe: Probe) -> None:
+        """Create the transports, which refer to all other parts, and send results to all that need them."""
+        queries = Queries(
+            self._state,
+            self._frame_queue,
+            self._latency,
+            self._dispatcher,
+            self._sources,
+            self._health,
+            self._transports,
+        )
+        self._transports.create(
+            TransportContext(
+                loaded,
+                environ,
+                self._frame_queue,
+                Admission(self._frame_queue, queries.result_interval_ms, self._dispatcher.deliver),
+                queries,
+                probe,
+                on_rejected=self._dispatcher.count,
+                on_pause=self._want_pause,
+                on_death=self._thread_died,
+            )
+        )
+        for transport in self._transports:
+            self._dispatcher.add_consumer(transport)
+            if transport.frame_counter:
+                self._dispatcher.add_counter(transport.frame_counter)
+        self._dispatcher.add_observer(self._sources.deliver)
+        self._dispatcher.on_completed(self._watchdog.complete)
+        self._dispatcher.on_completed(self._transports.complete)
+        self._health.watch([*self._transports.activities, *self._pipeline.activities])
 
     def run(self) -> int:
-        """Start, serve until a signal or a death, stop; returns the exit status.
+        """Start, serve until a signal or the death of a thread, and stop; return the exit status.
 
-        Signals are handled until the return, so call it from the main thread. Threads that hang in a
-        library may still be there afterwards: leave with ``os._exit``.
+        Call it from the main thread, because it handles signals. Threads that hang in a library may remain
+        afterwards: end the process with ``os._exit``.
 
-        :raises Incv3dError: when something that the daemon needs cannot be had.
+        :raises Incv3dError: something that the daemon needs is not available.
         """
         with self._events.signals(*SIGNALS):
             self._start()
             return self._stop(self._main_loop())
 
     def _start(self) -> None:
-        opener = source_opener(self._config.source)
-        self._doors.open()
-        self._captures.use(self._config.source, opener)
+        config = self._state.config
+        opener = source_opener(config.source)
+        self._transports.open()
+        self._sources.use(config.source, opener)
         self._pipeline.start()
         self._notifier.status("loading the model")
 
     def _main_loop(self) -> int:
-        next_look = time.monotonic()
-        next_give_back = next_look + GIVE_BACK_EVERY_S
+        next_check = time.monotonic()
+        next_trim = next_check + TRIM_INTERVAL_S
         while True:
-            event = self._events.get(min(self._next_line, next_look) - time.monotonic())
-            match event:
-                case None:
-                    now = time.monotonic()
-                    if now >= next_look:
-                        next_look = now + self._health.interval_s
-                        if status := self._health.look(self._state == "ready"):
-                            return status
-                        self._tell_systemd(now)
-                        self._captures.say(now)
-                        if announcer := self._delivery.announcer:
-                            announcer.look()
-                    if now >= next_give_back:
-                        next_give_back = now + GIVE_BACK_EVERY_S
-                        trim_heap()
-                    if now >= self._next_line:
-                        self._next_line = max(self._next_line + self._config.latency.interval_s, now)
-                        if self._state == "ready":
-                            self._write_line()
-                case signal.SIGHUP:
-                    self._latency_log.reopen()
-                    self._doors.intake.reread_keys()
-                    self._reload_wanted = True
-                    self._begin_reload()
-                case signal.Signals():
-                    LOG.info("%s: stopping", event.name)
-                    return 0
-                case SessionReady():
-                    self._be_ready()
-                    self._begin_reload()
-                case ReloadFinished(reload):
-                    self._end_reload(reload)
-                    self._begin_reload()
-                case SourceEnded(name):
-                    LOG.info("source %s has no more frames; the ZeroMQ door stays open", name)
-                    if announcer := self._delivery.announcer:
-                        announcer.end(name)
-                case Pause():
-                    self._pause()
-                case ThreadDied(thread, error):
-                    self._health.report_death(thread, error)
-                    cannot_start = self._state == "starting" and is_lasting(error)
-                    return MISTAKEN if cannot_start else FAILED
+            event = self._events.get(min(self._reporter.next_line, next_check) - time.monotonic())
+            if event is not None:
+                if (status := self._handle(event)) is not None:
+                    return status
+                continue
+            now = time.monotonic()
+            if now >= next_check:
+                next_check = now + self._health.interval_s
+                if status := self._health.check(self._state.is_ready):
+                    return status
+                self._notify_systemd(now)
+                self._sources.say(now)
+                if event_monitor := self._dispatcher.event_monitor:
+                    event_monitor.look()
+            if now >= next_trim:
+                next_trim = now + TRIM_INTERVAL_S
+                trim_heap()
+            self._reporter.write_if_due(now)
 
-    def _tell_systemd(self, now: float) -> None:
-        if self._state == "ready":
-            self._watchdog.look()
-        if self._reloading or (self._state != "ready" and now < self._started + LOADING_S):
+    def _handle(self, event: DaemonEvent | signal.Signals) -> int | None:
+        """Handle an event; return the exit status if the daemon must end."""
+        match event:
+            case signal.SIGHUP:
+                self._reporter.reopen_log()
+                self._transports.reread_keys()
+                self._reload_wanted = True
+                self._begin_reload()
+            case signal.Signals():
+                LOG.info("%s: stopping", event.name)
+                return 0
+            case SessionReady():
+                self._session_ready()
+                self._begin_reload()
+            case ReloadFinished(reload):
+                self._end_reload(reload)
+                self._begin_reload()
+            case SourceEnded(name):
+                LOG.info("source %s has no more frames; requests are still served", name)
+                if event_monitor := self._dispatcher.event_monitor:
+                    event_monitor.end(name)
+            case Pause():
+                self._pause()
+            case ThreadDied(thread, error):
+                self._health.report_death(thread, error)
+                is_lasting = isinstance(error, Incv3dError) and error.is_lasting
+                return EXIT_SETTING if self._state.phase == "starting" and is_lasting else EXIT_FAILED
+        return None
+
+    def _notify_systemd(self, now: float) -> None:
+        is_ready = self._state.is_ready
+        if is_ready:
+            self._watchdog.check()
+        if self._reloading or (not is_ready and now < self._state.started + LONGEST_LOADING_S):
             self._notifier.extend_timeout(EXTENSION_S)
 
-    def _be_ready(self) -> None:
-        assert self._loaded
-        self._state = "ready"
-        facts = self._loaded.facts
-        self._latency_log.write(
-            start_line(time.time(), "start", startup_fields(self._loaded, self._config.source))
-        )
-        self._captures.start()
-        self._doors.ready()
-        self._say_status(self._latency.summary(time.monotonic()))
-        self._notifier.ready()
-        LOG.info(
-            "READY: %s on %s %s, %s, %d threads; requests at %s, results at %s, latency in %s",
-            self._loaded.model,
-            facts.engine,
-            facts.version,
-            facts.precision,
-            facts.threads,
-            self._config.intake.bind,
-            self._config.intake.publish or "no address",
-            self._latency_log.path,
-        )
+    def _session_ready(self) -> None:
+        self._state.phase = "ready"
+        self._reporter.write_start("start")
+        self._sources.start()
+        self._transports.ready()
+        self._reporter.ready()
+        self._reporter.log_ready()
 
     def _begin_reload(self) -> None:
-        """Read the configuration again, if that was asked for and its time has come."""
-        if self._reload_wanted and not self._reloading and self._state == "ready":
+        """Read the configuration again if that was asked for and the daemon is ready for it."""
+        if self._reload_wanted and not self._reloading and self._state.is_ready:
             self._reload_wanted, self._reloading = False, True
             self._notifier.reloading()
             self._notifier.status("reading the configuration again")
-            self._reloader.begin(self._config, self._fixed_keys)
+            self._reloader.begin(self._state.config, self._model.fixed_keys)
 
     def _end_reload(self, reload: PendingReload | None) -> None:
         self._reloading = False
         if reload:
             self._apply(reload)
-        self._say_status(self._latency.summary(time.monotonic()))
-        self._notifier.ready()
+        self._reporter.ready()
 
     def _apply(self, reload: PendingReload) -> None:
-        config = self._config = reload.changes.config
+        config = self._state.config = reload.changes.config
         if reload.loaded:
-            self._loaded = reload.loaded
+            self._state.loaded = reload.loaded
             self._pipeline.replace(reload.loaded.classifier)
             self._latency.restart(time.monotonic())
-            self._latency_log.write(
-                start_line(time.time(), "reload", startup_fields(reload.loaded, config.source))
-            )
+            self._reporter.write_start("reload")
         if reload.loaded or reload.changes.source:
-            self._pipeline.set_change_detector(change_test(config.source))
+            self._pipeline.set_change_detector(create_change_detector(config.source))
         if reload.changes.source or reload.changes.events or reload.loaded:
-            self._replace_announcer()
+            self._model.replace_event_monitor()
         if reload.changes.source:
-            self._captures.replace(config.source, reload.open_source, self._doors.forget_sources)
-        self._health.adjust(config)
-        door = config.intake
-        self._frame_queue.set_limits(door.queue_limit, door.queue_bytes, door.peer_limit)
-        self._doors.adjust(config)
-        self._next_line = min(self._next_line, time.monotonic() + config.latency.interval_s)
-        self._latency.resize(config.latency.window_s, config.latency.window_frames)
-        self._latency_log.resize(config.latency.max_bytes, config.latency.keep)
+            self._sources.replace(config.source, reload.open_source, self._transports.forget_sources)
+        self._health.reconfigure(config)
+        limits = config.intake.queue_limit, config.intake.queue_bytes, config.intake.peer_limit
+        self._frame_queue.set_limits(*limits)
+        self._transports.reconfigure(config)
+        self._reporter.reconfigure()
         set_level(config.daemon.log_level)
         for key, value in describe_changes(reload.changes).items():
             LOG.info("configuration: %s is now %r", key, value)
 
-    def _check(self, config: Config, loaded: LoadedModel | None) -> None:
-        """Raise ConfigError if the model has not the labels that `config` names."""
-        loaded = loaded or self._loaded
-        if config.events.enabled and loaded:
-            read_watchlist(config.events, loaded.classifier.labels, loaded.model)
-
-    def _replace_announcer(self) -> None:
-        assert self._loaded
-        old, self._delivery.announcer = self._delivery.announcer, None
-        if old:
-            old.stop("reloaded")
-            old.close(SAVING_S)
-        self._delivery.announcer = self._open_announcer(self._loaded)
-
     def _stop(self, status: int) -> int:
-        """Take no more frames, answer what is in flight, refuse what waits, write the last line."""
-        was_ready = self._state == "ready"
-        self._state = "stopping"
+        """Take no more frames, answer requests in flight, reject queued ones, write the last line."""
+        was_ready = self._state.is_ready
+        self._state.phase = "stopping"
+        grace_s = self._state.config.daemon.grace_s
         self._notifier.stopping()
-        self._notifier.extend_timeout(self._config.daemon.grace_s + CLOSING_S)
-        self._notifier.status("stopping: answering what is in flight")
-        deadline = time.monotonic() + self._config.daemon.grace_s
-        self._captures.close()
-        self._doors.stopping()
+        self._notifier.extend_timeout(grace_s + CLOSING_S)
+        self._notifier.status("stopping: answering the requests in flight")
+        deadline = time.monotonic() + grace_s
+        self._sources.close()
+        self._transports.stopping()
         for frame in self._frame_queue.close():
-            self._delivery.deliver(Result.refused(frame, Refusal.SHUTTING_DOWN, STOPPING))
-        # A Session that is still loading has nothing in flight, and one that died has nothing to wait for.
-        orderly = status in (0, GROWN)
+            self._dispatcher.deliver(Result.refused(frame, Refusal.SHUTTING_DOWN, STOPPING))
+        # A Session that is still loading has nothing in flight, and a dead one answers nothing.
+        orderly = status in (0, EXIT_MEMORY)
         if was_ready and orderly and not self._wait_until_drained(deadline):
-            LOG.warning("not everything in flight could be answered within %g s", self._config.daemon.grace_s)
-        announcer = self._delivery.announcer
-        if announcer:
-            announcer.stop()
-        last_words = (
-            (Refusal.SHUTTING_DOWN, STOPPING) if orderly else (Refusal.INTERNAL, self._health.ailment)
-        )
-        self._doors.close(deadline, *last_words)
-        if announcer:
-            announcer.close(max(1.0, deadline - time.monotonic()))
-        if was_ready:
-            self._write_line()
-        self._latency_log.flush()
-        self._latency_log.close()
+            LOG.warning("not all requests in flight could be answered within %g s", grace_s)
+        event_monitor = self._dispatcher.event_monitor
+        if event_monitor:
+            event_monitor.stop()
+        reason = (Refusal.SHUTTING_DOWN, STOPPING) if orderly else (Refusal.INTERNAL, self._health.problem)
+        self._transports.close(deadline, *reason)
+        if event_monitor:
+            event_monitor.close(max(1.0, deadline - time.monotonic()))
+        self._reporter.close(was_ready)
         return status
 
     def _wait_until_drained(self, deadline: float) -> bool:
@@ -343,97 +322,27 @@ class Daemon:
                     LOG.info("SIGINT again: leaving at once")
                     return False
 
-    def _load(self) -> Classifier:
-        loaded = self._load_by(self._config)
-        self._delivery.announcer = self._open_announcer(loaded)
-        self._loaded = loaded
-        return loaded.classifier
-
-    def _open_announcer(self, loaded: LoadedModel) -> EventMonitor | None:
-        labels, model = loaded.classifier.labels, loaded.model
-        return create_event_monitor(self._config, labels, model, self._delivery.announce, self._died)
-
-    def _load_by(self, config: Config) -> LoadedModel:
-        fetch = model_fetcher(config, self._store, LOG.info)
-        loaded = self._load_classifier(config, self._store, config.session.warmup_runs, fetch=fetch)
-        if loaded.facts.engine == "tensorflow":
-            self._fixed_keys = FIXED_BY_TENSORFLOW
-        return loaded
-
     def _want_pause(self, wanted: bool) -> None:
-        """Pause or resume; of many wishes that come before the main thread gets to them, the last counts."""
+        """Queue a pause or its end; of several before the main thread handles them, the last one counts."""
         self._pause_wanted = wanted
-        if not self._pause_is_put:
-            self._pause_is_put = True
+        if not self._pause_is_queued:
+            self._pause_is_queued = True
             self._events.put(Pause())
 
     def _pause(self) -> None:
-        self._pause_is_put = False  # before the wish is read: a later one is put again
+        self._pause_is_queued = False  # before the wish is read, so that a later one is queued again
         wanted = self._pause_wanted
-        self._captures.pause(wanted)
-        self._doors.paused(wanted)
+        self._sources.pause(wanted)
+        self._transports.paused(wanted)
 
     def _skipped(self, frame: Frame) -> None:
-        self._delivery.count(SKIPPED)
-        self._captures.accept(frame)
+        self._dispatcher.count(SKIPPED)
+        self._sources.accept(frame)
 
-    def _died(self, thread: str, error: BaseException) -> None:
+    def _thread_died(self, thread: str, error: BaseException) -> None:
         self._events.put(ThreadDied(thread, error))
 
-    def _write_line(self) -> None:
-        summary = self._latency.summary(time.monotonic())
-        self._latency_log.write(summary_line(time.time(), summary, read_machine()))
-        self._say_status(summary)
 
-    def _say_status(self, summary: Summary) -> None:
-        assert self._loaded
-        self._notifier.status(status_line(self._loaded, summary, self._captures.status()))
-
-    def _identity(self) -> tuple[str, str]:
-        return (self._loaded.model, self._loaded.facts.engine) if self._loaded else ("", "")
-
-    def _pace_ms(self) -> float | None:
-        """How long it takes from one result to the next while frames wait."""
-        if self._loaded is None:
-            return None
-        if latest := self._latency.latest_run_ms():
-            return latest / self._loaded.classifier.runs_at_once
-        return self._loaded.warmup.runs_ms[-1] if self._loaded.warmup.runs_ms else None
-
-    def _standing(self) -> DaemonStatus:
-        sources = self._captures.status()
-        return standing(self._state, self._health, self._loaded, self._doors.intake, sources)
-
-    def _describe(self, operation: messages.Operation) -> dict[str, Any]:
-        """What ``ping``, ``stats`` and ``info`` answer."""
-        match operation:
-            case "ping":
-                return {"state": self._state}
-            case "info":
-                return {"state": self._state, **info(self._loaded, self._config.source)}
-            case "stats":
-                sources = self._captures.status()
-                announcer = self._delivery.announcer
-                return {
-                    "state": self._state,
-                    "health": str(self._health),
-                    "paused": self._captures.paused,
-                    **stats(self._started, self._loaded, self._doors.intake, self._latency, sources),
-                    **(announcer.status() if announcer else {}),
-                    **self._doors.status(),
-                }
-
-
-def is_lasting(error: BaseException) -> bool:
-    """Whether only a person can remove the cause of `error`."""
-    return isinstance(error, Incv3dError) and error.is_lasting
-
-
-def probe_picture() -> bytes:
-    """What the watchdog has classified when nobody else asks: one of the bundled photographs."""
-    return (demo_folder() / PROBE_PICTURE).read_bytes()
-
-
-def change_test(source: SourceSection) -> ChangeDetector | None:
-    """What tells frames of `source` in which nothing moved; None: they are classified too."""
+def create_change_detector(source: SourceSection) -> ChangeDetector | None:
+    """Create what finds unchanged frames of `source`; None: it is not configured."""
     return ChangeDetector(source.change_threshold, source.unchanged_max_s) if source.skip_unchanged else None

@@ -1,4 +1,4 @@
-"""What other threads let the main thread know, through its queue of events."""
+"""The events that other threads put into the queue of the main thread."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class SessionReady:
 
 @dataclass(frozen=True, slots=True)
 class QueueDrained:
-    """The mailbox is closed and every frame taken from it has its result."""
+    """The frame queue is closed, and every frame taken from it has its result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class SourceEnded:
 
 @dataclass(frozen=True, slots=True)
 class ThreadDied:
-    """A thread cannot go on."""
+    """A thread has ended by an exception."""
 
     thread: str
     error: BaseException
@@ -34,14 +34,14 @@ class ThreadDied:
 
 @dataclass(frozen=True, slots=True)
 class ReloadFinished:
-    """The configuration was read again; None: the old one stays."""
+    """The configuration was read again; None: the old one stays in force."""
 
     reload: PendingReload | None
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Whether the source is to be passed over was said; see ``Daemon``."""
+    """A transport has asked to pause or resume classifying camera frames; ``Daemon`` knows which."""
 
 
 DaemonEvent = SessionReady | QueueDrained | SourceEnded | ThreadDied | ReloadFinished | Pause

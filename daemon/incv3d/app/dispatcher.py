@@ -1,8 +1,9 @@
-"""What becomes of a result: counted, answered, published, shown, each by those who are there for it."""
+"""Send each result to the statistics, the transports and the event monitor."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from incv3d.events.monitor import EventMonitor
@@ -12,58 +13,79 @@ from incv3d.protocol.events import EventMessage
 
 
 class ResultConsumer(Protocol):
-    """Where results and events leave the daemon. Both methods are called by any thread, and never wait."""
+    """Where results and events leave the daemon. Any thread may call its methods, which do not wait."""
 
-    def deliver(self, result: Result) -> None:
-        """A frame has its result: answer it, if it came this way, and pass it on."""
+    def deliver(self, result: Result) -> bool:
+        """Send `result` to those who asked for it; return False if earlier ones could not be sent."""
 
-    def announce(self, announcement: EventMessage, frame: Frame | None) -> None:
-        """A label has entered or left what a source sees; `frame` is the one that decided it."""
+    def publish_event(self, event: EventMessage, frame: Frame | None) -> None:
+        """Publish that a label has entered or left; `frame` decided it."""
+
+
+Completed = Callable[[Result, bool], None]
+"""Called with a result that was delivered, and whether all consumers accepted it."""
 
 
 class ResultDispatcher:
-    """Hands every result, once, to all who count, answer, publish or follow them; callable from any thread.
+    """Hand every result, once, to all that count, answer, publish or follow results. Thread-safe.
 
-    :param tally: counts what becomes of every frame.
+    A result has left the daemon when every consumer has accepted it: this is the proof that the daemon works.
+
+    :param counter: counts the outcome of every frame.
     """
 
-    def __init__(self, tally: FrameCounter) -> None:
-        self._tallies = [tally]
-        self._outlets: list[ResultConsumer] = []
-        self.announcer: EventMonitor | None = None
+    def __init__(self, counter: FrameCounter) -> None:
+        self._counters = [counter]
+        self._consumers: list[ResultConsumer] = []
+        self._observers: list[Callable[[Result], None]] = []
+        self._on_completed: list[Completed] = []
+        self.event_monitor: EventMonitor | None = None
         """Finds the events in the results; the daemon may replace it at any time."""
 
-    def add(self, outlet: ResultConsumer) -> None:
-        """Deliver to `outlet` too, after those that were added before it."""
-        self._outlets.append(outlet)
+    def add_consumer(self, consumer: ResultConsumer) -> None:
+        """Deliver to `consumer`, after those that were added before it."""
+        self._consumers.append(consumer)
 
-    def count_by(self, tally: FrameCounter) -> None:
-        """Have `tally` count, too."""
-        self._tallies.append(tally)
+    def add_observer(self, observer: Callable[[Result], None]) -> None:
+        """Call `observer` with every result, after the consumers."""
+        self._observers.append(observer)
+
+    def add_counter(self, counter: FrameCounter) -> None:
+        """Let `counter` count every frame, too."""
+        self._counters.append(counter)
+
+    def on_completed(self, call: Completed) -> None:
+        """Call `call` when a result was delivered."""
+        self._on_completed.append(call)
 
     def deliver(self, result: Result) -> None:
-        """Pass a result on."""
+        """Hand on a result."""
         if result.is_own:
             pass
         elif result.refusal:
             self.count(result.refusal)
         else:
             now = time.monotonic()
-            for tally in self._tallies:
-                tally.record(now, result.timings)
-        for outlet in self._outlets:
-            outlet.deliver(result)
-        announcer = self.announcer
-        if announcer and not result.is_own:
-            announcer.observe(result)
+            for counter in self._counters:
+                counter.record(now, result.timings)
+        is_accepted = True
+        for consumer in self._consumers:
+            is_accepted = consumer.deliver(result) and is_accepted
+        for observer in self._observers:
+            observer(result)
+        for call in self._on_completed:
+            call(result, is_accepted)
+        event_monitor = self.event_monitor
+        if event_monitor and not result.is_own:
+            event_monitor.observe(result)
 
     def count(self, outcome: Refusal | str) -> None:
-        """A frame that has no result was turned away, or passed over."""
+        """Count a frame without a result: rejected, dropped or skipped."""
         now = time.monotonic()
-        for tally in self._tallies:
-            tally.count(now, outcome)
+        for counter in self._counters:
+            counter.count(now, outcome)
 
-    def announce(self, announcement: EventMessage, frame: Frame | None) -> None:
-        """Pass an event on."""
-        for outlet in self._outlets:
-            outlet.announce(announcement, frame)
+    def publish_event(self, event: EventMessage, frame: Frame | None) -> None:
+        """Hand on an event."""
+        for consumer in self._consumers:
+            consumer.publish_event(event, frame)

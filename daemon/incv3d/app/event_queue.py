@@ -1,4 +1,4 @@
-"""What the main thread waits on: events from other threads, and signals."""
+"""Events and signals handled by the main loop."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Event = TypeVar("Event")
 
 
 class EventQueue(Generic[Event]):
-    """Events in the order in which they came; any thread may put, one thread gets.
+    """Events in the order in which they came. Any thread may put events, one thread gets them.
 
-    Waiting is for a socket, not for a lock: the kernel may hand a signal to any thread, and a main thread
-    that waits for a lock would then sleep on. The interpreter writes to the same socket when a signal comes,
-    whichever thread was interrupted. What is written only wakes: a socket that is full of earlier wake-ups
-    takes no more, so the signals themselves are noted by their handler.
+    That thread waits for a socket, not for a lock: the kernel may deliver a signal to any thread, and a main
+    thread that waits for a lock would not wake up. The interpreter writes to the same socket when a signal
+    comes, whichever thread was interrupted. The bytes only wake the thread: a socket that is full of earlier
+    ones takes no more, so the signals themselves are noted by their handler.
     """
 
     def __init__(self) -> None:
@@ -34,12 +34,12 @@ class EventQueue(Generic[Event]):
     def put(self, event: Event) -> None:
         """Add an event."""
         self._events.append(event)
-        # A socket full of earlier wake-ups wakes the reader all the same.
+        # A socket full of earlier bytes wakes the reader anyway.
         with contextlib.suppress(BlockingIOError):
             self._writer.send(b"\0")
 
     def get(self, timeout_s: float) -> Event | signal.Signals | None:
-        """The next signal or event; None when none came in time."""
+        """Return the next signal or event; None if there is none within `timeout_s`."""
         deadline = time.monotonic() + timeout_s
         while True:
             if self._signals:
@@ -54,7 +54,7 @@ class EventQueue(Generic[Event]):
 
     @contextlib.contextmanager
     def signals(self, *numbers: signal.Signals) -> Iterator[None]:
-        """Let these signals come out of :meth:`get` while the block runs. Main thread only."""
+        """Return these signals from :meth:`get` during the block. Only the main thread may call this."""
         previous = {number: signal.signal(number, self._note) for number in numbers}
         descriptor = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         try:
@@ -68,6 +68,6 @@ class EventQueue(Generic[Event]):
         self._signals.append(number)
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close the socket."""
         self._reader.close()
         self._writer.close()

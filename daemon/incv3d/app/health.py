@@ -1,4 +1,4 @@
-"""What ails the daemon, and whether it has to end for it: threads that hang or died, memory, descriptors."""
+"""Monitor the daemon's health, and decide when it must exit: threads, memory, file descriptors."""
 
 from __future__ import annotations
 
@@ -15,107 +15,109 @@ from incv3d.machine import has_descriptors, limit_of, memory_limit_mb, private_m
 from incv3d.threads import Activity
 
 LOG = logging.getLogger(__name__)
-FAILED = 1
-"""The exit status when a thread has died."""
-HUNG = os.EX_SOFTWARE
-"""The exit status when a thread hangs: 70."""
-MISTAKEN = 2
-"""The exit status when it cannot start for a reason that only a person can remove."""
-GROWN = os.EX_TEMPFAIL
-"""The exit status when the memory has grown over its limit: 75."""
+EXIT_FAILED = 1
+"""The exit status after a thread has died."""
+EXIT_SETTING = 2
+"""The exit status if the daemon cannot start for a reason that only a person can remove."""
+EXIT_STALLED = os.EX_SOFTWARE
+"""The exit status if a thread hangs: 70."""
+EXIT_MEMORY = os.EX_TEMPFAIL
+"""The exit status if the memory has grown over its limit: 75."""
 
 
 class Health:
-    """Looked after by the main thread, told to those who ask.
+    """The main thread checks; any thread may ask for the result.
 
-    :param works: what each thread is at.
-    :param failures_in_a_row: runs of the Session that failed since the last good one.
+    :param failures_in_a_row: returns how many runs of the Session failed since the last good one.
     """
 
-    def __init__(
-        self, config: Config, works: Sequence[Activity], failures_in_a_row: Callable[[], int]
-    ) -> None:
-        self._works = works
+    def __init__(self, config: Config, failures_in_a_row: Callable[[], int]) -> None:
+        self._activities: Sequence[Activity] = ()
         self._failures_in_a_row = failures_in_a_row
-        self._looked = time.monotonic()
-        self.ailment = ""
-        """What is wrong, for as long as something is."""
+        self._checked = time.monotonic()
+        self.problem = ""
+        """What is wrong now; empty: nothing."""
         self._run_limit_s = config.session.run_limit_s
-        self._stalls = StallDetector(works, self._run_limit_s)
+        self._stalls = StallDetector((), self._run_limit_s)
         self._memory = MemoryGuard(_memory_limit_mb(config), private_memory_mb)
 
-    def adjust(self, config: Config) -> None:
-        """Judge by the limits of another configuration from now on."""
+    def watch(self, activities: Sequence[Activity]) -> None:
+        """Check these threads, from now on."""
+        self._activities = activities
+        self._stalls = StallDetector(activities, self._run_limit_s)
+
+    def reconfigure(self, config: Config) -> None:
+        """Apply the limits of a new configuration."""
         if config.session.run_limit_s != self._run_limit_s:
             self._run_limit_s = config.session.run_limit_s
-            self._stalls = StallDetector(self._works, self._run_limit_s)
+            self.watch(self._activities)
         self._memory.limit_mb = _memory_limit_mb(config)
 
     @property
     def interval_s(self) -> float:
-        """How often to look."""
+        """Return how often to check."""
         return self._stalls.interval_s
 
     @property
     def silent_s(self) -> float:
-        """For how long the main thread has not looked."""
-        return time.monotonic() - self._looked
+        """Return the seconds since the last check."""
+        return time.monotonic() - self._checked
 
-    def look(self, is_ready: bool) -> int:
-        """Look now; returns the exit status when the daemon has to end, else 0.
+    def check(self, is_ready: bool) -> int:
+        """Check now; return the exit status if the daemon must end, else 0.
 
-        :param is_ready: whether the model is loaded, for which more memory may be needed than for running it.
+        :param is_ready: whether the model is loaded; loading may take more memory than running.
         """
-        self._looked = time.monotonic()
-        if stall := self._stalls.look():
-            self.ailment = f"{stall.work.what} takes longer than {self._run_limit_s:g} s"
+        self._checked = time.monotonic()
+        if stall := self._stalls.check():
+            self.problem = f"{stall.activity.what} takes longer than {self._run_limit_s:g} s"
             LOG.error(
                 "%s (session.run_limit_s): the %s thread hangs; ending with status %d",
-                self.ailment,
-                stall.work.name,
-                HUNG,
+                self.problem,
+                stall.activity.name,
+                EXIT_STALLED,
             )
-            return HUNG
+            return EXIT_STALLED
         if is_ready and self._has_grown():
-            return GROWN
-        self._look_at_descriptors()
+            return EXIT_MEMORY
+        self._check_descriptors()
         return 0
 
     def report_death(self, thread: str, error: BaseException) -> None:
-        """A thread cannot go on."""
+        """Log that a thread has ended by an exception."""
         known = isinstance(error, Incv3dError)
-        self.ailment = str(error) if known else f"the {thread} thread died: {error!r}"
-        LOG.error("%s", self.ailment, exc_info=None if known else error)
+        self.problem = str(error) if known else f"the {thread} thread died: {error!r}"
+        LOG.error("%s", self.problem, exc_info=None if known else error)
 
     def __str__(self) -> str:
-        """How the daemon is, in one line: ``ok``, or what is wrong."""
-        if self.ailment:
-            return self.ailment
-        if worry := self._stalls.worry:
-            return f"{worry.work.what} has taken {worry.for_s:.1f} s so far"
+        """Return the health in one line: ``ok``, or the problem."""
+        if self.problem:
+            return self.problem
+        if warning := self._stalls.warning:
+            return f"{warning.activity.what} has taken {warning.for_s:.1f} s so far"
         failures = self._failures_in_a_row()
         return f"the Session failed {failures} times in a row" if failures else "ok"
 
     def _has_grown(self) -> bool:
-        verdict = self._memory.look()
+        verdict = self._memory.check()
         if verdict.warning:
             LOG.warning("%s", verdict.warning)
         if verdict.over_limit:
             LOG.error(
                 "its memory has grown to %.0f MB, over its limit of %.0f MB (daemon.memory_limit_mb): "
-                "answering what is in flight, then ending with status %d, to be started anew",
+                "answering the requests in flight, then ending with status %d, to be restarted",
                 self._memory.private_mb,
                 self._memory.limit_mb,
-                GROWN,
+                EXIT_MEMORY,
             )
         return verdict.over_limit
 
-    def _look_at_descriptors(self) -> None:
+    def _check_descriptors(self) -> None:
         if has_descriptors():
-            self.ailment = ""
-        elif not self.ailment:
-            self.ailment = "all file descriptors are in use: nobody can connect (LimitNOFILE, ulimit -n)"
-            LOG.error("%s", self.ailment)
+            self.problem = ""
+        elif not self.problem:
+            self.problem = "all file descriptors are in use: no client can connect (LimitNOFILE, ulimit -n)"
+            LOG.error("%s", self.problem)
 
 
 def _memory_limit_mb(config: Config) -> float | None:

@@ -1,4 +1,4 @@
-"""Log lines as systemd's journal likes them: each with its priority, and without a time of its own."""
+"""Logging: its level, and the format of systemd's journal, with priorities and without timestamps."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import os
 from collections.abc import Mapping
 
 PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
-"""From which level on a line has which priority of syslog(3); below, it is 7, debugging."""
+"""The priority of syslog(3) from each level on; below, it is 7, debugging."""
 DEBUG_PRIORITY = 7
 
 
 def set_level(level: str) -> None:
-    """Log what incv3d itself has to say from `level` on, as ``daemon.log_level`` names it.
+    """Set the level of incv3d's own log, as ``daemon.log_level`` names it.
 
-    Libraries log warnings and errors alone: at other levels they repeat whole addresses, with the passwords
-    in them. urllib3 does so in its warnings, too.
+    Libraries log only warnings and errors: at other levels they repeat whole addresses, with the passwords
+    in them. Urllib3 does so in its warnings, too.
     """
     logging.getLogger("incv3d").setLevel(level.upper())
     logging.getLogger().setLevel(logging.WARNING)
@@ -24,23 +24,23 @@ def set_level(level: str) -> None:
 
 
 def is_journal(descriptor: int, environ: Mapping[str, str]) -> bool:
-    """Whether what is written to `descriptor` goes to the journal.
+    """Return whether `descriptor` leads to the journal.
 
-    ``$JOURNAL_STREAM`` names the device and inode of the stream that systemd gave (systemd.exec(5)); a
-    program that was redirected since inherits the variable alone.
+    ``$JOURNAL_STREAM`` names the device and inode of the stream that systemd provided (systemd.exec(5)); a
+    program whose output was redirected later has the same variable, but another stream.
     """
     status = os.fstat(descriptor)
     return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 class JournalFormatter(logging.Formatter):
-    """``<4>message``: what sd-daemon(3) calls a prefix. Each line of a traceback has its own."""
+    """Format ``<4>message``: sd-daemon(3) calls this a prefix. Each line of a traceback has its own."""
 
     def __init__(self) -> None:
         super().__init__("%(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record's message, a prefix before every line."""
+        """Return the record's message, with a prefix before every line."""
         priority = next((each for level, each in PRIORITIES if record.levelno >= level), DEBUG_PRIORITY)
         return "\n".join(f"<{priority}>{line}" for line in super().format(record).splitlines() or [""])
 

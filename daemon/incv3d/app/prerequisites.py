@@ -1,8 +1,8 @@
 """Check what a configuration needs, before anything is started. All commands share this list of checks.
 
-``run`` makes them before it loads a model or listens, and a reload before it changes anything;
-``check-config`` and ``doctor`` report them. They find what only a person can correct. What can pass by itself
-is no mistake: an address in use, a camera or a broker that is away, a model that is still to be downloaded.
+``run`` makes them before it loads a model or opens an address, and a reload before it changes anything;
+``check-config`` and ``doctor`` report them. They find what only a person can correct. What may end by itself
+is no mistake: an address in use, a camera or a broker that is away, a model that is not downloaded yet.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import re
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
@@ -35,31 +36,30 @@ from incv3d.pipeline.loader import open_store, uses_custom
 from incv3d.protocol.curve_keys import KeyFileDenied
 from incv3d.sources.base import LibraryMissing
 from incv3d.sources.factory import check_source
-from incv3d.transports.http.transport import need_libraries
-from incv3d.transports.mqtt.errors import need_library
-from incv3d.transports.zeromq.access import required_keys
+from incv3d.transports.base import Transport
+from incv3d.transports.registry import TRANSPORTS
 
 KEY = re.compile(r"([a-z]+\.[a-z_]+)((?:\.[^:\s]+)?): ")
-"""How an error begins that names a key of the configuration; a group of events has a name more."""
+"""The start of an error that names a key of the configuration; a group of events adds its name."""
 FOR_GOOD = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL)
-"""Why an address can never be listened on, whatever else runs on this machine and wherever it is."""
+"""The errors of addresses that this user can never listen on, on this machine and in any network."""
 Check = Callable[[LoadedConfig, Mapping[str, str]], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """Something in the configuration, or that it names, that a daemon cannot start with."""
+    """Something in the configuration, or in a file that it names, that prevents the daemon from starting."""
 
     key: str
-    """Of the configuration, ``http.token_file``."""
+    """The key of the configuration, such as ``http.token_file``."""
     what: str
-    """Where it stands, what is wrong and what to do, in one line."""
+    """Where it is, what is wrong and what to do, in one line."""
     is_denied: bool = False
     """Whether this user lacks the permission to read the file; the daemon's user may have it."""
 
 
 class Mistakes(Incv3dError):
-    """The configuration has mistakes, each of which has a line."""
+    """The configuration has mistakes; each has a line."""
 
     exit_status = 2
     is_lasting = True
@@ -70,15 +70,15 @@ class Mistakes(Incv3dError):
 
     @property
     def lines(self) -> list[str]:
-        """One for each mistake."""
+        """Return one line for each mistake."""
         return [each.what for each in self._mistakes]
 
 
 def check(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
     """Make all checks.
 
-    :raises Mistakes: what only a person can correct.
-    :raises Incv3dError: what may pass by itself.
+    :raises Mistakes: a person must correct something.
+    :raises Incv3dError: something is wrong that may end by itself.
     """
     if mistakes := find_mistakes(loaded, environ):
         raise Mistakes(mistakes)
@@ -87,8 +87,8 @@ def check(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
 def find_mistakes(loaded: LoadedConfig, environ: Mapping[str, str]) -> list[Mistake]:
     """Make all checks, as the user who runs this process.
 
-    :param environ: where systemd names the folders of a service, and where the broker's password may be.
-    :raises Incv3dError: what may pass by itself.
+    :param environ: the environment, in which systemd names the folders of a service, and may be a password.
+    :raises Incv3dError: something is wrong that may end by itself.
     """
     found = []
     for key, each in CHECKS:
@@ -105,7 +105,7 @@ def find_mistakes(loaded: LoadedConfig, environ: Mapping[str, str]) -> list[Mist
 
 
 def _mistake(loaded: LoadedConfig, key: str, said: str, is_denied: bool) -> Mistake:
-    """Begin the line with the place where the key was given."""
+    """Return a mistake whose line begins with the place of its key."""
     if (named := KEY.match(said)) and named[1].split(".")[0] in Config.__struct_fields__:
         key, rest = named[1], said[named.end() :]
         return Mistake(key, f"{loaded.place(key)}{named[2]}: {rest}", is_denied)
@@ -113,7 +113,7 @@ def _mistake(loaded: LoadedConfig, key: str, said: str, is_denied: bool) -> Mist
 
 
 def _check_files(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
-    """Files that the daemon reads and never makes, also those of a part that is not in force."""
+    """Check the files that the daemon reads but never creates, even of parts that are turned off."""
     config = loaded.config
     named = _custom_files(config)
     if not config.mqtt.host:
@@ -134,24 +134,25 @@ def _custom_files(config: Config) -> dict[str, str]:
     }
 
 
-def _check_keys(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
-    required_keys(loaded, environ)
+def _check_transport(transport: type[Transport], loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
+    if transport.is_configured(loaded.config):
+        transport.check(loaded, environ)
 
 
-def _check_addresses(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
-    """Addresses that this user may never listen on. One in use, or of a network that is not up, may pass."""
-    config = loaded.config
-    addresses = {"intake.bind": config.intake.bind, "intake.publish": config.intake.publish}
-    if config.http.bind:
-        addresses["http.bind"] = f"tcp://{config.http.bind}"
+def _check_addresses(transport: type[Transport], loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
+    """Check for addresses that this user may never listen on.
+
+    One that is in use, or belongs to a network that is not up, may be available later.
+    """
+    addresses = transport.addresses(loaded.config) if transport.is_configured(loaded.config) else {}
     for key, address in addresses.items():
-        if address and (number := _obstacle(address)) in FOR_GOOD:
+        if (number := _obstacle(address)) in FOR_GOOD:
             shown = address.removeprefix("tcp://") if key == "http.bind" else address
             raise ConfigError(f"{key}: cannot listen on {shown}: {os.strerror(number)}")
 
 
 def _obstacle(address: str) -> int:
-    """Return why nothing could be bound to `address` (errno); 0: it could. Nothing ever listens for it."""
+    """Return why this user cannot bind `address` (errno); 0: it can be bound. Nothing listens meanwhile."""
     if address.startswith("ipc://"):
         path = Path(address.removeprefix("ipc://"))
         if str(path).startswith("@"):
@@ -173,28 +174,6 @@ def _obstacle(address: str) -> int:
     return 0
 
 
-def _check_http(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
-    section = loaded.config.http
-    if section.bind:
-        need_libraries("http.bind")
-        if section.token_file:
-            from incv3d.transports.http.auth import read_token
-
-            read_token(Path(section.token_file))
-
-
-def _check_mqtt(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
-    section = loaded.config.mqtt
-    if section.host:
-        need_library("mqtt.host")
-        from incv3d.transports.mqtt.broker import broker_of
-        from incv3d.transports.mqtt.topics import Topics, check_frames, own_name
-
-        broker_of(section, environ)
-        if section.frames:
-            check_frames(section.frames, Topics(section.prefix, own_name(section.name)))
-
-
 def _check_source(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
     try:
         check_source(loaded.config.source)
@@ -203,11 +182,11 @@ def _check_source(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
 
 
 def _check_model(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
-    """The model, as far as it can be told without running it, its engine, and the labels of events."""
+    """Check the model, as far as possible without running it, its engine, and the labels of events."""
     config = loaded.config
     is_custom = uses_custom(config)
     if is_custom and any(path and not Path(path).exists() for path in _custom_files(config).values()):
-        return  # said already
+        return  # this is reported already
     store = open_store(config, state_directory(environ))
     if not (store.root / "models").is_dir():
         _check_writable(store.root)
@@ -231,7 +210,7 @@ def _check_model(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
 
 
 def _check_labels(config: Config, model: StoredModel | None) -> None:
-    """The labels that the configuration names, and the golden picture, as far as they can be told now."""
+    """Check the labels that the configuration names, and the golden image, as far as possible now."""
     golden = model.entry.golden if model else None
     if model is None and uses_custom(config) and config.custom.golden_picture:
         _check_picture(Path(config.custom.golden_picture))
@@ -255,9 +234,9 @@ def _check_picture(path: Path) -> None:
 
 
 def _check_writable(folder: Path) -> None:
-    """Check that this user may make files in `folder`, or make it.
+    """Check that this user may create files in `folder`, or create the folder.
 
-    :raises ConfigError: what is there is no folder.
+    :raises ConfigError: it is not a folder.
     :raises PermissionError: this user may not.
     """
     there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
@@ -270,11 +249,9 @@ def _check_writable(folder: Path) -> None:
 
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("custom.file", _check_files),
-    ("intake.keys", _check_keys),
-    ("intake.bind", _check_addresses),
-    ("http.bind", _check_http),
-    ("mqtt.host", _check_mqtt),
+    *((transport.key, partial(_check_transport, transport)) for transport in TRANSPORTS),
+    *((transport.key, partial(_check_addresses, transport)) for transport in TRANSPORTS),
     ("source.path", _check_source),
     ("model.name", _check_model),
 )
-"""With the key that a check is about whose error names none."""
+"""Each with the key to name if the error names none."""

@@ -1,4 +1,4 @@
-"""The configuration is read again while the daemon runs: what has changed, and what that takes."""
+"""Reload the configuration while the daemon runs: find what has changed, and prepare it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RESTART = "systemctl restart incv3d"
 
 
 class ReloadError(Incv3dError):
-    """What the new configuration asks for cannot be had while the daemon runs."""
+    """The new configuration needs something that is not available while the daemon runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +31,25 @@ class Changes:
     """How a new configuration differs from the one in force."""
 
     config: Config
-    """The new one, but for the keys that take a restart: they have their old values."""
+    """The new one, but keys that take a restart have their old values."""
     taken: tuple[str, ...]
-    """The keys that change now, ``intake.queue_limit``."""
+    """The keys that change now, such as ``intake.queue_limit``."""
     after_restart: tuple[str, ...]
     """The keys that would change after a restart."""
 
     @property
     def session(self) -> bool:
-        """Whether the model must be loaded anew."""
+        """Return whether the model must be loaded again."""
         return self._any("session")
 
     @property
     def source(self) -> bool:
-        """Whether the source must be opened anew."""
+        """Return whether the source must be opened again."""
         return self._any("source")
 
     @property
     def events(self) -> bool:
-        """Whether other labels are watched, or kept as pictures."""
+        """Return whether other labels are watched, or other images are saved."""
         return self._any("events")
 
     def _any(self, effect: Effect) -> bool:
@@ -81,23 +81,22 @@ def compare(old: Config, new: Config, fixed: Collection[str] = ()) -> Changes:
 
 @dataclass(frozen=True, slots=True)
 class PendingReload:
-    """A new configuration, with all that it takes at hand."""
+    """A new configuration, with everything that it needs."""
 
     changes: Changes
     loaded: LoadedModel | None
-    """The warm Session that takes the place of the one that runs; None: that one stays."""
+    """The warm Session that replaces the current one; None: that one stays."""
     open_source: OpenSource | None
-    """What opens the new source, where it changes; None: there is to be none."""
+    """Opens the new source, if it changes; None: there will be no source."""
 
 
 class Reloader:
-    """Reads the configuration and loads what it asks for in a thread of its own, so that frames go on.
+    """Read the configuration, and load what it needs, in a thread of its own: frames are served meanwhile.
 
     :param read: reads the configuration as at the start.
-    :param load: makes a classifier as a configuration says.
-    :param check: raises ConfigError if a configuration does not fit the model that it asks for, or, for None,
-        the one that runs.
-    :param on_done: told, in that thread, what is ready to be put in place; None: everything stays as it is,
+    :param load: loads the model of a configuration.
+    :param check: raises ConfigError if a configuration does not fit its model, or, for None, the current one.
+    :param on_done: called in that thread with what is ready to be applied; None: everything stays as it is,
         and the log says why.
     """
 
@@ -114,9 +113,9 @@ class Reloader:
         self._on_done = on_done
 
     def begin(self, current: Config, fixed: Collection[str] = ()) -> None:
-        """Start to read. To be called again only after ``on_done``.
+        """Start to read; do not call it again before ``on_done``.
 
-        :param current: the configuration that the daemon runs by.
+        :param current: the configuration in force.
         :param fixed: keys that take a restart in this process, in addition to those that always do.
         """
         threading.Thread(target=self._run, args=(current, fixed), name="reload", daemon=True).start()
@@ -126,9 +125,9 @@ class Reloader:
         try:
             reload = self._make(current, fixed)
         except Incv3dError as error:
-            LOG.error("the new configuration is refused, the old one stays in force: %s", error)
+            LOG.error("the new configuration is rejected, the old one stays in force: %s", error)
         except Exception:
-            # Whatever the new configuration led to, the daemon that runs by the old one goes on.
+            # Whatever the new configuration caused, the daemon continues with the old one.
             LOG.exception("the new configuration failed, the old one stays in force")
         self._on_done(reload)
 
@@ -155,14 +154,14 @@ class Reloader:
 
 
 def check_reload_memory(available_mb: float | None, limit_mb: float | None, private_mb: float | None) -> None:
-    """Raise ReloadError unless a second Session has room beside the one that runs.
+    """Check that there is memory for a second Session next to the current one.
 
-    It is taken to need as much as all that the process has for itself now. What cannot be told is no reason
-    against it.
+    It is assumed to need as much as the whole process has now. Unknown values are no obstacle.
 
-    :param available_mb: what the machine has free.
-    :param limit_mb: what this process may have.
-    :param private_mb: what it has for itself.
+    :param available_mb: the free memory of the machine.
+    :param limit_mb: the memory limit of this process.
+    :param private_mb: the private memory of this process.
+    :raises ReloadError: there is not enough.
     """
     if private_mb is None:
         return
@@ -170,12 +169,12 @@ def check_reload_memory(available_mb: float | None, limit_mb: float | None, priv
     room_mb = min((room for room in rooms if room is not None), default=private_mb)
     if room_mb < private_mb:
         raise ReloadError(
-            f"a second Session beside the one that runs would take about {private_mb:.0f} MB, "
+            f"a second Session next to the current one would take about {private_mb:.0f} MB, "
             f"{max(room_mb, 0):.0f} MB are free; a restart loads it alone: {RESTART}"
         )
 
 
 def describe_changes(changes: Changes) -> dict[str, Any]:
-    """The keys that change now, with their new values, for the log."""
+    """Return the keys that change now, with their new values, for the log."""
     values = as_builtins(changes.config)
     return {key: values[key.split(".")[0]][key.split(".")[1]] for key in changes.taken}

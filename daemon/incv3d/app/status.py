@@ -1,4 +1,4 @@
-"""What the daemon says of itself: the answers to ``info`` and ``stats``."""
+"""Build the answers to ``info`` and ``stats``, and the status line for systemd."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ from incv3d.latency.rolling import RollingLatency, Summary
 from incv3d.machine import read_machine
 from incv3d.pipeline.loader import LoadedModel
 from incv3d.sources import SourceStatus
-from incv3d.transports.daemon_status import DaemonStatus
-from incv3d.transports.zeromq.server import ZmqServer
+from incv3d.transports.base import DaemonStatus
 
 
 def info(loaded: LoadedModel | None, source: SourceSection) -> dict[str, Any]:
-    """What runs here, with the versions that a bug report needs.
+    """Return what runs here, with the versions that a bug report needs.
 
-    :param loaded: None while the Session is not there yet.
+    :param loaded: None while the model is being loaded.
     """
     versions = {
         "incv3d": __version__,
@@ -48,19 +47,17 @@ def info(loaded: LoadedModel | None, source: SourceSection) -> dict[str, Any]:
 def stats(
     started: float,
     loaded: LoadedModel | None,
-    intake: ZmqServer,
     latency: RollingLatency,
     sources: Sequence[SourceStatus],
 ) -> dict[str, Any]:
-    """How it is going: what became of the frames, how long they took, how the source is.
+    """Return outcomes and latencies of the frames, and the status of machine and source.
 
-    :param started: when the daemon was (monotonic).
+    :param started: when the daemon started (monotonic).
     """
     now = time.monotonic()
     return {
         "uptime_s": round(now - started, 3),
         **_identity(loaded),
-        **intake.status(),
         "outcomes": latency.totals(),
         "window": asdict(latency.summary(now)),
         "machine": asdict(read_machine()),
@@ -69,7 +66,7 @@ def stats(
 
 
 def startup_fields(loaded: LoadedModel, source: SourceSection) -> dict[str, object]:
-    """What runs, and what getting it warm took, for the latency log."""
+    """Return model, engine and the cost of the warm-up, for the latency log."""
     facts, warmup = loaded.facts, loaded.warmup
     return {
         "version": __version__,
@@ -86,11 +83,16 @@ def startup_fields(loaded: LoadedModel, source: SourceSection) -> dict[str, obje
     }
 
 
-def standing(
-    state: str, health: Health, loaded: LoadedModel | None, intake: ZmqServer, sources: Sequence[SourceStatus]
+def daemon_status(
+    state: str,
+    health: Health,
+    loaded: LoadedModel | None,
+    queue_depth: int,
+    queue_limit: int,
+    undelivered: int,
+    sources: Sequence[SourceStatus],
 ) -> DaemonStatus:
-    """How the daemon stands now."""
-    door = intake.status()
+    """Return the status of the daemon now."""
     model: dict[str, str] = {}
     if loaded:
         facts = loaded.facts
@@ -105,16 +107,16 @@ def standing(
         health=str(health),
         silent_s=health.silent_s,
         model=model,
-        queue_depth=door["queue_depth"],
-        queue_limit=door["queue_limit"],
-        undelivered=door["undelivered"],
+        queue_depth=queue_depth,
+        queue_limit=queue_limit,
+        undelivered=undelivered,
         sources=sources,
         machine=read_machine(),
     )
 
 
 def status_line(loaded: LoadedModel, summary: Summary, sources: Sequence[SourceStatus]) -> str:
-    """How it is going, for ``systemctl status``."""
+    """Return the line that ``systemctl status`` shows."""
     facts = loaded.facts
     parts = [f"{loaded.model} on {facts.engine} {facts.precision}", f"{summary.fps:.2f} fps"]
     if summary.run:
@@ -123,10 +125,16 @@ def status_line(loaded: LoadedModel, summary: Summary, sources: Sequence[SourceS
     return ", ".join(parts)
 
 
+def names_of(loaded: LoadedModel | None) -> tuple[str, str]:
+    """Return the names of model and engine; both are empty while the model is being loaded."""
+    return (loaded.model, loaded.facts.engine) if loaded else ("", "")
+
+
 def _identity(loaded: LoadedModel | None) -> dict[str, str]:
-    return {"model": loaded.model, "engine": loaded.facts.engine} if loaded else {"model": "", "engine": ""}
+    model, engine = names_of(loaded)
+    return {"model": model, "engine": engine}
 
 
 def _source_facts(status: SourceStatus) -> dict[str, Any]:
-    """A source's state; its time as others can read it."""
+    """Return the status of a source, with its time as UTC."""
     return {**asdict(status), "since": timestamp(unix_time(status.since))}

@@ -1,7 +1,7 @@
-"""What the daemon tells systemd: that it is ready, how it is doing, and that it is alive.
+"""Send notifications to systemd: ready, status, watchdog (sd_notify).
 
 The protocol is that of sd_notify(3): datagrams of ``KEY=value`` lines to the socket that ``$NOTIFY_SOCKET``
-names. Without it, started from a shell, nobody is told anything.
+names. Without it, for example when started from a shell, nothing is sent.
 """
 
 from __future__ import annotations
@@ -16,49 +16,49 @@ LOG = logging.getLogger(__name__)
 
 
 class SystemdNotifier:
-    """The notify socket. It never blocks, and a message that cannot be sent costs a line in the log.
+    """The notify socket. It never blocks; a message that cannot be sent is logged.
 
-    :param environ: where ``NOTIFY_SOCKET``, ``WATCHDOG_USEC`` and ``WATCHDOG_PID`` are looked up.
+    :param environ: the environment with ``NOTIFY_SOCKET``, ``WATCHDOG_USEC`` and ``WATCHDOG_PID``.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         address = environ.get("NOTIFY_SOCKET", "")
-        # A name that begins with @ is one of Linux's abstract names, without a file.
+        # A name that begins with @ is an abstract name of Linux, without a file.
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._socket.setblocking(False)
         self._status = ""
         self.watchdog_s = _watchdog_s(environ) if address else None
-        """systemd restarts the daemon that it does not hear from for so long; None: it does not care."""
+        """Systemd restarts a daemon that sends no sign of life for this time; None: the watchdog is off."""
 
     def ready(self) -> None:
-        """The Session is warm: ``systemctl start`` returns. Also ends :meth:`reloading`."""
+        """Report that the Session is warm: ``systemctl start`` returns. This also ends :meth:`reloading`."""
         self._send("READY=1")
 
     def status(self, text: str) -> None:
-        """The line that ``systemctl status`` shows; sent when it is another one than before."""
+        """Set the line that ``systemctl status`` shows; it is sent if it has changed."""
         if text != self._status:
             self._status = text
             self._send(f"STATUS={text}")
 
     def extend_timeout(self, seconds: float) -> None:
-        """Starting, or stopping, goes on: systemd is to wait for so much longer from now."""
+        """Ask systemd to wait for this much longer for the start or the end."""
         self._send(f"EXTEND_TIMEOUT_USEC={seconds * 1e6:.0f}")
 
     def watchdog(self) -> None:
-        """The daemon is alive."""
+        """Send a sign of life."""
         self._send("WATCHDOG=1")
 
     def reloading(self) -> None:
-        """The configuration is being read again."""
+        """Report that the configuration is being read again."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self) -> None:
-        """The daemon ends."""
+        """Report that the daemon is stopping."""
         self._send("STOPPING=1")
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close the socket."""
         self._socket.close()
 
     def _send(self, message: str) -> None:
@@ -67,12 +67,12 @@ class SystemdNotifier:
         try:
             self._socket.sendto(message.encode(), self._address)
         except OSError as error:
-            LOG.warning("systemd cannot be told %s: %s", message.partition("=")[0], error.strerror)
+            LOG.warning("cannot send %s to systemd: %s", message.partition("=")[0], error.strerror)
 
 
 def _watchdog_s(environ: Mapping[str, str]) -> float | None:
     for_pid = environ.get("WATCHDOG_PID")
     if for_pid and for_pid != str(os.getpid()):
-        return None  # inherited from a parent that is meant
+        return None  # inherited from the parent, for which it is meant
     microseconds = environ.get("WATCHDOG_USEC", "")
     return int(microseconds) / 1e6 if microseconds.isdigit() and int(microseconds) else None

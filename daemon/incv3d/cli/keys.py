@@ -59,13 +59,11 @@ def add(client: str, config_path: str | None, out: str | None, public: str | Non
         say(f"{client} may connect now; it needs the server's public key:")
         click.echo(ring.server_public())
     elif out == "-":
-        click.echo(ring.hand_out(client, None), nl=False)
+        click.echo(ring.issue(client, None), nl=False)
     else:
         target = Path(out or f"{client}.key")
-        ring.hand_out(client, target)
-        click.echo(
-            f"{client} may connect now, with {target}; copy that file to its machine and delete it here"
-        )
+        ring.issue(client, target)
+        click.echo(f"{client} may connect, with {target}; copy it to its machine and delete it here")
 
 
 @keys.command("list")

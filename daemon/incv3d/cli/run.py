@@ -55,6 +55,7 @@ def run(
     from incv3d.machine import limit_malloc_arenas
 
     limit_malloc_arenas()
+
     overrides = {
         "model.name": model_name,
         "session.threads": threads,
@@ -74,14 +75,13 @@ def _serve(config_path: str | None, overrides: Mapping[str, object], demo: bool)
     from incv3d.config.loading import ConfigError
     from incv3d.engines.tensorflow_ahead import tensorflow_ahead
     from incv3d.errors import Incv3dError
-    from incv3d.transports.zeromq.access import insecure_warning, required_keys
+    from incv3d.transports.zeromq.access import insecure_warning
 
     loaded = _load(config_path, overrides, demo)
     config = loaded.config
     set_up_logging(config.daemon.log_level)
     with warnings_withheld():  # the parts that use a setting log the warnings themselves
         check(loaded, os.environ)
-    keys = required_keys(loaded, os.environ)
 
     def reread() -> LoadedConfig:
         found = _load(config_path, overrides, demo)
@@ -104,7 +104,7 @@ def _serve(config_path: str | None, overrides: Mapping[str, object], demo: bool)
     with tensorflow_ahead() if runs_prepared_graph(config, store) else contextlib.nullcontext():
         from incv3d.app.daemon import Daemon
     try:
-        status = Daemon(config, store, log_path, notifier, reread, keys=keys).run()
+        status = Daemon(loaded, store, log_path, notifier, reread).run()
     except Incv3dError as error:
         if error.is_lasting:  # ConfigError's exit status keeps systemd from restarting the daemon
             raise ConfigError(str(error)) from None

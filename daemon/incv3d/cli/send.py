@@ -184,9 +184,9 @@ def _open_sender(
     connect: str, key: str | None, broker: str | None, plan: Plan
 ) -> ZmqLoadSender | MqttLoadSender:
     if broker:
-        from incv3d.transports.mqtt.errors import need_library
+        from incv3d.transports.mqtt.transport import MqttTransport
 
-        need_library("--mqtt")
+        MqttTransport.require_libraries("--mqtt")
         from incv3d.tools.load.mqtt import MqttLoadSender
 
         return MqttLoadSender(broker, plan, os.environ)

@@ -11,6 +11,7 @@ from typing import Any
 
 from incv3d.events.image_folder import ImageFolder
 from incv3d.events.labelled_image import ImageToSave, rendered, stem
+from incv3d.threads import start_thread
 
 LOG = logging.getLogger(__name__)
 MOST_WAITING = 8
@@ -47,11 +48,11 @@ class ImageSaver:
         self._failure_reason = ""
         self._try_again = 0.0
         self._saved = self._dropped = self._failed = 0
-        self._thread = threading.Thread(target=self._guard, name="saving", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Start the thread, which counts what the folder contains and then writes."""
-        self._thread.start()
+        self._thread = start_thread("saving", self._work, self._on_death)
 
     def offer(self, image: ImageToSave) -> bool:
         """Queue a frame to be written. Callable from any thread; never blocks.
@@ -74,8 +75,9 @@ class ImageSaver:
         with self._changed:
             self._closed = True
             self._changed.notify()
-        if self._thread.ident:
-            self._thread.join(timeout_s)
+        if self._thread is None:
+            return True
+        self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def status(self) -> dict[str, Any]:
@@ -88,12 +90,6 @@ class ImageSaver:
             "files": len(self._folder),
             "bytes": self._folder.size_bytes,
         }
-
-    def _guard(self) -> None:
-        try:
-            self._work()
-        except BaseException as error:  # noqa: BLE001 - reported as the thread dies: the daemon decides what follows
-            self._on_death(self._thread.name, error)
 
     def _work(self) -> None:
         try:

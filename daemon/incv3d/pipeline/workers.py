@@ -16,7 +16,7 @@ from incv3d.images.preprocess import ImageError
 from incv3d.pipeline.classifier import RUNS_AT_ONCE, Classifier, PreparedFrame
 from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.pipeline.run_slots import RunSlots
-from incv3d.threads import Activity
+from incv3d.threads import Activity, start_thread
 
 LOG = logging.getLogger(__name__)
 FAILURES_IN_A_ROW = 5
@@ -156,15 +156,7 @@ class Pipeline:
             used.classifier.close()
 
     def _spawn(self, name: str, work: Callable[[], None]) -> threading.Thread:
-        def guarded() -> None:
-            try:
-                work()
-            except BaseException as error:  # noqa: BLE001 - reported: the daemon decides what to do
-                self._on_death(name, error)
-
-        thread = threading.Thread(target=guarded, name=name, daemon=True)
-        thread.start()
-        return thread
+        return start_thread(name, work, self._on_death)
 
     def _load_and_run(self) -> None:
         self._active = _ActiveClassifier(self._load())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,6 +19,7 @@ from incv3d.protocol import messages
 from incv3d.protocol.keepalive import keep_alive
 from incv3d.sources.backend import SourceBackend
 from incv3d.sources.base import OpenSource, SourceError
+from incv3d.threads import WakePipe
 
 LOG = logging.getLogger(__name__)
 LARGEST_MESSAGE = 32 * 1024 * 1024
@@ -49,7 +49,7 @@ class ImagezmqSource:
         self._sockets: list[zmq.Socket[bytes]] = []
         self._newest: dict[zmq.Socket[bytes], Frame] = {}
         self._complained: set[str] = set()
-        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wake = WakePipe()
         self._interrupted = False
         try:
             self._connect()
@@ -104,7 +104,7 @@ class ImagezmqSource:
     def _wait(self, most_s: float | None) -> None:
         """Read what arrives next from any sender, within `most_s`; None: wait without limit."""
         poller = zmq.Poller()
-        poller.register(self._wake_reader, zmq.POLLIN)
+        poller.register(self._wake.fileno(), zmq.POLLIN)
         for socket in self._sockets:
             poller.register(socket, zmq.POLLIN)
         poller.poll(None if most_s is None else math.ceil(most_s * 1000))
@@ -130,15 +130,14 @@ class ImagezmqSource:
     def interrupt(self) -> None:
         """Wake a blocked capture."""
         self._interrupted = True
-        with contextlib.suppress(OSError):  # the pipe is full, or closed meanwhile
-            os.write(self._wake_writer, b"\0")
+        with contextlib.suppress(OSError):  # it may be closed meanwhile
+            self._wake.wake()
 
     def close(self) -> None:
         """Close all connections."""
         self._disconnect()
         self._context.term()
-        for end in (self._wake_reader, self._wake_writer):
-            os.close(end)
+        self._wake.close()
 
 
 def _opener(section: SourceSection) -> OpenSource:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from incv3d.config.schema import SourceSection
 from incv3d.frames import Frame, Result
 from incv3d.pipeline.frame_queue import FrameQueue
-from incv3d.protocol.events import EventMessage
 from incv3d.sources import CaptureSchedule, OpenSource, SourceStatus, SourceSupervisor
 
 LOG = logging.getLogger(__name__)
@@ -113,9 +112,6 @@ class SourceManager:
         supervisor = self._supervisor
         if supervisor and result.source in supervisor.sources:
             supervisor.judge(result)
-
-    def announce(self, announcement: EventMessage, frame: Frame | None) -> None:
-        """Events say nothing about the source."""
 
     def accept(self, frame: Frame) -> None:
         """Record that a frame of the source was skipped as unchanged."""

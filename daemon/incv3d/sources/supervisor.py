@@ -15,6 +15,7 @@ from incv3d.frames import Frame, Region, Result, by_region
 from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.sources.base import FrameSource, OpenSource, SourceAbsent, SourceError, SourceState, SourceStatus
 from incv3d.sources.refusals import RefusalLimit, Refusals
+from incv3d.threads import OnDeath, start_thread
 
 LOG = logging.getLogger(__name__)
 MOST_HUNG_THREADS = 3
@@ -95,7 +96,7 @@ class SourceSupervisor:
         schedule: CaptureSchedule,
         on_dropped: Callable[[], None],
         on_end: Callable[[str], None],
-        on_death: Callable[[str, Exception], None],
+        on_death: OnDeath,
         retry: Retry | None = None,
         regions: Mapping[str, Region] | None = None,
         refusal_limit: RefusalLimit | None = None,
@@ -123,11 +124,10 @@ class SourceSupervisor:
         self._frames = 0
         self._lost_before = 0
         self._recoveries = 0
-        self._watcher = threading.Thread(target=self._guard, name=f"watch-{name}", daemon=True)
 
     def start(self) -> None:
         """Start to capture. A source that is not there is retried."""
-        self._watcher.start()
+        start_thread(f"watch-{self._name}", self._watch, self._on_death)
 
     def close(self) -> None:
         """Stop capturing, without waiting for the source."""
@@ -181,12 +181,6 @@ class SourceSupervisor:
         """Set the state to ``refused`` or ``ok``, since frames arrive."""
         reason = self._refusals.reason
         self._set_state("refused" if reason else "ok", reason)
-
-    def _guard(self) -> None:
-        try:
-            self._watch()
-        except Exception as error:  # noqa: BLE001 - reported as the thread dies: the daemon decides what follows
-            self._on_death(self._watcher.name, error)
 
     def _watch(self) -> None:
         failures = 0

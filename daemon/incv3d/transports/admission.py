@@ -1,4 +1,4 @@
-"""Whether a frame that somebody sent may wait for the Session: the same rules for every intake."""
+"""Admission control shared by all transports: queue a frame, or reject it."""
 
 from __future__ import annotations
 
@@ -10,43 +10,44 @@ from incv3d.frames import Frame, Refusal, Result
 from incv3d.pipeline.frame_queue import FrameQueue
 
 RETRY_MS = 1000
-"""When to try again, as long as no run has shown how long one takes."""
+"""When to try again, until the first run shows how long a run takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why a frame may not wait."""
+    """Why a request was rejected."""
 
     refusal: Refusal
     detail: str
     retry_ms: int | None = None
-    """When to send it again."""
+    """When to send it again, counted from now."""
 
 
 class Admission:
-    """Puts frames in line.
+    """Queue frames.
 
-    :param pace_ms: how long it takes from one result to the next, if that is known; for those told to come
-        again.
-    :param deliver: takes the results of frames that were let go, because nobody wants them any more, to make
-        room for another.
+    :param interval_ms: returns the time between two results, if it is known, to tell when to try again.
+    :param deliver: called with the results of expired frames, which are dropped to make room for another.
     """
 
     def __init__(
-        self, frame_queue: FrameQueue, pace_ms: Callable[[], float | None], deliver: Callable[[Result], None]
+        self,
+        frame_queue: FrameQueue,
+        interval_ms: Callable[[], float | None],
+        deliver: Callable[[Result], None],
     ) -> None:
         self._frame_queue = frame_queue
-        self._pace_ms = pace_ms
+        self._interval_ms = interval_ms
         self._deliver = deliver
 
     def admit(self, frame: Frame, places_kept: int = 0, others: int = 0) -> Rejection | None:
-        """Put `frame` in line; returns why that cannot be, or None.
+        """Queue `frame`; return None, or why it was rejected.
 
-        :param places_kept: how many places must stay free.
-        :param others: as of :meth:`busy`.
+        :param places_kept: how many places in the queue must stay free.
+        :param others: as for :meth:`busy`.
         """
         if frame.has_expired(frame.received):
-            return Rejection(Refusal.EXPIRED, "its time to live had ended when it arrived")
+            return Rejection(Refusal.EXPIRED, "it was older than its time to live when it arrived")
         refusal = self._frame_queue.offer(frame, places_kept)
         if refusal is Refusal.BUSY and self._purge(frame.received):
             refusal = self._frame_queue.offer(frame, places_kept)
@@ -55,17 +56,18 @@ class Admission:
         return Rejection(refusal, "the daemon is stopping") if refusal else None
 
     def busy(self, waiting: int, others: int = 0) -> Rejection:
-        """Return the refusal of a frame that finds the queue full.
+        """Return the rejection for a full queue.
 
-        :param others: how many peers will send again. The more there are, the later each of them is
-            told to send, so that refusals are about as frequent as results.
+        :param waiting: how many frames wait.
+        :param others: how many other peers will try again. The more there are, the later each of them should,
+            so that there are about as many rejections as results.
         """
-        pace_ms = self._pace_ms()
-        retry_ms = RETRY_MS if pace_ms is None else math.ceil(pace_ms * max(1, waiting + others))
+        interval_ms = self._interval_ms()
+        retry_ms = RETRY_MS if interval_ms is None else math.ceil(interval_ms * max(1, waiting + others))
         return Rejection(Refusal.BUSY, f"{waiting} frames wait already; send it again later", retry_ms)
 
     def _purge(self, now: float) -> bool:
-        """Whether frames that nobody wants any more could be let go to make room."""
+        """Drop expired frames; return whether there were any."""
         expired = self._frame_queue.purge(now)
         for frame in expired:
             detail = "its time to live ended before its turn"

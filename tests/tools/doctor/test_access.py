@@ -58,8 +58,8 @@ def test_keys_are_counted(look, tmp_path: Path) -> None:
     ring.new()
     nobody = look(OPEN)
     assert (nobody.status, nobody.fix) == ("warning", "incv3d keys add CLIENT")
-    ring.hand_out("gate", None)
-    assert look(OPEN) == Finding("access", "ok", f"1 client can connect, with the keys in {ring.folder}")
+    ring.issue("gate", None)
+    assert look(OPEN) == Finding("access", "ok", f"with a key of {ring.folder}: 1 client")
     ring.server_file.chmod(0o644)
     loose = look(OPEN)
     assert loose.status == "problem" and "chmod 600" in loose.what
@@ -68,7 +68,7 @@ def test_keys_are_counted(look, tmp_path: Path) -> None:
 def test_keys_that_the_services_user_cannot_read_are_a_problem(look, tmp_path: Path) -> None:
     ring = KeyStore(tmp_path / "keys")
     ring.new()
-    ring.hand_out("gate", None)
+    ring.issue("gate", None)
     finding = look(OPEN, SERVANT)
     assert finding.status == "problem" and "the service's user incv3d cannot read it" in finding.what
     assert finding.fix == f"sudo chown -R incv3d: {ring.folder}"

@@ -81,7 +81,7 @@ def test_waits_for_a_daemon_that_starts_late(start, tmp_path: Path) -> None:
 def test_a_daemon_that_requires_keys_is_watched_with_one(tmp_path: Path) -> None:
     ring = KeyStore(tmp_path / "keys")
     ring.new()
-    ring.hand_out("viewer", tmp_path / "viewer.key")
+    ring.issue("viewer", tmp_path / "viewer.key")
     config = tmp_path / "incv3d.yaml"
     config.write_text(f"intake: {{keys: {tmp_path}/keys}}\n")
     addresses = {"INCV3D_BIND": "", "INCV3D_PUBLISH": ""}

@@ -17,8 +17,8 @@ from aiohttp import web
 
 from incv3d.config.checks import split_http_address
 from incv3d.config.network import HttpSection
+from incv3d.transports.errors import TransportError
 from incv3d.transports.http.auth import read_token
-from incv3d.transports.http.errors import HttpError
 from incv3d.transports.http.server import HttpServer
 from proxies import own_address
 
@@ -162,7 +162,7 @@ def test_a_file_without_a_token_is_one_line(tmp_path: Path, content, complaint) 
     path = tmp_path / "token"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(HttpError, match=complaint):
+    with pytest.raises(TransportError, match=complaint):
         read_token(path)
 
 
@@ -171,7 +171,7 @@ def test_the_shortest_and_the_longest_token_are_read_whole(tmp_path: Path, lengt
     path = tmp_path / "token"
     path.write_text("a" * (length - 1))
     if length == 16:
-        with pytest.raises(HttpError, match="must hold one word of 16 characters or more"):
+        with pytest.raises(TransportError, match="must hold one word of 16 characters or more"):
             read_token(path)
     path.write_text("a" * length)
     assert read_token(path) == "a" * length
@@ -181,7 +181,7 @@ def test_a_file_that_is_longer_than_any_token_is_refused_and_not_cut(tmp_path: P
     path = tmp_path / "token"
     path.write_text("a" * 4097)
     with pytest.raises(
-        HttpError, match=r"token: holds more than 4096 bytes, which is no token: openssl rand"
+        TransportError, match=r"token: holds more than 4096 bytes, too many for a token: openssl rand"
     ):
         read_token(path)
 
@@ -196,7 +196,7 @@ def test_a_token_that_this_user_may_not_read_is_one_line_with_the_command_that_m
         assert grp and pwd, "loaded now: the other user may not read this Python"
         os.seteuid(65534)
         try:
-            with pytest.raises(HttpError) as caught:
+            with pytest.raises(TransportError) as caught:
                 read_token(path)
         finally:
             os.seteuid(0)
@@ -208,7 +208,7 @@ def test_a_token_that_this_user_may_not_read_is_one_line_with_the_command_that_m
 def test_beyond_the_most_guests_another_is_told_to_try_again_and_those_that_are_in_stay(
     server: HttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("incv3d.transports.http.connections.MOST_GUESTS", 1)
+    monkeypatch.setattr("incv3d.transports.http.connections.MOST_KNOWN", 1)
     request = f"GET / HTTP/1.1\r\nHost: pi\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
     address = ("127.0.0.1", port_of(server))
     with socket.create_connection(address, timeout=20) as guest:
@@ -224,7 +224,7 @@ def test_beyond_the_most_guests_another_is_told_to_try_again_and_those_that_are_
 
 def test_a_pipe_is_no_file_with_a_token(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "token")
-    with pytest.raises(HttpError, match="must hold one word"):
+    with pytest.raises(TransportError, match="must hold one word"):
         read_token(tmp_path / "token")
 
 
@@ -242,7 +242,7 @@ def test_an_address_in_use_is_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         section = HttpSection(bind=f"127.0.0.1:{taken.getsockname()[1]}")
         server = HttpServer(section, [], lambda thread, error: None)
-        with pytest.raises(HttpError, match=r"http\.bind: cannot listen on 127\.0\.0\.1:\d+: .*in use"):
+        with pytest.raises(TransportError, match=r"http\.bind: cannot listen on 127\.0\.0\.1:\d+: .*in use"):
             server.open()
     assert server.close(1)
 

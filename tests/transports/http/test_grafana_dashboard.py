@@ -21,9 +21,8 @@ from daemon_status import STANDING
 from incv3d.config.network import HttpSection
 from incv3d.frames import Timings
 from incv3d.latency.rolling import OUTCOMES
-from incv3d.transports.daemon_status import DaemonStatus
-from incv3d.transports.http.exposition import metrics_routes
-from incv3d.transports.http.metrics import Metrics
+from incv3d.transports.base import DaemonStatus
+from incv3d.transports.http.metrics import Metrics, metrics_routes
 from incv3d.transports.http.server import HttpServer
 from processes import PATIENCE_S
 

@@ -23,6 +23,7 @@ from incv3d.frames import OWN, Refusal, Result
 from incv3d.images.decode_cost import is_large
 from incv3d.images.demo import demo_folder
 from incv3d.pipeline.frame_queue import FrameQueue
+from incv3d.pipeline.probe import Probe
 from incv3d.transports.http.health import Readiness
 from processes import PATIENCE_S, DaemonProcess, ScriptedDaemon, environment
 
@@ -171,7 +172,7 @@ def test_without_its_libraries_it_says_how_to_get_them(state: Path, tmp_path: Pa
     done = subprocess.run(command, env=environment(state), capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     advice = f"{sys.executable} -m pip install aiohttp prometheus-client"
-    assert done.stderr.splitlines()[-1] == f"incv3d: {config}:1: http.bind: aiohttp missing: {advice}"
+    assert done.stderr.splitlines()[-1] == f"incv3d: {config}:1: http.bind: aiohttp is missing: {advice}"
 
 
 def test_without_http_none_of_its_libraries_is_imported() -> None:
@@ -186,12 +187,12 @@ def test_without_http_none_of_its_libraries_is_imported() -> None:
 
 
 class Scene:
-    """A mailbox that nobody empties but the test, and a clock that it sets."""
+    """A frame_queue that nobody empties but the test, and a clock that it sets."""
 
     def __init__(self) -> None:
         self.now = 100.0
         self.frame_queue = FrameQueue(8, 1 << 20, 4, is_large)
-        self.readiness = Readiness(self.frame_queue, CAT.read_bytes, lambda: self.now)
+        self.readiness = Readiness(Probe(self.frame_queue, CAT.read_bytes), lambda: self.now)
 
     def answer_probe(self) -> None:
         frame = self.frame_queue.take(False, lambda: 0.0)

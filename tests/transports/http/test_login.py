@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from incv3d.config.network import HttpSection
-from incv3d.transports.http.login import COOKIE, pass_of
+from incv3d.transports.http.login import COOKIE, cookie_of
 from incv3d.transports.http.server import HttpServer
 from incv3d.transports.http.webui.routes import FORM
 
@@ -117,7 +117,7 @@ def test_a_form_has_at_most_16_kib(server: HttpServer, is_said: bool) -> None:
 
 
 def test_a_form_that_does_not_arrive_is_given_up(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("incv3d.transports.http.login.SLOW_S", 0.2)
+    monkeypatch.setattr("incv3d.transports.http.login.FORM_TIMEOUT_S", 0.2)
     port = int(server.url.rpartition(":")[2])
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
         connection.putrequest("POST", "/login")
@@ -127,13 +127,13 @@ def test_a_form_that_does_not_arrive_is_given_up(server: HttpServer, monkeypatch
         assert (answer.status, answer.read()) == (400, b"the form did not arrive within 0.2 s\n")
 
 
-@pytest.mark.parametrize("cookie", ["", "x", pass_of("another token of some length"), "é", TOKEN])
+@pytest.mark.parametrize("cookie", ["", "x", cookie_of("another token of some length"), "é", TOKEN])
 def test_another_cookie_opens_nothing(server: HttpServer, cookie: str) -> None:
     assert ask(server, "GET", "/", Cookie=f"{COOKIE}={cookie}")[0] == 401
 
 
 def test_a_page_from_elsewhere_cannot_use_the_cookie_to_send_something(server: HttpServer) -> None:
-    cookie = f"{COOKIE}={pass_of(TOKEN)}"
+    cookie = f"{COOKIE}={cookie_of(TOKEN)}"
     for origin in ("http://evil.example", "null", "http://127.0.0.1"):
         assert ask(server, "POST", "/classify", "x", Cookie=cookie, Origin=origin)[0] == 403
     assert ask(server, "POST", "/classify", "x", Cookie=cookie, Origin=server.url)[0] == 200
@@ -155,7 +155,7 @@ def test_a_page_from_elsewhere_cannot_use_the_cookie_to_send_something(server: H
 def test_a_browsers_word_counts_more_than_names_that_a_proxy_may_change(
     server: HttpServer, headers: dict[str, str], status: int
 ) -> None:
-    cookie = f"{COOKIE}={pass_of(TOKEN)}"
+    cookie = f"{COOKIE}={cookie_of(TOKEN)}"
     assert ask(server, "POST", "/classify", "x", Cookie=cookie, **headers)[0] == status
     assert ask(server, "POST", "/classify", "x", **headers)[0] == (401 if status == 200 else 403)
 

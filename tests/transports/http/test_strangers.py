@@ -21,7 +21,7 @@ from incv3d.config.network import HttpSection
 from incv3d.images.demo import demo_folder
 from incv3d.transports.http import login
 from incv3d.transports.http.classify import MOST_BODIES
-from incv3d.transports.http.connections import MOST_GUESTS, MOST_STRANGERS
+from incv3d.transports.http.connections import MOST_KNOWN, MOST_UNKNOWN
 from incv3d.transports.http.server import ACCEPTED_AT_ONCE, HttpServer
 from incv3d.transports.http.webui.routes import FORM
 from processes import PATIENCE_S, DaemonProcess
@@ -31,7 +31,7 @@ CAT = (demo_folder() / "cat.jpg").read_bytes()
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 HEAD = b"POST /login HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
 MEGABYTE = b"a=b&" * 250_000
-MOST_OPEN = MOST_STRANGERS + 4 * ACCEPTED_AT_ONCE
+MOST_OPEN = MOST_UNKNOWN + 4 * ACCEPTED_AT_ONCE
 """Connections are counted some turns of the event loop after they were accepted."""
 
 
@@ -115,7 +115,7 @@ def until(fact: Callable[[], bool]) -> None:
 def test_a_form_that_is_too_large_or_slow_or_broken_is_answered_and_not_logged(
     server: HttpServer, monkeypatch, caplog, rest: bytes, said: bytes
 ) -> None:
-    monkeypatch.setattr(login, "SLOW_S", 0.3)
+    monkeypatch.setattr(login, "FORM_TIMEOUT_S", 0.3)
     assert said in talk(server, HEAD + rest)
     assert ask(server, **BEARER) == 200
     assert not caplog.records
@@ -141,7 +141,7 @@ def test_a_form_whose_sender_goes_away_is_not_logged(server: HttpServer, caplog)
 
 def test_idle_connections_are_bounded_and_keep_nobody_out(server: HttpServer) -> None:
     with ExitStack() as stack:
-        idle = [stack.enter_context(connect(server)) for _ in range(MOST_STRANGERS + 150)]
+        idle = [stack.enter_context(connect(server)) for _ in range(MOST_UNKNOWN + 150)]
         assert ask(server, **BEARER) == 200
         until(lambda: sum(map(is_open, idle)) <= MOST_OPEN)
         assert is_open(idle[-1]) and not is_open(idle[0]), "the oldest go"
@@ -152,7 +152,7 @@ def test_who_has_shown_the_token_is_not_closed_for_strangers(server: HttpServer)
         guest = stack.enter_context(connect(server))
         head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nAuthorization: " + BEARER["Authorization"]
         guest.sendall(head.encode() + b"\r\n\r\n1")
-        for _ in range(3 * MOST_STRANGERS):
+        for _ in range(3 * MOST_UNKNOWN):
             stack.enter_context(connect(server))
         guest.sendall(b"2")
         assert guest.recv(4096).startswith(b"HTTP/1.1 200 ")
@@ -164,7 +164,7 @@ def test_a_crowd_of_one_address_closes_its_own_connections(server: HttpServer) -
         quiet = stack.enter_context(
             socket.create_connection((address[0], int(address[1])), source_address=("127.0.0.2", 0))
         )
-        crowd = [stack.enter_context(connect(server)) for _ in range(4 * MOST_STRANGERS)]
+        crowd = [stack.enter_context(connect(server)) for _ in range(4 * MOST_UNKNOWN)]
         until(lambda: sum(map(is_open, crowd)) <= MOST_OPEN)
         assert is_open(quiet)
 
@@ -172,28 +172,28 @@ def test_a_crowd_of_one_address_closes_its_own_connections(server: HttpServer) -
 def test_those_with_the_token_are_bounded_too(server: HttpServer) -> None:
     with ExitStack() as stack:
         statuses = []
-        for _ in range(MOST_GUESTS + 1):
+        for _ in range(MOST_KNOWN + 1):
             connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=20)
             stack.enter_context(closing(connection))
             connection.request("GET", "/", headers=BEARER)
             answer = connection.getresponse()
             answer.read()
             statuses.append(answer.status)
-        assert statuses == [200] * MOST_GUESTS + [503]
+        assert statuses == [200] * MOST_KNOWN + [503]
     until(lambda: ask(server, **BEARER) == 200)
 
 
 def test_who_takes_no_answer_is_closed_like_the_idle_ones_and_leaves_nothing(server: HttpServer) -> None:
     before = len(descriptors())
     with ExitStack() as stack:
-        for _ in range(MOST_STRANGERS + 60):
+        for _ in range(MOST_UNKNOWN + 60):
             deaf = stack.enter_context(socket.socket())
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             deaf.connect(("127.0.0.1", int(server.url.rpartition(":")[2])))
             deaf.sendall(b"GET /page/large.js HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert ask(server, **BEARER) == 200
         # Each that is served has a file open besides its connection.
-        most = before + MOST_STRANGERS + 60 + 2 * MOST_OPEN
+        most = before + MOST_UNKNOWN + 60 + 2 * MOST_OPEN
         until(lambda: len(descriptors()) <= most)
     until(lambda: len(descriptors()) <= before + 3)
     assert len(asyncio.all_tasks(server._loop)) <= 6
@@ -293,7 +293,7 @@ def test_a_lack_of_descriptors_is_one_line_and_passes(daemon: tuple[DaemonProces
     limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (max(descriptors(pid)) + 1, limits[1]))
     with ExitStack() as stack:
-        for _ in range(MOST_STRANGERS):  # more than there are gaps among its descriptors
+        for _ in range(MOST_UNKNOWN):  # more than there are gaps among its descriptors
             each = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
             connection = stack.enter_context(each)
         process.wait_for("Too many open files")

@@ -9,7 +9,12 @@ from typing import Any
 
 import pytest
 
+from broker_connection import WILL, Recorder
 from brokers import Listener, MosquittoBroker
+from incv3d.transports.mqtt.broker import Broker
+from incv3d.transports.mqtt.complaints import Complaints
+from incv3d.transports.mqtt.connection import BrokerConnection
+from incv3d.transports.mqtt.outbox import Outbox
 from processes import ScriptedDaemon
 
 
@@ -68,3 +73,26 @@ def start_daemon(tmp_path: Path) -> Iterator[Callable[..., ScriptedDaemon]]:
     yield start
     for daemon in daemons:
         daemon.kill()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Recorder]]:
+    recorders: list[Recorder] = []
+
+    def start(port: int, limit: int = 100, before: Callable[[Recorder], None] | None = None) -> Recorder:
+        recorder = Recorder()
+        recorder.link = BrokerConnection(
+            Broker("127.0.0.1", port), "me", WILL, Outbox(limit), 10, 100_000, Complaints(),
+            lambda _name, error: recorder.deaths.append(error),
+        )  # fmt: skip
+        if before:
+            before(recorder)
+        recorder.link.start(recorder)
+        recorders.append(recorder)
+        return recorder
+
+    yield start
+    for recorder in recorders:
+        assert recorder.link
+        recorder.link.close(10, WILL)
+        assert not recorder.deaths

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from incv3d.config.network import MqttSection
-from incv3d.transports.mqtt.broker import Broker, broker_of, reason_of, send_at_once, tls_context
-from incv3d.transports.mqtt.errors import MqttError
+from incv3d.transports.errors import SettingError
+from incv3d.transports.mqtt.broker import Broker, broker_of, describe_error, disable_nagle, tls_context
 
 
 def section(path: Path | None = None, **more: object) -> MqttSection:
@@ -48,7 +48,7 @@ def test_the_password_is_in_its_file_or_in_the_environment_which_goes_first(file
 
 
 def test_a_password_of_nobody_is_refused() -> None:
-    with pytest.raises(MqttError, match=r"mqtt\.username: there is a password, but nobody whose it is"):
+    with pytest.raises(SettingError, match=r"mqtt\.username: a password is set, but no user name"):
         broker_of(section(username=""), {"INCV3D_MQTT_PASSWORD": "other"})
 
 
@@ -71,17 +71,17 @@ def test_a_password_is_one_line_as_it_stands(file: Path, content: bytes, passwor
 @pytest.mark.parametrize("content", [b"", b"\n", b"a\nb", b"hush\n\n", b"x" * 65_536, b"x" * 100_000])
 def test_what_is_no_password_is_one_line(file: Path, content: bytes) -> None:
     file.write_bytes(content)
-    with pytest.raises(MqttError) as caught:
+    with pytest.raises(SettingError) as caught:
         broker_of(section(file), {})
     assert str(caught.value) == f"mqtt.password_file: {file}: must hold one line, the password alone"
 
 
 def test_a_password_that_is_no_text_or_not_there_is_one_line(file: Path) -> None:
     file.write_bytes(b"\xff\xfe")
-    with pytest.raises(MqttError, match=r"mqtt\.password_file: .*/password: not UTF-8 text"):
+    with pytest.raises(SettingError, match=r"mqtt\.password_file: .*/password: not UTF-8 text"):
         broker_of(section(file), {})
     file.unlink()
-    with pytest.raises(MqttError, match=r"mqtt\.password_file: .*/password: cannot be read: No such file"):
+    with pytest.raises(SettingError, match=r"mqtt\.password_file: .*/password: cannot be read: No such file"):
         broker_of(section(file), {})
 
 
@@ -95,7 +95,7 @@ def test_a_password_that_this_user_may_not_read_comes_with_the_command_that_mend
         Path(folder).chmod(0o755)
         os.seteuid(65534)
         try:
-            with pytest.raises(MqttError) as caught:
+            with pytest.raises(SettingError) as caught:
                 broker_of(section(path), {})
         finally:
             os.seteuid(0)
@@ -111,11 +111,11 @@ def test_a_broker_with_tls_must_show_a_certificate_that_is_trusted(tmp_path: Pat
 
 def test_an_authority_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "ca.pem"
-    with pytest.raises(MqttError) as caught:
+    with pytest.raises(SettingError) as caught:
         broker_of(section(tls=True, ca_file=str(path)), {})
     assert str(caught.value) == f"mqtt.ca_file: {path}: cannot be read: No such file or directory"
     path.write_text("nothing")
-    with pytest.raises(MqttError) as caught:
+    with pytest.raises(SettingError) as caught:
         tls_context(str(path), "--ca")
     assert str(caught.value) == f"--ca: {path}: no certificate in PEM format"
 
@@ -123,7 +123,7 @@ def test_an_authority_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
 def test_small_packets_leave_at_once() -> None:
     with socket.socket() as connection:
         assert not connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        send_at_once(None, None, connection)
+        disable_nagle(None, None, connection)
         assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
@@ -143,7 +143,7 @@ def misspoken() -> ssl.SSLError:
     ("error", "said"),
     [
         (untrusted(), "its certificate is not trusted: self-signed certificate (mqtt.ca_file)"),
-        (misspoken(), "it does not speak TLS as it should: WRONG_VERSION_NUMBER (mqtt.tls, mqtt.port)"),
+        (misspoken(), "TLS failed: WRONG_VERSION_NUMBER (mqtt.tls, mqtt.port)"),
         (socket.gaierror(-2, "Name or service not known"), "there is no machine of this name (mqtt.host)"),
         (TimeoutError("timed out"), "it does not answer"),
         (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), "connection refused"),
@@ -151,4 +151,4 @@ def misspoken() -> ssl.SSLError:
     ],
 )
 def test_why_a_broker_cannot_be_reached_is_said_with_what_to_look_at(error: OSError, said: str) -> None:
-    assert reason_of(error) == said
+    assert describe_error(error) == said

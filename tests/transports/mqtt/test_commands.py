@@ -25,16 +25,16 @@ def test_a_command_is_a_word_or_a_word_and_a_score(payload, command) -> None:
 @pytest.mark.parametrize(
     ("payload", "words"),
     [
-        (b"", "`` is no command; possible are pause, resume, snapshot, threshold"),
-        (b"stop", "`stop` is no command"),
-        (b"pause now", "pause stands alone"),
-        (b"threshold", "a threshold is a score"),
-        (b"threshold -0.1", "a threshold is a score"),
-        (b"threshold much", "`threshold much`: a threshold is a score, as `threshold 0.4`"),
-        (b"threshold 1.5", "a threshold is a score"),
-        (b"threshold nan", "a threshold is a score"),
-        (b"threshold 0.1 0.2", "a threshold is a score"),
-        (b"\xff\x1b[2J", "`\ufffd?[2J` is no command"),
+        (b"", "unknown command ``; possible are pause, resume, snapshot, threshold"),
+        (b"stop", "unknown command `stop`"),
+        (b"pause now", "pause takes no value"),
+        (b"threshold", "threshold takes a score"),
+        (b"threshold -0.1", "threshold takes a score"),
+        (b"threshold much", "`threshold much`: threshold takes a score from 0 to 1, as in `threshold 0.4`"),
+        (b"threshold 1.5", "threshold takes a score"),
+        (b"threshold nan", "threshold takes a score"),
+        (b"threshold 0.1 0.2", "threshold takes a score"),
+        (b"\xff\x1b[2J", "unknown command `\ufffd?[2J`"),
     ],
 )
 def test_another_one_is_said_to_be_none(payload, words) -> None:
@@ -51,5 +51,5 @@ def test_a_long_one_is_cut() -> None:
 
 def test_of_a_command_a_hundred_bytes_are_looked_at() -> None:
     assert parse(b" " * 95 + b"pause") == Command("pause")
-    with pytest.raises(BadCommand, match="paus` is no command"):
+    with pytest.raises(BadCommand, match="unknown command `paus"):
         parse(b" " * 96 + b"pause")

@@ -4,81 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import resource
 import signal
 import socket
-import struct
-import threading
 import time
-from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import pytest
 
+from broker_connection import Recorder, settled
 from brokers import PATIENCE_S, MosquittoBroker, until
-from incv3d.transports.mqtt.broker import Broker
-from incv3d.transports.mqtt.complaints import Complaints
-from incv3d.transports.mqtt.connection import LONGEST_PAUSE_S, BrokerConnection, pause_s
-from incv3d.transports.mqtt.dispatch import packet_bytes, properties_of
-from incv3d.transports.mqtt.message import Message
-from incv3d.transports.mqtt.outbox import Outbox, Outgoing
-
-WILL = Outgoing("gone", b"offline")
-
-
-class Recorder:
-    """What the link tells its user."""
-
-    def __init__(self) -> None:
-        self.link: BrokerConnection | None = None
-        self.connections = 0
-        self.arrived: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        self.settled: list[str] = []
-        self.deaths: list[BaseException] = []
-
-    def connected(self) -> None:
-        self.connections += 1
-
-    def receive(self, message: Message) -> None:
-        self.arrived.put(message)
-        if message.payload == b"fail":
-            raise ZeroDivisionError("scripted")
-
-    def turn(self) -> None:
-        pass
-
-    def send(self, topic: str, payload: bytes | Callable[[], bytes] = b"x", **more) -> None:
-        assert self.link
-        self.link.publish(Outgoing(topic, payload, on_done=lambda: self.settled.append(topic), **more))
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[..., Recorder]]:
-    recorders: list[Recorder] = []
-
-    def start(port: int, limit: int = 100, before: Callable[[Recorder], None] | None = None) -> Recorder:
-        recorder = Recorder()
-        recorder.link = BrokerConnection(
-            Broker("127.0.0.1", port), "me", WILL, Outbox(limit), 10, 100_000, Complaints(),
-            lambda _name, error: recorder.deaths.append(error),
-        )  # fmt: skip
-        if before:
-            before(recorder)
-        recorder.link.start(recorder)
-        recorders.append(recorder)
-        return recorder
-
-    yield start
-    for recorder in recorders:
-        assert recorder.link
-        recorder.link.close(10, WILL)
-        assert not recorder.deaths
-
-
-def settled(recorder: Recorder, count: int) -> list[str]:
-    until(lambda: len(recorder.settled) >= count, f"only {recorder.settled} are settled")
-    return sorted(recorder.settled)
+from incv3d.transports.mqtt.outbox import Outgoing
 
 
 def test_a_message_that_the_broker_hangs_up_on_is_dropped_alone(broker, listen, start, caplog) -> None:
@@ -99,7 +35,7 @@ def test_a_message_that_the_broker_hangs_up_on_is_dropped_alone(broker, listen, 
     status = recorder.link.status()
     assert (status["published"], status["refused"], status["queued"]) == (11, 1, 0)
     assert caplog.text.count("not published: the connection broke twice when it was sent") == 1
-    assert "is me there twice?" not in caplog.text
+    assert "does another daemon connect as me?" not in caplog.text
     assert max(len(record.getMessage()) for record in caplog.records) < 250
 
 
@@ -120,33 +56,11 @@ def test_messages_whose_acknowledgement_was_lost_are_sent_again(broker, listen, 
     assert recorder.link.status()["published"] == 30 and recorder.link.status()["refused"] == 0
 
 
-@pytest.mark.parametrize(("told", "expected"), [(b"\x21\x00\x03", 3), (b"\x21\xff\xff", 20), (b"", 20)])
-def test_no_more_is_on_the_way_than_the_broker_admits(start, told, expected) -> None:
-    broker = RawBroker(told=told)
-    recorder = start(broker.port)
-    for number in range(30):
-        recorder.send(str(number), b"payload")
-    until(lambda: broker.heard.count(b"payload") == expected, "not as many leave")
-    recorder.link.wake()
-    recorder.send("image", b"picture", qos=0, is_latest=True)
-    broker.hang_up()
-    assert broker.heard.count(b"payload") == expected and recorder.link.status()["queued"] == 31
-
-
 def test_a_broker_that_admits_no_will_is_said_to_be_the_reason(make_broker, start, caplog) -> None:
     broker = make_broker("allow_anonymous true", "max_qos 0")
     recorder = start(broker.port)
     until(lambda: recorder.link.status()["trouble"], "nothing is said")
-    assert recorder.link.status()["trouble"] == "it does not let us in: QoS not supported"
-
-
-def test_a_broker_is_told_how_much_it_may_send(start) -> None:
-    broker = RawBroker()
-    recorder = start(broker.port)
-    until(lambda: recorder.connections == 1, "it is not let in")
-    # Receive maximum 10, maximum packet size 100,000 (MQTT 5, 3.1.2.11).
-    assert b"\x21\x00\x0a" in broker.greeting and b"\x27\x00\x01\x86\xa0" in broker.greeting
-    broker.hang_up()
+    assert recorder.link.status()["trouble"] == "it does not accept the connection: QoS not supported"
 
 
 def fails() -> bytes:
@@ -223,118 +137,19 @@ def test_descriptors_beyond_1024_are_no_trouble(broker, start) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-class RawBroker:
-    """Lets one client in, sends it `packets`, and keeps what the client sends.
-
-    :param told: the properties of its CONNACK.
-    """
-
-    def __init__(self, *packets: bytes, told: bytes = b"") -> None:
-        self.heard = self.greeting = b""
-        self._packets = packets
-        self._told = told
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self._server.settimeout(30)
-        self.port = int(self._server.getsockname()[1])
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-
-    def _serve(self) -> None:
-        with self._server, contextlib.suppress(OSError):
-            while True:
-                connection = self._server.accept()[0]
-                with connection:
-                    self.heard, self._connection = b"", connection
-                    self.greeting = connection.recv(1000)
-                    head = b"\x20%c\x00\x00%c" % (3 + len(self._told), len(self._told))
-                    connection.sendall(head + self._told + b"".join(self._packets))
-                    while data := connection.recv(100_000):
-                        self.heard += data
-
-    def drop(self) -> None:
-        """End the connection; another may come."""
-        self._connection.shutdown(socket.SHUT_RDWR)
-
-    def hang_up(self) -> None:
-        """End the connection, and listen no more."""
-        self._server.shutdown(socket.SHUT_RDWR)
-        self.drop()
-        self._thread.join()
-
-
-def publish(properties: bytes, payload: bytes = b"x", topic: bytes = b"a", number: int = 5) -> bytes:
-    body = struct.pack("!H", len(topic)) + topic + struct.pack("!HB", number, len(properties)) + properties
-    return b"\x32" + bytes([len(body) + len(payload)]) + body + payload
-
-
-@pytest.mark.parametrize(
-    ("packet", "said"),
-    [
-        (publish(b"\x63"), "a message cannot be read: property 99 is unknown"),
-        (publish(b"\x08\x00\x09a"), "a message cannot be read: it ends too soon"),
-        (publish(b"", b"fail"), "a message of a could not be handled"),
-        (publish(b"", b"fail", b"a\xff\x1b"), "a message of a\ufffd? could not be handled"),
-    ],
-)
-def test_a_bad_message_is_acknowledged_and_costs_a_line(start, caplog, packet, said) -> None:
-    """Mosquitto lets none of these through; another broker may."""
-    broker = RawBroker(packet, packet, publish(b"", b"good", number=9))
-    recorder = start(broker.port)
-    puback = b"\x40\x02\x00\x05"
-    until(lambda: broker.heard.count(puback) == 2, "they are not acknowledged")
-    while recorder.arrived.get(timeout=30).payload != b"good":
-        pass
-    assert caplog.text.count(said) == 1
-    assert recorder.connections == 1
-    broker.hang_up()
-
-
-@pytest.mark.parametrize("size_bytes", [1, 90, 100, 110, 120, 16_300, 16_380, 2_097_140, 2_097_200])
-@pytest.mark.parametrize("more", [{}, {"correlation": bytes(7)}, {"properties": {"daemon": "pi", "ä": "ö"}}])
-def test_the_size_of_a_message_is_what_goes_over_the_wire(start, size_bytes, more) -> None:
-    broker = RawBroker()
-    recorder = start(broker.port)
-    recorder.send("tö", bytes(size_bytes), **more)
-    extras = properties_of(Outgoing("tö", b"", **more))
-    expected = packet_bytes("tö", bytes(size_bytes), extras)
-    until(lambda: len(broker.heard) >= expected, "not all of it arrives")
-    broker.hang_up()
-    assert len(broker.heard) == expected
-
-
-def test_an_acknowledgement_of_an_earlier_connection_is_not_sent_on_the_next(start) -> None:
-    """The broker has given its number to another message by then."""
-    broker = RawBroker(publish(b""))
-    recorder = start(broker.port)
-    receipt = recorder.arrived.get(timeout=30).receipt
-    broker.drop()
-    until(lambda: recorder.connections == 2, "it does not come again")
-    recorder.link.acknowledge(receipt)
-    recorder.send("marker", b"payload")
-    until(lambda: b"payload" in broker.heard, "the message does not arrive")
-    assert b"\x40\x02\x00\x05" not in broker.heard
-    broker.hang_up()
-
-
-def test_packets_do_not_wait_for_others(broker, start) -> None:
-    recorder = start(broker.port)
-    until(lambda: recorder.connections == 1, "it is not let in")
-    connection = recorder.link._client.socket()
-    assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-
-
 def test_what_takes_connections_and_says_nothing_is_no_broker(start, monkeypatch) -> None:
     monkeypatch.setattr("incv3d.transports.mqtt.connection.CONNECTING_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as server:
         recorder = start(server.getsockname()[1])
         until(lambda: recorder.link.status()["trouble"], "it is waited for")
-        assert recorder.link.status()["trouble"] == "it does not let us in; is it an MQTT broker?"
+        assert recorder.link.status()["trouble"] == "it does not accept the connection; is it an MQTT broker?"
 
 
 def test_pauses_grow_while_a_broker_is_away_and_while_it_hangs_up(broker, start, monkeypatch) -> None:
     paused: list[int] = []
     monkeypatch.setattr(
-        "incv3d.transports.mqtt.connection.pause_s", lambda failures: paused.append(failures) or 0.05
+        "incv3d.transports.mqtt.connection.back_off_s",
+        lambda failures, *_: paused.append(failures) or 0.05,
     )
     recorder = start(broker.port)
     until(lambda: recorder.connections == 1, "it is not let in")
@@ -367,7 +182,8 @@ def test_the_pauses_are_waited_for(start, monkeypatch) -> None:
 def test_pauses_begin_small_again_after_a_connection_that_lasted(broker, start, monkeypatch) -> None:
     paused: list[int] = []
     monkeypatch.setattr(
-        "incv3d.transports.mqtt.connection.pause_s", lambda failures: paused.append(failures) or 0.05
+        "incv3d.transports.mqtt.connection.back_off_s",
+        lambda failures, *_: paused.append(failures) or 0.05,
     )
     monkeypatch.setattr("incv3d.transports.mqtt.connection.LONGEST_PAUSE_S", 0.5)
     broker.stop()
@@ -385,7 +201,7 @@ def test_pauses_begin_small_again_after_a_connection_that_lasted(broker, start, 
 
 
 def test_each_absence_of_a_broker_is_a_line(broker, start, caplog, monkeypatch) -> None:
-    monkeypatch.setattr("incv3d.transports.mqtt.connection.pause_s", lambda failures: 0.05)
+    monkeypatch.setattr("incv3d.transports.mqtt.connection.back_off_s", lambda failures, *delays: 0.05)
     recorder = start(broker.port)
     for number in (1, 2):
         until(lambda number=number: recorder.connections == number, "it is not let in")
@@ -393,14 +209,7 @@ def test_each_absence_of_a_broker_is_a_line(broker, start, caplog, monkeypatch) 
         until(lambda: recorder.link.status()["trouble"] == "connection refused", "it does not try again")
         broker.start()
     until(lambda: recorder.connections == 3, "it does not come again")
-    assert caplog.text.count("going on without it") == 2
-
-
-def test_pauses_grow_to_a_minute_and_differ() -> None:
-    for failures in range(1, 100):
-        expected = min(2.0 ** (failures - 1), LONGEST_PAUSE_S)
-        pauses = {pause_s(failures) for _ in range(20)}
-        assert all(expected / 2 <= pause <= expected for pause in pauses) and len(pauses) > 1
+    assert caplog.text.count("continuing without it") == 2
 
 
 def test_a_farewell_is_the_last_that_is_sent(broker, listen, start) -> None:

@@ -90,7 +90,7 @@ def test_a_message_is_settled_when_the_broker_has_it() -> None:
 
 
 def test_a_message_that_wants_no_acknowledgement_is_settled_when_it_leaves() -> None:
-    desk = Desk(on_the_way=1)
+    desk = Desk(in_flight=1)
     desk.put("a", "b", qos=0)
     assert desk.send() == ["a", "b"]
     assert desk.settled == ["a", "b"] and desk.counts == (2, 0, 0)
@@ -108,7 +108,7 @@ def test_a_message_that_the_broker_refuses_is_said_and_settled(caplog: pytest.Lo
 
 
 def test_no_more_are_on_the_way_than_the_broker_takes() -> None:
-    desk = Desk(on_the_way=2)
+    desk = Desk(in_flight=2)
     desk.put("a", "b", "c", "d")
     assert desk.send() == ["a", "b"]
     assert desk.send() == ["a", "b"]
@@ -127,7 +127,7 @@ def test_nothing_is_given_to_a_connection_that_is_down_or_full() -> None:
 
 
 def test_a_payload_is_made_when_it_leaves_and_an_empty_one_does_not_leave() -> None:
-    desk = Desk(on_the_way=1)
+    desk = Desk(in_flight=1)
     desk.put("empty", payload=lambda: b"")
     desk.put("made", payload=lambda: b"x")
     assert desk.send() == ["made"]
@@ -155,9 +155,7 @@ def test_a_message_may_be_as_large_as_the_broker_takes(
     assert desk.send() == ["topic"]
     desk.put("topic", payload=bytes(51), properties=properties)
     assert desk.send() == ["topic"] and desk.counts == (0, 1, 1)
-    said = (
-        f"topic: not published: {size_bytes + 1} bytes are larger than the {size_bytes} that the broker takes"
-    )
+    said = f"topic: not published: {size_bytes + 1} bytes exceed the {size_bytes} that the broker accepts"
     assert said in caplog.text
 
 
@@ -228,7 +226,7 @@ def test_the_limits_are_those_that_the_broker_says_and_our_own() -> None:
     told.MaximumPacketSize, told.ReceiveMaximum = 1000, 5
     assert limits_of(told) == Limits(1000, 5)
     told.ReceiveMaximum = 21
-    assert limits_of(told).on_the_way == 20
+    assert limits_of(told).in_flight == 20
 
 
 @pytest.mark.parametrize("rest_bytes", [127, 128, 16_383, 16_384, 2_097_151, 2_097_152])

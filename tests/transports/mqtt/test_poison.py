@@ -56,7 +56,7 @@ def test_an_answer_that_is_larger_than_the_broker_takes(make_broker, listen, sta
         listener.publish("incv3d/frames/x", b"x", ResponseTopic=f"answers/{number}", **said)
     check_that_it_goes_on(broker, listener, daemon, MORE_THAN_THE_BROKER_MAY_SEND)
     assert facts(daemon)["refused"] == MORE_THAN_THE_BROKER_MAY_SEND
-    assert lines(daemon, "larger than the 3000 that the broker takes") == 1
+    assert lines(daemon, "exceed the 3000 that the broker accepts") == 1
 
 
 def test_an_answer_is_as_large_as_the_broker_takes_to_the_byte(make_broker, listen, start_daemon) -> None:
@@ -107,7 +107,7 @@ def test_a_flood_of_properties_is_answered_and_stops_nothing(broker, listen, sta
     answer = listener.next("answers/x")
     found = json.loads(answer.payload)
     assert (found["code"], answer.properties.CorrelationData) == ("too_large", b"7")
-    assert found["detail"] == "properties of 140016 bytes, at most 65536 are admitted"
+    assert found["detail"] == "properties of 140016 bytes exceed the limit of 65536"
     check_that_it_goes_on(broker, listener, daemon, 1)
 
 
@@ -152,7 +152,7 @@ def test_refused_frames_that_want_no_answer_are_a_line_in_the_log(broker, listen
         listener.publish("incv3d/frames/x", b"no picture")
         listener.publish("incv3d/frames/x", b"")
     check_that_it_goes_on(broker, listener, daemon, 2 * MORE_THAN_THE_BROKER_MAY_SEND)
-    assert lines(daemon, "a frame of incv3d/frames/x, which has no response topic, is refused: bad_") == 1
+    assert lines(daemon, "a frame of incv3d/frames/x, which has no response topic, is rejected: bad_") == 1
 
 
 def test_a_flood_of_bad_commands_is_a_line_in_the_log(broker, listen, start_daemon) -> None:
@@ -162,4 +162,4 @@ def test_a_flood_of_bad_commands_is_a_line_in_the_log(broker, listen, start_daem
     for number in range(200):
         listener.publish("incv3d/pi/command", b"reboot %d" % number)
     check_that_it_goes_on(broker, listener, daemon, 0)
-    assert lines(daemon, "is no command") == 1
+    assert lines(daemon, "unknown command") == 1

@@ -22,14 +22,14 @@ from incv3d.transports.mqtt.topics import Topics
 class Desk:
     """A publisher, what it published, and a clock that the test moves."""
 
-    def __init__(self, interval_s: float = 1.0, threshold: float = 0.0, with_pictures: bool = False) -> None:
+    def __init__(self, interval_s: float = 1.0, threshold: float = 0.0, with_images: bool = False) -> None:
         self.now = 100.0
         self.sent: list[Outgoing] = []
         self.publisher = MqttPublisher(
             Topics("incv3d", "pi"),
             interval_s,
             threshold,
-            with_pictures,
+            with_images,
             1_000_000,
             self.sent.append,
             Complaints(),
@@ -43,7 +43,7 @@ class Desk:
         frame = Frame(source, jpeg(), None, now, now, request_id=request_id)
         prediction = Prediction(0, "n0", label, score)
         result = Result(source, None, request_id, (prediction,), Timings(run_ms=1.23456), frame=frame)
-        self.publisher.observe(result, "inception-v3", "tensorflow")
+        self.publisher.publish_result(result, "inception-v3", "tensorflow")
 
     @property
     def topics(self) -> list[str]:
@@ -72,7 +72,7 @@ def test_the_state_says_why_a_camera_is_not_well() -> None:
     }  # fmt: skip
     refused = {"state": "refused", "reason": "bad_image: damaged JPEG"}
     for source in ({"source": refused}, {"source": {"state": "ok", "reason": ""}}, {}):
-        desk.publisher.tell_state({**facts, **source}, paused=False)
+        desk.publisher.publish_state({**facts, **source}, paused=False)
     states = [json.loads(message.payload) for message in desk.sent]
     said = [(state["source"], state["source_reason"]) for state in states]
     assert said == [("refused", "bad_image: damaged JPEG"), ("ok", None), (None, None)]
@@ -116,13 +116,13 @@ def test_a_score_below_the_threshold_is_no_label() -> None:
     ],
 )
 def test_what_is_no_news_is_not_published(result: Result) -> None:
-    desk = Desk(with_pictures=True)
-    desk.publisher.observe(result, "", "")
+    desk = Desk(with_images=True)
+    desk.publisher.publish_result(result, "", "")
     assert not desk.sent
 
 
 def test_pictures_are_those_of_the_camera_and_newest_only() -> None:
-    desk = Desk(interval_s=1.0, with_pictures=True)
+    desk = Desk(interval_s=1.0, with_images=True)
     desk.see("tench", source="zmq", request_id=1)
     desk.see("tench", source="camera.door")
     desk.see("tench", source="camera.tree")
@@ -151,20 +151,20 @@ def test_pictures_are_turned_upright_and_whole() -> None:
 
 
 def test_a_region_is_no_picture_of_its_own() -> None:
-    desk = Desk(with_pictures=True)
+    desk = Desk(with_images=True)
     now = time.monotonic()
     pixels = np.zeros((20, 40, 3), np.uint8).tobytes()
     frame = Frame("camera.door", pixels, "rgb24", now, now, 40, 20, region=Region(0, 0, 0.5, 0.5))
     result = Result("camera.door", predictions=(Prediction(0, "", "x", 1.0),), frame=frame)
-    desk.publisher.observe(result, "", "")
+    desk.publisher.publish_result(result, "", "")
     picture = next(message.payload for message in desk.sent if "/image/" in message.topic)
     assert callable(picture) and Image.open(io.BytesIO(picture())).size == (40, 20)
 
 
 def test_a_picture_that_cannot_be_decoded_here_is_empty(caplog: pytest.LogCaptureFixture) -> None:
-    desk = Desk(with_pictures=True)
+    desk = Desk(with_images=True)
     frame = Frame("camera", b"nothing", None, 0, 0)
     result = Result("camera", predictions=(Prediction(0, "", "x", 1.0),), frame=frame)
-    desk.publisher.observe(replace(result), "", "")
+    desk.publisher.publish_result(replace(result), "", "")
     picture = desk.sent[-1].payload
-    assert callable(picture) and picture() == b"" and "cannot be shown" in caplog.text
+    assert callable(picture) and picture() == b"" and "cannot be published" in caplog.text

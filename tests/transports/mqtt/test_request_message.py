@@ -100,7 +100,7 @@ def test_its_properties_count(size_bytes, is_admitted) -> None:
     with pytest.raises(messages.BadRequest) as caught:
         frame_of(sent, NOW, 0, 1_000_000)
     assert (caught.value.refusal, caught.value.id) == (Refusal.TOO_LARGE, "a")
-    assert str(caught.value) == f"properties of {size_bytes} bytes, at most {LARGEST_PROPERTIES} are admitted"
+    assert str(caught.value) == f"properties of {size_bytes} bytes exceed the limit of {LARGEST_PROPERTIES}"
 
 
 def test_an_id_of_at_most_200_characters_is_handed_back() -> None:

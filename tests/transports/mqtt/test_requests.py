@@ -13,7 +13,6 @@ from incv3d.config.schema import IntakeSection
 from incv3d.frames import Prediction, Refusal, Result
 from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.transports.admission import Admission
-from incv3d.transports.answers import Answers
 from incv3d.transports.mqtt.broker import Broker
 from incv3d.transports.mqtt.complaints import Complaints
 from incv3d.transports.mqtt.connection import BrokerConnection
@@ -37,10 +36,10 @@ class Desk:
         )  # fmt: skip
         self.intake = FrameConsumer(
             self.link, "frames/#", "group", ROOM, "me", IntakeSection(),
-            Admission(self.frame_queue, lambda: None, self.classified),
-            Answers(lambda: ("m", "e"), lambda: 0), complaints, self.refused.append,
+            Admission(self.frame_queue, lambda: None, self.classified), lambda: ("m", "e"), lambda: 0,
+            complaints, self.refused.append,
         )  # fmt: skip
-        self.intake.want(True)
+        self.intake.set_subscribed(True)
         self.link.start(self)
 
     def connected(self) -> None:
@@ -49,8 +48,8 @@ class Desk:
     def receive(self, message: Message) -> None:
         self.intake.receive(message)
 
-    def turn(self) -> None:
-        self.intake.turn()
+    def poll(self) -> None:
+        self.intake.poll()
 
     def classified(self, result: Result) -> None:
         self.intake.deliver(result)
@@ -122,10 +121,10 @@ def test_it_subscribes_again_when_it_has_connected_again(broker, listen, desk) -
 
 def test_frames_that_are_not_wanted_are_left_to_others(broker, listen, desk) -> None:
     listener = listen(broker, "answers/#")
-    desk.intake.want(False)
+    desk.intake.set_subscribed(False)
     until(lambda: listener.publish("frames/x", b"").value == 0x10, "it still takes frames")
     taken = desk.status("taken")
-    desk.intake.want(True)
+    desk.intake.set_subscribed(True)
     subscribed(broker, 2)
     listener.publish("frames/x", jpeg(), ResponseTopic="answers/x")
     desk.classify()

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from incv3d.transports.mqtt.errors import MqttError
+from incv3d.transports.errors import SettingError
 from incv3d.transports.mqtt.topics import Topics, check_frames, own_name
 
 TOPICS = Topics("incv3d", "shed")
@@ -62,7 +62,7 @@ def test_a_daemon_is_called_as_its_host_unless_it_has_a_name(
     ],
 )
 def test_frames_cannot_come_from_where_daemons_publish(filter_: str) -> None:
-    with pytest.raises(MqttError) as caught:
+    with pytest.raises(SettingError) as caught:
         check_frames(filter_, TOPICS)
     assert str(caught.value) == f"mqtt.frames: `{filter_}` would take what daemons publish for frames"
 

@@ -82,7 +82,7 @@ def test_keys_that_others_can_read_are_refused_before_the_door_opens(tmp_path: P
     ring = KeyStore(tmp_path / "keys")
     ring.new()
     ring.server_file.chmod(0o644)
-    with pytest.raises(KeyFileError, match="others can read the daemon's secret key"):
+    with pytest.raises(KeyFileError, match="other users can read the daemon's secret key"):
         required_keys(configured(tmp_path, bind=OPEN), {})
 
 

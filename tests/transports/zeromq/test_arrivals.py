@@ -46,9 +46,7 @@ def door() -> Iterator[Callable[..., tuple[ZmqServer, int]]]:
         room.close()
         nothing: Any = lambda *said: None  # noqa: E731
         admission = Admission(room, lambda: None, nothing)
-        intake = ZmqServer(
-            section, room, lambda operation: {}, lambda: ("", ""), admission, nothing, nothing, nothing
-        )
+        intake = ZmqServer(section, room, lambda operation: {}, lambda: ("", ""), admission, nothing, nothing)
         intake.open()
         intake.start()
         opened.append(intake)
@@ -138,7 +136,7 @@ def test_when_unfinished_messages_hold_too_much_connections_are_closed_until_the
     assert b"ping" in ask(port, b'{"v": 1, "op": "ping"}')
     assert intake.status()["peers"]["closed"] == 5, "one alone may stay"
     (said,) = [record.message for record in caplog.records if "closed a connection" in record.message]
-    assert "of 127.0.0.1: messages that had begun to arrive held" in said
+    assert "of 127.0.0.1: incomplete messages held" in said
 
 
 def test_a_message_of_many_parts_that_never_ends_is_cut_off(door, strangers) -> None:
@@ -187,7 +185,7 @@ def test_messages_that_end_count_for_nothing_however_many_they_are(is_encrypted:
             dealer.send_multipart([b"", bytes(size_bytes)])
             parts = router.recv_multipart(copy=False)
             arrivals.read(PeerSocket.under(parts[0]), sum(map(len, parts)))
-            arrivals.look(time.monotonic(), arrivals.monitors)
+            arrivals.check(time.monotonic(), arrivals.monitors)
         assert arrivals.wait_s(time.monotonic()) is not None
         assert not arrivals.closed
         arrivals.close()

@@ -35,7 +35,7 @@ def names(ring: KeyStore) -> set[str]:
 
 
 def test_a_client_gets_one_file_with_all_that_it_needs(ring: KeyStore, tmp_path: Path) -> None:
-    ring.hand_out("gate", tmp_path / "gate.key")
+    ring.issue("gate", tmp_path / "gate.key")
     key = read_client_key(tmp_path / "gate.key")
     assert key.server == ring.server().public
     assert zmq.curve_public(key.pair.secret) == key.pair.public
@@ -45,7 +45,7 @@ def test_a_client_gets_one_file_with_all_that_it_needs(ring: KeyStore, tmp_path:
 def test_the_files_are_certificates_as_other_zeromq_programs_read_them(
     ring: KeyStore, tmp_path: Path
 ) -> None:
-    ring.hand_out("gate", tmp_path / "gate.key")
+    ring.issue("gate", tmp_path / "gate.key")
     key = read_client_key(tmp_path / "gate.key")
     assert zmq.auth.load_certificate(tmp_path / "gate.key") == (key.pair.public, key.pair.secret)
     assert set(zmq.auth.load_certificates(ring.folder / "clients")) == {key.pair.public}
@@ -56,7 +56,7 @@ def test_files_are_for_their_owner_alone_and_no_secret_of_a_client_stays(
 ) -> None:
     before = os.umask(0)
     try:
-        ring.hand_out("gate", tmp_path / "gate.key")
+        ring.issue("gate", tmp_path / "gate.key")
         other = KeyStore(tmp_path / "other")
         other.new()
     finally:
@@ -78,7 +78,7 @@ def test_what_root_makes_belongs_to_whoever_owns_the_folder(tmp_path: Path) -> N
     os.chown(home, 1234, 4321)
     ring = KeyStore(home / "keys")
     ring.new()
-    ring.hand_out("gate", home / "gate.key")
+    ring.issue("gate", home / "gate.key")
     made = [home / "gate.key", ring.folder, *ring.folder.rglob("*")]
     assert len(made) == 5
     assert {(path.stat().st_uid, path.stat().st_gid) for path in made} == {(1234, 4321)}
@@ -89,7 +89,7 @@ def test_what_root_makes_belongs_to_whoever_owns_the_folder(tmp_path: Path) -> N
 )
 def test_a_name_that_could_be_something_else_is_refused(ring: KeyStore, tmp_path: Path, name: str) -> None:
     for attempt in (
-        lambda: ring.hand_out(name, tmp_path / "out.key"),
+        lambda: ring.issue(name, tmp_path / "out.key"),
         lambda: ring.add(name, new_pair().public.decode()),
         lambda: ring.revoke(name),
     ):
@@ -99,10 +99,10 @@ def test_a_name_that_could_be_something_else_is_refused(ring: KeyStore, tmp_path
 
 
 def test_a_name_is_given_once_and_the_first_client_stays(ring: KeyStore, tmp_path: Path) -> None:
-    ring.hand_out("gate", tmp_path / "gate.key")
+    ring.issue("gate", tmp_path / "gate.key")
     before = ring.clients()
     with pytest.raises(KeyFileError, match=r"there is a client `gate` already.*keys revoke gate"):
-        ring.hand_out("gate", tmp_path / "second.key")
+        ring.issue("gate", tmp_path / "second.key")
     assert ring.clients() == before and not (tmp_path / "second.key").exists()
 
 
@@ -113,7 +113,7 @@ def test_of_many_that_want_a_name_at_once_one_gets_it(ring: KeyStore, tmp_path: 
     def add(number: int) -> None:
         start.wait()
         try:
-            ring.hand_out("gate", tmp_path / f"{number}.key")
+            ring.issue("gate", tmp_path / f"{number}.key")
             outcomes.append("ok")
         except KeyFileError:
             outcomes.append("refused")
@@ -132,10 +132,10 @@ def test_a_file_that_is_there_is_not_written_over_and_nobody_is_let_in(
     ring: KeyStore, tmp_path: Path
 ) -> None:
     (tmp_path / "gate.key").write_text("mine")
-    with pytest.raises(KeyFileError, match=r"gate\.key: cannot be made: File exists"):
-        ring.hand_out("gate", tmp_path / "gate.key")
+    with pytest.raises(KeyFileError, match=r"gate\.key: cannot be created: File exists"):
+        ring.issue("gate", tmp_path / "gate.key")
     with pytest.raises(KeyFileError, match="No such file or directory"):
-        ring.hand_out("gate", tmp_path / "nowhere" / "gate.key")
+        ring.issue("gate", tmp_path / "nowhere" / "gate.key")
     assert (tmp_path / "gate.key").read_text() == "mine" and not ring.clients()
 
 
@@ -154,8 +154,8 @@ def test_a_full_disk_leaves_no_half_of_a_key(ring: KeyStore, tmp_path: Path) -> 
     before = ring.server()
     with no_room():
         for attempt in (
-            lambda: ring.hand_out("gate", tmp_path / "gate.key"),
-            lambda: ring.hand_out("gate", None),
+            lambda: ring.issue("gate", tmp_path / "gate.key"),
+            lambda: ring.issue("gate", None),
             lambda: ring.new(replace=True),
         ):
             with pytest.raises(KeyFileError, match="File too large"):
@@ -184,7 +184,7 @@ def test_what_is_no_key_is_said_so_and_not_repeated(ring: KeyStore, key: str) ->
 
 def test_who_is_revoked_is_gone_and_others_are_named(ring: KeyStore) -> None:
     for name in ("gate", "shed"):
-        ring.hand_out(name, None)
+        ring.issue(name, None)
     ring.revoke("gate")
     assert names(ring) == {"shed"}
     with pytest.raises(KeyFileError, match="no client `gate`; there are: shed"):
@@ -196,7 +196,7 @@ def test_who_is_revoked_is_gone_and_others_are_named(ring: KeyStore) -> None:
 
 def test_the_servers_keys_are_replaced_only_when_that_is_wanted(ring: KeyStore) -> None:
     before = ring.server()
-    with pytest.raises(KeyFileError, match="is there already; --replace"):
+    with pytest.raises(KeyFileError, match="exists already; --replace"):
         ring.new()
     assert ring.server() == before
     ring.new(replace=True)
@@ -206,16 +206,16 @@ def test_the_servers_keys_are_replaced_only_when_that_is_wanted(ring: KeyStore) 
 def test_without_a_server_key_nobody_is_let_in(tmp_path: Path) -> None:
     ring = KeyStore(tmp_path / "keys")
     with pytest.raises(KeyFileError, match=r"no server key in .* yet: incv3d keys new"):
-        ring.hand_out("gate", tmp_path / "gate.key")
+        ring.issue("gate", tmp_path / "gate.key")
     assert not (tmp_path / "gate.key").exists() and not ring.clients()
 
 
 @pytest.mark.parametrize(
     ("path", "permissions", "words"),
     [
-        ("server.key", 0o640, r"others can read the daemon's secret key: chmod 600 .*server\.key"),
+        ("server.key", 0o640, r"other users can read the daemon's secret key: chmod 600 .*server\.key"),
         ("server.key", 0o604, "chmod 600"),
-        ("clients", 0o770, "others can put keys there, for themselves: chmod 700 .*clients"),
+        ("clients", 0o770, "other users can authorize themselves there: chmod 700 .*clients"),
         (".", 0o707, "chmod 700 .*keys"),
     ],
 )
@@ -259,7 +259,7 @@ def test_a_file_of_the_wrong_side_is_no_clients_key(ring: KeyStore, tmp_path: Pa
 def test_a_clients_file_that_others_can_read_is_used_with_a_warning(
     ring: KeyStore, tmp_path: Path, caplog
 ) -> None:
-    ring.hand_out("gate", tmp_path / "gate.key")
+    ring.issue("gate", tmp_path / "gate.key")
     read_client_key(tmp_path / "gate.key")
     assert not caplog.messages
     (tmp_path / "gate.key").chmod(0o644)
@@ -268,7 +268,7 @@ def test_a_clients_file_that_others_can_read_is_used_with_a_warning(
 
 
 def test_a_clients_damaged_file_costs_that_client_alone(ring: KeyStore, caplog) -> None:
-    ring.hand_out("gate", None)
+    ring.issue("gate", None)
     clients = ring.folder / "clients"
     (clients / "shed.key").write_bytes(b"nothing")
     (clients / "barn.key").write_bytes(b'secret-key = "%s"' % (b"1" * 40))

@@ -127,7 +127,7 @@ def test_a_race_for_the_folder_of_a_handed_out_file_is_lost_by_its_owner(
     with swapping(target, victim):
         for number in range(TRIES):
             with contextlib.suppress(KeyFileError):
-                ring.hand_out(f"client{number}", target / f"client{number}.key")
+                ring.issue(f"client{number}", target / f"client{number}.key")
                 handed_out += 1
             assert untouched(victim), f"after {number} tries: {list(victim.iterdir())}"
     assert handed_out, "the folder was never there: nothing was tried"

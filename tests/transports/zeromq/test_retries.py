@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
+from incv3d.transports.retry_times import LONGEST_HOLD_S, PEERS_REMEMBERED
 from incv3d.transports.zeromq.replies import Request
-from incv3d.transports.zeromq.retries import (
-    LONGEST_HOLD_S,
-    MOST_HELD,
-    MOST_HELD_BYTES,
-    MOST_HELD_OF_ONE,
-    PEERS_REMEMBERED,
-    RetryLimiter,
-)
+from incv3d.transports.zeromq.retries import MOST_HELD, MOST_HELD_BYTES, MOST_HELD_OF_ONE, RetryLimiter
 
 
 def request(peer: bytes, *parts: bytes, request_id: int = 1) -> Request:
@@ -90,7 +84,7 @@ def test_as_long_as_refusals_are_held_the_last_place_is_for_those_that_have_wait
     assert retries.places_kept(b"new", 0.0) == 1
     assert retries.places_kept(b"early", 0.9) == 1
     assert retries.places_kept(b"early", 1.0) == 0, "it came when it was told"
-    retries.tell(b"held before", 2.0, has_waited=True)
+    retries.tell(b"held before", 2.0, was_held=True)
     assert retries.places_kept(b"held before", 0.9) == 0
     retries.admit(b"held before")
     assert retries.places_kept(b"held before", 0.9) == 1

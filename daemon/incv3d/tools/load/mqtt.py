@@ -33,9 +33,9 @@ from incv3d.clock import back_off_s
 from incv3d.frames import Refusal, image_format
 from incv3d.protocol import messages
 from incv3d.tools.load.sender import InFlight, LoadImage, LoadSender, Plan, SendResult
-from incv3d.transports.mqtt.broker import PASSWORD, Broker, reason_of, send_at_once, tls_context
+from incv3d.transports.errors import SettingError
+from incv3d.transports.mqtt.broker import PASSWORD, Broker, describe_error, disable_nagle, tls_context
 from incv3d.transports.mqtt.dispatch import LARGEST_PACKET, limits_of, packet_bytes
-from incv3d.transports.mqtt.errors import MqttError
 from incv3d.transports.mqtt.requests import DAEMON, can_be_published_to
 
 DEFAULT_TOPIC = "incv3d/frames/send"
@@ -77,7 +77,7 @@ class MqttLoadSender(LoadSender[InFlight]):
 
     :param url: ``mqtt://[USER@]HOST[:PORT][/TOPIC]``, or ``mqtts://`` for TLS.
     :param environ: may contain the password.
-    :raises MqttError: if `url` is not valid.
+    :raises SettingError: if `url` is not valid.
     """
 
     def __init__(self, url: str, plan: Plan, environ: Mapping[str, str]) -> None:
@@ -102,7 +102,7 @@ class MqttLoadSender(LoadSender[InFlight]):
         try:
             self._client.connect(broker.host, broker.port, KEEPALIVE_S)
         except OSError as error:
-            raise ClientError(f"{broker.address}: cannot connect: {reason_of(error)}") from None
+            raise ClientError(f"{broker.address}: cannot connect: {describe_error(error)}") from None
         self._client.loop_start()
         deadline = time.monotonic() + self._plan.timeout_s
         while not self._subscribed.wait(0.05) and not self._error and time.monotonic() < deadline:
@@ -139,7 +139,7 @@ class MqttLoadSender(LoadSender[InFlight]):
             client.username_pw_set(self._broker.username, self._broker.password or None)
         if self._broker.tls:
             client.tls_set_context(self._broker.tls)
-        client.on_socket_open = send_at_once
+        client.on_socket_open = disable_nagle
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
@@ -276,7 +276,7 @@ class MqttLoadSender(LoadSender[InFlight]):
 def parse_url(url: str, environ: Mapping[str, str]) -> tuple[Broker, str]:
     """Return the broker and the topic for images.
 
-    :raises MqttError: if the address is not valid, or its certificates cannot be loaded.
+    :raises SettingError: if the address is not valid, or its certificates cannot be loaded.
     """
     try:
         parts = urlsplit(url)
@@ -284,14 +284,14 @@ def parse_url(url: str, environ: Mapping[str, str]) -> tuple[Broker, str]:
     except ValueError:
         parts, host, port = urlsplit(""), None, None
     if parts.scheme not in ("mqtt", "mqtts") or not host or parts.query or parts.fragment:
-        raise MqttError(
+        raise SettingError(
             f"--mqtt: `{url}` must look like mqtt://10.0.0.5 or mqtts://me@broker.lan:8883/my/frames"
         )
     if parts.password is not None:
-        raise MqttError(f"--mqtt: set the password in ${PASSWORD}, where other users cannot see it")
+        raise SettingError(f"--mqtt: set the password in ${PASSWORD}, where other users cannot see it")
     topic = unquote(parts.path.strip("/")) or DEFAULT_TOPIC
     if not can_be_published_to(topic):
-        raise MqttError(f"--mqtt: cannot publish to the topic `{topic}`")
+        raise SettingError(f"--mqtt: cannot publish to the topic `{topic}`")
     is_tls = parts.scheme == "mqtts"
     tls = tls_context("", "--mqtt") if is_tls else None
     username = unquote(parts.username or "")

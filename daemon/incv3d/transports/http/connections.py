@@ -1,4 +1,4 @@
-"""Limits the connections to the HTTP server, so that strangers leave room for others and for ZeroMQ."""
+"""Limit the connections to the HTTP server, so that unknown clients leave room for others and for ZeroMQ."""
 
 from __future__ import annotations
 
@@ -9,58 +9,58 @@ from collections.abc import Iterator, Sequence
 
 from aiohttp.web_protocol import RequestHandler
 
-MOST_STRANGERS = 64
-"""The limit of connections without an accepted request; exceeded briefly while many connect at once."""
-MOST_GUESTS = 256
-"""Connections that have: 16 viewers of the page with up to 6 each, and programs."""
+MOST_UNKNOWN = 64
+"""Connections without an accepted request; more for a moment while many connect at once."""
+MOST_KNOWN = 256
+"""Connections with an accepted request: 16 browsers with up to 6 each, and programs."""
 
 
 class Connections:
-    """Tells strangers, whose connection has shown no token yet, from guests.
+    """Distinguish unknown clients, whose connection had no accepted request yet, from known ones.
 
-    With as many strangers as there may be, a new connection closes the oldest stranger of the address that
-    has the most: a flood from one machine closes its own connections first.
+    When the limit of unknown ones is reached, a new connection closes the oldest of the address that has most
+    of them: a flood from one machine closes its own connections first.
 
     All methods are called in the event loop.
     """
 
     def __init__(self) -> None:
-        self._guests: set[RequestHandler] = set()
+        self._known: set[RequestHandler] = set()
         self._closing: set[RequestHandler] = set()
 
     def make_room(self, connections: Sequence[RequestHandler]) -> None:
-        """Close strangers until there is room for one more.
+        """Close connections of unknown clients until there is room for one more.
 
-        :param connections: those that are open, in the order in which they came.
+        :param connections: the open connections, oldest first.
         """
-        self._guests.intersection_update(connections)
+        self._known.intersection_update(connections)
         self._closing.intersection_update(connections)
-        strangers = list(self._strangers(connections))
-        counts = Counter(address for address, _ in strangers)
-        for _ in range(len(strangers) - MOST_STRANGERS + 1):
+        unknown = list(self._unknown(connections))
+        counts = Counter(address for address, _ in unknown)
+        for _ in range(len(unknown) - MOST_UNKNOWN + 1):
             busiest, _ = counts.most_common(1)[0]
             counts[busiest] -= 1
-            oldest = next(pair for pair in strangers if pair[0] == busiest)
-            strangers.remove(oldest)
+            oldest = next(pair for pair in unknown if pair[0] == busiest)
+            unknown.remove(oldest)
             self._close(oldest[1])
 
     def admit(self, connection: RequestHandler) -> bool:
-        """Make `connection` a guest; return whether there is room for it."""
-        if connection not in self._guests and len(self._guests) >= MOST_GUESTS:
+        """Note that `connection` had an accepted request; return False if there are too many such."""
+        if connection not in self._known and len(self._known) >= MOST_KNOWN:
             return False
-        self._guests.add(connection)
+        self._known.add(connection)
         return True
 
-    def _strangers(self, connections: Sequence[RequestHandler]) -> Iterator[tuple[str, RequestHandler]]:
+    def _unknown(self, connections: Sequence[RequestHandler]) -> Iterator[tuple[str, RequestHandler]]:
         for each in connections:
-            if each not in self._guests and each not in self._closing and each.transport:
+            if each not in self._known and each not in self._closing and each.transport:
                 peer = each.transport.get_extra_info("peername")
                 yield (peer[0] if peer else ""), each
 
     def _close(self, connection: RequestHandler) -> None:
         self._closing.add(connection)
         if connection.transport:
-            # Not the transport's `close`, which waits for a peer that reads nothing, nor its `abort`: a file
-            # that is being sent would never learn of it.
+            # Not `close` of the transport, which waits for a peer that reads nothing, nor `abort`: a handler
+            # that sends a file would never notice.
             with contextlib.suppress(OSError):  # the peer closed it already
                 connection.transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)

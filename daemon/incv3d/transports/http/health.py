@@ -1,4 +1,4 @@
-"""``/healthz``: is the daemon alive; ``/readyz``: is it warm, and does it answer."""
+"""``/healthz`` answers if the daemon is alive, ``/readyz`` if it is warm and frames get through."""
 
 from __future__ import annotations
 
@@ -9,88 +9,74 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from incv3d.frames import OWN, Frame, Result
-from incv3d.pipeline.frame_queue import FrameQueue
-from incv3d.transports.daemon_status import DaemonStatus
+from incv3d.frames import Result
+from incv3d.pipeline.probe import Probe
+from incv3d.transports.base import DaemonStatus
 
-LOOKS_WITHIN_S = 10.0
-"""The main thread looks every second; one that has not for so long is at fault."""
+LONGEST_SILENCE_S = 10.0
+"""The main loop runs every second; if it has not for this time, it hangs."""
 FRESH_S = 5.0
-"""A result that is no older shows that results flow."""
-PATIENCE_S = 10.0
-"""How long ``/readyz`` waits for one; on a Raspberry Pi 3 a run takes up to 2 s, and one may be under way."""
+"""A result that is not older shows that frames get through."""
+PROBE_TIMEOUT_S = 10.0
+"""The timeout of ``/readyz`` for a result. On a Raspberry Pi 3, a run takes up to 2 s."""
 
 
 class Readiness:
-    """Whether frames get through: by the latest result, or, where there is none, by a probe's.
+    """Whether frames get through: shown by the latest result, or, if that is old, by a probe.
 
-    A probe is a picture of the daemon's own that takes the way of a camera's frames; its result is neither
-    published nor counted.
-
-    :param picture: makes the encoded picture of a probe; called at the first one.
+    :param probe: sends the test image through the pipeline.
     """
 
-    def __init__(
-        self,
-        frame_queue: FrameQueue,
-        picture: Callable[[], bytes],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._frame_queue = frame_queue
-        self._make_picture = picture
-        self._picture = b""
+    def __init__(self, probe: Probe, clock: Callable[[], float] = time.monotonic) -> None:
+        self._probe = probe
         self._clock = clock
         self._changed = threading.Condition()
         self._completed = float("-inf")
         self._probed = float("-inf")
 
     def complete(self, result: Result) -> None:
-        """A result has left; called by the thread that sends them."""
+        """Note that `result` has left the daemon. Any thread may call this."""
         if result.ok:
             with self._changed:
                 self._completed = self._clock()
                 self._changed.notify_all()
 
-    def check(self, patience_s: float = PATIENCE_S) -> bool:
-        """Whether a frame got through a moment ago, or does so before `patience_s` is over. It may wait."""
+    def check(self, timeout_s: float = PROBE_TIMEOUT_S) -> bool:
+        """Return whether a frame got through a moment ago, or does so within `timeout_s`."""
         asked = self._clock()
         with self._changed:
             if asked - self._completed <= FRESH_S:
                 return True
-            if asked - self._probed > patience_s or self._completed > self._probed:
-                self._probe(asked)
-            return self._changed.wait_for(lambda: self._completed >= asked, patience_s)
-
-    def _probe(self, now: float) -> None:
-        self._probed = now
-        self._picture = self._picture or self._make_picture()
-        self._frame_queue.replace(Frame(OWN, self._picture, None, received=now, captured=now, top_k=1))
+            if asked - self._probed > timeout_s or self._completed > self._probed:
+                self._probed = asked
+                self._probe.send(asked)
+            return self._changed.wait_for(lambda: self._completed >= asked, timeout_s)
 
 
-def health_routes(look: Callable[[], DaemonStatus], readiness: Readiness) -> list[web.AbstractRouteDef]:
-    """Both routes. They answer 200, or 503 with the reason, in one line.
+def health_routes(status: Callable[[], DaemonStatus], readiness: Readiness) -> list[web.AbstractRouteDef]:
+    """Return both routes. They answer 200, or 503 with the reason, in one line.
 
-    :param look: how the daemon stands.
+    :param status: returns the status of the daemon.
     """
 
     async def healthz(request: web.Request) -> web.Response:
-        now = look()
-        # While it stops, the main thread waits for what is in flight, and no longer than daemon.grace_s.
-        if now.state != "stopping" and now.silent_s > LOOKS_WITHIN_S:
-            return _verdict(f"the main thread has not looked for {now.silent_s:.0f} s")
-        return _verdict("")
+        now = status()
+        # While it stops, the main thread waits for requests in flight, no longer than daemon.grace_s.
+        if now.state != "stopping" and now.silent_s > LONGEST_SILENCE_S:
+            return _answer(f"the main loop has not run for {now.silent_s:.0f} s")
+        return _answer("")
 
     async def readyz(request: web.Request) -> web.Response:
-        now = look()
+        now = status()
         if now.state != "ready":
-            return _verdict(f"the daemon is {now.state}")
+            return _answer(f"the daemon is {now.state}")
         if not await asyncio.to_thread(readiness.check):
-            return _verdict(f"no frame got through within {PATIENCE_S:g} s")
-        return _verdict("")
+            return _answer(f"no frame got through within {PROBE_TIMEOUT_S:g} s")
+        return _answer("")
 
     return [web.get("/healthz", healthz), web.get("/readyz", readyz)]
 
 
-def _verdict(reason: str) -> web.Response:
+def _answer(reason: str) -> web.Response:
     headers = {"Cache-Control": "no-store"}
     return web.Response(status=503 if reason else 200, text=f"{reason or 'ok'}\n", headers=headers)

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: histograms and counters fed frame by frame, gauges read when they are collected.
+"""Prometheus metrics: histograms and counters updated with every frame, gauges read when collected.
 
 Names and units follow prometheus.io, "Metric and label naming": seconds, bytes, ``_total`` for counters.
 """
@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import get_args
 
+from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from incv3d.frames import Refusal, Timings
 from incv3d.latency.rolling import OUTCOMES
 from incv3d.machine import SINCE_BOOT, THROTTLING
 from incv3d.sources.base import SourceState
-from incv3d.transports.daemon_status import STATES, DaemonStatus
+from incv3d.transports.base import STATES, DaemonStatus
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """From a small network on a large machine to Inception-v3 on a hot Raspberry Pi 3 and a full queue."""
@@ -30,13 +32,13 @@ DURATIONS = {
 
 
 class Metrics:
-    """Everything that is to be known of one daemon, in a registry of its own.
+    """The metrics of one daemon, in a registry of their own.
 
-    :param look: how the daemon stands; called for every collection, from the thread that collects.
+    :param get_status: returns the status of the daemon; called in the thread that collects.
     """
 
-    def __init__(self, look: Callable[[], DaemonStatus]) -> None:
-        # Without _created, the start of each series once more: half of what would be stored.
+    def __init__(self, get_status: Callable[[], DaemonStatus]) -> None:
+        # Without _created, the start time of each series, which would double what is stored.
         self.registry: CollectorRegistry = _WithoutCreated()
         frames = Counter(
             "incv3d_frames", "Frames by what became of them.", ["outcome"], registry=self.registry
@@ -46,17 +48,17 @@ class Metrics:
             name: Histogram(f"incv3d_{name}_seconds", what, buckets=BUCKETS_S, registry=self.registry)
             for name, what in DURATIONS.items()
         }
-        self.registry.register(_Gauges(look))
+        self.registry.register(_Gauges(get_status))
         ProcessCollector(registry=self.registry)
 
     def record(self, now: float, timings: Timings) -> None:
-        """A frame was classified."""
+        """Count a classified frame, and its durations."""
         self._frames["ok"].inc()
         for name, histogram in self._durations.items():
             histogram.observe(getattr(timings, f"{name}_ms") / 1000)
 
     def count(self, now: float, outcome: str) -> None:
-        """A frame met with another `outcome`."""
+        """Count a frame with another `outcome`."""
         self._frames[outcome.value if isinstance(outcome, Refusal) else outcome].inc()
 
 
@@ -68,14 +70,14 @@ class _WithoutCreated(CollectorRegistry):
 
 
 class _Gauges(Collector):
-    def __init__(self, look: Callable[[], DaemonStatus]) -> None:
-        self._look = look
+    def __init__(self, get_status: Callable[[], DaemonStatus]) -> None:
+        self._get_status = get_status
 
     def describe(self) -> Iterable[Metric]:
-        return ()  # their names are fixed and nobody else's: no need to look for them when registering
+        return ()  # their names are fixed and unique: no need to check them when registering
 
     def collect(self) -> Iterator[Metric]:
-        now = self._look()
+        now = self._get_status()
         yield _states("incv3d_state", "What the daemon is at.", STATES, now.state)
         healthy = "Whether nothing is known to be wrong with the daemon."
         yield GaugeMetricFamily("incv3d_healthy", healthy, value=now.health == "ok")
@@ -139,3 +141,14 @@ def _states(name: str, what: str, states: Iterable[str], current: str) -> Metric
     for each in states:
         family.add_metric([each], each == current)
     return family
+
+
+def metrics_routes(metrics: Metrics) -> list[web.AbstractRouteDef]:
+    """Return the route of ``/metrics``: text, or OpenMetrics if the client accepts it."""
+
+    async def exposition(request: web.Request) -> web.Response:
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        headers = {"Content-Type": content_type, "Cache-Control": "no-store"}
+        return web.Response(body=encode(metrics.registry), headers=headers)
+
+    return [web.get("/metrics", exposition)]

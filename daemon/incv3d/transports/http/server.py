@@ -1,4 +1,4 @@
-"""An HTTP server in a thread of its own."""
+"""An aiohttp server in its own thread."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from aiohttp.web_protocol import RequestHandler
 
 from incv3d.config.checks import split_http_address
 from incv3d.config.network import HttpSection
-from incv3d.transports.http.auth import gate, read_token
+from incv3d.threads import OnDeath, start_thread
+from incv3d.transports.errors import TransportError
+from incv3d.transports.http.auth import auth_middleware, read_token
 from incv3d.transports.http.connections import Connections
-from incv3d.transports.http.errors import HttpError
 from incv3d.transports.http.login import login_routes
 
 LOG = logging.getLogger(__name__)
@@ -29,11 +30,11 @@ BACKLOG = 128
 ACCEPTED_AT_ONCE = 16
 """Connections that the event loop accepts before it turns to those that it has."""
 LINGERING_S = 2.0
-"""How long the rest of a refused body is read and dropped, so that its sender sees the answer."""
+"""How long the rest of a rejected body is read and dropped, so that its sender sees the answer."""
 CLOSING_S = 1.0
-"""What answers that are under way have to end, when the server closes."""
+"""The time for answers that are being sent to end when the server closes."""
 IDLE_S = 30.0
-"""Connections are descriptors, which the daemon's door needs too."""
+"""Idle connections are closed after this time: they take file descriptors, which ZeroMQ needs too."""
 PROTECTION = {
     "Content-Security-Policy": (
         "default-src 'self'; img-src 'self' blob:; "
@@ -43,31 +44,31 @@ PROTECTION = {
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
-"""Nothing of elsewhere is loaded, and no page from elsewhere shows what is here.
+"""Pages load nothing from other sites, and other sites cannot show them.
 
 With ``no-referrer`` a browser sends ``Origin: null`` with the page's own form (WHATWG Fetch, 3.1)."""
-TURNS = 5
-LOG_EVERY_S = 60.0
+SETTLING_ROUNDS = 5
+LOG_INTERVAL_S = 60.0
 LARGEST_LINE = 4096
 """Bytes of a request line or of a header."""
-SENDERS_FAULTS = (HttpProcessingError, web.RequestPayloadError, ConnectionError)
-"""What aiohttp raises for a message that is not HTTP, and for a connection that breaks off."""
+CLIENT_ERRORS = (HttpProcessingError, web.RequestPayloadError, ConnectionError)
+"""What aiohttp raises for a message that is not HTTP, and for a connection that breaks."""
 
 
 class HttpServer:
-    """Serves `routes`, which know nothing of each other, to those who may see them.
+    """Serve `routes` to clients with access.
 
-    :param on_death: told the thread's name and the error when the thread cannot go on.
+    :param on_death: called with the thread's name and the error when the thread dies.
     :param on_closing: called in the event loop, to end answers that would never end by themselves.
-    :param form: where a browser gives the token; None: there is nothing for browsers.
-    :param idle_s: a connection without a whole request for so long is closed.
+    :param form: the page where a browser gives the token; None: nothing is for browsers.
+    :param idle_s: the timeout for a connection without a complete request.
     """
 
     def __init__(
         self,
         section: HttpSection,
         routes: Sequence[web.AbstractRouteDef],
-        on_death: Callable[[str, BaseException], None],
+        on_death: OnDeath,
         on_closing: Callable[[], None] = lambda: None,
         form: Path | None = None,
         idle_s: float = IDLE_S,
@@ -82,14 +83,15 @@ class HttpServer:
         self._socket: socket.socket | None = None
         self._loop = asyncio.new_event_loop()
         self._closing = asyncio.Event()
-        self._thread = threading.Thread(target=self._guard, name="http", daemon=True)
+        self._thread: threading.Thread | None = None
         self.url = ""
-        """Where it serves, once it is open."""
+        """The address, once the server is open."""
 
     def open(self) -> None:
-        """Read the token and listen.
+        """Read the token, and bind the address.
 
-        :raises HttpError: the token's file or the address cannot be used.
+        :raises SettingError: the token's file cannot be used.
+        :raises TransportError: the address cannot be used.
         """
         if self._section.token_file:
             self._token = read_token(Path(self._section.token_file))
@@ -98,12 +100,12 @@ class HttpServer:
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def start(self) -> None:
-        """Begin to serve."""
-        self._thread.start()
+        """Start to serve."""
+        self._thread = start_thread("http", self._run, self._on_death)
 
     def close(self, timeout_s: float) -> bool:
-        """Let what is under way end, and close; False when that did not happen in time."""
-        if self._thread.ident:
+        """Finish the answers that are being sent, and close; return False if that takes too long."""
+        if self._thread:
             self._loop.call_soon_threadsafe(self._closing.set)
             self._thread.join(timeout_s)
             if self._thread.is_alive():
@@ -113,16 +115,13 @@ class HttpServer:
             self._socket.close()
         return True
 
-    def _guard(self) -> None:
-        try:
-            self._loop.run_until_complete(self._serve())
-        except BaseException as error:  # noqa: BLE001 - a thread's last words: the daemon decides what follows
-            self._on_death(self._thread.name, error)
+    def _run(self) -> None:
+        self._loop.run_until_complete(self._serve())
 
     async def _serve(self) -> None:
         assert self._socket
         connections = Connections()
-        app = web.Application(middlewares=[gate(self._token, connections)])
+        app = web.Application(middlewares=[auth_middleware(self._token, connections)])
         app.add_routes(self._routes)
         if self._form:
             app.add_routes(login_routes(self._form, self._token))
@@ -147,30 +146,27 @@ class HttpServer:
             return server()
 
         self._loop.set_exception_handler(_note)
-        restraint = _Restraint()
-        LOG.addFilter(restraint)
+        log_limit = _LogLimit()
+        LOG.addFilter(log_limit)
         try:
             listener = await self._loop.create_server(connect, sock=self._socket, backlog=ACCEPTED_AT_ONCE)
             self._socket.listen(BACKLOG)  # asyncio takes one number for both
             await self._closing.wait()
-            # Those just accepted must be set up before the listener closes: asyncio loses them otherwise.
+            # New connections must be set up before the listener closes: asyncio loses them otherwise.
             self._loop.remove_reader(self._socket)
             await _settle()
             listener.close()
         finally:
             await runner.cleanup()
             await _settle()
-            LOG.removeFilter(restraint)
+            LOG.removeFilter(log_limit)
 
     async def _end_streams(self, app: web.Application) -> None:
         self._on_closing()
 
 
-class _Restraint(logging.Filter):
-    """Lets through one record a minute: strangers must not fill the log.
-
-    Of what is the sender's fault it lets through none: a port scanner has its answer.
-    """
+class _LogLimit(logging.Filter):
+    """Pass one record a minute, and none about a client's error: unknown clients must not fill the log."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -179,23 +175,23 @@ class _Restraint(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno < logging.WARNING:
             return True
-        if record.exc_info and isinstance(record.exc_info[1], SENDERS_FAULTS):
+        if record.exc_info and isinstance(record.exc_info[1], CLIENT_ERRORS):
             return False
         now = time.monotonic()
         if now < self._next:
             return False
-        self._next = now + LOG_EVERY_S
+        self._next = now + LOG_INTERVAL_S
         return True
 
 
 async def _settle() -> None:
-    """Let asyncio finish what it began with connections; setting one up or closing it takes a few turns."""
-    for _ in range(TURNS):
+    """Let asyncio finish setting up and closing connections, which takes a few rounds of its loop."""
+    for _ in range(SETTLING_ROUNDS):
         await asyncio.sleep(0)
 
 
 def _note(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log what asyncio reports. It tells of a connection that it cannot accept many times a second."""
+    """Log what asyncio reports: many times a second if it cannot accept a connection."""
     error = context.get("exception")
     if isinstance(error, OSError):
         LOG.warning("http: %s: %s", context["message"], error.strerror)
@@ -222,5 +218,5 @@ def _listen(bind: str) -> socket.socket:
             listener.close()
             raise
     except OSError as error:
-        raise HttpError(f"http.bind: cannot listen on {bind}: {error.strerror}") from None
+        raise TransportError(f"http.bind: cannot listen on {bind}: {error.strerror}") from None
     return listener

@@ -1,5 +1,1 @@
-"""MQTT: results and state for others, commands from them, and frames that a fleet of daemons shares.
-
-:class:`incv3d.transports.mqtt.transport.MqttTransport` is what the daemon holds. The library is imported
-only where a broker is configured.
-"""
+"""The MQTT transport: :class:`incv3d.transports.mqtt.transport.MqttTransport`."""

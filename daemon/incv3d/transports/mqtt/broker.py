@@ -1,4 +1,4 @@
-"""Which broker, as whom, and what can be told of why it cannot be reached."""
+"""Broker address, credentials and TLS, and descriptions of connection errors."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pathlib import Path
 
 from incv3d.config.network import MqttSection
 from incv3d.protocol.secret_file import advice_if_denied, read_secret
-from incv3d.transports.mqtt.errors import MqttError
+from incv3d.transports.errors import SettingError
 
 PASSWORD = "INCV3D_MQTT_PASSWORD"
-"""The variable that goes over the file."""
+"""The environment variable with the password, used instead of the file."""
 LONGEST_PASSWORD = 65_535
 LARGEST_PASSWORD_FILE = LONGEST_PASSWORD + 3
-"""With the end of its line; one byte more is enough to know that it is too long."""
+"""The password and the end of its line, and one byte more to see that it is too long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Where the broker is, and what it wants to see before it lets somebody in."""
+    """A broker's address, and the credentials for it."""
 
     host: str
     port: int
@@ -31,49 +31,49 @@ class Broker:
 
     @property
     def address(self) -> str:
-        """For people."""
+        """Return the address as people write it."""
         return f"{self.host}:{self.port}"
 
 
 def broker_of(section: MqttSection, environ: Mapping[str, str]) -> Broker:
-    """The broker that is configured.
+    """Return the configured broker.
 
-    :raises MqttError: a file that it names cannot be used.
+    :raises SettingError: a file that the configuration names cannot be used.
     """
     password = environ.get(PASSWORD, "") or _password(section)
     if password and not section.username:
-        raise MqttError("mqtt.username: there is a password, but nobody whose it is")
+        raise SettingError("mqtt.username: a password is set, but no user name")
     tls = tls_context(section.ca_file, "mqtt.ca_file") if section.tls else None
     return Broker(section.host, section.port_in_force, section.username, password, tls)
 
 
 def tls_context(ca_file: str, key: str) -> ssl.SSLContext:
-    """What a broker's certificate is checked with.
+    """Return the settings that check a broker's certificate.
 
-    :param ca_file: empty: what this machine trusts.
-    :param key: what to call it in a message.
-    :raises MqttError: it is not there, or no certificate.
+    :param ca_file: the certificates to trust; empty: those that this machine trusts.
+    :param key: the key or option that names the file, for messages.
+    :raises SettingError: the file cannot be read, or holds no certificate.
     """
     try:
         return ssl.create_default_context(cafile=ca_file or None)
     except ssl.SSLError:
-        raise MqttError(f"{key}: {ca_file}: no certificate in PEM format") from None
+        raise SettingError(f"{key}: {ca_file}: no certificate in PEM format") from None
     except OSError as error:
-        raise MqttError(f"{key}: {ca_file}: cannot be read: {error.strerror}") from None
+        raise SettingError(f"{key}: {ca_file}: cannot be read: {error.strerror}") from None
 
 
-def send_at_once(client: object, data: object, connection: object) -> None:
-    """Have TCP send small packets without waiting for the acknowledgement of others; a library's callback."""
+def disable_nagle(client: object, data: object, connection: object) -> None:
+    """Let TCP send small packets at once; the library calls this with every new socket."""
     assert isinstance(connection, socket.socket)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def reason_of(error: OSError) -> str:
-    """Why a connection did not come about, with what to look at."""
+def describe_error(error: OSError) -> str:
+    """Return why a connection failed, and the keys to check."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message} (mqtt.ca_file)"
     if isinstance(error, ssl.SSLError):
-        return f"it does not speak TLS as it should: {error.reason} (mqtt.tls, mqtt.port)"
+        return f"TLS failed: {error.reason} (mqtt.tls, mqtt.port)"
     if isinstance(error, socket.gaierror):
         return "there is no machine of this name (mqtt.host)"
     if isinstance(error, TimeoutError):
@@ -89,12 +89,14 @@ def _password(section: MqttSection) -> str:
         text = read_secret(path, "mqtt.password_file", LARGEST_PASSWORD_FILE).decode("utf-8")
     except PermissionError as error:
         advice = advice_if_denied(path)
-        raise MqttError(f"mqtt.password_file: {path}: cannot be read: {error.strerror}: {advice}") from None
+        raise SettingError(
+            f"mqtt.password_file: {path}: cannot be read: {error.strerror}: {advice}"
+        ) from None
     except OSError as error:
-        raise MqttError(f"mqtt.password_file: {path}: cannot be read: {error.strerror}") from None
+        raise SettingError(f"mqtt.password_file: {path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise MqttError(f"mqtt.password_file: {path}: not UTF-8 text") from None
+        raise SettingError(f"mqtt.password_file: {path}: not UTF-8 text") from None
     password = text.removesuffix("\n").removesuffix("\r")
     if not password or "\n" in password or len(password.encode()) > LONGEST_PASSWORD:
-        raise MqttError(f"mqtt.password_file: {path}: must hold one line, the password alone")
+        raise SettingError(f"mqtt.password_file: {path}: must hold one line, the password alone")
     return password

@@ -1,4 +1,4 @@
-"""The library's client, for one connection, as the link needs it."""
+"""The library's client, for one connection."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Callable
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
-from incv3d.transports.mqtt.broker import Broker, send_at_once
+from incv3d.transports.mqtt.broker import Broker, disable_nagle
 from incv3d.transports.mqtt.outbox import Outgoing
 
 
 class PacketClient(Client):
-    """paho's client, but `on_packet` reads PUBLISH packets (see :mod:`incv3d.transports.mqtt.message`).
+    """Paho's client, but `on_packet` reads PUBLISH packets (see :mod:`incv3d.transports.mqtt.message`).
 
-    :param on_packet: gets the first byte of each, and what follows the length.
+    :param on_packet: called with the first byte of each packet, and with what follows its length.
     """
 
     def __init__(self, client_id: str, on_packet: Callable[[int, bytes | bytearray], None]) -> None:
@@ -42,8 +42,8 @@ def make_client(
 ) -> PacketClient:
     """Return a client with the credentials and the will for `broker`, not connected yet.
 
-    One for each connection: the library's own memory of the last one would send a message again and again
-    that the broker hangs up on.
+    Each connection needs a new one: otherwise the library would send a message, because of which the broker
+    closes the connection, again and again.
     """
     client = PacketClient(client_id, on_packet)
     client.connect_timeout = timeout_s
@@ -53,15 +53,15 @@ def make_client(
         client.tls_set_context(broker.tls)
     assert isinstance(will.payload, bytes)
     client.will_set(will.topic, will.payload, will.qos, will.retain)
-    client.on_socket_open = send_at_once
+    client.on_socket_open = disable_nagle
     return client
 
 
 def move_bytes(client: Client, wake: int, timeout_s: float) -> bool:
-    """Wait until bytes can be moved, `wake` is readable or `timeout_s` is over, and move them.
+    """Wait until the socket is ready, `wake` is readable or `timeout_s` has passed, and move bytes.
 
-    The library's own loop waits with select(), which cannot watch the descriptor 1024 or a later one, and
-    nothing but a message to send wakes it.
+    The library's own loop waits with select(), which fails for descriptors from 1024 on, and only messages
+    to send wake it.
 
     :param wake: a file descriptor.
     :returns: whether `wake` is readable.

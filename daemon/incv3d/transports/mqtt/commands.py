@@ -1,4 +1,4 @@
-"""What a daemon can be told over MQTT: a word, or a word and a number."""
+"""Commands received over MQTT: a word, or a word and a number."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from incv3d.transports.mqtt.complaints import shown
 Word = Literal["pause", "resume", "snapshot", "threshold"]
 WORDS: tuple[Word, ...] = ("pause", "resume", "snapshot", "threshold")
 LONGEST = 100
-"""Bytes of a command that are looked at."""
+"""Bytes of a command that are read."""
 
 
 class BadCommand(Exception):
-    """It is none of ours; the message says so."""
+    """The command is invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """``pause`` and ``resume`` what the camera brings, a ``snapshot`` of it, a ``threshold`` for labels."""
+    """``pause`` or ``resume`` classifying camera frames, take a ``snapshot``, set the ``threshold``."""
 
     word: Word
     score: float = 0.0
-    """Of ``threshold``."""
+    """The score of ``threshold``."""
 
 
 def parse(payload: bytes) -> Command:
     """Read one command: ``pause``, ``threshold 0.4``.
 
-    :raises BadCommand: with what is wrong.
+    :raises BadCommand: it is invalid; the message says why.
     """
     text = payload[:LONGEST].decode("utf-8", "replace")
     name, *rest = text.split() or [""]
     word = next((word for word in WORDS if word == name), None)
     said = shown(text)
     if word is None:
-        raise BadCommand(f"`{said}` is no command; possible are {', '.join(WORDS)}")
+        raise BadCommand(f"unknown command `{said}`; possible are {', '.join(WORDS)}")
     if word != "threshold":
         if rest:
-            raise BadCommand(f"`{said}`: {word} stands alone")
+            raise BadCommand(f"`{said}`: {word} takes no value")
         return Command(word)
     try:
         (score,) = map(float, rest)
     except ValueError:
         score = -1.0
     if not 0 <= score <= 1:
-        raise BadCommand(f"`{said}`: a threshold is a score, as `threshold 0.4`")
+        raise BadCommand(f"`{said}`: threshold takes a score from 0 to 1, as in `threshold 0.4`")
     return Command(word, score)

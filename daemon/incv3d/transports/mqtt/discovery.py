@@ -1,4 +1,4 @@
-"""What Home Assistant is told of a daemon, so that it shows up there as a device by itself.
+"""The Home Assistant discovery message: with it, the daemon appears there as a device.
 
 One retained message for the whole device, as Home Assistant takes it since 2024.11:
 https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload
@@ -16,7 +16,7 @@ from incv3d import __version__
 from incv3d.transports.mqtt.topics import Topics
 
 LABEL = "{{ (value_json.label or 'none')[:255] }}"
-"""A state has 255 characters at most."""
+"""A state has at most 255 characters."""
 DETAILS = (
     "{{ {'score': value_json.score, 'at': value_json.at, 'predictions': value_json.predictions} | tojson }}"
 )
@@ -26,28 +26,28 @@ EVENT = "{{ dict(value_json, event_type=value_json.event) | tojson }}"
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What there is to show of a daemon."""
+    """What a daemon offers to Home Assistant."""
 
     topics: Topics
     model: str
-    """The network."""
+    """The name of the model."""
     sources: Sequence[str]
-    """Whose results there are; a region is ``camera.feeder``."""
-    eventful: Sequence[str]
-    """Those of which it is told what enters and leaves."""
-    pictures: Sequence[str]
-    """The sources of which there are pictures."""
+    """Sources with results; a region is ``camera.feeder``."""
+    event_sources: Sequence[str]
+    """Sources whose enter and leave events are published."""
+    image_sources: Sequence[str]
+    """Sources whose images are published."""
     has_temperature: bool
     has_throttling: bool
 
 
 def discovery_topic(prefix: str, topics: Topics) -> str:
-    """Where Home Assistant looks for the message about this daemon."""
+    """Return the topic of the message about this daemon."""
     return f"{prefix}/device/{_id(topics)}/config"
 
 
 def discovery_payload(device: Device) -> bytes:
-    """The message about `device`, as JSON."""
+    """Return the message about `device`, as JSON."""
     topics = device.topics
     return msgspec.json.encode(
         {
@@ -65,9 +65,24 @@ def discovery_payload(device: Device) -> bytes:
     )
 
 
-def _components(device: Device) -> dict[str, dict[str, Any]]:
+Components = dict[str, dict[str, Any]]
+
+
+def _components(device: Device) -> Components:
     topics = device.topics
-    found: dict[str, dict[str, Any]] = {
+    found = {
+        **_controls(topics),
+        **_measurements(topics),
+        **_problem(topics),
+        **_machine(device),
+        **_sources(device),
+        **(_camera(topics) if device.image_sources else {}),
+    }
+    return {key: {**value, "unique_id": f"{_id(topics)}_{key}"} for key, value in found.items()}
+
+
+def _controls(topics: Topics) -> Components:
+    return {
         "classifying": {
             "platform": "switch",
             "name": "Classifying",
@@ -94,15 +109,21 @@ def _components(device: Device) -> dict[str, dict[str, Any]]:
             "mode": "box",
             "entity_category": "config",
         },
-        "latency": _measured(
-            topics, "Latency", "run_p50_ms", device_class="duration", unit_of_measurement="ms"
-        ),
-        "latency_p95": _measured(
-            topics, "Latency p95", "run_p95_ms", device_class="duration", unit_of_measurement="ms"
-        ),
-        "fps": _measured(
-            topics, "Frames per second", "fps", unit_of_measurement="fps", icon="mdi:speedometer"
-        ),
+    }
+
+
+def _measurements(topics: Topics) -> Components:
+    latency = {"device_class": "duration", "unit_of_measurement": "ms"}
+    rate = {"unit_of_measurement": "fps", "icon": "mdi:speedometer"}
+    return {
+        "latency": _measured(topics, "Latency", "run_p50_ms", **latency),
+        "latency_p95": _measured(topics, "Latency p95", "run_p95_ms", **latency),
+        "fps": _measured(topics, "Frames per second", "fps", **rate),
+    }
+
+
+def _problem(topics: Topics) -> Components:
+    return {
         "problem": {
             "platform": "binary_sensor",
             "name": "Problem",
@@ -112,21 +133,30 @@ def _components(device: Device) -> dict[str, dict[str, Any]]:
             "value_template": "{{ 'OFF' if value_json.health == 'ok' else 'ON' }}",
             "json_attributes_topic": topics.state,
             "json_attributes_template": "{{ {'health': value_json.health} | tojson }}",
-        },
+        }
     }
+
+
+def _machine(device: Device) -> Components:
+    found: Components = {}
     if device.has_temperature:
-        found["temperature"] = _measured(
-            topics, "Temperature", "temp_c", device_class="temperature", unit_of_measurement="°C"
-        )
+        temperature = {"device_class": "temperature", "unit_of_measurement": "°C"}
+        found["temperature"] = _measured(device.topics, "Temperature", "temp_c", **temperature)
     if device.has_throttling:
         found["throttled"] = {
             "platform": "binary_sensor",
             "name": "Throttled",
             "device_class": "problem",
             "entity_category": "diagnostic",
-            "state_topic": topics.state,
+            "state_topic": device.topics.state,
             "value_template": "{{ 'ON' if value_json.throttled | int(0) % 16 else 'OFF' }}",
         }
+    return found
+
+
+def _sources(device: Device) -> Components:
+    topics = device.topics
+    found: Components = {}
     for source in device.sources:
         found[f"label_{_word(source)}"] = {
             "platform": "sensor",
@@ -137,7 +167,7 @@ def _components(device: Device) -> dict[str, dict[str, Any]]:
             "json_attributes_topic": topics.result(source),
             "json_attributes_template": DETAILS,
         }
-    for source in device.eventful:
+    for source in device.event_sources:
         found[f"event_{_word(source)}"] = {
             "platform": "event",
             "name": f"{source} events",
@@ -146,15 +176,19 @@ def _components(device: Device) -> dict[str, dict[str, Any]]:
             "value_template": EVENT,
             "event_types": ["entered", "left"],
         }
-    for source in device.pictures:
+    for source in device.image_sources:
         found[f"image_{_word(source)}"] = {
             "platform": "image",
             "name": source,
             "image_topic": topics.image(source),
             "content_type": "image/jpeg",
         }
-    if device.pictures:
-        found["camera"] = {
+    return found
+
+
+def _camera(topics: Topics) -> Components:
+    return {
+        "camera": {
             "platform": "sensor",
             "name": "Camera",
             "icon": "mdi:cctv",
@@ -163,15 +197,15 @@ def _components(device: Device) -> dict[str, dict[str, Any]]:
             "value_template": "{{ value_json.source }}",
             "json_attributes_topic": topics.state,
             "json_attributes_template": "{{ {'reason': value_json.source_reason} | tojson }}",
-        }
-        found["snapshot"] = {
+        },
+        "snapshot": {
             "platform": "button",
             "name": "Snapshot",
             "icon": "mdi:camera",
             "command_topic": topics.command,
             "payload_press": "snapshot",
-        }
-    return {key: {**value, "unique_id": f"{_id(topics)}_{key}"} for key, value in found.items()}
+        },
+    }
 
 
 def _measured(topics: Topics, name: str, key: str, **more: str) -> dict[str, Any]:
@@ -187,7 +221,7 @@ def _measured(topics: Topics, name: str, key: str, **more: str) -> dict[str, Any
 
 
 def _id(topics: Topics) -> str:
-    """Letters, digits, - and _ alone, and no other daemon's."""
+    """Return an id that no other daemon has, of letters, digits, - and _."""
     return f"{_word(topics.prefix)}_{topics.name}"
 
 

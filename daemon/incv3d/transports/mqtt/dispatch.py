@@ -14,10 +14,10 @@ from paho.mqtt.reasoncodes import ReasonCode
 from incv3d.transports.mqtt.complaints import Complaints, shown
 from incv3d.transports.mqtt.outbox import Outbox, Outgoing
 
-MOST_ON_THE_WAY = 20
-"""Messages that the broker has not acknowledged; the others wait in the outbox, where they are bounded."""
+MOST_IN_FLIGHT = 20
+"""Messages that the broker has not acknowledged; others wait in the outbox, which is bounded."""
 LARGEST_PACKET = 268_435_455
-"""Bytes that follow a packet's length, as MQTT has it."""
+"""The most bytes after a packet's length (MQTT 5, 2.1.4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,58 +25,58 @@ class Limits:
     """The limits of a broker, which disconnects clients that exceed them."""
 
     packet_bytes: int = LARGEST_PACKET
-    on_the_way: int = MOST_ON_THE_WAY
+    in_flight: int = MOST_IN_FLIGHT
 
 
 def limits_of(told: Properties | None) -> Limits:
     """Return the limits that the broker sent with its CONNACK (MQTT 5, 3.2.2.3)."""
     return Limits(
         packet_bytes=getattr(told, "MaximumPacketSize", LARGEST_PACKET),
-        on_the_way=min(MOST_ON_THE_WAY, getattr(told, "ReceiveMaximum", MOST_ON_THE_WAY)),
+        in_flight=min(MOST_IN_FLIGHT, getattr(told, "ReceiveMaximum", MOST_IN_FLIGHT)),
     )
 
 
 class Dispatch:
-    """Sends what the outbox holds. Only the link's thread uses it.
+    """Send the messages of the outbox. Only the connection's thread uses it.
 
-    A broker may hang up on one message without saying on which. So those that were on the way when a
-    connection broke are sent again one at a time; one that breaks a second connection is dropped.
+    A broker may close the connection because of one message without saying which. So messages in flight when
+    a connection broke are sent again one at a time; one that breaks a second connection is dropped.
     """
 
     def __init__(self, outbox: Outbox, complaints: Complaints) -> None:
         self._outbox = outbox
         self._complaints = complaints
         self._limits = Limits()
-        self._on_the_way: dict[int, Outgoing] = {}
+        self._in_flight: dict[int, Outgoing] = {}
         self._again: deque[Outgoing] = deque()
-        self._is_alone = False  # the one message on the way is sent for the second time
+        self._is_alone = False  # the one message in flight is sent for the second time
         self.published = 0
         self.refused = 0
 
     def __len__(self) -> int:
-        return len(self._outbox) + len(self._again) + len(self._on_the_way)
+        return len(self._outbox) + len(self._again) + len(self._in_flight)
 
     def connected(self, limits: Limits) -> None:
-        """Begin a new connection, with the limits of its broker."""
+        """Start a new connection, with the limits of its broker."""
         self._limits = limits
 
     def send(self, client: Client) -> None:
-        """Send as many messages as the broker and the connection take now."""
-        # What the connection does not take, the library would keep without a limit.
+        """Send as many messages as the broker and the connection accept now."""
+        # The library would keep what the connection does not accept, without a limit.
         while client.socket() is not None and not client.want_write():
-            if self._is_alone or len(self._on_the_way) >= self._limits.on_the_way:
+            if self._is_alone or len(self._in_flight) >= self._limits.in_flight:
                 return
             is_repeat = bool(self._again)
             message = self._again.popleft() if is_repeat else self._outbox.take()
             if message is None:
                 return
             self._publish(client, message)
-            self._is_alone = is_repeat and bool(self._on_the_way)
+            self._is_alone = is_repeat and bool(self._in_flight)
 
     def acknowledged(self, number: int, reason: ReasonCode) -> None:
         """Settle a message that the broker has acknowledged or refused."""
-        message = self._on_the_way.pop(number, None)
-        if message is None:  # QoS 0: the library's own word that it has left
+        message = self._in_flight.pop(number, None)
+        if message is None:  # QoS 0: the library reports that it was sent
             return
         self._is_alone = False
         if reason.is_failure:
@@ -87,12 +87,12 @@ class Dispatch:
 
     def interrupted(self) -> None:
         """Keep the unacknowledged messages of a connection that ended, to send them again."""
-        for message in self._on_the_way.values():
+        for message in self._in_flight.values():
             if self._is_alone:
                 self._refuse(message, "the connection broke twice when it was sent")
             else:
                 self._again.append(message)
-        self._on_the_way.clear()
+        self._in_flight.clear()
         self._is_alone = False
 
     def _publish(self, client: Client, message: Outgoing) -> None:
@@ -105,14 +105,14 @@ class Dispatch:
             size_bytes = packet_bytes(message.topic, payload, extras)
             if size_bytes > self._limits.packet_bytes:
                 limit = self._limits.packet_bytes
-                self._refuse(message, f"{size_bytes} bytes are larger than the {limit} that the broker takes")
+                self._refuse(message, f"{size_bytes} bytes exceed the {limit} that the broker accepts")
                 return
             number = client.publish(message.topic, payload, message.qos, message.retain, extras).mid
         except (ValueError, struct.error) as error:
             self._refuse(message, str(error))
             return
         if message.qos:
-            self._on_the_way[number] = message
+            self._in_flight[number] = message
         else:
             self.published += 1
             message.settle()
@@ -124,7 +124,7 @@ class Dispatch:
 
 
 def packet_bytes(topic: str, payload: bytes, extras: Properties | None) -> int:
-    """Return the size of a PUBLISH packet of QoS 1, everything counted."""
+    """Return the size of a PUBLISH packet of QoS 1, with all its parts."""
     properties_bytes = len(extras.pack()) if extras else 1  # type: ignore[no-untyped-call]
     rest_bytes = 2 + len(topic.encode()) + 2 + properties_bytes + len(payload)
     length_bytes = 1 + (rest_bytes > 127) + (rest_bytes > 16_383) + (rest_bytes > 2_097_151)

@@ -1,6 +1,6 @@
-"""A message as it arrives, read from its packet without the library's types.
+"""Received messages, read from their packets without the library's types.
 
-paho's own reader copies the whole packet, picture and all, several times for each property: a frame with
+Paho's own reader copies the whole packet, with its image, several times for each property: a frame with
 twenty thousand of them stops the daemon for minutes. It also closes the connection at U+FEFF, which MQTT
 allows in text (MQTT 5, 1.5.4).
 """
@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 LARGEST_PROPERTIES = 64 * 1024
-"""Bytes of a message's properties; what stands beyond is not read."""
+"""Bytes of a message's properties; later ones are not read."""
 EXPIRY, RESPONSE_TOPIC, CORRELATION, USER_PROPERTY = 2, 8, 9, 38
 NUMBERS = {1: 1, EXPIRY: 4, 35: 2}
-"""Bytes of the properties that are a number (MQTT 5, 3.3.2.3)."""
+"""Sizes in bytes of the properties that are numbers (MQTT 5, 3.3.2.3)."""
 CONTENT_TYPE, SUBSCRIPTION = 3, 11
 
 
 class UnreadableMessage(Exception):
-    """The packet does not hold what MQTT says it holds."""
+    """The packet is not a valid PUBLISH packet."""
 
     def __init__(self, detail: str, receipt: Receipt) -> None:
         super().__init__(detail)
@@ -28,7 +28,7 @@ class UnreadableMessage(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What to acknowledge, and on which connection: its number means nothing on the next one."""
+    """What to acknowledge, and on which connection: the number is invalid on the next one."""
 
     number: int
     qos: int
@@ -45,11 +45,11 @@ class Message:
     properties: Mapping[str, str]
     """MQTT's user properties."""
     response_topic: str
-    """Where the answer is expected; empty: nowhere."""
+    """Where the sender expects the answer; empty: nowhere."""
     correlation: bytes | None
-    """What the answer is to carry."""
+    """MQTT's correlation data, which the answer must carry."""
     expiry_s: int | None
-    """For how many seconds anybody wants an answer."""
+    """How long the sender waits for an answer; None: there is no limit."""
     properties_bytes: int = 0
     """Size of all of MQTT's properties."""
 
@@ -59,10 +59,10 @@ def message_of(header: int, packet: bytes | bytearray, connection: int) -> Messa
 
     Bytes that are not UTF-8 become U+FFFD.
 
-    :param header: its first byte.
-    :param packet: what follows the length.
+    :param header: the first byte of the packet.
+    :param packet: the bytes after its length.
     :param connection: the number of the connection it arrived on.
-    :raises ValueError: it has no whole topic and number, so it cannot even be acknowledged.
+    :raises ValueError: its topic or number is incomplete, so that it cannot even be acknowledged.
     :raises UnreadableMessage: its properties cannot be read.
     """
     reader = _Reader(memoryview(packet))
@@ -106,7 +106,7 @@ def message_of(header: int, packet: bytes | bytearray, connection: int) -> Messa
 
 
 class _Reader:
-    """Reads MQTT's data types (MQTT 5, 1.5) one after the other. ValueError: they end too soon."""
+    """Read MQTT's data types (MQTT 5, 1.5); raise ValueError if the data ends too soon."""
 
     def __init__(self, data: memoryview) -> None:
         self._data = data
@@ -126,7 +126,7 @@ class _Reader:
         return int.from_bytes(self.take(size_bytes), "big")
 
     def variable(self) -> int:
-        """A variable byte integer: 7 bits a byte, the lowest first, at most four."""
+        """Read a variable byte integer: 7 bits a byte, the lowest first, at most four bytes."""
         value = 0
         for shift in (0, 7, 14, 21):
             byte = self.number(1)

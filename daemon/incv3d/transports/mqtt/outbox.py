@@ -1,4 +1,4 @@
-"""What waits to be published while the broker is away or slow: bounded."""
+"""Bounded queue of outgoing messages, for when the broker is away or slow."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ class Outgoing:
 
     topic: str
     payload: bytes | Callable[[], bytes]
-    """The bytes, or what makes them when they leave: those that never do cost nothing, and no bytes are
-    not sent."""
+    """The bytes, or a function that creates them on sending, so that dropped messages cost nothing. An empty
+    payload is not sent."""
     qos: int = 1
     retain: bool = False
     is_latest: bool = False
-    """Only the newest of its topic matters."""
+    """Whether only the newest message of the topic matters."""
     correlation: bytes | None = None
     properties: Mapping[str, str] = field(default_factory=dict)
     on_done: Callable[[], None] | None = None
-    """Called once, when the broker has it or when it is dropped."""
+    """Called once, when the broker has the message or when it is dropped."""
 
     def settle(self) -> None:
-        """Tell who published it that nothing more happens to it."""
+        """Report to the publisher that the message was sent or dropped."""
         if self.on_done:
             self.on_done()
 
 
 class Outbox:
-    """The newest message of each topic that has a state, and the others in order. Threads may share one.
+    """Keep the newest message of each topic with a state, and the others in order. Thread-safe.
 
-    :param limit: messages that wait in order; beyond it the oldest is dropped.
+    :param limit: the most messages in order; beyond it the oldest is dropped.
     """
 
     def __init__(self, limit: int) -> None:
@@ -48,7 +48,7 @@ class Outbox:
         return len(self._latest) + len(self._queue)
 
     def put(self, message: Outgoing) -> None:
-        """Add a message; what it displaces is settled."""
+        """Add a message, and settle the one that it displaces."""
         with self._lock:
             if message.is_latest:
                 displaced = self._latest.get(message.topic)
@@ -61,7 +61,7 @@ class Outbox:
             displaced.settle()
 
     def take(self) -> Outgoing | None:
-        """The next message; those in order come first, as somebody may wait for them."""
+        """Return the next message; those in order come first, because a client may wait for them."""
         with self._lock:
             if self._queue:
                 return self._queue.popleft()

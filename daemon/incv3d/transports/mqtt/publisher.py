@@ -1,4 +1,4 @@
-"""What is published over MQTT of the daemon's work: results, pictures, its state."""
+"""Publish results, images and state."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class PublishedResult(msgspec.Struct, kw_only=True):
 
 
 class PublishedState(msgspec.Struct, kw_only=True):
-    """How the daemon is, as it is published."""
+    """The state of the daemon as it is published."""
 
     v: Literal[1]
     state: str
@@ -57,27 +57,27 @@ class PublishedState(msgspec.Struct, kw_only=True):
     source: str | None
     """The state of the camera."""
     source_reason: str | None
-    """Why that is not ``ok``."""
+    """Why it is not ``ok``."""
 
 
 @dataclass(slots=True)
-class _Last:
-    """What was published last of one source."""
+class _LastResult:
+    """The last result published of a source."""
 
     at: float
     label: str | None
 
 
 class MqttPublisher:
-    """Turns results into messages, not more of them than are wanted. Threads may share one.
+    """Turn results into messages, at a limited rate. Thread-safe.
 
-    :param interval_s: at most one result and one picture of a source in so many seconds, but a label that is
-        another one at once; 0: all.
-    :param threshold: a best label with a lower score is published as none.
-    :param with_pictures: whether the pictures of the daemon's own source are published, too.
-    :param max_pixels: of a picture that is decoded for that.
-    :param publish: takes the messages.
-    :param complaints: hears of pictures that cannot be shown.
+    :param interval_s: publish at most one result and one image of a source in this time, but a changed label
+        at once; 0: publish all.
+    :param threshold: a best label with a lower score is published as null.
+    :param with_images: whether to publish the images of the daemon's own source.
+    :param max_pixels: the largest image to decode for that.
+    :param publish: sends a message.
+    :param complaints: logs images that cannot be published.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class MqttPublisher:
         topics: Topics,
         interval_s: float,
         threshold: float,
-        with_pictures: bool,
+        with_images: bool,
         max_pixels: int,
         publish: Callable[[Outgoing], None],
         complaints: Complaints,
@@ -93,23 +93,23 @@ class MqttPublisher:
     ) -> None:
         self._topics = topics
         self._interval_s = interval_s
-        self._with_pictures = with_pictures
+        self._with_images = with_images
         self._max_pixels = max_pixels
         self._publish = publish
         self._complaints = complaints
         self._clock = clock
         self._lock = threading.Lock()
-        self._last: dict[str, _Last] = {}
-        self._pictured: dict[str, float] = {}  # when, by camera
+        self._last: dict[str, _LastResult] = {}
+        self._image_at: dict[str, float] = {}  # when an image was published, by camera
         self._snapshot_wanted = False
         self.threshold = threshold
 
     def take_snapshot(self) -> None:
-        """Publish the picture of the next frame that the daemon's own source brings."""
+        """Publish the image of the next frame of the daemon's own source."""
         self._snapshot_wanted = True
 
-    def observe(self, result: Result, model: str, engine: str) -> None:
-        """Publish `result` if it is due, and its picture."""
+    def publish_result(self, result: Result, model: str, engine: str) -> None:
+        """Publish `result` and its image, each if it is due."""
         if not result.ok or not result.predictions or result.is_own:
             return
         now = self._clock()
@@ -124,14 +124,14 @@ class MqttPublisher:
             )
         if camera and result.frame:
             whole = replace(result.frame, region=None)
-            # Decoded, if it has to be, in the thread that sends it: the Session has better things to do.
-            picture = lambda: self._picture(whole)  # noqa: E731
-            self._publish(Outgoing(self._topics.image(camera), picture, qos=0, is_latest=True))
+            # Encoded, if necessary, in the thread that sends it, and not in the Session's.
+            encode = lambda: self._encode_image(whole)  # noqa: E731
+            self._publish(Outgoing(self._topics.image(camera), encode, qos=0, is_latest=True))
 
-    def tell_state(self, facts: dict[str, Any], paused: bool) -> None:
-        """Publish how the daemon is.
+    def publish_state(self, facts: dict[str, Any], paused: bool) -> None:
+        """Publish the state of the daemon.
 
-        :param facts: what it answers to ``stats``.
+        :param facts: the answer to ``stats``.
         """
         window, machine, source = facts["window"], facts["machine"], facts.get("source")
         run = window["run"] or {}
@@ -159,34 +159,34 @@ class MqttPublisher:
         last = self._last.get(source)
         if last and label == last.label and now - last.at < self._interval_s:
             return False
-        self._last[source] = _Last(now, label)
+        self._last[source] = _LastResult(now, label)
         return True
 
     def _camera_to_show(self, result: Result, now: float) -> str:
-        """The source whose picture is due; empty: none is."""
+        """Return the source whose image is due; empty: none is."""
         if result.request_id is not None or result.frame is None:
             return ""
         camera = result.source.partition(".")[0]
-        shown = self._pictured.get(camera)
-        is_due = self._with_pictures and (shown is None or now - shown >= self._interval_s)
+        shown = self._image_at.get(camera)
+        is_due = self._with_images and (shown is None or now - shown >= self._interval_s)
         if not (is_due or self._snapshot_wanted):
             return ""
         self._snapshot_wanted = False
-        self._pictured[camera] = now
+        self._image_at[camera] = now
         return camera
 
-    def _picture(self, frame: Frame) -> bytes:
+    def _encode_image(self, frame: Frame) -> bytes:
         try:
             return upright_jpeg(frame, self._max_pixels)
         except ImageError as error:  # another decoder than the Session's may be stricter
-            self._complaints.warn("picture", f"the picture of {frame.source} cannot be shown: {error}")
+            self._complaints.warn("picture", f"the image of {frame.source} cannot be published: {error}")
             return b""
 
 
 def upright_jpeg(frame: Frame, max_pixels: int) -> bytes:
-    """The picture of `frame` as others can show it; as it came, where that is a JPEG and upright.
+    """Return the image of `frame` as an upright JPEG; unchanged, if it is one already.
 
-    :raises PictureError: when it cannot be decoded.
+    :raises ImageError: it cannot be decoded.
     """
     if not frame.width and frame.transform == "none" and image_format(frame.data) == "jpeg":
         return bytes(frame.data)

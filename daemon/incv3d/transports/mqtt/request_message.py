@@ -1,7 +1,7 @@
-"""A frame as it comes from the broker: the picture, and what its sender says of it in user properties.
+"""Read a frame from a message: the image, and its header in user properties.
 
-Properties that are none of ours are somebody else's, and ignored. MQTT's own response topic, correlation data
-and message expiry do what MQTT says.
+Unknown properties are ignored. MQTT's own response topic, correlation data and message expiry have their
+usual meaning.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ def frame_of(message: Message, now: messages.Clocks, default_ttl_ms: float, max_
     """Read one request.
 
     :param now: when it was received.
-    :param default_ttl_ms: for requests that name none; 0: for ever.
-    :param max_bytes: a longer picture is refused.
-    :raises BadRequest: with what is wrong, for the sender.
+    :param default_ttl_ms: the time to live of requests that name none; 0: forever.
+    :param max_bytes: the size limit for the image.
+    :raises BadRequest: it is invalid; the message tells the sender why.
     """
-    words, picture = message.properties, message.payload
+    header, image = message.properties, message.payload
     if message.properties_bytes > LARGEST_PROPERTIES:
-        detail = f"properties of {message.properties_bytes} bytes, at most {LARGEST_PROPERTIES} are admitted"
+        detail = f"properties of {message.properties_bytes} bytes exceed the limit of {LARGEST_PROPERTIES}"
         raise messages.BadRequest(detail, id_of(message), Refusal.TOO_LARGE)
     frame = parse_text_request(
-        words, picture, messages.BROKER_SOURCE, "user properties", now, default_ttl_ms, max_bytes
+        header, image, messages.BROKER_SOURCE, "user properties", now, default_ttl_ms, max_bytes
     )
     if message.expiry_s is None:
         return frame
@@ -38,6 +38,6 @@ def frame_of(message: Message, now: messages.Clocks, default_ttl_ms: float, max_
 
 
 def id_of(message: Message) -> str | None:
-    """Return the id that its answer hands back, unless it is longer than one may be."""
+    """Return the id for the answer, unless it is too long for one."""
     found = message.properties.get("id")
     return found if found is None or len(found) <= LONGEST_ID else None

@@ -1,4 +1,4 @@
-"""The topics of one daemon."""
+"""Topic names of one daemon."""
 
 from __future__ import annotations
 
@@ -6,41 +6,41 @@ import re
 import socket
 from dataclasses import dataclass
 
-from incv3d.transports.mqtt.errors import MqttError
+from incv3d.transports.errors import SettingError
 
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """Where one daemon publishes and listens: ``PREFIX/NAME/...``."""
+    """The topics below ``PREFIX/NAME/``."""
 
     prefix: str
     name: str
 
     @property
     def availability(self) -> str:
-        """``online`` or ``offline``, retained; the broker itself says ``offline`` when the daemon is gone."""
+        """Return the topic of ``online`` and ``offline``, retained; the latter is the will."""
         return self._of("availability")
 
     @property
     def state(self) -> str:
-        """How the daemon is, as JSON, retained."""
+        """Return the topic of the daemon's state, as JSON, retained."""
         return self._of("state")
 
     @property
     def command(self) -> str:
-        """Where it is told what to do."""
+        """Return the topic of commands to the daemon."""
         return self._of("command")
 
     def result(self, source: str) -> str:
-        """The results of a source, as JSON."""
+        """Return the topic of a source's results, as JSON."""
         return self._of(f"result/{source}")
 
     def event(self, source: str) -> str:
-        """What enters and leaves the picture of a source, as JSON."""
+        """Return the topic of a source's events, as JSON."""
         return self._of(f"event/{source}")
 
     def image(self, source: str) -> str:
-        """The picture of a source, as JPEG."""
+        """Return the topic of a source's images, as JPEG."""
         return self._of(f"image/{source}")
 
     def _of(self, rest: str) -> str:
@@ -48,18 +48,21 @@ class Topics:
 
 
 def own_name(configured: str) -> str:
-    """The name of this daemon: as configured, or the host's."""
+    """Return the name of this daemon: the configured one, or that of the host."""
     return configured or re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname().split(".")[0]) or "incv3d"
 
 
 def check_frames(filter_: str, topics: Topics) -> None:
-    """Raise MqttError if `filter_`, where frames come from, takes what this daemon itself publishes.
+    """Check that the topics of frames are not those that daemons publish.
 
-    A filter that names no daemon (``PREFIX/+/...``) takes what the others publish, too.
+    A filter without a daemon's name (``PREFIX/+/...``) matches what other daemons publish, too.
+
+    :param filter_: the topics that frames are taken from.
+    :raises SettingError: it matches what this daemon publishes.
     """
     from paho.mqtt.client import topic_matches_sub
 
-    # A filter that ends with the name of a source takes what comes of that one.
+    # A filter that ends with the name of a source matches what is published of that one.
     source = filter_.rpartition("/")[2].strip("+#") or "x"
     own = (
         topics.result(source),
@@ -70,4 +73,4 @@ def check_frames(filter_: str, topics: Topics) -> None:
         topics.command,
     )
     if any(topic_matches_sub(filter_, topic) for topic in own):
-        raise MqttError(f"mqtt.frames: `{filter_}` would take what daemons publish for frames")
+        raise SettingError(f"mqtt.frames: `{filter_}` would take what daemons publish for frames")

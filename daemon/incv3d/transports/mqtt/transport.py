@@ -1,72 +1,51 @@
-"""Puts together what there is of MQTT, as the daemon holds it."""
+"""The MQTT transport: results and state, commands, and frames that a fleet of daemons shares."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
+from incv3d.config.loading import LoadedConfig
 from incv3d.config.schema import Config
 from incv3d.frames import Frame, Refusal, Result
-from incv3d.protocol import messages
 from incv3d.protocol.events import EventMessage
-from incv3d.transports.admission import Admission
-from incv3d.transports.answers import Answers
+from incv3d.transports.base import Transport, TransportContext
 from incv3d.transports.mqtt.complaints import Complaints
-from incv3d.transports.mqtt.errors import need_library
-from incv3d.transports.mqtt.outbox import Outgoing
+from incv3d.transports.mqtt.outbox import Outbox, Outgoing
 
 if TYPE_CHECKING:
+    from incv3d.transports.mqtt.connection import BrokerConnection
     from incv3d.transports.mqtt.message import Message
+    from incv3d.transports.mqtt.requests import FrameConsumer
 
-STATE_EVERY_S = 10.0
+STATE_INTERVAL_S = 10.0
 """How often the state is published while nothing changes it."""
 
 
-class MqttTransport:
-    """The connection to the broker and those who use it.
+class MqttTransport(Transport):
+    """The connection to the broker, and what is published and received over it.
 
-    What it needs is imported here only: a daemon without it saves the memory.
-
-    :param environ: where the password may be.
-    :param describe: answers ``stats``.
-    :param identity: model and engine.
-    :param admission: puts a frame in line, or says why not.
-    :param answers: makes the JSON of answers.
-    :param on_refused: told of every frame that never reached the pipeline.
-    :param on_pause: told whether what the camera brings is to be passed over.
-    :param on_death: told the thread's name and the error when the connection's thread cannot go on.
-    :raises MqttError: the library is missing, or the configuration cannot be used.
+    It handles the connection's messages, see :class:`incv3d.transports.mqtt.connection.ConnectionHandler`.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        environ: Mapping[str, str],
-        describe: Callable[[messages.Operation], dict[str, Any]],
-        identity: Callable[[], tuple[str, str]],
-        admission: Admission,
-        answers: Answers,
-        on_refused: Callable[[Refusal], None],
-        on_pause: Callable[[bool], None],
-        on_death: Callable[[str, BaseException], None],
-    ) -> None:
-        need_library("mqtt.host")
-        from incv3d.transports.mqtt.broker import broker_of
-        from incv3d.transports.mqtt.connection import BrokerConnection
-        from incv3d.transports.mqtt.message import LARGEST_PROPERTIES
-        from incv3d.transports.mqtt.outbox import Outbox
-        from incv3d.transports.mqtt.publisher import MqttPublisher
-        from incv3d.transports.mqtt.requests import ROOM_TO_REFUSE, FrameConsumer
-        from incv3d.transports.mqtt.topics import Topics, check_frames, own_name
+    name = "mqtt"
+    key = "mqtt.host"
+    libraries: ClassVar[Mapping[str, str]] = {"paho": "paho-mqtt"}
+    closing_s = 3.0
 
-        section, door = config.mqtt, config.intake
-        self._config = config
-        self._describe = describe
-        self._identity = identity
-        self._on_pause = on_pause
+    def __init__(self, context: TransportContext) -> None:
+        self.require_libraries()
+        from incv3d.transports.mqtt.publisher import MqttPublisher
+        from incv3d.transports.mqtt.topics import Topics, own_name
+
+        self._config = config = context.config
+        section = config.mqtt
+        self._describe = context.queries.describe
+        self._identity = context.queries.identity
+        self._on_pause = context.on_pause
         self._complaints = Complaints()
         self._paused = False
         self._next_state = 0.0
@@ -76,111 +55,136 @@ class MqttTransport:
             Outgoing(self._topics.availability, word, retain=True, is_latest=True)
             for word in (b"online", b"offline")
         )
-        self._link = BrokerConnection(
-            broker_of(section, environ),
-            f"incv3d-{self._topics.name}",
-            self._offline,
-            Outbox(section.queue_limit),
-            section.receive_maximum + ROOM_TO_REFUSE,
-            # Up to this it is answered politely, as over ZeroMQ.
-            2 * door.max_message_bytes + LARGEST_PROPERTIES,
-            self._complaints,
-            on_death,
-        )
+        self._connection = self._create_connection(context)
         self._publisher = MqttPublisher(
             self._topics,
             section.interval_s,
             section.threshold,
             section.image,
-            door.max_pixels,
-            self._link.publish,
+            config.intake.max_pixels,
+            self._connection.publish,
             self._complaints,
         )
+        self._frames = self._create_consumer(context) if section.frames else None
 
-        self._frames: FrameConsumer | None = None
-        if section.frames:
-            check_frames(section.frames, self._topics)
-            self._frames = FrameConsumer(
-                self._link,
-                section.frames,
-                section.group,
-                section.receive_maximum,
-                self._topics.name,
-                door,
-                admission,
-                answers,
-                self._complaints,
-                on_refused,
-            )
+    def _create_connection(self, context: TransportContext) -> BrokerConnection:
+        from incv3d.transports.mqtt.broker import broker_of
+        from incv3d.transports.mqtt.connection import BrokerConnection
+        from incv3d.transports.mqtt.message import LARGEST_PROPERTIES
+        from incv3d.transports.mqtt.requests import ROOM_TO_REFUSE
 
-    def start(self) -> None:
-        """Begin to connect. A broker that is away is waited for, and nothing waits for it."""
-        self._link.start(self)
-
-    def ready(self) -> None:
-        """The Session is warm: frames can come."""
-        self._take_frames(not self._paused)
-        self._tell_soon()
-
-    def deliver(self, result: Result) -> None:
-        """Publish `result`, and answer it if its frame came this way; callable from any thread."""
-        if self._frames:
-            self._frames.deliver(result)
-        self._publisher.observe(result, *self._identity())
-
-    def announce(self, announcement: EventMessage, frame: Frame | None = None) -> None:
-        """Publish an event, as it is published over ZeroMQ; callable from any thread."""
-        self._link.publish(
-            Outgoing(self._topics.event(announcement.source), msgspec.json.encode(announcement))
+        section = context.config.mqtt
+        return BrokerConnection(
+            broker_of(section, context.environ),
+            f"incv3d-{self._topics.name}",
+            self._offline,
+            Outbox(section.queue_limit),
+            section.receive_maximum + ROOM_TO_REFUSE,
+            # Frames up to this size get an answer that says they are too large, as over ZeroMQ.
+            2 * context.config.intake.max_message_bytes + LARGEST_PROPERTIES,
+            self._complaints,
+            context.on_death,
         )
 
-    def adjust(self, config: Config) -> None:
-        """Go on by a configuration that was read again."""
+    def _create_consumer(self, context: TransportContext) -> FrameConsumer:
+        from incv3d.transports.mqtt.requests import FrameConsumer
+        from incv3d.transports.mqtt.topics import check_frames
+
+        section = context.config.mqtt
+        check_frames(section.frames, self._topics)
+        return FrameConsumer(
+            self._connection,
+            section.frames,
+            section.group,
+            section.receive_maximum,
+            self._topics.name,
+            context.config.intake,
+            context.admission,
+            self._identity,
+            lambda: len(context.frame_queue),
+            self._complaints,
+            context.on_rejected,
+        )
+
+    @classmethod
+    def check(cls, loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
+        """Check the library, the files for the broker, and the topics of the frames."""
+        cls.require_libraries()
+        from incv3d.transports.mqtt.broker import broker_of
+        from incv3d.transports.mqtt.topics import Topics, check_frames, own_name
+
+        section = loaded.config.mqtt
+        broker_of(section, environ)
+        if section.frames:
+            check_frames(section.frames, Topics(section.prefix, own_name(section.name)))
+
+    def start(self) -> None:
+        """Start to connect, and keep trying while the broker is away."""
+        self._connection.start(self)
+
+    def ready(self) -> None:
+        """Subscribe to frames: the Session is warm."""
+        self._take_frames(not self._paused)
+        self._publish_state_soon()
+
+    def deliver(self, result: Result) -> bool:
+        """Publish `result`, and answer it if its frame came over MQTT."""
+        if self._frames:
+            self._frames.deliver(result)
+        self._publisher.publish_result(result, *self._identity())
+        return True
+
+    def publish_event(self, event: EventMessage, frame: Frame | None) -> None:
+        """Publish an event, as it is published over ZeroMQ."""
+        self._connection.publish(Outgoing(self._topics.event(event.source), msgspec.json.encode(event)))
+
+    def reconfigure(self, config: Config) -> None:
+        """Apply a new configuration, and tell Home Assistant about its sources."""
         self._config = config
         if self._frames:
-            self._frames.adjust(config.intake)
+            self._frames.reconfigure(config.intake)
         self._is_discovered = False
-        self._tell_soon()
+        self._publish_state_soon()
 
     def paused(self, is_paused: bool) -> None:
-        """What the camera brings is passed over, or not any more."""
+        """Stop taking frames while the daemon is paused, and publish that."""
         self._paused = is_paused
         self._take_frames(not is_paused)
-        self._tell_soon()
+        self._publish_state_soon()
 
     def stopping(self) -> None:
-        """The daemon takes no more frames."""
+        """Leave further frames to other daemons."""
         self._take_frames(False)
 
     def close(self, timeout_s: float, refusal: Refusal, detail: str) -> bool:
-        """Answer what is open with `refusal`, say goodbye; False when that was not done in time."""
+        """Answer open requests with `refusal`, publish that the daemon is offline, and disconnect."""
         if self._frames:
             self._frames.close(refusal, detail)
-        return self._link.close(timeout_s, self._offline)
+        return self._connection.close(timeout_s, self._offline)
 
     def status(self) -> dict[str, Any]:
-        """For ``stats``."""
+        """Return the state of the connection, and counts of messages and frames."""
         frames = {"frames": self._frames.status()} if self._frames else {}
-        return {**self._link.status(), **frames}
+        return {"mqtt": {**self._connection.status(), **frames}}
 
     def connected(self) -> None:
-        """The broker has let us in; called by the link."""
-        self._link.publish(self._online)
-        self._link.subscribe(self._topics.command, qos=0)  # so that it does not wait behind frames
+        """Publish that the daemon is online, and subscribe to commands. The connection calls this."""
+        self._connection.publish(self._online)
+        self._connection.subscribe(self._topics.command, qos=0)  # so that it does not wait behind frames
         self._is_discovered = False
         if self._frames:
             self._frames.connected()
         self._next_state = 0.0
 
     def receive(self, message: Message) -> None:
-        """A message has arrived; called by the link."""
+        """Handle a message. The connection calls this."""
         from incv3d.transports.mqtt.commands import BadCommand, parse
 
         if message.topic != self._topics.command:
             assert self._frames
             self._frames.receive(message)
             return
-        self._link.acknowledge(message.receipt)
+        self._connection.acknowledge(message.receipt)
         try:
             command = parse(message.payload)
         except BadCommand as error:
@@ -195,28 +199,28 @@ class MqttTransport:
                 self._publisher.threshold = command.score
                 self._next_state = 0.0
 
-    def turn(self) -> None:
-        """Something may have happened; called by the link."""
+    def poll(self) -> None:
+        """Publish what is due. The connection calls this often."""
         if self._frames:
-            self._frames.turn()
+            self._frames.poll()
         discovery, (model, _) = self._config.mqtt.discovery, self._identity()
         if discovery and model and not self._is_discovered:
             self._is_discovered = True
-            self._discover(discovery, model)
+            self._publish_discovery(discovery, model)
         now = time.monotonic()
         if now >= self._next_state:
-            self._next_state = now + STATE_EVERY_S
-            self._publisher.tell_state(self._describe("stats"), self._paused)
+            self._next_state = now + STATE_INTERVAL_S
+            self._publisher.publish_state(self._describe("stats"), self._paused)
 
     def _take_frames(self, is_wanted: bool) -> None:
         if self._frames:
-            self._frames.want(is_wanted)
+            self._frames.set_subscribed(is_wanted)
 
-    def _tell_soon(self) -> None:
+    def _publish_state_soon(self) -> None:
         self._next_state = 0.0
-        self._link.wake()
+        self._connection.wake()
 
-    def _discover(self, prefix: str, model: str) -> None:
+    def _publish_discovery(self, prefix: str, model: str) -> None:
         from incv3d.machine import read_machine
         from incv3d.transports.mqtt.discovery import Device, discovery_payload, discovery_topic
 
@@ -234,4 +238,4 @@ class MqttTransport:
         )
         payload = discovery_payload(device)
         topic = discovery_topic(prefix, self._topics)
-        self._link.publish(Outgoing(topic, payload, retain=True, is_latest=True))
+        self._connection.publish(Outgoing(topic, payload, retain=True, is_latest=True))

@@ -1,1 +1,1 @@
-"""The ZeroMQ transport."""
+"""The ZeroMQ transport: :class:`incv3d.transports.zeromq.transport.ZmqTransport`."""

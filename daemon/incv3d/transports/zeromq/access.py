@@ -1,4 +1,4 @@
-"""Who may connect to the door: this machine alone, clients with a key, or, if it is said so, anybody."""
+"""Decide who may connect over ZeroMQ: local clients, clients with a key, or (if configured) everyone."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from incv3d.transports.zeromq.key_store import KeyStore
 
 
 def required_keys(loaded: LoadedConfig, environ: Mapping[str, str]) -> KeyStore | None:
-    """The keys that the door must have, complete and usable; None: it needs none.
+    """Return the keys of the server, complete and usable; None: it needs no keys.
 
-    They are needed where other machines can connect, and where the configuration names their folder.
+    It needs keys if other machines can connect, or if the configuration names their folder.
 
     :raises ConfigError: other machines could connect, and there are no keys.
     :raises KeyFileError: the keys cannot be used.
     """
     section = loaded.config.intake
-    ring = KeyStore(keys_folder(section.keys, loaded.path, environ))
+    store = KeyStore(keys_folder(section.keys, loaded.path, environ))
     if section.keys or (section.open_addresses and not section.insecure):
-        if not ring.made:
-            raise ConfigError(_what_is_missing(section, ring))
-        ring.server()
-        return ring
+        if not store.exists:
+            raise ConfigError(_missing_keys(section, store))
+        store.server()
+        return store
     return None
 
 
-def _what_is_missing(section: IntakeSection, ring: KeyStore) -> str:
+def _missing_keys(section: IntakeSection, store: KeyStore) -> str:
     make = "make them with `incv3d keys new` and `incv3d keys add CLIENT`"
     if section.keys:
-        return f"intake.keys: there are no keys in {ring.folder}: {make}"
+        return f"intake.keys: there are no keys in {store.folder}: {make}"
     key, address = next(iter(section.open_addresses.items()))
     return (
         f"intake.{key}: other machines can connect to {address}, and "
-        f"there are no keys in {ring.folder}: {make}, or let anybody in with `intake.insecure: true`"
+        f"there are no keys in {store.folder}: {make}, or let anybody in with `intake.insecure: true`"
     )
 
 
 def insecure_warning(section: IntakeSection) -> str:
-    """What a door that other machines reach without keys has to say of itself; empty where there is none."""
+    """Return the warning for a server that other machines reach without keys; empty: it does not apply."""
     if not (section.insecure and section.open_addresses):
         return ""
     return (

@@ -1,8 +1,8 @@
-"""Bounds the memory of messages that have begun to arrive and have not ended.
+"""Limit the memory of messages that have only partly arrived.
 
 ZeroMQ limits the size of one part of a message. It limits neither the number of parts nor the number of peers
 that are in the middle of a message, whether or not they have a key. But the kernel counts what it receives
-over each connection (``TCP_INFO``, since Linux 4.1), and what the intake has not read of this is in memory.
+over each connection (``TCP_INFO``, since Linux 4.1); the bytes that the server has not read are in memory.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ import zmq
 from incv3d.transports.zeromq.peer_socket import PeerSocket
 
 LOG = logging.getLogger(__name__)
-LOOK_S = 0.05
-"""How often to look while something arrives. At a gigabit, 6 MB arrive in between."""
-LONGEST_LOOK_S = 0.25
-"""The same when nothing has arrived for a while."""
+CHECK_INTERVAL_S = 0.05
+"""How often to check while bytes arrive. At a gigabit per second, 6 MB arrive in between."""
+LONGEST_INTERVAL_S = 0.25
+"""How often to check when nothing has arrived for a while."""
 RECEIVED_BYTES_AT = 128
 """Where ``tcpi_bytes_received`` is in ``struct tcp_info`` (linux/tcp.h)."""
 EVENT = "=HI"
-"""What ZeroMQ says of a connection: event and descriptor (zmq_socket_monitor(3)). The functions of
-``zmq.utils.monitor`` for it bring asyncio with them, which takes 7 MB."""
-TELL_EVERY_S = 60.0
+"""What ZeroMQ reports about a connection: event and descriptor (zmq_socket_monitor(3)). The functions of
+``zmq.utils.monitor`` for it import asyncio, which takes 7 MB."""
+LOG_INTERVAL_S = 60.0
 """How often the log says that connections were closed."""
 
 
@@ -41,47 +41,47 @@ class _Arrival:
     socket: PeerSocket
     address: str
     received_bytes: int = 0
-    """At the last look."""
+    """The kernel's count at the last check."""
     read_bytes: int = 0
-    """The part of it that was read, which is no longer counted."""
+    """How many of them the server has read."""
     read_since: int = 0
-    """What was read since the last look, without ZeroMQ's own bytes."""
+    """Bytes read since the last check, without ZeroMQ's own bytes."""
 
     @property
     def unread_bytes(self) -> int:
         return self.received_bytes - self.read_bytes
 
-    def look(self, received_bytes: int) -> None:
+    def update(self, received_bytes: int) -> None:
         if self.read_since:
-            # A connection's messages come one after the other: what came before the last look is read, too.
+            # The messages of a connection arrive one after the other: earlier bytes are read, too.
             self.read_bytes = max(self.read_bytes + self.read_since, self.received_bytes)
             self.read_since = 0
         self.received_bytes = received_bytes
 
 
 class Arrivals:
-    """Closes connections when messages that have not ended hold too much memory together.
+    """Close connections when incomplete messages hold too much memory together.
 
-    The connection that holds most is closed first, of the address that holds most with all its connections.
+    The connection that holds most is closed first, among those of the address that holds most in total.
     Unix sockets have no counter: the permissions of their files decide which users can open them.
 
-    :ivar limit_bytes: what these messages may hold together.
+    :ivar limit_bytes: the most that incomplete messages may hold together.
     """
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
         self.monitors: list[zmq.Socket[bytes]] = []
-        """Readable when a connection has come or gone."""
+        """Sockets that are readable when a connection was opened or closed."""
         self.closed = 0
-        """Connections that were closed."""
+        """How many connections were closed."""
         self._watched: list[zmq.Socket[bytes]] = []
         self._arrivals: dict[int, _Arrival] = {}  # by descriptor
-        self._interval_s = LOOK_S
-        self._next_look = 0.0
-        self._told = -math.inf
+        self._interval_s = CHECK_INTERVAL_S
+        self._next_check = 0.0
+        self._logged = -math.inf
 
     def watch(self, context: zmq.Context[zmq.Socket[bytes]], socket: zmq.Socket[bytes]) -> None:
-        """Count what arrives at `socket`, which is not bound yet."""
+        """Count the bytes that arrive at `socket`, which is not bound yet."""
         address = f"inproc://arrivals-{len(self._watched)}"
         socket.monitor(address, zmq.Event.ACCEPTED | zmq.Event.DISCONNECTED)
         self._watched.append(socket)
@@ -92,24 +92,24 @@ class Arrivals:
         self.monitors.append(monitor)
 
     def read(self, peer: PeerSocket | None, size_bytes: int) -> None:
-        """Take notice that a message of `peer` was read."""
+        """Note that a message from `peer` was read."""
         arrival = self._arrivals.get(peer.descriptor) if peer else None
         if arrival:
             arrival.read_since += size_bytes
 
     def wait_s(self, now: float) -> float | None:
-        """Return how long it is until the next look; None: there is no connection."""
-        return max(0.0, self._next_look - now) if self._arrivals else None
+        """Return the time until the next check; None: there is no connection."""
+        return max(0.0, self._next_check - now) if self._arrivals else None
 
-    def look(self, now: float, ready: Container[object]) -> None:
-        """Look at every connection, if it is time, and close those that hold too much.
+    def check(self, now: float, ready: Container[object]) -> None:
+        """Check every connection, if it is time, and close those that hold too much.
 
-        :param ready: has those of the monitors that are readable.
+        :param ready: contains the monitors that are readable.
         """
         for monitor in self.monitors:
             if monitor in ready:
                 self._note(monitor, now)
-        if now < self._next_look or not self._arrivals:
+        if now < self._next_check or not self._arrivals:
             return
         is_quiet = True
         for descriptor, arrival in list(self._arrivals.items()):
@@ -118,13 +118,14 @@ class Arrivals:
                 del self._arrivals[descriptor]
                 continue
             is_quiet = is_quiet and received_bytes == arrival.received_bytes
-            arrival.look(received_bytes)
-        self._interval_s = min(2 * self._interval_s, LONGEST_LOOK_S) if is_quiet else LOOK_S
-        self._next_look = now + self._interval_s
+            arrival.update(received_bytes)
+        longer_s = min(2 * self._interval_s, LONGEST_INTERVAL_S)
+        self._interval_s = longer_s if is_quiet else CHECK_INTERVAL_S
+        self._next_check = now + self._interval_s
         self._enforce(now)
 
     def close(self) -> None:
-        """Watch no more; to be called before the sockets are closed."""
+        """Stop watching; call this before the sockets are closed."""
         for socket, monitor in zip(self._watched, self.monitors, strict=True):
             socket.monitor(None, 0)
             monitor.close()
@@ -138,11 +139,11 @@ class Arrivals:
             event, descriptor = struct.unpack(EVENT, facts)
             self._arrivals.pop(descriptor, None)
             if event == zmq.Event.ACCEPTED and _received_bytes(descriptor) is not None:
-                with contextlib.suppress(OSError):  # it is gone already
+                with contextlib.suppress(OSError):  # it is closed already
                     peer = PeerSocket.of(descriptor)
                     with peer.copy() as socket:
                         self._arrivals[descriptor] = _Arrival(peer, str(socket.getpeername()[0]))
-                    self._next_look = min(self._next_look, now + LOOK_S)
+                    self._next_check = min(self._next_check, now + CHECK_INTERVAL_S)
 
     def _enforce(self, now: float) -> None:
         by_address: Counter[str] = Counter()
@@ -155,15 +156,15 @@ class Arrivals:
             by_address[address] -= worst.unread_bytes
             del self._arrivals[worst.socket.descriptor]
             worst.socket.hang_up()
-            self._tell(address, total_bytes, now)
+            self._log_closing(address, total_bytes, now)
 
-    def _tell(self, address: str, total_bytes: int, now: float) -> None:
+    def _log_closing(self, address: str, total_bytes: int, now: float) -> None:
         self.closed += 1
-        if now < self._told + TELL_EVERY_S:
+        if now < self._logged + LOG_INTERVAL_S:
             return
-        self._told = now
+        self._logged = now
         LOG.warning(
-            "closed a connection of %s: messages that had begun to arrive held %d MB, at most %d MB may "
+            "closed a connection of %s: incomplete messages held %d MB, the limit is %d MB "
             "(%d closed so far)",
             address,
             total_bytes / 1e6,
@@ -173,7 +174,7 @@ class Arrivals:
 
 
 def _received_bytes(descriptor: int) -> int | None:
-    """Return what the kernel received over a connection so far; None: it is gone, or not of TCP."""
+    """Return how many bytes the kernel has received over a connection; None: it is closed, or not TCP."""
     try:
         socket = sockets.socket(sockets.AF_INET, sockets.SOCK_STREAM, 0, descriptor)
         try:

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 import zmq
 
 MOST_PARTS = 64
-"""The most parts of a request. Each proxy on the way adds one."""
+"""The most parts of a request. Each proxy adds one."""
 LARGEST_PART = 255
 """Bytes of a routing id (zmq_setsockopt(3), ZMQ_ROUTING_ID), the longest part of an envelope."""
 MADE_UP_ID = 5
-"""Bytes of a routing id that a ROUTER makes up. The first is 0, which begins no header and no picture."""
+"""Bytes of a routing id that a ROUTER makes up. The first is 0, with which no header and no image begins."""
 
 
 def next_message(router: zmq.Socket[bytes]) -> tuple[list[zmq.Frame], int]:
     """Return the first parts of the next message, at most :data:`MOST_PARTS`, and how many it had.
 
-    :raises zmq.Again: none has arrived.
+    :raises zmq.Again: no message has arrived.
     """
     parts: list[zmq.Frame] = []
     count = 0

@@ -1,4 +1,4 @@
-"""The last answers of a daemon that stops: each leaves together with the end of its connection.
+"""Send the last answers of a daemon that stops, each together with the end of its connection.
 
 A sender in a loop sends its next request as soon as it has an answer. If that request reaches a socket that
 is about to close, no answer comes, and a plain REQ socket waits for it forever. If the connection ends first,

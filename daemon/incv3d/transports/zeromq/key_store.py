@@ -1,4 +1,4 @@
-"""The daemon's side of the keys: its own pair, and whom it lets in. One folder.
+"""The server's key pair and its authorized clients, in one folder.
 
 ``server.key`` holds the daemon's pair, ``clients/NAME.key`` the public key of one client each. A client's
 secret is not kept here.
@@ -40,13 +40,13 @@ Signature = tuple[int, int] | None
 
 @dataclass(frozen=True, slots=True)
 class KnownClient:
-    """One client that may connect."""
+    """A client that may connect."""
 
     name: str
     public: bytes
-    """In Z85."""
+    """Its key, in Z85."""
     since: float
-    """When its file was made, seconds since 1970."""
+    """When its file was created, in seconds since 1970."""
 
 
 class KeyStore:
@@ -58,10 +58,10 @@ class KeyStore:
         self._clients_folder = folder / "clients"
 
     @property
-    def made(self) -> bool:
-        """Whether there is a server key.
+    def exists(self) -> bool:
+        """Return whether there is a server key.
 
-        :raises KeyFileError: this user may not look.
+        :raises KeyFileError: this user may not read the folder.
         """
         try:
             return self.server_file.exists()
@@ -70,15 +70,15 @@ class KeyStore:
             raise KeyFileDenied(f"{self.folder}: {error.strerror}: {advice}") from None
 
     def new(self, replace: bool = False) -> None:
-        """Make the daemon's own pair.
+        """Create the daemon's own pair.
 
-        :param replace: whether there may be one already; no client's file is of use any more then.
-        :raises KeyFileError: there is one, or the folder cannot be written.
+        :param replace: whether to replace an existing one; then the clients' files become useless.
+        :raises KeyFileError: there is one already, or the folder cannot be written.
         """
-        if self.made and not replace:
+        if self.exists and not replace:
             raise KeyFileError(
-                f"{self.server_file} is there already; "
-                "--replace makes another, and then every client needs a new file"
+                f"{self.server_file} exists already; "
+                "--replace creates another, and then every client needs a new file"
             )
         pair = new_pair()
         comment = "The secret key of an incv3d daemon: for its own user alone."
@@ -89,34 +89,34 @@ class KeyStore:
             _put(self.server_file, content, replace)
 
     def server(self) -> KeyPair:
-        """The daemon's own pair.
+        """Return the daemon's own pair.
 
-        :raises KeyFileError: it is missing, damaged, or others than its owner can read it, or could let
-            themselves in; or ZeroMQ has no CURVE.
+        :raises KeyFileError: it is missing or damaged, other users can read it or authorize themselves, or
+            ZeroMQ has no CURVE.
         """
         check_curve()
         pair = pair_of(read_keys(self.server_file), self.server_file)
         with self._errors_explained():
-            self._refuse_loose(self.server_file, 0o600, "others can read the daemon's secret key")
+            self._check_permissions(self.server_file, 0o600, "other users can read the daemon's secret key")
             for folder in (self.folder, self._clients_folder):
                 if folder.is_dir() and folder.stat().st_mode & WRITABLE:
-                    self._refuse_loose(folder, 0o700, "others can put keys there, for themselves")
+                    self._check_permissions(folder, 0o700, "other users can authorize themselves there")
         return pair
 
     def server_public(self) -> bytes:
-        """The key by which clients know the daemon.
+        """Return the key by which clients recognize the daemon.
 
-        :raises KeyFileError: there is none yet, or it cannot be read.
+        :raises KeyFileError: there is no key yet, or it cannot be read.
         """
-        if not self.made:
+        if not self.exists:
             raise KeyFileError(f"there is no server key in {self.folder} yet: incv3d keys new")
         return pair_of(read_keys(self.server_file), self.server_file).public
 
     def add(self, name: str, public: str) -> None:
-        """Let a client in that has made its own pair.
+        """Authorize a client that has created its own pair.
 
         :param public: its public key.
-        :raises KeyFileError: the name is none, or it or the key is in use, or there is no server key yet.
+        :raises KeyFileError: the name is invalid, it or the key is in use, or there is no server key yet.
         """
         path = self._file_of(name)
         key = check_key(public, "the public key")
@@ -134,12 +134,12 @@ class KeyStore:
                     f"there is a client `{name}` already; for another key: incv3d keys revoke {name}"
                 ) from None
 
-    def hand_out(self, name: str, target: Path | None) -> bytes:
-        """Make a pair for a client, let it in, and put all that it needs into one file.
+    def issue(self, name: str, target: Path | None) -> bytes:
+        """Create a pair for a client, authorize it, and write all that it needs into one file.
 
-        :param target: the file; None: it is only returned.
+        :param target: the file; None: write none.
         :returns: the content of the file, which is kept nowhere else.
-        :raises KeyFileError: as for :meth:`add`; or `target` is there already, or cannot be written.
+        :raises KeyFileError: as for :meth:`add`; or `target` exists already, or cannot be written.
         """
         self._file_of(name)
         key = ClientKey(new_pair(), self.server_public())
@@ -156,9 +156,9 @@ class KeyStore:
         return content
 
     def revoke(self, name: str) -> None:
-        """Let a client in no more.
+        """Revoke a client's authorization.
 
-        :raises KeyFileError: there is none of this name.
+        :raises KeyFileError: there is no client of this name.
         """
         path = self._file_of(name)
         with self._errors_explained():
@@ -169,7 +169,7 @@ class KeyStore:
                 raise KeyFileError(f"there is no client `{name}`; there are: {known}") from None
 
     def clients(self) -> dict[bytes, KnownClient]:
-        """Who may connect, by public key. A file that cannot be used is passed over, with a warning.
+        """Return the clients that may connect, by public key. Skip files that cannot be used, with a warning.
 
         :raises KeyFileError: the folder cannot be read.
         """
@@ -183,13 +183,13 @@ class KeyStore:
                 key = read_keys(path)["public"]
                 found[key] = KnownClient(path.stem, key, path.stat().st_mtime)
             except KeyFileError as error:
-                LOG.warning("%s; this client is not let in", error)
+                LOG.warning("%s; this client cannot connect", error)
             except (KeyError, OSError):
-                LOG.warning("%s: no public key in it; this client is not let in", path)
+                LOG.warning("%s: it holds no public key; this client cannot connect", path)
         return found
 
     def signature(self) -> Signature:
-        """Changes when a client was added or revoked; not when a file was written over in its place."""
+        """Return what changes when a client is added or revoked, but not when a file is overwritten."""
         try:
             status = self._clients_folder.stat()
         except OSError:
@@ -204,7 +204,7 @@ class KeyStore:
             )
         return self._clients_folder / f"{name}{SUFFIX}"
 
-    def _refuse_loose(self, path: Path, mode: int, what: str) -> None:
+    def _check_permissions(self, path: Path, mode: int, what: str) -> None:
         if not is_ours_alone(path):
             raise KeyFileError(f"{path}: {what}: {protect_command(path, mode)}")
 
@@ -221,7 +221,7 @@ class KeyStore:
 
 
 def client_file(name: str, key: ClientKey) -> bytes:
-    """The one file that a client needs."""
+    """Return the content of the one file that a client needs."""
     comment = (
         f"The key of the client `{name}` of an incv3d daemon: a secret (chmod 600).\n"
         "incv3d send --key FILE, or Client(key=FILE) from Python."
@@ -233,19 +233,19 @@ def _create(path: Path, content: bytes) -> None:
     try:
         create(path, content)
     except OSError as error:
-        hint = "; move it away, or name another with --out" if error.errno == errno.EEXIST else ""
-        raise KeyFileError(f"{path}: cannot be made: {error.strerror}{hint}") from None
+        hint = "; move it, or name another one with --out" if error.errno == errno.EEXIST else ""
+        raise KeyFileError(f"{path}: cannot be created: {error.strerror}{hint}") from None
 
 
 def _put(path: Path, content: bytes, replace: bool) -> None:
-    """Write the whole file or none, for its owner alone, and for the service's group in a folder of root's.
+    """Write a file completely or not at all, readable by its owner, and in root's folders by the service.
 
-    :raises FileExistsError: it is there, and is not to be replaced.
+    :raises FileExistsError: it exists, and must not be replaced.
     """
     temporary = f".{path.name}.{os.urandom(8).hex()}"
     create(path.with_name(temporary), content, reader=SERVICE_USER)
     with as_owner(path.parent) as folder:
-        # A link is made only where nothing is yet.
+        # A link is only created where there is nothing yet.
         publish = os.replace if replace else os.link
         try:
             publish(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)

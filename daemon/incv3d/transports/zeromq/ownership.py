@@ -1,7 +1,7 @@
-"""Work in folders of other users without lending them root's rights.
+"""Work in other users' folders without giving them root's rights.
 
-When root writes by path into a folder of the service's user, a link put there in between can send it
-elsewhere. So root takes the rights of the folder's owner first, and works by descriptor.
+When root writes by path into a folder of the service's user, that user can put a link there meanwhile, which
+leads elsewhere. So root takes the rights of the folder's owner first, and works by descriptor.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from pathlib import Path
 
 FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 MOST_LINKS = 40
-"""As many as Linux follows on one way (path_resolution(7))."""
+"""The most links that Linux follows in one path (path_resolution(7))."""
 
 
 @contextlib.contextmanager
 def as_owner(folder: Path) -> Iterator[int]:
-    """Have the rights of the owner of `folder`, instead of root's, for as long as the block lasts.
+    """Take the rights of the owner of `folder`, instead of root's, during the block.
 
-    Nothing changes for other users than root. All threads of the process have these rights meanwhile.
+    For other users than root, nothing changes. All threads of the process have these rights meanwhile.
 
     :returns: a descriptor of `folder`, for ``dir_fd``.
-    :raises OSError: it is not a folder, or other users could change the way to it (see :func:`open_folder`).
+    :raises OSError: it is not a folder, or other users could redirect its path (see :func:`open_folder`).
     """
     descriptor = open_folder(folder)
     try:
@@ -60,8 +60,8 @@ def _rights_of(owner: os.stat_result) -> Iterator[None]:
 def open_folder(path: Path) -> int:
     """Return a descriptor of the folder `path`. Root follows only links that root alone can have made.
 
-    :raises OSError: it is missing or not a folder; for root also where another user can have made a link on
-        the way, or could replace a folder of root's.
+    :raises OSError: it is missing or not a folder; for root also if another user could have put a link into
+        the path, or could replace one of root's folders.
     """
     if os.geteuid():
         return os.open(path, FOLDER)
@@ -100,12 +100,12 @@ def _is_writable_to_others(status: os.stat_result) -> bool:
     return bool(status.st_uid or group_writes or status.st_mode & stat.S_IWOTH)
 
 
-def make_folder(folder: Path, servant: str) -> None:
-    """Make `folder`, for its owner alone (mode 700), and what is missing above it.
+def make_folder(folder: Path, service_user: str) -> None:
+    """Create `folder`, for its owner only (mode 700), and missing folders above it.
 
-    It belongs to the owner of the folder above; in one of root's, to the user `servant` where there is one.
+    It belongs to the owner of the folder above; in one of root's, to the user `service_user` if there is one.
 
-    :raises OSError: as for :func:`as_owner`, or it cannot be made.
+    :raises OSError: as for :func:`as_owner`, or it cannot be created.
     """
     for each in reversed([each for each in folder.parents if not os.path.lexists(each)]):
         with as_owner(each.parent) as above, contextlib.suppress(FileExistsError):
@@ -113,23 +113,23 @@ def make_folder(folder: Path, servant: str) -> None:
     with as_owner(folder.parent) as above, contextlib.suppress(FileExistsError):
         os.mkdir(folder.name, 0o700, dir_fd=above)
         if os.geteuid() == 0:
-            _hand_over(folder.name, above, servant)
+            _hand_over(folder.name, above, service_user)
 
 
-def _hand_over(name: str, above: int, servant: str) -> None:
-    """Give the folder `name`, just made in one of root's, where no other user can swap it, to `servant`."""
+def _hand_over(name: str, above: int, service_user: str) -> None:
+    """Give the folder `name`, new in one of root's, where no other user can swap it, to `service_user`."""
     with contextlib.suppress(KeyError):
-        user = pwd.getpwnam(servant)
+        user = pwd.getpwnam(service_user)
         os.chown(name, user.pw_uid, user.pw_gid, dir_fd=above, follow_symlinks=False)
 
 
 def create(path: Path, content: bytes, reader: str = "") -> None:
-    """Make the file `path`, for its owner alone (mode 600); one that is there already is left as it is.
+    """Create the file `path`, for its owner only (mode 600); an existing one stays as it is.
 
-    What root makes belongs to the owner of the folder.
+    If root creates it, it belongs to the owner of the folder.
 
-    :param reader: a user whose group can read the file if it becomes root's (mode 640).
-    :raises OSError: it is there already, or cannot be written; nothing is left then.
+    :param reader: a user whose group can read the file if it belongs to root (mode 640).
+    :raises OSError: it exists already, or cannot be written; then nothing is left behind.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     with as_owner(path.parent) as folder:
@@ -155,7 +155,7 @@ def _share(descriptor: int, reader: str) -> None:
 def remove(path: Path) -> None:
     """Remove the file `path`.
 
-    :raises OSError: it is not there, or cannot be removed.
+    :raises OSError: it is missing, or cannot be removed.
     """
     with as_owner(path.parent) as folder:
         os.unlink(path.name, dir_fd=folder)

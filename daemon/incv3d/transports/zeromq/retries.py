@@ -1,37 +1,23 @@
-"""When a peer that was answered `busy` may come again, and the answers of those that come sooner.
-
-A sender in a loop that ignores ``retry_ms`` sends its next frame as soon as it has its answer. Many of them
-would be refused thousands of times a second, which takes the processor from the Session. Such a sender waits
-for each answer, so an answer that comes later slows it down.
-"""
+"""Hold the `busy` answers of ZeroMQ clients that send again too early, see :mod:`..retry_times`."""
 
 from __future__ import annotations
 
 import heapq
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from incv3d.transports.retry_times import RetryTimes
 from incv3d.transports.zeromq.replies import Request
 
-LONGEST_HOLD_S = 5.0
-"""Senders with a time limit of their own should get their answer before they give up."""
 MOST_HELD = 1024
-"""Refusals held at once, about as many as there can be connections ..."""
+"""Answers held at once, about as many as there can be connections ..."""
 MOST_HELD_BYTES = 2**20
 """... the memory of their envelopes and ids ..."""
 MOST_HELD_OF_ONE = 16
-"""... and how many of one peer. A peer that sends on without its answers is not slowed down by waiting."""
-PEERS_REMEMBERED = 1024
+"""... and how many for one peer. A peer that sends on without its answers is not slowed down by waiting."""
 PART_BYTES = 64
 """The memory of a part of an envelope beyond its length."""
-
-
-@dataclass(slots=True)
-class _Told:
-    until: float
-    has_waited: bool
-    """Whether its last refusal was held."""
 
 
 @dataclass(order=True, slots=True)
@@ -43,53 +29,47 @@ class _Held:
 
 
 class RetryLimiter:
-    """Remembers what peers were told, and holds the refusals of those that come sooner. Not thread-safe.
+    """Remember what peers were told, and hold the answers of those that come early. Not thread-safe.
 
     All times are monotonic.
     """
 
     def __init__(self) -> None:
-        self._told: OrderedDict[bytes, _Told] = OrderedDict()  # by peer, the latest last
+        self._times = RetryTimes[bytes]()
         self._held: list[_Held] = []  # a heap
         self._held_of: Counter[bytes] = Counter()
         self._held_bytes = 0
 
     def __len__(self) -> int:
-        """Return the number of refusals held."""
+        """Return the number of answers held."""
         return len(self._held)
 
     def others(self, peer: bytes) -> int:
-        """Return how many peers other than `peer` have refusals held."""
+        """Return how many peers other than `peer` have answers held."""
         return len(self._held_of) - (peer in self._held_of)
 
-    def tell(self, peer: bytes, until: float, has_waited: bool = False) -> None:
+    def tell(self, peer: bytes, until: float, was_held: bool = False) -> None:
         """Remember that `peer` was told not to send again before `until`.
 
-        :param has_waited: its refusal was held.
+        :param was_held: whether that answer was held.
         """
-        self._told[peer] = _Told(until, has_waited)
-        self._told.move_to_end(peer)
-        if len(self._told) > PEERS_REMEMBERED:
-            self._told.popitem(last=False)
+        self._times.tell(peer, until, was_held)
 
     def admit(self, peer: bytes) -> None:
-        """Forget what `peer` was told: its frame has found room."""
-        self._told.pop(peer, None)
+        """Forget what `peer` was told: its frame was queued."""
+        self._times.forget(peer)
 
     def places_kept(self, peer: bytes, now: float) -> int:
-        """Return how many free places a frame of `peer` must leave to others.
+        """Return how many free places in the queue a frame of `peer` must leave to others.
 
-        The last place is for those that have waited since they were refused, as long as refusals are held:
-        otherwise a peer that has just had its label, and comes again, would always come before them.
+        While answers are held, the last place is for those that have waited since they were rejected:
+        otherwise a peer that has just got its labels, and comes again, would always be faster.
         """
-        told = self._told.get(peer)
-        has_waited = told is not None and (told.has_waited or now >= told.until)
-        return 0 if has_waited or not self._held else 1
+        return 1 if self._held and not self._times.has_waited(peer, now) else 0
 
     def hold(self, request: Request, now: float) -> bool:
-        """Hold the refusal of `request` if its peer came too early; False: it is to be sent at once."""
-        told = self._told.get(request.peer)
-        until = min(told.until, now + LONGEST_HOLD_S) if told else now
+        """Hold the answer to `request` if its peer came too early; return False to send it at once."""
+        until = self._times.hold_until(request.peer, now)
         size_bytes = sum(len(part) + PART_BYTES for part in request.envelope) + len(str(request.id))
         if (
             until <= now
@@ -104,11 +84,11 @@ class RetryLimiter:
         return True
 
     def wait_s(self, now: float) -> float | None:
-        """Return how long it is until a refusal is due; None: none is held."""
+        """Return the time until a held answer is due; None: none is held."""
         return max(0.0, self._held[0].until - now) if self._held else None
 
     def due(self, now: float) -> Iterator[Request]:
-        """Yield the requests whose refusals are due; they are held no more."""
+        """Yield the requests whose answers are due, and stop holding them."""
         while self._held and self._held[0].until <= now:
             held = heapq.heappop(self._held)
             self._held_bytes -= held.size_bytes

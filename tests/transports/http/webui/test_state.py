@@ -20,8 +20,8 @@ from incv3d.images.encode import IMAGE_SIDE, LARGEST_SENT, THUMBNAIL_SIDE, encod
 from incv3d.images.preprocess import ImageError
 from incv3d.protocol.events import EventMessage
 from incv3d.transports.http.webui.broadcast import (
-    EVENTS_TOLD,
     MOST_VIEWERS,
+    PAST_EVENTS,
     Broadcast,
     TooManyViewers,
     Viewer,
@@ -136,15 +136,15 @@ def test_a_viewer_hears_hello_first_and_then_everything_once() -> None:
 def test_who_comes_later_hears_what_was_told_before_and_no_run_twice() -> None:
     async def scene() -> None:
         hall = Hall()
-        for _ in range(EVENTS_TOLD + 5):
+        for _ in range(PAST_EVENTS + 5):
             hall.view.deliver(result())
             hall.view.announce(entered(), b"")
         await hear(hall.broadcast.join(), "result", "facts")
         hall.view.deliver(result())
         heard = await hear(hall.broadcast.join(), "facts", "result")
-        assert [name for name, _ in heard].count("event") == EVENTS_TOLD
+        assert [name for name, _ in heard].count("event") == PAST_EVENTS
         runs = [run for name, data in heard if name == "runs" for run in data]
-        assert len(runs) in (EVENTS_TOLD + 5, EVENTS_TOLD + 6)
+        assert len(runs) in (PAST_EVENTS + 5, PAST_EVENTS + 6)
         hall.broadcast.close()
 
     asyncio.run(scene())

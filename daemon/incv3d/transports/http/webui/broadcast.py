@@ -1,4 +1,4 @@
-"""Tells every viewer what there is to see, for as long as there is one. Lives in the server's event loop."""
+"""Stream updates to connected browsers. Everything here runs in the server's event loop."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from incv3d.transports.http.webui import messages
 from incv3d.transports.http.webui.state import LatestResult, UiState
 
 MOST_VIEWERS = 16
-"""Each is a connection, and a few hundred bytes twice a second."""
-RESULTS_EVERY_S = 0.5
-"""A person sees no more than that, and a small machine has better things to do."""
-FACTS_EVERY_S = 1.0
-EVENTS_TOLD = 20
-"""Of those that were before somebody looked."""
+"""Each takes a connection, and a few hundred bytes twice a second."""
+RESULTS_INTERVAL_S = 0.5
+"""Faster updates would not help a person, and cost a small machine time."""
+FACTS_INTERVAL_S = 1.0
+PAST_EVENTS = 20
+"""Past events sent to a new viewer."""
 
 
 class TooManyViewers(Exception):
-    """So many look already that no further one is let in."""
+    """The limit of viewers is reached."""
 
 
 class Viewer:
-    """What one viewer was not told yet. Of what it is too slow for, it gets the latest only."""
+    """The messages that one viewer has not got yet. A slow one gets only the latest of each kind."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, bytes] = {}
@@ -32,18 +32,18 @@ class Viewer:
         self._is_over = False
 
     def put(self, about: str, message: bytes) -> None:
-        """Tell it; a message about the same thing that still waits is replaced."""
+        """Queue a message; replace one about the same thing that is still queued."""
         self._waiting.pop(about, None)
         self._waiting[about] = message
         self._changed.set()
 
     def end(self) -> None:
-        """There is nothing more to tell."""
+        """End the stream."""
         self._is_over = True
         self._changed.set()
 
     async def take(self) -> bytes:
-        """Wait for what is new; empty when it is over."""
+        """Wait for messages, and return them; return b"" at the end of the stream."""
         await self._changed.wait()
         if self._is_over:
             return b""
@@ -53,11 +53,11 @@ class Viewer:
 
 
 class Broadcast:
-    """Looks at the view and tells the viewers, while there are any.
+    """Check the state regularly, and send changes to the viewers, while there are any.
 
-    :param hello: makes the first message for everybody.
-    :param stats: how the daemon is; may take a moment, and is called in a thread.
-    :param on_failure: told the error when looking fails.
+    :param hello: returns the first message for every viewer.
+    :param stats: returns the answer to ``stats``; it may take a moment, and is called in a thread.
+    :param on_failure: called with the error when the check fails.
     """
 
     def __init__(
@@ -72,30 +72,30 @@ class Broadcast:
         self._stats = stats
         self._on_failure = on_failure
         self._viewers: set[Viewer] = set()
-        self._shown: dict[str, LatestResult] = {}  # what was told last, by source
+        self._shown: dict[str, LatestResult] = {}  # what was sent last, by source
         self._told_run = self._told_event = 0
         self._facts = b""
         self._task: asyncio.Task[None] | None = None
 
     @property
     def viewers(self) -> int:
-        """How many look."""
+        """Return the number of viewers."""
         return len(self._viewers)
 
     def join(self) -> Viewer:
-        """Another one looks: it is told what there is, and then what changes.
+        """Add a viewer, which gets the current state, and then the changes.
 
-        :raises TooManyViewers: nobody else can.
+        :raises TooManyViewers: the limit is reached.
         """
         if len(self._viewers) >= MOST_VIEWERS:
-            raise TooManyViewers(f"{MOST_VIEWERS} viewers look already; close another page and try again")
+            raise TooManyViewers(f"{MOST_VIEWERS} browsers are connected; close another page and try again")
         if not self._viewers:
             self._begin()
         viewer = Viewer()
         viewer.put("hello", self._hello())
         runs, events = self._view.runs(), self._view.events()
         viewer.put("runs", messages.runs([run for run in runs if run.number <= self._told_run]))
-        for event in events[-EVENTS_TOLD:]:
+        for event in events[-PAST_EVENTS:]:
             if event.number <= self._told_event:
                 viewer.put(f"event {event.number}", messages.event(event))
         for shown in self._shown.values():
@@ -106,13 +106,13 @@ class Broadcast:
         return viewer
 
     def leave(self, viewer: Viewer) -> None:
-        """It looks no more."""
+        """Remove a viewer."""
         self._viewers.discard(viewer)
         if not self._viewers:
             self.close()
 
     def close(self) -> None:
-        """Nobody is to look any more."""
+        """End all streams."""
         if self._task:
             self._task.cancel()
             self._task = None
@@ -121,7 +121,7 @@ class Broadcast:
         self._shown.clear()
 
     def shown(self, source: str) -> LatestResult | None:
-        """The result of `source` that viewers were told last; None while nobody looks."""
+        """Return the latest result of `source` that was sent; None: there is none, or no viewer."""
         return self._shown.get(source)
 
     def _begin(self) -> None:
@@ -143,11 +143,11 @@ class Broadcast:
             self._tell_results()
             self._tell_events()
             if loop.time() >= next_facts:
-                next_facts = loop.time() + FACTS_EVERY_S
+                next_facts = loop.time() + FACTS_INTERVAL_S
                 self._facts = messages.facts(await asyncio.to_thread(self._stats), time.time())
                 self._tell("facts", self._facts)
                 self._tell_runs()
-            await asyncio.sleep(RESULTS_EVERY_S)
+            await asyncio.sleep(RESULTS_INTERVAL_S)
 
     def _tell_results(self) -> None:
         latest = self._view.latest()

@@ -1,6 +1,6 @@
-"""What the page is told: server-sent events, each with its name and a line of JSON.
+"""Server-sent event messages for the web UI, each with its name and a line of JSON.
 
-The form is that of the HTML standard, 9.2 "Server-sent events".
+Their format is that of the HTML standard, 9.2 "Server-sent events".
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ SHOWN_LABELS = 5
 
 
 class ShownResult(msgspec.Struct, kw_only=True):
-    """``result``: what the model says of a frame."""
+    """``result``: the predictions for a frame."""
 
     number: int
-    """Pictures, at ``/picture/SOURCE``, say which result they belong to by this."""
+    """Images at ``/picture/SOURCE`` name their result by this number."""
     source: str
     id: FrameId
     """The sender's own; the page marks its uploads with it."""
     at: float
-    """When it was captured: seconds since 1970."""
+    """When the frame was captured, in seconds since 1970."""
     predictions: list[Prediction]
     timing_ms: messages.AnswerTimings
     age_ms: float
     region: list[float] | None
-    """The part of the picture that was classified: left, top, width and height, of 1."""
+    """The part of the image that was classified: left, top, width and height, as fractions."""
     has_picture: bool
 
 
 def hello(host: str, events_wanted: bool, now: float) -> bytes:
-    """``hello``: whom the page is of, and what its clock shows; the first message."""
+    """Return ``hello``, the first message: the host, and the time of its clock."""
     return _message("hello", {"host": host, "events_wanted": events_wanted, "now": now})
 
 
 def result(shown: LatestResult) -> bytes:
-    """One result."""
+    """Return ``result``: the latest result of a source."""
     found = shown.result
     region = found.frame.region if found.frame else None
     told = ShownResult(
@@ -59,23 +59,23 @@ def result(shown: LatestResult) -> bytes:
 
 
 def gone(source: str) -> bytes:
-    """``gone``: a source whose results are not shown any more."""
+    """Return ``gone``: a source whose results are not shown any more."""
     return _message("gone", source)
 
 
 def event(shown: Event) -> bytes:
-    """``event``: a label came or went, as it is published. Its thumbnail is at ``/thumbnail/NUMBER``."""
+    """Return ``event``: a label has entered or left. Its thumbnail is at ``/thumbnail/NUMBER``."""
     said = msgspec.to_builtins(shown.announcement)
     return _message("event", {**said, "number": shown.number, "has_thumbnail": bool(shown.thumbnail)})
 
 
 def facts(stats: dict[str, Any], now: float) -> bytes:
-    """``facts``: how the daemon is, and what its clock shows."""
+    """Return ``facts``: the daemon's statistics, and the time of its clock."""
     return _message("facts", {**stats, "now": now})
 
 
 def runs(latest: Sequence[Run]) -> bytes:
-    """``runs``: those since the last such message, each as ``[seconds since 1970, ms]``."""
+    """Return ``runs``: those since the last such message, each as ``[seconds since 1970, ms]``."""
     return _message("runs", [[round(run.at_unix_s, 3), round(run.run_ms, 3)] for run in latest])
 
 

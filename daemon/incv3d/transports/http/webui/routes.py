@@ -1,4 +1,4 @@
-"""The page as the server serves it: its files, the stream of what happens, pictures."""
+"""Routes of the web UI: its files, the stream of updates, images."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ from incv3d.transports.http.webui.state import LatestResult, UiState, is_too_lar
 LOG = logging.getLogger(__name__)
 STATIC = Path(__file__).with_name("static")
 FORM = STATIC / "login.html"
-"""Where a browser gives the token."""
-SLOW_S = 10.0
-"""A browser that takes nothing for so long is gone, or as good as gone."""
+"""The page where a browser gives the token."""
+WRITE_TIMEOUT_S = 10.0
+"""A browser that receives nothing for this time is disconnected."""
 MOST_WAITING_THUMBNAILS = 8
-"""Frames that wait for the encoder; events beyond have no thumbnail."""
+"""Frames that wait to be encoded; further events have no thumbnail."""
 NUMBER = "X-Result"
-"""The header that says which result a picture belongs to."""
+"""The header with the number of the result that an image belongs to."""
 NEVER_STORED = {"Cache-Control": "no-store"}
 STREAM = {**NEVER_STORED, "Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
 
 
 class WebUi:
-    """What a browser is served. A picture is encoded when a browser asks for it, in a thread of its own.
+    """What browsers get. An image is encoded when a browser requests it, in a thread of its own.
 
     :param events_wanted: whether the configuration watches any label.
-    :param max_pixels: of a picture that is decoded to be shown.
-    :param stats: how the daemon is; called in a thread while somebody looks.
-    :param on_failure: told the error when the page cannot go on.
+    :param max_pixels: the largest image to decode for display.
+    :param stats: returns the answer to ``stats``; called in a thread while there are viewers.
+    :param on_failure: called with the error when the stream of updates fails.
     """
 
     def __init__(
@@ -60,10 +60,10 @@ class WebUi:
         self._encoder = ThreadPoolExecutor(1, "pictures")
         self._room = threading.Semaphore(MOST_WAITING_THUMBNAILS)
         self._encoded: dict[str, tuple[int, bytes]] = {}
-        """By source: the number of the result whose picture was asked for last, and that picture."""
+        """By source: the number of the result whose image was encoded last, and that image."""
 
     def routes(self) -> list[web.AbstractRouteDef]:
-        """All of them, for the server."""
+        """Return all routes."""
         return [
             web.get("/", self._index),
             web.static("/page", STATIC),
@@ -74,27 +74,27 @@ class WebUi:
         ]
 
     def deliver(self, result: Result) -> None:
-        """A frame has its result; callable from any thread."""
+        """Show a result. Any thread may call this."""
         self._view.deliver(result)
 
-    def announce(self, announcement: EventMessage, frame: Frame | None) -> None:
-        """A label came or went; callable from any thread."""
+    def publish_event(self, announcement: EventMessage, frame: Frame | None) -> None:
+        """Show an event. Any thread may call this."""
         wanted = announcement.event == "entered" and frame and not is_too_large(frame)
         pictured = frame if wanted and self._room.acquire(blocking=False) else None
         with contextlib.suppress(RuntimeError):  # the page is closed
             self._encoder.submit(self._remember, announcement, pictured)
 
-    def adjust(self, events_wanted: bool, max_pixels: int) -> None:
-        """Continue with what the configuration says now; the parameters are those of the constructor."""
+    def reconfigure(self, events_wanted: bool, max_pixels: int) -> None:
+        """Apply a new configuration; the parameters are those of the constructor."""
         self._events_wanted = events_wanted
         self._max_pixels = max_pixels
 
     def forget_sources(self) -> None:
-        """There is another source: what was captured before is not shown any more."""
+        """Stop showing what was captured so far: the daemon has another source now."""
         self._view.forget_sources()
 
     def close(self) -> None:
-        """Let the viewers go."""
+        """End all streams, and stop encoding."""
         self._broadcast.close()
         self._encoder.shutdown(wait=False, cancel_futures=True)
 
@@ -110,7 +110,7 @@ class WebUi:
         try:
             await response.prepare(request)
             while news := await viewer.take():
-                await asyncio.wait_for(response.write(news), SLOW_S)
+                await asyncio.wait_for(response.write(news), WRITE_TIMEOUT_S)
         except (ConnectionError, TimeoutError) as error:
             LOG.debug("a viewer of the page is gone: %s", error)
         finally:
@@ -118,7 +118,7 @@ class WebUi:
         return response
 
     async def _picture(self, request: web.Request) -> web.Response:
-        """The latest picture of a source; a browser that is slow gets fewer of them, and never an old one."""
+        """Return the latest image of a source; a slow browser gets fewer images, but no old ones."""
         shown = self._broadcast.shown(request.match_info["source"])
         loop = asyncio.get_running_loop()
         jpeg = await loop.run_in_executor(self._encoder, self._encode, shown) if shown else b""
@@ -137,7 +137,7 @@ class WebUi:
         return messages.hello(socket.gethostname(), self._events_wanted, time.time())
 
     def _encode(self, shown: LatestResult) -> bytes:
-        """The picture of a result; encoded once, however many look."""
+        """Return the image of a result, which is encoded only once for all viewers."""
         frame = shown.result.frame
         if not frame:
             return b""
@@ -146,7 +146,7 @@ class WebUi:
             try:
                 jpeg = encode_image(frame, self._max_pixels)
             except ImageError as error:  # another decoder than the Session's may be stricter
-                LOG.warning("the page cannot show a picture of %s: %s", frame.source, error)
+                LOG.warning("the page cannot show an image of %s: %s", frame.source, error)
                 jpeg = b""
             kept = {name: each for name, each in self._encoded.items() if self._broadcast.shown(name)}
             self._encoded = {**kept, frame.source: (shown.number, jpeg)}
@@ -158,7 +158,7 @@ class WebUi:
             try:
                 jpeg = encode_thumbnail(frame, self._max_pixels)
             except ImageError as error:
-                LOG.warning("the page cannot show a picture of %s: %s", announcement.source, error)
+                LOG.warning("the page cannot show an image of %s: %s", announcement.source, error)
             except Exception:
                 LOG.exception("no thumbnail of %s could be made", announcement.source)  # an encoder's bug
             finally:

@@ -1,4 +1,4 @@
-"""What there is to see now: the latest result of every source, the latest run times and events."""
+"""Latest results, runs and events for display."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from incv3d.protocol.events import EventMessage
 
 RUNS_KEPT = 600
 EVENTS_KEPT = 60
-"""More than a page shows: the thumbnails of those that it is just putting up must not go meanwhile."""
+"""More than the page shows, so that it can still load their thumbnails."""
 SOURCES_KEPT = 16
 LARGEST_HELD = 8 * 1024 * 1024
-"""Bytes of a picture that is held so that it can be shown; of each source there is one."""
+"""The largest image in bytes to keep for display, one of each source."""
 
 
 @dataclass(frozen=True, slots=True)
 class LatestResult:
-    """A result that can be shown."""
+    """The latest result of a source."""
 
     number: int
-    """Counted up through all sources."""
+    """Counts the results of all sources."""
     at_unix_s: float
-    """When its frame was captured."""
+    """When the frame was captured."""
     result: Result
-    """With its frame, unless that is too large."""
+    """The result with its frame, unless that is too large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +43,18 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A label came or went."""
+    """A label has entered or left."""
 
     number: int
     announcement: EventMessage
     thumbnail: bytes
-    """A JPEG of what was seen; empty: there is none."""
+    """A JPEG of the frame; empty: there is none."""
 
 
 class UiState:
-    """Remembers what viewers are shown, of every source the latest. Threads may share one.
+    """Keep the latest of every source for the viewers. Thread-safe.
 
-    Nothing is decoded or encoded here: while nobody looks, a result costs no more than its place in a list.
+    Nothing is decoded or encoded here: without viewers, a result costs only its place in a list.
     """
 
     def __init__(
@@ -64,16 +64,14 @@ class UiState:
         self._wall = wall
         self._lock = threading.Lock()
         self._results = 0
-        self._begun = -math.inf  # when the source that there is now took the place of another
+        self._begun = -math.inf  # when the current source replaced another one
         self._events = 0
-        self._latest: OrderedDict[str, LatestResult] = (
-            OrderedDict()
-        )  # by source, the one heard of last at the end
+        self._latest: OrderedDict[str, LatestResult] = OrderedDict()  # by source, the newest at the end
         self._runs: deque[Run] = deque(maxlen=RUNS_KEPT)
         self._recent: deque[Event] = deque(maxlen=EVENTS_KEPT)
 
     def deliver(self, result: Result) -> None:
-        """A frame has its result; refusals and the daemon's own frames show nothing."""
+        """Keep a result; rejections and probes are not shown."""
         if not result.ok or result.is_own or result.frame is None:
             return
         now, unix_s = self._clock(), self._wall()
@@ -88,35 +86,35 @@ class UiState:
             self._runs.append(Run(self._results, unix_s, result.timings.run_ms))
 
     def announce(self, announcement: EventMessage, thumbnail: bytes) -> None:
-        """A label came or went."""
+        """Keep an event."""
         with self._lock:
             self._events += 1
             self._recent.append(Event(self._events, announcement, thumbnail))
 
     def latest(self) -> list[LatestResult]:
-        """The latest result of every source, the newest last."""
+        """Return the latest result of every source, the newest last."""
         with self._lock:
             return list(self._latest.values())
 
     def runs(self, after: int = 0) -> list[Run]:
-        """The latest runs with a higher number than `after`, in order."""
+        """Return the runs with a higher number than `after`, in order."""
         with self._lock:
             return [run for run in self._runs if run.number > after]
 
     def events(self, after: int = 0) -> list[Event]:
-        """The latest events with a higher number than `after`, in order."""
+        """Return the events with a higher number than `after`, in order."""
         with self._lock:
             return [event for event in self._recent if event.number > after]
 
     def forget_sources(self) -> None:
-        """There is another source: what was captured before is not shown any more."""
+        """Stop showing what was captured so far: the daemon has another source now."""
         with self._lock:
             self._begun = self._clock()
             self._latest.clear()
 
 
 def is_too_large(frame: Frame) -> bool:
-    """Whether the picture is not held to be shown."""
+    """Return whether the image is too large to be kept for display."""
     return len(frame.data) > LARGEST_HELD
 
 

@@ -1,0 +1,85 @@
+"""Load the configured model, and create the event monitor that watches for its labels."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from incv3d.app.dispatcher import ResultDispatcher
+from incv3d.app.queries import DaemonState
+from incv3d.config.reloading import FIXED_BY_TENSORFLOW
+from incv3d.config.schema import Config
+from incv3d.events.monitor import EventMonitor, create_event_monitor
+from incv3d.events.watchlist import read_watchlist
+from incv3d.models.store import ModelStore
+from incv3d.pipeline.classifier import Classifier
+from incv3d.pipeline.loader import LoadedModel, Loader, model_fetcher
+
+LOG = logging.getLogger(__name__)
+SAVING_S = 2.0
+"""How long a reload waits until the last images of the old configuration are written."""
+
+
+class CurrentModel:
+    """The model that runs, and the event monitor that fits it.
+
+    :param load: loads a model.
+    :param on_death: called with the thread's name and the error when the thread that saves images dies.
+    """
+
+    def __init__(
+        self,
+        state: DaemonState,
+        store: ModelStore,
+        load: Loader,
+        dispatcher: ResultDispatcher,
+        on_death: Callable[[str, BaseException], None],
+    ) -> None:
+        self._state = state
+        self._store = store
+        self._load = load
+        self._dispatcher = dispatcher
+        self._on_death = on_death
+        self.fixed_keys: frozenset[str] = frozenset()
+        """Keys of the configuration that take a restart in this process."""
+
+    def start(self) -> Classifier:
+        """Load the first model; called in the thread that will run it."""
+        loaded = self.load(self._state.config)
+        self._dispatcher.event_monitor = self._create_event_monitor(loaded)
+        self._state.loaded = loaded
+        return loaded.classifier
+
+    def load(self, config: Config) -> LoadedModel:
+        """Load and warm the model of `config`.
+
+        :raises Incv3dError: it is not available, or is not what it should be.
+        """
+        fetch = model_fetcher(config, self._store, LOG.info)
+        loaded = self._load(config, self._store, config.session.warmup_runs, fetch=fetch)
+        if loaded.facts.engine == "tensorflow":
+            self.fixed_keys = FIXED_BY_TENSORFLOW
+        return loaded
+
+    def check_labels(self, config: Config, loaded: LoadedModel | None) -> None:
+        """Check that the model has the labels that `config` names.
+
+        :param loaded: the new model; None: the one that runs.
+        :raises ConfigError: it lacks one.
+        """
+        loaded = loaded or self._state.loaded
+        if config.events.enabled and loaded:
+            read_watchlist(config.events, loaded.classifier.labels, loaded.model)
+
+    def replace_event_monitor(self) -> None:
+        """Close the event monitor, and create one for the current model and configuration."""
+        assert self._state.loaded
+        old, self._dispatcher.event_monitor = self._dispatcher.event_monitor, None
+        if old:
+            old.stop("reloaded")
+            old.close(SAVING_S)
+        self._dispatcher.event_monitor = self._create_event_monitor(self._state.loaded)
+
+    def _create_event_monitor(self, loaded: LoadedModel) -> EventMonitor | None:
+        labels, publish = loaded.classifier.labels, self._dispatcher.publish_event
+        return create_event_monitor(self._state.config, labels, loaded.model, publish, self._on_death)
