@@ -72,7 +72,10 @@ def test_an_image_that_cannot_be_decoded_is_one_line(
     (tmp_path / "a.jpg").write_bytes(b"not an image")
     done = run_incv3d(state, "send", str(tmp_path), "--connect", daemon.door, "--raw", "rgb24")
     assert done.returncode == 1
-    assert done.stderr.startswith("incv3d: a.jpg: cannot be decoded here") and done.stderr.count("\n") == 1
+    assert (
+        done.stderr.startswith("incv3d: a.jpg: cannot be decoded for --raw: unknown image format")
+        and done.stderr.count("\n") == 1
+    )
 
 
 def test_less_concurrency_than_connections_is_a_mistake(state: Path, daemon: DaemonProcess) -> None:

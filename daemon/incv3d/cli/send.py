@@ -263,12 +263,14 @@ def _load_image(name: str, data: bytes, raw: Encoding | None) -> LoadImage:
         return LoadImage(name, data)
     import io
 
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     from incv3d.sources.base import SourceError
 
     try:
         decoded = Image.open(io.BytesIO(data)).convert("L" if raw == "gray8" else "RGB")
+    except UnidentifiedImageError:
+        raise SourceError(f"{name}: cannot be decoded for --raw: unknown image format") from None
     except (OSError, Image.DecompressionBombError) as error:
         raise SourceError(f"{name}: cannot be decoded for --raw: {error}") from None
     pixels = decoded.tobytes("raw", "BGR") if raw == "bgr24" else decoded.tobytes()
