@@ -173,7 +173,7 @@ def test_a_runtime_that_is_not_installed_is_listed_with_the_command_that_install
         (("--rate", "3"), 2, "need --scenario server"),
         (("--breakdown", "--scenario", "offline"), 2, "cannot be used together"),
         (("--breakdown", "--engines", "litert-int8"), 1, "--breakdown needs TensorFlow: a frozen graph"),
-        (("--engines", "litert-int8"), 1, "nothing was measured: LiteRT int8: no int8 conversion"),
+        (("--engines", "litert-int8"), 1, "nothing was measured: LiteRT int8: not converted to int8"),
         (("--model", "nothing-like-it"), 1, "no model `nothing-like-it`"),
     ],
 )
