@@ -151,7 +151,7 @@ POST = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
         (b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03" + bytes(200), b" 400 "),
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: " + b"a" * 9000 + b"\r\n\r\n", b" 400 "),
         (POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nZZ\r\n", b" 400 "),
-        (POST + b"Content-Encoding: gzip\r\nContent-Length: 9\r\n\r\nno gzip..", b"not `gzip` as its"),
+        (POST + b"Content-Encoding: gzip\r\nContent-Length: 9\r\n\r\nno gzip..", b"not `gzip`, as its"),
         (POST + b"Content-Length: 50000\r\n\r\n" + CAT[:100], None),
         (POST + b"Content-Length: %d\r\n\r\n" % len(CAT) + CAT, None),
     ],

@@ -105,7 +105,7 @@ def until(fact: Callable[[], bool]) -> None:
         (b"Content-Length: %d\r\n\r\n%s" % (len(MEGABYTE), MEGABYTE), b" 413 "),
         (b"Transfer-Encoding: chunked\r\n\r\nF4240\r\n%s\r\n0\r\n\r\n" % MEGABYTE, b" 413 "),
         (b"Content-Length: 12000\r\n\r\n" + MEGABYTE[:12000], b"/login?wrong"),
-        (b"Content-Encoding: gzip\r\nContent-Length: 9\r\n\r\nno gzip..", b"not `gzip` as its"),
+        (b"Content-Encoding: gzip\r\nContent-Length: 9\r\n\r\nno gzip..", b"not `gzip`, as its"),
         (b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nZZ\r\n", b" 400 "),
         (b"Content-Length: 9\r\n\r\ntoken", b"did not arrive within 0.3 s"),
         (b"Transfer-Encoding: chunked\r\n\r\n5\r\ntoken\r\n", b"did not arrive within 0.3 s"),

@@ -158,7 +158,7 @@ def test_what_is_no_command_is_said_and_does_nothing(broker, listen, start_daemo
     daemon = start_daemon(broker)
     ready_to_listen(daemon)
     listener.publish("incv3d/pi/command", b"reboot")
-    assert "`reboot` is no command; possible are pause," in daemon.wait_for("reboot")
+    assert "unknown command `reboot`; possible are pause," in daemon.wait_for("reboot")
 
 
 def test_a_retained_command_of_yesterday_is_not_obeyed(broker, start_daemon) -> None:

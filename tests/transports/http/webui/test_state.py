@@ -245,7 +245,7 @@ def test_a_picture_is_upright_and_whole_and_a_thumbnail_is_of_the_region() -> No
 def test_each_picture_is_encoded_once_though_the_sources_are_asked_for_in_turn(monkeypatch) -> None:
     made: list[str] = []
     monkeypatch.setattr(
-        "incv3d.transports.http.webui.routes.picture",
+        "incv3d.transports.http.webui.routes.encode_image",
         lambda frame, max_pixels: made.append(frame.source) or frame.source.encode(),
     )
     page = WebUi(False, MAX_PIXELS, dict, lambda error: None)
