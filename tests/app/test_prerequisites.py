@@ -62,7 +62,7 @@ MISTAKES = [
     ),
     ("intake: {keys: HERE/none}", "intake.keys", "there are no keys in HERE/none"),
     ("intake: {keys: HERE/loose}", "intake.keys", "other users can read the daemon's secret key: chmod 600"),
-    ("intake: {keys: HERE/damaged}", "intake.keys", "server.key: there are no keys in it"),
+    ("intake: {keys: HERE/damaged}", "intake.keys", "server.key: it contains no keys"),
     ("intake: {bind: 'tcp://0.0.0.0:5999'}", "intake.bind", "there are no keys in HERE/keys"),
     (
         "intake: {publish: 'ipc://HERE/none/x'}",

@@ -42,7 +42,7 @@ with Client(sys.argv[2], timeout_s=30) as client:
 try:
     Client(sys.argv[2], key=sys.argv[3])
 except KeyFileError as error:
-    assert "there are no keys in it" in str(error), error
+    assert "it contains no keys" in str(error), error
 """
 
 

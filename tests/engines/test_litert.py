@@ -109,8 +109,8 @@ def test_tensors_are_found_by_the_names_of_the_signature_and_of_the_file(
 @pytest.mark.parametrize(
     ("kind", "names", "complaint"),
     [
-        ("float", ("image", ""), "no input `image`; there is `serving_default_pixels:0`, `pixels`"),
-        ("float", ("", "labels"), "no output `labels`; there is `PartitionedCall:0`, `scores`"),
+        ("float", ("image", ""), "no input `image`, but `serving_default_pixels:0`, `pixels`"),
+        ("float", ("", "labels"), "no output `labels`, but `PartitionedCall:0`, `scores`"),
         ("two-inputs", ("left", "logits"), r"the model has 2 inputs \(.*left.*right.*\), but must have one"),
         ("flat", ("", ""), r"has the shape \(1, 192\), not \(1, 8, 8, 3\)"),
         ("nchw", ("", ""), r"has the shape \(1, 3, 8, 8\), not \(1, 8, 8, 3\)"),

@@ -149,7 +149,7 @@ def test_one_score_and_one_label_or_none(made: Path, tmp_path: Path) -> None:
 def test_a_golden_picture_that_one_score_gets_wrong_says_so(made: Path, tmp_path: Path) -> None:
     Image.new("RGB", (40, 40), "red").save(tmp_path / "red.png")
     golden = {"golden_picture": str(tmp_path / "red.png"), "golden_label": "cold", "pixel_range": [0, 1]}
-    with pytest.raises(ModelError, match=r"must be `cold`, it is `warm` 0.99966 .* with \[-1, 1\] `warm`"):
+    with pytest.raises(ModelError, match=r"should be `cold`, but .* `warm` 0.99966 .* give \[-1, 1\] `warm`"):
         load(tmp_path, made / "warm.tflite", made / "two.txt", **golden)
 
 
@@ -297,7 +297,7 @@ def test_settings_that_contradict_each_other_are_one_clear_line(tmp_path, custom
 @pytest.mark.parametrize(
     ("model", "custom", "warning"),
     [
-        ("own", {"labels": "names.txt", "std": 127.5}, "not used: custom.labels, custom.std; without custom"),
+        ("own", {"labels": "names.txt", "std": 127.5}, "not used: custom.labels, custom.std; they have"),
         (
             "inception-v3",
             {"file": "own.tflite"},

@@ -313,7 +313,7 @@ class Client:
         try:
             return msgspec.json.decode(data, type=dict[str, Any])
         except (msgspec.DecodeError, UnicodeDecodeError):
-            raise ClientError(f"{self.address}: the answer is not from incv3d") from None
+            raise ClientError(f"{self.address}: the server is not incv3d") from None
 
 
 def age_since(taken: float) -> float | None:
