@@ -74,7 +74,7 @@ def test_the_commands_take_a_key(keyed, state, tmp_path) -> None:
         assert done.returncode == 0, done.stderr
         done = run_incv3d(state, *words, *connect)
         assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
-        assert "the daemon wants a key: --key FILE" in done.stderr
+        assert "the daemon requires a key: --key FILE" in done.stderr
         done = run_incv3d(state, *words, *connect, "--key", str(tmp_path / "gone.key"))
         assert done.returncode == 1
         assert done.stderr == f"incv3d: {tmp_path}/gone.key: cannot be read: No such file or directory\n"
@@ -97,7 +97,7 @@ def test_a_load_whose_key_is_revoked_ends_with_its_summary_and_the_reason(keyed,
     door.ring.revoke("shed")
     out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
-    assert "labels a second" in out and "ok: " in out
+    assert "labels per second" in out and "ok: " in out
     assert err.count("\n") == 1 and "the daemon does not know this key" in err
 
 

@@ -77,8 +77,8 @@ def test_every_kind_of_sender_is_answered_through_any_number_of_proxies(
             assert send(*parts)["status"] == "ok"
         assert send(header(id="a", colour="red"), jpeg())["id"] == "a"
         assert send(b"a", b"b", b"c")["code"] == "bad_request"
-        assert "empty picture" in send(b"")["detail"]
-        assert "empty picture" in send(header(id=3), b"")["detail"]
+        assert "empty image" in send(b"")["detail"]
+        assert "empty image" in send(header(id=3), b"")["detail"]
 
 
 def test_senders_behind_one_proxy_get_each_their_own_answer(open_door, connect, through_proxies) -> None:
