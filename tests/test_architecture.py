@@ -33,6 +33,8 @@ RANKS = {
 SHARED = {"errors", "frames", "machine", "threads", "child_process", "clock"}
 """Files at the top that every room may import, and that import no room."""
 PROGRAM = {"__init__", "__main__"}
+LONGEST_FILE = 350
+LONGEST_FUNCTION = 60
 COSTLY = ("tensorflow", "numpy", "PIL", "aiohttp", "paho", "ai_edge_litert", "simplejpeg", "av")
 
 
@@ -143,12 +145,26 @@ def test_a_circle_is_found() -> None:
     assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
 
 
+def test_files_and_functions_are_short() -> None:
+    longer: list[str] = []
+    for path in (*PACKAGE.rglob("*.py"), *Path(__file__).parent.rglob("*.py")):
+        text = path.read_text("utf-8")
+        if (lines := text.count("\n")) > LONGEST_FILE:
+            longer.append(f"{path}: {lines} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                if lines > LONGEST_FUNCTION:
+                    longer.append(f"{path}:{node.lineno}: {node.name} has {lines} lines")
+    assert not longer, "\n".join(longer)
+
+
 @pytest.mark.parametrize(
     ("code", "free_of"),
     [
         ("import incv3d.cli; incv3d.cli.main()", (*COSTLY, "zmq", "msgspec", "yaml")),
         ("import incv3d.client", (*COSTLY, "yaml", "click")),
-        ("import incv3d.config", (*COSTLY, "zmq")),
+        ("import incv3d.config.loading", (*COSTLY, "zmq")),
         ("import incv3d.tools.doctor", (*COSTLY, "zmq")),
         ("import incv3d.app.daemon", ("tensorflow", "aiohttp", "paho", "ai_edge_litert", "av")),
     ],

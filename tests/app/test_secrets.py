@@ -123,6 +123,12 @@ class Said:
         ]
         assert not leaks, "\n".join(dict.fromkeys(leaks))
 
+    def add_files(self, *paths: Path) -> None:
+        """Add the content of those that are not large."""
+        for path in paths:
+            if path.is_file() and path.stat().st_size < 1_000_000:
+                self.add(str(path), path.read_bytes().decode("latin-1"))
+
 
 def fetched(url: str) -> str:
     with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
@@ -198,9 +204,7 @@ def test_no_secret_of_an_address_comes_out_of_a_daemon(state: Path, tmp_path: Pa
         if broker:
             broker.stop()
     said.add("log", "\n".join(daemon.said))
-    for file in (*home.rglob("*"), *(tmp_path / "saved").rglob("*"), daemon.log):
-        if file.is_file() and file.stat().st_size < 1_000_000:
-            said.add(str(file), file.read_bytes().decode("latin-1"))
+    said.add_files(*home.rglob("*"), *(tmp_path / "saved").rglob("*"), daemon.log)
     assert "***" in "\n".join(daemon.said)
     said.check()
 

@@ -36,16 +36,12 @@ def logits(unit: tf.Tensor) -> tf.Tensor:
     return tf.matmul(tf.reduce_mean(halved, [1, 2]), WEIGHTS) + BIASES
 
 
+def pixels(shape: tuple[int | None, ...] = (1, SIDE, SIDE, 3), name: str = "camera/pixels") -> tf.Tensor:
+    return v1.placeholder(tf.float32, shape, name=name)
+
+
 def graphdefs(folder: Path) -> None:
     """Frozen graphs: the ordinary one, an odd one, and several that must be refused."""
-
-    def write(name: str, build: object) -> None:
-        with tf.Graph().as_default() as graph:
-            build()
-        (folder / name).write_bytes(graph.as_graph_def().SerializeToString())
-
-    def pixels(shape: tuple[int | None, ...] = (1, SIDE, SIDE, 3), name: str = "camera/pixels") -> tf.Tensor:
-        return v1.placeholder(tf.float32, shape, name=name)
 
     def ordinary() -> None:
         tf.nn.softmax(logits(pixels()), name="answer/softmax")
@@ -98,7 +94,9 @@ def graphdefs(folder: Path) -> None:
         ordinary, odd, two_answers, any_size, needs_more, not_frozen, no_classifier, four_channels,
         slow_logits, branching, resizes,
     ):  # fmt: skip
-        write(f"{build.__name__}.pb", build)
+        with tf.Graph().as_default() as graph:
+            build()
+        (folder / f"{build.__name__}.pb").write_bytes(graph.as_graph_def().SerializeToString())
 
 
 def keras_model() -> tf.keras.Model:

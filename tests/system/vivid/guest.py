@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from linuxpy.video.device import PixelFormat
 from PIL import Image
-from vivid import CAMERA, COLOUR_BARS, CONTROLS, FAULTS, MODULE, Fault, bind, set_control, unbind
+from vivid import CAMERA, COLOUR_BARS, CONTROLS, FAULTS, MODULE, Fault, bind, say, set_control, tell, unbind
 
 from incv3d.client import Client
 from incv3d.client.subscription import Published, results
@@ -39,15 +39,6 @@ CAT = demo_folder() / "cat.jpg"
 HEALTHY_S = 31.0
 """After so long a failure is the first of its row again; later ones have growing pauses between them."""
 OK_AGAIN = "source gate: ok after"
-
-
-def tell(finding: str, **facts: object) -> None:
-    with Path("/dev/ttyS1").open("w") as port:
-        print(json.dumps({"finding": finding, **facts}), file=port)
-
-
-def say(text: str) -> None:
-    print(f"vivid: {float(Path('/proc/uptime').read_text().split()[0]):6.1f} s: {text}", flush=True)
 
 
 def wait_until(met: Callable[[], bool], what: str) -> None:

@@ -5,6 +5,7 @@ Its controls for that are described in the kernel's documentation: admin-guide/m
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,3 +81,12 @@ FAULTS = (
     Fault("no frames come", drop(100), "gate: stalled", 8.0, drop(0)),
     Fault("unplugged and plugged in", unbind, "gate: absent", 8.0, bind),
 )
+
+
+def tell(finding: str, **facts: object) -> None:
+    with Path("/dev/ttyS1").open("w") as port:
+        print(json.dumps({"finding": finding, **facts}), file=port)
+
+
+def say(text: str) -> None:
+    print(f"vivid: {float(Path('/proc/uptime').read_text().split()[0]):6.1f} s: {text}", flush=True)

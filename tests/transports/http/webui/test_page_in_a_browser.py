@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
 from incv3d.images.demo import demo_folder
 from processes import PATIENCE_S, DaemonProcess
+from web_page import Look, has_ink
 
 PATIENCE_MS = 60_000
 LARGEST_PAGE = 300_000
@@ -25,32 +26,6 @@ CAT = demo_folder() / "cat.jpg"
 PHOTOGRAPHS = {"espresso": "coffee.jpg", "Egyptian cat": "cat.jpg", "tripod": "photographer.jpg"}
 
 expect.set_options(timeout=PATIENCE_MS)
-
-
-class Look:
-    """A page that is looked at, and everything that it complains of."""
-
-    def __init__(self, page: Page, url: str) -> None:
-        self.page = page
-        self.complaints: list[str] = []
-        self.size_bytes = 0
-        page.on("console", lambda message: self._note(message.type, message.text))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("response", self._count)
-        page.goto(url)
-
-    def _note(self, kind: str, text: str) -> None:
-        if kind in ("error", "warning"):
-            self.complaints.append(text)
-
-    def _count(self, response) -> None:
-        self.size_bytes += int(response.headers.get("content-length", 0))
-
-    def __getitem__(self, id: str):
-        return self.page.locator(f"#{id}")
-
-    def labels(self) -> list[str]:
-        return self["bars"].locator("span:nth-child(2)").all_text_contents()
 
 
 @pytest.fixture
@@ -84,17 +59,6 @@ def size_of(name: str) -> tuple[int, int]:
     """Of a bundled photograph."""
     with Image.open(demo_folder() / name) as image:
         return image.size
-
-
-def has_ink(page: Page, selector: str) -> bool:
-    """Whether something is drawn on a canvas."""
-    return bool(
-        page.evaluate(
-            "selector => { const c = document.querySelector(selector + ' canvas');"
-            " return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some(each => each); }",
-            selector,
-        )
-    )
 
 
 def test_it_shows_picture_labels_run_times_events_and_state(demo: str, look) -> None:
