@@ -79,13 +79,13 @@ def test_a_known_name_is_not_given_to_another_network(exported: Path, tmp_path: 
     [
         (MARK, b"{}", "damaged"),
         ("graph.pb", b"", "its graph differs from the exported one"),
-        ("graph.pb", None, r"there is no graph\.pb in it"),
-        ("labels.tsv", None, r"there is no labels\.tsv in it"),
+        ("graph.pb", None, r"graph\.pb is missing from it"),
+        ("labels.tsv", None, r"labels\.tsv is missing from it"),
         ("prepared-weights.bin", b"", "its weights differ from the exported ones"),
         ("prepared-weights.bin", b"short", "5 bytes instead of"),
         ("prepared-graph.pb", b"short", "5 bytes instead of"),
         ("prepared-index.json", b"{}", "damaged"),
-        ("prepared-index.json", None, r"there is no prepared-index\.json in it"),
+        ("prepared-index.json", None, r"prepared-index\.json is missing from it"),
     ],
 )
 def test_a_damaged_archive_is_refused_and_the_store_is_as_before(
