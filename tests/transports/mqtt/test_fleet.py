@@ -229,8 +229,8 @@ def test_a_broker_that_lets_nobody_in_ends_it_with_one_line(make_broker, tmp_pat
     ("url", "words"),
     [
         ("tcp://10.0.0.5", "must look like mqtt://10.0.0.5"),
-        ("mqtt://", "is not like"),
-        ("mqtt://h:port", "is not like"),
+        ("mqtt://", "must look like"),
+        ("mqtt://h:port", "must look like"),
         ("mqtt://me:secret@h", "set the password in $INCV3D_MQTT_PASSWORD"),
         ("mqtt://h/frames/%23", "cannot publish to the topic `frames/#`"),
     ],
