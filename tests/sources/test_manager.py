@@ -15,7 +15,7 @@ from incv3d.config.schema import SourceSection
 from incv3d.frames import Frame, Refusal, Result
 from incv3d.images.decode_cost import is_large
 from incv3d.pipeline.frame_queue import FrameQueue
-from incv3d.sources.manager import SAY_EVERY_S, SourceManager
+from incv3d.sources.manager import LOG_PAUSE_EVERY_S, SourceManager
 
 SOON_S = 10
 
@@ -49,7 +49,7 @@ class Daemon:
     def use(self, *scripts: str, **section: object) -> ScriptedCamera:
         """Capture from a camera that does what its scripts say."""
         camera = self.camera(*scripts)
-        self.captures.use(section_of(**section), camera)
+        self.captures.configure(section_of(**section), camera)
         self.captures.start()
         return camera
 
@@ -83,7 +83,7 @@ def daemon(caplog) -> Iterator[Daemon]:
 
 
 def test_without_a_source_there_is_nothing_to_capture_tell_or_close(daemon) -> None:
-    daemon.captures.use(section_of(), None)
+    daemon.captures.configure(section_of(), None)
     daemon.captures.start()
     daemon.captures.pause(True)
     daemon.captures.deliver(Result("camera"))
@@ -104,7 +104,7 @@ def test_the_frames_of_the_source_come_into_the_mailbox_until_it_is_closed(daemo
 
 def test_nothing_is_opened_before_the_start(daemon) -> None:
     camera = daemon.camera("frame silent")
-    daemon.captures.use(section_of(), camera)
+    daemon.captures.configure(section_of(), camera)
     assert not camera.opened and daemon.captures.status()[0].state == "opening"
     daemon.captures.start()
     assert daemon.take().id == "1.1"
@@ -186,18 +186,18 @@ def test_the_results_of_the_sources_frames_are_the_only_ones_that_say_how_it_is(
 
 def test_a_pause_is_said_when_it_changes_and_not_again(daemon, caplog) -> None:
     now = time.monotonic()
-    daemon.captures.say(now)
+    daemon.captures.log_pause(now)
     daemon.captures.pause(True)
     daemon.captures.pause(True)
     assert [record.message for record in caplog.records] == ["paused: frames of the source are discarded"]
     daemon.captures.pause(False)
-    daemon.captures.say(now + SAY_EVERY_S - 1)
+    daemon.captures.log_pause(now + LOG_PAUSE_EVERY_S - 1)
     assert len(caplog.records) == 1
-    later = time.monotonic() + SAY_EVERY_S
-    daemon.captures.say(later)
+    later = time.monotonic() + LOG_PAUSE_EVERY_S
+    daemon.captures.log_pause(later)
     assert [record.message for record in caplog.records][1:] == ["resumed"]
     daemon.captures.paused = True
-    daemon.captures.say(later + SAY_EVERY_S)
+    daemon.captures.log_pause(later + LOG_PAUSE_EVERY_S)
     assert len(caplog.records) == 3, "its last line is old enough"
 
 
@@ -215,9 +215,9 @@ def test_a_flood_of_pauses_and_resumptions_costs_a_line_now_and_then_and_the_las
     assert not captures.paused
     said = [record.message for record in caplog.records]
     assert said[0] == "paused: frames of the source are discarded"
-    assert len(said) <= 1 + (time.monotonic() - began) / SAY_EVERY_S
-    captures.say(time.monotonic() + SAY_EVERY_S)
-    captures.say(time.monotonic() + 2 * SAY_EVERY_S)
+    assert len(said) <= 1 + (time.monotonic() - began) / LOG_PAUSE_EVERY_S
+    captures.log_pause(time.monotonic() + LOG_PAUSE_EVERY_S)
+    captures.log_pause(time.monotonic() + 2 * LOG_PAUSE_EVERY_S)
     assert [record.message for record in caplog.records][-1] == "resumed"
     assert len(caplog.records) == len(said) + 1
 

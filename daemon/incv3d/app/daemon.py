@@ -174,7 +174,7 @@ class Daemon:
         config = self._state.config
         opener = source_opener(config.source)
         self._transports.open()
-        self._sources.use(config.source, opener)
+        self._sources.configure(config.source, opener)
         self._pipeline.start()
         self._notifier.status("loading the model")
 
@@ -193,7 +193,7 @@ class Daemon:
                 if status := self._health.check(self._state.is_ready):
                     return status
                 self._notify_systemd(now)
-                self._sources.say(now)
+                self._sources.log_pause(now)
                 if event_monitor := self._dispatcher.event_monitor:
                     event_monitor.look()
             if now >= next_trim:

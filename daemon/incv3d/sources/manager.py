@@ -13,7 +13,7 @@ from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.sources import CaptureSchedule, OpenSource, SourceStatus, SourceSupervisor
 
 LOG = logging.getLogger(__name__)
-SAY_EVERY_S = 10.0
+LOG_PAUSE_EVERY_S = 10.0
 """Seconds between two log lines about pausing and resuming."""
 SOURCE_CLOSES_S = 2.0
 """How long a source may take to release its camera before the next one is opened, which retries anyway."""
@@ -41,10 +41,10 @@ class SourceManager:
         self._supervisor: SourceSupervisor | None = None
         self.paused = False
         """Whether frames of the source are discarded."""
-        self._said_paused = False
-        self._next_say = -math.inf
+        self._logged_paused = False
+        self._next_log = -math.inf
 
-    def use(self, section: SourceSection, opener: OpenSource | None) -> None:
+    def configure(self, section: SourceSection, opener: OpenSource | None) -> None:
         """Set the source to capture from once started.
 
         :param opener: opens the source; None: there is none.
@@ -83,23 +83,23 @@ class SourceManager:
             old.close()
             old.wait_until_closed(SOURCE_CLOSES_S)
         on_between()
-        self.use(section, opener)
+        self.configure(section, opener)
         self.start()
 
     def pause(self, wanted: bool) -> None:
         """Discard the frames of the source, or stop discarding them."""
         self.paused = wanted
-        self.say(time.monotonic())
+        self.log_pause(time.monotonic())
         if self._supervisor:
             self._supervisor.pause(wanted)
 
-    def say(self, now: float) -> None:
+    def log_pause(self, now: float) -> None:
         """Log that the source was paused or resumed, unless the last such line is too recent.
 
         :param now: monotonic. Call this regularly.
         """
-        if self.paused != self._said_paused and now >= self._next_say:
-            self._said_paused, self._next_say = self.paused, now + SAY_EVERY_S
+        if self.paused != self._logged_paused and now >= self._next_log:
+            self._logged_paused, self._next_log = self.paused, now + LOG_PAUSE_EVERY_S
             LOG.info("paused: frames of the source are discarded" if self.paused else "resumed")
 
     def close(self) -> None:
