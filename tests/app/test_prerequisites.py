@@ -241,7 +241,7 @@ def test_a_golden_picture_that_can_never_be_right_ends_with_status_2(
         (folder / "manifest.json").write_text(json.dumps(manifest))
     daemon = DaemonProcess(tmp_path / "state", tmp_path)
     assert daemon.wait() == 2, daemon.said
-    assert any("coffee.jpg must be" in line or "no label `unheard-of`" in line for line in daemon.said)
+    assert any("coffee.jpg should be" in line or "no label `unheard-of`" in line for line in daemon.said)
 
 
 def test_nothing_that_takes_long_is_imported_to_check(tmp_path: Path) -> None:

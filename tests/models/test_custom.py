@@ -158,7 +158,7 @@ def test_a_golden_picture_that_comes_out_wrong_keeps_the_network_out(made: Path,
     done = run_incv3d(tmp_path / "state", "run", "--config", str(swapped), "--bind", door, "--publish", "")
     assert done.returncode == 2  # no start makes it better
     last = done.stderr.splitlines()[-1]
-    assert "golden.png must be `red`, it is `blue`" in last, last
+    assert "golden.png should be `red`, but the model answers `blue`" in last, last
     # What was there before is still there, untouched.
     assert classify(tmp_path / "state", right, made / "green.png") == {"green": "green"}
 
@@ -229,7 +229,7 @@ BAD_NETWORKS: dict[str, tuple[dict[str, object], str]] = {
     "ordinary.pb?size": ({"width": 64, "height": 64}, "custom.width is 64, but"),
     "any_size.pb": ({}, "set custom.width and custom.height"),
     "needs_more.pb": ({}, "also needs `keep_prob`"),
-    "not_frozen.pb": ({}, "not frozen, `weights` is a variable"),
+    "not_frozen.pb": ({}, "not frozen: `weights` is a variable"),
     "no_classifier.pb": ({}, "its output has shape 1x32x32x3, not a score per class"),
     "four_channels.pb": ({}, "but must take three channels"),
 }
@@ -243,7 +243,7 @@ def test_a_network_that_will_not_do_says_why_in_one_line(made: Path) -> None:
 
 BAD_FILES = {
     "gone.pb": "gone.pb: no such file",
-    "empty.pb": "empty.pb: is empty",
+    "empty.pb": "empty.pb: the file is empty",
     "names.txt": "not a frozen GraphDef",
     "page.tflite": "not a network, but a web page",
     "pointer.keras": "not a network, but a Git LFS pointer",
@@ -252,7 +252,7 @@ BAD_FILES = {
     "cut-ordinary.pb": "it is truncated or damaged at byte",
     "saved/saved_model.pb": "part of a SavedModel; name its folder",
     "cut-colours.keras": "a damaged zip archive",
-    "bomb.keras": "unpacks to more than a model can have",
+    "bomb.keras": "unpacks to more than a model's limit",
     "other.zip": "not a Keras model",
 }
 
@@ -273,7 +273,7 @@ def test_a_file_that_is_no_network_says_why(made: Path, file: str) -> None:
         ("ordinary.pb", {"labels": "few.txt"}, "few.txt: 2 labels for a network with 5 outputs"),
         ("ordinary.pb", {"labels": "/nowhere/names.txt"}, "/nowhere/names.txt: no such file"),
         ("gone.pb", {}, "gone.pb: no such file"),
-        ("bomb.keras", {}, "unpacks to more than a model can have"),
+        ("bomb.keras", {}, "unpacks to more than a model's limit"),
         (
             "ordinary.pb",
             {"golden_picture": "/nowhere/x.jpg", "golden_label": "red"},

@@ -120,5 +120,5 @@ def test_a_prepared_graph_of_other_weights_is_not_kept(odd: Path, errors, origin
     weights = np.fromfile(spoilt / "weights.bin", np.float32)
     weights[:200] *= 1.01
     weights.tofile(spoilt / "weights.bin")
-    with pytest.raises(ModelError, match="on noise 1 they differ by"):
+    with pytest.raises(ModelError, match="for noise 1 they differ by"):
         check_equivalence(spoilt, original)

@@ -170,7 +170,7 @@ BAD = {
     "own-tail": (X + node("y", "Identity", "y"), "cycle"),
     "circle": (
         X + node("y", "Relu", "a") + node("a", "Identity", "b") + node("b", "Identity", "a"),
-        "circles",
+        "cycle",
     ),
 }
 

@@ -166,7 +166,7 @@ def test_an_unknown_operation_is_named(tmp_path: Path, images: Path) -> None:
     odd = graphs.placeholder("pixels", 1, SIDE, SIDE, 3) + graphs.node(
         "scores", "Digamma", "pixels", attributes=graphs.dtype("T")
     )
-    complaint = "operations that LiteRT does not have: Digamma"
+    complaint = "operations that LiteRT does not support: Digamma"
     add_rgb(tmp_path, odd)
     done = run_incv3d(tmp_path, "model", "convert", "rgb", "--to", "float32", "--pictures", str(images))
     assert done.returncode == 1 and complaint in done.stderr.splitlines()[-1], done.stderr
@@ -217,7 +217,7 @@ def test_a_missing_or_truncated_model_is_named(tiny: Path, images: Path) -> None
     assert "no model `other`" in convert("other")
     graph = tiny / "models/rgb" / GRAPH
     graph.write_bytes(graph.read_bytes()[:-20])
-    assert "when it was imported" in convert("rgb")
+    assert "bytes instead of" in convert("rgb")
 
 
 def test_a_full_disk_leaves_the_store_as_it_was(tiny: Path, images: Path) -> None:
@@ -281,5 +281,5 @@ def test_the_converters_error_becomes_one_line() -> None:
         "x:0: error: 'tf.Foo' op is neither a custom op nor a flex op\n"
         "Op type not registered 'Bar' in binary running on pi."
     )
-    assert explain(said) == "the graph uses operations that LiteRT does not have: Bar, Foo"
+    assert explain(said) == "the graph uses operations that LiteRT does not support: Bar, Foo"
     assert "\n" not in explain("a\nb") and len(explain("x" * 1000)) == 300
