@@ -128,8 +128,8 @@ def test_closing_ends_the_wait_for_threads_that_hang(watch) -> None:
     watched = watch(*["hang"] * 3, "frame")
     watched.said.wait_for("3 calls do not return")
     watched.capture.close()
-    watched.capture._watcher.join(PATIENCE_S)
-    assert not watched.capture._watcher.is_alive() and watched.camera.opened == 3
+    watched.join_watcher()
+    assert watched.camera.opened == 3
 
 
 def test_closing_does_not_wait_for_a_call_that_never_returns(watch) -> None:
@@ -137,8 +137,8 @@ def test_closing_does_not_wait_for_a_call_that_never_returns(watch) -> None:
     assert watched.take() == "1.1"
     started = time.monotonic()
     watched.capture.close()
-    watched.capture._watcher.join(PATIENCE_S)
-    assert not watched.capture._watcher.is_alive() and time.monotonic() - started < PATIENCE_S / 2
+    watched.join_watcher()
+    assert time.monotonic() - started < PATIENCE_S / 2
 
 
 def test_closing_lets_a_silent_source_go(watch) -> None:

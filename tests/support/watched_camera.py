@@ -92,8 +92,14 @@ class Watched:
         """Close the capture, and see that both of its threads end."""
         self.capture.close()
         assert self.capture.wait_until_closed(PATIENCE_S), "the capture thread still runs"
-        self.capture._watcher.join(PATIENCE_S)
-        assert not self.capture._watcher.is_alive(), "the watching thread still runs"
+        self.join_watcher()
+
+    def join_watcher(self) -> None:
+        """Wait until the watching thread has ended."""
+        for thread in threading.enumerate():
+            if thread.name == "watch-camera":
+                thread.join(PATIENCE_S)
+                assert not thread.is_alive(), "the watching thread still runs"
 
     def take(self) -> Any:
         """The id of the next frame."""
