@@ -16,7 +16,7 @@ from incv3d.cli.options import json_option, key_option
 @click.option(
     "--timeout",
     "timeout_s",
-    type=float,
+    type=click.FloatRange(0, min_open=True),
     default=10.0,
     show_default=True,
     help="Seconds to wait for the answer; with --connect.",
