@@ -108,7 +108,7 @@ def test_it_waits_for_an_unreachable_daemon(state: Path, tmp_path: Path, termina
     terminal.wait_for(lambda screen: "incv3d ready for" in screen)
     daemon.kill()
     terminal.wait_for(lambda screen: "not reachable since" in screen)
-    terminal.wait_for(lambda screen: "nothing listens there" in " ".join(screen.split()))
+    terminal.wait_for(lambda screen: "nothing listens at that address" in " ".join(screen.split()))
     again = DaemonProcess(state, tmp_path / "own").ready()
     terminal.wait_for(lambda screen: "restarted once" in screen and "not reachable" not in screen)
     terminal.type("q")

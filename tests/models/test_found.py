@@ -118,7 +118,7 @@ REFUSED: dict[str, tuple[Answer, str]] = {
         "set custom.signature to one of: one (images: ?x32x32x3 float32); other (images: ?x32x32x3 float32)",
     ),
     "two_of_pixels?unknown": ({"signature": "predict"}, "no signature `predict`; found: one (images: "),
-    "bytes_and_pixels?input": ({"input": "pixels"}, "no signature of the SavedModel takes `pixels`; there"),
+    "bytes_and_pixels?input": ({"input": "pixels"}, "no signature of the SavedModel takes `pixels`; found"),
     "bytes_and_pixels?output": ({"output": "scores"}, "there is no output `scores`; found: "),
     "only.weights.h5": ({}, "has weights only, without layers; save the whole model"),
     "own.keras": ({}, "its layer `Own` is not part of Keras, and its code is not in the file; export it"),

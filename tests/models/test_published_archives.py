@@ -73,7 +73,7 @@ def test_googles_archive_brings_its_picture(store, tmp_path, shared, known) -> N
     ("image", "complaint"),
     [
         ({"cropped_panda.jpg": b"another"}, "its cropped_panda.jpg differs from Google's"),
-        ({}, "there is no cropped_panda"),
+        ({}, "cropped_panda.jpg is missing from it"),
     ],
 )
 def test_googles_archive_without_its_picture_is_none(store, tmp_path, known, image, complaint) -> None:
