@@ -170,8 +170,8 @@ def test_a_file_that_people_take_for_a_network_says_what_to_do(tmp_path, store, 
 
 def test_an_archive_with_a_network_in_it_is_to_be_unpacked(tmp_path: Path, store: ModelStore) -> None:
     for file, complaint in (
-        ("model_unquant.tflite", "`model_unquant.tflite` ; unpack it"),
-        ("model.savedmodel/saved_model.pb", "`model.savedmodel/saved_model.pb` ; unpack it"),
+        ("model_unquant.tflite", "contains `model_unquant.tflite`; unpack it"),
+        ("model.savedmodel/saved_model.pb", "contains `model.savedmodel/saved_model.pb`; unpack it"),
         ("archive/data.pkl", "it is a PyTorch file; export it for TensorFlow or LiteRT"),
     ):
         with zipfile.ZipFile(tmp_path / "converted.zip", "w") as archive:

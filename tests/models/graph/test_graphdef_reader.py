@@ -46,7 +46,7 @@ def test_the_nodes_of_the_stand_in_are_those_of_google_s_graph(standin: Path) ->
 def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "graph.pb"
     path.write_bytes(content)
-    with pytest.raises(ModelError, match=r"graph\.pb: (not a frozen GraphDef|is empty)"):
+    with pytest.raises(ModelError, match=r"graph\.pb: (not a frozen GraphDef|the file is empty)"):
         read_nodes(path)
 
 

@@ -28,7 +28,7 @@ def replace(path: Path, old: str, new: str) -> None:
 def make_release(machine: Container, checkout: str) -> None:
     """Make the release of `checkout`, a folder inside, of one with the same dependencies."""
     said = machine.run(f"{checkout}/systemd/install", "--wheels", "/wheels", "--no-camera", "--dry-run")
-    if re.search(r"release \S+: there", said):
+    if re.search(r"release \S+: already installed", said):
         return
     found = re.search(r"creating (/opt/incv3d/releases/[^ :]+):", said)
     assert found, said

@@ -59,7 +59,7 @@ def test_keys_are_counted(look, tmp_path: Path) -> None:
     nobody = look(OPEN)
     assert (nobody.status, nobody.fix) == ("warning", "incv3d keys add CLIENT")
     ring.issue("gate", None)
-    assert look(OPEN) == Finding("access", "ok", f"with a key of {ring.folder}: 1 client")
+    assert look(OPEN) == Finding("access", "ok", f"1 client can connect, with the keys in {ring.folder}")
     ring.server_file.chmod(0o644)
     loose = look(OPEN)
     assert loose.status == "problem" and "chmod 600" in loose.what
@@ -83,7 +83,7 @@ def test_another_users_keys_are_reported(look, tmp_path: Path) -> None:
     loaded = load_config(str(config), {})
     os.seteuid(4321)
     try:
-        for attempt in (lambda: ring.made, ring.clients, ring.server):
+        for attempt in (lambda: ring.exists, ring.clients, ring.server):
             with pytest.raises(KeyFileDenied, match="Permission denied"):
                 attempt()
         finding = check_access(loaded, {}, None)

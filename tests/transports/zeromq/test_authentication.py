@@ -137,7 +137,7 @@ def test_a_key_for_nobody_is_an_ordinary_silence(tmp_path, keyed) -> None:
     key = keyed().key("gate")
     with (
         Client(f"tcp://127.0.0.1:{free_port()}", 0.5, key=key) as client,
-        pytest.raises(NoAnswer, match="nothing listens there"),
+        pytest.raises(NoAnswer, match="nothing listens at that address"),
     ):
         client.ask("ping")
 
