@@ -45,10 +45,13 @@ def test_a_transport_has_a_folder_of_its_name_and_a_page_that_shows_how_to_turn_
     assert any(example.search(page.read_text("utf-8")) for page in pages), f"no page names {transport.key}"
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS, ids=lambda transport: transport.name)
+@pytest.mark.parametrize(
+    "transport",
+    # Not ZeroMQ, whose checks read the clients' keys with pyzmq, which every daemon has.
+    [transport for transport in TRANSPORTS if transport.name != "zeromq"],
+    ids=lambda transport: transport.name,
+)
 def test_a_transport_is_imported_without_its_libraries(transport: type[Transport]) -> None:
-    if transport.name == "zeromq":
-        pytest.skip("its checks read the clients' keys with pyzmq, which every daemon has")
     code = f"import sys, {transport.__module__}\nprint({{*{list(transport.libraries)}}} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

@@ -40,7 +40,7 @@ STEPS = (
     "configuration: ",
     *IMPORTING,
     "setting the configured model",
-    f"{CONFIGURATION}: fine",
+    f"{CONFIGURATION}: ok",
     "/opt/incv3d/current is now",
     "installing the unit",
     "preparing the model",

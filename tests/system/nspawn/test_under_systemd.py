@@ -285,7 +285,11 @@ def test_models_that_root_changes_are_the_services_own(service: Service) -> None
     assert others == "", others
     machine.run("install", "-m", "600", "/tmp/served/first.pb", "/root/closed.pb")
     said = machine.run("incv3d", "model", "import", "/root/closed.pb", check=False)
-    assert "the service's user `incv3d`" in said and "cannot read this file" in said and len(said.splitlines()) == 1
+    assert (
+        "the service's user `incv3d`" in said
+        and "cannot read this file" in said
+        and len(said.splitlines()) == 1
+    )
 
 
 def test_a_mistake_in_the_configuration_is_said_once_and_not_tried_again(service: Service) -> None:
