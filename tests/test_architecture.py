@@ -159,6 +159,20 @@ def test_files_and_functions_are_short() -> None:
     assert not longer, "\n".join(longer)
 
 
+def test_paths_of_this_checkout_that_tests_and_scripts_name_exist() -> None:
+    checkout = PACKAGE.parents[1]
+    named = re.compile(r"\b(?:daemon/incv3d|tests)/[\w./-]*[\w/]")
+    missing = [
+        f"{path.relative_to(checkout)}: {name}"
+        for folder in (".ci", "daemon/incv3d", "systemd", "tests")
+        for path in sorted((checkout / folder).rglob("*"))
+        if path.is_file() and (path.suffix in (".py", ".sh", ".txt", ".yaml") or not path.suffix)
+        for name in named.findall(path.read_text("utf-8", "replace"))
+        if not (checkout / name).exists()
+    ]
+    assert not missing, "\n".join(missing)
+
+
 @pytest.mark.parametrize(
     ("code", "free_of"),
     [

@@ -25,7 +25,7 @@ WHEELS = ("--wheels", "/wheels", "--no-camera")
 UNIT = "/etc/systemd/system/incv3d.service"
 CONFIGURATION = "/etc/incv3d/incv3d.yaml"
 DOOR = "tcp://127.0.0.1:5555"
-COFFEE = "/src/daemon/incv3d/sources/demo/coffee.jpg"
+COFFEE = "/src/daemon/incv3d/images/demo/coffee.jpg"
 MODEL = "efficientnet-lite0"
 CONFIGURED = "/home/somebody/new/colours.pb"
 """Another model under the name of the one that runs."""
