@@ -37,6 +37,12 @@ fail() {
     exit 1
 }
 
+# End because the command line is wrong.
+misuse() {
+    echo "incv3d: $*; to list the options: ${INCV3D_COMMAND:-$0} --help" >&2
+    exit 2
+}
+
 # Run a command, or with --dry-run print it.
 run() {
     if [ -n "$dry" ]; then
@@ -236,22 +242,24 @@ import_model() {
 choose_model() {
     [ -n "$model" ] || return 0
     if [ -n "$dry" ]; then
-        say "setting the configured model to $model"
+        is_file "$model" || say "setting the configured model to $model"
         return 0
     fi
-    written=$releases/configuration
+    written=$prefix/configuration.written
     [ ! -d "$undo" ] || written=$undo/configuration.written
     cp -p "$configuration" "$written"
     sed -i "/^model:/,/^[^ #]/s|^  name: *[^ ]*|  name: $model|" "$written"
     sed -n '/^model:/,/^[^ #]/p' "$written" | grep -q "^  name: $model\( \|\$\)" ||
         fail "$configuration has no \`name:\` under \`model:\`; add there: name: $model"
-    cmp -s "$written" "$configuration" && return 0
-    say "setting the configured model to $model"
-    changed=yes
-    target=$(readlink -f "$configuration")
-    cp -p "$written" "$target.new"
-    sync "$target.new"
-    mv "$target.new" "$target"
+    if ! cmp -s "$written" "$configuration"; then
+        say "setting the configured model to $model"
+        changed=yes
+        target=$(readlink -f "$configuration")
+        cp -p "$written" "$target.new"
+        sync "$target.new"
+        mv "$target.new" "$target"
+    fi
+    rm -f "$prefix/configuration.written"
 }
 
 # As the service's user, before anything of the running version changes.
@@ -322,7 +330,7 @@ verify_model() {
 
 running_model() {
     address=$(as_user "$current/bin/incv3d" check-config --show | sed -n '/^intake:/,/^[^ ]/s/^  bind: //p')
-    address=$(echo "$address" | sed 's|//\(\*\|0\.0\.0\.0\):|//127.0.0.1:|')
+    address=$(echo "$address" | sed 's#//\(\*\|0\.0\.0\.0\):#//127.0.0.1:#')
     as_user "$current/bin/incv3d" info --connect "$address" --timeout 5 2>/dev/null | sed -n 's/^model: //p' | grep . ||
         # It requires keys; read the status that it reports to systemd.
         systemctl show incv3d -p StatusText --value | cut -d' ' -f1

@@ -137,6 +137,19 @@ def test_check_config_reports_mistakes_with_line_and_key(tmp_path: Path) -> None
     )
 
 
+def test_check_config_prints_json_for_a_value_that_cannot_be_used(tmp_path: Path) -> None:
+    config = tmp_path / "incv3d.yaml"
+    config.write_text("source: {type: webcam}\n")
+    done = run_incv3d(tmp_path, "check-config", "--json", str(config))
+    (mistake,) = json.loads(done.stdout)["mistakes"]
+    assert done.returncode == 2 and mistake["what"].startswith(f"{config}:1: source.type: must be")
+
+
+def test_check_config_takes_regular_files_only(tmp_path: Path) -> None:
+    done = run_incv3d(tmp_path, "check-config", "/dev/null")
+    assert (done.returncode, done.stderr) == (2, "incv3d: /dev/null: not a regular file\n")
+
+
 def test_check_config_shows_every_key(tmp_path: Path) -> None:
     done = run_incv3d(tmp_path, "check-config", "--show")
     assert done.returncode == 0 and "warmup_runs: 10" in done.stdout

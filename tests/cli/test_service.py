@@ -27,7 +27,7 @@ def test_install_lists_the_options_of_the_script() -> None:
 @pytest.mark.parametrize("name", ["install", "uninstall"])
 def test_an_unknown_option_is_named_with_the_command_that_lists_them(name: str) -> None:
     done = subprocess.run([COMMAND, "service", name, "--fast"], capture_output=True, text=True)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr == (
         f"incv3d: unknown option --fast; to list the options: {COMMAND} service {name} --help\n"
     )
@@ -46,3 +46,9 @@ def test_an_installed_package_would_install_itself(tmp_path: Path) -> None:
     assert "-m incv3d.tools.wheel /opt/incv3d/releases/tmp/source" in done.stdout
     assert f"install -m 644 {site}/incv3d/service/systemd/incv3d.service" in done.stdout
     assert done.stdout.endswith("nothing was done (--dry-run)\n")
+
+
+def test_every_script_has_help() -> None:
+    for name in ("install", "upgrade", "uninstall"):
+        done = subprocess.run([COMMAND, "service", name, "--help"], capture_output=True, text=True)
+        assert done.returncode == 0 and "--dry-run" in done.stdout, name

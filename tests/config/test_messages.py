@@ -115,9 +115,9 @@ source: {name: 7}
 source: {name: my camera}
     source.name: must be 1 to 64 letters, digits, - and _, not `my camera`
 source: {type: rtsp}
-    did you mean video?
+    did you mean `video`?
 daemon: {log_level: WARN}
-    daemon.log_level: must be debug, info, warning or error, not `WARN`; did you mean warning?
+    daemon.log_level: must be debug, info, warning or error, not `WARN`; did you mean `warning`?
 custom: {pixel_range: 255}
     custom.pixel_range: must be 2 numbers in brackets, such as [0, 1] or null, not `255`
 events: {allow: tabby}

@@ -26,6 +26,8 @@ from incv3d.models.prepare import compare_prepared, is_prepared, prepared_folder
 from incv3d.models.store import ModelStore
 from incv3d.models.verify import verify_model
 
+pytestmark = pytest.mark.slow
+
 NAME = "efficientnet-lite0"
 
 
@@ -257,6 +259,14 @@ def test_an_archive_that_is_cut_off_is_refused(exported: Path, tmp_path: Path, p
     with pytest.raises(ModelError, match=r"cut\.tar: "):
         import_model(ModelStore(tmp_path / "store"), tmp_path / "cut.tar", "moved")
     assert ModelStore(tmp_path / "store").models() == []
+
+
+def test_a_missing_folder_is_found_before_the_model_is_prepared(state: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    file = tmp_path / "missing/model.tar"
+    with pytest.raises(ModelError) as raised:
+        export_model(ModelStore(state).get(NAME), file, said.append)
+    assert str(raised.value) == f"{file}: cannot be written: the folder does not exist" and not said
 
 
 def test_a_place_that_cannot_be_written_is_said_so(state: Path, tmp_path: Path) -> None:

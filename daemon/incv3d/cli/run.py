@@ -75,7 +75,6 @@ def _serve(config_path: str | None, overrides: Mapping[str, object], demo: bool)
     from incv3d.config.loading import ConfigError
     from incv3d.engines.tensorflow_ahead import tensorflow_ahead
     from incv3d.errors import Incv3dError
-    from incv3d.transports.zeromq.access import insecure_warning
 
     loaded = _load(config_path, overrides, demo)
     config = loaded.config
@@ -91,8 +90,6 @@ def _serve(config_path: str | None, overrides: Mapping[str, object], demo: bool)
         return found
 
     logging.getLogger("incv3d").info("configuration: %s", loaded.origin)
-    if warning := insecure_warning(config.intake):
-        logging.getLogger("incv3d").warning("%s", warning)
     from incv3d.app.systemd import SystemdNotifier
     from incv3d.config.paths import latency_log_path, state_directory
     from incv3d.pipeline.configured_model import runs_prepared_graph

@@ -22,9 +22,11 @@ def scripts_folder() -> Path:
 
 
 def run_script(name: str, options: tuple[str, ...]) -> None:
-    """Replace this process by a script, which may remove the environment that this process runs from."""
+    """Replace this process with a script, which may remove the environment that this process runs from."""
     script = scripts_folder() / name
-    command = f"{Path(sys.argv[0]).absolute()} service {name}"
+    program = Path(sys.argv[0]).absolute()
+    started_as = f"{sys.executable} -m incv3d" if program.name == "__main__.py" else program
+    command = f"{started_as} service {name}"
     environ = {**os.environ, "INCV3D_PYTHON": sys.executable, "INCV3D_COMMAND": command}
     os.execvpe("sh", ["sh", str(script), *options], environ)
 

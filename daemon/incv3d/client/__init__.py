@@ -16,5 +16,16 @@ from incv3d.client.client import (
     events,
     results,
 )
+from incv3d.protocol.curve_keys import KeyFileError
 
-__all__ = ["Client", "ClientError", "NoAnswer", "NoEntry", "Published", "Refused", "events", "results"]
+__all__ = [
+    "Client",
+    "ClientError",
+    "KeyFileError",
+    "NoAnswer",
+    "NoEntry",
+    "Published",
+    "Refused",
+    "events",
+    "results",
+]

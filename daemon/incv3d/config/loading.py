@@ -91,13 +91,15 @@ def find_config_file(given: str | None, environ: Mapping[str, str]) -> Path | No
 
     :raises ConfigError: a file that was named does not exist.
     """
-    for named, origin in ((given, "--config"), (environ.get("INCV3D_CONFIG"), "$INCV3D_CONFIG")):
+    for named, origin in ((given, ""), (environ.get("INCV3D_CONFIG"), " (from $INCV3D_CONFIG)")):
         if named:
             path = Path(named).expanduser()
             if path.is_dir():
                 raise ConfigError(f"{path}: a folder, not a configuration file")
+            if not path.exists():
+                raise ConfigError(f"{path}: no such file{origin}")
             if not path.is_file():
-                raise ConfigError(f"{path}: no such file (from {origin})")
+                raise ConfigError(f"{path}: not a regular file{origin}")
             return path
     return SYSTEM_FILE if SYSTEM_FILE.is_file() else None
 

@@ -166,7 +166,7 @@ def _advice(kind: Any, value: object) -> str:
         meant = TYPE_SYNONYMS.get(value.lower(), "") if kind == SourceType else ""
         close = difflib.get_close_matches(value.lower(), words, 1)
         if meant or close:
-            return f"; did you mean {meant or close[0]}?"
+            return f"; did you mean `{meant or close[0]}`?"
     return ""
 
 

@@ -89,6 +89,8 @@ def export_model(model: StoredModel, file: Path, progress: Callable[[str], None]
     """
     if model.entry.format != "graphdef":
         raise ModelError(f"{model.name} is a .tflite model, which needs no preparation: copy the file itself")
+    if not file.absolute().parent.is_dir():
+        raise ModelError(f"{file}: cannot be written: the folder does not exist")
     conversions = [
         open_conversion(model, each).directory.name for each in converted_precisions(model.directory)
     ]

@@ -14,8 +14,10 @@ from incv3d.tools.doctor.service import Service
 
 NAME = "configuration"
 LIMIT_S = 60.0
-LOOKED_AT_ELSEWHERE = frozenset({"model.name", "intake.keys", "intake.bind", "intake.publish", "source.path"})
-"""Keys about which other checks say more."""
+LOOKED_AT_ELSEWHERE = frozenset(
+    {"", "model.name", "intake.keys", "intake.bind", "intake.publish", "source.path"}
+)
+"""Keys about which other checks say more; empty: the configuration itself, which cannot be read."""
 AGAIN = "correct it, then run: incv3d check-config"
 
 
@@ -35,8 +37,6 @@ def check_prerequisites(
         what = f"could not be checked within {LIMIT_S:.0f} s: a disk or a device may hang"
         return [Finding(NAME, "warning", what, "see: sudo dmesg")]
     if not child.out.startswith("{"):
-        if child.status == 2:
-            return []  # it cannot be read, which another check reports
         return [Finding(NAME, "warning", f"could not be checked: {child.last_error}", AGAIN)]
     answer = json.loads(child.out)
     findings = []

@@ -29,7 +29,7 @@ def become_service_user(
     :returns: the name of the user that this process now runs as.
     :raises ConfigError: if a file that was named does not exist.
     """
-    current = _name_of(os.geteuid())
+    current = current_user()
     path = find_config_file(given, environ)
     if os.geteuid() or path is None or path.resolve() != system_file.resolve():
         return current
@@ -54,8 +54,9 @@ def _ids_of(groups: list[str]) -> list[int]:
     return [known[name] for name in groups if name in known]
 
 
-def _name_of(uid: int) -> str:
+def current_user() -> str:
+    """Return the name of the user that this process runs as, or the number of one without a name."""
     try:
-        return pwd.getpwuid(uid).pw_name
+        return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
-        return str(uid)
+        return str(os.geteuid())
