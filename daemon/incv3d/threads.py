@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 
 OnDeath = Callable[[str, BaseException], None]
-"""Called with the thread's name and the error when a thread ends by an exception."""
+"""Called with the thread's name and the error when a thread ends with an exception."""
 
 
 def start_thread(name: str, target: Callable[[], object], on_death: OnDeath) -> threading.Thread:
@@ -55,16 +55,20 @@ class WakePipe:
 
     def __init__(self) -> None:
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._lock = threading.Lock()
+        self._closed = False
 
     def fileno(self) -> int:
         """Return the descriptor to poll."""
         return self._reader
 
     def wake(self) -> None:
-        """Wake the thread. Any thread may call this."""
+        """Wake the thread. Any thread may call this, even after :meth:`close`, when it does nothing."""
+        # The lock: once closed, the number of the descriptor may belong to another file.
         # A pipe full of earlier calls means that the thread is about to wake anyway.
-        with contextlib.suppress(BlockingIOError):
-            os.write(self._writer, b"\0")
+        with self._lock, contextlib.suppress(BlockingIOError):
+            if not self._closed:
+                os.write(self._writer, b"\0")
 
     def clear(self) -> None:
         """Take notice of all calls so far; the thread does this when it was woken."""
@@ -72,5 +76,7 @@ class WakePipe:
 
     def close(self) -> None:
         """Close both descriptors."""
-        os.close(self._reader)
-        os.close(self._writer)
+        with self._lock:
+            self._closed = True
+            os.close(self._reader)
+            os.close(self._writer)

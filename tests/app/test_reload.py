@@ -244,4 +244,4 @@ def test_no_less_than_nothing_is_free() -> None:
 
 def test_what_takes_a_restart_is_said(caplog) -> None:
     assert Reading(changed(intake={"bind": "tcp://127.0.0.1:1"})).result()
-    assert "intake.bind of incv3d.yaml: takes a restart (systemctl restart incv3d)" in caplog.text
+    assert "intake.bind of incv3d.yaml: only applied by a restart (systemctl restart incv3d)" in caplog.text

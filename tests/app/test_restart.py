@@ -16,6 +16,8 @@ from incv3d.transports.zeromq.key_store import KeyStore
 from looping_senders import LoopingSenders
 from processes import PATIENCE_S, DaemonProcess, ScriptedDaemon
 
+pytestmark = pytest.mark.slow
+
 PROMPT_S = 5.0
 """A daemon that has nothing to do but to take its leave has ended by then, however busy this machine is."""
 RESTARTS = 3

@@ -28,6 +28,8 @@ from incv3d.images.demo import demo_folder
 from processes import PATIENCE_S, DaemonProcess, run_incv3d
 from sse import Viewer
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("av", reason="needs PyAV: pip install 'incv3d[video]'")
 
 ONE, TWO = "Zq7kBlau", "Wx9vGelb"

@@ -130,7 +130,7 @@ def test_refused_pictures_prove_nothing_but_do_not_keep_probes_out(serve) -> Non
 def test_a_good_new_file_is_taken_on_sighup(serve) -> None:
     service = serve("intake: {queue_limit: 8}")
     service.reload("intake: {queue_limit: 3}\nlatency: {interval_s: 0.2}\ndaemon: {log_level: debug}")
-    service.daemon.wait_for("configuration: daemon.log_level is now 'debug'")
+    service.daemon.wait_for("configuration: daemon.log_level is now `debug`")
     with Client(service.daemon.door) as client:
         assert client.ask("stats")["queue_limit"] == 3
     statuses = [message for message in service.systemd.heard if message.startswith("STATUS=")]
@@ -233,7 +233,8 @@ def test_the_log_begins_anew_with_another_model(serve) -> None:
     assert " model=other " in after[0]
     windows = [dict(pair.split("=") for pair in line.split()) for line in after[1:]]
     assert {window["frames"] for window in windows} == {"0", "1"}
-    assert float(windows[-1]["window_s"]) <= time.monotonic() - changed
+    # The log rounds to 0.1 s.
+    assert float(windows[-1]["window_s"]) - 0.05 <= time.monotonic() - changed
 
 
 def lines_of_the_log(service: Service, are_there: Callable[[list[str]], bool]) -> list[str]:
@@ -295,7 +296,7 @@ def test_a_real_session_is_loaded_beside_the_one_that_runs(state: Path, tmp_path
     asking.start()
     file.write_text("session: {threads: 2}\nmodel: {top_k: 2}")
     daemon.signal(signal.SIGHUP)
-    assert "takes a restart" in daemon.wait_for("session.threads of")
+    assert "only applied by a restart" in daemon.wait_for("session.threads of")
     systemd.wait_for("READY=1")
     stopped.set()
     asking.join(PATIENCE_S)

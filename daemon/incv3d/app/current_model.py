@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 from incv3d.app.dispatcher import ResultDispatcher
-from incv3d.app.queries import DaemonState
+from incv3d.app.state import DaemonState
 from incv3d.config.reloading import FIXED_BY_TENSORFLOW
 from incv3d.config.schema import Config
 from incv3d.events.monitor import EventMonitor, create_event_monitor
@@ -14,6 +13,7 @@ from incv3d.events.watchlist import read_watchlist
 from incv3d.models.store import ModelStore
 from incv3d.pipeline.classifier import Classifier
 from incv3d.pipeline.loader import LoadedModel, Loader, model_fetcher
+from incv3d.threads import OnDeath
 
 LOG = logging.getLogger(__name__)
 SAVING_S = 2.0
@@ -33,7 +33,7 @@ class CurrentModel:
         store: ModelStore,
         load: Loader,
         dispatcher: ResultDispatcher,
-        on_death: Callable[[str, BaseException], None],
+        on_death: OnDeath,
     ) -> None:
         self._state = state
         self._store = store

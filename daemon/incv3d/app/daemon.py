@@ -23,9 +23,10 @@ from incv3d.app.dispatcher import ResultDispatcher
 from incv3d.app.event_queue import EventQueue
 from incv3d.app.health import EXIT_FAILED, EXIT_MEMORY, EXIT_SETTING, Health
 from incv3d.app.journal import set_level
-from incv3d.app.queries import DaemonState, Queries
+from incv3d.app.queries import Queries
 from incv3d.app.reload import PendingReload, Reloader, describe_changes
 from incv3d.app.reporter import Reporter
+from incv3d.app.state import DaemonState
 from incv3d.app.systemd import SystemdNotifier
 from incv3d.app.transports import Transports
 from incv3d.app.watchdog import Watchdog
@@ -150,10 +151,10 @@ class Daemon:
             )
         )
         for transport in self._transports:
-            self._dispatcher.add_consumer(transport)
+            self._dispatcher.add_transport(transport)
             if transport.frame_counter:
                 self._dispatcher.add_counter(transport.frame_counter)
-        self._dispatcher.add_observer(self._sources.deliver)
+        self._dispatcher.on_completed(lambda result, is_accepted: self._sources.deliver(result))
         self._dispatcher.on_completed(self._watchdog.complete)
         self._dispatcher.on_completed(self._transports.complete)
         self._health.watch([*self._transports.activities, *self._pipeline.activities])
@@ -279,7 +280,7 @@ class Daemon:
         self._reporter.reconfigure()
         set_level(config.daemon.log_level)
         for key, value in describe_changes(reload.changes).items():
-            LOG.info("configuration: %s is now %r", key, value)
+            LOG.info("configuration: %s is now `%s`", key, value)
 
     def _stop(self, status: int) -> int:
         """Take no more frames, answer requests in flight, reject queued ones, write the last line."""

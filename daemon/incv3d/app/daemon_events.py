@@ -26,7 +26,7 @@ class SourceEnded:
 
 @dataclass(frozen=True, slots=True)
 class ThreadDied:
-    """A thread has ended by an exception."""
+    """A thread has ended with an exception."""
 
     thread: str
     error: BaseException

@@ -4,58 +4,43 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from incv3d.events.monitor import EventMonitor
 from incv3d.frames import Frame, Refusal, Result
 from incv3d.latency.rolling import FrameCounter
 from incv3d.protocol.events import EventMessage
-
-
-class ResultConsumer(Protocol):
-    """Where results and events leave the daemon. Any thread may call its methods, which do not wait."""
-
-    def deliver(self, result: Result) -> bool:
-        """Send `result` to those who asked for it; return False if earlier ones could not be sent."""
-
-    def publish_event(self, event: EventMessage, frame: Frame | None) -> None:
-        """Publish that a label has entered or left; `frame` decided it."""
-
+from incv3d.transports.base import Transport
 
 Completed = Callable[[Result, bool], None]
-"""Called with a result that was delivered, and whether all consumers accepted it."""
+"""Called with a result that was delivered, and whether all transports accepted it."""
 
 
 class ResultDispatcher:
     """Hand every result, once, to all that count, answer, publish or follow results. Thread-safe.
 
-    A result has left the daemon when every consumer has accepted it: this is the proof that the daemon works.
+    A result counts as completed when every transport has accepted it: this is the proof that the daemon
+    works. A transport that hangs accepts results for about a second more.
 
     :param counter: counts the outcome of every frame.
     """
 
     def __init__(self, counter: FrameCounter) -> None:
         self._counters = [counter]
-        self._consumers: list[ResultConsumer] = []
-        self._observers: list[Callable[[Result], None]] = []
+        self._transports: list[Transport] = []
         self._on_completed: list[Completed] = []
         self.event_monitor: EventMonitor | None = None
         """Finds the events in the results; the daemon may replace it at any time."""
 
-    def add_consumer(self, consumer: ResultConsumer) -> None:
-        """Deliver to `consumer`, after those that were added before it."""
-        self._consumers.append(consumer)
-
-    def add_observer(self, observer: Callable[[Result], None]) -> None:
-        """Call `observer` with every result, after the consumers."""
-        self._observers.append(observer)
+    def add_transport(self, transport: Transport) -> None:
+        """Deliver to `transport`, after those that were added before it."""
+        self._transports.append(transport)
 
     def add_counter(self, counter: FrameCounter) -> None:
         """Let `counter` count every frame, too."""
         self._counters.append(counter)
 
     def on_completed(self, call: Completed) -> None:
-        """Call `call` when a result was delivered."""
+        """Call `call` when a result was delivered, after those that were added before it."""
         self._on_completed.append(call)
 
     def deliver(self, result: Result) -> None:
@@ -69,10 +54,8 @@ class ResultDispatcher:
             for counter in self._counters:
                 counter.record(now, result.timings)
         is_accepted = True
-        for consumer in self._consumers:
-            is_accepted = consumer.deliver(result) and is_accepted
-        for observer in self._observers:
-            observer(result)
+        for transport in self._transports:
+            is_accepted = transport.deliver(result) and is_accepted
         for call in self._on_completed:
             call(result, is_accepted)
         event_monitor = self.event_monitor
@@ -87,5 +70,5 @@ class ResultDispatcher:
 
     def publish_event(self, event: EventMessage, frame: Frame | None) -> None:
         """Hand on an event."""
-        for consumer in self._consumers:
-            consumer.publish_event(event, frame)
+        for transport in self._transports:
+            transport.publish_event(event, frame)

@@ -84,7 +84,7 @@ class Health:
         return 0
 
     def report_death(self, thread: str, error: BaseException) -> None:
-        """Log that a thread has ended by an exception."""
+        """Log that a thread has ended with an exception."""
         known = isinstance(error, Incv3dError)
         self.problem = str(error) if known else f"the {thread} thread died: {error!r}"
         LOG.error("%s", self.problem, exc_info=None if known else error)

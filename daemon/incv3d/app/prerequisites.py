@@ -1,8 +1,8 @@
 """Check what a configuration needs, before anything is started. All commands share this list of checks.
 
 ``run`` makes them before it loads a model or opens an address, and a reload before it changes anything;
-``check-config`` and ``doctor`` report them. They find what only a person can correct. What may end by itself
-is no mistake: an address in use, a camera or a broker that is away, a model that is not downloaded yet.
+``check-config`` and ``doctor`` report them. They find what only a person can correct. What may resolve itself
+is not a mistake: an address in use, a camera or a broker that is away, a model that is not downloaded yet.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Mistake:
     """Something in the configuration, or in a file that it names, that prevents the daemon from starting."""
 
     key: str
-    """The key of the configuration, such as ``http.token_file``."""
+    """The key of the configuration, such as ``http.token_file``; empty if it cannot be read at all."""
     what: str
     """Where it is, what is wrong and what to do, in one line."""
     is_denied: bool = False
@@ -78,7 +78,7 @@ def check(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
     """Make all checks.
 
     :raises Mistakes: a person must correct something.
-    :raises Incv3dError: something is wrong that may end by itself.
+    :raises Incv3dError: something is wrong that may resolve itself.
     """
     if mistakes := find_mistakes(loaded, environ):
         raise Mistakes(mistakes)
@@ -88,7 +88,7 @@ def find_mistakes(loaded: LoadedConfig, environ: Mapping[str, str]) -> list[Mist
     """Make all checks, as the user who runs this process.
 
     :param environ: the environment, in which systemd names the folders of a service, and may be a password.
-    :raises Incv3dError: something is wrong that may end by itself.
+    :raises Incv3dError: something is wrong that may resolve itself.
     """
     found = []
     for key, each in CHECKS:

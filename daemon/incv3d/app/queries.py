@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
 from typing import Any
 
 from incv3d.app.dispatcher import ResultDispatcher
 from incv3d.app.health import Health
+from incv3d.app.state import DaemonState
 from incv3d.app.status import daemon_status, info, names_of, stats
 from incv3d.app.transports import Transports
-from incv3d.config.schema import Config
 from incv3d.latency.rolling import RollingLatency
 from incv3d.pipeline.frame_queue import FrameQueue
-from incv3d.pipeline.loader import LoadedModel
 from incv3d.protocol import messages
 from incv3d.sources.manager import SourceManager
 from incv3d.transports.base import DaemonStatus
-
-
-@dataclass(slots=True)
-class DaemonState:
-    """What the daemon works by now. The main thread changes it; the thread that loads the model sets that."""
-
-    config: Config
-    phase: str = "starting"
-    """One of :data:`incv3d.transports.base.STATES`."""
-    loaded: LoadedModel | None = None
-    started: float = field(default_factory=time.monotonic)
-
-    @property
-    def is_ready(self) -> bool:
-        """Return whether the Session is warm and frames are classified."""
-        return self.phase == "ready"
 
 
 class Queries:

@@ -138,7 +138,7 @@ class Reloader:
             LOG.info("configuration: %s has no changes", found.origin)
         if changes.after_restart:
             keys = ", ".join(changes.after_restart)
-            LOG.warning("%s of %s: takes a restart (%s)", keys, found.origin, RESTART)
+            LOG.warning("%s of %s: only applied by a restart (%s)", keys, found.origin, RESTART)
         opener = source_opener(changes.config.source) if changes.source else None
         loaded = None
         if changes.session:

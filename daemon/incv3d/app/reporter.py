@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from incv3d.app.queries import DaemonState
+from incv3d.app.state import DaemonState
 from incv3d.app.status import startup_fields, status_line
 from incv3d.app.systemd import SystemdNotifier
 from incv3d.latency.log_writer import LatencyLog, start_line, summary_line

@@ -76,12 +76,12 @@ class Transports:
             transport.forget_sources()
 
     def paused(self, is_paused: bool) -> None:
-        """Tell that the daemon has paused, or resumed, classifying camera frames."""
+        """Tell the transports that the daemon has paused, or resumed, classifying camera frames."""
         for transport in self:
             transport.paused(is_paused)
 
     def complete(self, result: Result, is_accepted: bool) -> None:
-        """Tell that all transports have accepted `result`, if they have."""
+        """Tell the transports that all of them have accepted `result`; do nothing if one has not."""
         if is_accepted:
             for transport in self:
                 transport.complete(result)

@@ -2,7 +2,7 @@
 
 A timer would go on in a process whose Session hangs, or whose threads wait for each other. So each sign of
 life stands for a result that all transports have accepted since the last one. If nobody asks for results, a
-probe takes the way of a camera's frames.
+probe goes through the pipeline like a camera's frame.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class Watchdog:
 
         :param is_accepted: whether every transport has taken it.
         """
-        self._completed += result.ok and is_accepted
+        if result.ok and is_accepted:
+            self._completed += 1
         if result.is_own:
             self._probing = False
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from incv3d.events.image_folder import ImageFolder
 from incv3d.events.labelled_image import ImageToSave, rendered, stem
-from incv3d.threads import start_thread
+from incv3d.threads import OnDeath, start_thread
 
 LOG = logging.getLogger(__name__)
 MOST_WAITING = 8
@@ -33,7 +33,7 @@ class ImageSaver:
     def __init__(
         self,
         folder: ImageFolder,
-        on_death: Callable[[str, BaseException], None],
+        on_death: OnDeath,
         retry_s: float = RETRY_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

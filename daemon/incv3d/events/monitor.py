@@ -23,6 +23,7 @@ from incv3d.frames import Frame, Prediction, Result
 from incv3d.pipeline.classifier import LabelSet
 from incv3d.protocol import messages
 from incv3d.protocol.events import EventMessage, Reason
+from incv3d.threads import OnDeath
 
 LOG = logging.getLogger(__name__)
 WORDS = {
@@ -163,7 +164,7 @@ def create_event_monitor(
     labels: LabelSet,
     model: str,
     announce: Announce,
-    on_death: Callable[[str, BaseException], None],
+    on_death: OnDeath,
 ) -> EventMonitor | None:
     """Return the configured event monitor; None if no label is watched.
 

@@ -16,7 +16,7 @@ from incv3d.images.preprocess import ImageError
 from incv3d.pipeline.classifier import RUNS_AT_ONCE, Classifier, PreparedFrame
 from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.pipeline.run_slots import RunSlots
-from incv3d.threads import Activity, start_thread
+from incv3d.threads import Activity, OnDeath, start_thread
 
 LOG = logging.getLogger(__name__)
 FAILURES_IN_A_ROW = 5
@@ -82,7 +82,7 @@ class Pipeline:
         deliver: Callable[[Result], None],
         on_ready: Callable[[], None],
         on_drained: Callable[[], None],
-        on_death: Callable[[str, BaseException], None],
+        on_death: OnDeath,
         clock: Callable[[], float] = time.monotonic,
         changes: ChangeDetector | None = None,
         on_skipped: Callable[[Frame], None] = lambda frame: None,

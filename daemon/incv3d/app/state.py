@@ -1,0 +1,28 @@
+"""What the daemon runs with at present: its configuration, its phase, its model."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from incv3d.config.schema import Config
+from incv3d.pipeline.loader import LoadedModel
+
+
+@dataclass(slots=True)
+class DaemonState:
+    """What the daemon runs with at present.
+
+    The main thread changes it; the thread that loads the first model sets `loaded`.
+    """
+
+    config: Config
+    phase: str = "starting"
+    """One of :data:`incv3d.transports.base.STATES`."""
+    loaded: LoadedModel | None = None
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_ready(self) -> bool:
+        """Return whether the Session is warm and frames are classified."""
+        return self.phase == "ready"
