@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from incv3d.protocol import messages
     from incv3d.protocol.events import EventMessage
     from incv3d.sources.base import SourceStatus
-    from incv3d.threads import Activity
+    from incv3d.threads import Activity, OnDeath
     from incv3d.transports.admission import Admission
 
 STATES = ("starting", "ready", "stopping")
@@ -76,8 +76,8 @@ class TransportContext:
     """Called for every request that does not reach the pipeline."""
     on_pause: Callable[[bool], None]
     """Called with True to pause classifying camera frames, with False to resume."""
-    on_death: Callable[[str, BaseException], None]
-    """Called with the thread's name and the error when a thread of the transport ends by an exception."""
+    on_death: OnDeath
+    """Called with the thread's name and the error when a thread of the transport ends with an exception."""
 
     @property
     def config(self) -> Config:
@@ -175,7 +175,7 @@ class Transport(ABC):
     def deliver(self, result: Result) -> bool:
         """Answer the request that `result` belongs to, if it came through this transport, and publish it.
 
-        :returns: False if earlier results are still waiting because the transport's thread hangs.
+        :returns: False if a result that was delivered a second ago is still waiting: the transport hangs.
         """
 
     def complete(self, result: Result) -> None:

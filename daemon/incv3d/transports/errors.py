@@ -9,11 +9,11 @@ from incv3d.errors import Incv3dError, pip_install
 
 
 class TransportError(Incv3dError):
-    """A transport cannot be opened now, for example because its address is in use: trying again may help."""
+    """A transport cannot be opened, for example because its address is in use."""
 
 
 class SettingError(TransportError):
-    """A setting, a file that it names, or a library is missing or wrong: only a person can correct it."""
+    """A setting, a file that it names, or a library is missing or wrong: trying again does not help."""
 
     exit_status = 2
     is_lasting = True

@@ -87,9 +87,15 @@ class PendingRequests(Generic[Request]):
         """
         if result.source != self._source or result.request_id is None:
             return
+        if result.request_id not in self._open:
+            return
+        # Encoded before the request is taken out: if that fails, it still gets an answer at the end.
+        answer = Answer(
+            data or self.encode(result),
+            Rejection(result.refusal, result.detail) if result.refusal else None,
+        )
         if (request := self._open.pop(result.request_id, None)) is not None:
-            rejection = Rejection(result.refusal, result.detail) if result.refusal else None
-            self._send(request, Answer(data or self.encode(result), rejection))
+            self._send(request, answer)
 
     def answer(self, request_id: int, data: bytes) -> None:
         """Answer a request with `data`, if it is still open."""
@@ -98,11 +104,13 @@ class PendingRequests(Generic[Request]):
 
     def reject(self, request_id: int, rejection: Rejection) -> None:
         """Answer a request that does not reach the pipeline, if it is still open."""
-        if (request := self._open.pop(request_id, None)) is not None:
+        if (request := self._open.get(request_id)) is None:
+            return
+        data = messages.refuse(
+            rejection.refusal, rejection.detail, request.id, self._queue_depth(), rejection.retry_ms
+        )
+        if self._open.pop(request_id, None) is not None:
             self._on_rejected(rejection.refusal)
-            data = messages.refuse(
-                rejection.refusal, rejection.detail, request.id, self._queue_depth(), rejection.retry_ms
-            )
             self._send(request, Answer(data, rejection))
 
     def reject_all(self, rejection: Rejection) -> None:

@@ -80,7 +80,7 @@ class Consumer:
 
 def test_a_result_counts_only_while_the_server_sends(hanging: Hanging) -> None:
     dispatcher = ResultDispatcher(RollingLatency(10, 10, 0.0))
-    dispatcher.add_consumer(Consumer(hanging.server))
+    dispatcher.add_transport(Consumer(hanging.server))
     completed: list[bool] = []
     dispatcher.on_completed(lambda result, is_accepted: completed.append(is_accepted))
     dispatcher.deliver(Result(OWN))

@@ -187,10 +187,10 @@ def test_who_is_revoked_is_gone_and_others_are_named(ring: KeyStore) -> None:
         ring.issue(name, None)
     ring.revoke("gate")
     assert names(ring) == {"shed"}
-    with pytest.raises(KeyFileError, match="no client `gate`; there are: shed"):
+    with pytest.raises(KeyFileError, match="no client `gate`: the clients are: shed"):
         ring.revoke("gate")
     ring.revoke("shed")
-    with pytest.raises(KeyFileError, match="there are: none yet"):
+    with pytest.raises(KeyFileError, match="no client has a key yet"):
         ring.revoke("shed")
 
 

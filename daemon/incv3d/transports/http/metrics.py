@@ -78,7 +78,7 @@ class _Gauges(Collector):
 
     def collect(self) -> Iterator[Metric]:
         now = self._get_status()
-        yield _states("incv3d_state", "What the daemon is at.", STATES, now.state)
+        yield _states("incv3d_state", "The daemon's state.", STATES, now.state)
         healthy = "Whether nothing is known to be wrong with the daemon."
         yield GaugeMetricFamily("incv3d_healthy", healthy, value=now.health == "ok")
         yield GaugeMetricFamily("incv3d_queue_frames", "Requests that wait.", value=now.queue_depth)
@@ -128,7 +128,11 @@ def _machine(now: DaemonStatus) -> Iterator[Metric]:
     if readings.throttled is not None:
         for name, what, shift in (
             ("incv3d_throttled", "What the firmware does to the processor now, and why.", 0),
-            ("incv3d_throttled_since_boot", "What it did at some time since boot.", SINCE_BOOT),
+            (
+                "incv3d_throttled_since_boot",
+                "What the firmware has done to the processor since boot.",
+                SINCE_BOOT,
+            ),
         ):
             family = GaugeMetricFamily(name, what, labels=["what"])
             for bit, words in enumerate(THROTTLING):

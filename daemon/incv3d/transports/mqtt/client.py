@@ -42,8 +42,8 @@ def make_client(
 ) -> PacketClient:
     """Return a client with the credentials and the will for `broker`, not connected yet.
 
-    Each connection needs a new one: otherwise the library would send a message, because of which the broker
-    closes the connection, again and again.
+    Each connection needs a new one: otherwise the library would keep resending a message that makes the
+    broker close the connection.
     """
     client = PacketClient(client_id, on_packet)
     client.connect_timeout = timeout_s

@@ -169,7 +169,7 @@ class BrokerConnection:
             except OSError as error:
                 self._problem = describe_error(error)
             except Exception as error:  # noqa: BLE001 - whatever the library raises for a broker's message
-                self._problem = f"a message of it cannot be read: {shown(repr(error))}"
+                self._problem = f"a message from it cannot be read: {shown(repr(error))}"
             self._disconnect()
             if self._closing.is_set():
                 break

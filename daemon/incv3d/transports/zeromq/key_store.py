@@ -165,8 +165,9 @@ class KeyStore:
             try:
                 remove(path)
             except FileNotFoundError:
-                known = ", ".join(sorted(client.name for client in self.clients().values())) or "none yet"
-                raise KeyFileError(f"there is no client `{name}`; there are: {known}") from None
+                known = ", ".join(sorted(client.name for client in self.clients().values()))
+                hint = f"the clients are: {known}" if known else "no client has a key yet"
+                raise KeyFileError(f"no client `{name}`: {hint}") from None
 
     def clients(self) -> dict[bytes, KnownClient]:
         """Return the clients that may connect, by public key. Skip files that cannot be used, with a warning.

@@ -125,7 +125,7 @@ class ZmqServer:
         self._thread = start_thread(self.activity.name, self._serve, self._on_death)
 
     def reconfigure(self, section: IntakeSection) -> None:
-        """Handle requests by a new configuration; addresses and message sizes stay as they are."""
+        """Apply a new configuration to requests; addresses and message sizes stay as they are."""
         self._section = section
         self._arrivals.limit_bytes = section.arriving_bytes
 
@@ -331,7 +331,7 @@ class ZmqServer:
                 self._send(message)
 
     def _send(self, result: Result) -> None:
-        data = self._pending.encode(result) if result.ok else b""
+        data = self._pending.encode(result) if result.ok and self._publisher else b""
         self._pending.deliver(result, data)
         if data:
             self._publish(messages.topic(result.source), data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -11,7 +12,9 @@ from incv3d.frames import Frame, Refusal, Result
 from incv3d.protocol.curve_keys import KeyFileError
 from incv3d.protocol.events import EventMessage
 from incv3d.transports.base import Transport, TransportContext
-from incv3d.transports.zeromq.access import required_keys
+from incv3d.transports.zeromq.access import insecure_warning, required_keys
+
+LOG = logging.getLogger(__name__)
 
 
 class ZmqTransport(Transport):
@@ -24,6 +27,8 @@ class ZmqTransport(Transport):
     def __init__(self, context: TransportContext) -> None:
         from incv3d.transports.zeromq.server import ZmqServer
 
+        if warning := insecure_warning(context.config.intake):
+            LOG.warning("%s", warning)
         queries = context.queries
         self._server = ZmqServer(
             context.config.intake,
@@ -60,7 +65,7 @@ class ZmqTransport(Transport):
         self._server.start()
 
     def reconfigure(self, config: Config) -> None:
-        """Handle requests by the new settings."""
+        """Apply the new settings to requests."""
         self._server.reconfigure(config.intake)
 
     def reread_keys(self) -> None:
