@@ -22,6 +22,8 @@ class Library:
     """Its import name."""
     install: str
     """The command that installs it."""
+    used_by: str = ""
+    """The module of incv3d that imports it: an unsuitable version can fail there, too."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Environment variables that the library reads when it is imported, unless they are set."""
 
@@ -44,7 +46,9 @@ class Library:
         for name, value in self.environment.items():
             os.environ.setdefault(name, value)
         try:
-            importlib.import_module(self.module)
+            for module in (self.module, self.used_by):
+                if module:
+                    importlib.import_module(module)
         except Exception as error:
             hint = ""
             if "numpy" in str(error):

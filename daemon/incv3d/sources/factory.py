@@ -93,7 +93,7 @@ def open_first(section: SourceSection) -> FrameSource:
         try:
             return _opener_of(kind, section)()
         except LibraryMissing:
-            reasons.append(f"{kind}: its library is not installed")
+            reasons.append(f"{kind}: its library is missing or cannot be loaded")
         except SourceAbsent as error:
             reasons.append(f"{kind}: {error}")
     raise SourceAbsent(

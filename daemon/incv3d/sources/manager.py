@@ -11,6 +11,7 @@ from incv3d.config.schema import SourceSection
 from incv3d.frames import Frame, Result
 from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.sources import CaptureSchedule, OpenSource, SourceStatus, SourceSupervisor
+from incv3d.threads import OnDeath
 
 LOG = logging.getLogger(__name__)
 LOG_PAUSE_EVERY_S = 10.0
@@ -32,7 +33,7 @@ class SourceManager:
         frame_queue: FrameQueue,
         on_dropped: Callable[[], None],
         on_end: Callable[[str], None],
-        on_death: Callable[[str, BaseException], None],
+        on_death: OnDeath,
     ) -> None:
         self._frame_queue = frame_queue
         self._on_dropped = on_dropped

@@ -49,7 +49,7 @@ def _absence(section: SourceSection, found: int) -> str:
 
 V4L2 = SourceBackend(
     opener=_opener,
-    library=Library("linuxpy.video.device", pip_install("linuxpy")),
+    library=Library("linuxpy.video.device", pip_install("linuxpy"), used_by="incv3d.sources.v4l2_capture"),
     list_cameras=_list_cameras,
     device_nodes=("video[0-9]*",),
     absence=_absence,

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 from typing import TYPE_CHECKING
 
 from incv3d.config.schema import SourceSection
 from incv3d.errors import pip_install
 from incv3d.sources.backend import Library, SourceBackend
-from incv3d.sources.base import FrameSource, OpenSource, SourceError
+from incv3d.sources.base import FrameSource, OpenSource
 from incv3d.sources.local_paths import check_local_path
 
 if TYPE_CHECKING:
     from incv3d.sources.http_camera import HttpBody
 
 WEB_SCHEMES = ("http", "https")
-PYAV = Library("av", pip_install("av"))
+PYAV = Library("av", pip_install("av"), used_by="incv3d.sources.video_capture")
 
 
 def _opener(section: SourceSection) -> OpenSource:
@@ -39,14 +40,13 @@ def _open_web(section: SourceSection) -> FrameSource:
     camera = open_http_camera(section.name, section.path, section.stall_timeout_s, interval_s)
     if not isinstance(camera, HttpBody):
         return camera
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(camera.close)
         PYAV.check()
         if camera.is_live:
-            return _open_with_ffmpeg(section, camera)
-    except SourceError:
-        camera.close()
-        raise
-    camera.close()
+            source = _open_with_ffmpeg(section, camera)
+            stack.pop_all()  # the source closes it
+            return source
     return _open_with_ffmpeg(section)
 
 

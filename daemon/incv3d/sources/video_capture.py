@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ KEY_FRAMES_FROM_S = 1.0
 """From this interval between frames on, only key frames of a stream are decoded ..."""
 KEY_STEP_SHARE = 1.5
 """... unless key frames are further apart than this multiple of the interval."""
+KEY_STEPS = 4
+"""How many of the last distances between key frames count."""
 LONGEST_KEY_WAIT_S = 60.0
 """How long a stream that sends packets, but no key frame, does not count as stalled."""
 AT_ONCE_S = 0.002
@@ -105,8 +108,8 @@ class StreamSource:
         self._keys_only = False
         self._skip_to_key = True
         self._waited_at = self._key_at = time.monotonic()
-        self._key_step_s = 0.0
-        """Seconds between the last two key frames."""
+        self._key_steps_s: deque[float] = deque([0.0], maxlen=KEY_STEPS)
+        """Seconds between the last key frames; encoders add some where the scene changes."""
         self._longest_damage_s = DAMAGE_SHARE * timeout_s
 
     @property
@@ -122,7 +125,7 @@ class StreamSource:
         now = time.monotonic()
         wanted_at = max(now, after)
         frame_interval_s = max(self._frame_interval_s, after - now)
-        self._keys_only = frame_interval_s >= max(KEY_FRAMES_FROM_S, self._key_step_s / KEY_STEP_SHARE)
+        self._keys_only = frame_interval_s >= max(KEY_FRAMES_FROM_S, max(self._key_steps_s) / KEY_STEP_SHARE)
         self._skip_to_key |= self._keys_only
         while not self._interrupted.is_set():
             asked = time.monotonic()
@@ -131,7 +134,7 @@ class StreamSource:
             if packet is None or packet.size == 0:
                 raise SourceError(f"{self._shown}: the stream ended")
             if packet.is_keyframe:
-                self._key_step_s = now - self._key_at
+                self._key_steps_s.append(now - self._key_at)
                 self._key_at = now
             if self._is_stale(asked, now):
                 continue
@@ -157,9 +160,11 @@ class StreamSource:
             return self._video.decode(packet)
         # The frames that the decoder still holds are from before the jump.
         self._video.forget()
+        damaged_before = self._video.damaged_frames
         decoded = self._video.decode_alone(packet) if self._keys_only else self._video.decode(packet)
         # If a key frame is the first of several that build up the image, the others are needed.
-        self._skip_to_key = self._keys_only and bool(decoded)
+        is_damaged = self._video.damaged_frames > damaged_before
+        self._skip_to_key = self._keys_only and (bool(decoded) or is_damaged)
         return decoded
 
     def _is_stale(self, asked: float, now: float) -> bool:
