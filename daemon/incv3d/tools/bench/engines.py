@@ -8,6 +8,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from incv3d.engines.tensorflow import plain_session_mb
 from incv3d.models.conversions import Precision, converted_precisions, open_conversion
 from incv3d.models.entry import ModelError
 from incv3d.models.prepare import ensure_prepared
@@ -142,7 +143,7 @@ def expected_mb(job: EngineJob) -> float:
     """
     network_mb = job.spec.file.stat().st_size / MIB
     if job.engine == "plain":
-        return 650 + 12 * network_mb
+        return plain_session_mb(job.spec.file.stat().st_size) + network_mb
     if job.engine == "lean":
         return 350 + network_mb * (1 + job.spec.cache_filters)
     return 150 + 3 * network_mb

@@ -95,7 +95,12 @@ def _measure_together(
                     progress(state.engine, len(state.runs_s))
         except KeyboardInterrupt:
             found.interrupted = True
-        found.measurements += [_finish(each) for each in states]
+        for state in states:
+            try:
+                found.measurements.append(_finish(state))
+            except WorkerFailed as error:
+                reason = f"its memory could not be read after {len(state.runs_s)} runs: {error}"
+                found.unavailable.append(Unavailable(engine=state.engine, reason=reason))
 
 
 def _run(state: WorkerState, throttle: ThrottleMonitor) -> None:

@@ -92,9 +92,9 @@ def compare(
             stack.callback(both[-1].kill)
         for each in both:
             each.warm_up(images[0])
-        for number, each in take_turns(both, rounds):
+        for turn, (number, each) in enumerate(take_turns(both, rounds), 1):
             each.run(images[number % len(images)])
-            counted(number + 1, rounds)
+            counted(turn // len(both), rounds)
         figures = [each.figures() for each in both]
     return _agreement(
         both[0].scores(), both[1].scores(), session.spec.threads, session=figures[0], conversion=figures[1]

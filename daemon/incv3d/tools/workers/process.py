@@ -113,7 +113,7 @@ class WorkerProcess:
 def take_turns(items: Sequence[Item], rounds: int) -> Iterator[tuple[int, Item]]:
     """Yield the number of each round with each item; the item that comes first changes every round.
 
-    The second of two finds the caches as the first left them; so each is first equally often. An item that
+    The second of two finds the caches as the first left them; so the first place rotates. An item that
     the caller removes from `items` has no turn in later rounds.
     """
     for number in range(rounds):
