@@ -19,6 +19,8 @@ from incv3d.tools.doctor.host import Host
 from incv3d.tools.doctor.programs import run_python
 from processes import PATIENCE_S, DaemonProcess, environment
 
+pytestmark = pytest.mark.slow
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 DAEMON = CHECKOUT / "daemon"
 COMMAND = Path(sys.executable).with_name("incv3d")

@@ -18,6 +18,8 @@ from incv3d.errors import pip_install
 from incv3d.images.demo import demo_folder
 from processes import PATIENCE_S, environment, run_incv3d
 
+pytestmark = pytest.mark.slow
+
 FEW = ("--num_runs", "3", "--warmup_runs", "1")
 CAT = demo_folder() / "cat.jpg"
 

@@ -12,6 +12,8 @@ import pytest
 from incv3d.engines import BadFeed, SessionError, SessionSpec, open_session
 from incv3d.engines.litert import LiteRTSession
 
+pytestmark = pytest.mark.slow
+
 SIDE = 8
 MAKE = Path(__file__).parents[1] / "support" / "make_tflite.py"
 

@@ -20,6 +20,8 @@ from incv3d.models.file_kinds import kind_of
 from incv3d.models.graph.operations import check_graph_file, harmless_operations
 from processes import run_incv3d
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).resolve().parent
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
 NAMES = ["red", "green", "blue", "white", "black"]

@@ -22,6 +22,8 @@ from incv3d.models.store import ModelStore
 from incv3d.pipeline.loader import LoadedModel, find_model, load_classifier, open_store
 from processes import run_incv3d
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).resolve().parent
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
 CASES = HERE.parents[2] / "shared/cases"

@@ -24,6 +24,8 @@ from incv3d.models.prepare import ensure_prepared
 from incv3d.models.published_archives import PANDA_SHA256, SLIM_MEMBER
 from incv3d.models.store import ModelStore
 
+pytestmark = pytest.mark.slow
+
 SLIM = graph("input", "InceptionV3/Predictions/Reshape_1")
 
 

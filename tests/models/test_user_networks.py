@@ -21,6 +21,8 @@ from incv3d.models.labels import read_labels
 from incv3d.models.store import ModelStore, StoredModel
 from processes import run_incv3d
 
+pytestmark = pytest.mark.slow
+
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
 NAMES = ["red", "green", "blue", "white", "black"]
 QUICK = "float.tflite"

@@ -15,6 +15,8 @@ from incv3d.frames import Frame, Prediction
 from incv3d.models.store import ModelStore
 from incv3d.pipeline.loader import load_classifier
 
+pytestmark = pytest.mark.slow
+
 LARGE_PIXELS = 3000 * 2000
 SURE_FROM = 0.25
 """Below this top score a network wavers between several labels: any other way of resizing turns some over."""

@@ -17,6 +17,8 @@ from incv3d.models.graph.equivalence import check_equivalence, run_original
 from incv3d.models.graph.graphdef_reader import read_nodes
 from prepare_models import job_for, prepare_many, script
 
+pytestmark = pytest.mark.slow
+
 RUN = ("unused_function", "asserted", "half_weights", "bfloat16_weights")
 REFUSED = {
     "cond": "the graph has control flow, which cannot be cut: `cond/Merge` (Merge)",

@@ -12,6 +12,8 @@ from incv3d.engines.tensorflow_c import TensorFlowSession
 from incv3d.models.graph.graphdef_reader import Node, read_nodes
 from prepare_models import job_for, prepare_many, script
 
+pytestmark = pytest.mark.slow
+
 SWAPPED = ("block", "larger-window", "no-bias", "bias-used-twice", "two-in-a-row")
 LEFT = (
     "pool-used-twice",

@@ -31,6 +31,8 @@ from incv3d.models.prepare import PREPARER, ensure_prepared, is_prepared, prepar
 from incv3d.models.store import ModelStore
 from prepare_models import job_for, prepare_many, script
 
+pytestmark = pytest.mark.slow
+
 STYLES = (
     "slim",
     "spelled-out",

@@ -156,7 +156,8 @@ def test_an_image_that_cannot_be_decoded_ends_the_scenario() -> None:
 
 
 def test_requests_run_at_once_as_in_the_daemon() -> None:
-    session = ScriptedSession(held=True, reentrant=True)
+    # A run takes at least 2 ms, so that 1,000 are enough.
+    session = ScriptedSession(held=True, script=lambda number: time.sleep(0.002), reentrant=True)
     thread = threading.Thread(target=run, args=(0.5, "offline"), kwargs={"session": session})
     thread.start()
     assert session.wait_until_under_way(2)

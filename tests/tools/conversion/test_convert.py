@@ -33,6 +33,8 @@ from incv3d.tools.conversion.convert import ConversionRequest, check_disk, check
 from processes import PATIENCE_S, DaemonProcess, environment, run_incv3d
 from tiny_models import SIDE, add_rgb
 
+pytestmark = pytest.mark.slow
+
 NAME = "efficientnet-lite0"
 
 
