@@ -13,7 +13,10 @@ one_at_a_time() {
     # Wait: an earlier installation may still be rolling back.
     flock -w 10 9 && [ "$prefix/lock" -ef /proc/self/fd/9 ] ||
         fail "another installation is running (it holds $prefix/lock); try again when it has finished"
-    [ ! -d "$undo" ] || { say "an installation was interrupted: rolling it back first" && sh "$undo/settle" 9>&-; }
+    if [ -d "$undo" ]; then
+        say "an installation was interrupted: rolling it back first"
+        sh "$undo/settle" 9>&- || say "the previous version does not start; see: journalctl -u incv3d"
+    fi
     drop_models
 }
 
