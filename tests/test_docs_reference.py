@@ -19,7 +19,6 @@ from incv3d import __version__
 from incv3d.config.loading import ENVIRONMENT, load_config
 from incv3d.config.reloading import EFFECTS
 from incv3d.config.schema import Config
-from incv3d.errors import Incv3dError
 from incv3d.frames import Refusal
 from incv3d.latency.rolling import OUTCOMES
 from incv3d.protocol.events import EventMessage, Reason
@@ -200,11 +199,9 @@ def exit_statuses() -> set[int]:
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("sys.exit", "os._exit"):
                 found |= statuses_in(node)
-            elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).endswith("exit_status"):
-                found |= statuses_in(node.value)
     health = importlib.import_module("incv3d.app.health")
     found |= {value for name, value in vars(health).items() if name.isupper() and type(value) is int}
-    return found | {Incv3dError.exit_status, click.UsageError.exit_code}
+    return found | {click.UsageError.exit_code}
 
 
 def statuses_in(node: ast.AST) -> set[int]:

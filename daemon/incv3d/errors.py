@@ -10,11 +10,8 @@ import sys
 class Incv3dError(Exception):
     """A failure whose message is for the user: what, where, what to do.
 
-    Each room derives its own family from this class. The command line prints the message as one line and
-    exits with :attr:`exit_status`.
+    Each room derives its own family from this class. The command line prints the message as one line.
     """
-
-    exit_status = 1
 
     @property
     def lines(self) -> list[str]:
@@ -22,8 +19,8 @@ class Incv3dError(Exception):
         return [str(self)]
 
     is_lasting = False
-    """Whether only the user can remove the cause. A daemon that cannot start for such a reason exits with
-    status 2, and systemd does not restart it."""
+    """Whether only the user can remove the cause. The command line, and a daemon that cannot start, then exit
+    with status 2, else 1; systemd does not restart a daemon that exited with status 2."""
 
 
 def pip_install(*words: str) -> str:

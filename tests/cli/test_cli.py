@@ -118,12 +118,35 @@ def test_send_without_a_daemon_reports_it_and_does_not_hang(state: Path, tmp_pat
         (["model", "remove", "nothing"], "nothing"),
     ],
 )
-def test_mistakes_are_one_line_with_a_status(tmp_path: Path, words: list[str], complaint: str) -> None:
+def test_failures_are_one_line_with_a_status(tmp_path: Path, words: list[str], complaint: str) -> None:
     if words[1] == "x.jpg":
         words = [words[0], str(CAT), *words[2:]]
     done = run_incv3d(tmp_path, *words)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1 and complaint in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["keys", "add", "../x"], "`../x` cannot be a client's name"),
+        (["send", str(CAT), "--connect", "bad:address:x"], "bad:address:x: cannot connect: not an address"),
+        (["send", str(CAT), "--connect", ""], "(empty): cannot connect: not an address"),
+        (["classify", str(CAT), "--connect", ""], "(empty): cannot connect: not an address"),
+        (["info", "--connect", ""], "(empty): cannot connect: not an address"),
+        (["top", "--once", "--connect", "a:b:c"], "a:b:c: cannot connect: not an address"),
+        (["model", "fetch", "own", "--url", "ftp://x/y"], "`ftp://x/y` is not a URL"),
+        (["model", "fetch", "own", "--url", "http://x/y", "--sha256", "z"], "`z` is not a SHA-256"),
+        (["model", "fetch", "../x", "--url", "http://x/y"], "`../x` is not a valid model name"),
+        (["model", "fetch", "nosuch"], "`nosuch` is not a known model"),
+    ],
+)
+def test_mistakes_in_the_command_line_are_one_line_and_status_2(
+    tmp_path: Path, words: list[str], complaint: str
+) -> None:
+    done = run_incv3d(tmp_path, *words)
+    assert done.returncode == 2
+    assert done.stderr.startswith("incv3d: ") and done.stderr.count("\n") == 1 and complaint in done.stderr
 
 
 def test_check_config_reports_mistakes_with_line_and_key(tmp_path: Path) -> None:
@@ -225,18 +248,20 @@ def test_a_snapshot_shows_its_labels(state: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "complaint"),
+    ("words", "status", "complaint"),
     [
-        (["x.jpg"], "no source is configured"),
-        (["x.jpg", "--source", "/nowhere"], "/nowhere: no such file or folder"),
-        (["x.jpg", "--source", "/dev/video99"], "/dev/video99: no such device"),
-        (["/nowhere/x.jpg", "--source", str(CAT)], "/nowhere/x.jpg: cannot be written: No such file"),
+        (["x.jpg"], 1, "no source is configured"),
+        (["x.jpg", "--source", "/nowhere"], 2, "/nowhere: no such file or folder"),
+        (["x.jpg", "--source", "/dev/video99"], 1, "/dev/video99: no such device"),
+        (["/nowhere/x.jpg", "--source", str(CAT)], 1, "/nowhere/x.jpg: cannot be written: No such file"),
     ],
 )
-def test_a_snapshot_that_cannot_be_taken_is_one_line(state: Path, tmp_path: Path, words, complaint) -> None:
+def test_a_snapshot_that_cannot_be_taken_is_one_line(
+    state: Path, tmp_path: Path, words, status: int, complaint: str
+) -> None:
     words = [str(tmp_path / words[0]) if words[0] == "x.jpg" else words[0], *words[1:]]
     done = run_incv3d(state, "snapshot", "--settle", "0", *words)
-    assert done.returncode == 1
+    assert done.returncode == status
     assert done.stderr.startswith("incv3d: ") and done.stderr.count("\n") == 1 and complaint in done.stderr
     assert not list(tmp_path.iterdir()), "something was left behind"
 

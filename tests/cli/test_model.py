@@ -95,7 +95,7 @@ def test_auto_does_without_inception_when_it_cannot_be_fetched_in_time(state, tm
 
 def test_a_known_model_that_is_not_in_the_store_is_an_error_with_the_fix(tmp_path) -> None:
     done = run_incv3d(tmp_path, "classify", "--model", "inception-v3", str(Path(__file__)))
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.rstrip().endswith("fetch it: incv3d model fetch inception-v3")
 
 
@@ -176,7 +176,7 @@ def test_a_network_with_another_number_of_scores_is_rejected_on_import(tmp_path)
     few = of_2015(relu("softmax", "Mul"))
     path = archive(tmp_path / "few.tgz", GOOD | {"classify_image_graph_def.pb": few})
     done = run_incv3d(tmp_path / "state", "model", "import", str(path), "--name", "mine")
-    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "Traceback" not in done.stderr
     last = done.stderr.splitlines()[-1]
     assert "`softmax:0` returns 268203 scores instead of 1008" in last, last
     assert "mine" not in run_incv3d(tmp_path / "state", "model", "list").stdout

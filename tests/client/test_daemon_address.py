@@ -65,7 +65,8 @@ def test_results_have_a_port_of_their_own() -> None:
 def test_what_is_not_an_address_is_said_at_once_with_what_would_be(typed: str, words: str) -> None:
     with pytest.raises(ClientError) as caught:
         Client(typed)
-    assert str(caught.value).startswith(f"{Address(typed)}: cannot connect: ") and words in str(caught.value)
+    shown = Address(typed) if typed.strip() else "(empty)"
+    assert str(caught.value).startswith(f"{shown}: cannot connect: ") and words in str(caught.value)
     with pytest.raises(ClientError):
         next(results(typed))
 

@@ -61,7 +61,6 @@ class Mistake:
 class Mistakes(Incv3dError):
     """The configuration has mistakes; each has a line."""
 
-    exit_status = 2
     is_lasting = True
 
     def __init__(self, mistakes: list[Mistake]) -> None:

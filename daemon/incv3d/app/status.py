@@ -40,7 +40,12 @@ def info(loaded: LoadedModel | None, source: SourceSection) -> dict[str, Any]:
     if loaded:
         versions[loaded.facts.engine] = loaded.facts.version
         facts["pixels"] = loaded.pixels
-        facts["session"] = {**asdict(loaded.facts), "runs_at_once": loaded.classifier.runs_at_once}
+        session = asdict(loaded.facts) | {
+            "import_ms": round(loaded.facts.import_ms, 1),
+            "build_ms": round(loaded.facts.build_ms, 1),
+            "runs_at_once": loaded.classifier.runs_at_once,
+        }
+        facts["session"] = session
     return facts
 
 

@@ -81,7 +81,7 @@ def main() -> None:
     except Incv3dError as error:
         for line in error.lines:
             click.echo(f"incv3d: {without_secrets(line, sys.argv)}", err=True)
-        sys.exit(error.exit_status)
+        sys.exit(2 if error.is_lasting else 1)
     except BrokenPipeError:
         # The reader of our output has exited (`incv3d classify … | head -1`).
         sys.stderr.close()

@@ -52,7 +52,7 @@ def classify(
     """
     overrides = {"model.name": model_name, "session.threads": threads, "model.top_k": top_k}
     named = list(_read(pictures))
-    if connect:
+    if connect is not None:
         with _connect(connect, timeout_s, key) as client:
             failed = _classify(named, _remote(client, top_k), as_json)
     else:

@@ -26,7 +26,7 @@ def info(connect: str | None, key: str | None, timeout_s: float, as_json: bool) 
     """Show the versions of incv3d and its libraries, and TensorFlow's devices."""
     import msgspec
 
-    facts = _ask(connect, timeout_s, key) if connect else _look()
+    facts = _look() if connect is None else _ask(connect, timeout_s, key)
     if as_json:
         click.echo(msgspec.json.encode(facts))
     else:

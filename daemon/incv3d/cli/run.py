@@ -74,7 +74,6 @@ def _serve(config_path: str | None, overrides: Mapping[str, object], demo: bool)
     from incv3d.app.prerequisites import check
     from incv3d.config.loading import ConfigError
     from incv3d.engines.tensorflow_ahead import tensorflow_ahead
-    from incv3d.errors import Incv3dError
 
     loaded = _load(config_path, overrides, demo)
     config = loaded.config
@@ -100,13 +99,7 @@ def _serve(config_path: str | None, overrides: Mapping[str, object], demo: bool)
     notifier = SystemdNotifier(os.environ)
     with tensorflow_ahead() if runs_prepared_graph(config, store) else contextlib.nullcontext():
         from incv3d.app.daemon import Daemon
-    try:
-        status = Daemon(loaded, store, log_path, notifier, reread).run()
-    except Incv3dError as error:
-        if error.is_lasting:  # ConfigError's exit status keeps systemd from restarting the daemon
-            raise ConfigError(str(error)) from None
-        raise
-    leave(status)
+    leave(Daemon(loaded, store, log_path, notifier, reread).run())
 
 
 def _load(config_path: str | None, overrides: Mapping[str, object], demo: bool) -> LoadedConfig:

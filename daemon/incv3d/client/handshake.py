@@ -23,6 +23,12 @@ class ClientError(Incv3dError):
     """The daemon could not be asked."""
 
 
+class AddressError(ClientError):
+    """The daemon's address is not valid."""
+
+    is_lasting = True
+
+
 class NoEntry(ClientError):
     """The daemon requires a key, or rejects this one: retrying is useless."""
 

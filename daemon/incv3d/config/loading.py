@@ -43,7 +43,6 @@ ENVIRONMENT = {
 class ConfigError(Incv3dError):
     """Raised when the configuration cannot be used; the message names file, line and key."""
 
-    exit_status = 2
     is_lasting = True
 
     def __init__(self, message: str) -> None:

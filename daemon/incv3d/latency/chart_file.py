@@ -19,7 +19,7 @@ class ChartError(Incv3dError):
 class ChartUsageError(ChartError):
     """The chart's output path is not usable."""
 
-    exit_status = 2
+    is_lasting = True
 
 
 def check_chart_path(path: Path, option: str) -> None:

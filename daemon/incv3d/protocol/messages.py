@@ -246,7 +246,7 @@ def _operation(part: Bytes) -> Request:
     try:
         request = msgspec.json.decode(part, type=OperationRequest)
     except UNREADABLE as error:
-        raise BadRequest(f"not an operation: {_plain(error)}", _id_of(part)) from None
+        raise BadRequest(f"not an operation: {explain(error)}", _id_of(part)) from None
     return Request(operation=request.op, id=request.id)
 
 
@@ -255,7 +255,7 @@ def _two_parts(first: Bytes, data: Bytes, now: Clocks, default_ttl_ms: float, ma
     try:
         header = _header(first)
     except UNREADABLE as error:
-        raise BadRequest(f"bad header: {_plain(error)}", _id_of(first)) from None
+        raise BadRequest(f"bad header: {explain(error)}", _id_of(first)) from None
     if header.encoding in CHANNELS and not (header.width and header.height):
         raise BadRequest(f"{header.encoding} needs width and height", header.id)
     if header.age_ms is not None and header.captured_at is not None:
@@ -332,7 +332,8 @@ def _id_of(part: Bytes) -> FrameId:
         return None
 
 
-def _plain(error: Exception) -> str:
+def explain(error: Exception) -> str:
+    """Return the decoder's error in the words of the wire format."""
     if isinstance(error, RecursionError):
         return "nested too deeply"
     if isinstance(error, UnicodeDecodeError):

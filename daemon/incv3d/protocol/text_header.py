@@ -42,7 +42,7 @@ def parse_text_request(
     try:
         header = msgspec.convert({"v": 1, **given}, messages.Header, strict=False)
     except msgspec.ValidationError as error:
-        raise messages.BadRequest(f"{where}: {error}", given.get("id")) from None
+        raise messages.BadRequest(f"{where}: {messages.explain(error)}", given.get("id")) from None
     header.id = given.get("id")
     frame = messages.parse([msgspec.json.encode(header), data], now, default_ttl_ms, max_bytes).frame
     assert frame

@@ -15,7 +15,6 @@ class TransportError(Incv3dError):
 class SettingError(TransportError):
     """A setting, a file that it names, or a library is missing or wrong: trying again does not help."""
 
-    exit_status = 2
     is_lasting = True
 
 

@@ -76,7 +76,7 @@ def test_the_commands_take_a_key(keyed, state, tmp_path) -> None:
         assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
         assert "the daemon requires a key: --key FILE" in done.stderr
         done = run_incv3d(state, *words, *connect, "--key", str(tmp_path / "gone.key"))
-        assert done.returncode == 1
+        assert done.returncode == 2
         assert done.stderr == f"incv3d: {tmp_path}/gone.key: cannot be read: No such file or directory\n"
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from incv3d.models.catalog import load_catalog
-from incv3d.models.entry import ModelEntry, ModelError
+from incv3d.models.entry import ModelEntry, ModelError, mark_lasting
 from incv3d.models.fetch.checksums import FILE as CHECKSUMS
 from incv3d.models.fetch.checksums import ChecksumRecord, find_record, save_record
 from incv3d.models.fetch.download import Download, DownloadRequest, Progress, RetryPolicy, progress_lines
@@ -73,7 +73,8 @@ def fetch_model(
     :raises UnreachableError: there is no network.
     :raises ModelError: the fetch failed for another reason; the store is unchanged.
     """
-    entry = _known(order)
+    with mark_lasting():
+        entry = _known(order)
     folder = store.root / DOWNLOADS
     with _disk_errors_explained(folder):
         folder.mkdir(parents=True, exist_ok=True)

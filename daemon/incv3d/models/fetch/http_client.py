@@ -28,6 +28,12 @@ class DownloadError(ModelError):
     """The file is not available there."""
 
 
+class UrlError(DownloadError):
+    """Not a URL that can be fetched."""
+
+    is_lasting = True
+
+
 class UnreachableError(DownloadError):
     """There is no network, or the server does not answer."""
 
@@ -37,7 +43,7 @@ class BrokenError(Exception):
 
 
 def check_url(url: str) -> None:
-    """Raise DownloadError unless `url` can be fetched."""
+    """Raise UrlError unless `url` can be fetched."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -45,7 +51,7 @@ def check_url(url: str) -> None:
         usable = False
     if not usable:
         hint = Address(url).encoding_hint
-        raise DownloadError(
+        raise UrlError(
             f"`{Address(url)}` is not a URL like https://example.org/model.tgz{f'; {hint}' if hint else ''}"
         )
 

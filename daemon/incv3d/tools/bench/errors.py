@@ -12,4 +12,4 @@ class BenchError(Incv3dError):
 class BenchUsageError(BenchError):
     """The options of the benchmark are not valid."""
 
-    exit_status = 2
+    is_lasting = True

@@ -33,7 +33,7 @@ class LoadReport:
     elapsed_s: float
     ok_per_s: float
     lost_slots: int
-    """Open loop: images that were due while too many were in flight."""
+    """Open loop: images that were due while too many were in flight, or this machine was too slow."""
     unfinished: int
     """Images in flight when the run was interrupted."""
     duplicates: int
@@ -114,7 +114,8 @@ def milliseconds(values: Sequence[float]) -> Milliseconds | None:
 
 def describe(report: LoadReport) -> list[str]:
     """Return the report as lines of text."""
-    lines = [f"{report.sent} images in {report.elapsed_s:.1f} s, {report.ok_per_s:.1f} labels per second"]
+    images = "1 image" if report.sent == 1 else f"{report.sent} images"
+    lines = [f"{images} in {report.elapsed_s:.1f} s, {report.ok_per_s:.1f} labels per second"]
     for kind, found in report.outcomes.items():
         took = f"; round trip {format_milliseconds(found.round_trip)}" if found.round_trip else ""
         lines.append(f"  {kind}: {found.count}{took}")
@@ -130,7 +131,8 @@ def describe(report: LoadReport) -> list[str]:
     if report.duplicates:
         lines.append(f"  answered twice: {report.duplicates}; only the first answers count")
     if report.lost_slots:
-        lines.append(f"  not sent: {report.lost_slots}; too many were in flight when they were due")
+        reason = "too many were in flight when they were due, or this machine was too slow"
+        lines.append(f"  not sent: {report.lost_slots}; {reason}")
     if report.unfinished:
         lines.append(f"  unfinished when interrupted: {report.unfinished}")
     return lines

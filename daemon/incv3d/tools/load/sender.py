@@ -129,14 +129,16 @@ class LoadSender(ABC, Generic[AnyEntry]):
         while True:
             now = time.monotonic()
             yield from self._fire_timers(now)
-            if now >= end:
+            due = started + slot / self._plan.rate if self._plan.rate else now
+            is_over = now >= end
+            if is_over and due >= end:
                 image = None
             if not image and not self._in_flight:
                 return
-            due = started + slot / self._plan.rate if self._plan.rate else now
             full = len(self._in_flight) >= self._plan.limit
             if image and due <= now and not (full and not self._plan.rate):
-                if full or not self._send_first(image, slot, due):
+                # A slot that was due before the end counts, even if this machine was too slow to use it.
+                if is_over or full or not self._send_first(image, slot, due):
                     yield SendResult(image.name, None, 0.0, lost_slot=True)
                 slot += 1
                 image = next(rest, None)

@@ -130,9 +130,7 @@ class KeyStore:
             try:
                 _put(path, certificate(comment, public=key), replace=False)
             except FileExistsError:
-                raise KeyFileError(
-                    f"there is a client `{name}` already; for another key: incv3d keys revoke {name}"
-                ) from None
+                raise _taken(name) from None
 
     def issue(self, name: str, target: Path | None) -> bytes:
         """Create a pair for a client, authorize it, and write all that it needs into one file.
@@ -141,7 +139,8 @@ class KeyStore:
         :returns: the content of the file, which is kept nowhere else.
         :raises KeyFileError: as for :meth:`add`; or `target` exists already, or cannot be written.
         """
-        self._file_of(name)
+        if self._file_of(name).exists():
+            raise _taken(name)
         key = ClientKey(new_pair(), self.server_public())
         content = client_file(name, key)
         if target:
@@ -219,6 +218,10 @@ class KeyStore:
             raise KeyFileDenied(f"{error.filename or self.folder}: {error.strerror}") from None
         except OSError as error:
             raise KeyFileError(f"{error.filename or self.folder}: {error.strerror}") from None
+
+
+def _taken(name: str) -> KeyFileError:
+    return KeyFileError(f"there is a client `{name}` already; for another key: incv3d keys revoke {name}")
 
 
 def client_file(name: str, key: ClientKey) -> bytes:

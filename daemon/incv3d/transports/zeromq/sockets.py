@@ -49,7 +49,7 @@ def listen(socket: zmq.Socket[bytes], address: str, key: str) -> None:
         socket.bind(address)
     except zmq.ZMQError as error:
         hint = " (is incv3d running already?)" if error.errno == zmq.EADDRINUSE else ""
-        raise TransportError(f"{key}: cannot listen on {address}: {error.strerror}{hint}") from None
+        raise TransportError(f"{key}: cannot listen on {address}: {_reason(error)}{hint}") from None
 
 
 def disconnect_all(socket: zmq.Socket[bytes], address: str, key: str) -> None:
@@ -68,5 +68,10 @@ def disconnect_all(socket: zmq.Socket[bytes], address: str, key: str) -> None:
         except zmq.ZMQError as error:
             # Another thread of ZeroMQ releases the address, a little later.
             if error.errno != zmq.EADDRINUSE or time.monotonic() >= deadline:
-                raise TransportError(f"{key}: cannot listen on {address} again: {error.strerror}") from None
+                raise TransportError(f"{key}: cannot listen on {address} again: {_reason(error)}") from None
         time.sleep(BIND_AGAIN_PAUSE_S)
+
+
+def _reason(error: zmq.ZMQError) -> str:
+    """Return why it failed, without the address that pyzmq appends."""
+    return str(error.strerror).partition(" (addr=")[0]
