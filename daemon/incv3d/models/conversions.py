@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, get_args
 
 import msgspec
 
+import incv3d
 from incv3d.clock import timestamp
 from incv3d.engines.base import SessionSpec
 from incv3d.models.entry import Golden, ModelError
@@ -59,6 +61,15 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     conversion: EngineMeasurements
 
 
+class OriginalCheck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A comparison of a float32 conversion with the graph that it was made from, which NumPy ran."""
+
+    images: int = msgspec.field(name="pictures")
+    largest_difference: float
+    """The largest difference of any score for any image."""
+    largest_score: float
+
+
 class Conversion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The description of a conversion. It is written last, so its presence means that the conversion is
     complete."""
@@ -68,7 +79,7 @@ class Conversion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     source_sha256: str
     """SHA-256 of the frozen graph that was converted."""
     converter: str
-    """The version of TensorFlow whose converter was used, such as ``tensorflow-2.21``."""
+    """The converter's name and version: ``incv3d-3.0``, or ``tensorflow-2.21`` for TensorFlow's own."""
     converted_at: str
     calibration_images: int = msgspec.field(name="calibration_pictures")
     size_bytes: int
@@ -112,6 +123,20 @@ def flatbuffer_spec(spec: SessionSpec, network: Path) -> SessionSpec:
 def folder_name(precision: Precision) -> str:
     """Return the name of a conversion's folder in the folder of its model."""
     return f"litert-{precision}"
+
+
+def own_converter() -> str:
+    """Return the name of the converter that needs no TensorFlow, and its version."""
+    return f"incv3d-{_short(incv3d.__version__)}"
+
+
+def tensorflow_converter() -> str:
+    """Return the name of TensorFlow's converter, and its version."""
+    return f"tensorflow-{_short(version('tensorflow'))}"
+
+
+def _short(version_: str) -> str:
+    return ".".join(version_.split(".")[:2])
 
 
 def describe(

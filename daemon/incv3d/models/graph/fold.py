@@ -56,14 +56,20 @@ class GraphFolder:
     :param nodes: all nodes by name; constants without their values.
     :param weights: the values of constants by the name of their node.
     :param new_node: creates an empty NodeDef.
+    :param replaced: called after weights were replaced, so that the memory of the old ones can be released.
     """
 
     def __init__(
-        self, nodes: dict[str, NodeDef], weights: dict[str, Array], new_node: Callable[[], NodeDef]
+        self,
+        nodes: dict[str, NodeDef],
+        weights: dict[str, Array],
+        new_node: Callable[[], NodeDef],
+        replaced: Callable[[], None] = lambda: None,
     ) -> None:
         self.nodes = nodes
         self.weights = weights
         self._new_node = new_node
+        self._replaced = replaced
 
     def fold(self, output: str, kept: Collection[str] = ()) -> None:
         """Keep the nodes that `output` needs, and fold batch normalization into the convolutions.
@@ -224,6 +230,7 @@ class GraphFolder:
             self.weights[kernel] = scaled
         bias = self._add_constant(f"{last}/bias", shift.astype(weights.dtype))
         self._become(last, "BiasAdd", [convolution, bias])
+        self._replaced()
 
     def _spell_out(self, name: str) -> None:
         """Replace a batch normalization that follows no convolution by a multiplication and an addition."""

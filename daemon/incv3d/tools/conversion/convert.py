@@ -7,13 +7,14 @@ import re
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
 from incv3d.config.schema import Config
+from incv3d.errors import pip_install
 from incv3d.frames import Frame
 from incv3d.images.preprocess import Preprocessor
 from incv3d.machine import available_memory_mb
@@ -25,8 +26,11 @@ from incv3d.models.conversions import (
     describe,
     flatbuffer_spec,
     folder_name,
+    own_converter,
+    tensorflow_converter,
 )
 from incv3d.models.entry import ModelError
+from incv3d.models.flatbuffer.float32 import UnsupportedGraph, make_float32
 from incv3d.models.graph.pixel_file import PixelFile
 from incv3d.models.graph.to_litert import FloatJob, QuantiseJob
 from incv3d.models.prepare import ensure_prepared, run_child
@@ -102,7 +106,8 @@ def convert_model(
     golden = model.entry.golden
     if golden and not (model.directory / golden.image).is_file():
         raise ModelError(f"{model.directory / golden.image}: missing; import {model.name} again")
-    check_memory(model)
+    if request.precision == "int8":
+        check_memory(model)
     with store.scratch_folder(SCRATCH) as scratch:
         pixels = PixelFile(scratch / "pixels", model.session_spec(1).input_shape)
         check_disk(scratch, model, pixels.image_bytes * request.number)
@@ -110,7 +115,7 @@ def convert_model(
         folder = scratch / folder_name(request.precision)
         folder.mkdir()
         network = folder / FLATBUFFER
-        _convert(model, request.precision, images, network, scratch, progress)
+        converter = _convert(model, request.precision, images, network, scratch, progress)
         prepared = ensure_prepared(model, store, progress.step)
         progress.step(f"comparing on {len(images.held_back)} images")
         comparison = _compare(config, model, network, prepared, images, progress)
@@ -124,7 +129,6 @@ def convert_model(
             golden_score = _golden_score(config, model, network)
         except GoldenMismatch as error:
             return ConversionResult(request.precision, images, comparison, None, str(error))
-        converter = f"tensorflow-{'.'.join(version('tensorflow').split('.')[:2])}"
         calibrated = len(images.calibrating)
         facts = describe(model, request.precision, network, converter, calibrated, comparison, golden_score)
         (folder / DESCRIPTION).write_bytes(msgspec.json.format(msgspec.json.encode(facts)) + b"\n")
@@ -175,17 +179,11 @@ def _convert(
     network: Path,
     scratch: Path,
     progress: Progress,
-) -> None:
-    """Write the flatbuffer to the file `network`."""
+) -> str:
+    """Write the flatbuffer to the file `network`, and return the name of the converter."""
     spec = model.session_spec(1)
     converted = network if precision == "float32" else scratch / "float32.tflite"
-    progress.step("converting (imports TensorFlow)")
-    _run(
-        FloatJob(
-            graph=str(spec.file), input=spec.input, input_shape=spec.input_shape, output=spec.output,
-            out=str(converted),
-        )
-    )  # fmt: skip
+    converter = _convert_to_float32(model, converted, progress)
     if precision == "int8":
         progress.step(f"calibrating with {len(images.calibrating)} images, quantizing")
         job = QuantiseJob(
@@ -194,6 +192,34 @@ def _convert(
         )  # fmt: skip
         _run(job, progress)
         converted.unlink()
+        return tensorflow_converter()
+    return converter
+
+
+def _convert_to_float32(model: StoredModel, network: Path, progress: Progress) -> str:
+    """Write the float32 flatbuffer to the file `network`, and return the name of the converter.
+
+    What the own converter does not support goes through TensorFlow's, if that is installed.
+    """
+    progress.step("converting to float32")
+    try:
+        make_float32(model, network)
+        return own_converter()
+    except UnsupportedGraph as error:
+        if find_spec("tensorflow") is None:
+            raise ModelError(
+                f"{error}; TensorFlow's converter may support it: {pip_install('tensorflow')}"
+            ) from None
+        check_memory(model)
+        progress.step(f"converting with TensorFlow ({error})")
+    spec = model.session_spec(1)
+    _run(
+        FloatJob(
+            graph=str(spec.file), input=spec.input, input_shape=spec.input_shape, output=spec.output,
+            out=str(network),
+        )
+    )  # fmt: skip
+    return tensorflow_converter()
 
 
 def _run(job: FloatJob | QuantiseJob, progress: Progress | None = None) -> None:

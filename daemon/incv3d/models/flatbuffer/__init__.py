@@ -1,0 +1,1 @@
+"""Make LiteRT flatbuffers from frozen graphs, without TensorFlow."""
