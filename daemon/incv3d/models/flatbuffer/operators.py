@@ -10,7 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from incv3d.models.flatbuffer.translation import Translation, Value, check_type
-from incv3d.models.graph.fold import Array, node_name
+from incv3d.models.graph.fold import PASS_THROUGH, Array, node_name
 from incv3d.models.graph.numpy_operations import (
     compute,
     dilations_of,
@@ -303,7 +303,13 @@ def _shape(network: Translation, node: PlainNode) -> tuple[int, ...]:
     return compute(node, [network.placeholder(each) for each in sources_of(node)]).shape
 
 
+def _passing(network: Translation, node: PlainNode) -> None:
+    """Give the source's value a second name; folding keeps such a node if its result is fetched."""
+    network.values[node.name] = network.value(sources_of(node)[0], node)
+
+
 TRANSLATORS: dict[str, Callable[[Translation, PlainNode], None]] = {
+    **dict.fromkeys(PASS_THROUGH, _passing),
     **dict.fromkeys(BINARY, _binary),
     **dict.fromkeys(EXTREMES, _extreme),
     **dict.fromkeys(UNARY, _unary),

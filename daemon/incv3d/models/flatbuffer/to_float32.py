@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from incv3d.engines.base import Pixels, Scores, SessionError
+from incv3d.engines.base import Pixels, Scores, SessionError, SessionSpec
 from incv3d.engines.litert import LiteRTSession
 from incv3d.engines.quiet_stderr import quiet_stderr
 from incv3d.errors import Incv3dError
@@ -54,7 +54,7 @@ def convert(job: Float32Job) -> OriginalCheck:
     graph = read_graph(file)
     wanted = [_reference(graph, job, pixels) for pixels in samples]
     graph.release()
-    _fold_and_write(graph, job)
+    write_flatbuffer(graph, job.spec, Path(job.out))
     graph.release()
     del graph
     trim_heap()
@@ -77,13 +77,19 @@ def _reference(graph: PlainGraph, job: Float32Job, pixels: Pixels) -> Scores:
     return scores
 
 
-def _fold_and_write(graph: PlainGraph, job: Float32Job) -> None:
-    fed, fetched = node_name(job.spec.input), node_name(job.spec.output)
+def write_flatbuffer(graph: PlainGraph, spec: SessionSpec, path: Path) -> None:
+    """Fold the graph between the tensors of `spec`, and write it as a flatbuffer to the file at `path`.
+
+    :raises UnsupportedOperation: it has an operation that cannot be translated.
+    :raises ModelError: a node is missing.
+    :raises OSError: the file cannot be written.
+    """
+    fed, fetched = node_name(spec.input), node_name(spec.output)
     placeholder = PlainNode(fed, "Placeholder")
     placeholder.attr["dtype"].type = DT_FLOAT
     folder = GraphFolder({**graph.nodes, fed: placeholder}, dict(graph.weights), PlainNode, graph.release)
     folder.fold(fetched, [fed])
-    write_network(Path(job.out), folder.nodes, folder.weights, fed, fetched, job.spec.input_shape)
+    write_network(path, folder.nodes, folder.weights, fed, fetched, spec.input_shape)
 
 
 def _check(job: Float32Job, samples: list[Pixels], wanted: list[Scores]) -> OriginalCheck:
