@@ -53,6 +53,7 @@ setup(
         "camera": ["linuxpy>=0.20"],
         "video": ["av>=14"],
         "keras2": ["tf_keras>=2.18,<3"],  # networks that Keras 2 saved, Teachable Machine's among them
+        "onnx": ["onnxruntime>=1.20"],  # .onnx networks, as PyTorch exports them
         "plot": ["matplotlib>=3.8"],  # incv3d plot, incv3d bench --plot
         "mqtt": ["paho-mqtt>=2.1,<3"],  # an MQTT broker, as of Home Assistant
         "http": [
@@ -63,7 +64,7 @@ setup(
         "peers": [
             "imagezmq>=1.1.1",
             "litserve>=0.2.5",
-            "onnxruntime>=1.18",
+            "onnxruntime>=1.20",
             "opencv-python-headless>=4.10",
             "openvino>=2024.2",
             "tf2onnx>=1.17",
@@ -76,7 +77,8 @@ setup(
             "tf_keras>=2.18,<3",
             "prometheus-client>=0.20",
             "matplotlib>=3.8",
-            "onnxruntime>=1.18",
+            "onnx>=1.17",  # makes networks for tests
+            "onnxruntime>=1.20",
             "tf2onnx>=1.17",
             "codespell>=2.3",
             "pytest>=8",

@@ -151,7 +151,8 @@ def test_a_graph_that_is_none_of_the_known_ones_is_not_taken_for_one(made, tmp_p
 
 
 HINTS = {
-    "net.onnx": (b"\x08\x07\x12\x07pytorch", "ONNX is not supported; convert it"),
+    "net.onnx": (b"\x08\x07\x12\x07pytorch", "is the file whole?"),
+    "net.ort": (b"\x00\x00\x00\x00ORTM", "ONNX Runtime's own format depends on its version; use the .onnx"),
     "net.pth": (b"\x80\x02\x8a\x0al", "a checkpoint holds weights only; export the whole network"),
     "graph.pbtxt": (
         b'node {\n  name: "x"\n}\n',
@@ -174,7 +175,7 @@ def test_an_archive_with_a_network_in_it_is_to_be_unpacked(tmp_path: Path, store
     for file, complaint in (
         ("model_unquant.tflite", "contains `model_unquant.tflite`; unpack it"),
         ("model.savedmodel/saved_model.pb", "contains `model.savedmodel/saved_model.pb`; unpack it"),
-        ("archive/data.pkl", "it is a PyTorch file; export it for TensorFlow or LiteRT"),
+        ("archive/data.pkl", "it is a PyTorch file; export it where it was made"),
     ):
         with zipfile.ZipFile(tmp_path / "converted.zip", "w") as archive:
             archive.writestr(file, "x")

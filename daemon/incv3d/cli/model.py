@@ -71,7 +71,8 @@ def import_file(
 ) -> None:
     """Import your own network, an exported model, or a known model's published file.
 
-    Your own network can be a frozen graph (.pb), a SavedModel folder, or a .keras, .h5 or .tflite file.
+    Your own network can be a frozen graph (.pb), a SavedModel folder, or a .keras, .h5, .tflite
+    or .onnx file.
     Labels are read from output_labels.txt or labels.txt in the same folder.
     """
     from incv3d.models.importing import import_model

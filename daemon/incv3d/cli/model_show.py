@@ -85,7 +85,9 @@ def _facts(name: str, entry: ModelEntry, stored: StoredModel | None) -> dict[str
         fit = f"resized to {entry.resize_to} on the shorter side, then center-cropped"
     facts = {
         "name": name,
-        "network": {"graphdef": "frozen GraphDef", "tflite": "LiteRT flatbuffer"}[entry.format],
+        "network": {"graphdef": "frozen GraphDef", "tflite": "LiteRT flatbuffer", "onnx": "ONNX"}[
+            entry.format
+        ],
         "input": f"{entry.input}, {entry.width}x{entry.height}, {channels}, {entry.layout}",
         "pixels": entry.pixels_in_words,
         "caution": entry.caution,

@@ -106,7 +106,7 @@ class CustomSection(Section, frozen=True, kw_only=True):
 class SessionSection(Section, frozen=True, kw_only=True):
     """How the model is run."""
 
-    engine: Literal["auto", "tensorflow", "litert"] = "auto"
+    engine: Literal["auto", "tensorflow", "litert", "onnx"] = "auto"
     preprocess: Literal["fast", "exact"] = "fast"
     threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
     cache_filters: bool | Literal["auto"] = "auto"

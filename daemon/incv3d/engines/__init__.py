@@ -43,6 +43,10 @@ def engine_of(name: EngineName) -> Engine:
             from incv3d.engines.litert import LITERT
 
             return LITERT
+        case "onnx":
+            from incv3d.engines.onnx import ONNX
+
+            return ONNX
         case _:
             assert_never(name)
 

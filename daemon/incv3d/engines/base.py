@@ -37,8 +37,8 @@ class BadFeed(SessionError):
     """The input cannot be run, because a JPEG is damaged for example. The Session itself is fine."""
 
 
-EngineName = Literal["tensorflow", "litert"]
-ModelFormat = Literal["graphdef", "tflite"]
+EngineName = Literal["tensorflow", "litert", "onnx"]
+ModelFormat = Literal["graphdef", "tflite", "onnx"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,12 @@ class SessionSpec:
     """The network to open, its input and output tensors, and the number of threads."""
 
     file: Path
-    """A frozen GraphDef or a LiteRT flatbuffer."""
+    """A frozen GraphDef, a LiteRT flatbuffer or an ONNX network."""
     format: ModelFormat
     input: str
-    """The tensor for the pixels, such as ``Mul:0``; empty, for a flatbuffer: the only one."""
+    """The tensor for the pixels, such as ``Mul:0``; empty, except for a GraphDef: the only one."""
     output: str
-    """The tensor of the scores, such as ``softmax:0``; empty, for a flatbuffer: the only one."""
+    """The tensor of the scores, such as ``softmax:0``; empty, likewise: the only one."""
     height: int
     width: int
     threads: int

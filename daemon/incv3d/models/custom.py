@@ -15,10 +15,11 @@ import msgspec
 from incv3d.config.preprocessing import Interpolation
 from incv3d.config.schema import CustomSection
 from incv3d.models.entry import Golden, ModelEntry, ModelError, mark_lasting
-from incv3d.models.file_kinds import Kind, kind_of
+from incv3d.models.file_kinds import Kind, format_of, kind_of
 from incv3d.models.graph.freeze_job import FreezeJob, NetworkFacts
 from incv3d.models.label_files import parse_labels, read_label_file
 from incv3d.models.labels import Label, format_labels
+from incv3d.models.onnx_file import external_files
 from incv3d.models.prepare import ChildError, run_child
 from incv3d.models.store import LABELS, NETWORKS, ModelStore, StoredModel
 
@@ -52,7 +53,8 @@ def ensure_custom(
     if there := find_custom(section, name, store):
         return there
     made_by, kind = _fingerprint(section), kind_of(Path(section.file))
-    progress(f"importing {section.file} as {name} (once; takes minutes on a Raspberry Pi)")
+    slow = "; takes minutes on a Raspberry Pi" if format_of(kind) == "graphdef" else ""
+    progress(f"importing {section.file} as {name} (once{slow})")
     with store.exclusively():
         if not _is_there(store, name, made_by):
             add_network(section, kind, name, store, made_by, check)
@@ -99,8 +101,7 @@ def add_network(
     :raises ModelError: the network or a setting is wrong; the store is unchanged.
     """
     with _scratch(store) as scratch:
-        format_ = "tflite" if kind == "tflite" else "graphdef"
-        network = scratch / NETWORKS[format_]
+        network = scratch / NETWORKS[format_of(kind)]
         facts = _freeze(section, kind, network, scratch / "facts.json")
         with mark_lasting():
             labels = _labels(section, facts)
@@ -156,7 +157,7 @@ def _entry(section: CustomSection, kind: Kind, facts: NetworkFacts, labels: list
     if interpolation == "auto":
         interpolation = facts.interpolation or default_interpolation(kind, facts.layout)
     return ModelEntry(
-        format="tflite" if kind == "tflite" else "graphdef",
+        format=format_of(kind),
         input=facts.input,
         output=facts.output,
         height=facts.height,
@@ -216,7 +217,9 @@ def _fingerprint(section: CustomSection) -> str:
 
 
 def _files(path: Path) -> list[Path]:
-    return [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
+    if path.is_dir():
+        return [each for each in path.rglob("*") if each.is_file()]
+    return [path, *external_files(path)]
 
 
 @contextlib.contextmanager

@@ -53,8 +53,8 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The facts about one model. The network's input is ``(pixel - mean) / scale``, with pixels 0 to 255."""
 
-    format: Literal["graphdef", "tflite"] = "graphdef"
-    """The file format in the store: a frozen GraphDef or a LiteRT flatbuffer."""
+    format: Literal["graphdef", "tflite", "onnx"] = "graphdef"
+    """The file format in the store: a frozen GraphDef, a LiteRT flatbuffer or an ONNX network."""
     input: str
     """The input tensor, ``(1, height, width, channels) float32``, such as ``Mul:0``."""
     output: str
@@ -105,6 +105,13 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         for per_channel in (self.mean, self.scale):
             if isinstance(per_channel, tuple) and len(per_channel) != self.channels:
                 raise ValueError(f"{len(per_channel)} numbers for {self.channels} channels")
+
+    @property
+    def network_in_words(self) -> str:
+        """What the network's file is."""
+        return {"graphdef": "a frozen graph", "tflite": "a .tflite model", "onnx": "an .onnx network"}[
+            self.format
+        ]
 
     @property
     def scores_given(self) -> int:

@@ -88,7 +88,10 @@ def export_model(model: StoredModel, file: Path, progress: Callable[[str], None]
     :raises ModelError: the model cannot be prepared or the file cannot be written.
     """
     if model.entry.format != "graphdef":
-        raise ModelError(f"{model.name} is a .tflite model, which needs no preparation: copy the file itself")
+        raise ModelError(
+            f"{model.name} is {model.entry.network_in_words}, which needs no preparation: copy the file "
+            f"itself, and import that"
+        )
     if not file.absolute().parent.is_dir():
         raise ModelError(f"{file}: cannot be written: the folder does not exist")
     conversions = [

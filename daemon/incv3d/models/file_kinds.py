@@ -8,10 +8,12 @@ import zlib
 from pathlib import Path
 from typing import Literal
 
+from incv3d.engines.base import ModelFormat
 from incv3d.models.entry import ModelError
 from incv3d.models.graph.graphdef_reader import read_nodes
+from incv3d.models.onnx_file import looks_like_onnx
 
-Kind = Literal["graphdef", "savedmodel", "keras", "tflite"]
+Kind = Literal["graphdef", "savedmodel", "keras", "tflite", "onnx"]
 
 SAVED_MODEL = "saved_model.pb"
 KERAS_MEMBER = "config.json"
@@ -24,10 +26,11 @@ NO_NETWORKS = {
     b"version https://": "a Git LFS pointer; git lfs pull fetches the network itself",
 }
 """Files that a failed download leaves in place of a network, by their first bytes."""
-TORCH_HINT = "it is a PyTorch file; export it for TensorFlow or LiteRT (litert-torch writes a .tflite)"
+TORCH_HINT = "it is a PyTorch file; export it where it was made: torch.onnx.export(model, image, 'NAME.onnx')"
 HINTS = {
     (".pt", ".pth", ".ckpt", ".bin"): "a checkpoint holds weights only; export the whole network",
-    (".onnx",): "ONNX is not supported; convert it to a .tflite or a SavedModel with onnx2tf",
+    (".onnx",): "is the file whole?",
+    (".ort",): "ONNX Runtime's own format depends on its version; use the .onnx",
     (".pbtxt",): "text graphs are not supported; write it with as_text=False",
     (
         ".json",
@@ -36,7 +39,7 @@ HINTS = {
     (".hdf5", ".h5", ".keras", ".tflite", ".zip", ".pb"): "is the file whole?",
 }
 """Files that users mistake for networks, by suffix, with advice."""
-NETWORK_ENDS = (".tflite", ".h5", ".keras", ".pb")
+NETWORK_ENDS = (".tflite", ".h5", ".keras", ".pb", ".onnx")
 DAMAGED_ZIP = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError,
 )  # fmt: skip
@@ -73,11 +76,18 @@ def kind_of(path: Path) -> Kind:
     for start, what in NO_NETWORKS.items():
         if head.lstrip().startswith(start):
             raise ModelError(f"{path}: not a network, but {what}")
+    if looks_like_onnx(path):
+        return "onnx"
     try:
         read_nodes(path)
     except ModelError as error:
         raise ModelError(f"{error}{_hint(path)}") from None
     return "graphdef"
+
+
+def format_of(kind: Kind) -> ModelFormat:
+    """Return the format in which a network of this kind is stored."""
+    return kind if kind == "tflite" or kind == "onnx" else "graphdef"
 
 
 def _hint(path: Path) -> str:

@@ -110,11 +110,13 @@ def choose_normalisation(
     declared: Normalisation | None,
     held: IntegerRange | None,
     channels: Literal[1, 3],
+    assumed: Normalisation | None = None,
 ) -> Normalisation:
     """Return the normalization: the configured one, else the network's declaration, else the default.
 
     :param declared: the network's own declaration.
     :param held: the range of its integer input; None: its input is floats.
+    :param assumed: the default for such a network; None: [-1, 1].
     :raises ModelError: the settings have the wrong number of channels, or values that the input cannot hold.
     """
     key, wanted = "custom.pixel_range", None
@@ -127,7 +129,7 @@ def choose_normalisation(
     if wanted is None:
         if declared and _fits(declared, channels):
             return declared
-        assumed = from_range(*DEFAULT_RANGE, ASSUMED)
+        assumed = assumed or from_range(*DEFAULT_RANGE, ASSUMED)
         return _check_held(file, assumed, held, "the assumed range, -1 to 1,") if held else assumed
     if held:
         return _check_held(file, wanted, held, key)

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from incv3d.clock import timestamp
-from incv3d.engines.base import SessionSpec
+from incv3d.engines.base import ModelFormat, SessionSpec
 from incv3d.models.entry import ModelEntry, ModelError
 from incv3d.models.files import hold_lock, sha256_of, sync
 
@@ -22,7 +22,8 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 MANIFEST = "manifest.json"
 GRAPH = "graph.pb"
 FLATBUFFER = "model.tflite"
-NETWORKS = {"graphdef": GRAPH, "tflite": FLATBUFFER}
+ONNX = "model.onnx"
+NETWORKS: dict[ModelFormat, str] = {"graphdef": GRAPH, "tflite": FLATBUFFER, "onnx": ONNX}
 """The network's file by the format in a model's entry."""
 LABELS = "labels.tsv"
 UNFINISHED = ".unfinished-"
@@ -60,7 +61,7 @@ class StoredModel:
 
     @property
     def network(self) -> Path:
-        """The path of the frozen GraphDef or LiteRT flatbuffer."""
+        """The path of the network's file."""
         return self.directory / NETWORKS[self.entry.format]
 
     @property

@@ -10,7 +10,7 @@ from incv3d.config.schema import CustomSection
 from incv3d.models.catalog import load_catalog
 from incv3d.models.custom import add_network
 from incv3d.models.entry import ModelEntry, ModelError
-from incv3d.models.file_kinds import kind_of
+from incv3d.models.file_kinds import format_of, kind_of
 from incv3d.models.store import ModelStore, StoredModel
 
 LABEL_NAMES = ("output_labels.txt", "retrained_labels.txt", "labels.txt")
@@ -50,7 +50,8 @@ def import_user_network(
             crop_fraction=like.crop_fraction,
             interpolation=like.interpolation,
         )
-    progress(f"importing {file} as {name} (takes minutes on a Raspberry Pi)")
+    slow = " (takes minutes on a Raspberry Pi)" if format_of(kind) == "graphdef" else ""
+    progress(f"importing {file} as {name}{slow}")
     if labels:
         progress(f"labels: {labels}")
     elif kind != "tflite":  # whose file may contain labels

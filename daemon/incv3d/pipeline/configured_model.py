@@ -10,7 +10,7 @@ from incv3d.engines import EngineName, engine_for
 from incv3d.models.bundled import imagenet_labels
 from incv3d.models.conversions import converted_precisions
 from incv3d.models.entry import ModelError, mark_lasting
-from incv3d.models.file_kinds import kind_of
+from incv3d.models.file_kinds import format_of, kind_of
 from incv3d.models.labels import Labels, parse_rows, read_labels
 from incv3d.models.prepare import prepared_folder
 from incv3d.models.resolve import AUTO, CUSTOM, EMBEDDED, PREFERRED, get_model, needs_fetch
@@ -43,14 +43,14 @@ def find_stored(config: Config, store: ModelStore) -> StoredModel | None:
 
 
 def network_engine(config: Config, model: StoredModel | None) -> EngineName:
-    """Return the engine that runs the configured model: ``tensorflow`` or ``litert``.
+    """Return the engine that runs the configured model.
 
     :param model: as :func:`find_stored` returns it.
     :raises ConfigError: the configured engine cannot run it.
     """
     if model is None:
-        is_flatbuffer = uses_custom(config) and kind_of(Path(config.custom.file)) == "tflite"
-        return "litert" if is_flatbuffer else "tensorflow"
+        kind = kind_of(Path(config.custom.file)) if uses_custom(config) else "graphdef"
+        return engine_for(format_of(kind)).name
     asked = config.session.engine
     check_engine(asked, model)
     converted = model.entry.format == "graphdef" and converted_precisions(model.directory)

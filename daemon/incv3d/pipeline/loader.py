@@ -209,10 +209,12 @@ def open_classifier(
 
 def check_engine(asked: str, model: StoredModel) -> None:
     """Raise ConfigError if the configured engine `asked` cannot run `model`."""
-    if asked == "tensorflow" and engine_for(model.entry.format).name != "tensorflow":
+    own = engine_for(model.entry.format).name
+    if asked not in ("auto", own) and (asked, own) != ("litert", "tensorflow"):
+        networks = {"tensorflow": "frozen graphs", "litert": ".tflite models", "onnx": ".onnx networks"}
         raise ConfigError(
-            f"session.engine: tensorflow runs frozen graphs only; `{model.name}` is a .tflite model: "
-            f"set litert or auto"
+            f"session.engine: {asked} runs {networks[asked]} only; `{model.name}` is "
+            f"{model.entry.network_in_words}: set {own} or auto"
         )
 
 

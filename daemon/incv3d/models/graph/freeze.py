@@ -5,8 +5,8 @@ exploits a library must not reach the daemon.
 
 GraphDefs, SavedModels and Keras models all become a GraphDef with the input ``incv3d/pixels:0``, ``(1,
 height, width, 3) float32`` (or ``(1, 3, height, width)``), and the output ``incv3d/scores:0``, ``(1,
-outputs)``. A flatbuffer is not changed. Every network is tried on noise and photographs before it is
-accepted.
+outputs)``. A flatbuffer is not changed. An ONNX network gets its weights into its file. Every network is
+tried on noise and photographs before it is accepted.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ def freeze(job: FreezeJob) -> NetworkFacts:
         from incv3d.models.graph.freeze_tflite import import_flatbuffer
 
         facts = import_flatbuffer(job)
+    elif job.kind == "onnx":
+        from incv3d.models.graph.freeze_onnx import import_onnx
+
+        facts = import_onnx(job)
     else:
         facts = _frozen(job)
     Path(job.facts).write_bytes(msgspec.json.encode(facts))

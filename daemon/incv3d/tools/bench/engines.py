@@ -84,10 +84,11 @@ def plan(
     """
     jobs: list[EngineJob] = []
     unavailable: list[Unavailable] = []
-    if model.entry.format == "tflite":
-        reason = f"`{model.name}` is a .tflite model, which LiteRT runs directly"
+    if model.entry.format != "graphdef":
+        own: Engine = "litert" if model.entry.format == "tflite" else "onnxruntime"
+        reason = f"`{model.name}` is {model.entry.network_in_words}, which {TITLES[own]} runs directly"
         unavailable += [Unavailable(engine=each, reason=reason) for each in engines if each in OURS]
-        engines = ["litert", *(each for each in engines if each in THEIRS)]
+        engines = [own, *(each for each in engines if each in THEIRS and each != own)]
     for engine in engines:
         try:
             network, prepared = _network(engine, model, store, progress)
@@ -99,6 +100,8 @@ def plan(
         )
         if engine.startswith("litert-"):
             spec = replace(spec, format="tflite", input="", output="", jpeg_input="", image_input="")
+        elif engine == "onnxruntime" and model.entry.format != "onnx":
+            spec = replace(spec, format="onnx", input="", output="", jpeg_input="", image_input="")
         jobs.append(
             EngineJob(
                 engine=engine,
@@ -117,14 +120,16 @@ def _network(
 ) -> tuple[Path, Path | None]:
     """Return the network's file in the format of `engine`, and the folder of its prepared form."""
     if engine in MODULES:
-        if model.entry.format != "graphdef":
+        if model.entry.format == "tflite":
             raise ModelError(
                 f"`{model.name}` is a .tflite model; only frozen graphs can be converted to ONNX"
             )
-        missing = [name for name in (MODULES[engine], "tf2onnx") if find_spec(name) is None]
+        is_onnx = model.entry.format == "onnx"
+        needed = (MODULES[engine],) if is_onnx else (MODULES[engine], "tf2onnx")
+        missing = [name for name in needed if find_spec(name) is None]
         if missing:
             raise ModelError(f"{missing[0]} is not installed; {INSTALL}")
-        return ensure_onnx(model, store, progress), None
+        return (model.network if is_onnx else ensure_onnx(model, store, progress)), None
     if engine == "litert-float32" or engine == "litert-int8":
         return converted_file(model, "float32" if engine == "litert-float32" else "int8"), None
     if engine == "lean":

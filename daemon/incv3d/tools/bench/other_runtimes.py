@@ -1,4 +1,4 @@
-"""Run the same weights with other runtimes: ONNX Runtime, OpenVINO, OpenCV's DNN module.
+"""Run the same weights with runtimes that are not engines of incv3d: OpenVINO, OpenCV's DNN module.
 
 All read the same ONNX file (:mod:`incv3d.tools.bench.onnx_export`) and compute in float32, with as many
 threads as the Session. They are in the extra ``peers`` and imported only here.
@@ -17,26 +17,6 @@ from incv3d.errors import pip_install
 MODULES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "opencv": "cv2"}
 """The engines by name, and the module of each."""
 INSTALL = pip_install("onnxruntime", "openvino", "opencv-python-headless", "tf2onnx")
-
-
-class OnnxRuntimeSession:
-    """An InferenceSession on the processor."""
-
-    def __init__(self, spec: SessionSpec) -> None:
-        started = time.perf_counter()
-        ort = _import("onnxruntime")
-        imported = time.perf_counter()
-        options = ort.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = spec.threads, 1
-        self._session = ort.InferenceSession(str(spec.file), options, providers=["CPUExecutionProvider"])
-        self._input = self._session.get_inputs()[0].name
-        self.version: str = ort.__version__
-        self.import_s, self.build_s = imported - started, time.perf_counter() - imported
-
-    def run(self, feed: Feed) -> Scores:
-        """Classify pixels; ``(outputs,) float32``."""
-        scores: Scores = self._session.run(None, {self._input: np.ascontiguousarray(feed)})[0]
-        return scores.reshape(-1)
 
 
 class OpenVinoSession:
@@ -82,7 +62,6 @@ class OpenCvSession:
 
 
 SESSIONS: dict[str, Any] = {
-    "onnxruntime": OnnxRuntimeSession,
     "openvino": OpenVinoSession,
     "opencv": OpenCvSession,
 }

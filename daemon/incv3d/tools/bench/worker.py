@@ -53,6 +53,10 @@ class TimedEngine:
             from incv3d.engines.litert import LiteRTSession
 
             return LiteRTSession(job.spec)
+        if job.engine == "onnxruntime":
+            from incv3d.engines.onnx import OnnxSession
+
+            return OnnxSession(job.spec)
         from incv3d.tools.bench.other_runtimes import open_other_runtime
 
         return open_other_runtime(job.engine, job.spec)

@@ -91,6 +91,15 @@ class ConversionResult:
     """Why it was not kept."""
 
 
+def _unconvertible(model: StoredModel) -> str:
+    if model.entry.format == "onnx":
+        return (
+            f"{model.name} is an .onnx network, which ONNX Runtime runs directly; it is not converted: for "
+            f"int8, quantize it where it was made (onnxruntime.quantization), and import the result"
+        )
+    return f"{model.name} is already a .tflite model, which LiteRT runs directly"
+
+
 def convert_model(
     config: Config, store: ModelStore, model: StoredModel, request: ConversionRequest, progress: Progress
 ) -> ConversionResult:
@@ -102,7 +111,7 @@ def convert_model(
     :raises SessionError: if the conversion cannot be run.
     """
     if model.entry.format != "graphdef":
-        raise ModelError(f"{model.name} is already a .tflite model, which LiteRT runs directly")
+        raise ModelError(_unconvertible(model))
     golden = model.entry.golden
     if golden and not (model.directory / golden.image).is_file():
         raise ModelError(f"{model.directory / golden.image}: missing; import {model.name} again")

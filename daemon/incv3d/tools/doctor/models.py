@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from incv3d.config.schema import Config
-from incv3d.engines import EngineName, engine_of
+from incv3d.engines import EngineName, engine_for, engine_of
 from incv3d.engines.tensorflow import plain_session_mb
 from incv3d.machine import available_memory_mb
 from incv3d.models.catalog import load_catalog
@@ -84,8 +84,8 @@ def _memory(machine: Host, config: Config, stored: StoredModel, running: bool) -
     engine: EngineName = "tensorflow"
     size_bytes, ready = stored.size_bytes, is_prepared(stored)
     precisions = converted_precisions(stored.directory)
-    if stored.entry.format == "tflite":
-        engine, ready = "litert", True
+    if stored.entry.format != "graphdef":
+        engine, ready = engine_for(stored.entry.format).name, True
     elif precisions and config.session.engine != "tensorflow":
         engine, ready = "litert", True
         size_bytes = (stored.directory / folder_name(precisions[0]) / FLATBUFFER).stat().st_size
