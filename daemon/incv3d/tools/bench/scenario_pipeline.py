@@ -83,13 +83,14 @@ class ScenarioPipeline:
         return result.frame.received, ended
 
     def clear(self) -> None:
-        """Take the waiting images out of the queue, and wait until those in the pipeline are finished.
+        """Take the waiting images out of the queue, and wait until those in the pipeline are finished, or the
+        pipeline has stopped.
 
         :raises BenchError: if an image cannot be decoded.
         :raises SessionError: if the Session failed.
         """
         self._received += len(self._frames.purge(math.inf))
-        while self._received < self._submitted:
+        while self._received < self._submitted and not self._is_over:
             self.wait()
 
     def _next(self, timeout_s: float | None = None) -> tuple[Result, float] | BaseException | None:
