@@ -39,6 +39,7 @@ BEFORE_ANY_PROGRAM = {
 MODULES = {
     "incv3d.tools.bench.onnx_export", "incv3d.tools.bench.random_weights", "incv3d.tools.bench.worker",
     "incv3d.tools.conversion.worker", "incv3d.tools.wheel", "incv3d.models.graph.to_litert",
+    "incv3d.models.flatbuffer.to_float32",
     "incv3d.models.graph.build_efficientnet", "incv3d.models.graph.equivalence", "incv3d.models.graph.freeze",
     "incv3d.models.graph.build_keras_inception", "incv3d.models.graph.prepare_graph",
 }  # fmt: skip

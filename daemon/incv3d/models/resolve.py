@@ -89,7 +89,7 @@ def needs_fetch(name: str, store: ModelStore) -> bool:
 def _embedded(store: ModelStore, progress: Callable[[str], None]) -> StoredModel:
     made_by = f"{BUILDER} {BUILDER_VERSION}"
     if not _is_there(store, made_by):
-        progress(f"building {EMBEDDED} (once; this imports TensorFlow, and takes minutes on a Raspberry Pi)")
+        progress(f"building {EMBEDDED} (once)")
         with store.exclusively():
             if not _is_there(store, made_by):
                 _build(store, made_by)

