@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,10 @@ M_ARENA_MAX = -8
 ARENAS = 2
 FRACTION = 0.9
 """The default limit, as a fraction of the memory that the process may use."""
+PROCESSOR_LINES = (
+    "vendor_id", "cpu family", "model", "flags", "CPU implementer", "CPU part", "CPU variant", "Features",
+)  # fmt: skip
+"""Beginnings of the lines of ``/proc/cpuinfo`` that tell which instructions there are, and how fast."""
 SINCE_BOOT = 16
 """Bits 16 to 19 mean that bits 0 to 3 have been set since boot."""
 
@@ -206,6 +211,19 @@ def spare_memory_mb(configured_mb: int = 0) -> float | None:
     limit_mb, private_mb = limit_of(configured_mb, memory_limit_mb()), private_memory_mb()
     within = None if limit_mb is None or private_mb is None else max(0.0, limit_mb - private_mb)
     return min((each for each in (available_memory_mb(), within) if each is not None), default=None)
+
+
+def processor(proc_root: Path = Path("/proc")) -> str:
+    """Return the architecture and a checksum of the processor's model and features, ``x86_64 1c291ca3``.
+
+    What was measured or made for one processor holds for others with the same name.
+    """
+    try:
+        lines = (proc_root / "cpuinfo").read_text("ascii", errors="replace").splitlines()
+    except OSError:
+        lines = []  # no procfs: only the architecture is known
+    facts = sorted({line for line in lines if line.startswith(PROCESSOR_LINES)})
+    return f"{os.uname().machine} {zlib.crc32(chr(10).join(facts).encode()):08x}"
 
 
 def limit_malloc_arenas() -> None:

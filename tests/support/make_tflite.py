@@ -2,6 +2,7 @@
 
 usage: make_tflite.py convert GRAPH INPUT OUTPUT SIDE OUT     a frozen graph, batch normalisation folded
        make_tflite.py small FOLDER                            a small network in every kind that is tested
+       make_tflite.py wide FOLDER                             a network of 9 MB, with two sets of weights
 """
 
 from __future__ import annotations
@@ -63,6 +64,42 @@ class Network(tf.Module):
 
     def __call__(self, pixels: tf.Tensor) -> tf.Tensor:
         return tf.nn.softmax(self.logits(pixels))
+
+
+class WideNetwork(Network):
+    """The same with a layer of 2.4 million weights: as large as networks whose weights are worth mapping."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        random = np.random.default_rng(seed)
+        self.first = tf.constant(random.normal(0, 0.3, (3, 3, 3, 256)).astype(np.float32))
+        self.wide = tf.constant(random.normal(0, 0.02, (3, 3, 256, 1024)).astype(np.float32))
+        self.dense = tf.constant(random.normal(0, 0.3, (1024, CLASSES)).astype(np.float32))
+
+    def logits(self, pixels: tf.Tensor) -> tf.Tensor:
+        features = tf.nn.relu6(tf.nn.conv2d(pixels, self.first, 2, "SAME"))
+        features = tf.nn.relu6(tf.nn.conv2d(features, self.wide, 1, "SAME"))
+        return tf.reduce_mean(features, [1, 2]) @ self.dense
+
+
+def wide(folder: str) -> None:
+    """Write the flatbuffers ``float``, ``other`` (with other weights), ``int8`` and ``int16``."""
+    out = Path(folder)
+    pixels = np.random.default_rng(5).uniform(-1, 1, (8, SIDE, SIDE, 3)).astype(np.float32)
+    for name, seed, ops in (
+        ("float", 1, None),
+        ("other", 2, None),
+        ("int8", 1, tf.lite.OpsSet.TFLITE_BUILTINS_INT8),
+        ("int16", 1, tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8),
+    ):
+        network = WideNetwork(seed)
+        converter = _converter(network, network.__call__)
+        if ops:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = lambda: _examples(pixels[:, np.newaxis])
+            converter.target_spec.supported_ops = [ops]
+            converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(name)
+        (out / f"{name}.tflite").write_bytes(converter.convert())
 
 
 def small(folder: str) -> None:
@@ -141,4 +178,4 @@ def _two_inputs(network: Network) -> tf.lite.TFLiteConverter:
 
 
 if __name__ == "__main__":
-    {"convert": convert, "small": small}[sys.argv[1]](*sys.argv[2:])
+    {"convert": convert, "small": small, "wide": wide}[sys.argv[1]](*sys.argv[2:])

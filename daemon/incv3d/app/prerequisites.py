@@ -14,7 +14,6 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -199,7 +198,7 @@ def _check_model(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
     if model is None:
         _check_writable(store.root)
     engine = engine_of(network_engine(config, model))
-    if find_spec(engine.module) is None:
+    if not engine.is_installed:
         name = model.name if model else config.model.name
         raise ConfigError(
             f"session.engine: {name} runs on {engine.name}, whose library is missing: "

@@ -76,6 +76,7 @@ def import_file(
     Labels are read from output_labels.txt or labels.txt in the same folder.
     """
     from incv3d.models.importing import import_model
+    from incv3d.models.packed_weights import ensure_ready
     from incv3d.models.prepare import preparation_check
 
     if "://" in file:
@@ -91,6 +92,8 @@ def import_file(
         progress=say,
         check=preparation_check(say),
     )
+    if stored.entry.format == "tflite":
+        ensure_ready(stored, store, say)
     click.echo(
         f"imported {stored.name}: {stored.entry.outputs} outputs, {stored.size_bytes / 1e6:.1f} MB; "
         f"to use it, set `model.name: {stored.name}` in the configuration"

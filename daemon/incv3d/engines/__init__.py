@@ -62,7 +62,8 @@ def open_session(
 ) -> Session:
     """Open the Session that `spec` describes, loaded but not warm.
 
-    :param prepared: the folder of a frozen graph prepared for the C API; None: it could not be prepared.
+    :param prepared: the folder of a frozen graph prepared for the C API, or the file with a flatbuffer's
+        packed weights, checked; None: it could not be prepared.
     :param spare_mb: called before the plain Session, which takes the most memory, is opened.
     :raises SessionError: it cannot be opened.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -139,3 +140,8 @@ class Engine:
     """Opens a Session, see :func:`incv3d.engines.open_session`."""
     needed_mb: Callable[[float], float]
     """Returns the approximate peak memory of a daemon in MiB, given the network's size in MiB."""
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether its library is there; it is not imported."""
+        return find_spec(self.module) is not None

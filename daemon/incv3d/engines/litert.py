@@ -1,11 +1,13 @@
-"""Run ``.tflite`` flatbuffers with LiteRT: ai-edge-litert's Interpreter with convolutions by XNNPACK.
+"""Run ``.tflite`` flatbuffers with LiteRT, with convolutions by XNNPACK.
 
-The whole library takes 9 MB and loads within milliseconds. The model's file is mapped; XNNPACK packs the
-weights into its own memory once, when tensors are allocated, and then the file's pages are released.
+The whole library takes 9 MB and loads within milliseconds. XNNPACK needs the weights packed for its kernels.
+They are mapped from a file that was made once (:mod:`incv3d.engines.weight_cache`); without it, XNNPACK packs
+them into its own memory at each start. The pages of the model's own file are not needed afterwards.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 import time
@@ -30,11 +32,19 @@ from incv3d.engines.base import (
     SpareMemory,
     UnusableNetwork,
 )
+from incv3d.engines.litert_runners import (
+    CompiledRunner,
+    Details,
+    InterpreterRunner,
+    NotMappable,
+    Runner,
+)
 from incv3d.engines.page_release import release_clean_pages
 from incv3d.engines.quiet_stderr import quiet_stderr
+from incv3d.engines.weight_cache import PACKAGE
 from incv3d.errors import pip_install
 
-PACKAGE = "ai-edge-litert"
+LOG = logging.getLogger(__name__)
 IDENTIFIER = b"TFL3"
 """Bytes 4 to 8 of such a flatbuffer (``file_identifier`` in tensorflow/lite/schema/schema.fbs)."""
 TYPES = (np.float32, np.int8, np.uint8, np.int16)
@@ -42,9 +52,6 @@ TYPES = (np.float32, np.int8, np.uint8, np.int16)
 INPUT_TYPES = (*TYPES, np.uint16, np.int32, np.int64, np.float16)
 """Other supported types of inputs; integers without a scale stand for themselves."""
 FAILED_NODE = re.compile(r"Node number \d+ \((\w+)\) failed to prepare")
-
-Details = dict[str, Any]
-"""The Interpreter's description of a tensor: ``name``, ``index``, ``shape``, ``dtype``, ``quantization``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,35 +80,37 @@ class Quantisation:
 
 
 class LiteRTSession:
-    """A flatbuffer in an Interpreter, until :meth:`close`.
+    """A flatbuffer that is loaded, until :meth:`close`.
 
     :param spec: its ``input`` and ``output`` name tensors as in the flatbuffer or its signature; empty: the
         only ones.
+    :param weights: the file with its packed weights, checked; None: pack them into memory.
+    :param make_weights: create the file `weights`; a full disk then ends the process.
+    :raises NotMappable: the network cannot run with packed weights in a file; with `make_weights` only.
     :raises SessionError: LiteRT is not installed, the file is not a model that it can run, or the model's
         input does not match `spec`.
     """
 
-    def __init__(self, spec: SessionSpec) -> None:
+    def __init__(self, spec: SessionSpec, weights: Path | None = None, make_weights: bool = False) -> None:
         started = time.perf_counter()
         make_interpreter = _import_interpreter()
         loaded = time.perf_counter()
         self._file = spec.file
         self._shape = spec.input_shape
-        self._interpreter = _open(make_interpreter, spec)
+        interpreter = _open(make_interpreter, spec)
         # Loading has touched most of the library's code, and verification much of the model.
         library = Path(sys.modules[make_interpreter.__module__].__file__ or "").parent
         read_once = (library.resolve(), spec.file.resolve())
         release_clean_pages(*read_once)
-        self._input: Any = None
-        self._output: Any = None
+        self._runner: Runner | None = None
         try:
-            self._connect(spec)
+            self._connect(interpreter, spec, weights, make_weights)
         except MemoryError as error:
             raise SessionError(f"{spec.file}: {_reason(error)}") from None
         except (ValueError, RuntimeError) as error:
             # Names that are not UTF-8, in a damaged file, cause a ValueError, too.
             raise UnusableNetwork(f"{spec.file}: {_reason(error)}") from None
-        # XNNPACK has packed the weights into its own memory: the model's pages are not read again.
+        # XNNPACK has its own weights: the model's pages are not read again.
         release_clean_pages(*read_once)
         self._facts = SessionFacts(
             engine="litert",
@@ -110,7 +119,7 @@ class LiteRTSession:
             threads=spec.threads,
             import_ms=(loaded - started) * 1000,
             build_ms=(time.perf_counter() - loaded) * 1000,
-            precision=_precision(self._interpreter),
+            precision=_precision(interpreter),
         )
 
     @property
@@ -124,45 +133,49 @@ class LiteRTSession:
         :raises BadFeed: the input is not float32 of the model's shape.
         :raises SessionError: LiteRT reports a failure.
         """
-        if self._interpreter is None:
+        runner = self._runner
+        if runner is None:
             raise SessionError("the Session is closed")
         if isinstance(feed, bytes) or feed.dtype != np.float32 or feed.shape != self._shape:
             given = "bytes" if isinstance(feed, bytes) else f"{feed.dtype} of shape {feed.shape}"
             raise BadFeed(f"the model takes float32 of shape {self._shape}, but got {given}")
         pixels = feed.astype(np.float32, copy=False)
-        np.copyto(self._input(), self._in.quantise(pixels) if self._in else pixels, casting="unsafe")
         try:
-            self._interpreter.invoke()
+            found = runner.run(self._in.quantise(pixels) if self._in else pixels)
         except (ValueError, RuntimeError) as error:
             raise SessionError(f"LiteRT: {_one_line(error)}") from None
-        found = self._output()
-        return self._out.dequantise(found).reshape(-1) if self._out else found.flatten()
+        return (self._out.dequantise(found) if self._out else found).reshape(-1)
 
     def close(self) -> None:
-        """Free the Interpreter's memory."""
-        self._interpreter = self._input = self._output = None
+        """Free the network's memory."""
+        self._runner = None
 
-    def _connect(self, spec: SessionSpec) -> None:
+    def _connect(self, interpreter: Any, spec: SessionSpec, weights: Path | None, make: bool) -> None:
         """Find the input and the output, determine their shapes, and run once."""
-        fed, fetched = self._find("input", spec.input), self._find("output", spec.output)
+        fed = self._find(interpreter, "input", spec.input)
+        fetched = self._find(interpreter, "output", spec.output)
         self._in = _quantisation(fed, f"{spec.file}: the input `{fed['name']}`", INPUT_TYPES)
         self._out = _quantisation(fetched, f"{spec.file}: the output `{fetched['name']}`", TYPES)
-        self._resize(fed)
-        self._interpreter.allocate_tensors()
-        # Called for each use: the Interpreter refuses to run while an array over its memory exists.
-        self._input = self._interpreter.tensor(fed["index"])
-        self._output = self._interpreter.tensor(fetched["index"])
+        self._resize(interpreter, fed)
+        runner: Runner | None = None
+        if weights:
+            try:
+                runner = CompiledRunner(spec, weights, fed, fetched)
+            except (NotMappable, ValueError, RuntimeError) as error:
+                if make:
+                    raise NotMappable(_one_line(error)) from None
+                LOG.warning("%s: its packed weights cannot be mapped: %s", spec.file, _one_line(error))
+        self._runner = runner = runner or InterpreterRunner(interpreter, fed, fetched)
         # The first run touches all memory for the first time, so it counts as loading.
         scores = self.run(np.zeros(self._shape, np.float32))
-        shape = self._output().shape
-        if not scores.size or scores.size != max(shape):
+        if not scores.size or scores.size != max(runner.output_shape):
             raise UnusableNetwork(
-                f"{spec.file}: the output `{fetched['name']}` is not a vector: its shape is {shape}"
+                f"{spec.file}: the output `{fetched['name']}` is not a vector: its shape is "
+                f"{runner.output_shape}"
             )
 
-    def _find(self, what: str, name: str) -> Details:
+    def _find(self, interpreter: Any, what: str, name: str) -> Details:
         """Return the input or output called `name`, or the only one."""
-        interpreter = self._interpreter
         found = interpreter.get_input_details() if what == "input" else interpreter.get_output_details()
         by_name: dict[str, Details] = {each["name"]: each for each in found}
         if what == "input" and len(found) != 1:
@@ -187,7 +200,7 @@ class LiteRTSession:
                 return by_name[candidate]
         raise UnusableNetwork(f"{self._file}: there is no {what} `{name}`, but {_listed(by_name)}")
 
-    def _resize(self, fed: Details) -> None:
+    def _resize(self, interpreter: Any, fed: Details) -> None:
         """Resize the model's open dimensions, -1, to the expected shape; all others must match."""
         signature = tuple(int(side) for side in fed["shape_signature"])
         fits = len(signature) == len(self._shape) and all(
@@ -198,7 +211,7 @@ class LiteRTSession:
                 f"{self._file}: the input `{fed['name']}` has the shape {signature}, not {self._shape}"
             )
         if tuple(fed["shape"]) != self._shape:
-            self._interpreter.resize_tensor_input(fed["index"], self._shape, strict=True)
+            interpreter.resize_tensor_input(fed["index"], self._shape, strict=True)
 
 
 def _import_interpreter() -> Any:
@@ -273,7 +286,7 @@ def _one_line(error: Exception) -> str:
 
 def _open_session(spec: SessionSpec, prepared: Path | None, spare_mb: SpareMemory) -> Session:
     with quiet_stderr():
-        return LiteRTSession(spec)
+        return LiteRTSession(spec, prepared)
 
 
 def _needed_mb(network_mb: float) -> float:

@@ -29,9 +29,10 @@ def _leftovers(root: Path, models: Path, names: list[str]) -> dict[str, list[Pat
     """Return possible leftovers by the lock that their makers hold."""
     return {
         ".lock": [*models.glob(f"{UNFINISHED}*")],
-        # Prepared forms, networks being frozen, small files being written.
+        # Prepared forms, networks being frozen, packed weights and small files being written.
         ".making": [
             *(left for name in names for left in (models / name).glob(".*")),
+            *(left for name in names for left in (models / name).glob("*/.*")),
             *root.glob(".custom-*"),
             *root.glob(".*.json-*"),
         ],

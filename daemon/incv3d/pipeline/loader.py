@@ -24,7 +24,8 @@ from incv3d.models.conversions import StoredConversion, converted_precisions, op
 from incv3d.models.entry import ModelEntry, ModelError, mark_lasting
 from incv3d.models.labels import read_labels
 from incv3d.models.leftovers import remove_leftovers
-from incv3d.models.prepare import check_memory, ensure_prepared, prepare_if_needed
+from incv3d.models.packed_weights import ensure_ready
+from incv3d.models.prepare import check_memory, prepare_if_needed
 from incv3d.models.resolve import AUTO, CUSTOM, Resolution, needs_fetch, resolve
 from incv3d.models.store import ModelStore, StoredModel
 from incv3d.pipeline.classifier import Classifier
@@ -91,11 +92,11 @@ def load_model(
     golden = model.entry.golden
     conversion = choose_conversion(config.session.engine, model)
     if conversion:
-        classifier = open_classifier(config, model, conversion.session_spec(model, threads_of(config)), None)
+        spec = conversion.session_spec(model, threads_of(config))
         golden = conversion.golden(golden)
     else:
-        prepared = ensure_prepared(model, store, progress)
-        classifier = open_classifier(config, model, spec_of(config, model), prepared)
+        spec = spec_of(config, model)
+    classifier = open_classifier(config, model, spec, ensure_ready(model, store, progress, conversion))
     warmup = warm_up(classifier.session, model.session_spec(1).input_shape, warmup_runs)
     with mark_lasting():
         check_golden(classifier, model, golden)
@@ -186,7 +187,7 @@ def open_classifier(
     """Return a classifier over a cold Session of `model`.
 
     :param spec: the spec of the model's own network, or of a conversion of it.
-    :param prepared: the folder with the prepared form of a frozen graph; None: it could not be prepared.
+    :param prepared: what :func:`~incv3d.models.packed_weights.ensure_ready` returned for the network.
     :raises ModelError: the labels are damaged.
     :raises SessionError: the Session cannot be opened.
     """

@@ -9,9 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from incv3d.engines.tensorflow import plain_session_mb
-from incv3d.models.conversions import Precision, converted_precisions, open_conversion
+from incv3d.models.conversions import Precision, StoredConversion, converted_precisions, open_conversion
 from incv3d.models.entry import ModelError
-from incv3d.models.prepare import ensure_prepared
+from incv3d.models.packed_weights import ensure_ready
 from incv3d.models.store import ModelStore, StoredModel
 from incv3d.pipeline.loader import available_cores, input_spec
 from incv3d.tools.bench.errors import BenchUsageError
@@ -56,14 +56,14 @@ def choose(words: str, known: Sequence[Engine], option: str) -> list[Engine]:
     return chosen
 
 
-def converted_file(model: StoredModel, precision: Precision) -> Path:
-    """Return the flatbuffer that `model` was converted to.
+def conversion_of(model: StoredModel, precision: Precision) -> StoredConversion:
+    """Return the conversion of `model` to `precision`.
 
     :raises ModelError: if it does not exist or is damaged.
     """
     if precision not in converted_precisions(model.directory):
         raise ModelError(f"not converted to {precision}: incv3d model convert {model.name} --to {precision}")
-    return open_conversion(model, precision).network
+    return open_conversion(model, precision)
 
 
 def plan(
@@ -118,7 +118,7 @@ def plan(
 def _network(
     engine: Engine, model: StoredModel, store: ModelStore, progress: Callable[[str], None]
 ) -> tuple[Path, Path | None]:
-    """Return the network's file in the format of `engine`, and the folder of its prepared form."""
+    """Return the network's file in the format of `engine`, and what makes its Session start fast."""
     if engine in MODULES:
         if model.entry.format == "tflite":
             raise ModelError(
@@ -131,12 +131,15 @@ def _network(
             raise ModelError(f"{missing[0]} is not installed; {INSTALL}")
         return (model.network if is_onnx else ensure_onnx(model, store, progress)), None
     if engine == "litert-float32" or engine == "litert-int8":
-        return converted_file(model, "float32" if engine == "litert-float32" else "int8"), None
+        conversion = conversion_of(model, "float32" if engine == "litert-float32" else "int8")
+        return conversion.network, ensure_ready(model, store, progress, conversion)
     if engine == "lean":
-        prepared = ensure_prepared(model, store, progress)
+        prepared = ensure_ready(model, store, progress)
         if prepared is None:
             raise ModelError(f"{model.name} could not be prepared")
         return model.network, prepared
+    if engine == "litert":
+        return model.network, ensure_ready(model, store, progress)
     return model.network, None
 
 

@@ -52,7 +52,7 @@ class TimedEngine:
         if job.engine.startswith("litert"):
             from incv3d.engines.litert import LiteRTSession
 
-            return LiteRTSession(job.spec)
+            return LiteRTSession(job.spec, Path(job.prepared) if job.prepared else None)
         if job.engine == "onnxruntime":
             from incv3d.engines.onnx import OnnxSession
 

@@ -22,7 +22,7 @@ class EngineJob(msgspec.Struct, frozen=True, kw_only=True):
     """Its ``file`` is the network in the engine's own format."""
     pixels: InputSpec
     prepared: str = ""
-    """``lean``: the folder of the prepared form."""
+    """``lean``: the folder of the prepared form; ``litert``: the file of packed weights, if there is one."""
     image: str
     """The JPEG file that every run classifies."""
     default_threads: bool

@@ -23,6 +23,7 @@ from incv3d.models.conversions import (
     Comparison,
     Conversion,
     Precision,
+    StoredConversion,
     describe,
     flatbuffer_spec,
     folder_name,
@@ -33,6 +34,7 @@ from incv3d.models.entry import ModelError
 from incv3d.models.flatbuffer.float32 import UnsupportedGraph, make_float32
 from incv3d.models.graph.pixel_file import PixelFile
 from incv3d.models.graph.to_litert import FloatJob, QuantiseJob
+from incv3d.models.packed_weights import ensure_ready
 from incv3d.models.prepare import ensure_prepared, run_child
 from incv3d.models.store import FLATBUFFER, ModelStore, StoredModel
 from incv3d.pipeline.golden_check import GoldenMismatch, check_golden
@@ -142,6 +144,7 @@ def convert_model(
         facts = describe(model, request.precision, network, converter, calibrated, comparison, golden_score)
         (folder / DESCRIPTION).write_bytes(msgspec.json.format(msgspec.json.encode(facts)) + b"\n")
         store.attach(model, folder)
+    ensure_ready(model, store, progress.step, StoredConversion(model.directory / folder.name, facts))
     return ConversionResult(request.precision, images, comparison, facts)
 
 

@@ -1,0 +1,108 @@
+"""Pack the weights of flatbuffers in the store once, so that LiteRT maps them instead of copying them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from incv3d.engines.base import SessionSpec
+from incv3d.engines.litert import LITERT
+from incv3d.engines.weight_cache import find_weights, read_index
+from incv3d.models.conversions import StoredConversion
+from incv3d.models.entry import ModelError
+from incv3d.models.pack_weights import UNFINISHED, PackJob
+from incv3d.models.prepare import ChildError, ensure_prepared, run_child
+from incv3d.models.store import ModelStore, StoredModel
+
+LOG = logging.getLogger(__name__)
+PACKER = "incv3d.models.pack_weights"
+WORTH_BYTES = 2 << 20
+"""A smaller network's weights are packed in memory within milliseconds."""
+SPACE = 2
+"""The packed weights take up to this many times the flatbuffer's space; the rest is a reserve."""
+ABORTED = -signal.SIGABRT
+
+
+def ensure_ready(
+    model: StoredModel,
+    store: ModelStore,
+    progress: Callable[[str], None],
+    conversion: StoredConversion | None = None,
+) -> Path | None:
+    """Return what makes a Session of `model` start fast, see :func:`incv3d.engines.open_session`.
+
+    It is made if it is missing or outdated: the prepared form of a frozen graph, or the packed weights of a
+    flatbuffer.
+
+    :param progress: called with one line if something must be made.
+    :param conversion: the conversion to run instead of the model's own network.
+    :returns: None if it cannot be made; the reason is logged, and the Session runs without it.
+    :raises UnrunnableError: the model's own graph cannot classify an image.
+    """
+    if conversion:
+        spec, sha256 = conversion.session_spec(model, 1), conversion.facts.sha256
+    elif model.entry.format == "tflite":
+        spec, sha256 = model.session_spec(1), model.manifest.sha256
+    else:
+        return ensure_prepared(model, store, progress)
+    return _ensure_packed(model.name, spec, sha256, store, progress)
+
+
+def _ensure_packed(
+    name: str, spec: SessionSpec, sha256: str, store: ModelStore, progress: Callable[[str], None]
+) -> Path | None:
+    """Return the file with the packed weights of the flatbuffer of `spec`; pack them if necessary."""
+    try:
+        size_bytes = spec.file.stat().st_size
+    except OSError:
+        return None  # opening the Session reports that
+    found, made = _find(spec.file, sha256)
+    if made or size_bytes < WORTH_BYTES or not LITERT.is_installed:
+        return found
+    free_bytes = shutil.disk_usage(spec.file.parent).free
+    try:
+        if free_bytes < SPACE * size_bytes:
+            raise ModelError(
+                f"{spec.file.parent}: {SPACE * size_bytes / 1e6:.0f} MB are needed, "
+                f"{free_bytes / 1e6:.0f} MB are free"
+            )
+        with store.exclusively():
+            found, made = _find(spec.file, sha256)
+            if not made:
+                progress(f"packing the weights of {name} for this processor (once)")
+                _pack(PackJob(spec=spec, sha256=sha256))
+                found, _ = _find(spec.file, sha256)
+    except ModelError as error:
+        LOG.warning("%s: its weights are copied to memory, because they cannot be mapped: %s", name, error)
+    return found
+
+
+def _find(network: Path, sha256: str) -> tuple[Path | None, bool]:
+    """Return the file with the packed weights, and whether there is nothing to make."""
+    index = read_index(network, sha256)
+    if index is None:
+        return None, False
+    found = None if index.refusal else find_weights(network, index)
+    return found, bool(found or index.refusal)
+
+
+def _pack(job: PackJob) -> None:
+    _sweep(job.spec.file.parent)
+    try:
+        run_child(PACKER, [job.encode()])
+    except ChildError as error:
+        _sweep(job.spec.file.parent)
+        if error.status == ABORTED:
+            raise ModelError("XNNPACK could not write them; perhaps the disk is full") from None
+        raise
+
+
+def _sweep(folder: Path) -> None:
+    """Remove leftovers of killed processes; the caller holds the store's lock."""
+    for left in folder.glob(f"{UNFINISHED}*"):
+        with contextlib.suppress(OSError):
+            left.unlink()
