@@ -86,7 +86,7 @@ def test_sections_whose_keys_are_all_commented_out_mean_their_defaults(tmp_path)
         ),
         (
             "session:\n\n  engine: caffe\n",
-            r":3: session\.engine: must be auto, tensorflow or litert, not `caffe`",
+            r":3: session\.engine: must be auto, tensorflow, litert or onnx, not `caffe`",
         ),
         ("latency: {interval_s: .nan}\n", r":1: latency\.interval_s: "),
         ("intake: 5\n", r":1: intake: must be `key: value` lines, not `5`"),

@@ -35,7 +35,8 @@ def test_a_network_says_what_it_is_and_runs(tmp_path: Path) -> None:
     state = tmp_path / "state"
     done = run_incv3d(state, "model", "import", str(file))
     assert done.returncode == 0, done.stderr
-    assert "as torchvision's networks" in done.stderr and "imported colours: 5 outputs" in done.stdout
+    assert "torchvision's: mean 0.485, 0.456, 0.406, std" in done.stderr
+    assert "imported colours: 5 outputs" in done.stdout
     assert "minutes" not in done.stderr
     shown = run_incv3d(state, "model", "show", "colours").stdout
     assert "ONNX" in shown and "5 logits" in shown and "input, 32x32, rgb, nchw" in shown

@@ -42,9 +42,9 @@ class Builder:
             kernel_shape=[side, side], strides=[stride, stride], pads=[side // 2] * 4, group=groups,
         )  # fmt: skip
 
-    def dense(self, fed: str, inside: int, out: int, output: str = "") -> str:
+    def dense(self, fed: str, inside: int, out: int, output: str = "", sharpness: float = 1) -> str:
         kernel, bias = (
-            self.random.normal(0, 1 / np.sqrt(inside), (out, inside)),
+            self.random.normal(0, sharpness / np.sqrt(inside), (out, inside)),
             self.random.normal(0, 0.1, out),
         )
         return self.add("Gemm", fed, self.weight(kernel), self.weight(bias), output=output, transB=1)
@@ -106,7 +106,7 @@ def mobilenet_v3(side: int = 64, classes: int = 1000) -> Any:
         fed = make.add("Add", branch, fed) if stride == 1 and out == inside else branch
         inside = out
     hidden = make.add("HardSwish", make.dense(make.pooled(fed), inside, 128))
-    make.dense(hidden, 128, classes, "output")
+    make.dense(hidden, 128, classes, "output", sharpness=100)
     return make.model([1, 3, side, side], {"output": [1, classes]})
 
 

@@ -16,6 +16,7 @@ from incv3d.cli.options import config_option
 from incv3d.cli.output import print_table, say
 
 if TYPE_CHECKING:
+    from incv3d.config.preprocessing import PresetName
     from incv3d.models.conversions import Precision
 
 
@@ -65,9 +66,20 @@ def list_models(config_path: str | None) -> None:
 @click.option("--name", metavar="NAME", help="Name for the model; a known file keeps its own name.")
 @click.option("--like", metavar="MODEL", help="Known model that it was trained from.")
 @click.option("--labels", metavar="LABELS", help="File with the names of its outputs, one per line.")
+@click.option(
+    "--preset",
+    type=click.Choice(["torchvision", "timm", "timm-inception"]),
+    help="Library whose preprocessing it was trained with.",
+)
 @click.option("--replace", is_flag=True, help="Replace the model with this name.")
 def import_file(
-    file: str, config_path: str | None, name: str | None, like: str | None, labels: str | None, replace: bool
+    file: str,
+    config_path: str | None,
+    name: str | None,
+    like: str | None,
+    labels: str | None,
+    preset: PresetName | None,
+    replace: bool,
 ) -> None:
     """Import your own network, an exported model, or a known model's published file.
 
@@ -91,6 +103,7 @@ def import_file(
         labels=Path(labels) if labels else None,
         progress=say,
         check=preparation_check(say),
+        preset=preset or "none",
     )
     if stored.entry.format == "tflite":
         ensure_ready(stored, store, say)

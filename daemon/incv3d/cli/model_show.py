@@ -74,15 +74,12 @@ def _find(store: ModelStore, name: str) -> tuple[StoredModel | None, ModelEntry]
 
 
 def _facts(name: str, entry: ModelEntry, stored: StoredModel | None) -> dict[str, str]:
-    fit = f"center crop, {entry.crop_fraction:g} of the shorter side" if entry.fit == "crop" else "stretched"
     scores = (
         f"one {entry.scores} score, for the second label"
         if entry.binary
         else f"{entry.outputs} {entry.scores}"
     )
     channels = entry.channel_order if entry.channels > 1 else "gray"
-    if entry.resize_to:
-        fit = f"resized to {entry.resize_to} on the shorter side, then center-cropped"
     facts = {
         "name": name,
         "network": {"graphdef": "frozen GraphDef", "tflite": "LiteRT flatbuffer", "onnx": "ONNX"}[
@@ -91,7 +88,7 @@ def _facts(name: str, entry: ModelEntry, stored: StoredModel | None) -> dict[str
         "input": f"{entry.input}, {entry.width}x{entry.height}, {channels}, {entry.layout}",
         "pixels": entry.pixels_in_words,
         "caution": entry.caution,
-        "picture": f"{fit}, {entry.interpolation}",
+        "picture": entry.picture_in_words,
         "output": f"{entry.output}, {scores}",
         "golden": _golden(entry),
         "source": entry.source,

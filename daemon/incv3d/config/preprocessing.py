@@ -32,6 +32,48 @@ image in two steps.
 """
 
 
+PresetName = Literal["none", "torchvision", "timm", "timm-inception"]
+"""Whose preprocessing an image gets."""
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""The mean and standard deviation of ImageNet's pixels, from 0 to 1, as torchvision and timm have them."""
+
+
+class Preset(msgspec.Struct, frozen=True, kw_only=True):
+    """The preprocessing with which a library evaluates its networks: resize, crop the center, normalize."""
+
+    mean: tuple[float, float, float]
+    """For RGB pixels from 0 to 1."""
+    std: tuple[float, float, float]
+    interpolation: Interpolation
+    crop_fraction: float = 0.875
+    """The network's size as a fraction of the size to which the image's shorter side is resized."""
+    rounds_down: bool
+    """Whether that size is rounded down, not to the nearest number."""
+
+    def resize_to(self, side: int, crop_fraction: float | None) -> int:
+        """Return the size to which the image's shorter side is resized.
+
+        :param side: the network's longer side.
+        :param crop_fraction: replaces the preset's; None: does not.
+        """
+        size = side / (crop_fraction or self.crop_fraction)
+        return math.floor(size) if self.rounds_down else round(size)
+
+
+PRESETS: dict[PresetName, Preset] = {
+    # ImageClassification(crop_size=224, resize_size=256) in torchvision/transforms/_presets.py; Inception-v3
+    # has 299 and 342
+    "torchvision": Preset(
+        mean=IMAGENET_MEAN, std=IMAGENET_STD, interpolation="pillow-bilinear", rounds_down=False
+    ),
+    # timm/data/constants.py, transforms_factory.py (transforms_imagenet_eval)
+    "timm": Preset(mean=IMAGENET_MEAN, std=IMAGENET_STD, interpolation="pillow-bicubic", rounds_down=True),
+    "timm-inception": Preset(
+        mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="pillow-bicubic", rounds_down=True
+    ),
+}
+
+
 def channel_ranges(mean: PerChannel, scale: PerChannel) -> list[tuple[float, float]]:
     """Return ``(pixel - mean) / scale`` for pixels of 0 and 255: one pair for all channels, or one each."""
     each = [value if isinstance(value, tuple) else (value,) for value in (mean, scale)]

@@ -13,10 +13,10 @@ value; ``restart``: only a restart applies it, and the log says so."""
 KEYS: Mapping[Effect, str] = {
     "session": """
         model.name model.top_k
-        custom.file custom.labels custom.input custom.output custom.signature custom.width custom.height
-        custom.layout custom.pixel_range custom.mean custom.std custom.channel_order custom.fit
-        custom.crop_fraction custom.resize_to custom.interpolation custom.scores custom.golden_picture
-        custom.golden_label custom.golden_score custom.golden_tolerance
+        custom.file custom.labels custom.preset custom.input custom.output custom.signature
+        custom.width custom.height custom.layout custom.pixel_range custom.mean custom.std
+        custom.channel_order custom.fit custom.crop_fraction custom.resize_to custom.interpolation
+        custom.scores custom.golden_picture custom.golden_label custom.golden_score custom.golden_tolerance
         session.engine session.preprocess session.threads session.overlap_runs
         intake.max_pixels
     """,

@@ -24,7 +24,7 @@ from incv3d.config.checks import (
     is_local,
 )
 from incv3d.config.network import HttpSection, MqttSection
-from incv3d.config.preprocessing import Interpolation, PerChannel, from_mean_and_std
+from incv3d.config.preprocessing import PRESETS, Interpolation, PerChannel, PresetName, from_mean_and_std
 from incv3d.config.section import Section
 from incv3d.config.source_types import TYPE_KEYS, SourceType, check_place, facts_of, source_of
 from incv3d.frames import Region, Transform
@@ -63,6 +63,7 @@ class CustomSection(Section, frozen=True, kw_only=True):
 
     file: FilePath = ""
     labels: FilePath = ""
+    preset: PresetName = "none"
     input: str = ""
     output: str = ""
     signature: str = ""
@@ -73,8 +74,8 @@ class CustomSection(Section, frozen=True, kw_only=True):
     mean: PerChannel | None = None
     std: PerChannel | None = None
     channel_order: Literal["rgb", "bgr"] = "rgb"
-    fit: Literal["stretch", "crop"] = "stretch"
-    crop_fraction: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
+    fit: Literal["auto", "stretch", "crop"] = "auto"
+    crop_fraction: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
     resize_to: Side = 0
     interpolation: Literal["auto", Interpolation] = "auto"
     scores: Literal["auto", "probabilities", "logits"] = "auto"
@@ -93,14 +94,31 @@ class CustomSection(Section, frozen=True, kw_only=True):
                 raise ValueError(f"{key}: must have one number, or one per channel, not {len(given)}")
             if given is not None and self.pixel_range:
                 raise ValueError(f"{key}: excludes pixel_range; set one or the other")
-        if self.mean is not None or self.std is not None:
-            from_mean_and_std(self.mean, self.std, "custom.mean and custom.std")
+        mean, std = self.mean_and_std
+        if mean is not None or std is not None:
+            from_mean_and_std(mean, std, "custom.mean and custom.std")
         if bool(self.golden_picture) != bool(self.golden_label):
             raise ValueError("golden_picture: golden_picture and golden_label must be set together")
         if bool(self.width) != bool(self.height):
             raise ValueError("width: width and height must be set together")
-        if self.resize_to and (self.fit, self.crop_fraction) != ("crop", 1.0):
+        if self.resize_to and (self.chosen_fit != "crop" or self.crop_fraction not in (None, 1.0)):
             raise ValueError("resize_to: requires `fit: crop`, and excludes crop_fraction")
+
+    @property
+    def mean_and_std(self) -> tuple[PerChannel | None, PerChannel | None]:
+        """``mean`` and ``std``, or those of the preset, in the order of ``channel_order``; None: not set."""
+        preset = PRESETS.get(self.preset)
+        if preset is None or self.pixel_range:
+            return self.mean, self.std
+        mean, std = (each[:: -1 if self.channel_order == "bgr" else 1] for each in (preset.mean, preset.std))
+        return mean if self.mean is None else self.mean, std if self.std is None else self.std
+
+    @property
+    def chosen_fit(self) -> Literal["stretch", "crop"]:
+        """``fit``, or that of the preset."""
+        if self.fit == "auto":
+            return "stretch" if self.preset == "none" else "crop"
+        return self.fit
 
 
 class SessionSection(Section, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from incv3d.config.preprocessing import Interpolation
+from incv3d.config.preprocessing import PRESETS, Interpolation
 from incv3d.config.schema import CustomSection
 from incv3d.models.entry import Golden, ModelEntry, ModelError, mark_lasting
 from incv3d.models.file_kinds import Kind, format_of, kind_of
@@ -114,6 +114,9 @@ def add_network(
 
 
 def _freeze(section: CustomSection, kind: Kind, network: Path, facts: Path) -> NetworkFacts:
+    mean, std = section.mean_and_std
+    is_preset = section.preset != "none" and (section.mean is None or section.std is None)
+    key = f"custom.preset {section.preset}" if is_preset else "custom.mean and custom.std"
     job = FreezeJob(
         file=section.file,
         kind=kind,
@@ -126,8 +129,9 @@ def _freeze(section: CustomSection, kind: Kind, network: Path, facts: Path) -> N
         network=str(network),
         facts=str(facts),
         pixel_range=section.pixel_range,
-        mean=section.mean,
-        std=section.std,
+        mean=mean,
+        std=std,
+        mean_from=key,
         needs_labels=not section.labels,
     )
     try:
@@ -148,13 +152,20 @@ def _entry(section: CustomSection, kind: Kind, facts: NetworkFacts, labels: list
             score=section.golden_score,
             tolerance=section.golden_tolerance,
         )
-    if 0 < section.resize_to < max(facts.width, facts.height):
+    preset = PRESETS.get(section.preset)
+    crop_fraction, resize_to = section.crop_fraction or 1.0, section.resize_to
+    if preset and section.chosen_fit == "crop" and not resize_to:
+        resize_to = preset.resize_to(max(facts.width, facts.height), section.crop_fraction)
+        crop_fraction = 1.0
+    if 0 < resize_to < max(facts.width, facts.height):
         raise ModelError(
-            f"custom.resize_to: {section.resize_to} is less than {facts.width}x{facts.height}, the "
+            f"custom.resize_to: {resize_to} is less than {facts.width}x{facts.height}, the "
             f"input size of {section.file}"
         )
     interpolation = section.interpolation
-    if interpolation == "auto":
+    if interpolation == "auto" and preset:
+        interpolation = preset.interpolation
+    elif interpolation == "auto":
         interpolation = facts.interpolation or default_interpolation(kind, facts.layout)
     return ModelEntry(
         format=format_of(kind),
@@ -169,9 +180,9 @@ def _entry(section: CustomSection, kind: Kind, facts: NetworkFacts, labels: list
         caution=facts.normalisation.caution,
         channel_order=section.channel_order,
         layout=facts.layout,
-        fit=section.fit,
-        crop_fraction=section.crop_fraction,
-        resize_to=section.resize_to,
+        fit=section.chosen_fit,
+        crop_fraction=crop_fraction,
+        resize_to=resize_to,
         interpolation=interpolation,
         outputs=len(labels),
         binary=facts.outputs == 1,
@@ -179,6 +190,17 @@ def _entry(section: CustomSection, kind: Kind, facts: NetworkFacts, labels: list
         golden=golden,
         source=section.file,
     )
+
+
+def choices_in_words(section: CustomSection, entry: ModelEntry) -> list[str]:
+    """Return the settings that were not made by hand, one line each, for the log."""
+    taken = entry.interpolation
+    if section.preset != "none":
+        return [f"preset {section.preset}: {entry.picture_in_words}"]
+    if section.interpolation != "auto":
+        return []
+    reason = INTERPOLATION_REASONS[taken]
+    return [f"interpolation: {taken}, because {reason}; to change it, set custom.interpolation"]
 
 
 def default_interpolation(kind: Kind, layout: Literal["nhwc", "nchw"]) -> Interpolation:
@@ -205,7 +227,7 @@ def _fingerprint(section: CustomSection) -> str:
     """
     import hashlib  # its OpenSSL takes 3 MB, which daemons without a custom network save
 
-    digest = hashlib.sha256(msgspec.json.encode(section))
+    digest = hashlib.sha256(_settings(section))
     for name in filter(None, (section.file, section.labels, section.golden_picture)):
         for path in sorted(_files(Path(name))):
             try:
@@ -214,6 +236,15 @@ def _fingerprint(section: CustomSection) -> str:
                 raise ModelError(f"{path}: {(error.strerror or '').lower()}") from None
             digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
     return f"{MAKER} {MAKER_VERSION} {digest.hexdigest()}"
+
+
+def _settings(section: CustomSection) -> bytes:
+    """Return the settings as older versions encoded them, so that an upgrade imports nothing again."""
+    settings = msgspec.to_builtins(section)
+    if section.preset == "none":
+        del settings["preset"]
+        settings |= {"fit": section.chosen_fit, "crop_fraction": section.crop_fraction or 1.0}
+    return msgspec.json.encode(settings)
 
 
 def _files(path: Path) -> list[Path]:

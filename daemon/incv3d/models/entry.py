@@ -107,6 +107,16 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
                 raise ValueError(f"{len(per_channel)} numbers for {self.channels} channels")
 
     @property
+    def picture_in_words(self) -> str:
+        """A description of how an image gets the network's size."""
+        fit = "stretched"
+        if self.resize_to:
+            fit = f"resized to {self.resize_to} on the shorter side, then center-cropped"
+        elif self.fit == "crop":
+            fit = f"center crop, {self.crop_fraction:g} of the shorter side"
+        return f"{fit}, {self.interpolation}"
+
+    @property
     def network_in_words(self) -> str:
         """What the network's file is."""
         return {"graphdef": "a frozen graph", "tflite": "a .tflite model", "onnx": "an .onnx network"}[

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from incv3d.config.preprocessing import PresetName
 from incv3d.models.archive import is_archive
 from incv3d.models.bundled import add_golden_image
 from incv3d.models.catalog import load_catalog
@@ -36,6 +37,7 @@ def import_model(
     check: Callable[[StoredModel], None] = lambda model: None,
     labels: Path | None = None,
     progress: Callable[[str], None] = lambda line: None,
+    preset: PresetName = "none",
 ) -> StoredModel:
     """Import the model in `file` into `store`.
 
@@ -49,14 +51,17 @@ def import_model(
         model, else a guess from the file.
     :param labels: labels file for the user's own network; None: one in the same folder.
     :param progress: called with one line on what was found and at each step that takes a while.
+    :param preset: the preset with which the user's own network was trained.
     :param source: the origin of the user's own network, for people; empty: the file's name.
     :param check: called with the model before it gets its name; an exception cancels the import.
     :raises ModelError: the file cannot be imported; the store is unchanged.
     """
     _check_readable(file)
+    if like and preset != "none":
+        raise ModelError(f"--preset {preset}: excludes --like {like}; use one or the other")
     if is_exported(file):
-        if like:
-            raise ModelError(f"{file}: an exported model describes itself; omit --like")
+        if like or preset != "none":
+            raise ModelError(f"{file}: an exported model describes itself; omit --like and --preset")
         return import_exported(store, file, name, replace, check)
     catalog = load_catalog()
     given = bool(like)
@@ -65,8 +70,10 @@ def import_model(
         raise ModelError(f"`{like}` is not a known model; known models: {', '.join(sorted(catalog))}")
     if not _is_published(file, name, catalog[like], labels):
         return import_user_network(
-            store, file, name, labels, catalog[like] if given else None, replace, progress, check
+            store, file, name, labels, catalog[like] if given else None, preset, replace, progress, check
         )
+    if preset != "none":
+        raise ModelError(f"{file}: resembles {like}, whose preprocessing is known; omit --preset")
     if labels:
         raise ModelError(f"{file}: has its own labels; omit --labels")
     name = name or like

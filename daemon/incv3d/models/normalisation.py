@@ -9,7 +9,14 @@ from typing import Literal
 
 import msgspec
 
-from incv3d.config.preprocessing import Normalisation, PerChannel, from_mean_and_std, from_range
+from incv3d.config.preprocessing import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Normalisation,
+    PerChannel,
+    from_mean_and_std,
+    from_range,
+)
 from incv3d.models.entry import ModelError
 
 DEFAULT_RANGE = (-1.0, 1.0)
@@ -17,10 +24,8 @@ DEFAULT_RANGE = (-1.0, 1.0)
 ASSUMED = "assumed, not declared by the network; to change it, set custom.pixel_range, or mean and std"
 USUAL_RANGES = ((0.0, 1.0), (-0.5, 0.5), (-1.0, 1.0), (0.0, 255.0), (-128.0, 127.0))
 """Usual pixel ranges, narrow ones first."""
-TORCH_MEAN, TORCH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""The mean and standard deviation of torchvision's networks, for pixels from 0 to 1."""
 TORCH_RANGE = (-2.118, 2.640)
-"""The smallest and the largest pixel after normalization with these two."""
+"""The smallest and the largest pixel after normalization as for torchvision's networks."""
 STEPS = 1.5
 """Number of quantization steps by which an 8-bit input may differ from a usual range, due to rounding."""
 SLACK = 0.03
@@ -81,7 +86,7 @@ def from_quantised(held: IntegerRange) -> Normalisation:
     elif any(_near(held, low, high, STEPS * held.step) for low, high in USUAL_RANGES):
         return from_range(held.low, held.high, reason)
     if _near(held, *TORCH_RANGE, 0.1 * (TORCH_RANGE[1] - TORCH_RANGE[0])):
-        return from_mean_and_std(TORCH_MEAN, TORCH_STD, f"{reason}, as torchvision's networks do")
+        return from_mean_and_std(IMAGENET_MEAN, IMAGENET_STD, f"{reason}, as torchvision's networks do")
     for low, high in USUAL_RANGES:
         slack = SLACK * (high - low)
         share = (held.high - held.low) / (high - low)
@@ -111,19 +116,21 @@ def choose_normalisation(
     held: IntegerRange | None,
     channels: Literal[1, 3],
     assumed: Normalisation | None = None,
+    key: str = "custom.mean and custom.std",
 ) -> Normalisation:
     """Return the normalization: the configured one, else the network's declaration, else the default.
 
     :param declared: the network's own declaration.
     :param held: the range of its integer input; None: its input is floats.
     :param assumed: the default for such a network; None: [-1, 1].
+    :param key: the setting from which `mean` and `std` come.
     :raises ModelError: the settings have the wrong number of channels, or values that the input cannot hold.
     """
-    key, wanted = "custom.pixel_range", None
+    wanted = None
     if pixel_range:
+        key = "custom.pixel_range"
         wanted = from_range(*pixel_range, key)
     elif mean is not None or std is not None:
-        key = "custom.mean and custom.std"
         wanted = from_mean_and_std(mean, std, key)
         _check_channels(file, wanted, channels)
     if wanted is None:

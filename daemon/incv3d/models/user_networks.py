@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from incv3d.config.preprocessing import PresetName
 from incv3d.config.schema import CustomSection
 from incv3d.models.catalog import load_catalog
 from incv3d.models.custom import add_network
@@ -23,6 +24,7 @@ def import_user_network(
     name: str | None,
     labels: Path | None,
     like: ModelEntry | None,
+    preset: PresetName,
     replace: bool,
     progress: Callable[[str], None],
     check: Callable[[StoredModel], None],
@@ -33,6 +35,7 @@ def import_user_network(
     :param labels: the labels file; None: one in the same folder, if there is one.
     :param like: the known model that it was trained from, whose preprocessing it shares; None: the usual
         preprocessing for the file's format.
+    :param preset: the preset that it was trained with.
     :param progress: called with one line per step.
     :param check: called with the model before it gets its name; an exception cancels the import.
     :raises ModelError: the file cannot be imported; the store is unchanged.
@@ -40,7 +43,9 @@ def import_user_network(
     kind = kind_of(file)
     name = name or _name_of(file)
     labels = labels or find_labels_file(file)
-    section = CustomSection(file=str(file.absolute()), labels=str(labels.absolute()) if labels else "")
+    section = CustomSection(
+        file=str(file.absolute()), labels=str(labels.absolute()) if labels else "", preset=preset
+    )
     if like:
         section = CustomSection(
             file=section.file,
@@ -65,6 +70,8 @@ def import_user_network(
         raise ModelError(f"{error} (in the configuration, with custom.file: {file})") from None
     model = store.get(name)
     progress(f"pixels: {model.entry.pixels_in_words}")
+    if preset != "none":
+        progress(f"preset {preset}: {model.entry.picture_in_words}")
     if model.entry.binary:
         progress("output: one score, used for the second label; the first label gets 1 - score")
     if model.entry.caution:

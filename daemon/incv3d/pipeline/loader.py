@@ -126,7 +126,7 @@ def find_model(
 
 def _find_custom_model(config: Config, store: ModelStore, progress: Callable[[str], None]) -> Resolution:
     # Imported here because it takes time, and most configurations have no custom model.
-    from incv3d.models.custom import INTERPOLATION_REASONS, ensure_custom
+    from incv3d.models.custom import choices_in_words, ensure_custom
 
     def check(model: StoredModel) -> None:
         check_engine(config.session.engine, model)
@@ -147,10 +147,8 @@ def _find_custom_model(config: Config, store: ModelStore, progress: Callable[[st
         progress("output: one score, used for the second label; the first label gets 1 - score")
     if model.entry.caution:
         LOG.warning("model %s: %s", model.name, model.entry.caution)
-    if config.custom.interpolation == "auto":
-        taken = model.entry.interpolation
-        reason = INTERPOLATION_REASONS[taken]
-        progress(f"interpolation: {taken}, because {reason}; to change it, set custom.interpolation")
+    for line in choices_in_words(config.custom, model.entry):
+        progress(line)
     return Resolution(model, "described in the configuration (custom.file)")
 
 

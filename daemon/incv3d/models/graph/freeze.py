@@ -62,7 +62,14 @@ def _frozen(job: FreezeJob) -> NetworkFacts:
     if declared is None and (pixel_range := range_of_first_layers(graph, shape)):
         declared = from_range(*pixel_range, "its first layers")
     normalisation = choose_normalisation(
-        job.file, job.pixel_range, job.mean, job.std, declared, None, shape.channels
+        job.file,
+        job.pixel_range,
+        job.mean,
+        job.std,
+        declared,
+        None,
+        shape.channels,
+        key=job.mean_from,
     )
     outputs, scores = trial_run(job, graph_run(job, graph), shape, normalisation, _is_linear(graph))
     Path(job.network).write_bytes(graph.SerializeToString(deterministic=True))

@@ -42,6 +42,8 @@ class FreezeJob(msgspec.Struct, frozen=True, kw_only=True):
     mean: PerChannel | None = None
     std: PerChannel | None = None
     """The same as ``(pixel - mean) / std``, for pixels from 0 to 1 or to 255."""
+    mean_from: str = "custom.mean and custom.std"
+    """The setting from which these two come."""
     needs_labels: bool = False
     """Whether to read the labels in the file itself, if there are any."""
 

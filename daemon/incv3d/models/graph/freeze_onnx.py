@@ -11,7 +11,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from incv3d.config.preprocessing import Normalisation, from_mean_and_std, from_range
+from incv3d.config.preprocessing import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Normalisation,
+    from_mean_and_std,
+    from_range,
+)
 from incv3d.engines.base import SessionError, SessionSpec
 from incv3d.engines.onnx import INPUT_TYPES, OUTPUT_TYPES, OnnxSession, open_network
 from incv3d.engines.quiet_stderr import quiet_stderr
@@ -19,9 +25,6 @@ from incv3d.models.entry import ModelError
 from incv3d.models.graph.freeze_job import FreezeJob, NetworkFacts, Shape, choose, input_shape, trial_run
 from incv3d.models.graph.usual_ranges import Floats, Range, infer_range
 from incv3d.models.normalisation import (
-    ASSUMED,
-    TORCH_MEAN,
-    TORCH_STD,
     IntegerRange,
     choose_normalisation,
     from_integers,
@@ -36,6 +39,10 @@ PASSING = {
 """Operations that do not change the meaning of a tensor."""
 LINEAR = {"Add", "Conv", "Gemm", "MatMul", "QGemm", "QLinearAdd", "QLinearConv", "QLinearMatMul"}
 ARITHMETIC = {"Add", "Sub", "Mul", "Div"}
+ASSUMED = (
+    "assumed, not declared by the network; to change it, set custom.preset, pixel_range, or mean and std; "
+    "torchvision's"
+)
 KEEPING = {"Cast", "Identity", "Transpose"}
 """Operations that do not change the values of pixels."""
 LIMITS = {"uint8": (0, 255), "int8": (-128, 127)}
@@ -53,7 +60,15 @@ def import_onnx(job: FreezeJob) -> NetworkFacts:
     held = _quantised_range(structure, fed.name)
     declared = from_quantised(held) if held else _declared(structure, fed)
     normalisation = choose_normalisation(
-        job.file, job.pixel_range, job.mean, job.std, declared, held, shape.channels, _assumed(shape)
+        job.file,
+        job.pixel_range,
+        job.mean,
+        job.std,
+        declared,
+        held,
+        shape.channels,
+        _assumed(shape),
+        job.mean_from,
     )
     spec = SessionSpec(
         file=Path(job.network),
@@ -109,7 +124,7 @@ def _named(nodes: list[Any], name: str) -> Any:
 def _assumed(shape: Shape) -> Normalisation | None:
     """Return the normalization to assume for a float input that declares none; None: the usual one."""
     if shape.layout == "nchw" and shape.channels == 3:
-        return from_mean_and_std(TORCH_MEAN, TORCH_STD, f"{ASSUMED}; as torchvision's networks")
+        return from_mean_and_std(IMAGENET_MEAN, IMAGENET_STD, ASSUMED)
     return None
 
 

@@ -55,7 +55,14 @@ def import_flatbuffer(job: FreezeJob) -> NetworkFacts:
     held = integer_range(fed)
     declared = _declared(metadata, held)
     normalisation = choose_normalisation(
-        job.file, job.pixel_range, job.mean, job.std, declared, held, shape.channels
+        job.file,
+        job.pixel_range,
+        job.mean,
+        job.std,
+        declared,
+        held,
+        shape.channels,
+        key=job.mean_from,
     )
     spec = SessionSpec(
         file=Path(job.file),
