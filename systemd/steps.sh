@@ -1,7 +1,7 @@
 # Sourced by install, upgrade and uninstall: the steps. Each prints what it does, and does nothing if nothing is
 # to be done.
 #
-# Shared variables: here (this folder); dry, camera, start, model, wheels (the options); releases, release (the new
+# Shared variables: here (this folder); dry, camera, engine, start, model, wheels (the options); releases, release (the new
 # one) and previous (the one that ran before, or empty); changed (whether something new is to be started).
 
 export PYTHONSAFEPATH=1 # root's Python must not run a venv.py of the current folder
@@ -17,7 +17,6 @@ unit=/etc/systemd/system/incv3d.service
 sysusers=/etc/sysusers.d/incv3d.conf
 settle_unit=/etc/systemd/system/incv3d-settle.service
 user=incv3d
-needed_mb=3500
 
 # These scripts are in a checkout, or in an installed package, where `incv3d service` runs them.
 is_checkout() {
@@ -68,8 +67,8 @@ check_machine() {
     command -v apt-get >/dev/null || fail "this is not Debian or Raspberry Pi OS (no apt-get); to install by hand, see $here/README.md"
     case $(uname -m) in
     x86_64 | aarch64) ;;
-    armv7l | armv6l) fail "TensorFlow does not support 32-bit systems; install Raspberry Pi OS (64-bit), or use this machine as a camera (${here%/*}/config/cameras.md)" ;;
-    *) fail "TensorFlow does not support $(uname -m)" ;;
+    armv7l | armv6l) fail "TensorFlow and LiteRT do not support 32-bit systems; install Raspberry Pi OS (64-bit), or use this machine as a camera (${here%/*}/config/cameras.md)" ;;
+    *) fail "TensorFlow and LiteRT do not support $(uname -m)" ;;
     esac
     command -v systemctl >/dev/null || fail "systemd is not installed; to run without it, see $here/README.md"
 }
@@ -115,6 +114,21 @@ make_user() {
     run install -d -o "$user" -g "$user" -m 755 "$state" "$logs"
 }
 
+# Without --engine, keep what is installed; a first installation gets TensorFlow.
+choose_engine() {
+    [ -z "$engine" ] || return 0
+    engine=tensorflow
+    [ ! -d "$current" ] || has_tensorflow "$current" || engine=litert
+}
+
+# Whether the release $1 contains TensorFlow.
+has_tensorflow() {
+    for each in "$1"/lib/python3*/site-packages/tensorflow; do
+        [ ! -d "$each" ] || return 0
+    done
+    return 1
+}
+
 # Identifies an installation by its sources, the pinned versions and the Python.
 release_id() {
     version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' "$code/__init__.py")
@@ -125,7 +139,8 @@ release_id() {
             cat "$here/../setup.py" 2>/dev/null
             cat "$here/constraints.txt"
             python3 --version
-            has_picamera2 && echo picamera2
+            ! has_picamera2 || echo picamera2
+            [ "$engine" = tensorflow ] || echo "$engine"
         } | sha256sum | cut -c1-8
     )
     echo "$version-$digest"
@@ -146,8 +161,13 @@ make_release() {
     for each in "$releases"/*; do
         [ -e "$each/complete" ] || [ ! -e "$each" ] || run rm -rf "$each"
     done
-    check_space
-    say "creating $release: a virtual environment with TensorFlow and other packages (takes a while)"
+    if [ "$engine" = tensorflow ]; then
+        check_space 3500
+        say "creating $release: a virtual environment with TensorFlow and other packages (takes a while)"
+    else
+        check_space 900
+        say "creating $release: a virtual environment with LiteRT, without TensorFlow (takes a while)"
+    fi
     run install -d -m 755 "$releases"
     site=
     if has_picamera2; then
@@ -166,7 +186,7 @@ make_release() {
         run cp -r "$here/../daemon" "$here/../systemd" "$here/../config" "$here/../setup.py" "$here/../pyproject.toml" \
             "$here/../README.md" "$source"
     else
-        run "$INCV3D_PYTHON" -P -m incv3d.tools.wheel "$source" || fail "the installed package could not be packed"
+        run "$INCV3D_PYTHON" -P -m incv3d.tools.wheel "$source" "$engine" || fail "the installed package could not be packed"
         [ -n "$dry" ] || source=$(echo "$source"/*.whl)
     fi
     if [ -n "$site" ] && python3 -c 'import numpy, sys; sys.exit(numpy.__version__ >= "2")' 2>/dev/null; then
@@ -175,9 +195,12 @@ make_release() {
     fi
     set -- --disable-pip-version-check --no-cache-dir --prefer-binary --quiet --use-pep517 --constraint "$held"
     [ -z "$wheels" ] || set -- "$@" --no-index --find-links "$wheels"
+    extras=http,mqtt${camera:+,camera,video}
+    # A package that was installed without TensorFlow requires it only in this extra.
+    [ "$engine" != tensorflow ] || extras=$extras,tensorflow
     # TensorFlow's wheel is too large for a /tmp that a small machine keeps in memory.
-    run env TMPDIR="$releases/tmp" "$release/bin/python" -m pip install "$@" \
-        "$source[http,mqtt${camera:+,camera,video}]" ||
+    run env TMPDIR="$releases/tmp" INCV3D_ENGINE="$engine" "$release/bin/python" -m pip install "$@" \
+        "$source[$extras]" ||
         { run rm -rf "$release" "$releases/tmp"; fail "pip could not install the packages (see its message above)"; }
     run rm -rf "$releases/tmp"
     # Mark it complete only once it is on the disk.
@@ -185,12 +208,16 @@ make_release() {
     run touch "$release/complete"
 }
 
+# $1: megabytes that an installation takes while it is made.
 check_space() {
     folder=$prefix
     while [ ! -d "$folder" ]; do folder=$(dirname "$folder"); done
     free_mb=$(df -Pm "$folder" | awk 'NR == 2 { print $4 }')
-    [ "$free_mb" -ge $needed_mb ] ||
-        fail "$folder has $free_mb MB free; an installation needs $needed_mb MB"
+    [ "$free_mb" -ge "$1" ] || {
+        smaller=
+        [ "$engine" = litert ] || smaller="; without TensorFlow (--engine litert) it needs less"
+        fail "$folder has $free_mb MB free; an installation needs $1 MB$smaller"
+    }
 }
 
 write_configuration() {

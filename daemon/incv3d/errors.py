@@ -1,4 +1,4 @@
-"""Define the base class of all incv3d exceptions, and the command that installs a missing package."""
+"""Define the base class of all incv3d exceptions, and what to say of a missing package."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ class Incv3dError(Exception):
     is_lasting = False
     """Whether only the user can remove the cause. The command line, and a daemon that cannot start, then exit
     with status 2, else 1; systemd does not restart a daemon that exited with status 2."""
+
+
+def not_installed(package: str) -> str:
+    """Return the message that a package is missing, with the command that installs it."""
+    return f"{package} is not installed: {pip_install(package)}"
 
 
 def pip_install(*words: str) -> str:

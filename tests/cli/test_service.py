@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,28 @@ def test_an_unknown_option_is_named_with_the_command_that_lists_them(name: str) 
     assert done.stderr == (
         f"incv3d: unknown option --fast; to list the options: {COMMAND} service {name} --help\n"
     )
+
+
+def test_an_engine_that_cannot_be_installed_is_a_mistake() -> None:
+    done = subprocess.run([COMMAND, "service", "install", "--engine", "onnx"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("incv3d: --engine: must be tensorflow or litert, not onnx; to list")
+
+
+@DEBIAN
+def test_an_installation_would_leave_tensorflow_out_or_bring_it_back() -> None:
+    said = {}
+    for engine in ("litert", "tensorflow"):
+        done = subprocess.run(
+            [COMMAND, "service", "install", "--dry-run", "--engine", engine], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        said[engine] = done.stdout
+    assert "with LiteRT, without TensorFlow" in said["litert"]
+    assert "INCV3D_ENGINE=litert" in said["litert"] and ",tensorflow]" not in said["litert"]
+    assert "INCV3D_ENGINE=tensorflow" in said["tensorflow"] and ",tensorflow]" in said["tensorflow"]
+    releases = [re.search(r"creating (/opt/incv3d/releases/\S+):", each)[1] for each in said.values()]
+    assert releases[0] != releases[1]
 
 
 @DEBIAN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -11,8 +12,10 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 PIP = (sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "--quiet")
 
 
-def build_wheel(folder: Path) -> Path:
+def build_wheel(folder: Path, **settings: str) -> Path:
     """Build the wheel from a copy of the checkout and return its path in `folder`.
+
+    :param settings: environment variables.
 
     :raises subprocess.CalledProcessError: pip failed; its message is on stderr.
     """
@@ -23,7 +26,11 @@ def build_wheel(folder: Path) -> Path:
     for name in ("setup.py", "pyproject.toml", "README.md"):
         shutil.copy(CHECKOUT / name, source)
     offline = ("--no-deps", "--no-index", "--no-build-isolation")
-    subprocess.run([*PIP, "wheel", *offline, "--wheel-dir", folder / "dist", source], check=True)
+    subprocess.run(
+        [*PIP, "wheel", *offline, "--wheel-dir", folder / "dist", source],
+        check=True,
+        env={**os.environ, **settings},
+    )
     (wheel,) = (folder / "dist").glob("*.whl")
     return wheel
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import zipfile
+from email.parser import BytesParser
 from importlib.metadata import PathDistribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from built_wheel import build_wheel, install_wheel
 from incv3d.tools.wheel import WheelError, pack_wheel
@@ -53,6 +58,54 @@ def test_packing_gives_the_same_wheel(wheel: Path, installed: PathDistribution, 
 def test_pip_installs_what_was_packed(installed: PathDistribution, tmp_path: Path) -> None:
     again = install_wheel(pack_wheel(installed, tmp_path), tmp_path / "again")
     assert (again / "incv3d/__init__.py").exists() and (again / "bin/incv3d").exists()
+
+
+def required(wheel: Path) -> dict[str, str]:
+    """The packages that a wheel requires with the extras ``http`` and ``tensorflow``, by their extra."""
+    (name,) = [name for name in content(wheel) if name.endswith("/METADATA")]
+    found = {}
+    for line in BytesParser().parsebytes(content(wheel)[name]).get_all("Requires-Dist"):
+        for extra in ("", "http", "tensorflow"):
+            each = Requirement(line)
+            if each.name not in found and (each.marker is None or each.marker.evaluate({"extra": extra})):
+                found[each.name] = extra
+    return found
+
+
+@pytest.fixture(scope="module")
+def litert_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(tmp_path_factory.mktemp("litert"), INCV3D_ENGINE="litert")
+
+
+def test_tensorflow_is_required_unless_the_wheel_was_built_without_it(
+    wheel: Path, litert_wheel: Path
+) -> None:
+    with_it, without = required(wheel), required(litert_wheel)
+    assert with_it["tensorflow"] == "" and without["tensorflow"] == "tensorflow"
+    assert {name: extra for name, extra in with_it.items() if name != "tensorflow"} == {
+        name: extra for name, extra in without.items() if name != "tensorflow"
+    }
+    assert with_it["aiohttp"] == "http"
+
+
+def test_packing_for_litert_gives_the_wheel_that_is_built_without_tensorflow(
+    installed: PathDistribution, litert_wheel: Path, tmp_path: Path
+) -> None:
+    packed = pack_wheel(installed, tmp_path, engine="litert")
+    assert content(packed) == content(litert_wheel)
+    install_wheel(packed, tmp_path / "again")  # pip checks the hashes
+
+
+def test_an_engine_that_does_not_exist_is_named_by_pip(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, Path(__file__).parents[2] / "setup.py", "--version"],
+        env={**os.environ, "INCV3D_ENGINE": "onnx"},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "INCV3D_ENGINE: must be tensorflow or litert, not onnx\n"
 
 
 def test_a_missing_file_is_named(installed: PathDistribution, tmp_path: Path) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import platform
+from importlib.util import find_spec
 
 import click
 
 from incv3d import __version__
 from incv3d.cli.options import json_option, key_option
+
+NOT_INSTALLED = "not installed"
 
 
 @click.command()
@@ -23,7 +26,7 @@ from incv3d.cli.options import json_option, key_option
 )
 @json_option
 def info(connect: str | None, key: str | None, timeout_s: float, as_json: bool) -> None:
-    """Show the versions of incv3d and its libraries, and TensorFlow's devices."""
+    """Show the versions of incv3d, its libraries and engines, and TensorFlow's devices."""
     import msgspec
 
     facts = _look() if connect is None else _ask(connect, timeout_s, key)
@@ -61,5 +64,17 @@ def _look() -> dict[str, object]:
                 facts["tensorflow"] = library.version
                 facts["devices"] = [name for name, _ in session.devices()]
     except LibraryMissing as error:
-        facts["tensorflow"] = f"no C API: {error}"
+        facts["tensorflow"] = f"cannot be used: {error}" if find_spec("tensorflow") else NOT_INSTALLED
+    facts["litert"] = _version("ai-edge-litert")
+    facts["onnxruntime"] = _version("onnxruntime")
     return facts
+
+
+def _version(distribution: str) -> str:
+    """Return the version of an installed distribution, whose library is not loaded."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return NOT_INSTALLED

@@ -20,6 +20,7 @@ from incv3d.engines.base import (
     SessionSpec,
     UnusableNetwork,
 )
+from incv3d.errors import not_installed
 
 
 class PythonSession:
@@ -92,6 +93,8 @@ def _import_tensorflow() -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         import tensorflow as tf
+    except ModuleNotFoundError as error:
+        raise SessionError(not_installed(error.name or "tensorflow")) from None
     except ImportError as error:
         raise SessionError(f"TensorFlow cannot be imported: {_one_line(error)}") from None
     return tf

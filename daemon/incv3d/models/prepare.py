@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import tempfile
 import threading
@@ -17,6 +18,7 @@ import msgspec
 from incv3d.child_process import start_python
 from incv3d.engines.base import SessionError
 from incv3d.engines.prepared_model import ONEDNN, Index, Job, open_prepared, preparer_id, processor_id
+from incv3d.errors import not_installed
 from incv3d.models.entry import ModelError
 from incv3d.models.files import write_atomically
 from incv3d.models.store import ModelStore, StoredModel
@@ -33,6 +35,8 @@ UNPREPARABLE, UNRUNNABLE = 65, 66
 """Exit statuses of the preparer for :class:`UnpreparableError` and :class:`UnrunnableError`."""
 PREPARING_MB = 800
 """Memory needed to prepare Inception-v3."""
+MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '(tensorflow|tf_keras|tf2onnx)\b")
+"""The end of the output of a child process that imports a package of an optional installation."""
 CHILD_TIMEOUT_S = 3600
 """A Raspberry Pi 3 needs minutes to import TensorFlow from a slow SD card, and more when it swaps."""
 
@@ -295,4 +299,7 @@ def run_child(
             f"{module} was killed by signal {-status}; perhaps the machine ran out of memory", status
         )
     if status:
-        raise ChildError(output[-1] if output else f"{module} ended with status {status}", status)
+        message = output[-1] if output else f"{module} ended with status {status}"
+        if missing := MISSING_MODULE.match(message):
+            message = not_installed(missing[1])
+        raise ChildError(message, status)

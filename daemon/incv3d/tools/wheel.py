@@ -1,7 +1,7 @@
 """Pack the installed incv3d into a wheel again, for an installation that does not start from a checkout.
 
-A program: ``python -P -m incv3d.tools.wheel FOLDER`` writes the wheel to FOLDER. ``systemd/install`` runs it
-where there is no source to build from.
+A program: ``python -P -m incv3d.tools.wheel FOLDER ENGINE`` writes the wheel to FOLDER; with the engine
+``litert`` it does not require TensorFlow. ``systemd/install`` runs it where there is no source to build from.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import base64
 import csv
 import hashlib
 import io
+import re
 import sys
 import zipfile
 from importlib.metadata import Distribution, distribution
@@ -25,8 +26,10 @@ class WheelError(Incv3dError):
     """The installed package cannot be packed."""
 
 
-def pack_wheel(package: Distribution, folder: Path) -> Path:
+def pack_wheel(package: Distribution, folder: Path, engine: str = "tensorflow") -> Path:
     """Write a wheel with the files of an installed package.
+
+    :param engine: with ``litert``, TensorFlow is left out of the requirements.
 
     The format: the files, and their hashes in ``RECORD`` (Python Packaging User Guide, "Binary distribution
     format").
@@ -58,6 +61,8 @@ def pack_wheel(package: Distribution, folder: Path) -> Path:
                 raise WheelError(
                     f"{package.locate_file(str(file))}: {error.strerror}; install incv3d again"
                 ) from error
+            if engine == "litert" and file == metadata / "METADATA":
+                content = without_tensorflow(content)
             digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
             archive.writestr(str(file), content)
             lines.writerow([str(file), f"sha256={digest}", len(content)])
@@ -66,8 +71,16 @@ def pack_wheel(package: Distribution, folder: Path) -> Path:
     return wheel
 
 
+def without_tensorflow(metadata: bytes) -> bytes:
+    """Return a package's ``METADATA`` in which only extras require TensorFlow."""
+    head, gap, text = metadata.partition(b"\n\n")
+    required = re.compile(rb"Requires-Dist: tensorflow\b(?!-)(?!.*\bextra ==)", re.IGNORECASE)
+    lines = [line for line in head.split(b"\n") if not required.match(line)]
+    return b"\n".join(lines) + gap + text
+
+
 if __name__ == "__main__":
     try:
-        print(pack_wheel(distribution("incv3d"), Path(sys.argv[1])))  # noqa: T201 - the caller reads it
+        print(pack_wheel(distribution("incv3d"), Path(sys.argv[1]), sys.argv[2]))  # noqa: T201 - the caller reads it
     except WheelError as error:
         sys.exit(f"incv3d: {error}")

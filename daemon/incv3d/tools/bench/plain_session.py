@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from incv3d.engines.base import Feed, Scores, SessionError, SessionSpec
+from incv3d.errors import not_installed
 from incv3d.tools.bench.tensorflow_trace import TRACED_RUN_OPTIONS
 
 
@@ -22,6 +23,8 @@ class PlainSession:
         started = time.perf_counter()
         try:
             import tensorflow as tf
+        except ModuleNotFoundError as error:
+            raise SessionError(not_installed(error.name or "tensorflow")) from None
         except ImportError as error:
             raise SessionError(f"TensorFlow cannot be imported: {error}") from None
         imported = time.perf_counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from incv3d.machine import available_memory_mb, parse_fields, read_text
 from incv3d.tools.doctor.findings import Finding
@@ -90,6 +91,9 @@ def check_tensorflow(machine: Host, running: bool) -> list[Finding]:
     :param running: whether a daemon already runs here; loading the library again would take its memory.
     """
     name = "tensorflow"
+    if find_spec("tensorflow") is None:
+        # A configuration that needs it is a finding of its own.
+        return [Finding(name, "note", "not installed; models run on LiteRT")]
     if running:
         return [Finding(name, "ok", "not loaded again: a daemon runs here")]
     free_mb = available_memory_mb(machine.proc)
