@@ -85,11 +85,13 @@ def _facts(name: str, entry: ModelEntry, stored: StoredModel | None) -> dict[str
         "network": {"graphdef": "frozen GraphDef", "tflite": "LiteRT flatbuffer", "onnx": "ONNX"}[
             entry.format
         ],
-        "input": f"{entry.input}, {entry.width}x{entry.height}, {channels}, {entry.layout}",
+        "input": ", ".join(
+            filter(None, (entry.input, f"{entry.width}x{entry.height}", channels, entry.layout))
+        ),
         "pixels": entry.pixels_in_words,
         "caution": entry.caution,
         "picture": entry.picture_in_words,
-        "output": f"{entry.output}, {scores}",
+        "output": ", ".join(filter(None, (entry.output, scores))),
         "golden": _golden(entry),
         "source": entry.source,
         "URL": entry.url,

@@ -134,13 +134,21 @@ def _freeze(section: CustomSection, kind: Kind, network: Path, facts: Path) -> N
         mean_from=key,
         needs_labels=not section.labels,
     )
+    return freeze_network(job)
+
+
+def freeze_network(job: FreezeJob) -> NetworkFacts:
+    """Do `job` in a child process, and return the facts about the network.
+
+    :raises ModelError: it is damaged, ambiguous, or not an image classifier.
+    """
     try:
         run_child(FREEZER, [msgspec.json.encode(job).decode()])
     except ChildError as error:
         # A killed process may have run out of memory; any other failure would recur with the same file.
         error.is_lasting = 0 < error.status != os.EX_TEMPFAIL
         raise
-    return msgspec.json.decode(facts.read_bytes(), type=NetworkFacts)
+    return msgspec.json.decode(Path(job.facts).read_bytes(), type=NetworkFacts)
 
 
 def _entry(section: CustomSection, kind: Kind, facts: NetworkFacts, labels: list[Label]) -> ModelEntry:

@@ -91,8 +91,12 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     golden: Golden | None = None
     url: str = ""
     """Download address of the archive; empty: the model is not fetched."""
+    labels_url: str = ""
+    """Download address of the labels; empty: they come with the archive or with incv3d."""
+    labels_sha256: str = ""
+    """SHA-256 of that file; empty: unknown."""
     archive_bytes: Positive | None = None
-    """Size of the file that is imported; None: incv3d builds the model."""
+    """Size of the file that is imported; None: unknown, or incv3d builds the model."""
     archive_sha256: str = ""
     """SHA-256 of that file; empty if none was published: then the first fetch records it."""
     graph_bytes: Positive | None = None

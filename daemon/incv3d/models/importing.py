@@ -18,7 +18,7 @@ from incv3d.models.files import sha256_of
 from incv3d.models.graph.build_keras_inception import is_hdf5, is_whole_model
 from incv3d.models.graph.graphdef_reader import Node, read_nodes
 from incv3d.models.graph.operations import check_graph_file
-from incv3d.models.published_archives import unpack_2015, unpack_2016, unpack_keras
+from incv3d.models.published_archives import add_flatbuffer, unpack_2015, unpack_2016, unpack_keras
 from incv3d.models.store import GRAPH, ModelStore, StoredModel
 from incv3d.models.user_networks import find_labels_file, import_user_network
 
@@ -49,7 +49,8 @@ def import_model(
     :param name: the model's name; None: its own name, if it is known.
     :param like: the known model with the same tensors, input and labels; None: `name`, if that is a known
         model, else a guess from the file.
-    :param labels: labels file for the user's own network; None: one in the same folder.
+    :param labels: labels file for the user's own network, or for a known one whose labels are a file of their
+        own; None: one in the same folder.
     :param progress: called with one line on what was found and at each step that takes a while.
     :param preset: the preset with which the user's own network was trained.
     :param source: the origin of the user's own network, for people; empty: the file's name.
@@ -74,7 +75,7 @@ def import_model(
         )
     if preset != "none":
         raise ModelError(f"{file}: resembles {like}, whose preprocessing is known; omit --preset")
-    if labels:
+    if labels and not catalog[like].labels_url:
         raise ModelError(f"{file}: has its own labels; omit --labels")
     name = name or like
     if name in catalog:
@@ -83,13 +84,16 @@ def import_model(
     else:
         entry = _of_ones_own(catalog[like], source or file.name)
     with store.adding(name, entry, replace, check=check) as folder:
-        _unpack(file, folder, name, like, entry)
+        _unpack(file, folder, name, like, entry, labels)
         add_golden_image(entry, folder)
     return store.get(name)
 
 
-def _unpack(file: Path, folder: Path, name: str, like: str, entry: ModelEntry) -> None:
-    """Unpack the published form `like` into `folder`, and check its graph against `entry`."""
+def _unpack(file: Path, folder: Path, name: str, like: str, entry: ModelEntry, labels: Path | None) -> None:
+    """Unpack the published form `like` into `folder`, and check its network against `entry`."""
+    if entry.format == "tflite":
+        add_flatbuffer(file, folder, entry, labels)
+        return
     if like == KERAS:
         unpack_keras(file, folder)
     elif like == SLIM:
@@ -187,6 +191,8 @@ def _of_ones_own(entry: ModelEntry, source: str) -> ModelEntry:
         entry,
         golden=None,
         url="",
+        labels_url="",
+        labels_sha256="",
         archive_bytes=None,
         archive_sha256="",
         graph_bytes=None,

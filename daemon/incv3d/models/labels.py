@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ import numpy.typing as npt
 from incv3d.frames import Prediction
 from incv3d.models.entry import ModelError
 
+SPECIES = re.compile(r"([A-Z][a-z]+(?: [a-z.-]+)+) \((.+)\)")
+"""A Latin name with the common one: at least a genus and a species."""
 FEW = 16
 """Up to this many best scores are found by repeated search; for more, all scores are sorted."""
 
@@ -42,6 +45,12 @@ class Label:
         if not self.synset:
             return (self.names,)
         return (*(name.strip() for name in self.names.split(",")), self.synset)
+
+    @property
+    def both_names(self) -> tuple[str, ...]:
+        """The Latin and the common name of a species such as ``Ara macao (Scarlet Macaw)``; else nothing."""
+        species = SPECIES.fullmatch(self.names)
+        return () if self.synset or species is None else (species[1], species[2])
 
 
 class Labels:
@@ -82,21 +91,28 @@ class Labels:
     def matching(self, pattern: str) -> tuple[int, ...]:
         """Return the outputs that match `pattern`: a name, a synset, or a shell pattern such as ``*spider*``.
 
-        Matches any name of a class, ignoring case. Several outputs can have the same name. A name may itself
-        look like a pattern: ``night [cloudy]``.
+        Matches any name of a class, ignoring case; a species also by its Latin or its common name alone.
+        Several outputs can have the same name. A name may itself look like a pattern: ``night [cloudy]``.
         """
         wanted = " ".join(pattern.split()).casefold()
         names = {label.index: [name.casefold() for name in label.all_names] for label in self._labels}
         exactly = tuple(index for index, known in names.items() if wanted in known)
-        return exactly or tuple(
-            index
-            for index, known in names.items()
-            if any(fnmatch.fnmatchcase(name, wanted) for name in known)
+        half = (label.index for label in self._labels if wanted in map(str.casefold, label.both_names))
+        return (
+            exactly
+            or tuple(half)
+            or tuple(
+                index
+                for index, known in names.items()
+                if any(fnmatch.fnmatchcase(name, wanted) for name in known)
+            )
         )
 
     def closest(self, pattern: str) -> list[str]:
         """Return up to three names spelled like `pattern`, the most similar first."""
-        known = {name.casefold(): name for label in self._labels for name in label.all_names}
+        known = {
+            name.casefold(): name for label in self._labels for name in label.all_names + label.both_names
+        }
         wanted = pattern.strip().casefold().strip("*? ")
         # Keras writes names with underscores.
         for spelled in (wanted.replace("_", " "), wanted):

@@ -11,13 +11,16 @@ from pathlib import Path
 
 from incv3d.models.archive import Archive, is_archive
 from incv3d.models.bundled import imagenet_labels
+from incv3d.models.custom import freeze_network
 from incv3d.models.entry import ModelEntry, ModelError
 from incv3d.models.files import sha256_of
 from incv3d.models.graph.build_keras_inception import is_hdf5
+from incv3d.models.graph.freeze_job import FreezeJob
 from incv3d.models.graph.graphdef_reader import read_nodes
+from incv3d.models.label_files import read_label_file
 from incv3d.models.labels import Label, format_labels
 from incv3d.models.prepare import run_child
-from incv3d.models.store import GRAPH, LABELS
+from incv3d.models.store import FLATBUFFER, GRAPH, LABELS
 
 GRAPH_MEMBER = "classify_image_graph_def.pb"
 CLASSES_MEMBER = "imagenet_2012_challenge_label_map_proto.pbtxt"
@@ -79,6 +82,42 @@ def unpack_keras(file: Path, folder: Path) -> None:
         raise ModelError(f"{file}: not an HDF5 file, the format of Keras weights")
     run_child(KERAS_BUILDER, [str(file), str(folder / GRAPH)])
     (folder / LABELS).write_text(imagenet_labels(), "utf-8")
+
+
+def add_flatbuffer(file: Path, folder: Path, entry: ModelEntry, labels: Path | None) -> None:
+    """Copy a ``.tflite`` and its labels, after trying it in a child process.
+
+    :param labels: the labels file; None: the published one in the same folder.
+    :raises ModelError: the labels are missing or others, or the network is not as `entry` describes it.
+    """
+    published = file.with_name(entry.labels_url.rpartition("/")[2])
+    if labels is None and not published.is_file():
+        raise ModelError(
+            f"{file}: its labels are missing: put {published.name} in the same folder (from "
+            f"{entry.labels_url}), or use --labels FILE"
+        )
+    if labels is None and entry.labels_sha256 not in ("", sha256_of(published)):
+        raise ModelError(f"{published}: damaged: it is not the published file; to use it, add --labels FILE")
+    named = read_label_file(labels or published, entry.outputs)
+    facts = freeze_network(
+        FreezeJob(
+            file=str(file.absolute()),
+            kind="tflite",
+            input=entry.input,
+            output=entry.output,
+            width=entry.width,
+            height=entry.height,
+            layout=entry.layout,
+            network=str(folder / FLATBUFFER),
+            facts=str(folder / "facts.json"),
+            mean=entry.mean,
+            std=entry.scale,
+        )
+    )
+    (folder / "facts.json").unlink()
+    if facts.outputs != entry.outputs:
+        raise ModelError(f"{file}: the network has {facts.outputs} outputs, but must have {entry.outputs}")
+    (folder / LABELS).write_text(format_labels(named), "utf-8")
 
 
 def read_label_maps(classes: Path, names: Path) -> list[Label]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from incv3d.config.schema import Config
 from incv3d.engines import EngineName, engine_for
 from incv3d.models.bundled import imagenet_labels
+from incv3d.models.catalog import load_catalog
 from incv3d.models.conversions import converted_precisions
 from incv3d.models.entry import ModelError, mark_lasting
 from incv3d.models.file_kinds import format_of, kind_of
@@ -49,8 +50,10 @@ def network_engine(config: Config, model: StoredModel | None) -> EngineName:
     :raises ConfigError: the configured engine cannot run it.
     """
     if model is None:
-        kind = kind_of(Path(config.custom.file)) if uses_custom(config) else "graphdef"
-        return engine_for(format_of(kind)).name
+        if uses_custom(config):
+            return engine_for(format_of(kind_of(Path(config.custom.file)))).name
+        known = load_catalog().get(config.model.name)
+        return engine_for(known.format if known else "graphdef").name
     asked = config.session.engine
     check_engine(asked, model)
     converted = model.entry.format == "graphdef" and converted_precisions(model.directory)

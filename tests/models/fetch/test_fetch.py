@@ -114,7 +114,7 @@ def test_without_a_network_the_way_by_hand_is_told(store, monkeypatch) -> None:
     [
         (
             FetchRequest("mine"),
-            r"`mine` is not a known model \(inception-v3, .*\); to fetch another, use --url URL",
+            r"`mine` is not a known model \(birds, inception-v3, .*\); to fetch another, use --url URL",
         ),
         (FetchRequest("efficientnet-lite0"), "is built by incv3d on first use, not fetched"),
         (FetchRequest("inception-v3", like="inception-v3"), "omit --like"),

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urljoin
 
 from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelEntry, ModelError, mark_lasting
@@ -24,6 +25,8 @@ from incv3d.models.store import ModelStore, StoredModel, check_name
 DOWNLOADS = "downloads"
 SHA256 = re.compile(r"[0-9a-f]{64}")
 POLL_S = 0.2
+LABELS = ".LABELS"
+"""Follows the name of a model in that of the download of its labels; no model's name has capitals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,8 @@ def fetch_in_time(store: ModelStore, name: str, wait_s: float, say: Callable[[st
 
 def remove_download(store: ModelStore, name: str) -> bool:
     """Remove the partial download of the model `name`. Return whether there was one."""
-    files = [store.root / DOWNLOADS / f"{check_name(name)}{suffix}" for suffix in (".part", ".json")]
+    suffixes = (f"{labels}{part}" for labels in ("", LABELS) for part in (".part", ".json"))
+    files = [store.root / DOWNLOADS / f"{check_name(name)}{suffix}" for suffix in suffixes]
     there = [file for file in files if file.exists()]
     with _disk_errors_explained(store.root / DOWNLOADS):
         for file in there:
@@ -167,17 +171,39 @@ def _fetch(
     if before and before.sha256 != found and not (order.accept_new or order.sha256):
         download.discard()
         raise DownloadError(_differs(store, order.name, before, found, url))
+    labels, labels_file = None, None
+    if entry and entry.labels_url:
+        labels = _labels_download(store, order, entry, policy)
+        labels_file = labels.run()
     try:
-        model = import_model(store, file, order.name, order.like, order.replace, redact(url), check)
+        model = import_model(
+            store, file, order.name, order.like, order.replace, redact(url), check, labels_file
+        )
     except ModelError:
         if not wanted.sha256:  # with a known checksum, the file is good: keep it for the next attempt
             download.discard()
+            if labels:
+                labels.discard()
         raise
     if entry and not published:
         with store.exclusively():
             save_record(store.root, order.name, found, file.stat().st_size, redact(url))
     download.discard()
+    if labels:
+        labels.discard()
     return FetchResult(model, found)
+
+
+def _labels_download(
+    store: ModelStore, order: FetchRequest, entry: ModelEntry, policy: RetryPolicy
+) -> Download:
+    """Return the download of a known model's labels; a mirror has them next to the network."""
+    url = urljoin(order.url, entry.labels_url.rpartition("/")[2]) if order.url else entry.labels_url
+    wanted = DownloadRequest(url, None, entry.labels_sha256)
+    name = f"{order.name}{LABELS}"
+    return Download(
+        store.root / DOWNLOADS, name, wanted, policy, lambda have, total: None, lambda missing: None
+    )
 
 
 def _differs(store: ModelStore, name: str, before: ChecksumRecord, found: str, url: str) -> str:
@@ -218,7 +244,10 @@ def manual_fetch_error(error: UnreachableError, order: FetchRequest) -> ModelErr
     """Return the error with instructions for a machine without a network."""
     entry = load_catalog().get(order.name)
     url = redact(order.url or (entry.url if entry else ""))
-    name = "" if entry else f" --name {order.name}" + (f" --like {order.like}" if order.like else "")
+    named = f" --name {order.name}" + (f" --like {order.like}" if order.like else "")
+    is_recognized = entry is not None and entry.archive_bytes is not None
+    files = f"{url} and {entry.labels_url}" if entry and entry.labels_url else url
     return ModelError(
-        f"{error}. Fetch {url} elsewhere, copy it here, and run: incv3d model import FILE{name}"
+        f"{error}. Fetch {files} elsewhere, copy {'both' if files != url else 'it'} here, and run: "
+        f"incv3d model import FILE{'' if is_recognized else named}"
     )
