@@ -6,8 +6,6 @@ import queue
 import select
 import threading
 
-import pytest
-
 from incv3d.threads import WakePipe, start_thread
 
 
@@ -43,5 +41,4 @@ def test_a_pipe_wakes_once_for_many_calls_and_takes_any_number_of_them() -> None
     pipe.wake()
     assert poller.poll(0)
     pipe.close()
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        pipe.wake()
+    pipe.wake()  # its descriptor may belong to another file by now
