@@ -18,11 +18,11 @@ import pytest
 import zmq
 from PIL import Image
 
-from brokers import until
 from incv3d.client import Client, NoAnswer, Refused
 from incv3d.images.demo import demo_folder
 from incv3d.sources.image_files import find_images
 from processes import PATIENCE_S, DaemonProcess
+from waiting import until
 
 KEYS = (
     "ts window_s frames fps run_best_ms run_avg_ms run_p50_ms run_p95_ms run_p99_ms run_worst_ms",

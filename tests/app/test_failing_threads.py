@@ -14,10 +14,10 @@ from daemon_requests import (
     CAT,
     STATS,
     ask,
-    eventually,
     header,
     stats,
 )
+from waiting import until
 
 
 @pytest.mark.parametrize("part", ["run", "decode"])
@@ -69,7 +69,7 @@ def test_health_says_that_something_takes_long_before_the_daemon_gives_up(script
     door = connect(zmq.DEALER, daemon.door)
     door.send_multipart([header(id="hang-run"), CAT])
     told = "running the Session has taken"
-    eventually(lambda: stats(daemon)["health"].startswith(told), "health says what takes long")
+    until(lambda: stats(daemon)["health"].startswith(told), "health says what takes long")
     assert json.loads(door.recv())["code"] == "internal"
     assert daemon.wait() == 70
 
@@ -80,7 +80,7 @@ def test_ctrl_c_answers_what_is_in_flight_and_a_second_one_waits_for_nothing(scr
     door.send_multipart([header(id="hang-run"), CAT])
     daemon.wait_for("scripted: it hangs")
     daemon.signal(signal.SIGINT)
-    eventually(lambda: stats(daemon)["state"] == "stopping", "it stops")
+    until(lambda: stats(daemon)["state"] == "stopping", "it stops")
     assert daemon.process.poll() is None, "what is in flight is waited for"
     daemon.signal(signal.SIGINT)
     daemon.wait_for("SIGINT again: leaving at once")

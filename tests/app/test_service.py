@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 import zmq
 
-from brokers import until
 from doubles import jpeg
 from incv3d.client import Client, Refused
 from incv3d.images.demo import demo_folder
 from notify import NotifySocket
 from processes import PATIENCE_S, DaemonProcess, ScriptedDaemon
+from waiting import until
 
 CAT = demo_folder() / "cat.jpg"
 WATCHED = "WATCHDOG=1"

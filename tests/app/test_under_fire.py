@@ -23,7 +23,6 @@ from daemon_requests import (
     ask,
     assert_it_serves,
     descriptors,
-    eventually,
     header,
     nested,
     png,
@@ -32,6 +31,7 @@ from daemon_requests import (
 )
 from doubles import jpeg
 from processes import PATIENCE_S, DaemonProcess
+from waiting import until
 
 MANY_CLIENTS = int(os.environ.get("INCV3D_MANY_CLIENTS", "1000"))
 """Ten thousand take a minute or two."""
@@ -155,7 +155,7 @@ def test_many_short_lived_clients_leave_no_descriptor_and_no_thread_behind(daemo
                 if number % 3:  # every third leaves before its answer
                     assert door.poll(PATIENCE_S * 1000), f"client {number} got no answer"
     assert_it_serves(daemon)
-    eventually(lambda: descriptors(daemon) <= before, "the descriptors were given back")
+    until(lambda: descriptors(daemon) <= before, "the descriptors were given back")
     assert daemon.facts("Threads") == threads
     assert stats(daemon)["unanswered"] == 0
 
@@ -212,10 +212,10 @@ def test_a_peer_that_never_reads_its_answers_costs_bounded_memory(scripted, conn
             deaf.send(b"no picture at all, and nobody who listens to that")
         return stats(daemon)["undelivered"] > 0
 
-    eventually(answers_are_dropped, "answers were dropped")
+    until(answers_are_dropped, "answers were dropped")
     assert resident_mb(daemon) - before_mb < 30
     assert_it_serves(daemon)
-    eventually(lambda: stats(daemon)["unanswered"] == 0, "all that ZeroMQ still held was answered")
+    until(lambda: stats(daemon)["unanswered"] == 0, "all that ZeroMQ still held was answered")
 
 
 def test_a_picture_of_64_million_pixels_holds_up_nobody_else(scripted, connect) -> None:
@@ -250,4 +250,4 @@ def test_at_its_limit_of_descriptors_the_daemon_says_so_and_goes_on(scripted, co
     for stranger in strangers:
         stranger.close()
     assert ask(connect(zmq.REQ, f"tcp://127.0.0.1:{port}"), CAT)["status"] == "ok"
-    eventually(lambda: ask(door, STATS)["health"] == "ok", "the daemon was well again")
+    until(lambda: ask(door, STATS)["health"] == "ok", "the daemon was well again")

@@ -14,11 +14,12 @@ from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from brokers import Listener, MosquittoBroker, until
+from brokers import Listener, MosquittoBroker
 from incv3d.client import Client
 from incv3d.images.demo import demo_folder
 from measuring import table
 from processes import ScriptedDaemon
+from waiting import until
 
 RUN_MS = 20.0
 FPS = 20

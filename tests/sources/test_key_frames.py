@@ -9,10 +9,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from brokers import until
 from incv3d.config.schema import SourceSection
 from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.sources import CaptureSchedule, FrameSource, SourceSupervisor, source_opener
+from waiting import until
 from webcams import web_camera
 
 pytest.importorskip("av", reason="needs PyAV: pip install 'incv3d[video]'")

@@ -9,10 +9,10 @@ import struct
 import threading
 from collections.abc import Callable
 
-from brokers import until
 from incv3d.transports.mqtt.connection import BrokerConnection
 from incv3d.transports.mqtt.message import Message
 from incv3d.transports.mqtt.outbox import Outgoing
+from waiting import until
 
 WILL = Outgoing("gone", b"offline")
 

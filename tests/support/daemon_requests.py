@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +51,6 @@ def stats(daemon: DaemonProcess) -> dict[str, Any]:
 def assert_it_serves(daemon: DaemonProcess) -> None:
     with Client(daemon.door, PATIENCE_S) as client:
         assert client.classify(CAT).status == "ok"
-
-
-def eventually(check: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not check():
-        assert time.monotonic() < deadline, f"it never came about that {what}"
-        time.sleep(0.01)
 
 
 def resident_mb(daemon: DaemonProcess, name: str = "VmRSS") -> float:

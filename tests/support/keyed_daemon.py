@@ -6,7 +6,6 @@ import contextlib
 import random
 import socket
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import zmq
@@ -69,13 +68,6 @@ def wait_subscribed(door: KeyedDoor, subscriber: zmq.Socket[bytes], client: Clie
         client.classify(jpeg())
     while subscriber.poll(50):
         subscriber.recv_multipart()
-
-
-def eventually(check: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not check():
-        assert time.monotonic() < deadline, f"it never came about that {what}"
-        time.sleep(0.005)
 
 
 def ask_in_vain(dealer: zmq.Socket[bytes]) -> None:

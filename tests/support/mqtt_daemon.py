@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from brokers import until
 from incv3d.client import Client
 from incv3d.images.demo import demo_folder
+from waiting import until
 
 DISCOVERY = "homeassistant/device/incv3d_pi/config"
 

@@ -13,8 +13,9 @@ from itertools import pairwise
 import pytest
 
 from broker_connection import Recorder, settled
-from brokers import PATIENCE_S, MosquittoBroker, until
+from brokers import PATIENCE_S, MosquittoBroker
 from incv3d.transports.mqtt.outbox import Outgoing
+from waiting import until
 
 
 def test_a_message_that_the_broker_hangs_up_on_is_dropped_alone(broker, listen, start, caplog) -> None:

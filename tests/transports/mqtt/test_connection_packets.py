@@ -7,9 +7,9 @@ import socket
 import pytest
 
 from broker_connection import RawBroker, publish
-from brokers import until
 from incv3d.transports.mqtt.dispatch import packet_bytes, properties_of
 from incv3d.transports.mqtt.outbox import Outgoing
+from waiting import until
 
 
 @pytest.mark.parametrize(("told", "expected"), [(b"\x21\x00\x03", 3), (b"\x21\xff\xff", 20), (b"", 20)])

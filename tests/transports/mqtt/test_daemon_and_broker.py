@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from brokers import until
 from doubles import jpeg
 from incv3d.client import Client
 from mqtt_daemon import CAMERA, facts, ready_to_listen
 from processes import run_incv3d
+from waiting import until
 
 
 def test_a_broker_that_is_away_is_said_once_and_costs_no_frame(broker, listen, start_daemon) -> None:

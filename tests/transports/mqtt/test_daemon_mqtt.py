@@ -7,11 +7,11 @@ import signal
 
 from paho.mqtt import publish
 
-from brokers import until
 from doubles import jpeg
 from incv3d.client import Client
 from incv3d.images.demo import demo_folder
 from mqtt_daemon import CAMERA, DISCOVERY, facts, ready_to_listen
+from waiting import until
 
 
 def test_results_state_and_discovery_are_published(broker, listen, start_daemon) -> None:

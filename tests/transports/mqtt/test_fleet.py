@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from paho.mqtt import publish
 
-from brokers import until
 from doubles import jpeg
 from incv3d.client import Client
 from incv3d.images.demo import demo_folder
 from processes import environment, run_incv3d
+from waiting import until
 
 FLEET = {"frames": "incv3d/frames/#"}
 DEMO = str(demo_folder())

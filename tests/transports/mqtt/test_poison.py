@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from brokers import until
 from doubles import jpeg
 from incv3d.client import Client
+from waiting import until
 
 FLEET = {"frames": "incv3d/frames/#"}
 MORE_THAN_THE_BROKER_MAY_SEND = 25

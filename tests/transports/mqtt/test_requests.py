@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from brokers import until
 from doubles import jpeg
 from incv3d.config.schema import IntakeSection
 from incv3d.frames import Prediction, Refusal, Result
@@ -19,6 +18,7 @@ from incv3d.transports.mqtt.connection import BrokerConnection
 from incv3d.transports.mqtt.message import Message
 from incv3d.transports.mqtt.outbox import Outbox, Outgoing
 from incv3d.transports.mqtt.requests import ROOM_TO_REFUSE, FrameConsumer, can_be_published_to
+from waiting import until
 
 ROOM = 2
 

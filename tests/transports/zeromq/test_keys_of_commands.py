@@ -13,10 +13,10 @@ import pytest
 from doubles import jpeg
 from incv3d.client import Client
 from keyed_daemon import (
-    eventually,
     free_port,
 )
 from processes import PATIENCE_S, DaemonProcess, environment, run_incv3d
+from waiting import until
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_a_load_whose_key_is_revoked_ends_with_its_summary_and_the_reason(keyed,
         text=True,
     )
     with Client(door.address, PATIENCE_S, key=door.key("gate")) as friend:
-        eventually(lambda: friend.ask("stats")["outcomes"].get("ok", 0) >= 3, "frames were classified")
+        until(lambda: friend.ask("stats")["outcomes"].get("ok", 0) >= 3, "frames were classified")
     door.ring.revoke("shed")
     out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1

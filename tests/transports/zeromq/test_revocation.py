@@ -18,11 +18,11 @@ from keyed_daemon import (
     SILENCE_MS,
     ask_in_vain,
     assert_it_serves,
-    eventually,
     wait_subscribed,
     write_key,
 )
 from processes import PATIENCE_S
+from waiting import until
 
 
 def test_a_client_that_is_added_comes_in_without_a_restart(keyed) -> None:
@@ -85,10 +85,10 @@ def test_an_answer_under_way_does_not_reach_who_was_revoked_meanwhile(keyed, con
     with Client(door.address, PATIENCE_S, key=gate) as friend:
         friend.ask("ping")
         dealer.send(jpeg())
-        eventually(lambda: friend.ask("stats")["unanswered"] == 1, "the request was there")
+        until(lambda: friend.ask("stats")["unanswered"] == 1, "the request was there")
         door.ring.revoke("shed")
         door.daemon.wait_for("clients revoked: shed")
-        eventually(lambda: friend.ask("stats")["unanswered"] == 0, "the run was over")
+        until(lambda: friend.ask("stats")["unanswered"] == 0, "the run was over")
         assert friend.ask("stats")["outcomes"]["ok"] == 1
         assert not dealer.poll(SILENCE_MS)
 
@@ -110,7 +110,7 @@ def test_a_client_waiting_for_its_answer_is_told_that_it_was_revoked(keyed) -> N
     door.daemon.wait_for("clients added: shed")
     gate = door.key("gate")
     with Client(door.address, PATIENCE_S, key=gate) as friend:
-        eventually(lambda: friend.ask("stats")["unanswered"] == 1, "the request was there")
+        until(lambda: friend.ask("stats")["unanswered"] == 1, "the request was there")
     door.ring.revoke("shed")
     waiting.join()
     assert errors and "does not know this key" in str(errors[0])
@@ -196,7 +196,7 @@ def test_strangers_who_come_and_go_leave_nothing_behind(keyed, connect) -> None:
                 dealer.disable_monitor()
                 monitor.close()
     assert_it_serves(door, gate)
-    eventually(lambda: len(list(fds.iterdir())) <= before, "the descriptors were given back")
+    until(lambda: len(list(fds.iterdir())) <= before, "the descriptors were given back")
     told = [line for line in door.daemon.said if "rejected a client at 127.0.0.1" in line]
     assert door.daemon.stop() == 0
     told += [line for line in door.daemon.said if "rejected a client at 127.0.0.1" in line]
