@@ -65,11 +65,6 @@ class Replies:
         """Return the number of answers held."""
         return len(self._held)
 
-    def waiting_peers(self) -> set[bytes]:
-        """Return the connections that wait for an answer."""
-        held = {request.peer for request, _ in self._held}
-        return held | {request.peer for request in self._pending()}
-
     def send(self, request: Request, answer: Answer) -> None:
         """Send an answer.
 

@@ -234,20 +234,20 @@ class ZmqServer:
         return min((math.ceil(wait_s * 1000) for wait_s in waits_s if wait_s is not None), default=None)
 
     def _settle(self) -> None:
-        """Receive until every client in a loop has sent its last request, which is answered at the end."""
+        """Receive until no request has arrived for a while: more may be on their way.
+
+        A client in a loop sends its next request; another does not wait for answers.
+        """
         self._replies.hold_all = True
         end = time.monotonic() + self._settling_s
         received = 0
         while received < LAST_BURST:
             self._send_outbox()
             received += self._receive_burst(RECEIVE_BURST)
-            left_s = min(QUIET_S, end - time.monotonic())
-            if self._all_wait() or left_s <= 0 or not self._router.poll(math.ceil(left_s * 1000)):
+            now = time.monotonic()
+            left_s = min(QUIET_S, end - now) if self._peers.since(now - SETTLING_S) else 0
+            if left_s <= 0 or not self._router.poll(math.ceil(left_s * 1000)):
                 return
-
-    def _all_wait(self) -> bool:
-        """Return whether every peer with a recent request waits for its answer."""
-        return self._peers.since(time.monotonic() - SETTLING_S) <= self._replies.waiting_peers()
 
     def _check_keys(self, authenticator: ZapAuthenticator) -> None:
         if authenticator.check() and self._publisher:
