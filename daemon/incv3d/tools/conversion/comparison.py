@@ -77,28 +77,33 @@ def compare(
     conversion: SessionJob,
     images: tuple[int, ...],
     counted: Callable[[int, int], None],
+    in_turns: bool = True,
 ) -> Comparison:
     """Run both on every image.
 
     :param images: numbers of images in the pixel file of both.
     :param counted: called with the number of completed runs of each, and their total.
+    :param in_turns: whether their runs alternate, so that a busy machine favors neither. Otherwise one runs
+        after the other, and only one at a time takes memory.
     :raises SessionError: if one of them fails.
     """
     rounds = math.ceil(FEWEST_RUNS / len(images)) * len(images)
-    with ExitStack() as stack:
-        both = []
-        for job in (session, conversion):
-            both.append(_Contestant(job))
-            stack.callback(both[-1].kill)
-        for each in both:
-            each.warm_up(images[0])
-        for turn, (number, each) in enumerate(take_turns(both, rounds), 1):
-            each.run(images[number % len(images)])
-            counted(turn // len(both), rounds)
-        figures = [each.figures() for each in both]
-    return _agreement(
-        both[0].scores(), both[1].scores(), session.spec.threads, session=figures[0], conversion=figures[1]
-    )
+    jobs = (session, conversion)
+    found: list[tuple[EngineMeasurements, npt.NDArray[np.float32]]] = []
+    for done, together in enumerate([jobs] if in_turns else [(session,), (conversion,)]):
+        with ExitStack() as stack:
+            contestants = []
+            for job in together:
+                contestants.append(_Contestant(job))
+                stack.callback(contestants[-1].kill)
+            for each in contestants:
+                each.warm_up(images[0])
+            for turn, (number, each) in enumerate(take_turns(contestants, rounds), 1):
+                each.run(images[number % len(images)])
+                counted((done * rounds + turn) // len(jobs), rounds)
+            found += [(each.figures(), each.scores()) for each in contestants]
+    (one, want), (other, got) = found
+    return _agreement(want, got, session.spec.threads, session=one, conversion=other)
 
 
 def _agreement(

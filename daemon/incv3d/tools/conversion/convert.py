@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 
 from incv3d.config.schema import Config
+from incv3d.engines import engine_of
 from incv3d.errors import pip_install
 from incv3d.frames import Frame
 from incv3d.images.preprocess import Preprocessor
@@ -28,13 +29,19 @@ from incv3d.models.conversions import (
     flatbuffer_spec,
     folder_name,
     own_converter,
+    read_conversion,
     tensorflow_converter,
 )
 from incv3d.models.entry import ModelError
 from incv3d.models.flatbuffer.float32 import UnsupportedGraph, make_float32
+from incv3d.models.flatbuffer.quantise import QuantiseJob, check_library, needed_mb, quantiser_name
 from incv3d.models.graph.pixel_file import PixelFile
+<<<<<<< HEAD
 from incv3d.models.graph.to_litert import FloatJob, QuantiseJob
 from incv3d.models.packed_weights import ensure_ready
+=======
+from incv3d.models.graph.to_litert import FloatJob
+>>>>>>> 195a137 (int8 is made by ai-edge-quantizer, without TensorFlow)
 from incv3d.models.prepare import ensure_prepared, run_child
 from incv3d.models.store import FLATBUFFER, ModelStore, StoredModel
 from incv3d.pipeline.golden_check import GoldenMismatch, check_golden
@@ -44,13 +51,14 @@ from incv3d.tools.conversion.comparison import compare
 from incv3d.tools.conversion.worker import SessionJob
 
 CONVERTER = "incv3d.models.graph.to_litert"
+QUANTISER = "incv3d.models.flatbuffer.quantise"
 SCRATCH = "converting"
 AGREEMENT: dict[Precision, float] = {"int8": 0.94, "float32": 0.99}
 """The least top-1 agreement with the float Session at which a conversion is kept."""
 
 IMPORT_MB = 700
 MB_PER_GRAPH_MB = 10
-"""MiB that importing TensorFlow takes, and that the converter takes per MiB of the graph. Measured with
+"""MiB that importing TensorFlow takes, and that its converter takes per MiB of the graph. Measured with
 TensorFlow 2.21 on x86-64: a peak of 1608 for a graph of 91, of 828 for one of 18."""
 
 COUNT = re.compile(r"(\d+)/(\d+)")
@@ -112,11 +120,24 @@ def convert_model(
     :raises SourceError: if the source gives no frames.
     :raises SessionError: if the conversion cannot be run.
     """
+    check_convertible(model, request.precision)
+    with store.scratch_folder(SCRATCH) as scratch:
+        pixels = PixelFile(scratch / "pixels", model.session_spec(1).input_shape)
+        check_disk(scratch, model, pixels.image_bytes * request.number)
+        images = _gather(config, model, request, pixels, progress)
+        return convert_pixels(
+            config, store, model, request.precision, images, request.min_agreement, scratch, progress
+        )
+
+
+def check_convertible(model: StoredModel, precision: Precision) -> None:
+    """Raise ModelError if `model` cannot be converted on this machine."""
     if model.entry.format != "graphdef":
         raise ModelError(_unconvertible(model))
     golden = model.entry.golden
     if golden and not (model.directory / golden.image).is_file():
         raise ModelError(f"{model.directory / golden.image}: missing; import {model.name} again")
+<<<<<<< HEAD
     if request.precision == "int8":
         check_memory(model)
     with store.scratch_folder(SCRATCH) as scratch:
@@ -146,15 +167,81 @@ def convert_model(
         store.attach(model, folder)
     ensure_ready(model, store, progress.step, StoredConversion(model.directory / folder.name, facts))
     return ConversionResult(request.precision, images, comparison, facts)
+=======
+    if precision == "int8":
+        check_library()
+        check_quantiser_memory(model)
+
+
+def convert_pixels(
+    config: Config,
+    store: ModelStore,
+    model: StoredModel,
+    precision: Precision,
+    images: CalibrationSet,
+    min_agreement: float,
+    scratch: Path,
+    progress: Progress,
+    *,
+    frugal: bool = False,
+) -> ConversionResult:
+    """Convert `model`, compare on the held-back images, and store the conversion if it agrees well enough.
+
+    :param scratch: an empty folder on the store's disk.
+    :param frugal: never use TensorFlow, and compare one Session after the other: that takes half the memory,
+        but the run times were then not measured side by side.
+    :raises ModelError: like :func:`convert_model`.
+    :raises SessionError: like :func:`convert_model`.
+    """
+    folder = scratch / folder_name(precision)
+    folder.mkdir()
+    network = folder / FLATBUFFER
+    if precision == "int8":
+        kept = _float_network(model)
+        floats, converter = kept or scratch / "float32.tflite", quantiser_name()
+        if kept is None:
+            _convert_to_float32(model, floats, progress)
+        _quantise(config, floats, images, network, progress)
+    else:
+        floats, converter = network, _convert_to_float32(model, network, progress)
+    session = _float_session(config, store, model, None if frugal else precision, floats, images, progress)
+    progress.step(f"comparing on {len(images.held_back)} images")
+    spec = flatbuffer_spec(session.spec, network)
+    conversion = msgspec.structs.replace(session, spec=spec, prepared=None)
+    comparison = compare(session, conversion, images.held_back, progress.count, in_turns=not frugal)
+    if comparison.top1_agreement < min_agreement:
+        complaint = (
+            f"its top-1 agreement with the float Session is {comparison.top1_agreement:.1%}; "
+            f"at least {min_agreement:.1%} is required"
+        )
+        return ConversionResult(precision, images, comparison, None, complaint)
+    try:
+        golden_score = _golden_score(config, model, network)
+    except GoldenMismatch as error:
+        return ConversionResult(precision, images, comparison, None, str(error))
+    calibrated = len(images.calibrating)
+    facts = describe(model, precision, network, converter, calibrated, comparison, golden_score)
+    (folder / DESCRIPTION).write_bytes(msgspec.json.format(msgspec.json.encode(facts)) + b"\n")
+    store.attach(model, folder)
+    return ConversionResult(precision, images, comparison, facts)
+>>>>>>> 195a137 (int8 is made by ai-edge-quantizer, without TensorFlow)
 
 
 def check_memory(model: StoredModel, proc_root: Path = Path("/proc")) -> None:
-    """Raise ModelError if this machine has too little free memory to convert `model`."""
-    needed_mb = IMPORT_MB + MB_PER_GRAPH_MB * model.size_bytes / 2**20
+    """Raise ModelError if this machine has too little free memory for TensorFlow's converter."""
+    _check_memory(model, IMPORT_MB + MB_PER_GRAPH_MB * model.size_bytes / 2**20, proc_root)
+
+
+def check_quantiser_memory(model: StoredModel, proc_root: Path = Path("/proc")) -> None:
+    """Raise ModelError if this machine has too little free memory to quantize `model`."""
+    _check_memory(model, needed_mb(model.size_bytes / 2**20), proc_root)
+
+
+def _check_memory(model: StoredModel, needed: float, proc_root: Path) -> None:
     spare_mb = available_memory_mb(proc_root)
-    if spare_mb is not None and spare_mb < needed_mb:
+    if spare_mb is not None and spare_mb < needed:
         raise ModelError(
-            f"converting {model.name} takes {needed_mb:.0f} MB of memory, {spare_mb:.0f} MB are free "
+            f"converting {model.name} takes {needed:.0f} MB of memory, {spare_mb:.0f} MB are free "
             f"(including swap): convert it on a larger machine, run `incv3d model export {model.name} FILE` "
             f"there, copy FILE, and run `incv3d model import FILE --replace` here"
         )
@@ -184,28 +271,12 @@ def _gather(
     )
 
 
-def _convert(
-    model: StoredModel,
-    precision: Precision,
-    images: CalibrationSet,
-    network: Path,
-    scratch: Path,
-    progress: Progress,
-) -> str:
-    """Write the flatbuffer to the file `network`, and return the name of the converter."""
-    spec = model.session_spec(1)
-    converted = network if precision == "float32" else scratch / "float32.tflite"
-    converter = _convert_to_float32(model, converted, progress)
-    if precision == "int8":
-        progress.step(f"calibrating with {len(images.calibrating)} images, quantizing")
-        job = QuantiseJob(
-            network=str(converted), pixels=str(images.pixels.path), images=images.calibrating,
-            input_shape=spec.input_shape, out=str(network),
-        )  # fmt: skip
-        _run(job, progress)
-        converted.unlink()
-        return tensorflow_converter()
-    return converter
+def _float_network(model: StoredModel) -> Path | None:
+    """Return the file of the model's conversion to float32, if there is one."""
+    try:
+        return read_conversion(model.directory, "float32", model.manifest.sha256).network
+    except ModelError:
+        return None
 
 
 def _convert_to_float32(model: StoredModel, network: Path, progress: Progress) -> str:
@@ -218,52 +289,64 @@ def _convert_to_float32(model: StoredModel, network: Path, progress: Progress) -
         make_float32(model, network)
         return own_converter()
     except UnsupportedGraph as error:
-        if find_spec("tensorflow") is None:
+        if not _has_tensorflow():
             raise ModelError(
                 f"{error}; TensorFlow's converter may support it: {pip_install('tensorflow')}"
             ) from None
         check_memory(model)
         progress.step(f"converting with TensorFlow ({error})")
     spec = model.session_spec(1)
-    _run(
-        FloatJob(
-            graph=str(spec.file), input=spec.input, input_shape=spec.input_shape, output=spec.output,
-            out=str(network),
-        )
+    job = FloatJob(
+        graph=str(spec.file), input=spec.input, input_shape=spec.input_shape, output=spec.output,
+        out=str(network),
     )  # fmt: skip
+    run_child(CONVERTER, [msgspec.json.encode(job).decode()])
     return tensorflow_converter()
 
 
-def _run(job: FloatJob | QuantiseJob, progress: Progress | None = None) -> None:
+def _has_tensorflow() -> bool:
+    return find_spec(engine_of("tensorflow").module) is not None
+
+
+def _quantise(
+    config: Config, floats: Path, images: CalibrationSet, network: Path, progress: Progress
+) -> None:
+    """Quantize the flatbuffer `floats`, and write the result to the file `network`."""
+    progress.step(f"calibrating with {len(images.calibrating)} images, quantizing")
+    job = QuantiseJob(
+        network=str(floats), pixels=str(images.pixels.path), images=images.calibrating,
+        input_shape=images.pixels.shape, threads=threads_of(config), out=str(network),
+    )  # fmt: skip
+
     def heard(line: str) -> None:
         found = COUNT.fullmatch(line)
-        if progress and found:
+        if found:
             progress.count(int(found[1]), int(found[2]))
 
-    run_child(CONVERTER, [msgspec.json.encode(job).decode()], heard=heard)
+    run_child(QUANTISER, [msgspec.json.encode(job).decode()], heard=heard)
 
 
-def _compare(
+def _float_session(
     config: Config,
+    store: ModelStore,
     model: StoredModel,
-    network: Path,
-    prepared: Path | None,
+    precision: Precision | None,
+    floats: Path,
     images: CalibrationSet,
     progress: Progress,
-) -> Comparison:
+) -> SessionJob:
+    """Return the float Session to compare with: TensorFlow's; for int8, LiteRT's if TensorFlow is missing.
+
+    :param precision: of the conversion; None: never TensorFlow's.
+    """
     spec = model.session_spec(threads_of(config))
-    session = SessionJob(
-        spec=spec,
-        prepared=prepared,
+    tensorflow = precision and (precision == "float32" or _has_tensorflow())
+    return SessionJob(
+        spec=spec if tensorflow else flatbuffer_spec(spec, floats),
+        prepared=ensure_prepared(model, store, progress.step) if tensorflow else None,
         pixels=images.pixels.path,
         logits=model.entry.scores == "logits",
         binary=model.entry.binary,
-    )
-    return compare(
-        session,
-        msgspec.structs.replace(session, spec=flatbuffer_spec(spec, network), prepared=None),
-        images.held_back,
-        progress.count,
     )
 
 
