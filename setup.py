@@ -63,6 +63,8 @@ setup(
         "video": ["av>=14"],
         "keras2": ["tf_keras>=2.18,<3"],  # networks that Keras 2 saved, Teachable Machine's among them
         "onnx": ["onnxruntime>=1.20"],  # .onnx networks, as PyTorch exports them
+        # Conversions to int8. It requires one exact version of ai-edge-litert, and SciPy.
+        "int8": [f"ai-edge-quantizer>=0.10,<1; {WHEELS}"],
         "plot": ["matplotlib>=3.8"],  # incv3d plot, incv3d bench --plot
         "mqtt": ["paho-mqtt>=2.1,<3"],  # an MQTT broker, as of Home Assistant
         "http": [
@@ -79,6 +81,7 @@ setup(
             "tf2onnx>=1.17",
         ],
         "test": [
+            f"ai-edge-quantizer>=0.10,<1; {WHEELS}",
             "aiohttp>=3.10",
             "jinja2>=3.1",  # Home Assistant's templates
             "paho-mqtt>=2.1,<3",

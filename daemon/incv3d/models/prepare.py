@@ -268,13 +268,13 @@ def run_child(
     arguments: Sequence[str],
     settings: Mapping[str, str] = MappingProxyType({}),
     heard: Callable[[str], None] = lambda line: None,
-    started: Callable[[subprocess.Popen[bytes]], None] = lambda child: None,
+    started: Callable[[Callable[[], None]], None] = lambda stop: None,
 ) -> None:
     """Run ``python -m MODULE`` until it ends, so that TensorFlow does not stay in the daemon's memory.
 
     :param settings: environment variables to add to this process's own.
     :param heard: called with every line of its standard output.
-    :param started: called with the child, so that another thread can end it.
+    :param started: called with a function that sends the child SIGTERM, for another thread.
     :raises ChildError: it failed; the message is the last line of its output.
     :raises ModelError: it took too long.
     """
@@ -283,7 +283,7 @@ def run_child(
         timer = threading.Timer(CHILD_TIMEOUT_S, child.kill)
         timer.start()
         try:
-            started(child)
+            started(child.terminate)
             assert child.stdout
             for line in child.stdout:
                 heard(line.decode("utf-8", "replace").rstrip("\n"))

@@ -7,7 +7,6 @@ ends its own children and removes what it began.
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 
 import msgspec
@@ -55,12 +54,12 @@ class TuningVerdict(msgspec.Struct, frozen=True, kw_only=True):
 def run_tuning(
     job: TuningJob,
     heard: Callable[[str], None] = lambda line: None,
-    started: Callable[[subprocess.Popen[bytes]], None] = lambda child: None,
+    started: Callable[[Callable[[], None]], None] = lambda stop: None,
 ) -> TuningVerdict:
     """Run the conversion in a child process, and wait for its verdict.
 
     :param heard: called with the name of each step, and with ``DONE/TOTAL`` while it proceeds.
-    :param started: called with the child, so that another thread can terminate it.
+    :param started: called with a function that stops the child, for another thread.
     :raises ModelError: it cannot be converted, was stopped, or memory or disk space is too small.
     """
     lines: list[str] = []

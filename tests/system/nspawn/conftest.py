@@ -59,7 +59,7 @@ def wheels(cache: Path) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", folder, "--constraint", held]
         with unless_offline("the packages could not be fetched"):
-            run_quietly(*command, f"{CHECKOUT}[camera,http,mqtt,video]")
+            run_quietly(*command, f"{CHECKOUT}[camera,http,int8,mqtt,video]")
         shutil.copy(held, stamp)
     return folder
 

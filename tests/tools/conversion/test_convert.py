@@ -1,4 +1,4 @@
-"""Models for LiteRT: converted by TensorFlow's own converter, proven, kept, and run by the real daemon."""
+"""Models for LiteRT: converted, proven, kept, and run by the real daemon."""
 
 from __future__ import annotations
 
@@ -29,7 +29,13 @@ from incv3d.models.importing import import_model
 from incv3d.models.store import GRAPH, ModelStore
 from incv3d.pipeline.loader import choose_conversion
 from incv3d.tools.conversion.calibration import FEWEST, MOST, image_files
-from incv3d.tools.conversion.convert import ConversionRequest, check_disk, check_memory, convert_model
+from incv3d.tools.conversion.convert import (
+    ConversionRequest,
+    check_disk,
+    check_memory,
+    check_quantiser_memory,
+    convert_model,
+)
 from processes import PATIENCE_S, DaemonProcess, environment, run_incv3d
 from tiny_models import SIDE, add_rgb
 
@@ -78,7 +84,7 @@ def test_a_trained_network_in_int8_agrees_on_images_that_it_never_saw(converted:
     told = converted[1]
     found = told["comparison"]
     assert told["kept"] and told["calibration_pictures"] == 60 and found["pictures"] == 60
-    assert found["top1_agreement"] >= 0.94, found
+    assert found["top1_agreement"] >= 0.95, found
     assert found["top5_agreement"] >= found["top1_agreement"]
     assert 0 < found["median_difference"] < found["largest_difference"] < 0.4
     # 60 images x 1000 classes; an output of 8 bits could give 256 scores.
@@ -250,6 +256,10 @@ def test_too_little_memory_is_reported_with_a_workaround(tiny: Path) -> None:
     (tiny / "meminfo").write_text(meminfo.format(500 * 1024))
     with pytest.raises(ModelError, match=r"takes 700 MB .* 600 MB are free .*incv3d model export rgb"):
         check_memory(model, tiny)
+    check_quantiser_memory(model, tiny)  # which takes less
+    (tiny / "meminfo").write_text("MemTotal: 935936 kB\nMemAvailable: 51200 kB\nSwapFree: 0 kB\n")
+    with pytest.raises(ModelError, match=r"takes 90 MB .* 50 MB are free .*incv3d model export rgb"):
+        check_quantiser_memory(model, tiny)
     (tiny / "meminfo").unlink()
     check_memory(model, tiny)  # where it cannot be told, it is tried
 
