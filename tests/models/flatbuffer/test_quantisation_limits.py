@@ -31,6 +31,12 @@ def test_a_filter_of_zeros_gets_a_scale_in_which_its_bias_fits() -> None:
     np.testing.assert_array_equal(found["min"], -found["max"])
 
 
+def test_layers_that_share_a_filter_of_zeros_share_the_larger_scale() -> None:
+    biases = ([0.0, 3.0], [0.0, 9.0], [0.0, 5.0])
+    found = limit_scales(RANGES, [layer([0.5, 0.0], bias) for bias in biases])["w"]
+    assert 9.0 / (2.55 / 255 * found["max"][1, 0] / 127) == pytest.approx(2**28)
+
+
 def test_an_activation_that_is_always_zero_gets_a_scale_that_xnnpack_can_compute() -> None:
     found = limit_scales({"in": (0.0, 2.55), "out": (0.0, 0.0)}, [layer([1.27], [-9.0])])
     scale = (found["out"]["max"] - found["out"]["min"])[0] / 255

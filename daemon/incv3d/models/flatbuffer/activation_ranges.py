@@ -53,9 +53,9 @@ def activation_ranges(
             interpreter.invoke()
             extremes.append([_extremes(interpreter.tensor(number)()) for number in activations])
     except (ValueError, RuntimeError) as error:
-        raise ModelError(
-            f"LiteRT cannot run the float network: {' '.join(str(error).split())[:300]}"
-        ) from None
+        # XNNPACK does not say it when it gets no memory.
+        reason = " ".join(str(error).split())[:300] or "perhaps there was too little memory"
+        raise ModelError(f"LiteRT cannot run the float network: {reason}") from None
     return _ranges(list(activations.values()), np.array(extremes, np.float32))
 
 

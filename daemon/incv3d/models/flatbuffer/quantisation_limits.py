@@ -74,7 +74,10 @@ def limit_scales(ranges: Mapping[str, Range], layers: Iterable[Filters]) -> dict
         if layer.bias is not None:
             floor = np.maximum(floor, np.abs(layer.bias).reshape(scales.shape) / BIAS_LEVELS / input_scale)
         if (scales < floor).any():
-            bound = np.maximum(scales, floor) * FILTER_LEVELS
+            # Layers can share their weights.
+            bound = np.maximum(
+                found.get(layer.name, {}).get("max", 0.0), np.maximum(scales, floor) * FILTER_LEVELS
+            )
             found[layer.name] = {"min": -bound, "max": bound}
     for name, (low, high) in ranges.items():
         least = max(widths[name], NARROWEST)

@@ -15,9 +15,11 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from incv3d.engines.base import Pixels
 from incv3d.errors import Incv3dError, pip_install
@@ -31,7 +33,7 @@ PACKAGE = "ai-edge-quantizer"
 MODULE = "ai_edge_quantizer"
 AXES = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
 """The operations with weights, and the axis of these along which each filter has its own scale."""
-LIBRARY_ERRORS = (ValueError, RuntimeError, LookupError, TypeError, AttributeError)
+LIBRARY_ERRORS = (ValueError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError)
 """What the quantizer raises for networks that it does not support, and for damaged ones."""
 
 
@@ -106,6 +108,9 @@ def _read(path: Path) -> Any:
 
 
 def _quantise(network: Any, ranges: dict[str, tuple[float, float]]) -> bytearray:
+    # The library imports SciPy for an algorithm that is not used here. That would take memory and time, and
+    # its OpenBLAS repeats an allocation forever that a limit of memory denies.
+    sys.modules.setdefault("scipy.linalg", ModuleType("scipy.linalg"))
     from ai_edge_quantizer import model_modifier, params_generator, recipe, recipe_manager
     from ai_edge_quantizer.qtyping import TFLOperationName
 
@@ -124,9 +129,11 @@ def _quantise(network: Any, ranges: dict[str, tuple[float, float]]) -> bytearray
             f"^{re.escape(scope)}$", TFLOperationName.ALL_SUPPORTED, None, "no_quantize"
         )
     layers = _layers(network, kinds[:last])
-    parameters = params_generator.ParamsGenerator(network).generate_quantization_parameters(
-        rules, limit_scales(ranges, layers), enable_progress_bar=False
-    )
+    # An integer that overflows is an error, not a wrong network.
+    with np.errstate(invalid="raise"):
+        parameters = params_generator.ParamsGenerator(network).generate_quantization_parameters(
+            rules, limit_scales(ranges, layers), enable_progress_bar=False
+        )
     modifier = model_modifier.ModelModifier(network)
     return bytearray(modifier.modify_model(parameters, enable_progress_bar=False))
 

@@ -36,12 +36,8 @@ from incv3d.models.entry import ModelError
 from incv3d.models.flatbuffer.float32 import UnsupportedGraph, make_float32
 from incv3d.models.flatbuffer.quantise import QuantiseJob, check_library, needed_mb, quantiser_name
 from incv3d.models.graph.pixel_file import PixelFile
-<<<<<<< HEAD
-from incv3d.models.graph.to_litert import FloatJob, QuantiseJob
-from incv3d.models.packed_weights import ensure_ready
-=======
 from incv3d.models.graph.to_litert import FloatJob
->>>>>>> 195a137 (int8 is made by ai-edge-quantizer, without TensorFlow)
+from incv3d.models.packed_weights import ensure_ready
 from incv3d.models.prepare import ensure_prepared, run_child
 from incv3d.models.store import FLATBUFFER, ModelStore, StoredModel
 from incv3d.pipeline.golden_check import GoldenMismatch, check_golden
@@ -125,9 +121,18 @@ def convert_model(
         pixels = PixelFile(scratch / "pixels", model.session_spec(1).input_shape)
         check_disk(scratch, model, pixels.image_bytes * request.number)
         images = _gather(config, model, request, pixels, progress)
-        return convert_pixels(
+        result = convert_pixels(
             config, store, model, request.precision, images, request.min_agreement, scratch, progress
         )
+    make_ready(store, model, result, progress)
+    return result
+
+
+def make_ready(store: ModelStore, model: StoredModel, result: ConversionResult, progress: Progress) -> None:
+    """Prepare a conversion that was kept for its first start."""
+    if result.kept:
+        folder = model.directory / folder_name(result.precision)
+        ensure_ready(model, store, progress.step, StoredConversion(folder, result.kept))
 
 
 def check_convertible(model: StoredModel, precision: Precision) -> None:
@@ -137,37 +142,6 @@ def check_convertible(model: StoredModel, precision: Precision) -> None:
     golden = model.entry.golden
     if golden and not (model.directory / golden.image).is_file():
         raise ModelError(f"{model.directory / golden.image}: missing; import {model.name} again")
-<<<<<<< HEAD
-    if request.precision == "int8":
-        check_memory(model)
-    with store.scratch_folder(SCRATCH) as scratch:
-        pixels = PixelFile(scratch / "pixels", model.session_spec(1).input_shape)
-        check_disk(scratch, model, pixels.image_bytes * request.number)
-        images = _gather(config, model, request, pixels, progress)
-        folder = scratch / folder_name(request.precision)
-        folder.mkdir()
-        network = folder / FLATBUFFER
-        converter = _convert(model, request.precision, images, network, scratch, progress)
-        prepared = ensure_prepared(model, store, progress.step)
-        progress.step(f"comparing on {len(images.held_back)} images")
-        comparison = _compare(config, model, network, prepared, images, progress)
-        if comparison.top1_agreement < request.min_agreement:
-            complaint = (
-                f"its top-1 agreement with the float Session is {comparison.top1_agreement:.1%}; "
-                f"at least {request.min_agreement:.1%} is required"
-            )
-            return ConversionResult(request.precision, images, comparison, None, complaint)
-        try:
-            golden_score = _golden_score(config, model, network)
-        except GoldenMismatch as error:
-            return ConversionResult(request.precision, images, comparison, None, str(error))
-        calibrated = len(images.calibrating)
-        facts = describe(model, request.precision, network, converter, calibrated, comparison, golden_score)
-        (folder / DESCRIPTION).write_bytes(msgspec.json.format(msgspec.json.encode(facts)) + b"\n")
-        store.attach(model, folder)
-    ensure_ready(model, store, progress.step, StoredConversion(model.directory / folder.name, facts))
-    return ConversionResult(request.precision, images, comparison, facts)
-=======
     if precision == "int8":
         check_library()
         check_quantiser_memory(model)
@@ -224,7 +198,6 @@ def convert_pixels(
     (folder / DESCRIPTION).write_bytes(msgspec.json.format(msgspec.json.encode(facts)) + b"\n")
     store.attach(model, folder)
     return ConversionResult(precision, images, comparison, facts)
->>>>>>> 195a137 (int8 is made by ai-edge-quantizer, without TensorFlow)
 
 
 def check_memory(model: StoredModel, proc_root: Path = Path("/proc")) -> None:
@@ -323,7 +296,9 @@ def _quantise(
         if found:
             progress.count(int(found[1]), int(found[2]))
 
-    run_child(QUANTISER, [msgspec.json.encode(job).decode()], heard=heard)
+    # OpenBLAS allocates memory for each of its threads, which have nothing to do here.
+    settings = {"OPENBLAS_NUM_THREADS": "1"}
+    run_child(QUANTISER, [msgspec.json.encode(job).decode()], settings, heard)
 
 
 def _float_session(

@@ -18,11 +18,13 @@ import msgspec
 
 from incv3d.config.schema import Config
 from incv3d.errors import Incv3dError
+from incv3d.models.entry import ModelError
+from incv3d.models.flatbuffer.quantise import needed_mb
 from incv3d.models.graph.pixel_file import PixelFile
 from incv3d.models.store import ModelStore
 from incv3d.models.tuning import TuningJob, TuningVerdict
 from incv3d.tools.conversion.calibration import CalibrationSet
-from incv3d.tools.conversion.convert import SCRATCH, check_convertible, check_disk, convert_pixels
+from incv3d.tools.conversion.convert import SCRATCH, check_convertible, check_disk, convert_pixels, make_ready
 
 
 class PrintedProgress:
@@ -46,10 +48,16 @@ def tune(job: TuningJob) -> TuningVerdict:
     store = ModelStore(Path(job.store))
     model = store.get(job.model)
     check_convertible(model, job.precision)
+    least_mb = needed_mb(model.size_bytes / 2**20)
+    if job.memory_mb and job.memory_mb < least_mb:
+        raise ModelError(
+            f"converting {model.name} takes {least_mb:.0f} MB of memory, the limit is {job.memory_mb} MB"
+        )
     pixels = PixelFile(Path(job.pixels), model.session_spec(1).input_shape)
     images = CalibrationSet(pixels, job.calibrating, job.held_back, damaged=0, repeated=0)
     session = msgspec.structs.replace(Config().session, threads=job.threads)
     config = msgspec.structs.replace(Config(), session=session)
+    progress = PrintedProgress()
     with store.scratch_folder(SCRATCH) as scratch:
         check_disk(scratch, model, 0)
         result = convert_pixels(
@@ -60,9 +68,10 @@ def tune(job: TuningJob) -> TuningVerdict:
             images,
             job.min_agreement,
             scratch,
-            PrintedProgress(),
+            progress,
             frugal=True,
         )
+    make_ready(store, model, result, progress)
     return TuningVerdict(
         kept=result.kept is not None, complaint=result.complaint, comparison=result.comparison
     )
@@ -95,5 +104,7 @@ if __name__ == "__main__":
         sys.exit(str(failure))
     except OSError as failure:
         sys.exit(f"the store cannot be written: {failure.strerror}")
-    except MemoryError:
+    except (MemoryError, RuntimeError) as failure:
+        if isinstance(failure, RuntimeError) and "start new thread" not in str(failure):
+            raise
         sys.exit("out of memory")
