@@ -112,7 +112,7 @@ def test_the_log_says_which_interpolation_is_taken_unless_one_is_named(made: Pat
 def test_a_shorter_side_that_is_less_than_the_networks_input_is_refused(made: Path, tmp_path: Path) -> None:
     path = config(tmp_path, made, QUICK, pixel_range=[0, 1], fit="crop", resize_to=31)
     done = run_incv3d(tmp_path / "state", "classify", "--config", str(path), str(made / "red.png"))
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "custom.resize_to: 31 is less than 32x32, the input size" in done.stderr.splitlines()[-1]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
+from incv3d.app.prerequisites import find_mistakes
+from incv3d.config.loading import load_config
+from incv3d.errors import pip_install
 from incv3d.models.entry import ModelError
 from incv3d.models.file_kinds import kind_of
 from incv3d.models.importing import import_model
@@ -70,6 +74,22 @@ def test_a_network_says_what_it_is_and_runs(tmp_path: Path) -> None:
     config.write_text("model: {name: colours}\nsession: {engine: onnx}\n")
     assert run_incv3d(state, "check-config", "--config", str(config)).returncode == 0
     assert run_incv3d(state, "model", "remove", "colours").returncode == 0
+
+
+def test_a_missing_library_is_found_before_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(colours(), tmp_path / "net.onnx")
+    path = tmp_path / "incv3d.yaml"
+    path.write_text(f"custom: {{file: {tmp_path}/net.onnx}}\n")
+    loaded, environ = load_config(str(path), {}), {"STATE_DIRECTORY": str(tmp_path / "state")}
+    assert find_mistakes(loaded, environ) == []
+    monkeypatch.setattr(
+        "incv3d.engines.base.find_spec", lambda name: None if name == "onnxruntime" else find_spec(name)
+    )
+    (mistake,) = find_mistakes(loaded, environ)
+    assert (
+        mistake.key == "session.engine" and "net.onnx runs on onnx, whose library is missing" in mistake.what
+    )
+    assert mistake.what.endswith(pip_install("onnxruntime"))
 
 
 def test_weights_in_other_files_are_merged_into_one(tmp_path: Path, store: ModelStore) -> None:

@@ -199,7 +199,7 @@ def _check_model(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
         _check_writable(store.root)
     engine = engine_of(network_engine(config, model))
     if not engine.is_installed:
-        name = model.name if model else config.model.name
+        name = model.name if model else config.custom.file if is_custom else config.model.name
         raise ConfigError(
             f"session.engine: {name} runs on {engine.name}, whose library is missing: "
             f"{pip_install(engine.package)}"

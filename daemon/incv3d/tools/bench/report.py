@@ -17,6 +17,8 @@ from incv3d.tools.bench.tables import Table
 RANDOM = "random weights: timing only"
 AGREEMENT = 1e-3
 """Engines with the same weights whose scores differ by more do not agree."""
+OPEN_WITH_A_RUN = ("lean", "litert", "litert-float32", "litert-int8", "onnxruntime")
+"""incv3d's own engines, which run the network once when they open it."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,7 +109,7 @@ def notes(report: Report) -> Iterator[str]:
     ours = [TITLES[m.engine] for m in report.measurements if not m.decodes_in_graph]
     if ours:
         yield f"runs include incv3d's own decoding and resizing: {', '.join(ours)}"
-    ready = [TITLES[m.engine] for m in report.measurements if m.engine in ("lean", *_litert(report))]
+    ready = [TITLES[m.engine] for m in report.measurements if m.engine in OPEN_WITH_A_RUN]
     if ready:
         yield f"build includes a first run: {', '.join(ready)}"
     if len(report.measurements) > 1:
@@ -126,10 +128,6 @@ def notes(report: Report) -> Iterator[str]:
     yield from _verdict(report)
     if report.interrupted:
         yield "interrupted: incomplete results"
-
-
-def _litert(report: Report) -> list[str]:
-    return [m.engine for m in report.measurements if m.engine.startswith("litert")]
 
 
 def _marked(report: Report) -> Iterator[str]:
