@@ -62,8 +62,8 @@ def convert(
     """Convert the model NAME to LiteRT, and compare the result with the float Session.
 
     For int8, half of the images calibrate the conversion; the other half measures the agreement. If that is
-    high enough, the conversion is kept and `session.engine: auto` uses it; otherwise it is discarded, with
-    exit status 1.
+    high enough, the conversion is kept, and `session.engine: auto` uses it where it is the fastest;
+    otherwise it is discarded, with exit status 1.
     """
     from incv3d.config.loading import load_config
     from incv3d.config.paths import state_directory
@@ -88,12 +88,15 @@ def convert(
             min_agreement=AGREEMENT[precision] if min_agreement is None else min_agreement,
         )
         result = convert_model(config, store, model, request, steps)
+        use = _use(load_config(config_path).config, store, model.name, steps) if result.kept else ""
     if as_json:
         import msgspec
 
         click.echo(msgspec.json.encode(_as_json(name, result)))
     else:
         _show(name, result)
+        if use:
+            click.echo(f"kept: {use}")
     if result.kept is None:
         click.echo(
             f"incv3d: the conversion of {name} to {precision} was not kept: {result.complaint}", err=True
@@ -141,6 +144,18 @@ def _find(name: str, config: Config, store: ModelStore, steps: _Steps) -> Stored
         engine = msgspec.structs.replace(config.session, engine="auto")
         return find_model(msgspec.structs.replace(config, session=engine), store, steps.step).model
     return resolve(name, store, steps.step).model
+
+
+def _use(config: Config, store: ModelStore, name: str, steps: _Steps) -> str:
+    """Return what the configured engine makes of a new conversion."""
+    from incv3d.pipeline.engine_choice import choose_fastest
+    from incv3d.pipeline.loader import spec_of
+
+    model = store.get(name)
+    choice = choose_fastest(config, model, spec_of(config, model), store, steps.step)
+    if choice:
+        return f"`session.engine: auto` takes {choice.why}"
+    return f"`session.engine` is {config.session.engine}"
 
 
 class _Steps:
@@ -214,8 +229,6 @@ def _show(name: str, result: ConversionResult) -> None:
         f"compared on {compared.images} images; {len(images.calibrating)} others calibrated it, "
         f"{images.damaged} were damaged, {images.repeated} were duplicates"
     )
-    if result.kept:
-        console.print(f"kept: `session.engine: auto` now runs {name} on LiteRT {result.precision}")
 
 
 def _rows(compared: Comparison) -> list[tuple[str, float, float, str]]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from incv3d.models.entry import ModelEntry
     from incv3d.models.labels import Labels
     from incv3d.models.store import ModelStore, StoredModel
+    from incv3d.pipeline.engine_choice import Table
 
 
 @click.command()
@@ -109,10 +110,21 @@ def _facts(name: str, entry: ModelEntry, stored: StoredModel | None) -> dict[str
             "SHA-256": told["sha256"],
             "prepared": prepared if entry.format == "graphdef" else "",
             "LiteRT": ", ".join(told["conversions"]),
+            "timed": _timed(told["timed"]),
         }
     else:
         facts |= {"stored": how_to_get(name)}
     return {fact: value for fact, value in facts.items() if value}
+
+
+def _timed(table: Table | None) -> str:
+    """Return the times of its engines on this machine, the fastest first."""
+    if table is None:
+        return ""
+    timings = sorted(table.timings, key=lambda each: each.run_ms)
+    found = [f"{each.network} with {each.threads}: {each.run_ms:.1f}" for each in timings]
+    found += [f"{title}: {failure}" for title, failure in table.failures.items()]
+    return f"{table.measured_at}, median run in ms by threads: {'; '.join(found)}"
 
 
 def _golden(entry: ModelEntry) -> str:
@@ -132,6 +144,7 @@ def _file(entry: ModelEntry) -> str:
 def _stored_facts(stored: StoredModel | None) -> dict[str, Any]:
     from incv3d.models.conversions import converted_precisions
     from incv3d.models.prepare import find_preparation_failure, is_prepared
+    from incv3d.pipeline.engine_choice import read_table
 
     if stored is None:
         return {}
@@ -146,6 +159,7 @@ def _stored_facts(stored: StoredModel | None) -> dict[str, Any]:
         "prepared": is_prepared(stored),
         "unpreparable": refusal.reason if refusal else "",
         "conversions": converted_precisions(stored.directory),
+        "timed": read_table(stored),
     }
 
 

@@ -16,7 +16,8 @@ from incv3d.models.labels import Labels, parse_rows, read_labels
 from incv3d.models.prepare import prepared_folder
 from incv3d.models.resolve import AUTO, CUSTOM, EMBEDDED, PREFERRED, get_model, needs_fetch
 from incv3d.models.store import ModelStore, StoredModel
-from incv3d.pipeline.loader import check_engine, missing_conversion, uses_custom
+from incv3d.pipeline.engine_choice import known_choice
+from incv3d.pipeline.loader import check_engine, missing_conversion, spec_of, uses_custom
 
 IMAGENET_OUTPUTS = 1000
 
@@ -56,6 +57,8 @@ def network_engine(config: Config, model: StoredModel | None) -> EngineName:
         return engine_for(known.format if known else "graphdef").name
     asked = config.session.engine
     check_engine(asked, model)
+    if choice := known_choice(config, model, spec_of(config, model)):
+        return choice.candidate.engine
     converted = model.entry.format == "graphdef" and converted_precisions(model.directory)
     if asked == "litert" and model.entry.format == "graphdef" and not converted:
         raise missing_conversion(model)

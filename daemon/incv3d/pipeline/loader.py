@@ -29,6 +29,7 @@ from incv3d.models.prepare import check_memory, prepare_if_needed
 from incv3d.models.resolve import AUTO, CUSTOM, Resolution, needs_fetch, resolve
 from incv3d.models.store import ModelStore, StoredModel
 from incv3d.pipeline.classifier import Classifier
+from incv3d.pipeline.engine_choice import choose_fastest
 from incv3d.pipeline.golden_check import check_golden
 
 LOG = logging.getLogger(__name__)
@@ -90,12 +91,15 @@ def load_model(
     """
     check_engine(config.session.engine, model)
     golden = model.entry.golden
-    conversion = choose_conversion(config.session.engine, model)
-    if conversion:
-        spec = conversion.session_spec(model, threads_of(config))
-        golden = conversion.golden(golden)
+    choice = choose_fastest(config, model, spec_of(config, model), store, progress)
+    if choice:
+        progress(f"engine {choice.why}")
+        conversion, spec = choice.candidate.conversion, choice.spec
     else:
-        spec = spec_of(config, model)
+        conversion = choose_conversion(config.session.engine, model)
+        spec = conversion.session_spec(model, threads_of(config)) if conversion else spec_of(config, model)
+    if conversion:
+        golden = conversion.golden(golden)
     classifier = open_classifier(config, model, spec, ensure_ready(model, store, progress, conversion))
     warmup = warm_up(classifier.session, model.session_spec(1).input_shape, warmup_runs)
     with mark_lasting():

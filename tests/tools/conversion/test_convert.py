@@ -99,7 +99,7 @@ def test_auto_runs_the_conversion_and_says_so(converted: tuple[Path, dict], tmp_
     try:
         process.ready()
         assert f"{NAME} on litert" in process.said[-1] and ", int8, " in process.said[-1]
-        assert any("a conversion to int8 is in the store" in line for line in process.said)
+        assert any("engine litert int8, " in line and "; tensorflow " in line for line in process.said)
         with Client(process.door) as client:
             assert client.ask("info")["session"]["precision"] == "int8"
             golden = state / "models" / NAME / "coffee.jpg"

@@ -14,6 +14,8 @@ from incv3d.models.prepare import PREPARING_MB, find_preparation_failure, is_pre
 from incv3d.models.resolve import AUTO, CUSTOM, EMBEDDED, PREFERRED, needs_fetch
 from incv3d.models.store import FLATBUFFER, ModelStore, StoredModel
 from incv3d.models.verify import verify_model
+from incv3d.pipeline.engine_choice import known_choice
+from incv3d.pipeline.loader import spec_of
 from incv3d.tools.doctor.findings import Finding
 from incv3d.tools.doctor.host import Host
 from incv3d.tools.doctor.installation import Installation
@@ -84,7 +86,11 @@ def _memory(machine: Host, config: Config, stored: StoredModel, running: bool) -
     engine: EngineName = "tensorflow"
     size_bytes, ready = stored.size_bytes, is_prepared(stored)
     precisions = converted_precisions(stored.directory)
-    if stored.entry.format != "graphdef":
+    choice = known_choice(config, stored, spec_of(config, stored))
+    if choice:
+        engine, ready = choice.candidate.engine, ready or choice.candidate.spec.format != "graphdef"
+        size_bytes = choice.candidate.spec.file.stat().st_size
+    elif stored.entry.format != "graphdef":
         engine, ready = engine_for(stored.entry.format).name, True
     elif precisions and config.session.engine != "tensorflow":
         engine, ready = "litert", True
