@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,8 @@ OFFLINE = re.compile(
     r"Cannot initiate the connection|Connection (failed|refused|timed out)|unreachable).*"
 )
 """What apt and pip say where no server can be reached."""
+PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux2014_x86_64")
+"""Tags of wheels that Debian 12 and 13 take."""
 
 
 @pytest.fixture(scope="session")
@@ -41,12 +43,22 @@ def unless_offline(what: str) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def debian(cache: Path) -> Path:
-    """The root of a bare Debian 12, to be left as it is."""
+def debian_of(cache: Path) -> Callable[[str], Path]:
+    """Returns the root of a bare Debian by the name of its release, to be left as it is."""
     if reason := why_not():
         pytest.skip(reason)
-    with unless_offline("no bare Debian could be made"):
-        return make_debian(cache / "nspawn")
+
+    def make(release: str) -> Path:
+        with unless_offline("no bare Debian could be made"):
+            return make_debian(cache / "nspawn", release)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def debian(debian_of: Callable[[str], Path]) -> Path:
+    """The root of a bare Debian 12, to be left as it is."""
+    return debian_of("bookworm")
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +74,30 @@ def wheels(cache: Path) -> Path:
             run_quietly(*command, f"{CHECKOUT}[camera,http,int8,mqtt,video]")
         shutil.copy(held, stamp)
     return folder
+
+
+@pytest.fixture(scope="session")
+def litert_wheels(cache: Path) -> Callable[[str], Path]:
+    """Returns a folder with the packages of an installation without TensorFlow, by the version of Python."""
+
+    def fetch(python: str) -> Path:
+        folder = cache / "nspawn" / f"wheels-litert-{python}"
+        wanted = "".join((CHECKOUT / name).read_text() for name in ("systemd/constraints.txt", "setup.py"))
+        stamp = folder / "made-for"
+        if stamp.exists() and stamp.read_text() == wanted:
+            return folder
+        shutil.rmtree(folder, ignore_errors=True)
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", folder]
+        command += ["--constraint", CHECKOUT / "systemd/constraints.txt"]
+        command += ["--only-binary=:all:", "--python-version", python]
+        command += [f"--platform={each}" for each in PLATFORMS]
+        with unless_offline("the packages could not be fetched"), pytest.MonkeyPatch.context() as patch:
+            patch.setenv("INCV3D_ENGINE", "litert")
+            run_quietly(*command, f"{CHECKOUT}[camera,http,mqtt,video]", "setuptools")
+        stamp.write_text(wanted)
+        return folder
+
+    return fetch
 
 
 @pytest.fixture(scope="session")

@@ -48,20 +48,22 @@ def why_not() -> str:
     return ""
 
 
-def make_debian(folder: Path) -> Path:
-    """A bare Debian 12 in `folder`, made once, by one process at a time.
+def make_debian(folder: Path, release: str = "bookworm") -> Path:
+    """A bare Debian in `folder`, made once, by one process at a time.
 
+    :param release: its name; ``bookworm`` is Debian 12.
     :raises subprocess.CalledProcessError: it cannot be made, as without a network.
     """
-    root = folder / "debian"
+    root = folder / ("debian" if release == "bookworm" else f"debian-{release}")
+    complete = folder / f"{root.name}-complete"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "debian-complete").exists():
+        if not complete.exists():
             shutil.rmtree(root, ignore_errors=True)
             command = ["mmdebstrap", "--mode=root", "--variant=minbase", f"--include={PACKAGES}"]
-            run_quietly(*command, *LEAN, "bookworm", root)
-            (folder / "debian-complete").touch()
+            run_quietly(*command, *LEAN, release, root)
+            complete.touch()
     return root
 
 
