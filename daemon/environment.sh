@@ -2,6 +2,8 @@
 # date. Prints what it does; returns quickly if nothing changed.
 #
 # usage: . daemon/environment.sh; prepare_environment CHECKOUT [EXTRA]
+#
+# INCV3D_ENGINE=litert leaves TensorFlow out, and INCV3D_ENGINE=tensorflow brings it back.
 
 fail() {
     echo "incv3d: $*" >&2
@@ -17,10 +19,19 @@ prepare_environment() (
     command -v "$system_python" >/dev/null || fail "$system_python is not installed; run: sudo apt-get install python3 python3-venv"
     mkdir -p "$checkout/.incv3d" 2>/dev/null || fail "$checkout cannot be written; is it yours?"
 
+    # By default, an environment that was made without TensorFlow stays so.
+    set -- "$checkout"/.venv/incv3d-stamp*
+    if [ -z "${INCV3D_ENGINE:-}" ] && [ -e "$1" ] && ! has_tensorflow; then INCV3D_ENGINE=litert; fi
+    export INCV3D_ENGINE="${INCV3D_ENGINE:-tensorflow}"
+    case $INCV3D_ENGINE in
+    tensorflow | litert) ;;
+    *) fail "INCV3D_ENGINE: must be tensorflow or litert, not $INCV3D_ENGINE" ;;
+    esac
+
     # Identifies what the environment was made from; if it is the same, there is nothing to do.
     made_by=$checkout/.venv/bin/python
     if [ -z "${PYTHON:-}" ] && [ -x "$made_by" ]; then runs_on=$made_by; else runs_on=$system_python; fi
-    wanted=$(cd "$checkout" && { "$runs_on" --version; cat setup.py pyproject.toml systemd/constraints.txt daemon/incv3d/__init__.py; pwd; } | sha256sum)
+    wanted=$(cd "$checkout" && { "$runs_on" --version; cat setup.py pyproject.toml systemd/constraints.txt daemon/incv3d/__init__.py; pwd; [ "$INCV3D_ENGINE" = tensorflow ] || echo "$INCV3D_ENGINE"; } | sha256sum)
     stamp=$checkout/.venv/incv3d-stamp${extra:+-$extra}
     [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && exit 0
 
@@ -49,9 +60,16 @@ install_venv_module() {
     fi
 }
 
+has_tensorflow() {
+    for each in "$checkout"/.venv/lib/python3*/site-packages/tensorflow; do
+        [ ! -d "$each" ] || return 0
+    done
+    return 1
+}
+
 make_venv() {
     version='import sys; print(sys.version_info[:2])'
-    if ! "$made_by" -m pip --version >/dev/null 2>&1 ||
+    if ! "$made_by" -m pip --version >/dev/null 2>&1 || { [ "$INCV3D_ENGINE" = litert ] && has_tensorflow; } ||
         [ "$("$made_by" -c "$version")" != "$("$system_python" -c "$version")" ]; then
         echo "incv3d: creating $checkout/.venv"
         "$system_python" -m venv --clear "$checkout/.venv" || fail "the virtual environment could not be created"
@@ -59,7 +77,9 @@ make_venv() {
 }
 
 install_packages() {
-    echo "incv3d: installing packages into .venv (TensorFlow is large: the first time takes a while)"
+    size="TensorFlow is large: "
+    [ "$INCV3D_ENGINE" = tensorflow ] || size="without TensorFlow; "
+    echo "incv3d: installing packages into .venv (${size}the first time takes a while)"
     # TensorFlow's wheel is too large for a /tmp that a small machine keeps in memory.
     export TMPDIR="$checkout/.incv3d/tmp"
     mkdir -p "$TMPDIR"

@@ -202,6 +202,8 @@ make_release() {
     run env TMPDIR="$releases/tmp" INCV3D_ENGINE="$engine" "$release/bin/python" -m pip install "$@" \
         "$source[$extras]" ||
         { run rm -rf "$release" "$releases/tmp"; fail "pip could not install the packages (see its message above)"; }
+    # Python 3.11 puts it into every virtual environment; only TensorFlow needs it.
+    [ "$engine" = tensorflow ] || run "$release/bin/python" -m pip uninstall --yes -qq setuptools
     run rm -rf "$releases/tmp"
     # Mark it complete only once it is on the disk.
     run sync -f "$releases"

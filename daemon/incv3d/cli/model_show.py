@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -102,6 +103,8 @@ def _facts(name: str, entry: ModelEntry, stored: StoredModel | None) -> dict[str
     if stored:
         told = _stored_facts(stored)
         prepared = "yes" if told["prepared"] else "no; prepared on first use"
+        if find_spec("tensorflow") is None:
+            prepared = "no; only TensorFlow uses that, which is not installed"
         if told["unpreparable"]:
             prepared = f"not possible: {told['unpreparable']}"
         facts |= {

@@ -10,6 +10,7 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -161,7 +162,8 @@ def import_exported(
     """Import an exported model into `store`.
 
     The checksums prove that the prepared form is the one that was packed, not that it was made from the
-    graph. Therefore both are run and their scores compared.
+    graph. Therefore both are run and their scores compared; where TensorFlow, which runs them, is not
+    installed, the prepared form is left out.
 
     :param name: the model's name; None: the name under which it was exported.
     :param check: called with the model before it gets its name; an exception cancels the import.
@@ -169,11 +171,17 @@ def import_exported(
     """
 
     def compare_and_check(model: StoredModel) -> None:
+        if find_spec("tensorflow") is None:
+            shutil.rmtree(model.directory / PREPARED)
+        else:
+            compare(model)
+        check(model)
+
+    def compare(model: StoredModel) -> None:
         try:
             compare_prepared(model)
         except UnpreparableError as error:
             raise ModelError(f"{file}: rejected: its prepared form differs from its graph: {error}") from None
-        check(model)
 
     exported = _read_mark(file)
     wanted = {member: LARGEST.get(member, LARGEST_MODEL) for member in (*MEMBERS, GOLDEN, *CONVERTED)}

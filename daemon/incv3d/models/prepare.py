@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 
@@ -217,8 +218,9 @@ def prepare_model(model: StoredModel, out: Path, portable: bool = False) -> None
         on newer processors, adds others.
     :raises UnpreparableError: it cannot be prepared, or its scores differ then.
     :raises UnrunnableError: the model's own graph cannot classify an image.
-    :raises ModelError: preparation failed this time.
+    :raises ModelError: preparation failed this time, or TensorFlow is not installed.
     """
+    require_tensorflow()
     job = _job(model, out, portable=portable)
     try:
         run_child(PREPARER, [msgspec.json.encode(job).decode()], {ONEDNN: "0"} if portable else {})
@@ -233,14 +235,21 @@ def compare_prepared(model: StoredModel) -> None:
     Compares them on photographs, and on noise that its maker could not foresee.
 
     :raises UnpreparableError: the scores differ.
-    :raises ModelError: they cannot be compared.
+    :raises ModelError: they cannot be compared, because TensorFlow is not installed for example.
     """
+    require_tensorflow()
     seeds = tuple(int.from_bytes(os.urandom(4)) for _ in range(UNFORESEEN))
     job = _job(model, prepared_folder(model), seeds=seeds)
     try:
         run_child(COMPARER, [msgspec.json.encode(job).decode()])
     except ChildError as error:
         raise (UnpreparableError if error.status == UNPREPARABLE else ModelError)(str(error)) from None
+
+
+def require_tensorflow() -> None:
+    """Raise ModelError if TensorFlow is not installed."""
+    if find_spec("tensorflow") is None:
+        raise ModelError(not_installed("tensorflow"))
 
 
 def _job(model: StoredModel, out: Path, portable: bool = False, seeds: tuple[int, ...] = ()) -> Job:
