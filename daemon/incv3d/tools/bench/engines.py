@@ -8,10 +8,11 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from incv3d.engines.tensorflow import plain_session_mb
+from incv3d.engines.tensorflow import TENSORFLOW, plain_session_mb
 from incv3d.models.conversions import Precision, StoredConversion, converted_precisions, open_conversion
 from incv3d.models.entry import ModelError
 from incv3d.models.packed_weights import ensure_ready
+from incv3d.models.prepare import require_tensorflow
 from incv3d.models.store import ModelStore, StoredModel
 from incv3d.pipeline.loader import available_cores, input_spec
 from incv3d.tools.bench.errors import BenchUsageError
@@ -64,6 +65,11 @@ def conversion_of(model: StoredModel, precision: Precision) -> StoredConversion:
     if precision not in converted_precisions(model.directory):
         raise ModelError(f"not converted to {precision}: incv3d model convert {model.name} --to {precision}")
     return open_conversion(model, precision)
+
+
+def default_engines() -> str:
+    """Return the engines to time if none is given: those that do not need TensorFlow where it is missing."""
+    return "plain,lean" if TENSORFLOW.is_installed else "litert-float32,litert-int8"
 
 
 def plan(
@@ -133,6 +139,8 @@ def _network(
     if engine == "litert-float32" or engine == "litert-int8":
         conversion = conversion_of(model, "float32" if engine == "litert-float32" else "int8")
         return conversion.network, ensure_ready(model, store, progress, conversion)
+    if engine in ("plain", "lean"):
+        require_tensorflow()
     if engine == "lean":
         prepared = ensure_ready(model, store, progress)
         if prepared is None:
