@@ -15,10 +15,10 @@ WHEELS = 'platform_machine == "x86_64" or platform_machine == "aarch64"'
 
 TENSORFLOW = f"tensorflow>=2.18,<3; {WHEELS}"
 # Extras cannot remove a requirement. This leaves out TensorFlow, which takes most of the disk space:
-# INCV3D_ENGINE=litert pip install .
-ENGINE = os.environ.get("INCV3D_ENGINE") or "tensorflow"
+# INCV3D_INSTALL_ENGINE=litert pip install .
+ENGINE = os.environ.get("INCV3D_INSTALL_ENGINE") or "tensorflow"
 if ENGINE not in ("tensorflow", "litert"):
-    raise SystemExit(f"INCV3D_ENGINE: must be tensorflow or litert, not {ENGINE}")
+    raise SystemExit(f"INCV3D_INSTALL_ENGINE: must be tensorflow or litert, not {ENGINE}")
 
 # What `incv3d service` installs from. No modules: they lie beside each other as in a checkout.
 SERVICE_FILES = {"incv3d.service.systemd": "systemd", "incv3d.service.config": "config"}

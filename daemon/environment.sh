@@ -3,7 +3,7 @@
 #
 # usage: . daemon/environment.sh; prepare_environment CHECKOUT [EXTRA]
 #
-# INCV3D_ENGINE=litert leaves TensorFlow out, and INCV3D_ENGINE=tensorflow brings it back.
+# INCV3D_INSTALL_ENGINE=litert leaves TensorFlow out, and INCV3D_INSTALL_ENGINE=tensorflow brings it back.
 
 fail() {
     echo "incv3d: $*" >&2
@@ -21,17 +21,17 @@ prepare_environment() (
 
     # By default, an environment that was made without TensorFlow stays so.
     set -- "$checkout"/.venv/incv3d-stamp*
-    if [ -z "${INCV3D_ENGINE:-}" ] && [ -e "$1" ] && ! has_tensorflow; then INCV3D_ENGINE=litert; fi
-    export INCV3D_ENGINE="${INCV3D_ENGINE:-tensorflow}"
-    case $INCV3D_ENGINE in
+    if [ -z "${INCV3D_INSTALL_ENGINE:-}" ] && [ -e "$1" ] && ! has_tensorflow; then INCV3D_INSTALL_ENGINE=litert; fi
+    export INCV3D_INSTALL_ENGINE="${INCV3D_INSTALL_ENGINE:-tensorflow}"
+    case $INCV3D_INSTALL_ENGINE in
     tensorflow | litert) ;;
-    *) fail "INCV3D_ENGINE: must be tensorflow or litert, not $INCV3D_ENGINE" ;;
+    *) fail "INCV3D_INSTALL_ENGINE: must be tensorflow or litert, not $INCV3D_INSTALL_ENGINE" ;;
     esac
 
     # Identifies what the environment was made from; if it is the same, there is nothing to do.
     made_by=$checkout/.venv/bin/python
     if [ -z "${PYTHON:-}" ] && [ -x "$made_by" ]; then runs_on=$made_by; else runs_on=$system_python; fi
-    wanted=$(cd "$checkout" && { "$runs_on" --version; cat setup.py pyproject.toml systemd/constraints.txt daemon/incv3d/__init__.py; pwd; [ "$INCV3D_ENGINE" = tensorflow ] || echo "$INCV3D_ENGINE"; } | sha256sum)
+    wanted=$(cd "$checkout" && { "$runs_on" --version; cat setup.py pyproject.toml systemd/constraints.txt daemon/incv3d/__init__.py; pwd; [ "$INCV3D_INSTALL_ENGINE" = tensorflow ] || echo "$INCV3D_INSTALL_ENGINE"; } | sha256sum)
     stamp=$checkout/.venv/incv3d-stamp${extra:+-$extra}
     [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && exit 0
 
@@ -69,7 +69,7 @@ has_tensorflow() {
 
 make_venv() {
     version='import sys; print(sys.version_info[:2])'
-    if ! "$made_by" -m pip --version >/dev/null 2>&1 || { [ "$INCV3D_ENGINE" = litert ] && has_tensorflow; } ||
+    if ! "$made_by" -m pip --version >/dev/null 2>&1 || { [ "$INCV3D_INSTALL_ENGINE" = litert ] && has_tensorflow; } ||
         [ "$("$made_by" -c "$version")" != "$("$system_python" -c "$version")" ]; then
         echo "incv3d: creating $checkout/.venv"
         "$system_python" -m venv --clear "$checkout/.venv" || fail "the virtual environment could not be created"
@@ -78,7 +78,7 @@ make_venv() {
 
 install_packages() {
     size="TensorFlow is large: "
-    [ "$INCV3D_ENGINE" = tensorflow ] || size="without TensorFlow; "
+    [ "$INCV3D_INSTALL_ENGINE" = tensorflow ] || size="without TensorFlow; "
     echo "incv3d: installing packages into .venv (${size}the first time takes a while)"
     # TensorFlow's wheel is too large for a /tmp that a small machine keeps in memory.
     export TMPDIR="$checkout/.incv3d/tmp"

@@ -118,15 +118,25 @@ make_user() {
 choose_engine() {
     [ -z "$engine" ] || return 0
     engine=tensorflow
-    [ ! -d "$current" ] || has_tensorflow "$current" || engine=litert
+    [ ! -d "$current" ] || has_module tensorflow || engine=litert
 }
 
-# Whether the release $1 contains TensorFlow.
-has_tensorflow() {
-    for each in "$1"/lib/python3*/site-packages/tensorflow; do
+# Whether the active release contains the Python module $1.
+has_module() {
+    for each in "$current"/lib/python3*/site-packages/"$1"; do
         [ ! -d "$each" ] || return 0
     done
     return 1
+}
+
+# The optional parts of incv3d to install. Without TensorFlow, the quantizer and SciPy, which it requires, would be a
+# third of the installation: they are only kept if somebody has added them.
+choose_extras() {
+    extras=http,mqtt
+    [ -z "$camera" ] || extras=$extras,camera,video
+    # A package that was installed without TensorFlow requires it only in this extra.
+    [ "$engine" != tensorflow ] || extras=$extras,int8,tensorflow
+    [ "$engine" = tensorflow ] || ! has_module ai_edge_quantizer || extras=$extras,int8
 }
 
 # Identifies an installation by its sources, the pinned versions and the Python.
@@ -141,6 +151,7 @@ release_id() {
             python3 --version
             ! has_picamera2 || echo picamera2
             [ "$engine" = tensorflow ] || echo "$engine"
+            case $extras in *int8*) echo int8 ;; esac
         } | sha256sum | cut -c1-8
     )
     echo "$version-$digest"
@@ -195,11 +206,8 @@ make_release() {
     fi
     set -- --disable-pip-version-check --no-cache-dir --prefer-binary --quiet --use-pep517 --constraint "$held"
     [ -z "$wheels" ] || set -- "$@" --no-index --find-links "$wheels"
-    extras=http,mqtt,int8${camera:+,camera,video}
-    # A package that was installed without TensorFlow requires it only in this extra.
-    [ "$engine" != tensorflow ] || extras=$extras,tensorflow
     # TensorFlow's wheel is too large for a /tmp that a small machine keeps in memory.
-    run env TMPDIR="$releases/tmp" INCV3D_ENGINE="$engine" "$release/bin/python" -m pip install "$@" \
+    run env TMPDIR="$releases/tmp" INCV3D_INSTALL_ENGINE="$engine" "$release/bin/python" -m pip install "$@" \
         "$source[$extras]" ||
         { run rm -rf "$release" "$releases/tmp"; fail "pip could not install the packages (see its message above)"; }
     # Python 3.11 puts it into every virtual environment; only TensorFlow needs it.

@@ -50,8 +50,8 @@ def test_an_installation_would_leave_tensorflow_out_or_bring_it_back() -> None:
         assert done.returncode == 0, done.stderr
         said[engine] = done.stdout
     assert "with LiteRT, without TensorFlow" in said["litert"]
-    assert "INCV3D_ENGINE=litert" in said["litert"] and ",tensorflow]" not in said["litert"]
-    assert "INCV3D_ENGINE=tensorflow" in said["tensorflow"] and ",tensorflow]" in said["tensorflow"]
+    assert "INCV3D_INSTALL_ENGINE=litert" in said["litert"] and ",tensorflow]" not in said["litert"]
+    assert "INCV3D_INSTALL_ENGINE=tensorflow" in said["tensorflow"] and ",tensorflow]" in said["tensorflow"]
     releases = [re.search(r"creating (/opt/incv3d/releases/\S+):", each)[1] for each in said.values()]
     assert releases[0] != releases[1]
 

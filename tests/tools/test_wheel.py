@@ -74,7 +74,7 @@ def required(wheel: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def litert_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_wheel(tmp_path_factory.mktemp("litert"), INCV3D_ENGINE="litert")
+    return build_wheel(tmp_path_factory.mktemp("litert"), INCV3D_INSTALL_ENGINE="litert")
 
 
 def test_tensorflow_is_required_unless_the_wheel_was_built_without_it(
@@ -99,13 +99,13 @@ def test_packing_for_litert_gives_the_wheel_that_is_built_without_tensorflow(
 def test_an_engine_that_does_not_exist_is_named_by_pip(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, Path(__file__).parents[2] / "setup.py", "--version"],
-        env={**os.environ, "INCV3D_ENGINE": "onnx"},
+        env={**os.environ, "INCV3D_INSTALL_ENGINE": "onnx"},
         capture_output=True,
         text=True,
         cwd=tmp_path,
     )
     assert done.returncode == 1
-    assert done.stderr == "INCV3D_ENGINE: must be tensorflow or litert, not onnx\n"
+    assert done.stderr == "INCV3D_INSTALL_ENGINE: must be tensorflow or litert, not onnx\n"
 
 
 def test_a_missing_file_is_named(installed: PathDistribution, tmp_path: Path) -> None:

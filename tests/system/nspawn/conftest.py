@@ -92,7 +92,7 @@ def litert_wheels(cache: Path) -> Callable[[str], Path]:
         command += ["--only-binary=:all:", "--python-version", python]
         command += [f"--platform={each}" for each in PLATFORMS]
         with unless_offline("the packages could not be fetched"), pytest.MonkeyPatch.context() as patch:
-            patch.setenv("INCV3D_ENGINE", "litert")
+            patch.setenv("INCV3D_INSTALL_ENGINE", "litert")
             run_quietly(*command, f"{CHECKOUT}[camera,http,mqtt,video]", "setuptools")
         stamp.write_text(wanted)
         return folder
