@@ -291,7 +291,7 @@ def test_the_command_says_it_in_one_line_and_the_store_is_untouched(
         custom = {**custom, "labels": str(made / custom["labels"])}
     path = config(tmp_path, made, file, **custom)
     done = run_incv3d(tmp_path / "state", "classify", "--config", str(path), "-", stdin=b"")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert complaint in done.stderr and done.stderr.startswith("incv3d: "), done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
     models = tmp_path / "state/models"
@@ -311,5 +311,5 @@ def test_a_name_that_an_imported_model_has_is_not_taken_over(made: Path, tmp_pat
     manifest = state / "models/colours/manifest.json"
     manifest.write_text(manifest.read_text().replace('"custom 1', '"somebody'))
     done = run_incv3d(state, "classify", "--config", str(tmp_path / "incv3d.yaml"), str(made / "red.png"))
-    assert done.returncode == 1 and "imported by hand" in done.stderr
+    assert done.returncode == 2 and "imported by hand" in done.stderr
     assert run_incv3d(state, "model", "remove", "colours").returncode == 0

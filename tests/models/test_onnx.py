@@ -1,4 +1,4 @@
-"""ONNX networks: what is found in the file, and that nothing outside its folder is read."""
+"""ONNX networks: what is found in the file, and what the commands say about them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper
 from PIL import Image
@@ -17,9 +16,8 @@ from incv3d.app.prerequisites import find_mistakes
 from incv3d.config.loading import load_config
 from incv3d.errors import pip_install
 from incv3d.models.entry import ModelError
-from incv3d.models.file_kinds import kind_of
 from incv3d.models.importing import import_model
-from incv3d.models.onnx_file import external_files, read_structure
+from incv3d.models.labels import read_labels
 from incv3d.models.store import ModelStore
 from onnx_networks import COLOURS, Builder, colours, resnet18, save
 from processes import run_incv3d
@@ -92,133 +90,6 @@ def test_a_missing_library_is_found_before_the_start(tmp_path: Path, monkeypatch
     assert mistake.what.endswith(pip_install("onnxruntime"))
 
 
-def test_weights_in_other_files_are_merged_into_one(tmp_path: Path, store: ModelStore) -> None:
-    """Merged, a network is the one that was saved in one file, byte for byte."""
-    whole = save(resnet18(), tmp_path / "whole.onnx")
-    (tmp_path / "split").mkdir()
-    split = save(resnet18(), tmp_path / "split" / "split.onnx", "split.onnx.data")
-    assert external_files(split) == [split.with_name("split.onnx.data")]
-    merged = import_model(store, split)
-    assert merged.network.read_bytes() == whole.read_bytes()
-    assert [each.name for each in merged.directory.iterdir() if "data" in each.name] == []
-
-
-def with_external(location: str, offset: int = 0, length: int | None = 20, nested: str = "") -> Any:
-    """A network whose bias, five floats, lies in another file."""
-    make = Builder()
-    make.dense(make.add("Flatten", "input"), 12, 5, "scores")
-    model = make.model([1, 3, 2, 2], {"scores": [1, 5]})
-    bias = model.graph.initializer[1]
-    if nested == "constant":
-        model.graph.node.insert(0, helper.make_node("Constant", [], [bias.name], value=bias))
-        del model.graph.initializer[1]
-        bias = model.graph.node[0].attribute[0].t
-    bias.ClearField("raw_data")
-    bias.data_location = TensorProto.EXTERNAL
-    given = {"location": location, "offset": str(offset), **({"length": str(length)} if length else {})}
-    for key, value in given.items():
-        entry = bias.external_data.add()
-        entry.key, entry.value = key, value
-    return model
-
-
-@pytest.mark.parametrize(
-    "location",
-    ["../secret", "sub/../../secret", "/etc/hostname", "link", "linked/secret", "", ".", "/dev/zero"],
-)
-def test_a_network_cannot_read_files_outside_its_folder(
-    tmp_path: Path, store: ModelStore, location: str
-) -> None:
-    folder = tmp_path / "net"
-    (folder / "sub").mkdir(parents=True)
-    (tmp_path / "secret").write_bytes(b"\1" * 20)
-    (folder / "link").symlink_to("../secret")
-    (folder / "linked").symlink_to("..")
-    (folder / "net.onnx").write_bytes(with_external(location).SerializeToString())
-    with pytest.raises(ModelError, match=r"rejected: it reads|which is missing") as caught:
-        import_model(store, folder / "net.onnx")
-    assert "\n" not in str(caught.value) and store.models() == []
-    with pytest.raises(ModelError):
-        external_files(folder / "net.onnx")
-
-
-def test_weights_are_taken_from_their_place_in_a_subfolder(tmp_path: Path, store: ModelStore) -> None:
-    (tmp_path / "sub").mkdir()
-    values = np.arange(5, dtype=np.float32)
-    for offset, length in ((7, 20), (7, None)):
-        (tmp_path / "sub/weights").write_bytes(b"x" * offset + values.tobytes())
-        model = with_external("sub/weights", offset, length)
-        (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
-        merged = onnx.load(import_model(store, tmp_path / "net.onnx", replace=True).network)
-        np.testing.assert_array_equal(onnx.numpy_helper.to_array(merged.graph.initializer[1]), values)
-        onnx.checker.check_model(merged)
-
-
-@pytest.mark.parametrize(
-    ("model", "content", "complaint"),
-    [
-        (
-            with_external("weights"),
-            None,
-            "its weights are in .*weights, which is missing; copy that file here",
-        ),
-        (with_external("weights"), b"\0" * 19, "weights: truncated"),
-        (with_external("weights", 30, None), b"\0" * 20, "weights: truncated"),
-        (with_external("weights", nested="constant"), b"\0" * 20, "has a constant in another file; save the"),
-    ],
-)
-def test_missing_weights_are_one_clear_line(
-    tmp_path: Path, store: ModelStore, model: Any, content: bytes | None, complaint: str
-) -> None:
-    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
-    if content is not None:
-        (tmp_path / "weights").write_bytes(content)
-    with pytest.raises(ModelError, match=complaint):
-        import_model(store, tmp_path / "net.onnx")
-    assert store.models() == [] and not list(store.root.glob(".custom-*"))
-
-
-def test_a_file_is_recognized_by_its_content(tmp_path: Path) -> None:
-    assert kind_of(save(colours(), tmp_path / "renamed.bin")) == "onnx"
-
-
-@pytest.mark.parametrize(
-    ("content", "complaint"),
-    [
-        (lambda whole: whole[:-100], "not a whole ONNX network: it is truncated"),
-        (lambda whole: whole[:20], "not a whole ONNX network|not a frozen GraphDef"),
-        (lambda whole: b"\x08\x07\x12\x07pytorch", "is the file whole"),
-        (lambda whole: b"\x08" + os.urandom(3000), "not a"),
-        (lambda whole: whole.replace(b"ReduceMean", b"ReduceMoan"), "does not know its operation ReduceMoan"),
-    ],
-)
-def test_a_damaged_file_is_one_clear_line(
-    tmp_path: Path, store: ModelStore, content: Any, complaint: str
-) -> None:
-    file = save(colours(), tmp_path / "net.onnx")
-    file.write_bytes(content(file.read_bytes()))
-    with pytest.raises(ModelError, match=complaint) as caught:
-        import_model(store, file)
-    assert "\n" not in str(caught.value) and "Traceback" not in str(caught.value)
-    assert store.models() == []
-
-
-def test_damage_anywhere_is_an_error_or_a_network(tmp_path: Path) -> None:
-    """Whatever bytes change, reading the structure ends, with one kind of error."""
-    whole = bytearray(save(colours(), tmp_path / "net.onnx").read_bytes())
-    random = np.random.default_rng(5)
-    for _ in range(300):
-        damaged = bytearray(whole)
-        for place in random.integers(0, len(whole), 3):
-            damaged[place] = random.integers(0, 256)
-        (tmp_path / "bad.onnx").write_bytes(damaged)
-        try:
-            read_structure(tmp_path / "bad.onnx")
-            kind_of(tmp_path / "bad.onnx")
-        except ModelError as error:
-            assert "\n" not in str(error)
-
-
 @pytest.mark.parametrize(
     ("model", "low", "high"),
     [
@@ -282,6 +153,73 @@ def test_a_class_number_beside_the_scores_is_not_taken_for_them(tmp_path: Path, 
     model = make.model([1, 3, 2, 2], {"scores": [1, 5]})
     model.graph.output.append(helper.make_tensor_value_info("best", TensorProto.INT64, [1, 1]))
     assert import_model(store, save(model, tmp_path / "net.onnx")).entry.output == "scores"
+
+
+@pytest.mark.parametrize("kind", ["no scores", "two inputs", "text"])
+def test_a_network_that_is_no_classifier_of_images_says_why(
+    tmp_path: Path, store: ModelStore, kind: str
+) -> None:
+    """Scikit-learn and Custom Vision give maps from names to scores."""
+    make = Builder()
+    make.dense(make.add("Flatten", "input"), 12, 3, "scores")
+    model = make.model([1, 3, 2, 2], {"scores": [1, 3]}, domains=["ai.onnx.ml"])
+    complaint = r"none of its outputs is a float per class: `loss` seq\(map\(string,tensor\(float\)\)\)"
+    if kind == "no scores":
+        named = helper.make_node(
+            "ZipMap", ["scores"], ["loss"], domain="ai.onnx.ml", classlabels_strings=list("abc")
+        )
+        model.graph.node.append(named)
+        floats = helper.make_tensor_type_proto(TensorProto.FLOAT, None)
+        maps = helper.make_sequence_type_proto(helper.make_map_type_proto(TensorProto.STRING, floats))
+        del model.graph.output[:]
+        model.graph.output.append(helper.make_value_info("loss", maps))
+    elif kind == "two inputs":
+        model.graph.input.append(helper.make_tensor_value_info("mask", TensorProto.FLOAT, [1]))
+        complaint = r"2 inputs \(`input` tensor\(float\), `mask` tensor\(float\)\), but must have one"
+    else:
+        model = make.model([1, 3, 2, 2], {"scores": [1, 3]}, dtype=TensorProto.STRING)
+        model.graph.node[0].CopyFrom(helper.make_node("Cast", ["input"], ["cast"], to=TensorProto.FLOAT))
+        model.graph.node.insert(1, helper.make_node("Flatten", ["cast"], ["Flatten0"]))
+        complaint = r"its input `input` tensor\(string\) is not an image"
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=complaint):
+        import_model(store, tmp_path / "net.onnx")
+
+
+@pytest.mark.parametrize(
+    ("names", "first"),
+    [
+        ("{0: 'red', 1: 'lime, or green', 2: 'blue', 3: 'white', 4: \"bird's\"}", "red"),
+        ("['red', 'green', 'blue', 'white', 'black']", "red"),
+        ("{0: 'red'}", "class 0"),
+        ("{0: 'a', 1: 'b', 2: 'c', 3: 'd', 5: 'e'}", "class 0"),
+        ("{0: 1, 1: 2, 2: 3, 3: 4, 4: 5}", "class 0"),
+        ("__import__('os').system('touch ran')", "class 0"),
+        ("(" * 5000, "class 0"),
+    ],
+)
+def test_names_in_the_file_are_the_labels(tmp_path: Path, store: ModelStore, names: str, first: str) -> None:
+    model = colours()
+    entry = model.metadata_props.add()
+    entry.key, entry.value = "names", names
+    lines: list[str] = []
+    stored = import_model(store, save(model, tmp_path / "net.onnx"), progress=lines.append)
+    labels = read_labels(stored.labels, 5)
+    assert labels[0].name == first
+    assert any(line.startswith("no labels: ") for line in lines) == (first == "class 0")
+    if "lime" in names:
+        assert (labels[1].name, labels[4].name) == ("lime, or green", "bird's")
+
+
+def test_networks_of_old_exporters_list_their_weights_as_inputs(tmp_path: Path, store: ModelStore) -> None:
+    """As those of the ONNX model zoo do, up to version 3 of the format."""
+    model = resnet18()
+    for weight in model.graph.initializer:
+        named = helper.make_tensor_value_info(weight.name, weight.data_type, list(weight.dims))
+        model.graph.input.append(named)
+    model.ir_version, model.opset_import[0].version = 3, 9
+    entry = import_model(store, save(model, tmp_path / "old.onnx")).entry
+    assert (entry.input, entry.output, entry.outputs) == ("input", "output", 1000)
 
 
 def test_the_labels_and_the_other_settings_are_the_configuration_s(tmp_path: Path) -> None:

@@ -12,8 +12,11 @@ from incv3d.models.catalog import load_catalog
 from incv3d.models.custom import add_network
 from incv3d.models.entry import ModelEntry, ModelError
 from incv3d.models.file_kinds import format_of, kind_of
+from incv3d.models.labels import read_labels
 from incv3d.models.store import ModelStore, StoredModel
 
+UNNAMED = "class 0"
+"""The label of the first output of a network without labels."""
 LABEL_NAMES = ("output_labels.txt", "retrained_labels.txt", "labels.txt")
 """Names used by ``retrain.py``, its tutorials and Teachable Machine."""
 
@@ -59,8 +62,6 @@ def import_user_network(
     progress(f"importing {file} as {name}{slow}")
     if labels:
         progress(f"labels: {labels}")
-    elif kind != "tflite":  # whose file may contain labels
-        progress("no labels: its outputs are called class 0, class 1 and so on; name them with --labels FILE")
     try:
         with store.exclusively():
             add_network(section, kind, name, store, check=check, replace=replace)
@@ -69,6 +70,8 @@ def import_user_network(
             raise
         raise ModelError(f"{error} (in the configuration, with custom.file: {file})") from None
     model = store.get(name)
+    if not labels and read_labels(model.labels, model.entry.outputs)[0].names == UNNAMED:
+        progress("no labels: its outputs are called class 0, class 1 and so on; name them with --labels FILE")
     progress(f"pixels: {model.entry.pixels_in_words}")
     if preset != "none":
         progress(f"preset {preset}: {model.entry.picture_in_words}")

@@ -5,6 +5,8 @@ Runs in the child process of :mod:`incv3d.models.graph.freeze`.
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,8 @@ ASSUMED = (
     "assumed, not declared by the network; to change it, set custom.preset, pixel_range, or mean and std; "
     "torchvision's"
 )
+LONGEST_NAMES = 1 << 20
+"""Characters."""
 KEEPING = {"Cast", "Identity", "Transpose"}
 """Operations that do not change the values of pixels."""
 LIMITS = {"uint8": (0, 255), "int8": (-128, 127)}
@@ -56,7 +60,11 @@ def import_onnx(job: FreezeJob) -> NetworkFacts:
     """
     structure = read_structure(Path(job.file))
     save_merged(Path(job.file), structure, Path(job.network))
-    fed, fetched, shape = _describe(job)
+    with quiet_stderr():
+        described = open_network(Path(job.file), threads=1)
+    fed, fetched, shape = _describe(job, described.get_inputs(), described.get_outputs())
+    names = own_names(described.get_modelmeta().custom_metadata_map)
+    del described  # its memory
     held = _quantised_range(structure, fed.name)
     declared = from_quantised(held) if held else _declared(structure, fed)
     normalisation = choose_normalisation(
@@ -97,24 +105,48 @@ def import_onnx(job: FreezeJob) -> NetworkFacts:
         scores=scores,
         channels=shape.channels,
         normalisation=normalisation,
+        labels=msgspec.json.encode(names) if job.needs_labels and len(names) == count else b"",
+        labels_name="metadata `names`",
     )
 
 
-def _describe(job: FreezeJob) -> tuple[Any, Any, Shape]:
+def own_names(metadata: Mapping[str, str]) -> list[str]:
+    """Return the names of the classes in a file of Ultralytics: ``{0: 'cat', 1: 'dog'}``; or none."""
+    text = metadata.get("names", "")[:LONGEST_NAMES]
+    try:
+        named = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return []
+    if isinstance(named, dict) and set(named) == set(range(len(named))):
+        named = [named[index] for index in range(len(named))]
+    is_list = isinstance(named, list) and all(isinstance(each, str) and each.strip() for each in named)
+    return named if is_list else []
+
+
+def _describe(job: FreezeJob, inputs: list[Any], outputs: list[Any]) -> tuple[Any, Any, Shape]:
     """Return the library's descriptions of the input and the output, and the shape of the input."""
-    with quiet_stderr():
-        session = open_network(Path(job.file), threads=1)
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    if len(inputs) > 1:
-        names = ", ".join(node.name for node in inputs[:12])
-        raise ModelError(f"{job.file}: the network has {len(inputs)} inputs ({names}), but must have one")
-    fed = _named(inputs, choose(job, "input", [each.name for each in inputs if each.type in INPUT_TYPES]))
+    if len(inputs) != 1:
+        raise ModelError(
+            f"{job.file}: the network has {len(inputs)} inputs ({_listed(inputs)}), but must have one"
+        )
+    fed = _named(inputs, choose(job, "input", [each.name for each in inputs]))
+    if fed.type not in INPUT_TYPES:
+        raise ModelError(f"{job.file}: its input {_listed([fed])} is not an image")
     scores = [each.name for each in outputs if each.type in OUTPUT_TYPES]
+    if not scores:
+        raise ModelError(
+            f"{job.file}: none of its outputs is a float per class: {_listed(outputs)}; export it "
+            f"without the operations after the scores"
+        )
     fetched = _named(outputs, choose(job, "output", scores))
     sides = [side if isinstance(side, int) else None for side in fed.shape or ()]
     if job.layout == "auto" and len(sides) == 4 and sides[1] is sides[3] is None:
         job = msgspec.structs.replace(job, layout="nchw")  # as PyTorch exports it
     return fed, fetched, input_shape(job, fed.name, sides)
+
+
+def _listed(nodes: list[Any]) -> str:
+    return ", ".join(f"`{node.name}` {node.type}" for node in nodes[:12]) or "none"
 
 
 def _named(nodes: list[Any], name: str) -> Any:
