@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from incv3d.config.schema import RtspTransport
+from incv3d.config.source_types import RtspTransport
 from incv3d.frames import Frame
 from incv3d.images.preprocess import Preprocessor
 from incv3d.images.resize import InputSpec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from incv3d.machine import Readings
 from incv3d.sources.base import SourceStatus
-from incv3d.transports.base import DaemonStatus
+from incv3d.transports.base import DaemonStatus, TuningStatus
 
 CAMERA = SourceStatus("gate", "stalled", "no frame for 10 s", 0.0, 120, 3, 2, 7, 0)
 STANDING = DaemonStatus(
@@ -17,4 +17,5 @@ STANDING = DaemonStatus(
     undelivered=1,
     sources=[CAMERA],
     machine=Readings(61.5, 0x50005, 100.0),
+    tuning=TuningStatus("collecting", "", frames=12, wanted=60, tries=1),
 )

@@ -20,27 +20,29 @@ from incv3d.app.daemon_events import (
     ThreadDied,
 )
 from incv3d.app.dispatcher import ResultDispatcher
+from incv3d.app.draining import wait_until_drained
 from incv3d.app.event_queue import EventQueue
 from incv3d.app.health import EXIT_FAILED, EXIT_MEMORY, EXIT_SETTING, Health
 from incv3d.app.journal import set_level
+from incv3d.app.pause import PauseWish
 from incv3d.app.queries import Queries
 from incv3d.app.reload import PendingReload, Reloader, describe_changes
 from incv3d.app.reporter import Reporter
 from incv3d.app.state import DaemonState
 from incv3d.app.systemd import SystemdNotifier
 from incv3d.app.transports import Transports
+from incv3d.app.tuner import Tuner
+from incv3d.app.tuning_conversion import ConversionOutcome
 from incv3d.app.watchdog import Watchdog
 from incv3d.config.loading import LoadedConfig
-from incv3d.config.schema import SourceSection
 from incv3d.errors import Incv3dError
 from incv3d.frames import Frame, Refusal, Result
-from incv3d.images.change_detector import ChangeDetector
+from incv3d.images.change_detector import create_change_detector
 from incv3d.images.decode_cost import is_large
 from incv3d.latency.rolling import DROPPED, SKIPPED, RollingLatency
-from incv3d.machine import trim_heap
 from incv3d.models.store import ModelStore
 from incv3d.pipeline.frame_queue import FrameQueue
-from incv3d.pipeline.loader import Loader, load_classifier
+from incv3d.pipeline.loader import LoadedModel, Loader, load_classifier
 from incv3d.pipeline.probe import Probe
 from incv3d.pipeline.workers import Pipeline
 from incv3d.sources import source_opener
@@ -49,8 +51,6 @@ from incv3d.transports.admission import Admission
 from incv3d.transports.base import TransportContext
 
 LOG = logging.getLogger(__name__)
-TRIM_INTERVAL_S = 30.0
-"""How often freed memory goes back to the system: images of different sizes leave holes in the heap."""
 EXTENSION_S = 60.0
 """While the model is being loaded, systemd is asked again and again to wait for this much longer ..."""
 LONGEST_LOADING_S = 3600.0
@@ -119,8 +119,9 @@ class Daemon:
             self._model.check_labels,
             on_done=lambda reload: self._events.put(ReloadFinished(reload)),
         )
-        self._reload_wanted = self._reloading = False
-        self._pause_wanted = self._pause_is_queued = False
+        self._reload_wanted = self._swap_wanted = self._reloading = False
+        self._pause_wish = PauseWish(lambda: self._events.put(Pause()))
+        self._tuner = Tuner(self._state, store, self._latency, self._events.put, self._thread_died)
         self._transports = Transports()
         probe = Probe(self._frame_queue)
         self._watchdog = Watchdog(notifier, probe)
@@ -136,6 +137,7 @@ class Daemon:
             self._sources,
             self._health,
             self._transports,
+            self._tuner,
         )
         self._transports.create(
             TransportContext(
@@ -146,7 +148,7 @@ class Daemon:
                 queries,
                 probe,
                 on_rejected=self._dispatcher.count,
-                on_pause=self._want_pause,
+                on_pause=self._pause_wish.put,
                 on_death=self._thread_died,
             )
         )
@@ -157,6 +159,7 @@ class Daemon:
         self._dispatcher.on_completed(lambda result, is_accepted: self._sources.deliver(result))
         self._dispatcher.on_completed(self._watchdog.complete)
         self._dispatcher.on_completed(self._transports.complete)
+        self._dispatcher.on_completed(self._tuner.offer)
         self._health.watch([*self._transports.activities, *self._pipeline.activities])
 
     def run(self) -> int:
@@ -181,7 +184,6 @@ class Daemon:
 
     def _main_loop(self) -> int:
         next_check = time.monotonic()
-        next_trim = next_check + TRIM_INTERVAL_S
         while True:
             event = self._events.get(min(self._reporter.next_line, next_check) - time.monotonic())
             if event is not None:
@@ -195,11 +197,9 @@ class Daemon:
                     return status
                 self._notify_systemd(now)
                 self._sources.log_pause(now)
+                self._tuner.look(now)
                 if event_monitor := self._dispatcher.event_monitor:
                     event_monitor.look()
-            if now >= next_trim:
-                next_trim = now + TRIM_INTERVAL_S
-                trim_heap()
             self._reporter.write_if_due(now)
 
     def _handle(self, event: DaemonEvent | signal.Signals) -> int | None:
@@ -223,8 +223,13 @@ class Daemon:
                 LOG.info("source %s has no more frames; requests are still served", name)
                 if event_monitor := self._dispatcher.event_monitor:
                     event_monitor.end(name)
+            case ConversionOutcome():
+                self._swap_wanted = self._tuner.finish(event)
+                self._begin_reload()
             case Pause():
-                self._pause()
+                wanted = self._pause_wish.take()
+                self._sources.pause(wanted)
+                self._transports.paused(wanted)
             case ThreadDied(thread, error):
                 self._health.report_death(thread, error)
                 is_lasting = isinstance(error, Incv3dError) and error.is_lasting
@@ -245,27 +250,46 @@ class Daemon:
         self._transports.ready()
         self._reporter.ready()
         self._reporter.log_ready()
+        self._tuner.begin()
 
     def _begin_reload(self) -> None:
-        """Read the configuration again if that was asked for and the daemon is ready for it."""
-        if self._reload_wanted and not self._reloading and self._state.is_ready:
+        """Read the configuration again, or load the tuned model, if that is due and the daemon is ready."""
+        if self._reloading or not self._state.is_ready:
+            return
+        if self._reload_wanted:
             self._reload_wanted, self._reloading = False, True
             self._notifier.reloading()
             self._notifier.status("reading the configuration again")
             self._reloader.begin(self._state.config, self._model.fixed_keys)
+        elif self._swap_wanted:
+            self._swap_wanted, self._reloading = False, True
+            self._reloader.begin_swap(self._state.config)
 
     def _end_reload(self, reload: PendingReload | None) -> None:
         self._reloading = False
-        if reload:
+        if reload and reload.is_swap:
+            self._swap(reload)
+        elif reload:
             self._apply(reload)
         self._reporter.ready()
+
+    def _swap(self, reload: PendingReload) -> None:
+        """Use the tuned model: the same one with the same labels, as a conversion."""
+        if reload.loaded:
+            self._use(reload.loaded)
+            self._reporter.write_start("tuned", self._tuner.facts())
+        self._tuner.swapped(reload.problem)
+
+    def _use(self, loaded: LoadedModel) -> None:
+        """Use another model for the next frame; its statistics begin."""
+        self._state.loaded = loaded
+        self._pipeline.replace(loaded.classifier)
+        self._latency.restart(time.monotonic())
 
     def _apply(self, reload: PendingReload) -> None:
         config = self._state.config = reload.changes.config
         if reload.loaded:
-            self._state.loaded = reload.loaded
-            self._pipeline.replace(reload.loaded.classifier)
-            self._latency.restart(time.monotonic())
+            self._use(reload.loaded)
             self._reporter.write_start("reload")
         if reload.loaded or reload.changes.source:
             self._pipeline.set_change_detector(create_change_detector(config.source))
@@ -279,6 +303,8 @@ class Daemon:
         self._transports.reconfigure(config)
         self._reporter.reconfigure()
         set_level(config.daemon.log_level)
+        if reload.changes.session or reload.changes.source or reload.changes.tuning:
+            self._tuner.begin()
         for key, value in describe_changes(reload.changes).items():
             LOG.info("configuration: %s is now `%s`", key, value)
 
@@ -291,13 +317,18 @@ class Daemon:
         self._notifier.extend_timeout(grace_s + CLOSING_S)
         self._notifier.status("stopping: answering the requests in flight")
         deadline = time.monotonic() + grace_s
+        self._tuner.close()
         self._sources.close()
         self._transports.stopping()
         for frame in self._frame_queue.close():
             self._dispatcher.deliver(Result.refused(frame, Refusal.SHUTTING_DOWN, STOPPING))
         # A Session that is still loading has nothing in flight, and a dead one answers nothing.
         orderly = status in (0, EXIT_MEMORY)
-        if was_ready and orderly and not self._wait_until_drained(deadline):
+        if (
+            was_ready
+            and orderly
+            and not wait_until_drained(self._events, deadline, self._health.report_death)
+        ):
             LOG.warning("not all requests in flight could be answered within %g s", grace_s)
         event_monitor = self._dispatcher.event_monitor
         if event_monitor:
@@ -309,41 +340,9 @@ class Daemon:
         self._reporter.close(was_ready)
         return status
 
-    def _wait_until_drained(self, deadline: float) -> bool:
-        while True:
-            match self._events.get(deadline - time.monotonic()):
-                case None:
-                    return False
-                case QueueDrained():
-                    return True
-                case ThreadDied(thread, error):
-                    self._health.report_death(thread, error)
-                    return False
-                case signal.SIGINT:
-                    LOG.info("SIGINT again: leaving at once")
-                    return False
-
-    def _want_pause(self, wanted: bool) -> None:
-        """Queue a pause or its end; of several before the main thread handles them, the last one counts."""
-        self._pause_wanted = wanted
-        if not self._pause_is_queued:
-            self._pause_is_queued = True
-            self._events.put(Pause())
-
-    def _pause(self) -> None:
-        self._pause_is_queued = False  # before the wish is read, so that a later one is queued again
-        wanted = self._pause_wanted
-        self._sources.pause(wanted)
-        self._transports.paused(wanted)
-
     def _skipped(self, frame: Frame) -> None:
         self._dispatcher.count(SKIPPED)
         self._sources.accept(frame)
 
     def _thread_died(self, thread: str, error: BaseException) -> None:
         self._events.put(ThreadDied(thread, error))
-
-
-def create_change_detector(source: SourceSection) -> ChangeDetector | None:
-    """Create what finds unchanged frames of `source`; None: it is not configured."""
-    return ChangeDetector(source.change_threshold, source.unchanged_max_s) if source.skip_unchanged else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from incv3d.app.reload import PendingReload
+from incv3d.app.tuning_conversion import ConversionOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,4 +45,6 @@ class Pause:
     """A transport has asked to pause or resume classifying camera frames; ``Daemon`` knows which."""
 
 
-DaemonEvent = SessionReady | QueueDrained | SourceEnded | ThreadDied | ReloadFinished | Pause
+DaemonEvent = (
+    SessionReady | QueueDrained | SourceEnded | ThreadDied | ReloadFinished | Pause | ConversionOutcome
+)

@@ -11,7 +11,7 @@ from incv3d.app.memory_guard import MemoryGuard
 from incv3d.app.stall_detector import StallDetector
 from incv3d.config.schema import Config
 from incv3d.errors import Incv3dError
-from incv3d.machine import has_descriptors, limit_of, memory_limit_mb, private_memory_mb
+from incv3d.machine import has_descriptors, limit_of, memory_limit_mb, private_memory_mb, trim_heap
 from incv3d.threads import Activity
 
 LOG = logging.getLogger(__name__)
@@ -23,6 +23,8 @@ EXIT_STALLED = os.EX_SOFTWARE
 """The exit status if a thread hangs: 70."""
 EXIT_MEMORY = os.EX_TEMPFAIL
 """The exit status if the memory has grown over its limit: 75."""
+TRIM_INTERVAL_S = 30.0
+"""How often freed memory goes back to the system: images of different sizes leave holes in the heap."""
 
 
 class Health:
@@ -35,6 +37,7 @@ class Health:
         self._activities: Sequence[Activity] = ()
         self._failures_in_a_row = failures_in_a_row
         self._checked = time.monotonic()
+        self._next_trim = self._checked + TRIM_INTERVAL_S
         self.problem = ""
         """What is wrong now; empty: nothing."""
         self._run_limit_s = config.session.run_limit_s
@@ -81,7 +84,13 @@ class Health:
         if is_ready and self._has_grown():
             return EXIT_MEMORY
         self._check_descriptors()
+        self._trim_heap()
         return 0
+
+    def _trim_heap(self) -> None:
+        if self._checked >= self._next_trim:
+            self._next_trim = self._checked + TRIM_INTERVAL_S
+            trim_heap()
 
     def report_death(self, thread: str, error: BaseException) -> None:
         """Log that a thread has ended with an exception."""

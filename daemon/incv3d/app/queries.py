@@ -9,6 +9,7 @@ from incv3d.app.health import Health
 from incv3d.app.state import DaemonState
 from incv3d.app.status import daemon_status, info, names_of, stats
 from incv3d.app.transports import Transports
+from incv3d.app.tuner import Tuner
 from incv3d.latency.rolling import RollingLatency
 from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.protocol import messages
@@ -28,6 +29,7 @@ class Queries:
         sources: SourceManager,
         health: Health,
         transports: Transports,
+        tuner: Tuner,
     ) -> None:
         self._state = state
         self._frame_queue = frame_queue
@@ -36,6 +38,7 @@ class Queries:
         self._sources = sources
         self._health = health
         self._transports = transports
+        self._tuner = tuner
 
     def describe(self, operation: messages.Operation) -> dict[str, Any]:
         """Return the answer to ``ping``, ``stats`` or ``info``."""
@@ -53,7 +56,13 @@ class Queries:
                     "paused": self._sources.paused,
                     "queue_depth": len(self._frame_queue),
                     "queue_limit": state.config.intake.queue_limit,
-                    **stats(state.started, state.loaded, self._latency, self._sources.status()),
+                    **stats(
+                        state.started,
+                        state.loaded,
+                        self._latency,
+                        self._sources.status(),
+                        self._tuner.status(),
+                    ),
                     **self._transports.status(),
                     **(event_monitor.status() if event_monitor else {}),
                 }
@@ -82,4 +91,5 @@ class Queries:
             state.config.intake.queue_limit,
             self._transports.undelivered,
             self._sources.status(),
+            self._tuner.status(),
         )

@@ -48,6 +48,11 @@ class Changes:
         return self._any("source")
 
     @property
+    def tuning(self) -> bool:
+        """Return whether the daemon is to tune itself differently."""
+        return any(key.startswith("session.tune") for key in self.taken)
+
+    @property
     def events(self) -> bool:
         """Return whether other labels are watched, or other images are saved."""
         return self._any("events")
@@ -88,6 +93,10 @@ class PendingReload:
     """The warm Session that replaces the current one; None: that one stays."""
     open_source: OpenSource | None
     """Opens the new source, if it changes; None: there will be no source."""
+    is_swap: bool = False
+    """Whether the configuration is unchanged, and only the model was loaded again."""
+    problem: str = ""
+    """For a swap: why the model could not be loaded."""
 
 
 class Reloader:
@@ -119,6 +128,24 @@ class Reloader:
         :param fixed: keys that take a restart in this process, in addition to those that always do.
         """
         threading.Thread(target=self._run, args=(current, fixed), name="reload", daemon=True).start()
+
+    def begin_swap(self, current: Config) -> None:
+        """Start to load the model of the current configuration again, because the store has a faster form of
+        it; do not call this, or :meth:`begin`, before ``on_done``."""
+        threading.Thread(target=self._load_again, args=(current,), name="reload", daemon=True).start()
+
+    def _load_again(self, current: Config) -> None:
+        loaded, problem = None, ""
+        try:
+            check_reload_memory(available_memory_mb(), memory_limit_mb(), private_memory_mb())
+            loaded = self._load(current)
+        except Incv3dError as error:
+            problem = str(error)
+        except Exception:
+            # Whatever the conversion caused, the daemon continues with the model that serves.
+            LOG.exception("the tuned model failed")
+            problem = "it failed; see the daemon's log"
+        self._on_done(PendingReload(Changes(current, (), ()), loaded, None, is_swap=True, problem=problem))
 
     def _run(self, current: Config, fixed: Collection[str]) -> None:
         reload = None

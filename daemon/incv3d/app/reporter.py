@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
 
 from incv3d.app.state import DaemonState
 from incv3d.app.status import startup_fields, status_line
 from incv3d.app.systemd import SystemdNotifier
-from incv3d.latency.log_writer import LatencyLog, start_line, summary_line
+from incv3d.latency.log_writer import LatencyLog, StartEvent, start_line, summary_line
 from incv3d.latency.rolling import RollingLatency, Summary
 from incv3d.machine import read_machine
 from incv3d.sources.manager import SourceManager
 
 LOG = logging.getLogger(__name__)
+NO_FACTS: Mapping[str, object] = MappingProxyType({})
 
 
 class Reporter:
@@ -41,11 +43,11 @@ class Reporter:
         self.next_line = state.started + section.interval_s
         """When the next line of the latency log is due (monotonic)."""
 
-    def write_start(self, reason: Literal["start", "reload"]) -> None:
-        """Write the line that says which model runs from now on."""
+    def write_start(self, reason: StartEvent, facts: Mapping[str, object] = NO_FACTS) -> None:
+        """Write the line that says which model runs from now on, with additional `facts`."""
         loaded, source = self._state.loaded, self._state.config.source
         assert loaded
-        self._log.write(start_line(time.time(), reason, startup_fields(loaded, source)))
+        self._log.write(start_line(time.time(), reason, {**startup_fields(loaded, source), **facts}))
 
     def write_if_due(self, now: float) -> None:
         """Write a line with the latencies if it is time, and the daemon is ready."""

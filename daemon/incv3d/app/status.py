@@ -19,7 +19,7 @@ from incv3d.latency.rolling import RollingLatency, Summary
 from incv3d.machine import read_machine
 from incv3d.pipeline.loader import LoadedModel
 from incv3d.sources import SourceStatus
-from incv3d.transports.base import DaemonStatus
+from incv3d.transports.base import DaemonStatus, TuningStatus
 
 
 def info(loaded: LoadedModel | None, source: SourceSection) -> dict[str, Any]:
@@ -54,8 +54,9 @@ def stats(
     loaded: LoadedModel | None,
     latency: RollingLatency,
     sources: Sequence[SourceStatus],
+    tuning: TuningStatus,
 ) -> dict[str, Any]:
-    """Return outcomes and latencies of the frames, and the status of machine and source.
+    """Return outcomes and latencies of the frames, and the status of machine, source and tuning.
 
     :param started: when the daemon started (monotonic).
     """
@@ -66,6 +67,7 @@ def stats(
         "outcomes": latency.totals(),
         "window": asdict(latency.summary(now)),
         "machine": asdict(read_machine()),
+        "tuning": asdict(tuning),
         **({"source": _source_facts(sources[0])} if sources else {}),
     }
 
@@ -96,6 +98,7 @@ def daemon_status(
     queue_limit: int,
     undelivered: int,
     sources: Sequence[SourceStatus],
+    tuning: TuningStatus,
 ) -> DaemonStatus:
     """Return the status of the daemon now."""
     model: dict[str, str] = {}
@@ -117,6 +120,7 @@ def daemon_status(
         undelivered=undelivered,
         sources=sources,
         machine=read_machine(),
+        tuning=tuning,
     )
 
 

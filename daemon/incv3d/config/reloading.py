@@ -33,7 +33,7 @@ KEYS: Mapping[Effect, str] = {
         saving.min_free_bytes
     """,
     "at once": """
-        model.fetch_wait_s session.warmup_runs session.run_limit_s
+        model.fetch_wait_s session.warmup_runs session.run_limit_s session.tune session.tune_over_s
         intake.queue_limit intake.peer_limit intake.queue_bytes intake.ttl_ms
         latency.interval_s latency.window_s latency.window_frames latency.max_bytes latency.keep
         daemon.grace_s daemon.memory_limit_mb daemon.log_level

@@ -26,7 +26,7 @@ from incv3d.config.checks import (
 from incv3d.config.network import HttpSection, MqttSection
 from incv3d.config.preprocessing import PRESETS, Interpolation, PerChannel, PresetName, from_mean_and_std
 from incv3d.config.section import Section
-from incv3d.config.source_types import TYPE_KEYS, SourceType, check_place, facts_of, source_of
+from incv3d.config.source_types import TYPE_KEYS, RtspTransport, SourceType, check_place, facts_of, source_of
 from incv3d.frames import Region, Transform
 
 MIB = 1024 * 1024
@@ -34,8 +34,6 @@ Side = Annotated[int, msgspec.Meta(ge=0, le=8192)]
 """Pixels; 0: as stored in the network."""
 ControlValue = bool | int | float | str | list[float]
 """The value of a camera control: ``true``, a number, a word, or numbers such as ``[1.5, 2.1]``."""
-RtspTransport = Literal["auto", "tcp", "udp"]
-"""How an RTSP camera sends its frames; ``auto``: over TCP, or UDP if it refuses TCP."""
 MOST_REGIONS = 32
 """Each region has its own place in the frame queue and its own run."""
 LARGEST_IMAGE = 89_000_000
@@ -131,6 +129,8 @@ class SessionSection(Section, frozen=True, kw_only=True):
     overlap_runs: bool = True
     warmup_runs: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 10
     run_limit_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 60.0
+    tune: bool | Literal["auto"] = "auto"
+    tune_over_s: Annotated[float, msgspec.Meta(ge=1, le=604_800)] = 3600.0
 
 
 class SourceSection(Section, frozen=True, kw_only=True):

@@ -16,6 +16,8 @@ from incv3d.config.address import Address
 from incv3d.config.checks import check_address, check_sender
 
 OpenableType = Literal["picamera2", "picamera", "v4l2", "video", "images", "imagezmq"]
+RtspTransport = Literal["auto", "tcp", "udp"]
+"""How an RTSP camera sends its frames; ``auto``: over TCP, or UDP if it refuses TCP."""
 SourceType = Literal["none", "auto", OpenableType]
 VIDEO_SUFFIXES = {".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".mjpeg", ".h264"}
 CAMERA_KEYS = ("width", "height", "controls", "fps")

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from incv3d.config.schema import SourceSection
 from incv3d.engines.base import ImageArray
 
 Cells = npt.NDArray[np.float32]
@@ -55,6 +56,11 @@ class ChangeDetector:
     def forget(self, source: str) -> None:
         """Treat the source's next image as new, because the last one was not classified."""
         self._latest.pop(source, None)
+
+
+def create_change_detector(source: SourceSection) -> ChangeDetector | None:
+    """Create what finds unchanged frames of `source`; None: it is not configured."""
+    return ChangeDetector(source.change_threshold, source.unchanged_max_s) if source.skip_unchanged else None
 
 
 def cell_means(image: ImageArray) -> Cells:

@@ -39,7 +39,7 @@ class Start:
     at_s: float
     """Seconds since 1970."""
     event: str
-    """``start`` or ``reload``."""
+    """``start``, ``reload`` or ``tuned``."""
     facts: Mapping[str, str | None]
     """The facts in the line: ``model``, ``engine``, ``threads`` ..."""
 

@@ -170,7 +170,7 @@ def _period(entries: Sequence[LogEntry], chosen: Sequence[Window], begin_s: floa
         throttled=throttled,
         rss_max_mb=_highest(windows, lambda window: window.rss_mb),
         starts=sum(isinstance(entry, Start) and entry.event == "start" for entry in entries),
-        reloads=sum(isinstance(entry, Start) and entry.event == "reload" for entry in entries),
+        reloads=sum(isinstance(entry, Start) and entry.event in ("reload", "tuned") for entry in entries),
     )
 
 

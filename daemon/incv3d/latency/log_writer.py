@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from incv3d.clock import timestamp
 from incv3d.latency.rolling import Spread, Summary
@@ -14,10 +15,12 @@ from incv3d.machine import Readings
 
 LOG = logging.getLogger(__name__)
 MISSING = "na"
+StartEvent = Literal["start", "reload", "tuned"]
+"""``reload``: the configuration has changed; ``tuned``: the daemon has converted its model by itself."""
 
 
-def start_line(unix_s: float, event: str, facts: Mapping[str, object]) -> str:
-    """Return the first line after a `start` or `reload`: the model's facts and its warm-up."""
+def start_line(unix_s: float, event: StartEvent, facts: Mapping[str, object]) -> str:
+    """Return the first line of another Session: the model's facts and its warm-up."""
     fields = {"ts": timestamp(unix_s), "event": event, **facts}
     return logfmt(fields)
 

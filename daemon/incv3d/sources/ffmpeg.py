@@ -19,7 +19,7 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from incv3d.config.address import Address
-from incv3d.config.schema import RtspTransport
+from incv3d.config.source_types import RtspTransport
 from incv3d.frames import Frame
 from incv3d.images.resize import SIDEWAYS, turn_upright
 from incv3d.sources.base import SourceAbsent, SourceError

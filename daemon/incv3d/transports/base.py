@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from incv3d.transports.errors import require_libraries
 
@@ -24,6 +24,26 @@ if TYPE_CHECKING:
     from incv3d.transports.admission import Admission
 
 STATES = ("starting", "ready", "stopping")
+TuningState = Literal["off", "collecting", "converting", "kept", "given_up"]
+"""``off``: there is nothing to tune; ``collecting``: frames are kept until there are enough for a conversion;
+``kept``: an int8 conversion is in the store; ``given_up``: every try has failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class TuningStatus:
+    """What the daemon's tuning of itself is doing."""
+
+    state: TuningState = "off"
+    reason: str = ""
+    """Why it is in this state, or what it is doing; in one line."""
+    frames: int = 0
+    """Distinct frames of the source that are kept."""
+    wanted: int = 0
+    """Number of frames at which a conversion begins."""
+    tries: int = 0
+    """Conversions so far that were not kept."""
+    agreement: float | None = None
+    """Top-1 agreement with the float network, from 0 to 1, of the conversion that was kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +64,7 @@ class DaemonStatus:
     """Answers that could not be sent, since the start."""
     sources: Sequence[SourceStatus]
     machine: Readings
+    tuning: TuningStatus = TuningStatus()
 
 
 class DaemonQueries(Protocol):

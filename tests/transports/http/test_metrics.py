@@ -56,6 +56,8 @@ def test_the_daemon_is_looked_at_when_metrics_are_collected() -> None:
     assert sum(value for key, value in found.items() if key[0] == "incv3d_camera_state") == 1
     assert found["incv3d_camera_frames_total", "gate"] == 120
     assert found["incv3d_camera_refused_frames_total", "gate"] == 7
+    assert found["incv3d_tuning_state", "collecting"] == 1 and found["incv3d_tuning_state", "off"] == 0
+    assert found["incv3d_tuning_frames",] == 12 and found["incv3d_tuning_failed_tries",] == 1
     assert found["incv3d_temperature_celsius",] == 61.5 and found["incv3d_healthy",] == 1
     assert found["incv3d_throttled", "throttled"] == 1 and found["incv3d_throttled", "frequency capped"] == 0
     assert found["incv3d_throttled_since_boot", "under-voltage"] == 1

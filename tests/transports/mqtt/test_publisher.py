@@ -69,6 +69,7 @@ def test_the_state_says_why_a_camera_is_not_well() -> None:
     facts = {
         "state": "ready", "health": "ok", "model": "m", "engine": "e", "queue_depth": 0,
         "window": {"run": None, "fps": 0.0}, "machine": {"temp_c": None, "throttled": None},
+        "tuning": {"state": "given_up", "reason": "it does not agree"},
     }  # fmt: skip
     refused = {"state": "refused", "reason": "bad_image: damaged JPEG"}
     for source in ({"source": refused}, {"source": {"state": "ok", "reason": ""}}, {}):
@@ -76,6 +77,9 @@ def test_the_state_says_why_a_camera_is_not_well() -> None:
     states = [json.loads(message.payload) for message in desk.sent]
     said = [(state["source"], state["source_reason"]) for state in states]
     assert said == [("refused", "bad_image: damaged JPEG"), ("ok", None), (None, None)]
+    assert {(state["tuning"], state["tuning_reason"]) for state in states} == {
+        ("given_up", "it does not agree")
+    }
 
 
 def test_the_same_label_is_published_once_an_interval() -> None:

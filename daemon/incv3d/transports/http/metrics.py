@@ -18,7 +18,7 @@ from incv3d.frames import Refusal, Timings
 from incv3d.latency.rolling import OUTCOMES
 from incv3d.machine import SINCE_BOOT, THROTTLING
 from incv3d.sources.base import SourceState
-from incv3d.transports.base import STATES, DaemonStatus
+from incv3d.transports.base import STATES, DaemonStatus, TuningState
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """From a small network on a large machine to Inception-v3 on a hot Raspberry Pi 3 and a full queue."""
@@ -89,6 +89,7 @@ class _Gauges(Collector):
         if now.model:
             yield InfoMetricFamily("incv3d_model", "What runs.", value=dict(now.model))
         yield from _cameras(now)
+        yield from _tuning(now)
         yield from _machine(now)
 
 
@@ -119,6 +120,16 @@ def _cameras(now: DaemonStatus) -> Iterator[Metric]:
             counter.add_metric([source.name], getattr(source, field))
     yield state
     yield from counters.values()
+
+
+def _tuning(now: DaemonStatus) -> Iterator[Metric]:
+    tuning = now.tuning
+    what = "How far the daemon's own conversion to int8 is."
+    yield _states("incv3d_tuning_state", what, get_args(TuningState), tuning.state)
+    frames = "Distinct frames that are kept for it."
+    yield GaugeMetricFamily("incv3d_tuning_frames", frames, value=tuning.frames)
+    tries = "Conversions that were not kept."
+    yield GaugeMetricFamily("incv3d_tuning_failed_tries", tries, value=tuning.tries)
 
 
 def _machine(now: DaemonStatus) -> Iterator[Metric]:

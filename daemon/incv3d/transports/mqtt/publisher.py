@@ -14,6 +14,7 @@ from incv3d.clock import timestamp_ms, unix_time
 from incv3d.frames import Frame, Prediction, Result, image_format
 from incv3d.images.preprocess import ImageError
 from incv3d.protocol import messages
+from incv3d.transports.base import TuningState
 from incv3d.transports.mqtt.complaints import Complaints
 from incv3d.transports.mqtt.outbox import Outgoing
 from incv3d.transports.mqtt.topics import Topics
@@ -58,6 +59,8 @@ class PublishedState(msgspec.Struct, kw_only=True):
     """The state of the camera."""
     source_reason: str | None
     """Why it is not ``ok``."""
+    tuning: TuningState
+    tuning_reason: str | None
 
 
 @dataclass(slots=True)
@@ -134,6 +137,7 @@ class MqttPublisher:
         :param facts: the answer to ``stats``.
         """
         window, machine, source = facts["window"], facts["machine"], facts.get("source")
+        tuning = facts["tuning"]
         run = window["run"] or {}
         state = PublishedState(
             v=1,
@@ -151,6 +155,8 @@ class MqttPublisher:
             throttled=machine["throttled"],
             source=source["state"] if source else None,
             source_reason=(source["reason"] or None) if source else None,
+            tuning=tuning["state"],
+            tuning_reason=tuning["reason"] or None,
         )
         message = Outgoing(self._topics.state, msgspec.json.encode(state), retain=True, is_latest=True)
         self._publish(message)

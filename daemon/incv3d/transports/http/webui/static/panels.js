@@ -14,8 +14,14 @@ export function showFacts(facts) {
   byId("tiles").replaceChildren(...tiles(facts).flatMap(tile));
 }
 
+function tuningWords({ state, reason, frames, wanted, agreement }) {
+  if (state === "kept") return `int8, agreement ${(agreement * 100).toFixed(1)} %`;
+  if (state === "collecting") return `${frames} of ${wanted} frames${reason ? `: ${reason}` : ""}`;
+  return reason ? `${state.replace("_", " ")}: ${reason}` : state;
+}
+
 function tiles(facts) {
-  const { window, machine, outcomes, source } = facts;
+  const { window, machine, outcomes, source, tuning } = facts;
   const all = [
     ["frames per second", window.fps.toFixed(2)],
     ["queue", `${facts.queue_depth} of ${facts.queue_limit}`, facts.queue_depth >= facts.queue_limit],
@@ -25,6 +31,7 @@ function tiles(facts) {
     const why = source.reason ? `: ${source.reason}` : "";
     all.push([`source ${source.name}`, source.state + why, source.state !== "ok"]);
   }
+  if (tuning.state !== "off") all.push(["tuning", tuningWords(tuning), tuning.state === "given_up"]);
   if (machine.temp_c !== null) all.push(["temperature", `${machine.temp_c.toFixed(1)} °C`, machine.temp_c >= 80]);
   if (machine.throttled !== null) {
     const now = THROTTLING.filter((_, bit) => (machine.throttled >> bit) & 1);

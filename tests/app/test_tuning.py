@@ -1,0 +1,190 @@
+"""The real daemon tunes itself: frames of its own source, a real conversion, a switch between two frames."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from incv3d.client import Client, Refused
+from incv3d.models.conversions import folder_name
+from incv3d.models.tuning import TUNER
+from incv3d.models.tuning_tries import FILE
+from processes import PATIENCE_S, DaemonProcess
+from tunable_models import add_tunable, film, scene
+
+pytestmark = pytest.mark.slow
+FRAMES = 300
+Start = Callable[..., DaemonProcess]
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """A state directory with the network `tunable`."""
+    return add_tunable(tmp_path / "state").root
+
+
+@pytest.fixture
+def start(state: Path, tmp_path: Path) -> Iterator[Start]:
+    started: list[DaemonProcess] = []
+
+    def make(images: Path, *, over_s: float = 5, fps: float = 50, **session: object) -> DaemonProcess:
+        settings: dict[str, Any] = {
+            "model": {"name": "tunable"},
+            "session": {"tune_over_s": over_s, "engine": "litert", **session},
+            "source": {"type": "images", "path": str(images), "fps": fps, "name": "porch"},
+            "latency": {"interval_s": 1.0},
+        }
+        folder = tmp_path / str(len(started))
+        folder.mkdir()
+        (folder / "incv3d.yaml").write_text(yaml.safe_dump(settings))
+        started.append(DaemonProcess(state, folder, "--config", str(folder / "incv3d.yaml")))
+        return started[-1].ready()
+
+    yield make
+    for process in started:
+        process.kill()
+
+
+class Sender:
+    """A ZeroMQ client that sends frames one after the other, until it is stopped."""
+
+    def __init__(self, address: str) -> None:
+        self.sent = self.answered = 0
+        self.refused: list[str] = []
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._send, args=(address,))
+        self._thread.start()
+
+    def _send(self, address: str) -> None:
+        with Client(address) as client:
+            while not self._stopping.wait(0.05):
+                self.sent += 1
+                try:
+                    answer = client.classify_pixels(scene(self.sent))
+                    self.answered += bool(answer.predictions)
+                except Refused as refusal:
+                    self.refused.append(str(refusal))
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join(PATIENCE_S)
+
+
+def stats(daemon: DaemonProcess) -> dict[str, Any]:
+    with Client(daemon.door) as client:
+        return client.ask("stats")
+
+
+def child_of(daemon: DaemonProcess, module: str) -> int:
+    """Return the process id of the daemon's child that runs `module`, as soon as there is one."""
+    tick = threading.Event()
+    for _ in range(PATIENCE_S * 100):
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    words = (entry / "cmdline").read_bytes().split(b"\0")
+                    parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                except (OSError, IndexError):
+                    continue
+                if parent == daemon.process.pid and module.encode() in words:
+                    return int(entry.name)
+        tick.wait(0.01)
+    raise AssertionError(f"no child runs {module}")
+
+
+def test_it_switches_to_int8_by_itself_and_loses_no_frame(start: Start, tmp_path: Path, state: Path) -> None:
+    daemon = start(film(tmp_path / "film", FRAMES))
+    senders = [Sender(daemon.door), Sender(daemon.door)]
+    try:
+        daemon.wait_for("tuning: collecting 60 distinct frames of porch over 5 s to convert tunable to int8")
+        daemon.wait_for("frames of porch, at idle priority")
+        tuned = daemon.wait_for("tuned: ")
+    finally:
+        for sender in senders:
+            sender.stop()
+    assert re.search(
+        r"tuned: litert int8, run p50 [\d.]+ ms instead of [\d.]+, agreement [\d.]+ % on \d+ frames of porch",
+        tuned,
+    )
+    for sender in senders:
+        assert not sender.refused
+        assert sender.answered == sender.sent > 10
+    found = stats(daemon)
+    outcomes = {name: count for name, count in found["outcomes"].items() if count and name != "dropped"}
+    assert outcomes.keys() == {"ok"}, outcomes
+    assert found["tuning"]["state"] == "kept" and found["tuning"]["agreement"] >= 0.97
+    assert (state / "models" / "tunable" / folder_name("int8")).is_dir()
+    assert daemon.stop() == 0
+    events = re.findall(r"event=(\w+) .*precision=(\w+)", daemon.log.read_text())
+    assert events == [("start", "float32"), ("tuned", "int8")]
+    again = start(tmp_path / "film")
+    assert stats(again)["tuning"]["state"] == "kept"
+    assert not any("collecting" in line for line in again.said)
+
+
+@pytest.mark.parametrize("image", ["still", "dark"])
+def test_a_source_with_too_little_to_see_is_said_and_nothing_converted(
+    start: Start, tmp_path: Path, state: Path, image: str
+) -> None:
+    folder = tmp_path / "film"
+    folder.mkdir()
+    pixels = scene(1) if image == "still" else np.zeros((48, 64, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / "one.jpg")
+    daemon = start(folder, over_s=1)
+    said = daemon.wait_for("tuning: porch: ")
+    assert "too still: 1 of 60" in said if image == "still" else "frames are dark or blank" in said
+    assert stats(daemon)["tuning"]["state"] == "collecting"
+    assert daemon.stop() == 0 and not (state / "models" / "tunable" / FILE).exists()
+
+
+def test_a_child_that_is_killed_leaves_nothing_and_the_daemon_serves_on(
+    start: Start, tmp_path: Path, state: Path
+) -> None:
+    daemon = start(film(tmp_path / "film", FRAMES))
+    os.kill(child_of(daemon, TUNER), signal.SIGKILL)
+    said = daemon.wait_for("is not kept")
+    assert "killed by signal 9" in said and "next try with 75 frames" in said
+    with Client(daemon.door) as client:
+        assert client.classify_pixels(scene(1)).predictions
+    assert not (state / "models" / "tunable" / folder_name("int8")).exists()
+    assert stats(daemon)["tuning"]["tries"] == 1
+    assert daemon.wait_for("tuned: ")  # the next try
+    assert daemon.stop() == 0
+    assert not [*state.glob(".converting*/*")]
+
+
+def test_the_end_of_the_daemon_ends_the_child(start: Start, tmp_path: Path, state: Path) -> None:
+    daemon = start(film(tmp_path / "film", FRAMES))
+    child = child_of(daemon, TUNER)
+    assert daemon.stop() == 0
+    deadline = time.monotonic() + PATIENCE_S
+    tick = threading.Event()
+    while Path(f"/proc/{child}/stat").exists() and time.monotonic() < deadline:
+        if Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            break
+        tick.wait(0.05)
+    else:
+        assert not Path(f"/proc/{child}").exists(), "it still runs"
+    assert not (state / "models" / "tunable" / folder_name("int8")).exists()
+    (record,) = json.loads((state / "models" / "tunable" / FILE).read_text())["tries"]
+    assert record["problem"]
+
+
+def test_false_tunes_nothing(start: Start, tmp_path: Path) -> None:
+    daemon = start(film(tmp_path / "film", 10), tune=False)
+    assert stats(daemon)["tuning"] == {
+        "state": "off", "reason": "session.tune is false", "frames": 0, "wanted": 0, "tries": 0,
+        "agreement": None,
+    }  # fmt: skip
