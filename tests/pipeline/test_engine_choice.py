@@ -17,18 +17,8 @@ from incv3d.engines import SessionError, SessionSpec
 from incv3d.models.entry import ModelEntry
 from incv3d.models.store import FLATBUFFER, LABELS, ModelStore
 from incv3d.pipeline import engine_choice
-from incv3d.pipeline.engine_choice import (
-    TABLE,
-    Candidate,
-    Choice,
-    Circumstances,
-    Table,
-    Timing,
-    choose_fastest,
-    known_choice,
-    read_table,
-    time_all,
-)
+from incv3d.pipeline.engine_choice import Candidate, Choice, choose_fastest, known_choice, time_all
+from incv3d.pipeline.engine_table import TABLE, Circumstances, Table, Timing, read_table
 from incv3d.pipeline.engine_timing import BUDGET_S, TimedNetwork, TimingJob, Visit, time_networks
 
 SIDE = 8

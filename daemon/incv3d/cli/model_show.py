@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from incv3d.models.entry import ModelEntry
     from incv3d.models.labels import Labels
     from incv3d.models.store import ModelStore, StoredModel
-    from incv3d.pipeline.engine_choice import Table
+    from incv3d.pipeline.engine_table import Table
 
 
 @click.command()
@@ -147,7 +147,7 @@ def _file(entry: ModelEntry) -> str:
 def _stored_facts(stored: StoredModel | None) -> dict[str, Any]:
     from incv3d.models.conversions import converted_precisions
     from incv3d.models.prepare import find_preparation_failure, is_prepared
-    from incv3d.pipeline.engine_choice import read_table
+    from incv3d.pipeline.engine_table import read_table
 
     if stored is None:
         return {}

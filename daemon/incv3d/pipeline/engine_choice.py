@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
-import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 
@@ -25,11 +24,20 @@ from incv3d.models.files import write_atomically
 from incv3d.models.packed_weights import ensure_ready
 from incv3d.models.prepare import ChildError, is_prepared, run_child
 from incv3d.models.store import ModelStore, StoredModel
+from incv3d.pipeline.engine_table import (
+    FORMAT,
+    TABLE,
+    Circumstances,
+    Table,
+    Timing,
+    current_table,
+    describe,
+    threads_in_words,
+    timings_of,
+)
 from incv3d.pipeline.engine_timing import TimedNetwork, TimingJob, Visit
 
 LOG = logging.getLogger(__name__)
-TABLE = "engines.json"
-FORMAT = 1
 TIMER = "incv3d.pipeline.engine_timing"
 TIE = 1.03
 """Times are equal if they differ by less; then less memory decides, and fewer threads."""
@@ -61,37 +69,6 @@ class Candidate:
     def needed_mb(self) -> float:
         """The approximate memory that a daemon needs to run it, MiB."""
         return engine_for(self.spec.format).needed_mb(self.spec.file.stat().st_size / MIB)
-
-
-class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
-    """What the times depend on."""
-
-    format: int
-    networks: tuple[str, ...]
-    """Title, library's version and content of each candidate."""
-    threads: tuple[int, ...]
-    processor: str
-
-
-class Timing(msgspec.Struct, frozen=True, kw_only=True):
-    """The time of one candidate with one number of threads."""
-
-    network: str
-    """The candidate's title."""
-    threads: int
-    run_ms: float
-    """The median of its runs."""
-    runs: int
-
-
-class Table(msgspec.Struct, frozen=True, kw_only=True):
-    """The times of a model's networks on this machine."""
-
-    circumstances: Circumstances
-    measured_at: str
-    timings: tuple[Timing, ...]
-    failures: dict[str, str] = {}
-    """Why candidates could not be timed, by title."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +123,7 @@ def known_choice(config: Config, model: StoredModel, own: SessionSpec) -> Choice
     if config.session.engine != "auto":
         return None
     candidates = find_candidates(model, own)
-    table = _read(model, _circumstances(candidates, _thread_counts(config, own)))
+    table = current_table(model, _circumstances(candidates, _thread_counts(config, own)))
     return (_choose(table, candidates) if table else None) or _usual_choice(candidates)
 
 
@@ -171,7 +148,7 @@ def _usual_choice(candidates: Sequence[Candidate]) -> Choice | None:
     if not candidates:
         return None
     first = candidates[0]
-    return Choice(first, first.spec.threads, f"{first.title}, {_threads(first.spec.threads)}")
+    return Choice(first, first.spec.threads, f"{first.title}, {threads_in_words(first.spec.threads)}")
 
 
 def _table_of(
@@ -187,7 +164,7 @@ def _table_of(
     if len(candidates) * len(threads) < 2 or model.size_bytes < WORTH_BYTES:
         return None
     circumstances = _circumstances(candidates, threads)
-    if table := _read(model, circumstances):
+    if table := current_table(model, circumstances):
         return table
     if not os.access(model.directory, os.W_OK):
         progress("the engines are not timed, because the store cannot be written")
@@ -223,19 +200,6 @@ def _circumstances(candidates: Sequence[Candidate], threads: tuple[int, ...]) ->
     return Circumstances(format=FORMAT, networks=networks, threads=threads, processor=processor())
 
 
-def read_table(model: StoredModel) -> Table | None:
-    """Return the times that were measured last, or None; they may no longer hold."""
-    try:
-        return msgspec.json.decode((model.directory / TABLE).read_bytes(), type=Table)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-        return None
-
-
-def _read(model: StoredModel, circumstances: Circumstances) -> Table | None:
-    table = read_table(model)
-    return table if table and table.circumstances == circumstances else None
-
-
 def _measure_once(
     model: StoredModel,
     candidates: Sequence[Candidate],
@@ -251,12 +215,16 @@ def _measure_once(
             failures[each.title] = f"takes {each.needed_mb:.0f} MB, {free_mb:.0f} MB are free"
             continue
         prepared = ensure_ready(model, store, progress, each.conversion)
+        if each.spec.format == "graphdef" and prepared is None:
+            failures[each.title] = "it is not prepared"  # the plain Session takes minutes and gigabytes
+            continue
         networks.append(TimedNetwork(name=each.title, spec=each.spec, prepared=prepared))
     with store.exclusively():
-        if table := _read(model, circumstances):
+        if table := current_table(model, circumstances):
             return table
-        titles = ", ".join(each.name for each in networks)
-        progress(f"timing {model.name} on this machine (once): {titles}")
+        if networks:
+            titles = ", ".join(each.name for each in networks)
+            progress(f"timing {model.name} on this machine (once): {titles}")
         timings, failed = time_all(networks, circumstances.threads)
         table = Table(
             circumstances=circumstances,
@@ -296,19 +264,8 @@ def time_all(
             failures[visits[-1].name] = str(error)
             continue
         failures |= {each.name: each.failure for each in visits if each.failure}
-        return _timings(each for each in visits if each.name not in failures), failures
+        return timings_of(each for each in visits if each.name not in failures), failures
     return (), failures
-
-
-def _timings(visits: Iterable[Visit]) -> tuple[Timing, ...]:
-    times: dict[tuple[str, int], list[float]] = {}
-    for each in visits:
-        times.setdefault((each.name, each.threads), []).extend(each.runs_ms)
-    return tuple(
-        Timing(network=name, threads=threads, run_ms=round(statistics.median(runs_ms), 3), runs=len(runs_ms))
-        for (name, threads), runs_ms in times.items()
-        if runs_ms
-    )
 
 
 def _choose(table: Table, candidates: Sequence[Candidate]) -> Choice | None:
@@ -321,23 +278,3 @@ def _choose(table: Table, candidates: Sequence[Candidate]) -> Choice | None:
     equal = [each for each in timings if each.run_ms <= TIE * best_ms]
     taken = min(equal, key=lambda each: (by_title[each.network].needed_mb, each.threads, each.run_ms))
     return Choice(by_title[taken.network], taken.threads, describe(table, taken))
-
-
-def describe(table: Table, taken: Timing) -> str:
-    """Return the choice and the times of the others in one line."""
-    words = f"{taken.network}, {_threads(taken.threads)}: {taken.run_ms:.1f} ms"
-    same = [each for each in table.timings if each.network == taken.network and each != taken]
-    if same:
-        others = ", ".join(f"{each.run_ms:.1f} with {each.threads}" for each in same)
-        words += f" ({others})"
-    fastest: dict[str, Timing] = {}
-    for each in sorted(table.timings, key=lambda each: each.run_ms):
-        if each.network != taken.network:
-            fastest.setdefault(each.network, each)
-    found = [f"{each.network} {each.run_ms:.1f}" for each in fastest.values()]
-    found += [f"{title} not timed: {reason}" for title, reason in table.failures.items()]
-    return "; ".join(filter(None, (words, ", ".join(found))))
-
-
-def _threads(number: int) -> str:
-    return f"{number} thread{'s' * (number != 1)}"
