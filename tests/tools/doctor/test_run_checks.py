@@ -52,7 +52,7 @@ def test_every_check_reports_always_in_the_same_order(tmp_path: Path) -> None:
     names = list(dict.fromkeys(finding.name for finding in findings))
     assert names == [
         "system", "libc", "board", "processor", "power", "temperature", "memory", "swap", "memory limits",
-        "clock", "python", "libraries", "numpy ABI", "tensorflow", "configuration", "access", "model",
+        "clock", "python", "libraries", "numpy ABI", "tensorflow", "int8", "configuration", "access", "model",
         "model store", "latency log", "camera nodes", "cameras", "camera library", "intake.bind",
         "intake.publish", "service",
     ]  # fmt: skip

@@ -110,7 +110,8 @@ def _read(path: Path) -> Any:
 def _quantise(network: Any, ranges: dict[str, tuple[float, float]]) -> bytearray:
     # The library imports SciPy for an algorithm that is not used here. That would take memory and time, and
     # its OpenBLAS repeats an allocation forever that a limit of memory denies.
-    sys.modules.setdefault("scipy.linalg", ModuleType("scipy.linalg"))
+    for name in ("scipy", "scipy.linalg"):
+        sys.modules.setdefault(name, ModuleType(name))
     from ai_edge_quantizer import model_modifier, params_generator, recipe, recipe_manager
     from ai_edge_quantizer.qtyping import TFLOperationName
 

@@ -34,6 +34,8 @@ for name in sys.argv[1:]:
         found = {"error": f"{type(error).__name__}: {error}"}
     print(json.dumps({"name": name, **found}), flush=True)
 """
+QUANTIZER = "ai-edge-quantizer"
+READ_QUANTIZER = f"from importlib.metadata import version; print(version({QUANTIZER!r}))"
 LOAD_TENSORFLOW = "from incv3d.engines.capi import Library; print(Library().version)"
 
 
@@ -106,6 +108,15 @@ def check_tensorflow(machine: Host, running: bool) -> list[Finding]:
         return [Finding(name, "ok", f"{child.out.strip()}, its library can be loaded")]
     fix = f"{machine.pip} --force-reinstall tensorflow, or use .tflite models, which do not need it"
     return [Finding(name, "problem", f"its library cannot be loaded: {_error_of(child)}", fix)]
+
+
+def check_quantizer(machine: Host) -> list[Finding]:
+    """Report whether models can be converted to int8. The library is not loaded: that takes seconds."""
+    child = run_python(machine, ["-c", READ_QUANTIZER], IMPORT_LIMIT_S)
+    if child.status == 0:
+        return [Finding("int8", "ok", f"{QUANTIZER} {child.out.strip()}")]
+    what = f"{QUANTIZER} is not installed: models cannot be converted to int8, which runs fastest"
+    return [Finding("int8", "note", what, f"{machine.pip} {QUANTIZER}")]
 
 
 def import_packages(machine: Host, names: tuple[str, ...]) -> list[ImportResult]:

@@ -10,7 +10,7 @@ PLENTY_MB = 2048
 """Enough for TensorFlow's Python package and a desktop."""
 SWAP_MB = 512
 ADD_SWAP = (
-    "needed only to prepare and convert models: do that on a larger machine (incv3d model export), or "
+    "needed only to prepare models for TensorFlow: do that on a larger machine (incv3d model export), or "
     "sudo fallocate -l 1G /swapfile && sudo chmod 600 /swapfile && sudo mkswap /swapfile && "
     "sudo swapon /swapfile"
 )

@@ -109,7 +109,7 @@ def _memory(machine: Host, config: Config, stored: StoredModel, running: bool) -
         smaller = (
             f"incv3d model convert {stored.name} --to int8" if engine == "tensorflow" else "a smaller model"
         )
-        fix = f"stop other programs, or use less: {smaller} (on a larger machine), or model.name: {EMBEDDED}"
+        fix = f"stop other programs, or use less: {smaller}, or model.name: {EMBEDDED}"
         return [Finding(name, "problem", what, fix)]
     if not ready and free_mb < PREPARING_MB:
         return [

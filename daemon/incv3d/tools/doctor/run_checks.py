@@ -13,7 +13,12 @@ from incv3d.tools.doctor.disk import check_disk
 from incv3d.tools.doctor.findings import Finding
 from incv3d.tools.doctor.host import Host
 from incv3d.tools.doctor.installation import Installation, read_installation
-from incv3d.tools.doctor.libraries import check_libraries, check_python, check_tensorflow
+from incv3d.tools.doctor.libraries import (
+    check_libraries,
+    check_python,
+    check_quantizer,
+    check_tensorflow,
+)
 from incv3d.tools.doctor.memory import check_memory
 from incv3d.tools.doctor.operating_system import check_processor, check_system
 from incv3d.tools.doctor.permissions import User, current_user, find_user
@@ -65,6 +70,7 @@ def run_all_checks(machine: Host, config_path: str | None) -> Iterator[Finding]:
         "python": lambda: check_python(machine),
         "libraries": lambda: check_libraries(machine),
         "tensorflow": with_context(lambda now: check_tensorflow(machine, bool(now.answer))),
+        "int8": lambda: check_quantizer(machine),
         "configuration": with_context(lambda now: now.configuration),
         "prerequisites": with_context(
             lambda now: check_prerequisites(machine, config_path, now.service, now.service_user)
