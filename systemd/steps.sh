@@ -130,13 +130,15 @@ has_module() {
 }
 
 # The optional parts of incv3d to install. Without TensorFlow, the quantizer and SciPy, which it requires, would be a
-# third of the installation: they are only kept if somebody has added them.
+# third of the installation: they are only kept if somebody has added them. So is ONNX Runtime,
+# without which a daemon that runs an .onnx network would not start after an upgrade.
 choose_extras() {
     extras=http,mqtt
     [ -z "$camera" ] || extras=$extras,camera,video
     # A package that was installed without TensorFlow requires it only in this extra.
     [ "$engine" != tensorflow ] || extras=$extras,int8,tensorflow
     [ "$engine" = tensorflow ] || ! has_module ai_edge_quantizer || extras=$extras,int8
+    ! has_module onnxruntime || extras=$extras,onnx
 }
 
 # Identifies an installation by its sources, the pinned versions and the Python.
@@ -152,6 +154,7 @@ release_id() {
             ! has_picamera2 || echo picamera2
             [ "$engine" = tensorflow ] || echo "$engine"
             case $extras in *int8*) echo int8 ;; esac
+            case $extras in *onnx*) echo onnx ;; esac
         } | sha256sum | cut -c1-8
     )
     echo "$version-$digest"

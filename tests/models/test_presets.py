@@ -25,6 +25,7 @@ from incv3d.models.store import ModelStore
 from incv3d.pipeline.loader import load_classifier
 from onnx_networks import colours, mobilenet_v3, resnet18, save
 from processes import run_incv3d
+from webserver import web_server
 
 ort = pytest.importorskip("onnxruntime")
 IMAGENET = (np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225]))
@@ -197,6 +198,19 @@ def test_import_takes_a_preset(tmp_path: Path) -> None:
     assert "custom.preset timm: mean 0.485, 0.456, 0.406, std 0.229, 0.224, 0.225" in done.stderr
     shown = run_incv3d(state, "model", "show", "net").stdout
     assert "resized to 109 on the shorter side, then center-cropped, pillow-bicubic" in shown
+
+
+def test_a_network_is_fetched_with_a_preset(tmp_path: Path) -> None:
+    content = save(mobilenet_v3(96), tmp_path / "net.onnx").read_bytes()
+    state = tmp_path / "state"
+    with web_server({"/net.onnx": content}) as site:
+        words = ("model", "fetch", "mine", "--url", site.url("/net.onnx"))
+        done = run_incv3d(state, *words, "--preset", "timm-inception")
+    assert done.returncode == 0, done.stderr
+    shown = " ".join(run_incv3d(state, "model", "show", "mine").stdout.split())
+    assert "resized to 109 on the shorter side" in shown and "0 to 255 become -1 to 1 (custom.preset" in shown
+    done = run_incv3d(state, "model", "fetch", "birds", "--preset", "timm")
+    assert done.returncode and "`birds` is a known model; omit --preset" in done.stderr
 
 
 def test_a_preset_and_a_known_model_exclude_each_other(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from incv3d.cli.options import config_option
 from incv3d.cli.output import say
 
 if TYPE_CHECKING:
+    from incv3d.config.preprocessing import PresetName
     from incv3d.models.fetch.download import Progress
 
 
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 @click.option(
     "--like", metavar="MODEL", help="Known model with the same tensors and input as your own network."
 )
+@click.option(
+    "--preset",
+    type=click.Choice(["torchvision", "timm", "timm-inception"]),
+    help="Library whose preprocessing your own network was trained with.",
+)
 @click.option("--sha256", default="", metavar="HEX", help="Expected SHA-256 of the file.")
 @click.option("--replace", is_flag=True, help="Fetch it again and replace the model with this name.")
 @click.option("--accept-new", is_flag=True, help="Accept a file that differs from the one fetched before.")
@@ -32,6 +38,7 @@ def fetch(
     config_path: str | None,
     url: str,
     like: str | None,
+    preset: PresetName | None,
     sha256: str,
     replace: bool,
     accept_new: bool,
@@ -48,7 +55,7 @@ def fetch(
     store = store_to_change(config_path)
     if "://" in name:
         raise click.UsageError("NAME must be a name for the model; pass its URL with --url")
-    order = FetchRequest(name, url, like, sha256, replace or accept_new, accept_new)
+    order = FetchRequest(name, url, like, preset or "none", sha256, replace or accept_new, accept_new)
     try:
         with _progress(name) as progress:
             fetched = fetch_model(store, order, RetryPolicy(), progress, say, preparation_check(say))

@@ -41,14 +41,21 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class Preset(msgspec.Struct, frozen=True, kw_only=True):
     """The preprocessing with which a library evaluates its networks: resize, crop the center, normalize."""
 
-    mean: tuple[float, float, float]
+    mean: PerChannel
     """For RGB pixels from 0 to 1."""
-    std: tuple[float, float, float]
+    std: PerChannel
     interpolation: Interpolation
     crop_fraction: float = 0.875
     """The network's size as a fraction of the size to which the image's shorter side is resized."""
     rounds_down: bool
     """Whether that size is rounded down, not to the nearest number."""
+
+    def mean_and_std(self, channel_order: Literal["rgb", "bgr"]) -> tuple[PerChannel, PerChannel]:
+        """Return both, in the order of the network's channels."""
+        if channel_order == "rgb":
+            return self.mean, self.std
+        mean, std = (each[::-1] if isinstance(each, tuple) else each for each in (self.mean, self.std))
+        return mean, std
 
     def resize_to(self, side: int, crop_fraction: float | None) -> int:
         """Return the size to which the image's shorter side is resized.
@@ -68,9 +75,7 @@ PRESETS: dict[PresetName, Preset] = {
     ),
     # timm/data/constants.py, transforms_factory.py (transforms_imagenet_eval)
     "timm": Preset(mean=IMAGENET_MEAN, std=IMAGENET_STD, interpolation="pillow-bicubic", rounds_down=True),
-    "timm-inception": Preset(
-        mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="pillow-bicubic", rounds_down=True
-    ),
+    "timm-inception": Preset(mean=0.5, std=0.5, interpolation="pillow-bicubic", rounds_down=True),
 }
 
 

@@ -108,7 +108,7 @@ class CustomSection(Section, frozen=True, kw_only=True):
         preset = PRESETS.get(self.preset)
         if preset is None or self.pixel_range:
             return self.mean, self.std
-        mean, std = (each[:: -1 if self.channel_order == "bgr" else 1] for each in (preset.mean, preset.std))
+        mean, std = preset.mean_and_std(self.channel_order)
         return mean if self.mean is None else self.mean, std if self.std is None else self.std
 
     @property

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urljoin
 
+from incv3d.config.preprocessing import PresetName
 from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelEntry, ModelError, mark_lasting
 from incv3d.models.fetch.checksums import FILE as CHECKSUMS
@@ -35,6 +36,7 @@ class FetchRequest:
 
     :param url: a mirror of a known model, or the address of the user's own network.
     :param like: for the user's own network: the known model with the same tensors and input.
+    :param preset: for the user's own network: the preset that it was trained with.
     :param sha256: the required checksum of the file.
     :param replace: replace an existing model of this name.
     :param accept_new: accept a file whose checksum differs from the one noted by an earlier fetch.
@@ -43,6 +45,7 @@ class FetchRequest:
     name: str
     url: str = ""
     like: str | None = None
+    preset: PresetName = "none"
     sha256: str = ""
     replace: bool = False
     accept_new: bool = False
@@ -127,8 +130,9 @@ def _known(order: FetchRequest) -> ModelEntry | None:
         return None
     if not entry.url:
         raise ModelError(f"`{order.name}` is built by incv3d on first use, not fetched")
-    if order.like:
-        raise ModelError(f"`{order.name}` is a known model; omit --like, or use another name")
+    if order.like or order.preset != "none":
+        option = "--like" if order.like else "--preset"
+        raise ModelError(f"`{order.name}` is a known model; omit {option}, or use another name")
     if entry.archive_sha256 and order.sha256 not in ("", entry.archive_sha256):
         raise ModelError(
             f"the published SHA-256 of {order.name} is {entry.archive_sha256}; no other is accepted"
@@ -176,9 +180,7 @@ def _fetch(
         labels = _labels_download(store, order, entry, policy)
         labels_file = labels.run()
     try:
-        model = import_model(
-            store, file, order.name, order.like, order.replace, redact(url), check, labels_file
-        )
+        model = _import(store, order, file, redact(url), check, labels_file)
     except ModelError:
         if not wanted.sha256:  # with a known checksum, the file is good: keep it for the next attempt
             download.discard()
@@ -192,6 +194,27 @@ def _fetch(
     if labels:
         labels.discard()
     return FetchResult(model, found)
+
+
+def _import(
+    store: ModelStore,
+    order: FetchRequest,
+    file: Path,
+    source: str,
+    check: Callable[[StoredModel], None],
+    labels: Path | None,
+) -> StoredModel:
+    return import_model(
+        store,
+        file,
+        order.name,
+        order.like,
+        order.replace,
+        source,
+        check,
+        labels,
+        preset=order.preset,
+    )
 
 
 def _labels_download(
