@@ -53,8 +53,9 @@ def activation_ranges(
             interpreter.invoke()
             extremes.append([_extremes(interpreter.tensor(number)()) for number in activations])
     except (ValueError, RuntimeError) as error:
-        # XNNPACK does not say it when it gets no memory.
-        reason = " ".join(str(error).split())[:300] or "perhaps there was too little memory"
+        reason = " ".join(str(error).split())[:300]
+        if not reason or "create XNNPACK runtime" in reason:  # as it says when it gets no memory
+            reason = f"perhaps there is too little memory ({reason})"
         raise ModelError(f"LiteRT cannot run the float network: {reason}") from None
     return _ranges(list(activations.values()), np.array(extremes, np.float32))
 
