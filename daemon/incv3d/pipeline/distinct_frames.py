@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from incv3d.images.change_detector import Cells, cell_means, changed_fraction
 from incv3d.images.encode import encode_jpeg
 
 LOOKS = 480
-"""How often a source is looked at in one period; at first. See :class:`DistinctFrames`."""
+"""How often a source is looked at in one period."""
 DISTINCT = 0.02
 """Fraction of the cells that must differ from every frame kept. Twice what ``source.change_threshold`` takes
 as a change by default: a network's ranges need scenes that differ, not leaves that move."""
@@ -32,6 +33,8 @@ QUALITY = 92
 class KeptFrame:
     """A frame that is kept."""
 
+    at: float
+    """When it was looked at (monotonic)."""
     jpeg: bytes
     """The upright image, or its region, with all that the network can see."""
     cells: Cells
@@ -40,8 +43,8 @@ class KeptFrame:
 class DistinctFrames:
     """Distinct frames of a source, evenly spread over a period, however long that is.
 
-    A source is looked at every ``period_s / LOOKS`` seconds. When there are `most` frames, every other one is
-    dropped, and the looks become half as frequent: so there is room until the end of the period and beyond.
+    A source is looked at every ``period_s / LOOKS`` seconds. Of more than `most` frames, one of the two that
+    are closest in time is dropped, the earliest such pair first: so they stay spread over all the time.
     For one thread at a time, but :meth:`is_due` may be called from any.
 
     :param most: maximum number of frames; of 100, each with twice the side of 299 pixels, typically 8 MB.
@@ -73,7 +76,7 @@ class DistinctFrames:
 
         :param image: ``(height, width, 3) uint8`` RGB, upright.
         :param side: the side of the network's input in pixels.
-        :returns: whether it is kept.
+        :returns: whether it is a distinct one.
         """
         self._next[source] = now + self._interval_s
         self.looks += 1
@@ -83,11 +86,10 @@ class DistinctFrames:
             return False
         if any(changed_fraction(each.cells, cells) < DISTINCT for each in self._kept):
             return False
-        if len(self._kept) >= self._most:
-            self._kept = self._kept[::2]
-            self._interval_s *= 2
-            self._next[source] = now + self._interval_s
-        self._kept.append(KeptFrame(encode_jpeg(_reduced(image, side), QUALITY), cells))
+        self._kept.append(KeptFrame(now, encode_jpeg(_reduced(image, side), QUALITY), cells))
+        if len(self._kept) > self._most:
+            gaps = [later.at - each.at for each, later in itertools.pairwise(self._kept)]
+            del self._kept[gaps.index(min(gaps)) + 1]
         return True
 
 
