@@ -110,7 +110,7 @@ def test_a_missing_library_is_a_mistake_of_the_part_that_needs_it(
     look: Look, monkeypatch, module: str, text: str, key: str
 ) -> None:
     real = find_spec
-    for place in ("app.prerequisites", "transports.errors"):
+    for place in ("engines.base", "transports.errors"):
         monkeypatch.setattr(f"incv3d.{place}.find_spec", lambda name: None if name == module else real(name))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == module else real(name))
     (mistake,) = look(text)

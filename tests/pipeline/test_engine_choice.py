@@ -316,3 +316,22 @@ def test_a_network_that_cannot_be_run_is_left_out(networks: Path, tmp_path: Path
         [TimedNetwork(name="bad", spec=bad), TimedNetwork(name="good", spec=spec)], (1,)
     )
     assert [each.network for each in timings] == ["good"] and "not a LiteRT model" in failures["bad"]
+
+
+def test_a_graph_that_cannot_be_prepared_is_not_timed(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = ModelEntry(
+        format="graphdef", input="pixels:0", output="scores:0", height=SIDE, width=SIDE, mean=128, scale=128,
+        fit="stretch", interpolation="bilinear", outputs=5,
+    )  # fmt: skip
+    with store.adding("graph", entry) as folder:
+        (folder / "graph.pb").write_bytes(bytes(1 << 20))
+        (folder / LABELS).write_text("".join(f"{index}\t\tclass {index}\n" for index in range(5)))
+    monkeypatch.setattr(engine_choice, "ensure_ready", lambda *given: None)
+    model, said = store.get("graph"), list[str]()
+    for _ in range(2):  # the second time, that is known
+        found = choose_fastest(Config(), model, model.session_spec(2), store, said.append)
+        assert found and found.why == "tensorflow, 2 threads" and said == []
+    table = read_table(model)
+    assert table and table.failures == {"tensorflow": "it is not prepared"} and table.timings == ()
