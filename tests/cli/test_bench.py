@@ -86,6 +86,18 @@ def test_programs_get_every_run_and_what_could_not_be_measured(report: dict[str,
     assert report["device"]["cores"] >= 1
 
 
+def test_a_report_has_a_row_per_engine_with_one_thread_and_with_two(state: Path) -> None:
+    done = bench(state, *FEW, "--report", "--threads", "2")
+    assert done.returncode == 0, done.stderr
+    assert "| network | engine | 1 thread, ms | 2 threads, ms | peak MB |" in done.stdout
+    cell = r"\d+ \(\d+ to \d+\)\*?"
+    assert re.search(
+        rf"\| efficientnet-lite0 \| lean Session [\d.]+ \| {cell} \| {cell} \| \d+ \|", done.stdout
+    )
+    assert "not measured: LiteRT int8: not converted to int8" in done.stdout
+    assert "measuring with 1 thread" in done.stderr
+
+
 def test_the_runs_are_plotted(report: dict[str, Any]) -> None:
     assert report["plotted"] == b"\x89PNG\r\n\x1a\n"
 
@@ -174,9 +186,10 @@ def test_a_runtime_that_is_not_installed_is_listed_with_the_command_that_install
         (("--scenario", "server"), 2, "needs --rate, or --latency-bound-ms"),
         (("--rate", "3"), 2, "need --scenario server"),
         (("--breakdown", "--scenario", "offline"), 2, "cannot be used together"),
+        (("--report", "--json"), 2, "--report cannot be used with --breakdown"),
         (("--breakdown", "--engines", "litert-int8"), 1, "--breakdown needs TensorFlow: a frozen graph"),
         (("--engines", "litert-int8"), 1, "nothing was measured: LiteRT int8: not converted to int8"),
-        (("--model", "nothing-like-it"), 1, "no model `nothing-like-it`"),
+        (("--model", "nothing-like-it"), 2, "no model `nothing-like-it`"),
     ],
 )
 def test_what_cannot_be_meant_is_said_so_in_one_line(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from incv3d.cli.bench_output import print_json, show, show_progress
 from incv3d.cli.options import config_option, json_option, session_options
 from incv3d.cli.output import say
 
@@ -20,12 +19,12 @@ if TYPE_CHECKING:
     from incv3d.models.store import ModelStore, StoredModel
     from incv3d.tools.bench.benchmark import Request
     from incv3d.tools.bench.scenarios import Scenario
-    from incv3d.tools.bench.tables import Table
     from incv3d.tools.bench.worker_protocol import Engine
 
-    Progress = Callable[[str, int], None]
-
 SCENARIOS = ("single-stream", "offline", "server")
+ENGINES = "plain,lean"
+REPORT_ENGINES = "lean,litert-float32,litert-int8"
+"""The plain Session needs more memory than a Raspberry Pi 3 has."""
 
 
 @click.command()
@@ -46,8 +45,9 @@ SCENARIOS = ("single-stream", "offline", "server")
     help="JPEG to classify (default: the model's own, else a bundled one).",
 )
 @click.option(
-    "--engines", "engine_names", metavar="NAMES", default="plain,lean", show_default=True,
-    help="plain, lean, litert-float32, litert-int8, or all; they take turns, run by run.",
+    "--engines", "engine_names", metavar="NAMES",
+    help="plain, lean, litert-float32, litert-int8, or all; they take turns, run by run. "
+    "Default: plain,lean; with --report all but plain.",
 )  # fmt: skip
 @click.option(
     "--against", "other_names", metavar="NAMES",
@@ -56,6 +56,10 @@ SCENARIOS = ("single-stream", "offline", "server")
 @click.option(
     "--breakdown", "with_breakdown", is_flag=True, help="Show where the time of a run goes instead."
 )
+@click.option(
+    "--report", "as_report", is_flag=True,
+    help="Measure with one thread and with all, and print Markdown to paste into an issue.",
+)  # fmt: skip
 @click.option("--scenario", type=click.Choice(SCENARIOS), help="Measure steady load as MLPerf does instead.")
 @click.option(
     "--min-duration", "min_duration_s", type=click.FloatRange(0, min_open=True), default=60.0,
@@ -79,9 +83,10 @@ def bench(
     num_runs: int,
     warmup_runs: int,
     image: str | None,
-    engine_names: str,
+    engine_names: str | None,
     other_names: str | None,
     with_breakdown: bool,
+    as_report: bool,
     scenario: Scenario | None,
     min_duration_s: float,
     rate: float | None,
@@ -97,10 +102,12 @@ def bench(
     of Session.run. Each engine runs in its own process.
     """
     _check_together(with_breakdown, scenario, rate, bound_ms, plot_path, other_names, markdown and as_json)
+    if as_report and (with_breakdown or scenario or plot_path or as_json):
+        raise click.UsageError("--report cannot be used with --breakdown, --scenario, --plot or --json")
     from incv3d.config.loading import load_config
     from incv3d.tools.bench.input_image import choose_image
 
-    engines = _choose_engines(engine_names, other_names)
+    engines = _choose_engines(engine_names or (REPORT_ENGINES if as_report else ENGINES), other_names)
     if plot_path:
         from incv3d.latency.chart_file import check_chart_path
 
@@ -115,6 +122,8 @@ def bench(
         _scenario(config, request, load, [chosen] if image else [], as_json)
     elif with_breakdown:
         _breakdown(request, markdown, as_json)
+    elif as_report:
+        _report(request)
     else:
         _benchmark(request, plot_path, markdown, as_json)
 
@@ -206,10 +215,10 @@ def _benchmark(request: Request, plot_path: str | None, markdown: bool, as_json:
     from incv3d.tools.bench.published_table import published_lines
     from incv3d.tools.bench.report import as_builtins, comparison_table, notes, published_table
 
-    with _progress(request.warmup_runs + request.num_runs) as progress:
+    with show_progress(request.warmup_runs + request.num_runs) as progress:
         report = benchmark(request, say, progress)
     if as_json:
-        _print_json(as_builtins(report))
+        print_json(as_builtins(report))
     else:
         for each in report.measurements:
             runs = each.runs_s[report.warmup_runs :]
@@ -223,7 +232,7 @@ def _benchmark(request: Request, plot_path: str | None, markdown: bool, as_json:
         tables = [published_table(report)]
         if len(report.measurements) > 1:
             tables.append(comparison_table(report))
-        _show(tables, list(notes(report)), markdown)
+        show(tables, list(notes(report)), markdown)
     if plot_path:
         from incv3d.tools.bench.plot import plot
 
@@ -240,7 +249,7 @@ def _breakdown(request: Request, markdown: bool, as_json: bool) -> None:
     from incv3d.tools.bench.machine_info import describe_machine
     from incv3d.tools.bench.report import RANDOM
 
-    with _progress(request.num_runs) as progress:
+    with show_progress(request.num_runs) as progress:
         found, unavailable = breakdown(request, say, progress)
     device = describe_machine()
     said = [*answers(found), f"image: {request.image}"]
@@ -248,7 +257,7 @@ def _breakdown(request: Request, markdown: bool, as_json: bool) -> None:
     if request.random_weights:
         said.append(RANDOM)
     if as_json:
-        _print_json(
+        print_json(
             {"device": device, "model": request.model.name, "breakdown": found, "unavailable": unavailable,
              "notes": said}
         )  # fmt: skip
@@ -256,7 +265,29 @@ def _breakdown(request: Request, markdown: bool, as_json: bool) -> None:
     click.echo("\n".join(device.lines()))
     weights = f" ({RANDOM})" if request.random_weights else ""
     title = f"{request.model.name}{weights}: where the time of a run goes"
-    _show([breakdown_table(found, title)], said, markdown)
+    show([breakdown_table(found, title)], said, markdown)
+
+
+def _report(request: Request) -> None:
+    """Measure with one thread and with the configured number, and print both as Markdown."""
+    from dataclasses import replace
+
+    from incv3d.pipeline.loader import available_cores
+    from incv3d.tools.bench.benchmark import benchmark
+    from incv3d.tools.bench.thread_table import thread_notes, thread_table
+
+    reports = []
+    for threads in dict.fromkeys((1, request.threads or available_cores())):
+        say(f"measuring with {threads} thread{'s' if threads > 1 else ''}")
+        with show_progress(request.warmup_runs + request.num_runs) as progress:
+            reports.append(benchmark(replace(request, threads=threads), say, progress))
+        if reports[-1].interrupted:
+            break
+    for line in reports[0].device.lines():
+        click.echo(f"{line}  ")
+    show([thread_table(reports)], list(thread_notes(reports)), markdown=True)
+    if reports[-1].interrupted:
+        sys.exit(130)
 
 
 def _scenario(config: Config, request: Request, load: Load, images: list[Path], as_json: bool) -> None:
@@ -281,7 +312,7 @@ def _scenario(config: Config, request: Request, load: Load, images: list[Path], 
         )
     name, random_weights = request.model.name, request.random_weights
     if as_json:
-        _print_json(
+        print_json(
             {"device": describe_machine(), "model": name, "weights": RANDOM if random_weights else "trained",
              "engine": facts, "runs_at_once": at_once, "outcome": result}
         )  # fmt: skip
@@ -293,48 +324,3 @@ def _scenario(config: Config, request: Request, load: Load, images: list[Path], 
         click.echo("\n".join(result_lines(result)))
     if result.interrupted:
         sys.exit(130)
-
-
-def _show(tables: list[Table], notes: list[str], markdown: bool) -> None:
-    from rich.console import Console
-
-    # Wider than most terminals, so that no figure is cut off.
-    console = Console(width=200, soft_wrap=True)
-    for table in tables:
-        click.echo()
-        if markdown:
-            click.echo(table.markdown())
-        else:
-            table.show(console)
-    click.echo()
-    for note in notes:
-        click.echo(f"- {note}")
-
-
-def _print_json(found: object) -> None:
-    import msgspec
-
-    click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
-
-
-@contextmanager
-def _progress(runs: int) -> Iterator[Progress]:
-    """Show progress on standard error: a bar per engine on a terminal, else a line per engine."""
-    from incv3d.tools.bench.engines import TITLES
-
-    if not sys.stderr.isatty():
-        yield lambda engine, done: say(f"{TITLES[engine]}: running") if done == 1 else None
-        return
-    from rich.console import Console
-    from rich.progress import Progress as Bars
-    from rich.progress import TaskID
-
-    with Bars(console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def told(engine: str, done: int) -> None:
-            if engine not in tasks:
-                tasks[engine] = bars.add_task(TITLES[engine], total=runs)
-            bars.update(tasks[engine], completed=done)
-
-        yield told
