@@ -23,11 +23,12 @@ from incv3d.config.loading import ConfigError, LoadedConfig
 from incv3d.config.paths import state_directory
 from incv3d.config.schema import Config
 from incv3d.engines import engine_of
-from incv3d.errors import Incv3dError, pip_install
+from incv3d.errors import Incv3dError, not_installed, pip_install
 from incv3d.events.watchlist import read_watchlist
 from incv3d.frames import Frame
 from incv3d.images.preprocess import ImageError, encoded_format
 from incv3d.models.entry import ModelError
+from incv3d.models.file_kinds import format_of, kind_of
 from incv3d.models.resolve import EMBEDDED
 from incv3d.models.store import StoredModel
 from incv3d.pipeline.configured_model import find_stored, labels_of, network_engine
@@ -197,6 +198,8 @@ def _check_model(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
         raise
     if model is None:
         _check_writable(store.root)
+        if is_custom:
+            _check_reader(Path(config.custom.file))
     engine = engine_of(network_engine(config, model))
     if not engine.is_installed:
         name = model.name if model else config.custom.file if is_custom else config.model.name
@@ -205,6 +208,13 @@ def _check_model(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
             f"{pip_install(engine.package)}"
         )
     _check_labels(config, model)
+
+
+def _check_reader(file: Path) -> None:
+    """Check that the library that reads a network's file is installed; another one may run it afterwards."""
+    tensorflow = engine_of("tensorflow")
+    if format_of(kind_of(file)) == tensorflow.format and not tensorflow.is_installed:
+        raise ConfigError(f"custom.file: {file}: cannot be imported: {not_installed(tensorflow.package)}")
 
 
 def _check_labels(config: Config, model: StoredModel | None) -> None:
