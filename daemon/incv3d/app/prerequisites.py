@@ -23,7 +23,7 @@ from incv3d.config.loading import ConfigError, LoadedConfig
 from incv3d.config.paths import state_directory
 from incv3d.config.schema import Config
 from incv3d.engines import engine_of
-from incv3d.errors import Incv3dError, not_installed, pip_install
+from incv3d.errors import Incv3dError, not_installed
 from incv3d.events.watchlist import read_watchlist
 from incv3d.frames import Frame
 from incv3d.images.preprocess import ImageError, encoded_format
@@ -32,6 +32,7 @@ from incv3d.models.file_kinds import format_of, kind_of
 from incv3d.models.resolve import EMBEDDED
 from incv3d.models.store import StoredModel
 from incv3d.pipeline.configured_model import find_stored, labels_of, network_engine
+from incv3d.pipeline.engine_library import require_library
 from incv3d.pipeline.loader import open_store, uses_custom
 from incv3d.protocol.curve_keys import KeyFileDenied
 from incv3d.sources.base import LibraryMissing
@@ -200,13 +201,8 @@ def _check_model(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
         _check_writable(store.root)
         if is_custom:
             _check_reader(Path(config.custom.file))
-    engine = engine_of(network_engine(config, model))
-    if not engine.is_installed:
-        name = model.name if model else config.custom.file if is_custom else config.model.name
-        raise ConfigError(
-            f"session.engine: {name} runs on {engine.name}, whose library is missing: "
-            f"{pip_install(engine.package)}"
-        )
+    own_name = config.custom.file if is_custom else config.model.name
+    require_library(network_engine(config, model), model.name if model else own_name)
     _check_labels(config, model)
 
 

@@ -30,6 +30,7 @@ from incv3d.models.resolve import AUTO, CUSTOM, Resolution, needs_fetch, resolve
 from incv3d.models.store import ModelStore, StoredModel
 from incv3d.pipeline.classifier import Classifier
 from incv3d.pipeline.engine_choice import choose_fastest
+from incv3d.pipeline.engine_library import require_library
 from incv3d.pipeline.golden_check import check_golden
 
 LOG = logging.getLogger(__name__)
@@ -211,7 +212,7 @@ def open_classifier(
 
 
 def check_engine(asked: str, model: StoredModel) -> None:
-    """Raise ConfigError if the configured engine `asked` cannot run `model`."""
+    """Raise ConfigError if the configured engine `asked` cannot run `model`, or is not installed."""
     own = engine_for(model.entry.format).name
     if asked not in ("auto", own) and (asked, own) != ("litert", "tensorflow"):
         networks = {"tensorflow": "frozen graphs", "litert": ".tflite models", "onnx": ".onnx networks"}
@@ -219,6 +220,8 @@ def check_engine(asked: str, model: StoredModel) -> None:
             f"session.engine: {asked} runs {networks[asked]} only; `{model.name}` is "
             f"{model.entry.network_in_words}: set {own} or auto"
         )
+    if asked == "tensorflow":
+        require_library("tensorflow", model.name)
 
 
 def choose_conversion(asked: str, model: StoredModel) -> StoredConversion | None:
