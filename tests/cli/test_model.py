@@ -101,13 +101,16 @@ def test_a_known_model_that_is_not_in_the_store_is_an_error_with_the_fix(tmp_pat
 
 def test_list_says_how_to_get_missing_models(state) -> None:
     lines = run_incv3d(state, "model", "list").stdout.splitlines()
-    assert [line.split()[0] for line in lines[1:5]] == [
+    assert [line.split()[0] for line in lines[1:8]] == [
+        "birds",
         "efficientnet-lite0",
         "inception-v3",
         "inception-v3-2016",
         "inception-v3-keras",
+        "insects",
+        "plants",
     ]
-    assert "not in the store: incv3d model fetch inception-v3-2016" in lines[3]
+    assert "not in the store: incv3d model fetch inception-v3-2016" in lines[4]
 
 
 def test_show_describes_stored_and_known_models(state) -> None:
