@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from incv3d.tools.bench.worker_protocol import Engine
 
 SCENARIOS = ("single-stream", "offline", "server")
-ENGINES = "plain,lean"
 REPORT_ENGINES = "lean,litert-float32,litert-int8"
 """The plain Session needs more memory than a Raspberry Pi 3 has."""
 
@@ -47,7 +46,7 @@ REPORT_ENGINES = "lean,litert-float32,litert-int8"
 @click.option(
     "--engines", "engine_names", metavar="NAMES",
     help="plain, lean, litert-float32, litert-int8, or all; they take turns, run by run. "
-    "Default: plain,lean; with --report all but plain.",
+    "Default: plain,lean; without TensorFlow litert-float32,litert-int8; with --report all but plain.",
 )  # fmt: skip
 @click.option(
     "--against", "other_names", metavar="NAMES",
@@ -105,9 +104,12 @@ def bench(
     if as_report and (with_breakdown or scenario or plot_path or as_json):
         raise click.UsageError("--report cannot be used with --breakdown, --scenario, --plot or --json")
     from incv3d.config.loading import load_config
+    from incv3d.tools.bench.engines import default_engines
     from incv3d.tools.bench.input_image import choose_image
 
-    engines = _choose_engines(engine_names or (REPORT_ENGINES if as_report else ENGINES), other_names)
+    engines = _choose_engines(
+        engine_names or (REPORT_ENGINES if as_report else default_engines()), other_names
+    )
     if plot_path:
         from incv3d.latency.chart_file import check_chart_path
 
