@@ -35,8 +35,6 @@ RETRY_S = 600.0
 """The shortest pause after a conversion for which there was no room."""
 MEASURED_RUNS, MEASURED_S = 30, 60.0
 """How many runs of the new Session, or how many seconds of it, are measured before the log compares them."""
-CLOSING_S = 2.0
-"""How long the end of the daemon waits for the child to remove what it began."""
 
 
 class Tuner:
