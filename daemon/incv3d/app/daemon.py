@@ -246,11 +246,11 @@ class Daemon:
     def _session_ready(self) -> None:
         self._state.phase = "ready"
         self._reporter.write_start("start")
+        self._tuner.begin()
         self._sources.start()
         self._transports.ready()
         self._reporter.ready()
         self._reporter.log_ready()
-        self._tuner.begin()
 
     def _begin_reload(self) -> None:
         """Read the configuration again, or load the tuned model, if that is due and the daemon is ready."""
