@@ -50,7 +50,7 @@ def test_what_is_called_inception_v3_must_have_googles_size(store, tmp_path) -> 
 
 
 def test_an_unknown_like_names_the_known(store, tmp_path) -> None:
-    with pytest.raises(ModelError, match="known models: efficientnet-lite0, inception-v3"):
+    with pytest.raises(ModelError, match="known models: birds, efficientnet-lite0, inception-v3"):
         import_model(store, archive(tmp_path / "a.tgz", GOOD), "mine", "alexnet")
 
 
