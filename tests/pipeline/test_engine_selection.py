@@ -20,6 +20,7 @@ from incv3d.config.schema import Config, ModelSection, SessionSection
 from incv3d.frames import Frame
 from incv3d.images.demo import demo_folder
 from incv3d.models.catalog import load_catalog
+from incv3d.models.conversions import DESCRIPTION
 from incv3d.models.entry import ModelEntry
 from incv3d.models.store import FLATBUFFER, GRAPH, LABELS, ModelStore
 from incv3d.pipeline.loader import load_classifier, should_cache_filters
@@ -92,26 +93,29 @@ def test_logits_and_quantised_scores_come_out_as_the_same_probabilities(small: P
     assert scores("int8") == pytest.approx(want, abs=0.03)
 
 
-def test_an_engine_that_cannot_run_the_model_is_said_so_in_one_line(small: Path, state: Path) -> None:
-    for where, model, asked, said in (
-        (
-            small,
-            "float",
-            "tensorflow",
-            "tensorflow runs frozen graphs only; `float` is a .tflite model: set litert",
-        ),
-        (
-            state,
-            "efficientnet-lite0",
-            "litert",
-            "litert needs a converted model, and efficientnet-lite0 has no conversion",
-        ),
-    ):
-        config = where / f"{asked}.yaml"
-        config.write_text(f"model: {{name: {model}}}\nsession: {{engine: {asked}}}\n")
-        done = run_incv3d(where, "classify", "--config", str(config), str(CAT))
-        assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
-        assert f"session.engine: {said}" in done.stderr
+def test_an_engine_that_cannot_run_the_model_is_said_so_in_one_line(small: Path) -> None:
+    config = small / "tensorflow.yaml"
+    config.write_text("model: {name: float}\nsession: {engine: tensorflow}\n")
+    done = run_incv3d(small, "classify", "--config", str(config), str(CAT))
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert (
+        "session.engine: tensorflow runs frozen graphs only; `float` is a .tflite model: set litert"
+        in done.stderr
+    )
+
+
+def test_a_graph_is_converted_once_for_litert(state: Path, tmp_path: Path) -> None:
+    name = "efficientnet-lite0"
+    shutil.copytree(state / "models" / name, tmp_path / "models" / name)
+    config = tmp_path / "litert.yaml"
+    config.write_text(f"model: {{name: {name}}}\nsession: {{engine: litert}}\n")
+    words = ("classify", "--json", "--config", str(config), str(CAT))
+    facts = tmp_path / "models" / name / "litert-float32" / DESCRIPTION
+    first, made = run_incv3d(tmp_path, *words), facts.read_bytes()
+    second = run_incv3d(tmp_path, *words)
+    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+    assert json.loads(first.stdout)["predictions"] == json.loads(second.stdout)["predictions"]
+    assert facts.read_bytes() == made
 
 
 def test_a_named_engine_that_fits_is_taken(small: Path) -> None:

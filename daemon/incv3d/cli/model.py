@@ -9,7 +9,7 @@ import click
 
 from incv3d.cli.model_convert import convert
 from incv3d.cli.model_fetch import fetch
-from incv3d.cli.model_options import configured_store, how_to_get, store_to_change
+from incv3d.cli.model_options import configured_engine, configured_store, how_to_get, store_to_change
 from incv3d.cli.model_prepare import prepare
 from incv3d.cli.model_show import show, verify
 from incv3d.cli.options import config_option
@@ -89,11 +89,11 @@ def import_file(
     """
     from incv3d.models.importing import import_model
     from incv3d.models.packed_weights import ensure_ready
-    from incv3d.models.prepare import preparation_check
+    from incv3d.models.readiness import readiness_check
 
     if "://" in file:
         raise click.UsageError("FILE is a URL: download it with `incv3d model fetch NAME --url URL`")
-    store = store_to_change(config_path, file, labels)
+    store, engine = store_to_change(config_path, file, labels), configured_engine(config_path)
     stored = import_model(
         store,
         Path(file),
@@ -102,7 +102,7 @@ def import_file(
         replace=replace,
         labels=Path(labels) if labels else None,
         progress=say,
-        check=preparation_check(say),
+        check=readiness_check(engine, say),
         preset=preset or "none",
     )
     if stored.entry.format == "tflite":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from incv3d.cli.model_options import store_to_change
+from incv3d.cli.model_options import configured_engine, store_to_change
 from incv3d.cli.options import config_option
 from incv3d.cli.output import say
 
@@ -50,7 +50,7 @@ def fetch(
     from incv3d.models.fetch.download import RetryPolicy
     from incv3d.models.fetch.fetch import FetchRequest, fetch_model, manual_fetch_error
     from incv3d.models.fetch.http_client import UnreachableError
-    from incv3d.models.prepare import preparation_check
+    from incv3d.models.readiness import readiness_check
 
     store = store_to_change(config_path)
     if "://" in name:
@@ -58,7 +58,8 @@ def fetch(
     order = FetchRequest(name, url, like, preset or "none", sha256, replace or accept_new, accept_new)
     try:
         with _progress(name) as progress:
-            fetched = fetch_model(store, order, RetryPolicy(), progress, say, preparation_check(say))
+            check = readiness_check(configured_engine(config_path), say)
+            fetched = fetch_model(store, order, RetryPolicy(), progress, say, check)
     except UnreachableError as error:
         raise manual_fetch_error(error, order) from None
     model = fetched.model

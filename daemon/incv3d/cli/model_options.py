@@ -21,6 +21,16 @@ def configured_store(config_path: str | None) -> ModelStore:
     return open_store(load_config(config_path).config, state_directory(os.environ))
 
 
+def configured_engine(config_path: str | None) -> str:
+    """Return the engine that is configured at `config_path`.
+
+    :raises ConfigError: when the configuration cannot be used.
+    """
+    from incv3d.config.loading import load_config
+
+    return load_config(config_path).config.session.engine
+
+
 def store_to_change(config_path: str | None, *readable: str | None) -> ModelStore:
     """Return the store, to change it. Root becomes the service's user to change the service's store.
 

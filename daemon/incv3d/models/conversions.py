@@ -85,9 +85,20 @@ class Conversion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     size_bytes: int
     sha256: str
     """Checked on import; checking it at every start would take seconds on a Raspberry Pi."""
-    comparison: Comparison
+    comparison: Comparison | None = None
+    """None: it was compared with the graph itself, see `check`."""
+    check: OriginalCheck | None = None
     golden_score: float | None = None
-    """Its score for the model's golden image; None: the model has none."""
+    """Its score for the model's golden image; None: the model has none, or its own score applies."""
+
+    @property
+    def agreement(self) -> str:
+        """How well it agrees with the network that it was made from, in words."""
+        if self.comparison:
+            return f"top-1 agreement {self.comparison.top1_agreement * 100:.1f} %"
+        return (
+            f"largest score difference {self.check.largest_difference:.1g}" if self.check else "not compared"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +152,7 @@ def _short(version_: str) -> str:
 
 def describe(
     model: StoredModel, precision: Precision, network: Path, converter: str, calibration_images: int,
-    comparison: Comparison, golden_score: float | None,
+    comparison: Comparison | None, golden_score: float | None, check: OriginalCheck | None = None,
 ) -> Conversion:  # fmt: skip
     """Return a description of the conversion whose flatbuffer is the file `network`."""
     return Conversion(
@@ -154,8 +165,14 @@ def describe(
         size_bytes=network.stat().st_size,
         sha256=sha256_of(network),
         comparison=comparison,
+        check=check,
         golden_score=golden_score,
     )
+
+
+def write_facts(facts: Conversion, folder: Path) -> None:
+    """Write the description of a conversion to its folder, last of all."""
+    (folder / DESCRIPTION).write_bytes(msgspec.json.format(msgspec.json.encode(facts)) + b"\n")
 
 
 def converted_precisions(directory: Path) -> list[Precision]:

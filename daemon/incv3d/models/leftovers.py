@@ -8,6 +8,7 @@ from pathlib import Path
 
 from incv3d.models.entry import ModelError
 from incv3d.models.files import hold_lock
+from incv3d.models.flatbuffer.float32 import SCRATCH
 from incv3d.models.store import UNFINISHED, ModelStore
 
 
@@ -37,6 +38,7 @@ def _leftovers(root: Path, models: Path, names: list[str]) -> dict[str, list[Pat
             *root.glob(".*.json-*"),
         ],
         ".converting": [*root.glob(".converting")],
+        f".{SCRATCH}": [*root.glob(f".{SCRATCH}")],
     }
 
 

@@ -14,10 +14,11 @@ from incv3d.models.entry import ModelError, mark_lasting
 from incv3d.models.file_kinds import format_of, kind_of
 from incv3d.models.labels import Labels, parse_rows, read_labels
 from incv3d.models.prepare import prepared_folder
+from incv3d.models.readiness import needs_conversion
 from incv3d.models.resolve import AUTO, CUSTOM, EMBEDDED, PREFERRED, get_model, needs_fetch
 from incv3d.models.store import ModelStore, StoredModel
 from incv3d.pipeline.engine_choice import known_choice
-from incv3d.pipeline.loader import check_engine, missing_conversion, spec_of, uses_custom
+from incv3d.pipeline.loader import check_engine, spec_of, uses_custom
 
 IMAGENET_OUTPUTS = 1000
 
@@ -50,19 +51,24 @@ def network_engine(config: Config, model: StoredModel | None) -> EngineName:
     :param model: as :func:`find_stored` returns it.
     :raises ConfigError: the configured engine cannot run it.
     """
+    asked = config.session.engine
     if model is None:
         if uses_custom(config):
-            return engine_for(format_of(kind_of(Path(config.custom.file)))).name
-        known = load_catalog().get(config.model.name)
-        return engine_for(known.format if known else "graphdef").name
-    asked = config.session.engine
+            format_ = format_of(kind_of(Path(config.custom.file)))
+        else:
+            known = load_catalog().get(config.model.name)
+            format_ = known.format if known else "graphdef"
+        return "litert" if needs_conversion(asked, format_) else engine_for(format_).name
     check_engine(asked, model)
     if choice := known_choice(config, model, spec_of(config, model)):
         return choice.candidate.engine
-    converted = model.entry.format == "graphdef" and converted_precisions(model.directory)
-    if asked == "litert" and model.entry.format == "graphdef" and not converted:
-        raise missing_conversion(model)
-    return "litert" if converted and asked != "tensorflow" else engine_for(model.entry.format).name
+    converted = (
+        model.entry.format == "graphdef"
+        and asked != "tensorflow"
+        and bool(converted_precisions(model.directory))
+    )
+    needs = needs_conversion(asked, model.entry.format)
+    return "litert" if converted or needs else engine_for(model.entry.format).name
 
 
 def runs_prepared_graph(config: Config, store: ModelStore) -> bool:

@@ -13,19 +13,22 @@ from typing import Literal, Protocol
 
 from incv3d.config.loading import ConfigError
 from incv3d.config.schema import Config
-from incv3d.engines import SessionSpec, engine_for, open_session
+from incv3d.engines import SessionSpec, engine_for, engine_of, open_session
 from incv3d.engines.base import SessionFacts
 from incv3d.engines.warmup import WarmUp, warm_up
+from incv3d.errors import pip_install
 from incv3d.images.preprocess import Mode, Preprocessor
 from incv3d.images.resize import InputSpec
 from incv3d.machine import available_memory_mb, memory_limit_mb, spare_memory_mb
 from incv3d.models.catalog import load_catalog, unused_custom
 from incv3d.models.conversions import StoredConversion, converted_precisions, open_conversion
 from incv3d.models.entry import ModelEntry, ModelError, mark_lasting
+from incv3d.models.flatbuffer.float32 import UnsupportedGraph, add_float32, ensure_float32
 from incv3d.models.labels import read_labels
 from incv3d.models.leftovers import remove_leftovers
 from incv3d.models.packed_weights import ensure_ready
 from incv3d.models.prepare import check_memory, prepare_if_needed
+from incv3d.models.readiness import is_usable, needs_conversion
 from incv3d.models.resolve import AUTO, CUSTOM, Resolution, needs_fetch, resolve
 from incv3d.models.store import ModelStore, StoredModel
 from incv3d.pipeline.classifier import Classifier
@@ -98,6 +101,8 @@ def load_model(
         conversion, spec = choice.candidate.conversion, choice.spec
     else:
         conversion = choose_conversion(config.session.engine, model)
+        if conversion is None and needs_conversion(config.session.engine, model.entry.format):
+            conversion = make_conversion(config.session.engine, model, store, progress)
         spec = conversion.session_spec(model, threads_of(config)) if conversion else spec_of(config, model)
     if conversion:
         golden = conversion.golden(golden)
@@ -136,11 +141,14 @@ def _find_custom_model(config: Config, store: ModelStore, progress: Callable[[st
     def check(model: StoredModel) -> None:
         check_engine(config.session.engine, model)
         if model.entry.golden:
-            prepared = prepare_if_needed(model)
+            if needs_conversion(config.session.engine, model.entry.format):
+                add_float32(model, model.directory)
+                conversion = open_conversion(model, "float32")
+                spec, prepared = conversion.session_spec(model, threads_of(config)), None
+            else:
+                spec, prepared = spec_of(config, model), prepare_if_needed(model)
             with (
-                contextlib.closing(
-                    open_classifier(config, model, spec_of(config, model), prepared)
-                ) as classifier,
+                contextlib.closing(open_classifier(config, model, spec, prepared)) as classifier,
                 mark_lasting(),
             ):
                 check_golden(classifier, model, model.entry.golden)
@@ -175,7 +183,8 @@ def model_fetcher(
         return None
 
     def fetch(name: str) -> None:
-        check_memory(available_memory_mb())
+        if is_usable("tensorflow", config.session.engine):
+            check_memory(available_memory_mb())
         # Imported here because it loads an HTTP client; a daemon that has its model saves that memory.
         from incv3d.models.fetch.fetch import fetch_in_time
 
@@ -229,9 +238,8 @@ def choose_conversion(asked: str, model: StoredModel) -> StoredConversion | None
 
     Prefers int8 to float32. Skips damaged conversions.
 
-    :param asked: the configured engine; ``litert`` requires a conversion, ``auto`` does not.
-    :returns: None: run the model's own network.
-    :raises ConfigError: a conversion is required, but missing.
+    :param asked: the configured engine.
+    :returns: None: there is none to run.
     """
     if asked == "tensorflow" or model.entry.format != "graphdef":
         return None
@@ -241,24 +249,31 @@ def choose_conversion(asked: str, model: StoredModel) -> StoredConversion | None
         except ModelError as error:
             LOG.warning("%s", error)
             continue
-        agreement = found.facts.comparison.top1_agreement
-        LOG.info(
-            "engine litert: a conversion to %s is in the store, top-1 agreement %.1f %%",
-            precision,
-            agreement * 100,
-        )
+        LOG.info("engine litert: a conversion to %s is in the store, %s", precision, found.facts.agreement)
         return found
-    if asked == "litert":
-        raise missing_conversion(model)
     return None
 
 
-def missing_conversion(model: StoredModel) -> ConfigError:
-    """Return the error to raise when LiteRT is to run a frozen graph that has no conversion."""
-    return ConfigError(
-        f"session.engine: litert needs a converted model, and {model.name} has no conversion; run "
-        f"incv3d model convert {model.name} --to int8 --pictures FOLDER, or set auto"
-    )
+def make_conversion(
+    asked: str, model: StoredModel, store: ModelStore, progress: Callable[[str], None]
+) -> StoredConversion:
+    """Return the conversion of `model` to float32, which LiteRT must run; make it if it is missing.
+
+    :param asked: the configured engine.
+    :raises ConfigError: the graph has an operation that only TensorFlow's own converter supports.
+    :raises ModelError: it cannot be made this time.
+    """
+    try:
+        return ensure_float32(model, store, progress)
+    except UnsupportedGraph as error:
+        if is_usable("tensorflow", "tensorflow"):
+            raise ConfigError(
+                f"session.engine: {asked} needs a converted model. {error}. Convert it with TensorFlow: "
+                f"incv3d model convert {model.name} --to float32 --pictures FOLDER, or set auto"
+            ) from None
+        raise ConfigError(
+            f"{error}; TensorFlow may run it: {pip_install(engine_of('tensorflow').package)}"
+        ) from None
 
 
 def spec_of(config: Config, model: StoredModel) -> SessionSpec:

@@ -16,7 +16,6 @@ import pytest
 import graphs
 from incv3d.models.conversions import OriginalCheck
 from incv3d.models.entry import ModelError
-from incv3d.models.flatbuffer import float32
 from incv3d.models.flatbuffer.float32 import Float32Job, UnsupportedGraph, check_memory, make_float32
 from incv3d.models.graph.plain_graph import read_graph
 from incv3d.models.prepare import UnrunnableError
@@ -158,6 +157,6 @@ def test_too_little_memory_is_reported_before_the_work(tmp_path: Path) -> None:
 
 
 def test_litert_missing_is_named_with_the_command_that_installs_it(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(float32, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
     with pytest.raises(ModelError, match=r"LiteRT is not installed; .*pip install ai-edge-litert"):
         make_float32(add_rgb(tmp_path / "state"), tmp_path / "made.tflite")

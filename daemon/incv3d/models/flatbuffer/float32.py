@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import contextlib
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -12,12 +14,22 @@ from incv3d.engines.base import SessionSpec
 from incv3d.engines.litert import LITERT
 from incv3d.errors import pip_install
 from incv3d.machine import available_memory_mb
-from incv3d.models.conversions import OriginalCheck
+from incv3d.models.conversions import (
+    OriginalCheck,
+    StoredConversion,
+    describe,
+    folder_name,
+    open_conversion,
+    own_converter,
+    read_conversion,
+    write_facts,
+)
 from incv3d.models.entry import ModelError
 from incv3d.models.prepare import UNRUNNABLE, ChildError, UnrunnableError, run_child
-from incv3d.models.store import StoredModel
+from incv3d.models.store import FLATBUFFER, ModelStore, StoredModel
 
 CONVERTER = "incv3d.models.flatbuffer.to_float32"
+SCRATCH = "converting-float32"
 UNSUPPORTED = 67
 """The converter's exit status for :class:`UnsupportedGraph`."""
 
@@ -50,7 +62,7 @@ def make_float32(model: StoredModel, network: Path) -> OriginalCheck:
     :raises UnrunnableError: the graph returns no scores, or the wrong number of them.
     :raises ModelError: it cannot be converted this time.
     """
-    if find_spec(LITERT.module) is None:
+    if not LITERT.is_installed:
         raise ModelError(f"LiteRT is not installed; install it: {pip_install(LITERT.package)}")
     check_memory(model)
     entry, check = model.entry, network.with_suffix(".check")
@@ -67,6 +79,63 @@ def make_float32(model: StoredModel, network: Path) -> OriginalCheck:
         raise kinds.get(error.status, ModelError)(f"{model.name}: {error}") from None
     finally:
         check.unlink(missing_ok=True)
+
+
+def add_float32(model: StoredModel, folder: Path) -> None:
+    """Make the conversion of `model` to float32 in a folder of its own in `folder`.
+
+    :raises UnsupportedGraph: like :func:`make_float32`.
+    :raises UnrunnableError: like :func:`make_float32`.
+    :raises ModelError: it cannot be converted this time, or the folder cannot be written.
+    """
+    target = folder / folder_name("float32")
+    with contextlib.ExitStack() as failed:
+        failed.callback(shutil.rmtree, target, ignore_errors=True)
+        try:
+            target.mkdir()
+            check = make_float32(model, target / FLATBUFFER)
+            facts = describe(model, "float32", target / FLATBUFFER, own_converter(), 0, None, None, check)
+            write_facts(facts, target)
+        except OSError as error:
+            raise ModelError(f"{error.filename or target}: cannot be written: {error.strerror}") from None
+        failed.pop_all()
+
+
+def has_float32(model: StoredModel) -> bool:
+    """Return whether `model` has a usable conversion to float32."""
+    try:
+        read_conversion(model.directory, "float32", model.manifest.sha256)
+    except ModelError:
+        return False
+    return True
+
+
+def ensure_float32(
+    model: StoredModel, store: ModelStore, progress: Callable[[str], None]
+) -> StoredConversion:
+    """Return the conversion of `model` to float32; make it and keep it with the model if it is missing.
+
+    :param progress: called with one line if it must be made.
+    :raises UnsupportedGraph: like :func:`make_float32`.
+    :raises UnrunnableError: like :func:`make_float32`.
+    :raises ModelError: it cannot be converted this time, or the store cannot be written.
+    """
+    if not has_float32(model):
+        progress(f"converting {model.name} to float32 for LiteRT (once)")
+        with store.exclusively():
+            if not has_float32(model):
+                remake_float32(model, store)
+    return open_conversion(model, "float32")
+
+
+def remake_float32(model: StoredModel, store: ModelStore) -> None:
+    """Make the conversion of `model` to float32 and keep it with the model, replacing an older one.
+
+    :raises ModelError: like :func:`ensure_float32`.
+    """
+    with store.scratch_folder(SCRATCH) as scratch:
+        add_float32(model, scratch)
+        store.attach(model, scratch / folder_name("float32"))
 
 
 def check_memory(model: StoredModel, proc_root: Path = Path("/proc")) -> None:

@@ -11,6 +11,7 @@ from incv3d.machine import available_memory_mb
 from incv3d.models.catalog import load_catalog
 from incv3d.models.conversions import converted_precisions, folder_name
 from incv3d.models.prepare import PREPARING_MB, find_preparation_failure, is_prepared
+from incv3d.models.readiness import needs_conversion
 from incv3d.models.resolve import AUTO, CUSTOM, EMBEDDED, PREFERRED, needs_fetch
 from incv3d.models.store import FLATBUFFER, ModelStore, StoredModel
 from incv3d.models.verify import verify_model
@@ -95,6 +96,8 @@ def _memory(machine: Host, config: Config, stored: StoredModel, running: bool) -
     elif precisions and config.session.engine != "tensorflow":
         engine, ready = "litert", True
         size_bytes = (stored.directory / folder_name(precisions[0]) / FLATBUFFER).stat().st_size
+    elif needs_conversion(config.session.engine, stored.entry.format):
+        engine, ready = "litert", True
     needed_mb = engine_of(engine).needed_mb(size_bytes / MIB)
     what = f"{stored.name} on {engine} takes about {needed_mb:.0f} MB"
     refusal = None if ready else find_preparation_failure(stored)
