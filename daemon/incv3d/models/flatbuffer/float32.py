@@ -12,6 +12,7 @@ import msgspec
 from incv3d.config.preprocessing import PerChannel
 from incv3d.engines.base import SessionSpec
 from incv3d.engines.litert import LITERT
+from incv3d.engines.weight_cache import INDEX, WEIGHTS
 from incv3d.errors import pip_install
 from incv3d.machine import available_memory_mb
 from incv3d.models.conversions import (
@@ -25,10 +26,14 @@ from incv3d.models.conversions import (
     write_facts,
 )
 from incv3d.models.entry import ModelError
+from incv3d.models.packed_weights import ABORTED
 from incv3d.models.prepare import UNRUNNABLE, ChildError, UnrunnableError, run_child
 from incv3d.models.store import FLATBUFFER, ModelStore, StoredModel
 
 CONVERTER = "incv3d.models.flatbuffer.to_float32"
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
+"""NumPy's threads wait for each other actively. While other programs use the cores, that takes ten times as
+long as one thread."""
 SCRATCH = "converting-float32"
 UNSUPPORTED = 67
 """The converter's exit status for :class:`UnsupportedGraph`."""
@@ -57,7 +62,7 @@ class Float32Job(msgspec.Struct, frozen=True, kw_only=True):
 def make_float32(model: StoredModel, network: Path) -> OriginalCheck:
     """Convert the graph of `model` to a flatbuffer, and return how close their scores are.
 
-    :param network: the flatbuffer's path; a file beside it is used meanwhile.
+    :param network: the flatbuffer's path. Its packed weights are put beside it, except for a small one.
     :raises UnsupportedGraph: it has an operation that cannot be converted this way.
     :raises UnrunnableError: the graph returns no scores, or the wrong number of them.
     :raises ModelError: it cannot be converted this time.
@@ -71,10 +76,15 @@ def make_float32(model: StoredModel, network: Path) -> OriginalCheck:
         out=str(network), check=str(check),
     )  # fmt: skip
     try:
-        run_child(CONVERTER, [msgspec.json.encode(job, enc_hook=str).decode()])
+        run_child(CONVERTER, [msgspec.json.encode(job, enc_hook=str).decode()], ONE_THREAD)
         return msgspec.json.decode(check.read_bytes(), type=OriginalCheck)
     except ChildError as error:
-        network.unlink(missing_ok=True)
+        for left in (network, network.with_name(WEIGHTS), network.with_name(INDEX)):
+            left.unlink(missing_ok=True)
+        if error.status == ABORTED:
+            raise ModelError(
+                f"{model.name}: XNNPACK could not pack the weights; perhaps the disk is full"
+            ) from None
         kinds = {UNSUPPORTED: UnsupportedGraph, UNRUNNABLE: UnrunnableError}
         raise kinds.get(error.status, ModelError)(f"{model.name}: {error}") from None
     finally:

@@ -7,10 +7,9 @@ on noise and a photograph. Then the graph is folded and written. LiteRT must ret
 from __future__ import annotations
 
 import contextlib
-import os
+import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -19,9 +18,11 @@ import numpy as np
 from incv3d.engines.base import Pixels, Scores, SessionError, SessionSpec
 from incv3d.engines.litert import LiteRTSession
 from incv3d.engines.quiet_stderr import quiet_stderr
+from incv3d.engines.weight_cache import find_weights, read_index
 from incv3d.errors import Incv3dError
 from incv3d.machine import trim_heap
 from incv3d.models.conversions import OriginalCheck, flatbuffer_spec
+from incv3d.models.files import sha256_of
 from incv3d.models.flatbuffer.float32 import UNSUPPORTED, Float32Job
 from incv3d.models.flatbuffer.operators import write_network
 from incv3d.models.graph.fold import DT_FLOAT, GraphFolder, node_name
@@ -29,6 +30,8 @@ from incv3d.models.graph.graphdef_reader import read_nodes
 from incv3d.models.graph.numpy_run import run_graph
 from incv3d.models.graph.plain_graph import PlainGraph, PlainNode, UnsupportedOperation, read_graph
 from incv3d.models.graph.structure import check_structure
+from incv3d.models.pack_weights import PackJob, pack
+from incv3d.models.packed_weights import SPACE, WORTH_BYTES
 from incv3d.models.prepare import UNRUNNABLE, UnrunnableError
 from incv3d.models.samples import sample_pixels
 
@@ -97,9 +100,12 @@ def _check(job: Float32Job, samples: list[Pixels], wanted: list[Scores]) -> Orig
 
     :raises UnsupportedOperation: they differ, or LiteRT cannot run it.
     """
-    spec = flatbuffer_spec(replace(job.spec, threads=len(os.sched_getaffinity(0))), Path(job.out))
+    spec = flatbuffer_spec(job.spec, Path(job.out))
     try:
-        with quiet_stderr(), contextlib.closing(LiteRTSession(spec)) as session:
+        with quiet_stderr():
+            weights = _packed_weights(spec)
+            session = LiteRTSession(spec, weights)
+        with contextlib.closing(session):
             got = [session.run(pixels).copy() for pixels in samples]
     except SessionError as error:
         raise UnsupportedOperation(f"the converted graph cannot be run: {error}") from None
@@ -114,6 +120,23 @@ def _check(job: Float32Job, samples: list[Pixels], wanted: list[Scores]) -> Orig
             f"and {allowed:.2g} is allowed, as the largest score is {largest:.2g}"
         )
     return OriginalCheck(images=len(samples), largest_difference=difference, largest_score=largest)
+
+
+def _packed_weights(spec: SessionSpec) -> Path | None:
+    """Return the file with the packed weights of a flatbuffer, made beside it for all later Sessions.
+
+    Packed into memory instead, they would take the most memory of the whole conversion.
+
+    :returns: None for a small network, one whose weights cannot be mapped, or without space for them.
+    """
+    network = spec.file
+    size_bytes = network.stat().st_size
+    if size_bytes < WORTH_BYTES or shutil.disk_usage(network.parent).free < SPACE * size_bytes:
+        return None
+    sha256 = sha256_of(network)
+    pack(PackJob(spec=spec, sha256=sha256))
+    index = read_index(network, sha256)
+    return find_weights(network, index) if index else None
 
 
 def main(job: Float32Job) -> None:
