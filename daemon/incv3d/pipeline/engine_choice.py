@@ -122,7 +122,7 @@ def known_choice(config: Config, model: StoredModel, own: SessionSpec) -> Choice
     """
     if config.session.engine != "auto":
         return None
-    candidates = find_candidates(model, own)
+    candidates = _allowed(config, model, own, find_candidates(model, own))
     table = current_table(model, _circumstances(candidates, _thread_counts(config, own)))
     return (_choose(table, candidates) if table else None) or _usual_choice(candidates)
 
@@ -138,9 +138,20 @@ def choose_fastest(
     """
     if config.session.engine != "auto":
         return None
-    candidates = find_candidates(model, own, LOG.warning)
+    candidates = _allowed(config, model, own, find_candidates(model, own, LOG.warning))
     table = _table_of(config, model, own, candidates, store, progress)
     return (_choose(table, candidates) if table else None) or _usual_choice(candidates)
+
+
+def _allowed(config: Config, model: StoredModel, own: SessionSpec, found: list[Candidate]) -> list[Candidate]:
+    """Return the candidates that convert frames as configured.
+
+    With ``exact``, a graph that can decode JPEGs does that itself, which no conversion of it can.
+    """
+    engine = engine_for(own.format)
+    if config.session.preprocess == "exact" and own.jpeg_input and engine.is_installed:
+        return [Candidate(engine.name, "", own, model.manifest.sha256)]
+    return found
 
 
 def _usual_choice(candidates: Sequence[Candidate]) -> Choice | None:
