@@ -16,7 +16,7 @@ from incv3d.engines import engine_of
 from incv3d.errors import pip_install
 from incv3d.frames import Result
 from incv3d.latency.rolling import RollingLatency
-from incv3d.models.conversions import Conversion, open_conversion
+from incv3d.models.conversions import Comparison, Conversion, open_conversion
 from incv3d.models.entry import ModelError
 from incv3d.models.flatbuffer.quantise import check_library
 from incv3d.models.store import ModelStore, StoredModel
@@ -178,14 +178,14 @@ class Tuner:
 
     def facts(self) -> dict[str, object]:
         """Return the facts of the conversion that is kept, for the latency log."""
-        if self._facts is None:
+        compared = self._compared
+        if compared is None:
             return {}
-        compared = self._facts.comparison
         return {"agreement": f"{compared.top1_agreement:.4f}", "compared_frames": compared.images}
 
     def status(self) -> TuningStatus:
         """Return what the tuning is doing."""
-        tuning, facts = self._tuning, self._facts
+        tuning, compared = self._tuning, self._compared
         reason = tuning.step if tuning and self._phase == "converting" else self._reason
         return TuningStatus(
             state=self._phase,
@@ -193,13 +193,17 @@ class Tuner:
             frames=len(tuning.distinct) if tuning else 0,
             wanted=self._wanted if tuning else 0,
             tries=self._tries,
-            agreement=facts.comparison.top1_agreement if facts else None,
+            agreement=compared.top1_agreement if compared else None,
         )
 
     def close(self) -> None:
         """Stop the conversion, if there is one."""
         if self._tuning:
             self._tuning.stop()
+
+    @property
+    def _compared(self) -> Comparison | None:
+        return self._facts.comparison if self._facts else None
 
     @property
     def _wanted(self) -> int:
@@ -246,8 +250,9 @@ class Tuner:
         if run.frames < MEASURED_RUNS and now < swapped_at + MEASURED_S:
             return
         self._swapped_at = None
-        assert self._facts and self._state.loaded
-        compared, session = self._facts.comparison, self._state.loaded.facts
+        compared = self._compared
+        assert compared and self._state.loaded
+        session = self._state.loaded.facts
         p50 = f"run p50 {run.run.p50_ms:.1f} ms" if run.run else "no runs so far"
         before = f" instead of {self._float_ms:.1f}" if self._float_ms else ""
         if session.precision != "int8":
