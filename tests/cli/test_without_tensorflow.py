@@ -12,6 +12,8 @@ from graphs import strongest_channel
 from processes import environment
 from without_tensorflow import make_environment
 
+COFFEE = Path(__file__).parents[2] / "daemon/incv3d/images/demo/coffee.jpg"
+
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -60,6 +62,35 @@ def test_info_says_what_is_installed(incv3d: Incv3d) -> None:
     assert facts["litert"][0].isdigit() and facts["onnxruntime"] == "not installed"
 
 
+def test_the_embedded_model_is_built_and_run(incv3d: Incv3d) -> None:
+    assert "espresso" in incv3d.run("classify", COFFEE)
+    assert "ready for litert" in incv3d.run("model", "prepare")
+    assert "TensorFlow" in incv3d.run("model", "show", "efficientnet-lite0")
+
+
+def test_the_daemon_serves(incv3d: Incv3d, tmp_path: Path) -> None:
+    door = f"ipc://{tmp_path}/door"
+    daemon = subprocess.Popen(
+        incv3d.words("run", "--bind", door, "--publish", ""),
+        env=incv3d.environ,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert daemon.stderr
+    try:
+        said = []
+        for line in daemon.stderr:
+            said.append(line)
+            if "READY" in line:
+                break
+        assert said and "efficientnet-lite0 on litert" in said[-1], said
+        assert "espresso" in incv3d.run("classify", "--connect", door, COFFEE)
+    finally:
+        daemon.terminate()
+        rest = daemon.communicate(timeout=60)[1]
+    assert daemon.returncode == 0 and "Traceback" not in rest, rest
+
+
 @pytest.mark.parametrize("command", [["check-config"], ["run", "--config"], ["model", "prepare", "--config"]])
 def test_a_configuration_that_needs_tensorflow_is_a_mistake(
     incv3d: Incv3d, tmp_path: Path, command: list[str]
@@ -103,6 +134,7 @@ def test_what_needs_tensorflow_says_how_to_install_it(
 
 def test_the_doctor_finds_no_problem(incv3d: Incv3d) -> None:
     found = json.loads(incv3d.run("doctor", "--json"))
+    assert found["problems"] == 0, found
     tensorflow = [each for each in found["findings"] if each["name"] == "tensorflow"]
     assert [(each["status"], each["what"]) for each in tensorflow] == [
         ("note", "not installed; models run on LiteRT")
