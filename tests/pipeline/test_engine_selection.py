@@ -26,6 +26,8 @@ from incv3d.models.store import FLATBUFFER, GRAPH, LABELS, ModelStore
 from incv3d.pipeline.loader import load_classifier, should_cache_filters
 from processes import DaemonProcess, run_incv3d
 
+pytestmark = pytest.mark.slow
+
 MAKE = Path(__file__).parents[1] / "support" / "make_tflite.py"
 CAT = demo_folder() / "cat.jpg"
 

@@ -17,6 +17,8 @@ from incv3d.images.demo import demo_folder
 from processes import environment, run_incv3d
 from waiting import until
 
+pytestmark = pytest.mark.slow
+
 FLEET = {"frames": "incv3d/frames/#"}
 DEMO = str(demo_folder())
 

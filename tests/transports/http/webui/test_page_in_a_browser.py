@@ -17,6 +17,8 @@ from incv3d.images.demo import demo_folder
 from processes import PATIENCE_S, DaemonProcess
 from web_page import Look, has_ink
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_MS = 60_000
 LARGEST_PAGE = 300_000
 """Bytes of all that a browser loads before the page stands."""
