@@ -259,6 +259,21 @@ def test_a_disk_without_space_is_left_alone(
     assert "MB are needed" in caplog.text and INDEX not in files_of(store, "float")
 
 
+def test_a_processor_that_lacks_an_instruction_is_remembered(
+    store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (store.get("float").directory / INDEX).unlink()
+    packer = tmp_path / "packer_of_another_processor.py"
+    packer.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGILL)")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(packed_weights, "PACKER", packer.stem)
+    assert ready(store, "float", lambda line: None) is None
+    assert "was killed by signal 4" in caplog.text
+    caplog.clear()
+    assert ready_at_once(store, "float") is None
+    assert not caplog.records
+
+
 def test_two_processes_make_it_once(store: ModelStore) -> None:
     (store.get("float").directory / INDEX).unlink()
     said: list[str] = []

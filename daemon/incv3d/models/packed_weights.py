@@ -9,11 +9,14 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from incv3d.engines.base import SessionSpec
 from incv3d.engines.litert import LITERT
-from incv3d.engines.weight_cache import find_weights, read_index
+from incv3d.engines.weight_cache import INDEX, WeightIndex, find_weights, origin_of, read_index
 from incv3d.models.conversions import StoredConversion
 from incv3d.models.entry import ModelError
+from incv3d.models.files import write_atomically
 from incv3d.models.pack_weights import UNFINISHED, PackJob
 from incv3d.models.prepare import ChildError, ensure_prepared, run_child
 from incv3d.models.store import ModelStore, StoredModel
@@ -25,6 +28,8 @@ WORTH_BYTES = 2 << 20
 SPACE = 2
 """The packed weights take up to this many times the flatbuffer's space; the rest is a reserve."""
 ABORTED = -signal.SIGABRT
+ILLEGAL = -signal.SIGILL
+"""How the packer ends on a Cortex-A53: LiteRT 2.3 loads a GPU library that was built for later processors."""
 
 
 def ensure_ready(
@@ -98,7 +103,18 @@ def _pack(job: PackJob) -> None:
         _sweep(job.spec.file.parent)
         if error.status == ABORTED:
             raise ModelError("XNNPACK could not write them; perhaps the disk is full") from None
+        if error.status == ILLEGAL:
+            _remember(job, "LiteRT's libraries use an instruction that this processor lacks")
         raise
+
+
+def _remember(job: PackJob, refusal: str) -> None:
+    """Write an index that says why the weights cannot be mapped, so that it is not tried at every start."""
+    index = WeightIndex(origin=origin_of(job.sha256), refusal=refusal)
+    try:
+        write_atomically(job.spec.file.with_name(INDEX), msgspec.json.encode(index))
+    except OSError as error:
+        raise ModelError(f"{error.filename}: cannot be written: {error.strerror}") from None
 
 
 def _sweep(folder: Path) -> None:
