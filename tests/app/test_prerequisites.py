@@ -103,7 +103,7 @@ def test_a_mistake_is_one_line_with_its_place(
         ("paho", "mqtt: {host: x}", "mqtt.host"),
         ("aiohttp", "http: {bind: '127.0.0.1:0'}", "http.bind"),
         ("av", "source: {path: 'rtsp://10.0.0.5/x'}", "source.type"),
-        ("tensorflow", "{}", "session.engine"),
+        ("tensorflow", "session: {engine: tensorflow}", "session.engine"),
     ],
 )
 def test_a_missing_library_is_a_mistake_of_the_part_that_needs_it(

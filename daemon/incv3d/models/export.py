@@ -214,9 +214,10 @@ def import_exported(
 
 def _read_mark(file: Path) -> ExportManifest:
     archive = Archive(file, {MARK: LARGEST[MARK]})
-    stream = next((stream for _, stream in archive.members()), None)
+    # Read at once: a member's stream ends with its archive.
+    mark = next((stream.read() for _, stream in archive.members()), b"")
     try:
-        return msgspec.json.decode(stream.read() if stream else b"", type=ExportManifest)
+        return msgspec.json.decode(mark, type=ExportManifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{file}: damaged: {error}") from None
 
