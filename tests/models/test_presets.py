@@ -27,6 +27,7 @@ from onnx_networks import colours, mobilenet_v3, resnet18, save
 from processes import run_incv3d
 from webserver import web_server
 
+pytestmark = pytest.mark.slow
 ort = pytest.importorskip("onnxruntime")
 IMAGENET = (np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225]))
 HALF = (np.float32([0.5] * 3), np.float32([0.5] * 3))
