@@ -6,17 +6,22 @@ a ``tensorflow.py`` or ``json.py`` left there.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO
+from typing import IO, Any, TypeVar
+
+import msgspec
 
 import incv3d
+from incv3d.errors import Incv3dError
 
 Stream = int | IO[bytes] | None
+Message = TypeVar("Message")
 NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -103,3 +108,34 @@ def _path(environ: Mapping[str, str]) -> Iterable[str]:
     found = [*environ.get("PYTHONPATH", "").split(os.pathsep), *sys.path]
     others = dict.fromkeys(each for each in found if each != program and not _is_current_folder(each))
     return (*others, program)
+
+
+def encode(message: msgspec.Struct) -> str:
+    """Return a message to or from a child as one line of JSON; paths become strings."""
+    return msgspec.json.encode(message, enc_hook=str).decode()
+
+
+def decode(line: str | bytes, kind: type[Message]) -> Message:
+    """Return the message that :func:`encode` wrote.
+
+    :raises msgspec.ValidationError: it is another one.
+    """
+
+    def path(kind: type, value: Any) -> Any:
+        return Path(value) if kind is Path else value
+
+    return msgspec.json.decode(line, type=kind, dec_hook=path)
+
+
+@contextlib.contextmanager
+def report_failures() -> Iterator[None]:
+    """End a child whose block fails with status 1 and one line on standard error, which its parent reads."""
+    try:
+        yield
+    except Incv3dError as failure:
+        sys.exit(str(failure))
+    except OSError as failure:
+        what = f"{failure.filename}:" if failure.filename else "the store"
+        sys.exit(f"{what} cannot be written: {failure.strerror}")
+    except MemoryError:
+        sys.exit("out of memory")

@@ -6,6 +6,9 @@ import os
 import shlex
 import sys
 
+LONGEST = 400
+"""Characters of a library's message."""
+
 
 class Incv3dError(Exception):
     """A failure whose message is for the user: what, where, what to do.
@@ -21,6 +24,11 @@ class Incv3dError(Exception):
     is_lasting = False
     """Whether only the user can remove the cause. The command line, and a daemon that cannot start, then exit
     with status 2, else 1; systemd does not restart a daemon that exited with status 2."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return the message of a library's error in one line, shortened."""
+    return " ".join(str(error).split())[:LONGEST]
 
 
 def not_installed(package: str) -> str:

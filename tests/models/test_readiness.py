@@ -11,7 +11,7 @@ import pytest
 import graphs
 from incv3d.config.loading import ConfigError
 from incv3d.models.conversions import Conversion, open_conversion
-from incv3d.models.flatbuffer.float32 import ensure_float32, has_float32
+from incv3d.models.flatbuffer.float32 import ensure_float32, find_float32
 from incv3d.models.prepare import UnrunnableError, is_prepared
 from incv3d.models.readiness import needs_conversion, readiness_check
 from incv3d.models.store import GRAPH, LABELS, ModelStore, StoredModel
@@ -44,7 +44,7 @@ def add(state: Path, engine: str, graph: bytes = b"") -> tuple[StoredModel, list
 
 def test_an_import_makes_what_the_configured_engine_needs(tmp_path: Path) -> None:
     model, said = add(tmp_path / "litert", "litert")
-    assert has_float32(model) and not is_prepared(model)
+    assert find_float32(model) and not is_prepared(model)
     assert said == ["converting rgb to float32 for LiteRT"]
     facts = open_conversion(model, "float32").facts
     assert facts.agreement.startswith("largest score difference ")
@@ -53,9 +53,9 @@ def test_an_import_makes_what_the_configured_engine_needs(tmp_path: Path) -> Non
     assert found and found.facts == facts
 
     model, said = add(tmp_path / "auto", "auto")
-    assert has_float32(model) and is_prepared(model) and len(said) == 2
+    assert find_float32(model) and is_prepared(model) and len(said) == 2
     model, said = add(tmp_path / "tensorflow", "tensorflow")
-    assert not has_float32(model) and is_prepared(model) and len(said) == 1
+    assert not find_float32(model) and is_prepared(model) and len(said) == 1
 
 
 def test_a_network_that_only_tensorflow_converts_is_imported_nevertheless(
@@ -114,7 +114,7 @@ def test_a_start_on_litert_litert_only_builds_converts_and_classifies(
     finally:
         process.kill()
     model = ModelStore(tmp_path / "state").get("efficientnet-lite0")
-    assert has_float32(model) and not is_prepared(model)
+    assert find_float32(model) and not is_prepared(model)
 
 
 def test_litert_only_its_absence_is_said_where_it_is_needed(

@@ -279,6 +279,7 @@ def test_a_store_that_cannot_be_written_is_not_timed(
 KILLER = """
 import os, signal, sys
 from incv3d.pipeline import engine_timing
+from incv3d.child_process import decode
 from incv3d.engines import open_session
 
 def open_network(spec, prepared):
@@ -287,7 +288,7 @@ def open_network(spec, prepared):
     return open_session(spec, prepared)
 
 engine_timing.time_networks.__defaults__ = (open_network, engine_timing.time.monotonic)
-engine_timing.main(engine_timing.TimingJob.decode(sys.argv[1]))
+engine_timing.main(decode(sys.argv[1], engine_timing.TimingJob))
 """
 
 
@@ -318,9 +319,7 @@ def test_a_network_that_cannot_be_run_is_left_out(networks: Path, tmp_path: Path
     assert [each.network for each in timings] == ["good"] and "not a LiteRT model" in failures["bad"]
 
 
-def test_a_graph_that_cannot_be_prepared_is_not_timed(
-    store: ModelStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_graph_alone_is_not_timed_because_its_engine_keeps_its_threads(store: ModelStore) -> None:
     entry = ModelEntry(
         format="graphdef", input="pixels:0", output="scores:0", height=SIDE, width=SIDE, mean=128, scale=128,
         fit="stretch", interpolation="bilinear", outputs=5,
@@ -328,10 +327,18 @@ def test_a_graph_that_cannot_be_prepared_is_not_timed(
     with store.adding("graph", entry) as folder:
         (folder / "graph.pb").write_bytes(bytes(1 << 20))
         (folder / LABELS).write_text("".join(f"{index}\t\tclass {index}\n" for index in range(5)))
-    monkeypatch.setattr(engine_choice, "ensure_ready", lambda *given: None)
     model, said = store.get("graph"), list[str]()
-    for _ in range(2):  # the second time, that is known
-        found = choose_fastest(Config(), model, model.session_spec(2), store, said.append)
-        assert found and found.why == "tensorflow, 2 threads" and said == []
-    table = read_table(model)
-    assert table and table.failures == {"tensorflow": "it is not prepared"} and table.timings == ()
+    found = choose_fastest(Config(), model, model.session_spec(2), store, said.append)
+    assert found and found.why == "tensorflow, 2 threads" and said == []
+    assert read_table(model) is None
+
+
+def test_an_engine_that_keeps_its_threads_is_visited_with_all_of_them_only() -> None:
+    clock = Clock()
+    graph = TimedNetwork(name="graph", spec=replace(SPEC, format="graphdef", file=Path("graph")))
+    job = TimingJob(networks=(graph, TimedNetwork(name="flat", spec=SPEC)), threads=(2, 1))
+    found = {
+        (each.name, each.threads)
+        for each in time_networks(job, lambda spec, prepared: ScriptedSession(clock, [10.0]), clock)
+    }
+    assert found == {("graph", 2), ("flat", 2), ("flat", 1)}

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from PIL import Image
 
-from flatbuffers_by_hand import CLASSES, Network
+from flatbuffers_by_hand import CLASSES, classifier
 from incv3d.engines.base import ImageArray
 from incv3d.models.conversions import DESCRIPTION, Comparison, EngineMeasurements, describe, folder_name
 from incv3d.models.entry import ModelEntry
@@ -26,17 +26,16 @@ COMPARISON = Comparison(
 )  # fmt: skip
 
 
-def add_tunable(state: Path) -> ModelStore:
-    """Add the network `tunable` to the store in `state`, with its float32 conversion, which LiteRT runs."""
+def add_tunable(state: Path, name: str = "tunable") -> ModelStore:
+    """Add a random network to the store in `state`, with its float32 conversion, which LiteRT runs."""
     store = ModelStore(state)
-    with store.adding("tunable", ENTRY) as folder:
+    with store.adding(name, ENTRY) as folder:
         (folder / GRAPH).write_bytes(b"only the conversions are used")
         (folder / LABELS).write_text("".join(f"{number}\t\tclass {number}\n" for number in range(CLASSES)))
-    model = store.get("tunable")
+    model = store.get(name)
     floats = model.directory / folder_name("float32")
     floats.mkdir()
-    network = Network(SIDE).convolution("first", 6).depthwise("second").convolution("third", 8)
-    path = network.mean().dense().softmax().write(floats / FLATBUFFER)
+    path = classifier(SIDE).write(floats / FLATBUFFER)
     facts = describe(model, "float32", path, "by hand", 0, COMPARISON, None)
     (floats / DESCRIPTION).write_bytes(msgspec.json.encode(facts))
     return store

@@ -24,7 +24,7 @@ from incv3d.app.draining import wait_until_drained
 from incv3d.app.event_queue import EventQueue
 from incv3d.app.health import EXIT_FAILED, EXIT_MEMORY, EXIT_SETTING, Health
 from incv3d.app.journal import set_level
-from incv3d.app.pause import PauseWish
+from incv3d.app.pause import PauseRequest
 from incv3d.app.queries import Queries
 from incv3d.app.reload import PendingReload, Reloader, describe_changes
 from incv3d.app.reporter import Reporter
@@ -120,7 +120,7 @@ class Daemon:
             on_done=lambda reload: self._events.put(ReloadFinished(reload)),
         )
         self._reload_wanted = self._swap_wanted = self._reloading = False
-        self._pause_wish = PauseWish(lambda: self._events.put(Pause()))
+        self._pause_request = PauseRequest(lambda: self._events.put(Pause()))
         self._tuner = Tuner(self._state, store, self._latency, self._events.put, self._thread_died)
         self._transports = Transports()
         probe = Probe(self._frame_queue)
@@ -148,7 +148,7 @@ class Daemon:
                 queries,
                 probe,
                 on_rejected=self._dispatcher.count,
-                on_pause=self._pause_wish.put,
+                on_pause=self._pause_request.put,
                 on_death=self._thread_died,
             )
         )
@@ -227,7 +227,7 @@ class Daemon:
                 self._swap_wanted = self._tuner.finish(event)
                 self._begin_reload()
             case Pause():
-                wanted = self._pause_wish.take()
+                wanted = self._pause_request.take()
                 self._sources.pause(wanted)
                 self._transports.paused(wanted)
             case ThreadDied(thread, error):

@@ -1,4 +1,4 @@
-"""Wait, at the end, until the pipeline has answered what it has taken."""
+"""Wait until the pipeline has answered everything that it took, when the daemon ends."""
 
 from __future__ import annotations
 

@@ -1,18 +1,18 @@
-"""Pass wishes to pause the source, or to resume, from any thread to the main thread."""
+"""Pass requests to pause or resume the source from any thread to the main thread."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 
-class PauseWish:
-    """The latest wish to pause or to resume; of several before the main thread handles them, the last counts.
+class PauseRequest:
+    """The latest request to pause or resume; earlier ones that the main thread has not taken do not count.
 
-    :param on_wish: called when there is a wish to :meth:`take`.
+    :param on_request: called when there is a request to :meth:`take`.
     """
 
-    def __init__(self, on_wish: Callable[[], None]) -> None:
-        self._on_wish = on_wish
+    def __init__(self, on_request: Callable[[], None]) -> None:
+        self._on_request = on_request
         self._wanted = self._is_queued = False
 
     def put(self, wanted: bool) -> None:
@@ -20,9 +20,9 @@ class PauseWish:
         self._wanted = wanted
         if not self._is_queued:
             self._is_queued = True
-            self._on_wish()
+            self._on_request()
 
     def take(self) -> bool:
-        """Return the latest wish."""
-        self._is_queued = False  # before the wish is read, so that a later one is queued again
+        """Return the latest request: True to pause."""
+        self._is_queued = False  # before the request is read, so that a later one is queued again
         return self._wanted

@@ -7,7 +7,6 @@ import queue
 import time
 from collections.abc import Callable
 from functools import partial
-from importlib.util import find_spec
 
 from incv3d.app.state import DaemonState
 from incv3d.app.tuning_conversion import ConversionOutcome, RunTuning, Tuning
@@ -290,7 +289,7 @@ def obstacle(config: Config, model: StoredModel | None) -> str:
         return "the model is no longer in the store"
     if model.entry.format != "graphdef":
         return f"{model.name} is {model.entry.network_in_words}; only frozen graphs are converted"
-    if find_spec(litert.module) is None:
+    if not litert.is_installed:
         return f"{litert.package} is not installed; install it: {pip_install(litert.package)}"
     return ""
 

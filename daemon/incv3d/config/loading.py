@@ -19,7 +19,7 @@ from incv3d.config.paths import absolute_path
 from incv3d.config.schema import Config
 from incv3d.config.source_types import names_camera
 from incv3d.config.yaml_errors import explained
-from incv3d.errors import Incv3dError
+from incv3d.errors import Incv3dError, one_line
 
 SYSTEM_FILE = Path("/etc/incv3d/incv3d.yaml")
 LONGEST_MESSAGE = 1000
@@ -165,7 +165,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{path}:{line}: not valid YAML: {explained(error.problem)}") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{path}: not valid YAML: {one_line(error)}") from None
     except RecursionError:
         raise ConfigError(f"{path}: nested too deeply") from None
     except ValueError as error:

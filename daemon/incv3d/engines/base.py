@@ -140,8 +140,21 @@ class Engine:
     """Opens a Session, see :func:`incv3d.engines.open_session`."""
     needed_mb: Callable[[float], float]
     """Returns the approximate peak memory of a daemon in MiB, given the network's size in MiB."""
+    fixes_threads: bool = False
+    """Whether the first Session in a process determines the number of threads of all later ones."""
 
     @property
     def is_installed(self) -> bool:
         """Whether its library is there; it is not imported."""
         return find_spec(self.module) is not None
+
+
+def check_pixels(feed: Feed, shape: tuple[int, ...]) -> Pixels:
+    """Return `feed`, for an engine that takes nothing but float32 of `shape`.
+
+    :raises BadFeed: it is something else.
+    """
+    if isinstance(feed, bytes) or feed.dtype != np.float32 or feed.shape != shape:
+        given = "bytes" if isinstance(feed, bytes) else f"{feed.dtype} of shape {feed.shape}"
+        raise BadFeed(f"the model takes float32 of shape {shape}, but got {given}")
+    return feed.astype(np.float32, copy=False)

@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 
 from incv3d.engines.base import (
-    BadFeed,
     Engine,
     Feed,
     Scores,
@@ -31,6 +30,7 @@ from incv3d.engines.base import (
     SessionSpec,
     SpareMemory,
     UnusableNetwork,
+    check_pixels,
 )
 from incv3d.engines.litert_runners import (
     CompiledRunner,
@@ -42,7 +42,7 @@ from incv3d.engines.litert_runners import (
 from incv3d.engines.page_release import release_clean_pages
 from incv3d.engines.quiet_stderr import quiet_stderr
 from incv3d.engines.weight_cache import PACKAGE
-from incv3d.errors import pip_install
+from incv3d.errors import one_line, pip_install
 
 LOG = logging.getLogger(__name__)
 IDENTIFIER = b"TFL3"
@@ -136,14 +136,11 @@ class LiteRTSession:
         runner = self._runner
         if runner is None:
             raise SessionError("the Session is closed")
-        if isinstance(feed, bytes) or feed.dtype != np.float32 or feed.shape != self._shape:
-            given = "bytes" if isinstance(feed, bytes) else f"{feed.dtype} of shape {feed.shape}"
-            raise BadFeed(f"the model takes float32 of shape {self._shape}, but got {given}")
-        pixels = feed.astype(np.float32, copy=False)
+        pixels = check_pixels(feed, self._shape)
         try:
             found = runner.run(self._in.quantise(pixels) if self._in else pixels)
         except (ValueError, RuntimeError) as error:
-            raise SessionError(f"LiteRT: {_one_line(error)}") from None
+            raise SessionError(f"LiteRT: {one_line(error)}") from None
         return (self._out.dequantise(found) if self._out else found).reshape(-1)
 
     def close(self) -> None:
@@ -163,8 +160,8 @@ class LiteRTSession:
                 runner = CompiledRunner(spec, weights, fed, fetched)
             except (NotMappable, ValueError, RuntimeError) as error:
                 if make:
-                    raise NotMappable(_one_line(error)) from None
-                LOG.warning("%s: its packed weights cannot be mapped: %s", spec.file, _one_line(error))
+                    raise NotMappable(one_line(error)) from None
+                LOG.warning("%s: its packed weights cannot be mapped: %s", spec.file, one_line(error))
         self._runner = runner = runner or InterpreterRunner(interpreter, fed, fetched)
         # The first run touches all memory for the first time, so it counts as loading.
         scores = self.run(np.zeros(self._shape, np.float32))
@@ -219,7 +216,7 @@ def _import_interpreter() -> Any:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
         raise SessionError(
-            f"LiteRT cannot be imported ({_one_line(error)}); install it: {pip_install(PACKAGE)}"
+            f"LiteRT cannot be imported ({one_line(error)}); install it: {pip_install(PACKAGE)}"
         ) from None
     return Interpreter
 
@@ -236,9 +233,9 @@ def _open(make_interpreter: Any, spec: SessionSpec) -> Any:
         # The library verifies the whole flatbuffer before it uses any of it.
         return make_interpreter(model_path=str(spec.file), num_threads=spec.threads)
     except MemoryError as error:
-        raise SessionError(f"{spec.file}: cannot be opened: {_one_line(error) or 'out of memory'}") from None
+        raise SessionError(f"{spec.file}: cannot be opened: {one_line(error) or 'out of memory'}") from None
     except (ValueError, RuntimeError) as error:
-        raise UnusableNetwork(f"{spec.file}: damaged or truncated: {_one_line(error)}") from None
+        raise UnusableNetwork(f"{spec.file}: damaged or truncated: {one_line(error)}") from None
 
 
 def _precision(interpreter: Any) -> str:
@@ -272,16 +269,12 @@ def _listed(names: Mapping[str, Details]) -> str:
 
 
 def _reason(error: Exception) -> str:
-    message = _one_line(error)
+    message = one_line(error)
     node = FAILED_NODE.search(message)
     if node and node[1].startswith("Flex"):
         operation = node[1].removeprefix("Flex")
         return f"LiteRT does not support TensorFlow's {operation}; convert with built-in operations only"
     return f"LiteRT cannot run it: {message}"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:400]
 
 
 def _open_session(spec: SessionSpec, prepared: Path | None, spare_mb: SpareMemory) -> Session:

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 
 from incv3d.engines.base import (
-    BadFeed,
     Engine,
     Feed,
     Scores,
@@ -30,6 +29,7 @@ from incv3d.engines.base import (
     SessionSpec,
     SpareMemory,
     UnusableNetwork,
+    check_pixels,
 )
 from incv3d.engines.page_release import release_clean_pages
 from incv3d.engines.quiet_stderr import quiet_stderr
@@ -130,11 +130,9 @@ class OnnxSession:
         session = self._session
         if session is None:
             raise SessionError("the Session is closed")
-        if isinstance(feed, bytes) or feed.dtype != np.float32 or feed.shape != self._shape:
-            given = "bytes" if isinstance(feed, bytes) else f"{feed.dtype} of shape {feed.shape}"
-            raise BadFeed(f"the model takes float32 of shape {self._shape}, but got {given}")
+        pixels = self._converted(check_pixels(feed, self._shape))
         try:
-            (found,) = session.run(self._outputs, {self._input: self._converted(feed)})
+            (found,) = session.run(self._outputs, {self._input: pixels})
         except self._failures as error:
             raise SessionError(f"ONNX Runtime: {_one_line(error) or 'out of memory'}") from None
         return np.asarray(found, np.float32).reshape(-1)

@@ -64,4 +64,5 @@ TENSORFLOW = Engine(
     package="tensorflow",
     open=_open_session,
     needed_mb=_needed_mb,
+    fixes_threads=True,
 )

@@ -20,7 +20,7 @@ from incv3d.engines.base import (
     SessionSpec,
     UnusableNetwork,
 )
-from incv3d.errors import not_installed
+from incv3d.errors import not_installed, one_line
 
 
 class PythonSession:
@@ -48,7 +48,7 @@ class PythonSession:
                 if name
             }  # fmt: skip
         except (KeyError, ValueError) as error:
-            raise UnusableNetwork(f"{spec.file}: {_one_line(error)}") from None
+            raise UnusableNetwork(f"{spec.file}: {one_line(error)}") from None
         self._bad_feed = (tf.errors.InvalidArgumentError, ValueError, TypeError)
         self._failure = tf.errors.OpError
         built = time.perf_counter()
@@ -79,9 +79,9 @@ class PythonSession:
         try:
             scores: Scores = np.ravel(self._runs[kind](feed))
         except self._bad_feed as error:
-            raise BadFeed(_one_line(error)) from None
+            raise BadFeed(one_line(error)) from None
         except self._failure as error:
-            raise SessionError(_one_line(error)) from None
+            raise SessionError(one_line(error)) from None
         return scores
 
     def close(self) -> None:
@@ -96,7 +96,7 @@ def _import_tensorflow() -> Any:
     except ModuleNotFoundError as error:
         raise SessionError(not_installed(error.name or "tensorflow")) from None
     except ImportError as error:
-        raise SessionError(f"TensorFlow cannot be imported: {_one_line(error)}") from None
+        raise SessionError(f"TensorFlow cannot be imported: {one_line(error)}") from None
     return tf
 
 
@@ -107,16 +107,12 @@ def _import_graph(tf: Any, spec: SessionSpec) -> Any:
     except OSError as error:
         raise SessionError(f"{spec.file}: cannot be read: {error.strerror}") from None
     except Exception as error:  # noqa: BLE001 - protobuf's DecodeError, whose module differs by version
-        raise UnusableNetwork(f"{spec.file}: not a GraphDef: {_one_line(error)}") from None
+        raise UnusableNetwork(f"{spec.file}: not a GraphDef: {one_line(error)}") from None
     graph = tf.Graph()
     with graph.as_default():
         try:
             tf.import_graph_def(graph_def, name="")
         except (ValueError, tf.errors.OpError) as error:
-            raise UnusableNetwork(f"{spec.file}: cannot be imported: {_one_line(error)}") from None
+            raise UnusableNetwork(f"{spec.file}: cannot be imported: {one_line(error)}") from None
     graph.finalize()
     return graph
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:400]

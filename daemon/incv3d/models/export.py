@@ -10,12 +10,11 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from incv3d.engines import prepared_model
+from incv3d.engines import engine_of, prepared_model
 from incv3d.engines.base import SessionError
 from incv3d.engines.prepared_model import open_prepared, read_index
 from incv3d.models.archive import DAMAGE, MOST_MEMBERS, Archive, open_archive
@@ -171,7 +170,7 @@ def import_exported(
     """
 
     def compare_and_check(model: StoredModel) -> None:
-        if find_spec("tensorflow") is None:
+        if not engine_of("tensorflow").is_installed:
             shutil.rmtree(model.directory / PREPARED)
         else:
             compare(model)

@@ -10,11 +10,11 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from incv3d.engines.base import SessionError, SessionSpec
+from incv3d.child_process import decode, report_failures
+from incv3d.engines.base import SessionSpec
 from incv3d.engines.litert import LiteRTSession
 from incv3d.engines.litert_runners import NotMappable
 from incv3d.engines.weight_cache import INDEX, WEIGHTS, WeightIndex, checksum_of, origin_of
@@ -30,19 +30,6 @@ class PackJob(msgspec.Struct, frozen=True, kw_only=True):
     spec: SessionSpec
     sha256: str
     """SHA-256 of the flatbuffer."""
-
-    def encode(self) -> str:
-        """Return the job as JSON."""
-        return msgspec.json.encode(self, enc_hook=str).decode()
-
-    @classmethod
-    def decode(cls, text: str) -> PackJob:
-        """Return the job that :meth:`encode` wrote."""
-
-        def path(kind: type, value: Any) -> Any:
-            return Path(value) if kind is Path else value
-
-        return msgspec.json.decode(text, type=cls, dec_hook=path)
 
 
 def pack(job: PackJob) -> None:
@@ -81,9 +68,5 @@ def _pack(job: PackJob, weights: Path) -> WeightIndex:
 
 
 if __name__ == "__main__":
-    try:
-        pack(PackJob.decode(sys.argv[1]))
-    except SessionError as failure:
-        sys.exit(str(failure))
-    except OSError as failure:
-        sys.exit(f"{failure.filename or 'the store'}: cannot be written: {failure.strerror}")
+    with report_failures():
+        pack(decode(sys.argv[1], PackJob))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from incv3d.child_process import encode
 from incv3d.engines.base import SessionSpec
 from incv3d.engines.litert import LITERT
 from incv3d.engines.weight_cache import INDEX, WeightIndex, find_weights, origin_of, read_index
@@ -30,6 +31,7 @@ SPACE = 2
 ABORTED = -signal.SIGABRT
 ILLEGAL = -signal.SIGILL
 """How the packer ends on a Cortex-A53: LiteRT 2.3 loads a GPU library that was built for later processors."""
+MISSING_INSTRUCTION = "LiteRT's libraries use an instruction that this processor lacks"
 
 
 def ensure_ready(
@@ -61,29 +63,49 @@ def _ensure_packed(
     name: str, spec: SessionSpec, sha256: str, store: ModelStore, progress: Callable[[str], None]
 ) -> Path | None:
     """Return the file with the packed weights of the flatbuffer of `spec`; pack them if necessary."""
-    try:
-        size_bytes = spec.file.stat().st_size
-    except OSError:
-        return None  # opening the Session reports that
     found, made = _find(spec.file, sha256)
-    if made or size_bytes < WORTH_BYTES or not LITERT.is_installed:
+    if made or not LITERT.is_installed or not _is_worth_it(spec.file):
         return found
-    free_bytes = shutil.disk_usage(spec.file.parent).free
     try:
-        if free_bytes < SPACE * size_bytes:
-            raise ModelError(
-                f"{spec.file.parent}: {SPACE * size_bytes / 1e6:.0f} MB are needed, "
-                f"{free_bytes / 1e6:.0f} MB are free"
-            )
+        check_space(spec.file)
         with store.exclusively():
             found, made = _find(spec.file, sha256)
             if not made:
                 progress(f"packing the weights of {name} for this processor (once)")
-                _pack(PackJob(spec=spec, sha256=sha256))
-                found, _ = _find(spec.file, sha256)
+                found = pack_weights(spec, sha256)
     except ModelError as error:
         LOG.warning("%s: its weights are copied to memory, because they cannot be mapped: %s", name, error)
     return found
+
+
+def pack_weights(spec: SessionSpec, sha256: str) -> Path | None:
+    """Pack the weights of the flatbuffer of `spec` into a file beside it, in a child process.
+
+    :returns: the file; None if the network is small, or LiteRT cannot map its weights on this processor.
+    :raises ModelError: they cannot be packed this time.
+    """
+    if not _is_worth_it(spec.file):
+        return None
+    check_space(spec.file)
+    _pack(PackJob(spec=spec, sha256=sha256))
+    return _find(spec.file, sha256)[0]
+
+
+def check_space(network: Path) -> None:
+    """Raise ModelError if the disk has too little space for the packed weights of a flatbuffer."""
+    needed_bytes, free_bytes = SPACE * network.stat().st_size, shutil.disk_usage(network.parent).free
+    if free_bytes < needed_bytes:
+        raise ModelError(
+            f"{network.parent}: {needed_bytes / 1e6:.0f} MB are needed, {free_bytes / 1e6:.0f} MB are free"
+        )
+
+
+def _is_worth_it(network: Path) -> bool:
+    """Return whether a flatbuffer is large enough; opening the Session reports one that is missing."""
+    try:
+        return network.stat().st_size >= WORTH_BYTES
+    except OSError:
+        return False
 
 
 def _find(network: Path, sha256: str) -> tuple[Path | None, bool]:
@@ -98,18 +120,19 @@ def _find(network: Path, sha256: str) -> tuple[Path | None, bool]:
 def _pack(job: PackJob) -> None:
     _sweep(job.spec.file.parent)
     try:
-        run_child(PACKER, [job.encode()])
+        run_child(PACKER, [encode(job)])
     except ChildError as error:
         _sweep(job.spec.file.parent)
         if error.status == ABORTED:
             raise ModelError("XNNPACK could not write them; perhaps the disk is full") from None
-        if error.status == ILLEGAL:
-            _remember(job, "LiteRT's libraries use an instruction that this processor lacks")
-        raise
+        if error.status != ILLEGAL:
+            raise
+        _remember(job, MISSING_INSTRUCTION)
+        LOG.warning("%s: its weights are copied to memory: %s", job.spec.file, MISSING_INSTRUCTION)
 
 
 def _remember(job: PackJob, refusal: str) -> None:
-    """Write an index that says why the weights cannot be mapped, so that it is not tried at every start."""
+    """Write an index that says why the weights cannot be mapped, so that no later start tries it."""
     index = WeightIndex(origin=origin_of(job.sha256), refusal=refusal)
     try:
         write_atomically(job.spec.file.with_name(INDEX), msgspec.json.encode(index))

@@ -9,7 +9,7 @@ from incv3d.engines import EngineName, engine_of
 from incv3d.engines.base import ModelFormat
 from incv3d.errors import pip_install
 from incv3d.models.entry import ModelError
-from incv3d.models.flatbuffer.float32 import UnsupportedGraph, add_float32, has_float32
+from incv3d.models.flatbuffer.float32 import UnsupportedGraph, add_float32, find_float32
 from incv3d.models.prepare import UnrunnableError, preparation_check
 from incv3d.models.store import StoredModel
 
@@ -26,7 +26,8 @@ def readiness_check(asked: str, progress: Callable[[str], None]) -> Callable[[St
     :param progress: called with one line per step.
     """
     prepare = preparation_check(progress)
-    asked = "auto" if asked == "onnx" else asked  # which runs no graphs: the next configuration decides
+    # ONNX Runtime runs no graphs; another configuration will choose the engine of this one.
+    asked = "auto" if asked == "onnx" else asked
 
     def check(model: StoredModel) -> None:
         if model.entry.format != "graphdef":
@@ -79,10 +80,10 @@ def _convert(model: StoredModel, progress: Callable[[str], None]) -> None:
 
     A failure is only logged if TensorFlow can run the graph, or perhaps convert it.
     """
-    if has_float32(model):
+    if find_float32(model):
         return
     progress(f"converting {model.name} to float32 for LiteRT")
-    has_tensorflow = is_usable("tensorflow", "tensorflow")
+    has_tensorflow = engine_of("tensorflow").is_installed
     try:
         add_float32(model, model.directory)
     except UnrunnableError:

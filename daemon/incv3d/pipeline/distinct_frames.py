@@ -22,7 +22,7 @@ as a change by default: a network's ranges need scenes that differ, not leaves t
 DARK = 24.0
 """A frame without a cell that is this bright, of 255, shows nothing. Black is 16 for some cameras."""
 BLANK = 3.0
-"""Nor does one whose cells have a standard deviation below this: a covered lens, fog."""
+"""A frame whose cells have a standard deviation below this shows nothing, either: a covered lens, fog."""
 SIDES = 2
 """A frame is reduced to about this many times the side of the network's input, squared: preprocessing then
 finds all that the network can see."""

@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
 
+from incv3d.child_process import encode
 from incv3d.clock import timestamp
 from incv3d.config.schema import Config
 from incv3d.engines import EngineName, SessionSpec, engine_for
@@ -172,7 +173,7 @@ def _table_of(
 ) -> Table | None:
     """Return the times of the candidates, or None if there is nothing to choose or they cannot be timed."""
     threads = _thread_counts(config, own)
-    if len(candidates) * len(threads) < 2 or model.size_bytes < WORTH_BYTES:
+    if sum(_combinations(each, threads) for each in candidates) < 2 or model.size_bytes < WORTH_BYTES:
         return None
     circumstances = _circumstances(candidates, threads)
     if table := current_table(model, circumstances):
@@ -185,6 +186,11 @@ def _table_of(
     except ModelError as error:
         LOG.warning("the engines could not be timed: %s", error)
         return None
+
+
+def _combinations(candidate: Candidate, threads: tuple[int, ...]) -> int:
+    """Return with how many numbers of threads a candidate is timed."""
+    return 1 if engine_for(candidate.spec.format).fixes_threads else len(threads)
 
 
 def _thread_counts(config: Config, own: SessionSpec) -> tuple[int, ...]:
@@ -226,9 +232,6 @@ def _measure_once(
             failures[each.title] = f"takes {each.needed_mb:.0f} MB, {free_mb:.0f} MB are free"
             continue
         prepared = ensure_ready(model, store, progress, each.conversion)
-        if each.spec.format == "graphdef" and prepared is None:
-            failures[each.title] = "it is not prepared"  # the plain Session takes minutes and gigabytes
-            continue
         networks.append(TimedNetwork(name=each.title, spec=each.spec, prepared=prepared))
     with store.exclusively():
         if table := current_table(model, circumstances):
@@ -268,7 +271,7 @@ def time_all(
             visits.append(msgspec.json.decode(line, type=Visit))
 
         try:
-            run_child(TIMER, [TimingJob(networks=left, threads=threads).encode()], heard=heard)
+            run_child(TIMER, [encode(TimingJob(networks=left, threads=threads))], heard=heard)
         except ChildError as error:
             if not visits or visits[-1].runs_ms or visits[-1].failure:
                 raise  # it failed between two visits

@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 
-from incv3d.engines import Session, SessionError, SessionSpec, open_session
+from incv3d.child_process import decode
+from incv3d.engines import Session, SessionError, SessionSpec, engine_for, open_session
+from incv3d.errors import one_line
 
 ROUNDS = 3
 """Times that a promising combination of network and threads is visited."""
@@ -51,19 +52,6 @@ class TimingJob(msgspec.Struct, frozen=True, kw_only=True):
     networks: tuple[TimedNetwork, ...]
     threads: tuple[int, ...]
 
-    def encode(self) -> str:
-        """Return the job as JSON."""
-        return msgspec.json.encode(self, enc_hook=str).decode()
-
-    @classmethod
-    def decode(cls, text: str) -> TimingJob:
-        """Return the job that :meth:`encode` wrote."""
-
-        def path(kind: type, value: Any) -> Any:
-            return Path(value) if kind is Path else value
-
-        return msgspec.json.decode(text, type=cls, dec_hook=path)
-
 
 class Visit(msgspec.Struct, frozen=True, kw_only=True):
     """The timed runs of a network at one visit, as one line of the child's output."""
@@ -85,7 +73,7 @@ def time_networks(
     """Yield a visit without runs when one begins, and one with its runs, or its failure, when it ends.
 
     First every network is visited with all threads; then those that are not much slower than the fastest,
-    with fewer threads; then the fastest combinations in further rounds.
+    with fewer threads, if their engine can change that; then the fastest combinations in further rounds.
     """
     began = clock()
     times: dict[tuple[str, int], list[float]] = {}
@@ -106,7 +94,12 @@ def time_networks(
     most, *fewer = job.threads
     for network in job.networks:
         yield from visit(network, most)
-    near = [each for each in job.networks if median_ms((each, most)) <= WORTH_OTHER_THREADS * best_ms()]
+    near = [
+        each
+        for each in job.networks
+        if median_ms((each, most)) <= WORTH_OTHER_THREADS * best_ms()
+        and not engine_for(each.spec.format).fixes_threads
+    ]
     for threads in fewer:
         for network in near:
             if clock() - began < BUDGET_S:
@@ -136,7 +129,7 @@ def _visit(network: TimedNetwork, threads: int, open_network: Open, clock: Calla
                 session.run(pixels)
                 runs_ms.append((clock() - started) * 1000)
     except (SessionError, MemoryError) as error:
-        failure = " ".join(str(error).split()) or "out of memory"
+        failure = one_line(error) or "out of memory"
         return Visit(name=network.name, threads=threads, failure=failure)
     return Visit(name=network.name, threads=threads, runs_ms=tuple(runs_ms))
 
@@ -150,4 +143,4 @@ def main(job: TimingJob) -> None:
 
 
 if __name__ == "__main__":
-    main(TimingJob.decode(sys.argv[1]))
+    main(decode(sys.argv[1], TimingJob))

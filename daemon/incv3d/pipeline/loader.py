@@ -239,7 +239,7 @@ def choose_conversion(asked: str, model: StoredModel) -> StoredConversion | None
     Prefers int8 to float32. Skips damaged conversions.
 
     :param asked: the configured engine.
-    :returns: None: there is none to run.
+    :returns: None: the model has no usable conversion.
     """
     if asked == "tensorflow" or model.entry.format != "graphdef":
         return None
@@ -266,7 +266,7 @@ def make_conversion(
     try:
         return ensure_float32(model, store, progress)
     except UnsupportedGraph as error:
-        if is_usable("tensorflow", "tensorflow"):
+        if engine_of("tensorflow").is_installed:
             raise ConfigError(
                 f"session.engine: {asked} needs a converted model. {error}. Convert it with TensorFlow: "
                 f"incv3d model convert {model.name} --to float32 --pictures FOLDER, or set auto"

@@ -14,9 +14,14 @@ import msgspec
 import pytest
 
 import graphs
+from incv3d.child_process import encode
+from incv3d.engines.weight_cache import WEIGHTS, read_index
+from incv3d.models import packed_weights
 from incv3d.models.conversions import OriginalCheck
 from incv3d.models.entry import ModelError
+from incv3d.models.files import sha256_of
 from incv3d.models.flatbuffer.float32 import Float32Job, UnsupportedGraph, check_memory, make_float32
+from incv3d.models.flatbuffer.to_float32 import convert
 from incv3d.models.graph.plain_graph import read_graph
 from incv3d.models.prepare import UnrunnableError
 from incv3d.models.store import GRAPH, ModelStore, StoredModel
@@ -25,9 +30,9 @@ from tiny_models import SIDE, add_rgb
 CHILD = """
 import sys
 import incv3d.models.flatbuffer.to_float32 as made
-import msgspec
+from incv3d.child_process import decode
 from incv3d.models.flatbuffer.float32 import Float32Job
-made.main(msgspec.json.decode(sys.argv[1], type=Float32Job, dec_hook=lambda kind, text: kind(text)))
+made.main(decode(sys.argv[1], Float32Job))
 assert "tensorflow" not in sys.modules, "imported"
 with open("/proc/self/maps") as maps:
     loaded = {line.split()[-1] for line in maps if "tensorflow" in line}
@@ -35,19 +40,18 @@ assert not loaded, loaded
 """
 
 
-def job_of(model: StoredModel, folder: Path) -> str:
+def job_of(model: StoredModel, folder: Path) -> Float32Job:
     entry = model.entry
-    job = Float32Job(
+    return Float32Job(
         spec=model.session_spec(1), outputs=entry.scores_given, mean=entry.mean, scale=entry.scale,
         out=str(folder / "made.tflite"), check=str(folder / "made.check"),
     )  # fmt: skip
-    return msgspec.json.encode(job, enc_hook=str).decode()
 
 
 def convert_in_child(model: StoredModel, folder: Path) -> OriginalCheck:
     """Convert in a child that fails if it has imported TensorFlow or loaded any of it."""
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, job_of(model, folder)], capture_output=True, text=True
+        [sys.executable, "-c", CHILD, encode(job_of(model, folder))], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     return msgspec.json.decode((folder / "made.check").read_bytes(), type=OriginalCheck)
@@ -68,6 +72,20 @@ def test_the_conversion_of_a_stored_model_leaves_one_file(tmp_path: Path) -> Non
     check = make_float32(model, tmp_path / "made.tflite")
     assert check.images == 2 and check.largest_difference < 1e-6
     assert sorted(path.name for path in tmp_path.iterdir()) == ["made.tflite", "state"]
+
+
+def test_a_processor_on_which_the_packer_dies_gets_its_conversion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packer = tmp_path / "packer_of_another_processor.py"
+    packer.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGILL)")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(packed_weights, "PACKER", packer.stem)
+    monkeypatch.setattr(packed_weights, "WORTH_BYTES", 0)
+    job = job_of(add_rgb(tmp_path / "state"), tmp_path)
+    assert convert(job).largest_difference < 1e-6
+    index = read_index(Path(job.out), sha256_of(Path(job.out)))
+    assert index and "instruction" in index.refusal and not (tmp_path / WEIGHTS).exists()
 
 
 @pytest.mark.parametrize(

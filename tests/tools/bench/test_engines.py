@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from incv3d.child_process import decode, encode
 from incv3d.engines.base import SessionSpec
 from incv3d.images.resize import InputSpec
 from incv3d.tools.bench.engines import OURS, choose, expected_mb, fitting
 from incv3d.tools.bench.errors import BenchUsageError
 from incv3d.tools.bench.worker_protocol import Engine, EngineJob
-from incv3d.tools.workers.protocol import decode, encode
 
 
 def job(engine: Engine, network: Path) -> EngineJob:

@@ -12,47 +12,23 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from flatbuffers_by_hand import CLASSES, classifier, random_pixels
-from incv3d.models.conversions import (
-    DESCRIPTION,
-    Comparison,
-    EngineMeasurements,
-    describe,
-    folder_name,
-    open_conversion,
-)
-from incv3d.models.entry import ModelEntry, ModelError
-from incv3d.models.store import FLATBUFFER, GRAPH, LABELS, ModelStore
+from flatbuffers_by_hand import random_pixels
+from incv3d.models.conversions import folder_name, open_conversion
+from incv3d.models.entry import ModelError
+from incv3d.models.store import ModelStore
 from incv3d.models.tuning import TUNER, TuningJob, run_tuning
 from processes import PATIENCE_S
+from tunable_models import SIDE, add_tunable
 
 pytestmark = pytest.mark.slow
 
-SIDE, IMAGES = 32, 40
-ENTRY = ModelEntry(
-    input="pixels:0", output="scores:0", height=SIDE, width=SIDE, mean=128, scale=128, fit="stretch",
-    interpolation="bilinear", outputs=CLASSES,
-)  # fmt: skip
-FIGURES = EngineMeasurements(engine="x", run_ms=1, peak_memory_mb=1, size_bytes=1, distinct_scores=1)
-COMPARISON = Comparison(
-    images=10, top1_agreement=1, top5_agreement=1, largest_difference=0, median_difference=0, threads=1,
-    session=FIGURES, conversion=FIGURES,
-)  # fmt: skip
+IMAGES = 40
 
 
 @pytest.fixture
 def job(tmp_path: Path) -> TuningJob:
     """A job for a random network whose float32 conversion is in the store."""
-    store = ModelStore(tmp_path / "state")
-    with store.adding("random", ENTRY) as folder:
-        (folder / GRAPH).write_bytes(b"only the conversion is used")
-        (folder / LABELS).write_text("".join(f"{number}\t\tclass {number}\n" for number in range(CLASSES)))
-    model = store.get("random")
-    floats = model.directory / folder_name("float32")
-    floats.mkdir()
-    network = classifier(SIDE).write(floats / FLATBUFFER)
-    facts = describe(model, "float32", network, "by hand", 0, COMPARISON, None)
-    (floats / DESCRIPTION).write_bytes(msgspec.json.encode(facts))
+    store = add_tunable(tmp_path / "state", "random")
     pixels = random_pixels(tmp_path / "pixels", IMAGES, SIDE)
     return TuningJob(
         store=str(store.root), model="random", pixels=str(pixels.path), threads=1, min_agreement=0.9,

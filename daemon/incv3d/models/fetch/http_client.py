@@ -14,6 +14,7 @@ import urllib3
 
 from incv3d import __version__
 from incv3d.config.address import Address
+from incv3d.errors import one_line
 from incv3d.models.entry import ModelError
 
 CHUNK_BYTES = 1 << 16
@@ -170,4 +171,4 @@ def _reason(error: BaseException) -> str:
         return innermost.strerror
     if isinstance(innermost, urllib3.exceptions.IncompleteRead):
         return "the connection was lost"
-    return " ".join(str(innermost).split())[:200] or "the connection was lost"
+    return one_line(innermost) or "the connection was lost"

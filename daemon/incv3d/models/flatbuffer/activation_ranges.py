@@ -11,6 +11,7 @@ import numpy as np
 from incv3d.engines.base import Pixels
 from incv3d.engines.page_release import release_clean_pages
 from incv3d.engines.quiet_stderr import quiet_stderr
+from incv3d.errors import one_line
 from incv3d.models.entry import ModelError
 
 QUANTILE = 0.9
@@ -53,7 +54,7 @@ def activation_ranges(
             interpreter.invoke()
             extremes.append([_extremes(interpreter.tensor(number)()) for number in activations])
     except (ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error)
         if not reason or "create XNNPACK runtime" in reason:  # as it says when it gets no memory
             reason = f"perhaps there is too little memory ({reason})"
         raise ModelError(f"LiteRT cannot run the float network: {reason}") from None

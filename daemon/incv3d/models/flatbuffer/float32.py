@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from incv3d.child_process import encode
 from incv3d.config.preprocessing import PerChannel
 from incv3d.engines.base import SessionSpec
 from incv3d.engines.litert import LITERT
@@ -26,7 +27,6 @@ from incv3d.models.conversions import (
     write_facts,
 )
 from incv3d.models.entry import ModelError
-from incv3d.models.packed_weights import ABORTED
 from incv3d.models.prepare import UNRUNNABLE, ChildError, UnrunnableError, run_child
 from incv3d.models.store import FLATBUFFER, ModelStore, StoredModel
 
@@ -76,15 +76,11 @@ def make_float32(model: StoredModel, network: Path) -> OriginalCheck:
         out=str(network), check=str(check),
     )  # fmt: skip
     try:
-        run_child(CONVERTER, [msgspec.json.encode(job, enc_hook=str).decode()], ONE_THREAD)
+        run_child(CONVERTER, [encode(job)], ONE_THREAD)
         return msgspec.json.decode(check.read_bytes(), type=OriginalCheck)
     except ChildError as error:
         for left in (network, network.with_name(WEIGHTS), network.with_name(INDEX)):
             left.unlink(missing_ok=True)
-        if error.status == ABORTED:
-            raise ModelError(
-                f"{model.name}: XNNPACK could not pack the weights; perhaps the disk is full"
-            ) from None
         kinds = {UNSUPPORTED: UnsupportedGraph, UNRUNNABLE: UnrunnableError}
         raise kinds.get(error.status, ModelError)(f"{model.name}: {error}") from None
     finally:
@@ -111,13 +107,12 @@ def add_float32(model: StoredModel, folder: Path) -> None:
         failed.pop_all()
 
 
-def has_float32(model: StoredModel) -> bool:
-    """Return whether `model` has a usable conversion to float32."""
+def find_float32(model: StoredModel) -> StoredConversion | None:
+    """Return the conversion of `model` to float32, or None if it is missing or not usable."""
     try:
-        read_conversion(model.directory, "float32", model.manifest.sha256)
+        return read_conversion(model.directory, "float32", model.manifest.sha256)
     except ModelError:
-        return False
-    return True
+        return None
 
 
 def ensure_float32(
@@ -130,11 +125,12 @@ def ensure_float32(
     :raises UnrunnableError: like :func:`make_float32`.
     :raises ModelError: it cannot be converted this time, or the store cannot be written.
     """
-    if not has_float32(model):
-        progress(f"converting {model.name} to float32 for LiteRT (once)")
-        with store.exclusively():
-            if not has_float32(model):
-                remake_float32(model, store)
+    if found := find_float32(model):
+        return found
+    progress(f"converting {model.name} to float32 for LiteRT (once)")
+    with store.exclusively():
+        if not find_float32(model):
+            remake_float32(model, store)
     return open_conversion(model, "float32")
 
 

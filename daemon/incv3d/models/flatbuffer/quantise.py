@@ -21,8 +21,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from incv3d.child_process import decode, report_failures
 from incv3d.engines.base import Pixels
-from incv3d.errors import Incv3dError, pip_install
+from incv3d.errors import one_line, pip_install
 from incv3d.machine import trim_heap
 from incv3d.models.entry import ModelError
 from incv3d.models.flatbuffer.activation_ranges import activation_ranges
@@ -65,10 +66,10 @@ def quantise(job: QuantiseJob) -> None:
     try:
         quantised = _quantise(network, ranges)
     except LIBRARY_ERRORS as error:
-        raise ModelError(f"cannot be quantized: {_one_line(error)}") from None
+        raise ModelError(f"cannot be quantized: {one_line(error)}") from None
     except ImportError as error:
         raise ModelError(
-            f"{PACKAGE} cannot be imported ({_one_line(error)}): {pip_install(PACKAGE)}"
+            f"{PACKAGE} cannot be imported ({one_line(error)}): {pip_install(PACKAGE)}"
         ) from None
     Path(job.out).write_bytes(quantised)
 
@@ -98,7 +99,7 @@ def _read(path: Path) -> Any:
         graphs = network.subgraphs
         quantised = any(_has_scale(each) for each in graphs[0].tensors)
     except (*LIBRARY_ERRORS, struct.error) as error:
-        raise ModelError(f"{path}: damaged: {_one_line(error)}") from None
+        raise ModelError(f"{path}: damaged: {one_line(error)}") from None
     if quantised:
         raise ModelError(f"{path}: is quantized already")
     if len(graphs) != 1 or len(graphs[0].inputs) != 1:
@@ -184,10 +185,6 @@ def _name(tensor: Any) -> str:
     return str(tensor.name.decode("utf-8"))
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
-
-
 def _has_scale(tensor: Any) -> bool:
     return tensor.quantization is not None and tensor.quantization.scale is not None
 
@@ -206,11 +203,5 @@ def _examples(job: QuantiseJob) -> Iterator[Pixels]:
 
 
 if __name__ == "__main__":
-    try:
-        quantise(msgspec.json.decode(sys.argv[1], type=QuantiseJob))
-    except Incv3dError as failure:
-        sys.exit(str(failure))
-    except OSError as failure:
-        sys.exit(f"the store cannot be written: {failure.strerror}")
-    except MemoryError:
-        sys.exit("out of memory")
+    with report_failures():
+        quantise(decode(sys.argv[1], QuantiseJob))

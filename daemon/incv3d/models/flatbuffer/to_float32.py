@@ -7,7 +7,6 @@ on noise and a photograph. Then the graph is folded and written. LiteRT must ret
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +14,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from incv3d.child_process import decode, report_failures
 from incv3d.engines.base import Pixels, Scores, SessionError, SessionSpec
 from incv3d.engines.litert import LiteRTSession
 from incv3d.engines.quiet_stderr import quiet_stderr
-from incv3d.engines.weight_cache import find_weights, read_index
-from incv3d.errors import Incv3dError
 from incv3d.machine import trim_heap
 from incv3d.models.conversions import OriginalCheck, flatbuffer_spec
+from incv3d.models.entry import ModelError
 from incv3d.models.files import sha256_of
 from incv3d.models.flatbuffer.float32 import UNSUPPORTED, Float32Job
 from incv3d.models.flatbuffer.operators import write_network
@@ -30,8 +29,7 @@ from incv3d.models.graph.graphdef_reader import read_nodes
 from incv3d.models.graph.numpy_run import run_graph
 from incv3d.models.graph.plain_graph import PlainGraph, PlainNode, UnsupportedOperation, read_graph
 from incv3d.models.graph.structure import check_structure
-from incv3d.models.pack_weights import PackJob, pack
-from incv3d.models.packed_weights import SPACE, WORTH_BYTES
+from incv3d.models.packed_weights import pack_weights
 from incv3d.models.prepare import UNRUNNABLE, UnrunnableError
 from incv3d.models.samples import sample_pixels
 
@@ -102,8 +100,8 @@ def _check(job: Float32Job, samples: list[Pixels], wanted: list[Scores]) -> Orig
     """
     spec = flatbuffer_spec(job.spec, Path(job.out))
     try:
+        weights = _packed_weights(spec)
         with quiet_stderr():
-            weights = _packed_weights(spec)
             session = LiteRTSession(spec, weights)
         with contextlib.closing(session):
             got = [session.run(pixels).copy() for pixels in samples]
@@ -127,16 +125,13 @@ def _packed_weights(spec: SessionSpec) -> Path | None:
 
     Packed into memory instead, they would take the most memory of the whole conversion.
 
-    :returns: None for a small network, one whose weights cannot be mapped, or without space for them.
+    :returns: None for a small network, or one whose weights cannot be packed now; a start tries again, and
+        says why.
     """
-    network = spec.file
-    size_bytes = network.stat().st_size
-    if size_bytes < WORTH_BYTES or shutil.disk_usage(network.parent).free < SPACE * size_bytes:
+    try:
+        return pack_weights(spec, sha256_of(spec.file))
+    except ModelError:
         return None
-    sha256 = sha256_of(network)
-    pack(PackJob(spec=spec, sha256=sha256))
-    index = read_index(network, sha256)
-    return find_weights(network, index) if index else None
 
 
 def main(job: Float32Job) -> None:
@@ -145,15 +140,9 @@ def main(job: Float32Job) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(msgspec.json.decode(sys.argv[1], type=Float32Job, dec_hook=lambda kind, text: kind(text)))
-    except UnsupportedOperation as failure:
-        print(failure, file=sys.stderr)  # noqa: T201 - the parent process reports it
-        sys.exit(UNSUPPORTED)
-    except Incv3dError as failure:
-        print(failure, file=sys.stderr)  # noqa: T201 - the parent process reports it
-        sys.exit(UNRUNNABLE if isinstance(failure, UnrunnableError) else 1)
-    except OSError as failure:
-        sys.exit(f"{failure.filename or 'the store'}: cannot be written: {failure.strerror}")
-    except MemoryError:
-        sys.exit("out of memory")
+    with report_failures():
+        try:
+            main(decode(sys.argv[1], Float32Job))
+        except (UnsupportedOperation, UnrunnableError) as failure:
+            print(failure, file=sys.stderr)  # noqa: T201 - the parent process reports it
+            sys.exit(UNSUPPORTED if isinstance(failure, UnsupportedOperation) else UNRUNNABLE)

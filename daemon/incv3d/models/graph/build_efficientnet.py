@@ -19,7 +19,8 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from incv3d.errors import Incv3dError, pip_install
+from incv3d.child_process import report_failures
+from incv3d.errors import pip_install
 from incv3d.models.entry import ModelError
 from incv3d.models.graph.graphdef_writer import GraphDefWriter
 from incv3d.models.graph.pth_reader import read_pth
@@ -146,9 +147,5 @@ def main(out: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with report_failures():
         main(sys.argv[1])
-    except Incv3dError as failure:
-        sys.exit(str(failure))
-    except OSError as failure:
-        sys.exit(f"the store cannot be written: {failure.strerror}")

@@ -13,7 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from incv3d.errors import Incv3dError
+from incv3d.child_process import report_failures
+from incv3d.errors import one_line
 from incv3d.models.entry import ModelError
 
 INPUT, OUTPUT = "pixels", "scores"
@@ -58,7 +59,7 @@ def build(weights: Path) -> bytes:
         try:
             model.load_weights(named)
         except (ValueError, KeyError, OSError, TypeError, AttributeError) as error:
-            message = " ".join(str(error).split())[:200]
+            message = one_line(error)
             raise ModelError(f"{weights}: not the weights of Keras' Inception-v3: {message}") from None
 
     def scores(pixels: Any) -> Any:
@@ -81,7 +82,7 @@ def _suffix(weights: Path) -> str:
         with h5py.File(weights, "r") as file:
             return ".h5" if "layer_names" in file.attrs or "model_weights" in file else ".weights.h5"
     except OSError as error:
-        message = " ".join(str(error).split())[:200]
+        message = one_line(error)
         raise ModelError(f"{weights}: damaged: {message}") from None
 
 
@@ -92,9 +93,5 @@ def main(weights: str, out: str) -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
+    with report_failures():
         main(*sys.argv[1:3])
-    except Incv3dError as failure:
-        sys.exit(str(failure))
-    except OSError as failure:
-        sys.exit(f"the store cannot be written: {failure.strerror}")

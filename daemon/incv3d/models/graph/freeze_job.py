@@ -178,8 +178,3 @@ def spell(shape: Any) -> str:
     if shape is None:
         return "unknown"
     return "x".join("?" if side is None or side < 0 else str(side) for side in shape) or "()"
-
-
-def one_line(error: Exception) -> str:
-    """Return the message of a library's error, shortened for a log."""
-    return " ".join(str(error).split())[:300]

@@ -18,10 +18,11 @@ from typing import Any
 
 import tensorflow as tf
 
+from incv3d.errors import one_line
 from incv3d.models.entry import ModelError
 from incv3d.models.file_kinds import DAMAGED_ZIP, HDF5, KERAS_MEMBER
 from incv3d.models.graph.freeze_formats import FrozenNetwork, declared_by_type
-from incv3d.models.graph.freeze_job import FreezeJob, choose, input_shape, one_line
+from incv3d.models.graph.freeze_job import FreezeJob, choose, input_shape
 from incv3d.models.graph.frozen_graph import cast, trace
 
 KERAS_2 = "tf_keras"

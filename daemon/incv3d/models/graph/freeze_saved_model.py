@@ -10,11 +10,12 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from incv3d.config.preprocessing import Interpolation
+from incv3d.errors import one_line
 from incv3d.models.entry import ModelError
 from incv3d.models.file_kinds import SAVED_MODEL
 from incv3d.models.graph.fold import node_name
 from incv3d.models.graph.freeze_formats import FrozenNetwork, accepts_images, declared_by_type
-from incv3d.models.graph.freeze_job import FreezeJob, choose, input_shape, one_line
+from incv3d.models.graph.freeze_job import FreezeJob, choose, input_shape
 from incv3d.models.graph.frozen_graph import cast, plain_functions, plain_nodes, trace
 from incv3d.models.graph.graphdef_reader import Node
 from incv3d.models.graph.operations import SAVING, check_operations

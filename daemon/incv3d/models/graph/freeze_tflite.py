@@ -16,8 +16,9 @@ from ai_edge_litert.interpreter import Interpreter
 from incv3d.config.preprocessing import Normalisation
 from incv3d.engines.base import SessionSpec
 from incv3d.engines.litert import LiteRTSession
+from incv3d.errors import one_line
 from incv3d.models.entry import ModelError
-from incv3d.models.graph.freeze_job import FreezeJob, NetworkFacts, choose, input_shape, one_line, trial_run
+from incv3d.models.graph.freeze_job import FreezeJob, NetworkFacts, choose, input_shape, trial_run
 from incv3d.models.normalisation import IntegerRange, choose_normalisation, from_integers, from_quantised
 from incv3d.models.tflite_metadata import Metadata, read_metadata
 

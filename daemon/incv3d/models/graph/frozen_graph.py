@@ -16,9 +16,10 @@ from tensorflow.python.framework.convert_to_constants import (
 )
 from tensorflow.python.grappler import tf_optimizer
 
+from incv3d.errors import one_line
 from incv3d.models.entry import ModelError
 from incv3d.models.graph.fold import node_name
-from incv3d.models.graph.freeze_job import PIXELS, SCORES, Array, FreezeJob, Run, Shape, one_line
+from incv3d.models.graph.freeze_job import PIXELS, SCORES, Array, FreezeJob, Run, Shape
 from incv3d.models.graph.graphdef_reader import Node
 from incv3d.models.graph.operations import check_operations
 

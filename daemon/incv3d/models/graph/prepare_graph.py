@@ -37,7 +37,7 @@ from incv3d.engines.prepared_model import (
     preparer_id,
     processor_id,
 )
-from incv3d.errors import Incv3dError
+from incv3d.errors import Incv3dError, one_line
 from incv3d.machine import trim_heap
 from incv3d.models.entry import ModelError
 from incv3d.models.files import sha256_of
@@ -245,7 +245,7 @@ def _complete(tf: Any, graph: Any, job: Job) -> tuple[Any, int]:
             tf.import_graph_def(graph, name="")
             shape = imported.get_tensor_by_name(job.output).shape
         except (ValueError, KeyError, tf.errors.OpError) as error:
-            raise ModelError(f"{job.graph}: {' '.join(str(error).split())[:300]}") from None
+            raise ModelError(f"{job.graph}: {one_line(error)}") from None
     if not shape.is_fully_defined():
         raise ModelError(f"{job.graph}: the shape of `{job.output}` is unknown: {shape}")
     return imported.as_graph_def(), int(np.prod(shape.as_list()))
@@ -265,7 +265,7 @@ def _optimise(tf: Any, graph: Any, keep: list[str]) -> Any:
     try:
         optimised = tf_optimizer.OptimizeGraph(config, meta)
     except (ValueError, tf.errors.OpError) as error:
-        raise ModelError(f"the graph cannot be optimized: {' '.join(str(error).split())[:300]}") from None
+        raise ModelError(f"the graph cannot be optimized: {one_line(error)}") from None
     for node in optimised.node:
         node.device = ""
     return optimised

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from incv3d.errors import Incv3dError
+from incv3d.child_process import decode, report_failures
 from incv3d.machine import trim_heap
 from incv3d.models.entry import ModelError
 from incv3d.models.graph.fold import node_name
@@ -66,11 +66,5 @@ def explain(message: str) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        to_float(msgspec.json.decode(sys.argv[1], type=FloatJob))
-    except Incv3dError as failure:
-        sys.exit(str(failure))
-    except OSError as failure:
-        sys.exit(f"the store cannot be written: {failure.strerror}")
-    except MemoryError:
-        sys.exit("out of memory")
+    with report_failures():
+        to_float(decode(sys.argv[1], FloatJob))

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from incv3d.engines.prepared_model import Job
-from incv3d.errors import Incv3dError
+from incv3d.errors import Incv3dError, one_line
 from incv3d.models.graph.prepare_graph import fold_graph
 from incv3d.models.prepare import run_child
 from incv3d.models.store import ModelStore, StoredModel
@@ -67,7 +67,7 @@ def convert(job: Job) -> bytes:
             graph, input_names=[job.input], output_names=[job.output], opset=OPSET
         )
     except Exception as error:  # noqa: BLE001 - tf2onnx raises whatever its parts raise
-        raise BenchError(f"tf2onnx cannot convert the graph: {' '.join(str(error).split())[:300]}") from None
+        raise BenchError(f"tf2onnx cannot convert the graph: {one_line(error)}") from None
     serialized: bytes = model.SerializeToString()
     return serialized
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from incv3d.engines.base import Feed, Scores, SessionError, SessionSpec
-from incv3d.errors import pip_install
+from incv3d.errors import one_line, pip_install
 
 MODULES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "opencv": "cv2"}
 """The engines by name, and the module of each."""
@@ -77,7 +77,7 @@ def open_other_runtime(name: str, spec: SessionSpec) -> Any:
     except (SessionError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001 - each library has its own exceptions, some only RuntimeError
-        raise SessionError(f"{name} cannot run the network: {' '.join(str(error).split())[:300]}") from None
+        raise SessionError(f"{name} cannot run the network: {one_line(error)}") from None
 
 
 def _import(module: str) -> Any:

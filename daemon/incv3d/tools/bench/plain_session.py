@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from incv3d.engines.base import Feed, Scores, SessionError, SessionSpec
-from incv3d.errors import not_installed
+from incv3d.errors import not_installed, one_line
 from incv3d.tools.bench.tensorflow_trace import TRACED_RUN_OPTIONS
 
 
@@ -40,7 +40,7 @@ class PlainSession:
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - protobuf's DecodeError, whose module moves between versions
-            raise SessionError(f"{spec.file}: {' '.join(str(error).split())[:300]}") from None
+            raise SessionError(f"{spec.file}: {one_line(error)}") from None
         built = time.perf_counter()
         with graph.as_default():
             self._nothing = tf.no_op(name="incv3d/nothing")

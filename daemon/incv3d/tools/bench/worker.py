@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from incv3d.child_process import decode
 from incv3d.config.schema import LARGEST_IMAGE
 from incv3d.engines.base import Feed, Scores
 from incv3d.frames import Frame
@@ -22,7 +23,7 @@ from incv3d.images.resize import fit
 from incv3d.models.graph.graphdef_reader import read_nodes
 from incv3d.tools.bench.tensorflow_trace import Execution, parse_trace, share_out
 from incv3d.tools.bench.worker_protocol import EngineJob, OpenReply, TraceReply
-from incv3d.tools.workers.protocol import RunReply, decode
+from incv3d.tools.workers.protocol import RunReply
 from incv3d.tools.workers.serve import serve
 
 DECODE_OPS = {"DecodeJpeg", "DecodePng", "DecodeImage"}

@@ -7,7 +7,6 @@ import re
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
@@ -29,11 +28,10 @@ from incv3d.models.conversions import (
     flatbuffer_spec,
     folder_name,
     own_converter,
-    read_conversion,
     tensorflow_converter,
 )
 from incv3d.models.entry import ModelError
-from incv3d.models.flatbuffer.float32 import UnsupportedGraph, make_float32
+from incv3d.models.flatbuffer.float32 import UnsupportedGraph, find_float32, make_float32
 from incv3d.models.flatbuffer.quantise import QuantiseJob, check_library, needed_mb, quantiser_name
 from incv3d.models.graph.pixel_file import PixelFile
 from incv3d.models.graph.to_litert import FloatJob
@@ -171,8 +169,8 @@ def convert_pixels(
     folder.mkdir()
     network = folder / FLATBUFFER
     if precision == "int8":
-        kept = _float_network(model)
-        floats, converter = kept or scratch / "float32.tflite", quantiser_name()
+        kept = find_float32(model)
+        floats, converter = kept.network if kept else scratch / "float32.tflite", quantiser_name()
         if kept is None:
             _convert_to_float32(model, floats, progress)
         _quantise(config, floats, images, network, progress)
@@ -244,14 +242,6 @@ def _gather(
     )
 
 
-def _float_network(model: StoredModel) -> Path | None:
-    """Return the file of the model's conversion to float32, if there is one."""
-    try:
-        return read_conversion(model.directory, "float32", model.manifest.sha256).network
-    except ModelError:
-        return None
-
-
 def _convert_to_float32(model: StoredModel, network: Path, progress: Progress) -> str:
     """Write the float32 flatbuffer to the file `network`, and return the name of the converter.
 
@@ -262,7 +252,7 @@ def _convert_to_float32(model: StoredModel, network: Path, progress: Progress) -
         make_float32(model, network)
         return own_converter()
     except UnsupportedGraph as error:
-        if not _has_tensorflow():
+        if not engine_of("tensorflow").is_installed:
             raise ModelError(
                 f"{error}; TensorFlow's converter may support it: {pip_install('tensorflow')}"
             ) from None
@@ -275,10 +265,6 @@ def _convert_to_float32(model: StoredModel, network: Path, progress: Progress) -
     )  # fmt: skip
     run_child(CONVERTER, [msgspec.json.encode(job).decode()])
     return tensorflow_converter()
-
-
-def _has_tensorflow() -> bool:
-    return find_spec(engine_of("tensorflow").module) is not None
 
 
 def _quantise(
@@ -315,7 +301,7 @@ def _float_session(
     :param precision: of the conversion; None: never TensorFlow's.
     """
     spec = model.session_spec(threads_of(config))
-    tensorflow = precision and (precision == "float32" or _has_tensorflow())
+    tensorflow = precision and (precision == "float32" or engine_of("tensorflow").is_installed)
     return SessionJob(
         spec=spec if tensorflow else flatbuffer_spec(spec, floats),
         prepared=ensure_prepared(model, store, progress.step) if tensorflow else None,

@@ -16,8 +16,8 @@ from types import FrameType
 
 import msgspec
 
+from incv3d.child_process import decode, encode, report_failures
 from incv3d.config.schema import Config
-from incv3d.errors import Incv3dError
 from incv3d.models.entry import ModelError
 from incv3d.models.flatbuffer.quantise import needed_mb
 from incv3d.models.graph.pixel_file import PixelFile
@@ -78,7 +78,7 @@ def tune(job: TuningJob) -> TuningVerdict:
 
 
 def become_idle(memory_mb: int) -> None:
-    """Give this process and its children only processor time that nobody else wants, and limited memory."""
+    """Limit this process and its children to processor time that no other process wants, and in memory."""
     try:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     except OSError:  # a sandbox may forbid it
@@ -96,15 +96,12 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _stop)
-    try:
-        tuning = msgspec.json.decode(sys.argv[1], type=TuningJob)
-        become_idle(tuning.memory_mb)
-        print(msgspec.json.encode(tune(tuning)).decode(), flush=True)  # noqa: T201 - the parent reads it
-    except Incv3dError as failure:
-        sys.exit(str(failure))
-    except OSError as failure:
-        sys.exit(f"the store cannot be written: {failure.strerror}")
-    except (MemoryError, RuntimeError) as failure:
-        if isinstance(failure, RuntimeError) and "start new thread" not in str(failure):
-            raise
-        sys.exit("out of memory")
+    with report_failures():
+        try:
+            tuning = decode(sys.argv[1], TuningJob)
+            become_idle(tuning.memory_mb)
+            print(encode(tune(tuning)), flush=True)  # noqa: T201 - the parent process reads it
+        except RuntimeError as failure:
+            if "start new thread" not in str(failure):  # which needs memory for its stack
+                raise
+            raise MemoryError from None

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import msgspec
 
+from incv3d.child_process import decode
 from incv3d.engines import SessionSpec, open_session
 from incv3d.models.graph.pixel_file import PixelFile
 from incv3d.pipeline.classifier import probabilities
-from incv3d.tools.workers.protocol import RunReply, decode
+from incv3d.tools.workers.protocol import RunReply
 from incv3d.tools.workers.serve import serve
 
 

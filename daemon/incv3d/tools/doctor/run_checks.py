@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
+from incv3d.errors import one_line
 from incv3d.tools.doctor.cameras import check_cameras
 from incv3d.tools.doctor.clock import check_clock
 from incv3d.tools.doctor.disk import check_disk
@@ -115,7 +116,7 @@ def _outcome(name: str, future: Future[list[Finding]], limit_s: float) -> list[F
         what = f"{error.filename}: this user cannot read it"
         return [Finding(name, "note", what, "run: sudo incv3d doctor")]
     if error:
-        what = f"could not be checked: {type(error).__name__}: {' '.join(str(error).split())}"
+        what = f"could not be checked: {type(error).__name__}: {one_line(error)}"
         return [Finding(name, "warning", what, REPORT)]
     return future.result()
 

@@ -12,10 +12,10 @@ from typing import TypeVar
 
 import msgspec
 
-from incv3d.child_process import start_python
+from incv3d.child_process import decode, encode, start_python
 from incv3d.errors import Incv3dError
 from incv3d.machine import ProcessMemory, process_memory
-from incv3d.tools.workers.protocol import ErrorReply, decode, encode
+from incv3d.tools.workers.protocol import ErrorReply
 
 REPLY_TIMEOUT_S = 1800
 """A Raspberry Pi 3 that swaps needs minutes to import TensorFlow."""

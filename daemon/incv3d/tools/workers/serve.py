@@ -9,8 +9,9 @@ from typing import NoReturn, Protocol
 
 import msgspec
 
-from incv3d.errors import Incv3dError
-from incv3d.tools.workers.protocol import ErrorReply, encode
+from incv3d.child_process import encode
+from incv3d.errors import Incv3dError, one_line
+from incv3d.tools.workers.protocol import ErrorReply
 
 
 class Worker(Protocol):
@@ -42,7 +43,7 @@ def serve(open_worker: Callable[[], Worker]) -> NoReturn:
             name, *words = line.split()
             reply(worker.commands[name](*words))
     except (Incv3dError, OSError, ValueError) as error:
-        reply(ErrorReply(failed=" ".join(str(error).split())))
+        reply(ErrorReply(failed=one_line(error)))
     except MemoryError:
         reply(ErrorReply(failed="too little memory"))
     sys.stderr.flush()
