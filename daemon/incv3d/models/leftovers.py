@@ -9,7 +9,8 @@ from pathlib import Path
 from incv3d.models.entry import ModelError
 from incv3d.models.files import hold_lock
 from incv3d.models.flatbuffer.float32 import SCRATCH
-from incv3d.models.store import UNFINISHED, ModelStore
+from incv3d.models.names import UNFINISHED
+from incv3d.models.store import ModelStore
 
 
 def remove_leftovers(store: ModelStore) -> None:

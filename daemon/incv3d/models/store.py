@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import shutil
 import tempfile
 import time
@@ -17,8 +16,9 @@ from incv3d.clock import timestamp
 from incv3d.engines.base import ModelFormat, SessionSpec
 from incv3d.models.entry import ModelEntry, ModelError
 from incv3d.models.files import hold_lock, sha256_of, sync
+from incv3d.models.names import NAME, UNFINISHED, check_name
+from incv3d.models.taught.store import TaughtStore
 
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 MANIFEST = "manifest.json"
 GRAPH = "graph.pb"
 FLATBUFFER = "model.tflite"
@@ -26,7 +26,6 @@ ONNX = "model.onnx"
 NETWORKS: dict[ModelFormat, str] = {"graphdef": GRAPH, "tflite": FLATBUFFER, "onnx": ONNX}
 """The network's file by the format in a model's entry."""
 LABELS = "labels.tsv"
-UNFINISHED = ".unfinished-"
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -196,6 +195,8 @@ class ModelStore:
         with self._errors_explained(), self._locked():
             if (target / MANIFEST).exists() and not replace:
                 raise ModelError(f"the model `{name}` exists already; to replace it, use --replace")
+            if TaughtStore(self.root).folder(name).exists():
+                raise ModelError(f"`{name}` is the name of a taught model; choose another name")
             # left by killed processes: this one holds the lock
             for left in self._models.glob(f"{UNFINISHED}*"):
                 shutil.rmtree(left, ignore_errors=True)
@@ -266,11 +267,15 @@ class ModelStore:
     def remove(self, name: str) -> None:
         """Remove the model called `name`.
 
-        :raises ModelError: it is missing, or the store cannot be written.
+        :raises ModelError: it is missing, a taught model needs it, or the store cannot be written.
         """
         target = self._models / check_name(name)
         if not target.is_dir():
             raise ModelError(f"no model `{name}` in {self.root}")
+        if taught := TaughtStore(self.root).taught_on(name):
+            raise ModelError(
+                f"{name} is the base of {', '.join(taught)}; first: incv3d model remove {taught[0]}"
+            )
         with self._errors_explained(), self._locked():
             self._discard(target)
 
@@ -335,15 +340,3 @@ class ModelStore:
                 f"{path}: damaged ({error}); remove it: incv3d model remove {folder.name}"
             ) from None
         return StoredModel(folder.name, folder, manifest)
-
-
-def check_name(name: str) -> str:
-    """Return `name` if it is a valid name for a model.
-
-    :raises ModelError: it is not.
-    """
-    if not NAME.fullmatch(name):
-        raise ModelError(
-            f"`{name}` is not a valid model name: use up to 64 lower-case letters, digits, '.', '_' and '-'"
-        )
-    return name

@@ -21,7 +21,8 @@ from incv3d.models.fetch.download import Download, DownloadRequest, Progress, Re
 from incv3d.models.fetch.http_client import DownloadError, UnreachableError, redact
 from incv3d.models.files import sha256_of
 from incv3d.models.importing import import_model
-from incv3d.models.store import ModelStore, StoredModel, check_name
+from incv3d.models.names import check_name
+from incv3d.models.store import ModelStore, StoredModel
 
 DOWNLOADS = "downloads"
 SHA256 = re.compile(r"[0-9a-f]{64}")

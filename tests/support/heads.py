@@ -1,0 +1,55 @@
+"""Small heads that are made by hand, and facts for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from incv3d.models.files import sha256_of
+from incv3d.models.store import StoredModel
+from incv3d.models.taught.head import Floats, Head, normalize
+from incv3d.models.taught.model import HeadFacts
+
+
+def head_of(classes: Sequence[str], examples: Floats, threshold: float = 0.5, spread: float = 0.02) -> Head:
+    """Return a head that knows one example of each class, a row of `examples`: ``(classes, D)``."""
+    gallery = normalize(examples.astype(np.float32))
+    center: Floats = gallery.mean(0)
+    return Head(
+        tuple(classes),
+        center,
+        20 * (gallery - center).T,
+        np.zeros(len(classes), np.float32),
+        gallery,
+        threshold,
+        spread,
+    )
+
+
+def axes(count: int = 2, length: int = 16) -> Floats:
+    """Return as many orthogonal features, one a row."""
+    return np.eye(count, length, dtype=np.float32)
+
+
+def facts_of(name: str, head: Head, base: StoredModel | None = None, **others: object) -> HeadFacts:
+    """Return the facts of `head`, taught on `base`."""
+    given = {
+        "name": name,
+        "base": base.name if base else "base",
+        "base_sha256": sha256_of(base.network) if base else "0" * 64,
+        "precision": "float32",
+        "fit": base.entry.fit if base else "stretch",
+        "crop_fraction": base.entry.crop_fraction if base else 1.0,
+        "classes": head.classes,
+        "counts": (1,) * len(head.classes),
+        "groups": (1,) * len(head.classes),
+        "taught_at": "2026-12-01T00:00:00.000Z",
+    }
+    return HeadFacts(**(given | others))  # type: ignore[arg-type]
+
+
+def files_in(folder: Path) -> list[str]:
+    """Return the paths of all files and folders in `folder`."""
+    return sorted(each.relative_to(folder).as_posix() for each in folder.rglob("*"))
