@@ -241,8 +241,14 @@ write_configuration() {
         run install -d -m 755 "${configuration%/*}"
         run install -m 644 "$here/../config/incv3d.yaml" "$configuration"
         # Commands in a shell must find the same models and the same log as the service.
-        run sed -i "s|^  store: \"\" |  store: $state |; s|^  log: \"\" |  log: $logs/latency.log |" "$configuration"
+        set_keys "$configuration" "model.store=$state" "latency.log=$logs/latency.log"
     fi
+}
+
+# Set keys in the configuration file $1, which keeps its comments.
+set_keys() {
+    run "$release/bin/python" -m incv3d.config.edit "$@" ||
+        fail "$configuration cannot be changed (see the message above); the running version is unchanged"
 }
 
 # With --model FILE: afterwards `model` is the name of the imported model.
@@ -288,9 +294,7 @@ choose_model() {
     written=$prefix/configuration.written
     [ ! -d "$undo" ] || written=$undo/configuration.written
     cp -p "$configuration" "$written"
-    sed -i "/^model:/,/^[^ #]/s|^  name: *[^ ]*|  name: $model|" "$written"
-    sed -n '/^model:/,/^[^ #]/p' "$written" | grep -q "^  name: $model\( \|\$\)" ||
-        fail "$configuration has no \`name:\` under \`model:\`; add there: name: $model"
+    set_keys "$written" "model.name=$model"
     if ! cmp -s "$written" "$configuration"; then
         say "setting the configured model to $model"
         changed=yes
