@@ -1,0 +1,1 @@
+"""Make heads: pictures of the owner's classes, their features, a classifier, and an honest report."""
