@@ -20,6 +20,7 @@ RANKS = {
     "transports": 6,
     "sources": 5,
     "events": 5,
+    "teaching": 5,
     "pipeline": 4,
     "models": 3,
     "images": 2,

@@ -229,8 +229,8 @@ class PictureSet:
         held = sum(each.size_bytes for each in there)
         if held + size_bytes > self._most_bytes:
             raise TeachingError(
-                f"the teaching set has {held / 1e6:.0f} MB of pictures, of {self._most_bytes / 1e6:.0f} MB that "
-                f"it can have; delete some, or teach from a folder of your own, which is not copied"
+                f"the teaching set has {held / 1e6:.0f} of {self._most_bytes / 1e6:.0f} MB that it can have; "
+                f"delete some, or teach from a folder of your own, which is not copied"
             )
         disk = os.statvfs(self.folder)
         free = disk.f_bavail * disk.f_frsize
