@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -13,11 +14,12 @@ from incv3d.frames import Prediction, Refusal, Result
 from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.transports.admission import Admission
 from incv3d.transports.mqtt.broker import Broker
+from incv3d.transports.mqtt.busy_answers import ANSWERS_PER_S, ROOM_TO_REFUSE
 from incv3d.transports.mqtt.complaints import Complaints
 from incv3d.transports.mqtt.connection import BrokerConnection
 from incv3d.transports.mqtt.message import Message
 from incv3d.transports.mqtt.outbox import Outbox, Outgoing
-from incv3d.transports.mqtt.requests import ROOM_TO_REFUSE, FrameConsumer, can_be_published_to
+from incv3d.transports.mqtt.requests import FrameConsumer, can_be_published_to
 from waiting import until
 
 ROOM = 2
@@ -48,8 +50,8 @@ class Desk:
     def receive(self, message: Message) -> None:
         self.intake.receive(message)
 
-    def poll(self) -> None:
-        self.intake.poll()
+    def poll(self) -> float | None:
+        return self.intake.poll()
 
     def classified(self, result: Result) -> None:
         self.intake.deliver(result)
@@ -97,6 +99,35 @@ def test_as_many_frames_are_held_as_there_is_room_for_and_others_are_busy(broker
     desk.classify()
     assert json.loads(listener.next("answers/last").payload)["status"] == "ok"
     assert (desk.status("taken"), desk.status("answered"), desk.status("held")) == (ROOM + 2, ROOM + 2, 0)
+
+
+def test_a_sender_that_comes_back_at_once_is_answered_busy_only_so_often(broker, listen, desk) -> None:
+    listener = listen(broker, "answers/#")
+    for number in range(ROOM):
+        listener.publish("frames/x", jpeg(), ResponseTopic=f"answers/{number}")
+    until(lambda: desk.status("held") == ROOM, "they are not held")
+    began = time.monotonic()
+    further = 20
+    for _ in range(ROOM_TO_REFUSE + further):
+        listener.publish("frames/x", jpeg(), ResponseTopic="answers/again")
+        assert json.loads(listener.next("answers/again").payload)["code"] == "busy"
+    assert time.monotonic() - began > (further - 1) / ANSWERS_PER_S
+
+
+def test_frames_that_wait_for_their_busy_answer_take_no_room(broker, listen, desk) -> None:
+    listener = listen(broker, "answers/#")
+    crowd = ROOM_TO_REFUSE + 10
+    for number in range(ROOM + crowd):
+        listener.publish("frames/x", b"\xff\xd8" + b"x" * 50, qos=0, ResponseTopic=f"answers/{number}")
+    until(lambda: desk.status("taken") == ROOM + crowd, "they do not come")
+    desk.classify()
+    listener.next("answers/0")
+    listener.publish("frames/x", jpeg(), ResponseTopic="answers/more")
+    desk.classify()
+    desk.classify()
+    assert json.loads(listener.next("answers/more").payload)["status"] == "ok"
+    until(lambda: desk.status("answered") == ROOM + crowd + 1, "some are not answered")
+    assert desk.refused == [Refusal.BUSY] * crowd
 
 
 @pytest.mark.parametrize("said", [{}, {"ResponseTopic": "a/+/b"}])

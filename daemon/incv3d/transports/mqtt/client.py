@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import select
 import ssl
 from collections.abc import Callable
@@ -73,7 +74,7 @@ def move_bytes(client: Client, wake: int, timeout_s: float) -> bool:
     poller.register(socket, select.POLLIN | (select.POLLOUT if client.want_write() else 0))
     # The kernel does not know what TLS has decrypted already.
     has_more = isinstance(socket, ssl.SSLSocket) and socket.pending() > 0
-    ready = dict(poller.poll(0 if has_more else int(timeout_s * 1000)))
+    ready = dict(poller.poll(0 if has_more else math.ceil(timeout_s * 1000)))
     events = ready.get(socket.fileno(), 0)
     if has_more or events & ~select.POLLOUT:
         client.loop_read()

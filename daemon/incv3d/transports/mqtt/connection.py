@@ -51,8 +51,11 @@ class ConnectionHandler(Protocol):
     def receive(self, message: Message) -> None:
         """Handle a message."""
 
-    def poll(self) -> None:
-        """Do what is due. It is called often, and must be cheap when nothing is due."""
+    def poll(self) -> float | None:
+        """Do what is due. It is called often, and must be cheap when nothing is due.
+
+        :returns: seconds until it wants to be called again; None: whenever something happens.
+        """
 
 
 class BrokerConnection:
@@ -193,14 +196,16 @@ class BrokerConnection:
         """Move messages until the connection ends, or is closed and all messages are sent."""
         assert self._handler
         accept_by = time.monotonic() + CONNECTING_S
+        wait_s: float | None = None
         while self._client.socket() is not None:
-            if move_bytes(self._client, self._wake.fileno(), POLL_INTERVAL_S):
+            longest_s = POLL_INTERVAL_S if wait_s is None else min(wait_s, POLL_INTERVAL_S)
+            if move_bytes(self._client, self._wake.fileno(), longest_s):
                 self._wake.clear()
             if self._client.loop_misc() != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 return
             if self._accepted:
                 self._acknowledge()
-                self._handler.poll()
+                wait_s = self._handler.poll()
                 self._dispatch.send(self._client)
                 if self._closing.is_set() and not self._dispatch:
                     self._client.disconnect()

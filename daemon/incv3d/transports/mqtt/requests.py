@@ -1,10 +1,10 @@
 """Consume frames from a shared subscription, and answer them: the broker gives each to one daemon of a fleet.
 
 The subscription is shared (``$share/GROUP/FILTER``). A daemon that holds as many frames as it may answers
-further ones ``busy`` at once, and their senders send them again: the broker gives them to the next daemon. So
-frames go to daemons with room, which are the fast ones more often, and none grows old in a queue. MQTT's own
-back-pressure would not do that alone: Mosquitto 2 hands frames out in turn, keeps up to 1000 for a daemon
-whose Receive Maximum is reached, and forgets them when it dies.
+further ones ``busy`` (see :mod:`.busy_answers`), and their senders send them again: the broker gives them to
+the next daemon. So frames go to daemons with room, which are the fast ones more often, and none grows old in
+a queue. MQTT's own back-pressure would not do that alone: Mosquitto 2 hands frames out in turn, keeps up to
+1000 for a daemon whose Receive Maximum is reached, and forgets them when it dies.
 
 A frame is acknowledged when the broker has its answer. If a daemon dies before, a broker may give its frames
 to another one (MQTT 5, 4.8.2). Mosquitto forgets them: a sender sends a frame again if there is no answer.
@@ -24,6 +24,7 @@ from incv3d.frames import Frame, FrameId, Refusal, Result
 from incv3d.protocol import messages
 from incv3d.protocol.clocks import SenderClocks
 from incv3d.transports.admission import Admission, Rejection
+from incv3d.transports.mqtt.busy_answers import BusyAnswers
 from incv3d.transports.mqtt.complaints import Complaints, shown
 from incv3d.transports.mqtt.connection import BrokerConnection
 from incv3d.transports.mqtt.message import Message, Receipt
@@ -31,10 +32,10 @@ from incv3d.transports.mqtt.outbox import Outgoing
 from incv3d.transports.mqtt.request_message import frame_of, id_of
 from incv3d.transports.pending import Answer, PendingRequests
 
-ROOM_TO_REFUSE = 16
-"""Frames that the broker may send beyond those that are held, so that they can be answered ``busy``."""
 MOST_LEVELS = 100
 """Levels of a response topic: brokers disconnect a client that publishes to deeper ones (Mosquitto: 200)."""
+REQUEST_BYTES = 500
+"""The memory of what is kept of a request beyond its texts."""
 DAEMON = "daemon"
 """The user property of an answer that names the daemon."""
 
@@ -48,6 +49,12 @@ class _Request:
     response_topic: str
     correlation: bytes | None
     id: FrameId
+
+    @property
+    def size_bytes(self) -> int:
+        """Return about how much memory it takes."""
+        texts = (self.topic, self.response_topic, str(self.id))
+        return REQUEST_BYTES + sum(len(each.encode()) for each in texts) + len(self.correlation or b"")
 
 
 class FrameConsumer:
@@ -92,7 +99,8 @@ class FrameConsumer:
         self._clocks = SenderClocks()
         self._is_wanted = False
         self._is_subscribed = False
-        self._taken = self._answered = 0
+        self._busy = BusyAnswers()
+        self._taken = self._answered = self._results = 0
 
     def set_subscribed(self, is_wanted: bool) -> None:
         """Take frames from now on, or no more. Any thread may call this."""
@@ -103,24 +111,29 @@ class FrameConsumer:
         """Note that there is a new connection, without subscriptions."""
         self._is_subscribed = False
 
-    def poll(self) -> None:
-        """Subscribe or unsubscribe, as wanted."""
+    def poll(self) -> float | None:
+        """Subscribe or unsubscribe, as wanted, and send the `busy` answers that are due.
+
+        :returns: seconds until it wants to be called again; None: whenever something happens.
+        """
         if self._is_wanted != self._is_subscribed:
             self._is_subscribed = self._is_wanted
             if self._is_subscribed:
                 self._connection.subscribe(self._shared, qos=1)
             else:
                 self._connection.unsubscribe(self._shared)
+        for request_id in self._busy.take(time.monotonic(), self._results):
+            self._pending.reject(request_id, self._admission.busy(self._held()))
+        return self._busy.wait_s()
 
     def receive(self, message: Message) -> None:
         """Queue the frame of a message, or reject it."""
         self._taken += 1
-        held = len(self._pending)
-        request_id = self._pending.add(
-            _Request(
-                message.receipt, message.topic, message.response_topic, message.correlation, id_of(message)
-            )
+        held = self._held()
+        request = _Request(
+            message.receipt, message.topic, message.response_topic, message.correlation, id_of(message)
         )
+        request_id = self._pending.add(request)
         try:
             frame = self._frame(message)
             if held < self._room:
@@ -134,7 +147,9 @@ class FrameConsumer:
                 "frame not handled", f"a frame of {shown(message.topic)} could not be handled", error
             )
             rejection = Rejection(Refusal.INTERNAL, "the daemon failed at it; see its log")
-        if rejection:
+        if rejection and not (
+            rejection.refusal is Refusal.BUSY and self._busy.put(request_id, request.size_bytes)
+        ):
             self._pending.reject(request_id, rejection)
 
     def deliver(self, result: Result) -> None:
@@ -158,6 +173,10 @@ class FrameConsumer:
             "held": len(self._pending),
         }
 
+    def _held(self) -> int:
+        """Return the number of frames that wait for their result."""
+        return len(self._pending) - len(self._busy)
+
     def _frame(self, message: Message) -> Frame:
         received = time.monotonic()
         # The broker does not say who sent it; senders that wait for an answer differ in their response topic.
@@ -170,6 +189,7 @@ class FrameConsumer:
 
     def _send(self, request: _Request, answer: Answer) -> None:
         self._answered += 1
+        self._results += answer.rejection is None
         acknowledge = partial(self._connection.acknowledge, request.receipt)
         if can_be_published_to(request.response_topic):
             self._connection.publish(

@@ -69,9 +69,9 @@ class MqttTransport(Transport):
 
     def _create_connection(self, context: TransportContext) -> BrokerConnection:
         from incv3d.transports.mqtt.broker import broker_of
+        from incv3d.transports.mqtt.busy_answers import ROOM_TO_REFUSE
         from incv3d.transports.mqtt.connection import BrokerConnection
         from incv3d.transports.mqtt.message import LARGEST_PROPERTIES
-        from incv3d.transports.mqtt.requests import ROOM_TO_REFUSE
 
         section = context.config.mqtt
         return BrokerConnection(
@@ -199,10 +199,12 @@ class MqttTransport(Transport):
                 self._publisher.threshold = command.score
                 self._next_state = 0.0
 
-    def poll(self) -> None:
-        """Publish what is due. The connection calls this often."""
-        if self._frames:
-            self._frames.poll()
+    def poll(self) -> float | None:
+        """Publish what is due. The connection calls this often.
+
+        :returns: seconds until it wants to be called again; None: whenever something happens.
+        """
+        wait_s = self._frames.poll() if self._frames else None
         discovery, (model, _) = self._config.mqtt.discovery, self._identity()
         if discovery and model and not self._is_discovered:
             self._is_discovered = True
@@ -211,6 +213,7 @@ class MqttTransport(Transport):
         if now >= self._next_state:
             self._next_state = now + STATE_INTERVAL_S
             self._publisher.publish_state(self._describe("stats"), self._paused)
+        return wait_s
 
     def _take_frames(self, is_wanted: bool) -> None:
         if self._frames:
