@@ -30,6 +30,13 @@ BURST = 60
 VARIANTS = 12
 """Mutated copies of each message that Hypothesis made; it is thorough, but slow."""
 
+GREETINGS = (
+    b"",
+    bytes.fromhex("ff00000000000000017f03") + bytes(53),  # ZMTP 3
+    bytes.fromhex("ff00000000000000017f01 05 0000 0005") + b"hello",  # ZMTP 2, with a name and a request
+    bytes.fromhex("0100 0600") + b"hello",  # the same of ZMTP 1
+)
+
 
 class ZeromqFuzzer(Fuzzer):
     """Several DEALER sockets, and what is under way on each."""
@@ -148,7 +155,4 @@ class ZeromqFuzzer(Fuzzer):
             case 2:
                 with socket.socket(socket.AF_UNIX) as stranger:
                     stranger.connect(self.doors.daemon.door.removeprefix("ipc://"))
-                    greeting = bytes.fromhex("ff00000000000000017f03") + bytes(53)
-                    stranger.sendall(
-                        rng.choice([rng.randbytes(rng.randrange(200)), greeting + rng.randbytes(50)])
-                    )
+                    stranger.sendall(rng.choice(GREETINGS) + rng.randbytes(rng.randrange(200)))

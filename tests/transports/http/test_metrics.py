@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import urllib.request
 from dataclasses import replace
 
 import pytest
@@ -11,10 +12,12 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from daemon_status import STANDING
+from incv3d.config.network import HttpSection
 from incv3d.frames import Refusal, Timings
 from incv3d.latency.rolling import DROPPED, OUTCOMES
 from incv3d.machine import Readings
-from incv3d.transports.http.metrics import BUCKETS_S, Metrics
+from incv3d.transports.http.metrics import BUCKETS_S, Metrics, metrics_routes
+from incv3d.transports.http.server import HttpServer
 
 
 def exposed(metrics: Metrics) -> dict[tuple[str, ...], float]:
@@ -77,6 +80,30 @@ def test_two_daemons_in_one_process_do_not_share_anything() -> None:
     first, second = Metrics(lambda: STANDING), Metrics(lambda: STANDING)
     first.record(0.0, Timings())
     assert exposed(second)["incv3d_frames_total", "ok"] == 0
+
+
+@pytest.mark.parametrize(
+    ("accepted", "kind"),
+    [
+        ("", "text/plain"),
+        ("application/openmetrics-text; version=1.0.0", "application/openmetrics-text"),
+        ("application/openmetrics-text; version=x", "text/plain"),
+        ("text/plain; version=1..0", "text/plain"),
+    ],
+)
+def test_whatever_version_a_client_accepts_it_gets_the_metrics(accepted: str, kind: str) -> None:
+    def died(thread: str, error: BaseException) -> None:
+        raise error
+
+    server = HttpServer(HttpSection(bind="127.0.0.1:0"), metrics_routes(Metrics(lambda: STANDING)), died)
+    server.open()
+    server.start()
+    try:
+        request = urllib.request.Request(f"{server.url}/metrics", headers={"Accept": accepted})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            assert answer.headers.get_content_type() == kind and b"incv3d_frames_total" in answer.read()
+    finally:
+        assert server.close(20)
 
 
 def test_prometheus_own_tool_has_nothing_to_say() -> None:

@@ -162,7 +162,10 @@ def metrics_routes(metrics: Metrics) -> list[web.AbstractRouteDef]:
     """Return the route of ``/metrics``: text, or OpenMetrics if the client accepts it."""
 
     async def exposition(request: web.Request) -> web.Response:
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        try:
+            encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        except TypeError:  # it asks for a version that is no number
+            encode, content_type = choose_encoder("")
         headers = {"Content-Type": content_type, "Cache-Control": "no-store"}
         return web.Response(body=encode(metrics.registry), headers=headers)
 

@@ -21,10 +21,13 @@ class PeerSocket:
 
     @classmethod
     def under(cls, part: zmq.Frame) -> PeerSocket | None:
-        """Return the socket over which `part` arrived; None if it is closed already."""
+        """Return the socket over which `part` arrived; None if it is closed already.
+
+        ZeroMQ does not say which it is if the peer speaks a protocol older than ZMTP 3: then None, too.
+        """
         try:
             return cls.of(int(part.get(zmq.SRCFD)))
-        except OSError:
+        except (OSError, zmq.ZMQError):
             return None
 
     @classmethod

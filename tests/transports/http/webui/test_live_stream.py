@@ -179,7 +179,8 @@ def test_the_answer_to_head_has_no_body(demo: str, path: str) -> None:
 
 def test_nothing_but_the_files_of_the_page_can_be_had(demo: str) -> None:
     assert get(f"{demo}/page/main.js")[0] == 200
-    for path in ("page/", "page/../messages.py", "page/%2e%2e/messages.py", "page//etc/passwd"):
+    long = f"page/{300 * 'x'}"  # longer than the name of any file
+    for path in ("page/", "page/../messages.py", "page/%2e%2e/messages.py", "page//etc/passwd", long):
         assert get(f"{demo}/{path}")[0] in (403, 404)
 
 

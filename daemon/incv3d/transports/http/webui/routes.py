@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from incv3d.frames import Frame, Result
 from incv3d.images.encode import encode_image, encode_thumbnail
 from incv3d.images.preprocess import ImageError
 from incv3d.protocol.events import EventMessage
+from incv3d.transports.http.login import ASSETS
 from incv3d.transports.http.webui import messages
 from incv3d.transports.http.webui.broadcast import Broadcast, TooManyViewers
 from incv3d.transports.http.webui.state import LatestResult, UiState, is_too_large
@@ -66,7 +68,8 @@ class WebUi:
         """Return all routes."""
         return [
             web.get("/", self._index),
-            web.static("/page", STATIC),
+            # Not `web.static`: strangers may ask here, and it hands any path to the file system.
+            *(web.get(f"{ASSETS}{path.name}", partial(_asset, path)) for path in STATIC.iterdir()),
             # aiohttp would send the events as the body of an answer to HEAD, which has none.
             web.get("/live", self._live, allow_head=False),
             web.get("/picture/{source}", self._picture),
@@ -164,6 +167,10 @@ class WebUi:
             finally:
                 self._room.release()
         self._view.announce(announcement, jpeg)
+
+
+async def _asset(path: Path, request: web.Request) -> web.FileResponse:
+    return web.FileResponse(path)
 
 
 def _jpeg(data: bytes) -> web.Response:
