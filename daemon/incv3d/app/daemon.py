@@ -269,8 +269,11 @@ class Daemon:
         self._reloading = False
         if reload and reload.is_swap:
             self._swap(reload)
-        elif reload:
-            self._apply(reload)
+        else:
+            if reload:
+                self._apply(reload)
+            self._state.reloads += 1
+            self._state.reload_problem = self._reloader.problem
         self._reporter.ready()
 
     def _swap(self, reload: PendingReload) -> None:

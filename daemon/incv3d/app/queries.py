@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from incv3d.app.dispatcher import ResultDispatcher
@@ -47,7 +48,12 @@ class Queries:
             case "ping":
                 return {"state": state.phase}
             case "info":
-                return {"state": state.phase, **info(state.loaded, state.config.source)}
+                return {
+                    "state": state.phase,
+                    "pid": os.getpid(),
+                    "reload": {"count": state.reloads, "problem": state.reload_problem},
+                    **info(state.loaded, state.config.source),
+                }
             case "stats":
                 event_monitor = self._dispatcher.event_monitor
                 return {

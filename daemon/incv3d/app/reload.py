@@ -120,6 +120,8 @@ class Reloader:
         self._load = load
         self._check = check
         self._on_done = on_done
+        self.problem = ""
+        """Why the last configuration that was read is not in force; empty: it is."""
 
     def begin(self, current: Config, fixed: Collection[str] = ()) -> None:
         """Start to read; do not call it again before ``on_done``.
@@ -148,13 +150,15 @@ class Reloader:
         self._on_done(PendingReload(Changes(current, (), ()), loaded, None, is_swap=True, problem=problem))
 
     def _run(self, current: Config, fixed: Collection[str]) -> None:
-        reload = None
+        reload, self.problem = None, ""
         try:
             reload = self._make(current, fixed)
         except Incv3dError as error:
+            self.problem = str(error)
             LOG.error("the new configuration is rejected, the old one stays in force: %s", error)
         except Exception:
             # Whatever the new configuration caused, the daemon continues with the old one.
+            self.problem = "it failed; see the daemon's log"
             LOG.exception("the new configuration failed, the old one stays in force")
         self._on_done(reload)
 

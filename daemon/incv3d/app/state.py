@@ -21,6 +21,10 @@ class DaemonState:
     """One of :data:`incv3d.transports.base.STATES`."""
     loaded: LoadedModel | None = None
     started: float = field(default_factory=time.monotonic)
+    reloads: int = 0
+    """How often the configuration was read again, and that has ended."""
+    reload_problem: str = ""
+    """Why the last time changed nothing; empty: it was applied."""
 
     @property
     def is_ready(self) -> bool:

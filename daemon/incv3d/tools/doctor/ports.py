@@ -37,15 +37,18 @@ class DaemonInfo:
         return bool(self.facts) or self.locked
 
 
-def ask_daemon(intake: IntakeSection) -> DaemonInfo:
-    """Ask the program at ``intake.bind`` whether it is incv3d; do not wait if none is listening."""
+def ask_daemon(intake: IntakeSection, key: str | None = None) -> DaemonInfo:
+    """Ask the program at ``intake.bind`` whether it is incv3d; do not wait if none is listening.
+
+    :param key: a client's key file, for a daemon that requires one.
+    """
     if _bind_error(intake.bind) != errno.EADDRINUSE:
         return DaemonInfo({})
     try:
         from incv3d.client import Client, NoEntry
 
         try:
-            with Client(_reachable(intake.bind), ASK_LIMIT_S) as client:
+            with Client(reachable(intake.bind), ASK_LIMIT_S, key=key) as client:
                 return DaemonInfo(client.ask("info"), asked=True)
         except NoEntry:
             return DaemonInfo({}, asked=True, locked=True)
@@ -158,7 +161,7 @@ def _address_of(name: str) -> str:
     return str(found[0][4][0])
 
 
-def _reachable(address: str) -> str:
+def reachable(address: str) -> str:
     """Return where a client on this machine can reach a server bound to `address`."""
     for everywhere, here in (
         ("//*:", "//127.0.0.1:"),

@@ -18,7 +18,7 @@ MOST_EXPOSED = 1.5
 """Of 10, as rated by ``systemd-analyze security``; the unit as shipped stays below."""
 PROPERTIES = (
     "LoadState", "UnitFileState", "ActiveState", "SubState", "Result", "NRestarts", "NeedDaemonReload",
-    "ExecStart", "User", "SupplementaryGroups", "StateDirectory", "LogsDirectory", "StatusText",
+    "ExecStart", "MainPID", "User", "SupplementaryGroups", "StateDirectory", "LogsDirectory", "StatusText",
 )  # fmt: skip
 JOURNAL = "to see why: sudo journalctl -u incv3d -n 30"
 
@@ -61,6 +61,11 @@ class Service:
         return (
             self.installed and path is not None and Path(path[1]).resolve().is_relative_to(prefix.resolve())
         )
+
+    @property
+    def pid(self) -> int:
+        """The number of its process; 0: none."""
+        return int(self.facts.get("MainPID") or 0)
 
     def directories(self) -> dict[str, str]:
         """Return the variables that systemd sets for it: ``STATE_DIRECTORY``, ``LOGS_DIRECTORY``."""
