@@ -272,12 +272,11 @@ class Daemon:
         else:
             if reload:
                 self._apply(reload)
-            self._state.reloads += 1
-            self._state.reload_problem = self._reloader.problem
+            self._state.reloaded(self._reloader.problem)
         self._reporter.ready()
 
     def _swap(self, reload: PendingReload) -> None:
-        """Use the tuned model: the same one with the same labels, as a conversion."""
+        """Use the tuned model: the same one, as a conversion."""
         if reload.loaded:
             self._use(reload.loaded)
             self._reporter.write_start("tuned", self._tuner.facts())

@@ -26,6 +26,10 @@ class DaemonState:
     reload_problem: str = ""
     """Why the last time changed nothing; empty: it was applied."""
 
+    def reloaded(self, problem: str) -> None:
+        """Note that the configuration was read again."""
+        self.reloads, self.reload_problem = self.reloads + 1, problem
+
     @property
     def is_ready(self) -> bool:
         """Return whether the Session is warm and frames are classified."""
