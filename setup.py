@@ -42,7 +42,7 @@ setup(
     python_requires=">=3.11,<3.14",
     install_requires=[
         *([TENSORFLOW] if ENGINE == "tensorflow" else []),
-        f"ai-edge-litert>=2.1,<3; {WHEELS}",  # .tflite models
+        f"ai-edge-litert>=2.2,<3; {WHEELS}",  # .tflite models
         "numpy>=1.26",
         "pyzmq>=26",
         "pyyaml>=6",

@@ -94,7 +94,8 @@ from pathlib import Path
 from incv3d.engines import SessionSpec, open_session
 from incv3d.machine import private_memory_mb
 session = open_session(SessionSpec(Path(sys.argv[1]), "tflite", "", "", 8, 8, 1), Path(sys.argv[2]))
-print(private_memory_mb(), sys.argv[2] in Path("/proc/self/maps").read_text())
+maps = Path("/proc/self/maps").read_text()
+print(private_memory_mb(), sys.argv[2] in maps, "Gpu" in maps)
 if sys.argv[3] == "close":
     session.close()
 """
@@ -109,10 +110,12 @@ def test_they_are_mapped_and_the_library_says_nothing(store: ModelStore, end: st
         return done.stdout.split()
 
     weights = str(ready_at_once(store, "float"))
-    mapped_mb, is_mapped = run(weights)
+    mapped_mb, is_mapped, uses_gpu = run(weights)
     assert is_mapped == "True"
+    # The processor of a Raspberry Pi 3 or 4 lacks instructions that LiteRT's library for GPUs executes.
+    assert uses_gpu == "False"
     # With a name in a folder that is not there, XNNPACK packs them into memory: 9.4 MB.
-    copied_mb, is_mapped = run(f"{weights}/nowhere")
+    copied_mb, is_mapped, _ = run(f"{weights}/nowhere")
     assert is_mapped == "False" and float(copied_mb) - float(mapped_mb) > 5
 
 
@@ -259,16 +262,21 @@ def test_a_disk_without_space_is_left_alone(
     assert "MB are needed" in caplog.text and INDEX not in files_of(store, "float")
 
 
-def test_a_processor_that_lacks_an_instruction_is_remembered(
-    store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("signal", ["SIGILL", "SIGSEGV"])
+def test_a_processor_on_which_litert_crashes_is_remembered(
+    store: ModelStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    signal: str,
 ) -> None:
     (store.get("float").directory / INDEX).unlink()
     packer = tmp_path / "packer_of_another_processor.py"
-    packer.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGILL)")
+    packer.write_text(f"import os, signal\nos.kill(os.getpid(), signal.{signal})")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(packed_weights, "PACKER", packer.stem)
     assert ready(store, "float", lambda line: None) is None
-    assert "use an instruction that this processor lacks" in caplog.text
+    assert "LiteRT crashes on this processor" in caplog.text
     caplog.clear()
     assert ready_at_once(store, "float") is None
     assert not caplog.records

@@ -32,13 +32,8 @@ from incv3d.engines.base import (
     UnusableNetwork,
     check_pixels,
 )
-from incv3d.engines.litert_runners import (
-    CompiledRunner,
-    Details,
-    InterpreterRunner,
-    NotMappable,
-    Runner,
-)
+from incv3d.engines.litert_c import NotMappable
+from incv3d.engines.litert_runners import Details, InterpreterRunner, MappedRunner, Runner
 from incv3d.engines.page_release import release_clean_pages
 from incv3d.engines.quiet_stderr import quiet_stderr
 from incv3d.engines.weight_cache import PACKAGE
@@ -157,8 +152,8 @@ class LiteRTSession:
         runner: Runner | None = None
         if weights:
             try:
-                runner = CompiledRunner(spec, weights, fed, fetched)
-            except (NotMappable, ValueError, RuntimeError) as error:
+                runner = MappedRunner(spec, weights, fed, fetched)
+            except SessionError as error:
                 if make:
                     raise NotMappable(one_line(error)) from None
                 LOG.warning("%s: its packed weights cannot be mapped: %s", spec.file, one_line(error))

@@ -1,8 +1,7 @@
-"""Keep a library's messages while it loads, and at the end of the process, out of the log."""
+"""Keep a library's messages while it loads out of the log."""
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
 import tempfile
@@ -32,19 +31,3 @@ def quiet_stderr() -> Iterator[None]:
             if failed:
                 output.seek(0)
                 sys.stderr.write(output.read().decode("utf-8", "replace"))
-
-
-def mute_stderr_at_exit() -> None:
-    """Discard what is written to file descriptor 2 after Python has ended.
-
-    LiteRT's static destructors print a line for each of its accelerators.
-    """
-    atexit.unregister(_mute)
-    atexit.register(_mute)
-
-
-def _mute() -> None:
-    sys.stderr.flush()
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)

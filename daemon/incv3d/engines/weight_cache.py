@@ -20,7 +20,7 @@ from incv3d.machine import processor
 PACKAGE = "ai-edge-litert"
 WEIGHTS = "weights.xnnpack"
 INDEX = "weights.json"
-FORMAT = 1
+FORMAT = 2
 PAGE_BYTES = 4096
 BLOCK_BYTES = 1 << 20
 

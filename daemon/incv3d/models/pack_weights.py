@@ -16,7 +16,7 @@ import msgspec
 from incv3d.child_process import decode, report_failures
 from incv3d.engines.base import SessionSpec
 from incv3d.engines.litert import LiteRTSession
-from incv3d.engines.litert_runners import NotMappable
+from incv3d.engines.litert_c import NotMappable
 from incv3d.engines.weight_cache import INDEX, WEIGHTS, WeightIndex, checksum_of, origin_of
 from incv3d.models.files import write_atomically
 

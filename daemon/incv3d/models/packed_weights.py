@@ -29,9 +29,9 @@ WORTH_BYTES = 2 << 20
 SPACE = 2
 """The packed weights take up to this many times the flatbuffer's space; the rest is a reserve."""
 ABORTED = -signal.SIGABRT
-ILLEGAL = -signal.SIGILL
-"""How the packer ends on a Cortex-A53: LiteRT 2.3 loads a GPU library that was built for later processors."""
-MISSING_INSTRUCTION = "LiteRT's libraries use an instruction that this processor lacks"
+CRASHED = (-signal.SIGILL, -signal.SIGSEGV)
+"""How the packer ends if LiteRT was built for another processor, or has another interface than expected."""
+CRASH = "LiteRT crashes on this processor"
 
 
 def ensure_ready(
@@ -125,10 +125,10 @@ def _pack(job: PackJob) -> None:
         _sweep(job.spec.file.parent)
         if error.status == ABORTED:
             raise ModelError("XNNPACK could not write them; perhaps the disk is full") from None
-        if error.status != ILLEGAL:
+        if error.status not in CRASHED:
             raise
-        _remember(job, MISSING_INSTRUCTION)
-        LOG.warning("%s: its weights are copied to memory: %s", job.spec.file, MISSING_INSTRUCTION)
+        _remember(job, CRASH)
+        LOG.warning("%s: its weights are copied to memory: %s", job.spec.file, CRASH)
 
 
 def _remember(job: PackJob, refusal: str) -> None:
