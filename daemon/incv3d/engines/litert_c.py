@@ -159,7 +159,7 @@ class MappedNetwork:
         self._copy(self._fetched[self._wanted], found, READ)
         return found
 
-    def _copy(self, buffer: int, values: npt.NDArray[Any], mode: int) -> None:
+    def _copy(self, buffer: int | None, values: npt.NDArray[Any], mode: int) -> None:
         """Write `values` to a buffer, or read them from it."""
         address = Handle()
         self._call["LiteRtLockTensorBuffer"](buffer, byref(address), mode)
