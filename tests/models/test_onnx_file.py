@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 from incv3d.models.entry import ModelError
 from incv3d.models.file_kinds import kind_of
 from incv3d.models.importing import import_model
+from incv3d.models.onnx_features import mark_features
 from incv3d.models.onnx_file import external_files, read_structure
 from incv3d.models.store import ModelStore
 from onnx_networks import Builder, colours, resnet18, save
@@ -27,12 +28,13 @@ def store(tmp_path: Path) -> ModelStore:
 
 
 def test_weights_in_other_files_are_merged_into_one(tmp_path: Path, store: ModelStore) -> None:
-    """Merged, a network is the one that was saved in one file, byte for byte."""
+    """Merged, a network is the one that was saved in one file, byte for byte, before its features."""
     whole = save(resnet18(), tmp_path / "whole.onnx")
     (tmp_path / "split").mkdir()
     split = save(resnet18(), tmp_path / "split" / "split.onnx", "split.onnx.data")
     assert external_files(split) == [split.with_name("split.onnx.data")]
     merged = import_model(store, split)
+    assert mark_features(whole, "input", "output")
     assert merged.network.read_bytes() == whole.read_bytes()
     assert [each.name for each in merged.directory.iterdir() if "data" in each.name] == []
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from incv3d.engines.base import Pixels, Scores, SessionFacts
+from incv3d.engines.base import Features, Pixels, Scores, SessionFacts
 from incv3d.frames import Frame
 from incv3d.models.labels import Label, Labels
 from incv3d.sources import SourceAbsent, SourceError
@@ -22,6 +22,7 @@ class ScriptedSession:
     :param held: True: each run waits for :meth:`release`; False: it returns at once.
     :param script: called before each run with its number, from 1; may raise.
     :param reentrant: whether several threads may run it at once.
+    :param features: the length of its features, all 1.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class ScriptedSession:
         held: bool = False,
         script: Callable[[int], None] = lambda number: None,
         reentrant: bool = False,
+        features: int = 0,
     ) -> None:
         self.runs = 0
         self.under_way = 0
@@ -37,7 +39,9 @@ class ScriptedSession:
         self.running = threading.Event()
         self._changed = threading.Condition()
         self._held = held
-        self._facts = SessionFacts("scripted", "double", "1", 1, 0.0, 0.0, reentrant=reentrant)
+        self._facts = SessionFacts(
+            "scripted", "double", "1", 1, 0.0, 0.0, reentrant=reentrant, features=features
+        )
         self._script = script
         self._permits = threading.Semaphore(0)
 
@@ -72,6 +76,9 @@ class ScriptedSession:
                 self.under_way -= 1
                 self._changed.notify_all()
         return np.array([0.25, 0.75], np.float32)
+
+    def run_with_features(self, pixels: Pixels) -> tuple[Scores, Features]:
+        return self.run(pixels), np.ones(self._facts.features, np.float32)
 
     def close(self) -> None:
         with self._changed:

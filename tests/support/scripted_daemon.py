@@ -24,7 +24,7 @@ from incv3d.cli.output import leave
 from incv3d.config.loading import LoadedConfig, load_config
 from incv3d.config.paths import latency_log_path
 from incv3d.config.schema import Config
-from incv3d.engines.base import Feed, Scores, SessionError, SessionFacts
+from incv3d.engines.base import Features, Feed, Scores, SessionError, SessionFacts
 from incv3d.engines.warmup import WarmUp
 from incv3d.frames import Frame
 from incv3d.images.preprocess import Preprocessor
@@ -73,6 +73,9 @@ class Script:
                 raise SessionError("scripted")
         time.sleep(self._run_s)
         return np.array([0.25, 0.75], np.float32)
+
+    def run_with_features(self, feed: Feed) -> tuple[Scores, Features]:
+        return self.run(feed), np.empty(0, np.float32)
 
     def close(self) -> None:
         pass

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +23,12 @@ Feed = Pixels | ImageArray | bytes
 """The input of a run: pixels or, if the graph decodes and resizes by itself, an image or a JPEG."""
 Scores = npt.NDArray[np.float32]
 """``(outputs,) float32``."""
+Features = npt.NDArray[np.float32]
+"""``(n,) float32``: the input of a network's last layer. Empty: the network has none that can be found."""
+FEATURES = "incv3d_features"
+"""The name of the output of a flatbuffer or an ONNX network that returns its features."""
+LEAST_FEATURES = 16
+"""A shorter vector says too little of an image to teach from."""
 
 
 class SessionError(Incv3dError):
@@ -63,6 +70,9 @@ class SessionSpec:
     """The tensor for a JPEG's bytes; empty: the graph has none."""
     image_input: str = ""
     """The tensor for an image of any size; empty: the graph has none."""
+    features: str = ""
+    """The tensor of the features in a GraphDef, such as ``pool_3/_reshape:0``; empty: none. The other formats
+    have an output for them (:data:`FEATURES`)."""
     cache_filters: bool = False
     """Whether TensorFlow may keep a second copy of the filters, in the processor's layout, to run faster."""
 
@@ -93,12 +103,14 @@ class SessionFacts:
     """The number format of the computation; ``int8`` for a quantized network."""
     reentrant: bool = False
     """Whether several threads may run it at once."""
+    features: int = 0
+    """The length of the features that a run returns; 0: this network has none that can be found."""
 
 
 class Session(Protocol):
     """A model that is loaded and stays loaded.
 
-    Only one thread may call :meth:`run` at a time, unless the facts say that several may. The GIL is released
+    Only one thread may run it at a time, unless the facts say that several may. The GIL is released
     while the library works.
     """
 
@@ -114,6 +126,14 @@ class Session(Protocol):
         :returns: ``(outputs,) float32``, one score per class.
         :raises BadFeed: the input cannot be run.
         :raises SessionError: the library reports a failure.
+        """
+
+    def run_with_features(self, feed: Feed) -> tuple[Scores, Features]:
+        """Classify one image like :meth:`run`, and return the features of it, too.
+
+        Both methods run the same: the features cost nothing more.
+
+        :returns: the scores, and ``(n,) float32`` with ``n`` as in the facts; empty if that is 0.
         """
 
     def close(self) -> None:
@@ -147,6 +167,11 @@ class Engine:
     def is_installed(self) -> bool:
         """Whether its library is there; it is not imported."""
         return find_spec(self.module) is not None
+
+
+def is_feature_vector(shape: Sequence[int]) -> bool:
+    """Return whether a tensor of this shape may be a network's features: a vector that is long enough."""
+    return len(shape) > 0 and LEAST_FEATURES <= max(shape) == math.prod(shape)
 
 
 def check_pixels(feed: Feed, shape: tuple[int, ...]) -> Pixels:

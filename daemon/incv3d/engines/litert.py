@@ -21,7 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from incv3d.engines.base import (
+    FEATURES,
     Engine,
+    Features,
     Feed,
     Scores,
     Session,
@@ -31,6 +33,7 @@ from incv3d.engines.base import (
     SpareMemory,
     UnusableNetwork,
     check_pixels,
+    is_feature_vector,
 )
 from incv3d.engines.litert_c import NotMappable
 from incv3d.engines.litert_runners import Details, InterpreterRunner, MappedRunner, Runner
@@ -115,6 +118,7 @@ class LiteRTSession:
             import_ms=(loaded - started) * 1000,
             build_ms=(time.perf_counter() - loaded) * 1000,
             precision=_precision(interpreter),
+            features=self._length,
         )
 
     @property
@@ -128,6 +132,10 @@ class LiteRTSession:
         :raises BadFeed: the input is not float32 of the model's shape.
         :raises SessionError: LiteRT reports a failure.
         """
+        return self.run_with_features(feed)[0]
+
+    def run_with_features(self, feed: Feed) -> tuple[Scores, Features]:
+        """Classify like :meth:`run`, and return the features, too."""
         runner = self._runner
         if runner is None:
             raise SessionError("the Session is closed")
@@ -136,7 +144,11 @@ class LiteRTSession:
             found = runner.run(self._in.quantise(pixels) if self._in else pixels)
         except (ValueError, RuntimeError) as error:
             raise SessionError(f"LiteRT: {one_line(error)}") from None
-        return (self._out.dequantise(found) if self._out else found).reshape(-1)
+        scores, *features = [
+            (scale.dequantise(each) if scale else each).reshape(-1)
+            for each, scale in zip(found, self._out, strict=True)
+        ]
+        return scores, features[0] if features else np.empty(0, np.float32)
 
     def close(self) -> None:
         """Free the network's memory."""
@@ -145,9 +157,11 @@ class LiteRTSession:
     def _connect(self, interpreter: Any, spec: SessionSpec, weights: Path | None, make: bool) -> None:
         """Find the input and the output, determine their shapes, and run once."""
         fed = self._find(interpreter, "input", spec.input)
-        fetched = self._find(interpreter, "output", spec.output)
+        fetched = [self._find(interpreter, "output", spec.output), *_features(interpreter)]
         self._in = _quantisation(fed, f"{spec.file}: the input `{fed['name']}`", INPUT_TYPES)
-        self._out = _quantisation(fetched, f"{spec.file}: the output `{fetched['name']}`", TYPES)
+        self._out = [
+            _quantisation(each, f"{spec.file}: the output `{each['name']}`", TYPES) for each in fetched
+        ]
         self._resize(interpreter, fed)
         runner: Runner | None = None
         if weights:
@@ -159,16 +173,18 @@ class LiteRTSession:
                 LOG.warning("%s: its packed weights cannot be mapped: %s", spec.file, one_line(error))
         self._runner = runner = runner or InterpreterRunner(interpreter, fed, fetched)
         # The first run touches all memory for the first time, so it counts as loading.
-        scores = self.run(np.zeros(self._shape, np.float32))
-        if not scores.size or scores.size != max(runner.output_shape):
+        scores, features = self.run_with_features(np.zeros(self._shape, np.float32))
+        self._length = features.size
+        if not scores.size or scores.size != max(runner.shapes[0]):
             raise UnusableNetwork(
-                f"{spec.file}: the output `{fetched['name']}` is not a vector: its shape is "
-                f"{runner.output_shape}"
+                f"{spec.file}: the output `{fetched[0]['name']}` is not a vector: its shape is "
+                f"{runner.shapes[0]}"
             )
 
     def _find(self, interpreter: Any, what: str, name: str) -> Details:
-        """Return the input or output called `name`, or the only one."""
-        found = interpreter.get_input_details() if what == "input" else interpreter.get_output_details()
+        """Return the input or output called `name`, or the only one besides the features."""
+        details = interpreter.get_input_details() if what == "input" else interpreter.get_output_details()
+        found = [each for each in details if each["name"] != FEATURES]
         by_name: dict[str, Details] = {each["name"]: each for each in found}
         if what == "input" and len(found) != 1:
             names = _listed(by_name)
@@ -231,6 +247,12 @@ def _open(make_interpreter: Any, spec: SessionSpec) -> Any:
         raise SessionError(f"{spec.file}: cannot be opened: {one_line(error) or 'out of memory'}") from None
     except (ValueError, RuntimeError) as error:
         raise UnusableNetwork(f"{spec.file}: damaged or truncated: {one_line(error)}") from None
+
+
+def _features(interpreter: Any) -> list[Details]:
+    """Return the output of the features, if the network has one."""
+    found = [each for each in interpreter.get_output_details() if each["name"] == FEATURES]
+    return [each for each in found if is_feature_vector(tuple(each["shape"]))]
 
 
 def _precision(interpreter: Any) -> str:

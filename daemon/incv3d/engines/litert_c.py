@@ -11,7 +11,7 @@ import ctypes
 import json
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ctypes import POINTER, byref, c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint32, c_void_p
 from pathlib import Path
 from typing import Any
@@ -109,12 +109,12 @@ class MappedNetwork:
 
     :param weights: XNNPACK's file; if it does not exist, XNNPACK creates it, and aborts the process if the
         disk is full.
-    :param output: the index of the wanted output among the flatbuffer's tensors.
+    :param outputs: the indices of the wanted outputs among the flatbuffer's tensors.
     :raises NotMappable: the library is missing or is another, or the network has several signatures.
     :raises SessionError: LiteRT cannot run the network so.
     """
 
-    def __init__(self, file: Path, weights: Path, threads: int, output: int) -> None:
+    def __init__(self, file: Path, weights: Path, threads: int, outputs: Sequence[int]) -> None:
         self._call = _load_functions()
         self._handles: list[tuple[str, c_void_p]] = []
         self.close = weakref.finalize(self, _destroy, self._call, self._handles)
@@ -133,30 +133,32 @@ class MappedNetwork:
         count = c_size_t()
         self._call["LiteRtGetNumSignatureOutputs"](signature, byref(count))
         self._fetched = (Handle * count.value)()
-        self._wanted = -1
+        found: dict[int, tuple[int, tuple[int, ...]]] = {}
         for number in range(count.value):
             tensor = self._get("LiteRtGetSignatureOutputTensorByIndex", signature, number)
             required = self._get("LiteRtGetCompiledModelOutputBufferRequirements", self._compiled, 0, number)
             self._fetched[number] = self._buffer(environment, tensor, required)
             index = c_uint32()
             self._call["LiteRtGetTensorIndex"](tensor, byref(index))
-            if index.value == output:
-                self._wanted, self.output_shape = number, _shape(self._type(tensor))
-        if self._wanted < 0:
+            found[index.value] = number, _shape(self._type(tensor))
+        if any(each not in found for each in outputs):
             raise NotMappable("its signature does not have the output")
+        self._wanted = [found[each][0] for each in outputs]
+        self.shapes = [found[each][1] for each in outputs]
 
-    def run(self, values: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    def run(self, values: npt.NDArray[Any], types: Sequence[npt.DTypeLike]) -> list[npt.NDArray[Any]]:
         """Run it once.
 
         :param values: the input, contiguous, of the network's type and shape.
-        :param dtype: the type of the output.
+        :param types: the types of the wanted outputs.
         :raises SessionError: LiteRT reports a failure.
         """
-        found = np.empty(self.output_shape, dtype)
         self._copy(self._fed[0], values, WRITE)
         arguments = self._compiled, 0, 1, self._fed, len(self._fetched), self._fetched
         self._call["LiteRtRunCompiledModel"](*arguments)
-        self._copy(self._fetched[self._wanted], found, READ)
+        found = [np.empty(shape, dtype) for shape, dtype in zip(self.shapes, types, strict=True)]
+        for number, each in zip(self._wanted, found, strict=True):
+            self._copy(self._fetched[number], each, READ)
         return found
 
     def _copy(self, buffer: int | None, values: npt.NDArray[Any], mode: int) -> None:

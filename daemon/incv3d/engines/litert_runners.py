@@ -6,6 +6,7 @@ from a file there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,12 +24,13 @@ Details = dict[str, Any]
 
 
 class Runner(Protocol):
-    """A network that is loaded, with one input and one output."""
+    """A network that is loaded, with one input and one or several outputs to fetch."""
 
-    output_shape: tuple[int, ...]
+    shapes: list[tuple[int, ...]]
+    """The shapes of the fetched outputs."""
 
-    def run(self, pixels: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
-        """Return the output for the input's values, converted to its type by truncation.
+    def run(self, pixels: npt.NDArray[np.float32]) -> list[npt.NDArray[Any]]:
+        """Return the outputs for the input's values, converted to its type by truncation.
 
         :raises ValueError, RuntimeError: LiteRT reports a failure.
         """
@@ -38,24 +40,23 @@ class InterpreterRunner:
     """An Interpreter with its tensors allocated.
 
     :param fed: the input tensor, resized already.
-    :param fetched: the output tensor.
+    :param fetched: the output tensors.
     :raises ValueError, RuntimeError: LiteRT cannot run the network.
     """
 
-    def __init__(self, interpreter: Any, fed: Details, fetched: Details) -> None:
+    def __init__(self, interpreter: Any, fed: Details, fetched: Sequence[Details]) -> None:
         interpreter.allocate_tensors()
         self._interpreter = interpreter
         # Called for each use: the Interpreter refuses to run while an array over its memory exists.
         self._input = interpreter.tensor(fed["index"])
-        self._output = interpreter.tensor(fetched["index"])
-        self.output_shape = tuple(self._output().shape)
+        self._outputs = [interpreter.tensor(each["index"]) for each in fetched]
+        self.shapes = [tuple(output().shape) for output in self._outputs]
 
-    def run(self, pixels: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
-        """Return a copy of the output for the input's values."""
+    def run(self, pixels: npt.NDArray[np.float32]) -> list[npt.NDArray[Any]]:
+        """Return copies of the outputs for the input's values."""
         np.copyto(self._input(), pixels, casting="unsafe")
         self._interpreter.invoke()
-        found: npt.NDArray[Any] = self._output().copy()
-        return found
+        return [output().copy() for output in self._outputs]
 
 
 class MappedRunner:
@@ -68,22 +69,22 @@ class MappedRunner:
     :raises SessionError: LiteRT cannot run the network so.
     """
 
-    def __init__(self, spec: SessionSpec, weights: Path, fed: Details, fetched: Details) -> None:
+    def __init__(self, spec: SessionSpec, weights: Path, fed: Details, fetched: Sequence[Details]) -> None:
         check_mappable(spec, fed, fetched)
-        self._network = MappedNetwork(spec.file, weights, spec.threads, fetched["index"])
+        self._network = MappedNetwork(spec.file, weights, spec.threads, [each["index"] for each in fetched])
         self._values = np.zeros(spec.input_shape, fed["dtype"])
-        self._type = fetched["dtype"]
-        self.output_shape = self._network.output_shape
+        self._types = [each["dtype"] for each in fetched]
+        self.shapes = self._network.shapes
 
-    def run(self, pixels: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
-        """Return the output for the input's values."""
+    def run(self, pixels: npt.NDArray[np.float32]) -> list[npt.NDArray[Any]]:
+        """Return the outputs for the input's values."""
         np.copyto(self._values, pixels, casting="unsafe")
-        return self._network.run(self._values, self._type)
+        return self._network.run(self._values, self._types)
 
 
-def check_mappable(spec: SessionSpec, fed: Details, fetched: Details) -> None:
+def check_mappable(spec: SessionSpec, fed: Details, fetched: Sequence[Details]) -> None:
     """Raise NotMappable if the compiled model does not take these tensors."""
-    for tensor in (fed, fetched):
+    for tensor in (fed, *fetched):
         if tensor["dtype"] not in MAPPABLE:
             raise NotMappable(f"`{tensor['name']}` is {np.dtype(tensor['dtype']).name}")
     if tuple(fed["shape"]) != spec.input_shape:

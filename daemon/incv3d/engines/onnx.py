@@ -20,7 +20,9 @@ from typing import Any
 import numpy as np
 
 from incv3d.engines.base import (
+    FEATURES,
     Engine,
+    Features,
     Feed,
     Scores,
     Session,
@@ -30,6 +32,7 @@ from incv3d.engines.base import (
     SpareMemory,
     UnusableNetwork,
     check_pixels,
+    is_feature_vector,
 )
 from incv3d.engines.page_release import release_clean_pages
 from incv3d.engines.quiet_stderr import quiet_stderr
@@ -114,6 +117,7 @@ class OnnxSession:
             build_ms=(time.perf_counter() - loaded) * 1000,
             precision=_precision(spec.file, self._dtype),
             reentrant=True,
+            features=self._length,
         )
 
     @property
@@ -127,15 +131,20 @@ class OnnxSession:
         :raises BadFeed: the input is not float32 of the model's shape.
         :raises SessionError: ONNX Runtime reports a failure.
         """
+        return self.run_with_features(feed)[0]
+
+    def run_with_features(self, feed: Feed) -> tuple[Scores, Features]:
+        """Classify like :meth:`run`, and return the features, too."""
         session = self._session
         if session is None:
             raise SessionError("the Session is closed")
         pixels = self._converted(check_pixels(feed, self._shape))
         try:
-            (found,) = session.run(self._outputs, {self._input: pixels})
+            found = session.run(self._outputs, {self._input: pixels})
         except self._failures as error:
             raise SessionError(f"ONNX Runtime: {_one_line(error) or 'out of memory'}") from None
-        return np.asarray(found, np.float32).reshape(-1)
+        scores, *features = [np.asarray(each, np.float32).reshape(-1) for each in found]
+        return scores, features[0] if features else np.empty(0, np.float32)
 
     def close(self) -> None:
         """Free the library's memory."""
@@ -162,19 +171,25 @@ class OnnxSession:
             raise UnusableNetwork(
                 f"{self._file}: the input `{fed.name}` has the shape {tuple(fed.shape or ())}, not {wanted}"
             )
-        self._input, self._outputs = fed.name, [fetched.name]
+        features = [each.name for each in outputs if each.name == FEATURES and each.type in OUTPUT_TYPES]
+        self._input, self._outputs = fed.name, [fetched.name, *features]
         self._dtype: np.dtype[Any] = np.dtype(INPUT_TYPES[fed.type])
         try:
-            (found,) = self._session.run(self._outputs, {self._input: np.zeros(wanted, self._dtype)})
+            found, *tapped = self._session.run(self._outputs, {self._input: np.zeros(wanted, self._dtype)})
         except self._failures as error:
             raise UnusableNetwork(f"{self._file}: ONNX Runtime cannot run it: {_one_line(error)}") from None
         if not found.size or found.size != max(found.shape):
             raise UnusableNetwork(
                 f"{self._file}: the output `{fetched.name}` is not a vector: its shape is {found.shape}"
             )
+        if tapped and not is_feature_vector(tapped[0].shape):
+            tapped = []
+            del self._outputs[1:]
+        self._length = tapped[0].size if tapped else 0
 
     def _find(self, what: str, nodes: list[Any], name: str) -> Any:
-        """Return the input or output called `name`, or the only one."""
+        """Return the input or output called `name`, or the only one besides the features."""
+        nodes = [node for node in nodes if node.name != FEATURES]
         if not name and len(nodes) != 1:
             raise UnusableNetwork(
                 f"{self._file}: the network has {len(nodes)} {what}s ({_listed(nodes)}); name one"

@@ -19,7 +19,7 @@ def _open_session(spec: SessionSpec, prepared: Path | None, spare_mb: SpareMemor
 
         try:
             with quiet_stderr():
-                return TensorFlowSession(prepared, spec.threads, spec.cache_filters)
+                return TensorFlowSession(prepared, spec.threads, spec.cache_filters, spec.features)
         except (LibraryMissing, TensorFlowError) as error:
             LOG.warning("TensorFlow's C API cannot be used (%s); importing its Python package instead", error)
     check_plain_memory(spec.file, spare_mb())

@@ -16,7 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
-from incv3d.engines.base import BadFeed, Feed, Pixels, Scores, SessionFacts
+from incv3d.engines.base import (
+    BadFeed,
+    Features,
+    Feed,
+    Pixels,
+    Scores,
+    SessionFacts,
+    is_feature_vector,
+)
 from incv3d.engines.capi import Graph, GraphSession, Library, Output, Tensor, TensorFlowError
 from incv3d.engines.capi.tensor import aligned_empty
 from incv3d.engines.page_release import release_clean_pages
@@ -45,11 +53,14 @@ class TensorFlowSession:
     :param cache_filters: keep the filters in oneDNN's layout instead of converting them in every run: a run
         of Inception-v3 takes an eighth less time on two cores with AVX-512, for 110 MB. The first Session of
         a process decides for all.
+    :param features: the tensor of the features in the prepared graph; empty: none.
     :raises LibraryMissing: the C API is not available.
     :raises SessionError: the prepared model is damaged or does not fit this TensorFlow.
     """
 
-    def __init__(self, model: Path | PreparedModel, threads: int, cache_filters: bool = False) -> None:
+    def __init__(
+        self, model: Path | PreparedModel, threads: int, cache_filters: bool = False, features: str = ""
+    ) -> None:
         started = time.perf_counter()
         prepared = model if isinstance(model, PreparedModel) else open_prepared(model)
         if cache_filters:
@@ -61,15 +72,18 @@ class TensorFlowSession:
         self._graph = Graph(library, prepared.graph)
         self._session = GraphSession(library, self._graph, session_config(threads))
         self._input = self._graph.output(index.input)
-        self._output = self._graph.output(index.output)
-        self._outputs = index.outputs
+        self._fetched = [self._graph.output(index.output)]
+        # Always fetched: TensorFlow keeps another copy of its executors for every set of fetches.
+        tap = self._graph.output(features) if features else None
+        if tap and is_feature_vector(tap.shape or ()):
+            self._fetched.append(tap)
         self._assign(prepared)
         self._jpeg = self._graph.output(index.jpeg_input) if index.jpeg_input else None
         self._image = self._graph.output(index.image_input) if index.image_input else None
         self._shape = index.input_shape
         self._idle: list[_Buffer] = []
         # The first run creates executors and compiles kernels, so it counts as loading.
-        self.run(np.zeros(self._shape, np.float32))
+        _, found = self.run_with_features(np.zeros(self._shape, np.float32))
         if cache_filters:  # with oneDNN, most of the file is not read again
             release_clean_pages(prepared.weights.resolve())
         self._facts = SessionFacts(
@@ -80,6 +94,7 @@ class TensorFlowSession:
             import_ms=(loaded - started) * 1000,
             build_ms=(time.perf_counter() - loaded) * 1000,
             reentrant=True,
+            features=found.size,
         )
 
     @property
@@ -97,16 +112,20 @@ class TensorFlowSession:
         :raises BadFeed: the input does not fit, or the graph cannot decode it.
         :raises SessionError: TensorFlow reports a failure.
         """
+        return self.run_with_features(feed)[0]
+
+    def run_with_features(self, feed: Feed) -> tuple[Scores, Features]:
+        """Classify like :meth:`run`, and return the features, too."""
         with self._feeding(feed) as (place, tensor):
             if place is self._input:
-                return self._scores(tensor)
+                return self._classify(tensor)
             with self._decode(place, tensor) as pixels:
-                return self._scores(pixels)
+                return self._classify(pixels)
 
-    def _scores(self, pixels: Tensor) -> Scores:
-        (scores,), _ = self._session.run([(self._input, pixels)], [self._output])
-        got: Scores = scores.array().reshape(-1).astype(np.float32, copy=False)
-        return got
+    def _classify(self, pixels: Tensor) -> tuple[Scores, Features]:
+        found, _ = self._session.run([(self._input, pixels)], self._fetched)
+        scores, *features = [each.array().reshape(-1).astype(np.float32, copy=False) for each in found]
+        return scores, features[0] if features else np.empty(0, np.float32)
 
     def _decode(self, place: Output, tensor: Tensor) -> Tensor:
         """Return the pixels that the graph computes from a feed at another place.

@@ -13,12 +13,14 @@ import numpy as np
 
 from incv3d.engines.base import (
     BadFeed,
+    Features,
     Feed,
     Scores,
     SessionError,
     SessionFacts,
     SessionSpec,
     UnusableNetwork,
+    is_feature_vector,
 )
 from incv3d.errors import not_installed, one_line
 
@@ -39,7 +41,11 @@ class PythonSession:
         )
         self._session = tf.compat.v1.Session(graph=graph, config=config)
         try:
-            fetched = graph.get_tensor_by_name(spec.output)
+            fetched = [graph.get_tensor_by_name(spec.output)]
+            tap = graph.get_tensor_by_name(spec.features) if spec.features else None
+            length = _vector_length(tap) if tap is not None else 0
+            if length:
+                fetched.append(tap)
             self._runs = {
                 kind: self._session.make_callable(fetched, [graph.get_tensor_by_name(name)])
                 for kind, name in (
@@ -60,6 +66,7 @@ class PythonSession:
             import_ms=(imported - started) * 1000,
             build_ms=(built - imported) * 1000,
             reentrant=True,
+            features=length,
         )
 
     @property
@@ -73,20 +80,31 @@ class PythonSession:
         :raises BadFeed: the input does not fit, or the graph cannot decode it.
         :raises SessionError: TensorFlow reports a failure.
         """
+        return self.run_with_features(feed)[0]
+
+    def run_with_features(self, feed: Feed) -> tuple[Scores, Features]:
+        """Classify like :meth:`run`, and return the features, too."""
         kind = "jpeg" if isinstance(feed, bytes) else str(feed.dtype)
         if kind not in self._runs:
             raise BadFeed(f"the model takes {' or '.join(self._runs)}, but got {kind}")
         try:
-            scores: Scores = np.ravel(self._runs[kind](feed))
+            scores, *features = map(np.ravel, self._runs[kind](feed))
         except self._bad_feed as error:
             raise BadFeed(one_line(error)) from None
         except self._failure as error:
             raise SessionError(one_line(error)) from None
-        return scores
+        return scores, features[0] if features else np.empty(0, np.float32)
 
     def close(self) -> None:
         """Free TensorFlow's memory."""
         self._session.close()
+
+
+def _vector_length(tensor: Any) -> int:
+    """Return the length of a tensor that may be features, or 0. Its first dimension is one image."""
+    sides = tensor.shape.as_list() if tensor.shape.rank else []
+    shape = [side or 1 for side in sides[:1]] + sides[1:]
+    return max(shape) if None not in shape and is_feature_vector(shape) else 0
 
 
 def _import_tensorflow() -> Any:

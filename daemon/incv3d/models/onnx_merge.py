@@ -78,9 +78,9 @@ def save_merged(path: Path, structure: OnnxStructure, target: Path) -> None:
         size_bytes = sum(piece.size_bytes for piece in pieces)
         if size_bytes + len(data) > LARGEST:
             raise ModelError(f"{path}: too large: it has {size_bytes >> 20} MiB of weights")
-        before = graph[2] - len(_message_head(GRAPH, graph[3] - graph[2]))
+        before = graph[2] - len(message_head(GRAPH, graph[3] - graph[2]))
         with target.open("wb") as out:
-            out.write(data[:before] + _message_head(GRAPH, size_bytes))
+            out.write(data[:before] + message_head(GRAPH, size_bytes))
             for piece in pieces:
                 piece.write(out)
             out.write(data[graph[3] :])
@@ -114,16 +114,17 @@ def _merged(path: Path, data: Buffer, tensor: ExternalTensor) -> Piece:
         if number not in (EXTERNAL, LOCATION):
             kept += data[position:last]
         position = last
-    kept += _message_head(RAW, length)
-    return Piece(_message_head(TENSOR, len(kept) + length) + kept, file, tensor.offset, length)
+    kept += message_head(RAW, length)
+    return Piece(message_head(TENSOR, len(kept) + length) + kept, file, tensor.offset, length)
 
 
-def _message_head(number: int, length: int) -> bytes:
+def message_head(number: int, length: int) -> bytes:
     """Return the key and the length before the value of a field."""
-    return _varint(number << 3 | LENGTH) + _varint(length)
+    return varint_bytes(number << 3 | LENGTH) + varint_bytes(length)
 
 
-def _varint(number: int) -> bytes:
+def varint_bytes(number: int) -> bytes:
+    """Return a number in protobuf's encoding."""
     parts = bytearray()
     while number >= 0x80:
         parts.append(number & 0x7F | 0x80)

@@ -23,6 +23,7 @@ from incv3d.machine import available_memory_mb, memory_limit_mb, spare_memory_mb
 from incv3d.models.catalog import load_catalog, unused_custom
 from incv3d.models.conversions import StoredConversion, converted_precisions, open_conversion
 from incv3d.models.entry import ModelEntry, ModelError, mark_lasting
+from incv3d.models.feature_search import with_features
 from incv3d.models.flatbuffer.float32 import UnsupportedGraph, add_float32, ensure_float32
 from incv3d.models.labels import read_labels
 from incv3d.models.leftovers import remove_leftovers
@@ -207,6 +208,7 @@ def open_classifier(
         labels = read_labels(model.labels, model.entry.outputs)
     mode = preprocessing(config.session.preprocess, spec)
     preprocessor = Preprocessor(input_spec(model.entry), config.intake.max_pixels, mode)
+    spec = with_features(spec, prepared)
     session = open_session(spec, prepared, partial(spare_memory_mb, config.daemon.memory_limit_mb))
     return Classifier(
         preprocessor,

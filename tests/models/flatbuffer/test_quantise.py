@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from flatbuffers_by_hand import Network, classifier, random_pixels
+from flatbuffers_by_hand import SIDE, Network, classifier, random_pixels
+from incv3d.engines import SessionSpec
+from incv3d.engines.litert import LiteRTSession
 from incv3d.models.entry import ModelError
+from incv3d.models.flatbuffer.features import mark_features
 from incv3d.models.flatbuffer.quantise import QuantiseJob, quantise
 
 IMAGES = 40
@@ -63,6 +66,21 @@ def types(path: str) -> dict[str, str]:
 def test_a_quantized_network_gives_the_scores_of_the_float_one(job: QuantiseJob) -> None:
     same, difference = agreement(job, classifier())
     assert same >= 0.95 and 0 < difference < 0.05
+
+
+def test_features_stay_floats_close_to_those_of_the_float_network(job: QuantiseJob) -> None:
+    network = Network().convolution("first", 24).depthwise("second").convolution("third", 24).mean()
+    network.dense().softmax().write(Path(job.network))
+    assert mark_features(Path(job.network))
+    quantise(job)
+    floats, integers = (
+        LiteRTSession(SessionSpec(Path(each), "tflite", "", "", SIDE, SIDE, 1))
+        for each in (job.network, job.out)
+    )
+    assert integers.facts.features == 24 and integers.facts.precision == "int8"
+    for pixels in np.fromfile(job.pixels, np.float32).reshape(-1, *job.input_shape)[:5]:
+        (_, want), (_, got) = floats.run_with_features(pixels), integers.run_with_features(pixels)
+        assert got @ want / np.linalg.norm(got) / np.linalg.norm(want) > 0.98 and (got != want).any()
 
 
 def test_weights_have_a_scale_per_filter_and_the_ends_stay_float(job: QuantiseJob) -> None:

@@ -22,11 +22,12 @@ import msgspec
 import numpy as np
 
 from incv3d.child_process import decode, report_failures
-from incv3d.engines.base import Pixels
+from incv3d.engines.base import FEATURES, Pixels
 from incv3d.errors import one_line, pip_install
 from incv3d.machine import trim_heap
 from incv3d.models.entry import ModelError
 from incv3d.models.flatbuffer.activation_ranges import activation_ranges
+from incv3d.models.flatbuffer.features import mark_features
 from incv3d.models.flatbuffer.quantisation_limits import Filters, limit_scales
 from incv3d.models.graph.pixel_file import PixelFile
 
@@ -72,6 +73,7 @@ def quantise(job: QuantiseJob) -> None:
             f"{PACKAGE} cannot be imported ({one_line(error)}): {pip_install(PACKAGE)}"
         ) from None
     Path(job.out).write_bytes(quantised)
+    mark_features(Path(job.out))
 
 
 def quantiser_name() -> str:
@@ -104,6 +106,7 @@ def _read(path: Path) -> Any:
         raise ModelError(f"{path}: is quantized already")
     if len(graphs) != 1 or len(graphs[0].inputs) != 1:
         raise ModelError(f"{path}: cannot be quantized: it must be one graph with one input")
+    _drop_features(network)
     _make_names_unique(graphs[0])
     return network
 
@@ -170,6 +173,17 @@ def _kinds(network: Any) -> list[str]:
     codes = [max(each.builtinCode, each.deprecatedBuiltinCode) for each in network.operatorCodes]
     kinds = (TFL_OP_CODE_TO_NAME.get(codes[each.opcodeIndex]) for each in network.subgraphs[0].operators)
     return [kind.value if kind else "" for kind in kinds]
+
+
+def _drop_features(network: Any) -> None:
+    """Make the scores the only output again: the quantizer knows nothing of features."""
+    graph = network.subgraphs[0]
+    features = [each for each in graph.outputs if _name(graph.tensors[each]) == FEATURES]
+    graph.outputs = [each for each in graph.outputs if each not in features]
+    for signature in network.signatureDefs or []:
+        signature.outputs = [each for each in signature.outputs if each.tensorIndex not in features]
+    for number in features:
+        graph.tensors[number].name = b"features"
 
 
 def _make_names_unique(graph: Any) -> None:

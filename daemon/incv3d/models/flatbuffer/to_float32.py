@@ -22,6 +22,7 @@ from incv3d.machine import trim_heap
 from incv3d.models.conversions import OriginalCheck, flatbuffer_spec
 from incv3d.models.entry import ModelError
 from incv3d.models.files import sha256_of
+from incv3d.models.flatbuffer.features import mark_features
 from incv3d.models.flatbuffer.float32 import UNSUPPORTED, Float32Job
 from incv3d.models.flatbuffer.operators import write_network
 from incv3d.models.graph.fold import DT_FLOAT, GraphFolder, node_name
@@ -81,6 +82,8 @@ def _reference(graph: PlainGraph, job: Float32Job, pixels: Pixels) -> Scores:
 def write_flatbuffer(graph: PlainGraph, spec: SessionSpec, path: Path) -> None:
     """Fold the graph between the tensors of `spec`, and write it as a flatbuffer to the file at `path`.
 
+    Its features become an output of the file.
+
     :raises UnsupportedOperation: it has an operation that cannot be translated.
     :raises ModelError: a node is missing.
     :raises OSError: the file cannot be written.
@@ -91,6 +94,7 @@ def write_flatbuffer(graph: PlainGraph, spec: SessionSpec, path: Path) -> None:
     folder = GraphFolder({**graph.nodes, fed: placeholder}, dict(graph.weights), PlainNode, graph.release)
     folder.fold(fetched, [fed])
     write_network(path, folder.nodes, folder.weights, fed, fetched, spec.input_shape)
+    mark_features(path)
 
 
 def _check(job: Float32Job, samples: list[Pixels], wanted: list[Scores]) -> OriginalCheck:

@@ -20,7 +20,7 @@ from incv3d.config.preprocessing import (
     from_mean_and_std,
     from_range,
 )
-from incv3d.engines.base import SessionError, SessionSpec
+from incv3d.engines.base import FEATURES, SessionError, SessionSpec
 from incv3d.engines.onnx import INPUT_TYPES, OUTPUT_TYPES, OnnxSession, open_network
 from incv3d.engines.quiet_stderr import quiet_stderr
 from incv3d.models.entry import ModelError
@@ -32,6 +32,7 @@ from incv3d.models.normalisation import (
     from_integers,
     from_quantised,
 )
+from incv3d.models.onnx_features import mark_features
 from incv3d.models.onnx_file import OnnxStructure, read_structure
 from incv3d.models.onnx_merge import save_merged
 
@@ -53,7 +54,9 @@ LIMITS = {"uint8": (0, 255), "int8": (-128, 127)}
 
 
 def import_onnx(job: FreezeJob) -> NetworkFacts:
-    """Try the network, write it with all its weights to one file, and return the facts about it.
+    """Write the network with all its weights to one file, try it, and return the facts about it.
+
+    Its features become an output of the file.
 
     :raises ModelError: it is damaged, ambiguous, or not an image classifier.
     :raises SessionError: ONNX Runtime is missing, or cannot run it.
@@ -65,6 +68,7 @@ def import_onnx(job: FreezeJob) -> NetworkFacts:
     fed, fetched, shape = _describe(job, described.get_inputs(), described.get_outputs())
     names = own_names(described.get_modelmeta().custom_metadata_map)
     del described  # its memory
+    mark_features(Path(job.network), fed.name, fetched.name)
     held = _quantised_range(structure, fed.name)
     declared = from_quantised(held) if held else _declared(structure, fed)
     normalisation = choose_normalisation(
@@ -132,7 +136,7 @@ def _describe(job: FreezeJob, inputs: list[Any], outputs: list[Any]) -> tuple[An
     fed = _named(inputs, choose(job, "input", [each.name for each in inputs]))
     if fed.type not in INPUT_TYPES:
         raise ModelError(f"{job.file}: its input {_listed([fed])} is not an image")
-    scores = [each.name for each in outputs if each.type in OUTPUT_TYPES]
+    scores = [each.name for each in outputs if each.type in OUTPUT_TYPES and each.name != FEATURES]
     if not scores:
         raise ModelError(
             f"{job.file}: none of its outputs is a float per class: {_listed(outputs)}; export it "

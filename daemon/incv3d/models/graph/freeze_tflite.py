@@ -14,10 +14,11 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from incv3d.config.preprocessing import Normalisation
-from incv3d.engines.base import SessionSpec
+from incv3d.engines.base import FEATURES, SessionSpec
 from incv3d.engines.litert import LiteRTSession
 from incv3d.errors import one_line
 from incv3d.models.entry import ModelError
+from incv3d.models.flatbuffer.features import mark_features
 from incv3d.models.graph.freeze_job import FreezeJob, NetworkFacts, choose, input_shape, trial_run
 from incv3d.models.normalisation import IntegerRange, choose_normalisation, from_integers, from_quantised
 from incv3d.models.tflite_metadata import Metadata, read_metadata
@@ -35,7 +36,7 @@ Details = dict[str, Any]
 
 
 def import_flatbuffer(job: FreezeJob) -> NetworkFacts:
-    """Try the flatbuffer, copy it, and return the facts about it.
+    """Try the flatbuffer, copy it with its features as an output, and return the facts about it.
 
     :raises ModelError: it is damaged, ambiguous, or not an image classifier.
     """
@@ -43,7 +44,8 @@ def import_flatbuffer(job: FreezeJob) -> NetworkFacts:
         interpreter = Interpreter(job.file)
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         fed = _detail(inputs, choose(job, "input", [each["name"] for each in inputs]))
-        fetched = _detail(outputs, choose(job, "output", [each["name"] for each in outputs]))
+        names = [each["name"] for each in outputs if each["name"] != FEATURES]
+        fetched = _detail(outputs, choose(job, "output", names))
         shape = input_shape(job, fed["name"], [int(side) for side in fed["shape_signature"]])
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"{job.file}: LiteRT cannot load it: {one_line(error)}") from None
@@ -79,6 +81,7 @@ def import_flatbuffer(job: FreezeJob) -> NetworkFacts:
     linear = is_linear(data, fetched["index"])
     count, scores = trial_run(job, LiteRTSession(spec).run, shape, normalisation, linear)
     shutil.copyfile(job.file, job.network)
+    mark_features(Path(job.network), fetched["name"])
     return NetworkFacts(
         input=fed["name"],
         output=fetched["name"],

@@ -15,6 +15,7 @@ import msgspec
 from incv3d.child_process import decode, report_failures
 from incv3d.machine import trim_heap
 from incv3d.models.entry import ModelError
+from incv3d.models.flatbuffer.features import mark_features
 from incv3d.models.graph.fold import node_name
 from incv3d.models.graph.prepare_graph import fold_graph
 
@@ -55,6 +56,7 @@ def to_float(job: FloatJob) -> None:
     except Exception as error:  # noqa: BLE001 - the converter's errors have no common base
         raise ModelError(f"{job.graph}: {explain(str(error))}") from None
     Path(job.out).write_bytes(converted)
+    mark_features(Path(job.out))
 
 
 def explain(message: str) -> str:

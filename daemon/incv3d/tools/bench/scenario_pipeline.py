@@ -9,7 +9,7 @@ import sys
 import time
 from types import TracebackType
 
-from incv3d.engines.base import Feed, Scores, Session, SessionFacts
+from incv3d.engines.base import Features, Feed, Scores, Session, SessionFacts
 from incv3d.frames import Frame, Result
 from incv3d.images.decode_cost import is_large
 from incv3d.pipeline.classifier import Classifier
@@ -114,8 +114,11 @@ class _ObservedSession:
         return self._session.facts
 
     def run(self, feed: Feed) -> Scores:
+        return self.run_with_features(feed)[0]
+
+    def run_with_features(self, feed: Feed) -> tuple[Scores, Features]:
         try:
-            return self._session.run(feed)
+            return self._session.run_with_features(feed)
         except Exception as error:
             self.error = self.error or error
             raise

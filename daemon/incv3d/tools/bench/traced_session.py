@@ -25,7 +25,7 @@ class TracedSession(TensorFlowSession):
     def trace(self, feed: Feed) -> bytes:
         """Run once with tracing; return the serialized ``RunMetadata``."""
         with self._feeding(feed) as fed:
-            _, metadata = self._session.run([fed], [self._output], options=TRACED_RUN_OPTIONS)
+            _, metadata = self._session.run([fed], self._fetched, options=TRACED_RUN_OPTIONS)
         return metadata
 
     def run_nothing(self, feed: Feed) -> None:
