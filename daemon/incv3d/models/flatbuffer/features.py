@@ -14,8 +14,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ai_edge_litert import schema_py_generated as schema
-
 from incv3d.engines.base import FEATURES, is_feature_vector
 from incv3d.models.entry import ModelError
 from incv3d.models.feature_search import Step, last_layer
@@ -97,6 +95,8 @@ class _Patch:
 
 def _patch(data: mmap.mmap, output: str) -> _Patch | None:
     """Return the changes that make the features an output, none if they are one; None: there are none."""
+    from ai_edge_litert import schema_py_generated as schema
+
     model = schema.Model.GetRootAs(data, 0)
     if not model.SubgraphsLength():
         return None
@@ -155,4 +155,6 @@ def _slot(table: Any, field: int) -> int:
 @cache
 def _kinds() -> dict[int, str]:
     """Return the names of the operations by their numbers."""
+    from ai_edge_litert import schema_py_generated as schema
+
     return {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
