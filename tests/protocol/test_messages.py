@@ -41,7 +41,7 @@ def test_one_part_is_an_encoded_picture() -> None:
 
 def test_one_part_of_json_is_a_question() -> None:
     intent = parse(b'{"v":1,"op":"stats","id":"q"}')
-    assert (intent.operation, intent.id, intent.frame) == ("stats", "q", None)
+    assert intent.operation and (intent.operation.op, intent.id, intent.frame) == ("stats", "q", None)
 
 
 def test_a_native_header_says_everything_about_its_frame() -> None:

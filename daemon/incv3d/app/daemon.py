@@ -160,6 +160,7 @@ class Daemon:
         self._dispatcher.on_completed(self._watchdog.complete)
         self._dispatcher.on_completed(self._transports.complete)
         self._dispatcher.on_completed(self._tuner.offer)
+        self._dispatcher.on_completed(queries.frames.offer)
         self._health.watch([*self._transports.activities, *self._pipeline.activities])
 
     def run(self) -> int:
@@ -326,11 +327,8 @@ class Daemon:
             self._dispatcher.deliver(Result.refused(frame, Refusal.SHUTTING_DOWN, STOPPING))
         # A Session that is still loading has nothing in flight, and a dead one answers nothing.
         orderly = status in (0, EXIT_MEMORY)
-        if (
-            was_ready
-            and orderly
-            and not wait_until_drained(self._events, deadline, self._health.report_death)
-        ):
+        waits = was_ready and orderly
+        if waits and not wait_until_drained(self._events, deadline, self._health.report_death):
             LOG.warning("not all requests in flight could be answered within %g s", grace_s)
         event_monitor = self._dispatcher.event_monitor
         if event_monitor:

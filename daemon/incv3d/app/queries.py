@@ -7,8 +7,9 @@ from typing import Any
 
 from incv3d.app.dispatcher import ResultDispatcher
 from incv3d.app.health import Health
+from incv3d.app.latest_frames import LatestFrames
 from incv3d.app.state import DaemonState
-from incv3d.app.status import daemon_status, info, names_of, stats
+from incv3d.app.status import daemon_status, frame_facts, info, names_of, stats
 from incv3d.app.transports import Transports
 from incv3d.app.tuner import Tuner
 from incv3d.latency.rolling import RollingLatency
@@ -40,9 +41,11 @@ class Queries:
         self._health = health
         self._transports = transports
         self._tuner = tuner
+        self.frames = LatestFrames()
+        """The frames that somebody asks for."""
 
-    def describe(self, operation: messages.Operation) -> dict[str, Any]:
-        """Return the answer to ``ping``, ``stats`` or ``info``."""
+    def describe(self, operation: messages.Operation, source: str = "", after: int = 0) -> dict[str, Any]:
+        """Return the answer to ``ping``, ``stats``, ``info``, or ``frame`` of a source."""
         state = self._state
         match operation:
             case "ping":
@@ -54,6 +57,8 @@ class Queries:
                     "reload": {"count": state.reloads, "problem": state.reload_problem},
                     **info(state.loaded, state.config.source),
                 }
+            case "frame":
+                return frame_facts(self.frames.after(source, after))
             case "stats":
                 event_monitor = self._dispatcher.event_monitor
                 return {

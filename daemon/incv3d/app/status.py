@@ -5,19 +5,22 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from typing import Any
 
+import msgspec
 import numpy
 import zmq
 
 from incv3d import __version__
 from incv3d.app.health import Health
+from incv3d.app.latest_frames import NumberedFrame
 from incv3d.clock import timestamp, unix_time
 from incv3d.config.schema import SourceSection
 from incv3d.latency.rolling import RollingLatency, Summary
 from incv3d.machine import read_machine
 from incv3d.pipeline.loader import LoadedModel
+from incv3d.protocol.latest_frame import LatestFrame
 from incv3d.sources import SourceStatus
 from incv3d.transports.base import DaemonStatus, TuningStatus
 
@@ -47,6 +50,29 @@ def info(loaded: LoadedModel | None, source: SourceSection) -> dict[str, Any]:
         }
         facts["session"] = session
     return facts
+
+
+def frame_facts(found: NumberedFrame | None) -> dict[str, Any]:
+    """Return the answer to ``frame``: a frame as it was captured.
+
+    :param found: None: there is no new one yet.
+    """
+    if found is None:
+        return {"number": 0}
+    frame = found.frame
+    return msgspec.structs.asdict(
+        LatestFrame(
+            number=found.number,
+            captured_at=round(found.at_unix_s, 3),
+            encoding=frame.encoding,
+            width=frame.width,
+            height=frame.height,
+            transform=frame.transform,
+            colours=frame.colours,
+            region=astuple(frame.region) if frame.region else None,
+            image=bytes(frame.data),
+        )
+    )
 
 
 def stats(

@@ -44,6 +44,7 @@ from incv3d.clock import back_off_s
 from incv3d.frames import Encoding, Refusal, image_format
 from incv3d.protocol import messages
 from incv3d.protocol.curve_keys import read_client_key
+from incv3d.protocol.latest_frame import LatestFrame
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -194,8 +195,22 @@ class Client:
         :raises Refused: the daemon does not know the operation.
         :raises NoAnswer: there was no answer within ``timeout_s``, for any attempt.
         """
+        return self._question({"op": operation})
+
+    def frame(self, source: str, after: int = 0) -> LatestFrame:
+        """Return the latest frame that the daemon captured from `source` and classified.
+
+        :param source: the name of the source, or ``NAME.REGION``.
+        :param after: only one that came after the frame with this number; without one, ``number`` is 0.
+        :raises Refused: the daemon is too old to know the question.
+        :raises NoAnswer: as for :meth:`ask`.
+        """
+        document = self._question({"op": "frame", "source": source, "after": after})
+        return msgspec.convert(document, LatestFrame)
+
+    def _question(self, asked: dict[str, Any]) -> dict[str, Any]:
         number = next(self._ids)
-        question = msgspec.json.encode({"v": messages.VERSION, "op": operation, "id": number})
+        question = msgspec.json.encode({"v": messages.VERSION, "id": number, **asked})
         document = self._exchange(number, lambda: [question])
         if document.get("status") != "ok":
             raise Refused(self._answer(document))

@@ -46,7 +46,7 @@ number with too many digits."""
 BY_CHANNELS: dict[int, Encoding] = {1: "gray8", 3: "bgr24", 4: "bgra"}
 """The encoding of an array by its number of channels, in the order of OpenCV and imagezmq."""
 Bytes = bytes | memoryview
-Operation = Literal["ping", "stats", "info"]
+Operation = Literal["ping", "stats", "info", "frame"]
 Side = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 
 
@@ -95,6 +95,10 @@ class OperationRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True)
 
     v: Literal[1]
     op: Operation
+    source: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    """For `frame`: the source whose latest frame is wanted."""
+    after: int = 0
+    """For `frame`: only one that came after the frame with this number."""
     id: Annotated[str, msgspec.Meta(max_length=200)] | int | None = None
 
 
@@ -150,7 +154,7 @@ class Request:
     """The content of a message: a frame to classify, or a question about the daemon."""
 
     frame: Frame | None = None
-    operation: Operation | None = None
+    operation: OperationRequest | None = None
     id: FrameId = None
 
 
@@ -247,7 +251,7 @@ def _operation(part: Bytes) -> Request:
         request = msgspec.json.decode(part, type=OperationRequest)
     except UNREADABLE as error:
         raise BadRequest(f"not an operation: {explain(error)}", _id_of(part)) from None
-    return Request(operation=request.op, id=request.id)
+    return Request(operation=request, id=request.id)
 
 
 def _two_parts(first: Bytes, data: Bytes, now: Clocks, default_ttl_ms: float, max_bytes: int) -> Request:

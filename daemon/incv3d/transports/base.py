@@ -70,8 +70,8 @@ class DaemonStatus:
 class DaemonQueries(Protocol):
     """Questions that a transport may ask the daemon. Any thread may call them."""
 
-    def describe(self, operation: messages.Operation) -> dict[str, Any]:
-        """Return the answer to ``ping``, ``stats`` or ``info``."""
+    def describe(self, operation: messages.Operation, source: str = "", after: int = 0) -> dict[str, Any]:
+        """Return the answer to ``ping``, ``stats``, ``info``, or ``frame`` of a source."""
 
     def identity(self) -> tuple[str, str]:
         """Return the names of model and engine; both are empty while the model is being loaded."""

@@ -52,7 +52,7 @@ def open_door(tmp_path: Path) -> Iterator[Callable[..., Door]]:
         def died(thread: str, error: BaseException) -> None:
             deaths.put((thread, error))
 
-        def describe(operation: str) -> dict[str, Any]:
+        def describe(operation: str, *about: object) -> dict[str, Any]:
             return {"state": "ready"}
 
         def deliver(result: Result) -> None:

@@ -46,7 +46,7 @@ def door() -> Iterator[Callable[..., tuple[ZmqServer, int]]]:
         room.close()
         nothing: Any = lambda *said: None  # noqa: E731
         admission = Admission(room, lambda: None, nothing)
-        intake = ZmqServer(section, room, lambda operation: {}, lambda: ("", ""), admission, nothing, nothing)
+        intake = ZmqServer(section, room, lambda *asked: {}, lambda: ("", ""), admission, nothing, nothing)
         intake.open()
         intake.start()
         opened.append(intake)

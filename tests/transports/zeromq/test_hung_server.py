@@ -44,7 +44,7 @@ class Hanging:
 def hanging(tmp_path: Path) -> Iterator[Hanging]:
     entered, release = threading.Event(), threading.Event()
 
-    def describe(operation: str) -> dict[str, Any]:
+    def describe(operation: str, *about: object) -> dict[str, Any]:
         entered.set()
         release.wait(20)
         return {}

@@ -202,7 +202,7 @@ def test_a_question_is_not_counted_among_the_unanswered_whatever_door_it_comes_b
     full, connect, monkeypatch
 ) -> None:
     door = full(pace_ms=7)
-    monkeypatch.setattr(door.intake, "_describe", lambda operation: door.intake.status())
+    monkeypatch.setattr(door.intake, "_describe", lambda *asked: door.intake.status())
     assert door.intake.status()["unanswered"] == 3
     asker = connect(zmq.REQ, door.section.bind)
     assert ask(asker, b'{"v": 1, "op": "stats"}')["unanswered"] == 3

@@ -69,7 +69,7 @@ class ZmqServer:
         self,
         section: IntakeSection,
         frame_queue: FrameQueue,
-        describe: Callable[[messages.Operation], dict[str, Any]],
+        describe: Callable[[messages.Operation, str, int], dict[str, Any]],
         identity: Callable[[], tuple[str, str]],
         admission: Admission,
         on_rejected: Callable[[Refusal], None],
@@ -290,7 +290,9 @@ class ZmqServer:
             request.id = intent.id
             if intent.operation:
                 # Registered when it has its answer: it is not among the unanswered that it asks about.
-                data = messages.report(intent.operation, intent.id, self._describe(intent.operation))
+                asked = intent.operation
+                facts = self._describe(asked.op, asked.source, asked.after)
+                data = messages.report(asked.op, intent.id, facts)
                 self._pending.answer(self._pending.add(request), data)
             elif intent.frame:
                 self._admit(intent.frame, request)
