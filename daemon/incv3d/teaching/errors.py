@@ -7,3 +7,9 @@ from incv3d.errors import Incv3dError
 
 class TeachingError(Incv3dError):
     """Teaching cannot do what was asked; nothing was lost or replaced."""
+
+
+class UnusableSet(TeachingError):
+    """Nothing can be taught by this teaching set, until a person changes it."""
+
+    is_lasting = True

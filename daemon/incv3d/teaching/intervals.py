@@ -1,0 +1,51 @@
+"""State shares with their uncertainty."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+import numpy as np
+
+from incv3d.teaching.logistic import Floats, Indices
+
+NORMAL_95 = 1.96
+
+
+class Share(msgspec.Struct, frozen=True, kw_only=True):
+    """A share of pictures, such as an accuracy, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    images: int = msgspec.field(name="pictures")
+    groups: int
+    """Their groups, on which the interval depends: a hundred pictures of one group prove little."""
+
+    def __str__(self) -> str:
+        return f"{self.value:.1%} ({self.low:.0%} to {self.high:.0%})"
+
+
+def wilson(share: float, count: float) -> tuple[float, float]:
+    """Return the 95 % interval of a share that was found in `count` independent trials (Wilson, 1927)."""
+    if count <= 0:
+        return 0.0, 1.0
+    square = NORMAL_95**2
+    middle = (share + square / (2 * count)) / (1 + square / count)
+    half = NORMAL_95 / (1 + square / count) * math.sqrt(share * (1 - share) / count + square / (4 * count**2))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def share_of(hits: Floats, groups: Indices) -> Share | None:
+    """Return the mean of `hits`, 0 or 1 a picture, with an interval that allows for groups; None: no
+    pictures.
+
+    Pictures of one group are counted as fully dependent: the number of trials is the effective size of a
+    sample in clusters, ``(sum of sizes)^2 / (sum of squared sizes)`` (Kish: Survey Sampling, 1965).
+    """
+    if not len(hits):
+        return None
+    sizes = np.unique(groups, return_counts=True)[1].astype(np.float64)
+    value = float(np.mean(hits))
+    low, high = wilson(value, float(sizes.sum() ** 2 / np.square(sizes).sum()))
+    return Share(value=value, low=low, high=high, images=len(hits), groups=len(sizes))
