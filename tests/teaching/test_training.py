@@ -10,7 +10,7 @@ import pytest
 
 from incv3d.models.entry import ModelError
 from incv3d.models.taught.head import UNKNOWN
-from incv3d.teaching.errors import TeachingError
+from incv3d.teaching.errors import UnusableSet
 from incv3d.teaching.examples import Example
 from incv3d.teaching.report import Report
 from incv3d.teaching.report_text import report_lines
@@ -161,7 +161,7 @@ def test_a_report_survives_the_disk() -> None:
     ],
 )
 def test_what_cannot_teach_is_refused_in_one_line(examples: list[Example], message: str) -> None:
-    with pytest.raises(TeachingError, match=message):
+    with pytest.raises(UnusableSet, match=message):
         train(examples)
 
 
@@ -171,5 +171,5 @@ def test_no_class_can_be_called_unknown() -> None:
 
 
 def test_test_pictures_of_another_class_are_refused() -> None:
-    with pytest.raises(TeachingError, match="`c` is not a class"):
+    with pytest.raises(UnusableSet, match="`c` is not a class"):
         train(pictures([5, 5]), tests=pictures([0, 0, 4]))
