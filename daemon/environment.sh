@@ -31,7 +31,7 @@ prepare_environment() (
     # Identifies what the environment was made from; if it is the same, there is nothing to do.
     made_by=$checkout/.venv/bin/python
     if [ -z "${PYTHON:-}" ] && [ -x "$made_by" ]; then runs_on=$made_by; else runs_on=$system_python; fi
-    wanted=$(cd "$checkout" && { "$runs_on" --version; cat setup.py pyproject.toml systemd/constraints.txt daemon/incv3d/__init__.py; pwd; [ "$INCV3D_INSTALL_ENGINE" = tensorflow ] || echo "$INCV3D_INSTALL_ENGINE"; } | sha256sum)
+    wanted=$(cd "$checkout" && { "$runs_on" --version; cat setup.py pyproject.toml systemd/constraints.txt systemd/quantizer.txt daemon/incv3d/__init__.py; pwd; [ "$INCV3D_INSTALL_ENGINE" = tensorflow ] || echo "$INCV3D_INSTALL_ENGINE"; } | sha256sum)
     stamp=$checkout/.venv/incv3d-stamp${extra:+-$extra}
     [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && exit 0
 
@@ -83,9 +83,12 @@ install_packages() {
     # TensorFlow's wheel is too large for a /tmp that a small machine keeps in memory.
     export TMPDIR="$checkout/.incv3d/tmp"
     mkdir -p "$TMPDIR"
-    "$checkout/.venv/bin/python" -m pip install --disable-pip-version-check --prefer-binary \
-        --constraint "$checkout/systemd/constraints.txt" \
-        --editable "$checkout${extra:+[$extra]}" || fail "pip could not install the packages (see its message above)"
+    set -- --disable-pip-version-check --prefer-binary --constraint "$checkout/systemd/constraints.txt"
+    {
+        # The quantizer lacks SciPy, which it requires but does not need here: nothing to warn of.
+        "$checkout/.venv/bin/python" -m pip install "$@" --no-warn-conflicts --editable "$checkout${extra:+[$extra]}" &&
+            "$checkout/.venv/bin/python" -m pip install "$@" --no-deps --requirement "$checkout/systemd/quantizer.txt"
+    } || fail "pip could not install the packages (see its message above)"
     rm -rf "$TMPDIR"
     unset TMPDIR
 }

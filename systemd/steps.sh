@@ -129,15 +129,13 @@ has_module() {
     return 1
 }
 
-# The optional parts of incv3d to install. Without TensorFlow, the quantizer and SciPy, which it requires, would be a
-# third of the installation: they are only kept if somebody has added them. So is ONNX Runtime,
-# without which a daemon that runs an .onnx network would not start after an upgrade.
+# The optional parts of incv3d to install. ONNX Runtime is only kept if somebody has added it: without it, a daemon
+# that runs an .onnx network would not start after an upgrade.
 choose_extras() {
     extras=http,mqtt
     [ -z "$camera" ] || extras=$extras,camera,video
     # A package that was installed without TensorFlow requires it only in this extra.
-    [ "$engine" != tensorflow ] || extras=$extras,int8,tensorflow
-    [ "$engine" = tensorflow ] || ! has_module ai_edge_quantizer || extras=$extras,int8
+    [ "$engine" != tensorflow ] || extras=$extras,tensorflow
     ! has_module onnxruntime || extras=$extras,onnx
 }
 
@@ -149,11 +147,10 @@ release_id() {
         cd "$code" && {
             find . -type f ! -name '*.pyc' | LC_ALL=C sort | xargs sha256sum
             cat "$here/../setup.py" 2>/dev/null
-            cat "$here/constraints.txt"
+            cat "$here/constraints.txt" "$here/quantizer.txt"
             python3 --version
             ! has_picamera2 || echo picamera2
             [ "$engine" = tensorflow ] || echo "$engine"
-            case $extras in *int8*) echo int8 ;; esac
             case $extras in *onnx*) echo onnx ;; esac
         } | sha256sum | cut -c1-8
     )
@@ -210,11 +207,17 @@ make_release() {
     set -- --disable-pip-version-check --no-cache-dir --prefer-binary --quiet --use-pep517 --constraint "$held"
     [ -z "$wheels" ] || set -- "$@" --no-index --find-links "$wheels"
     # TensorFlow's wheel is too large for a /tmp that a small machine keeps in memory.
-    run env TMPDIR="$releases/tmp" INCV3D_INSTALL_ENGINE="$engine" "$release/bin/python" -m pip install "$@" \
-        "$source[$extras]" ||
+    {
+        run env TMPDIR="$releases/tmp" INCV3D_INSTALL_ENGINE="$engine" "$release/bin/python" -m pip install "$@" \
+            "$source[$extras]" &&
+            run env TMPDIR="$releases/tmp" "$release/bin/python" -m pip install "$@" --no-deps \
+                --requirement "$here/quantizer.txt"
+    } ||
         { run rm -rf "$release" "$releases/tmp"; fail "pip could not install the packages (see its message above)"; }
     # Python 3.11 puts it into every virtual environment; only TensorFlow needs it.
     [ "$engine" = tensorflow ] || run "$release/bin/python" -m pip uninstall --yes -qq setuptools
+    # Nothing that the service runs is compiled here: the tests of packages, and pip.
+    run find "$release/lib" -type d -name __pycache__ \( -path '*/tests/*' -o -path '*/pip/*' \) -prune -exec rm -rf {} +
     run rm -rf "$releases/tmp"
     # Mark it complete only once it is on the disk.
     run sync -f "$releases"

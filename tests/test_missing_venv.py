@@ -15,7 +15,7 @@ from processes import PATIENCE_S
 
 CHECKOUT = Path(__file__).parent.parent
 NEEDED = ("daemon/environment.sh", "setup.py", "pyproject.toml", "systemd/constraints.txt",
-          "daemon/incv3d/__init__.py")  # fmt: skip
+          "systemd/quantizer.txt", "daemon/incv3d/__init__.py")  # fmt: skip
 DEBIAN_WITHOUT_VENV = "raise ModuleNotFoundError(\"No module named 'ensurepip'\")\n"
 """What `import ensurepip` does there."""
 

@@ -222,7 +222,7 @@ def test_the_checkouts_environment_is_looked_after_in_a_folder_of_traps(
     hostile: Path, tmp_path: Path
 ) -> None:
     for path in ("daemon/environment.sh", "setup.py", "pyproject.toml", "systemd/constraints.txt",
-                 "daemon/incv3d/__init__.py"):  # fmt: skip
+                 "systemd/quantizer.txt", "daemon/incv3d/__init__.py"):  # fmt: skip
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes((CHECKOUT / path).read_bytes())
     # Everything but the packages, which take long, and what makes a checkout's own Python.

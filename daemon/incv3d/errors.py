@@ -9,6 +9,10 @@ import sys
 LONGEST = 400
 """Characters of a library's message."""
 
+QUANTIZER = ("--no-deps", "ai-edge-quantizer<1", "immutabledict", "absl-py")
+"""What :func:`pip_install` takes for conversions to int8, as in ``systemd/quantizer.txt``: not SciPy, which
+takes 150 MB and is not used."""
+
 
 class Incv3dError(Exception):
     """A failure whose message is for the user: what, where, what to do.

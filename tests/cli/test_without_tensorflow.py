@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from graphs import strongest_channel
 from processes import environment
@@ -66,6 +68,15 @@ def test_the_embedded_model_is_built_and_run(incv3d: Incv3d) -> None:
     assert "espresso" in incv3d.run("classify", COFFEE)
     assert "ready for litert" in incv3d.run("model", "prepare")
     assert "TensorFlow" in incv3d.run("model", "show", "efficientnet-lite0")
+
+
+def test_a_model_is_converted_to_int8(incv3d: Incv3d, tmp_path: Path) -> None:
+    for number in range(10):
+        noise = random.Random(number).randbytes(48 * 48 * 3)
+        Image.frombytes("RGB", (48, 48), noise).save(tmp_path / f"{number}.png")
+    words = ("--to", "int8", "--pictures", tmp_path, "--min-agreement", "0")
+    assert "\nkept: " in incv3d.run("model", "convert", "efficientnet-lite0", *words)
+    incv3d.run("model", "remove", "efficientnet-lite0", "--conversion", "int8")
 
 
 def test_the_daemon_serves(incv3d: Incv3d, tmp_path: Path) -> None:
@@ -139,3 +150,4 @@ def test_the_doctor_finds_no_problem(incv3d: Incv3d) -> None:
     assert [(each["status"], each["what"]) for each in tensorflow] == [
         ("note", "not installed; models run on LiteRT")
     ]
+    assert [each["status"] for each in found["findings"] if each["name"] == "int8"] == ["ok"]

@@ -11,19 +11,22 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from incv3d.errors import QUANTIZER
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 EXTRAS = ("http", "mqtt", "camera", "video")
 """As ``systemd/steps.sh`` installs them."""
 
 
 def make_environment(folder: Path, extras: tuple[str, ...] = EXTRAS) -> Path:
-    """Make a virtual environment in `folder` with what incv3d requires except TensorFlow.
+    """Make a virtual environment in `folder` with what incv3d requires except TensorFlow, and the quantizer.
 
     :returns: its Python.
     """
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     (site,) = folder.glob("lib/python*/site-packages")
-    for each in requirements(extras):
+    quantizer = [distribution(Requirement(line).name) for line in QUANTIZER[1:]]
+    for each in (*requirements(extras), *quantizer):
         here = Path(sysconfig.get_path("purelib"))
         for name in {file.parts[0] for file in each.files or [] if file.parts[0] != ".."}:
             if not (site / name).exists() and name != "__pycache__":

@@ -44,6 +44,7 @@ def test_the_wheel_carries_what_an_installed_service_needs(wheel: Path) -> None:
         "systemd/constraints.txt",
         "systemd/incv3d.service",
         "systemd/install",
+        "systemd/quantizer.txt",
         "systemd/uninstall",
         "systemd/upgrade",
     }

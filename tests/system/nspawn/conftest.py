@@ -65,15 +65,31 @@ def debian(debian_of: Callable[[str], Path]) -> Path:
 def wheels(cache: Path) -> Path:
     """Every package that an installation takes: the container has no network."""
     folder = cache / "nspawn" / "wheels"
-    held = CHECKOUT / "systemd/constraints.txt"
-    stamp = folder / "constraints.txt"
-    if not stamp.exists() or stamp.read_text() != held.read_text():
+    stamp = folder / "made-for"
+    if not stamp.exists() or stamp.read_text() != wanted_packages():
         shutil.rmtree(folder, ignore_errors=True)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", folder, "--constraint", held]
         with unless_offline("the packages could not be fetched"):
-            run_quietly(*command, f"{CHECKOUT}[camera,http,int8,mqtt,video]")
-        shutil.copy(held, stamp)
+            download(folder, f"{CHECKOUT}[camera,http,mqtt,video]")
+        stamp.write_text(wanted_packages())
     return folder
+
+
+def wanted_packages() -> str:
+    """All that says which packages an installation takes."""
+    names = ("systemd/constraints.txt", "systemd/quantizer.txt", "setup.py")
+    return "".join((CHECKOUT / name).read_text() for name in names)
+
+
+def download(folder: Path, *words: str | Path) -> None:
+    """Fetch packages, and those that convert to int8.
+
+    :param words: for pip.
+    """
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", folder]
+    command += ["--constraint", CHECKOUT / "systemd/constraints.txt"]
+    run_quietly(*command, *words)
+    options = [word for word in words if str(word).startswith("--")]
+    run_quietly(*command, *options, "--no-deps", "--requirement", CHECKOUT / "systemd/quantizer.txt")
 
 
 @pytest.fixture(scope="session")
@@ -82,19 +98,16 @@ def litert_wheels(cache: Path) -> Callable[[str], Path]:
 
     def fetch(python: str) -> Path:
         folder = cache / "nspawn" / f"wheels-litert-{python}"
-        wanted = "".join((CHECKOUT / name).read_text() for name in ("systemd/constraints.txt", "setup.py"))
         stamp = folder / "made-for"
-        if stamp.exists() and stamp.read_text() == wanted:
+        if stamp.exists() and stamp.read_text() == wanted_packages():
             return folder
         shutil.rmtree(folder, ignore_errors=True)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", folder]
-        command += ["--constraint", CHECKOUT / "systemd/constraints.txt"]
-        command += ["--only-binary=:all:", "--python-version", python]
-        command += [f"--platform={each}" for each in PLATFORMS]
+        options = ["--only-binary=:all:", f"--python-version={python}"]
+        options += [f"--platform={each}" for each in PLATFORMS]
         with unless_offline("the packages could not be fetched"), pytest.MonkeyPatch.context() as patch:
             patch.setenv("INCV3D_INSTALL_ENGINE", "litert")
-            run_quietly(*command, f"{CHECKOUT}[camera,http,mqtt,video]", "setuptools")
-        stamp.write_text(wanted)
+            download(folder, *options, f"{CHECKOUT}[camera,http,mqtt,video]", "setuptools")
+        stamp.write_text(wanted_packages())
         return folder
 
     return fetch
@@ -121,8 +134,7 @@ def releases(debian: Path, wheels: Path, source: Path, cache: Path, tmp_path_fac
     """
     kept = cache / "nspawn" / "releases"
     stamp = cache / "nspawn" / "releases-of"
-    dependencies = "".join((CHECKOUT / name).read_text() for name in ("systemd/constraints.txt", "setup.py"))
-    if not stamp.exists() or stamp.read_text() != dependencies:
+    if not stamp.exists() or stamp.read_text() != wanted_packages():
         stamp.unlink(missing_ok=True)
         shutil.rmtree(kept, ignore_errors=True)
         folder = tmp_path_factory.mktemp("releases")
@@ -130,7 +142,7 @@ def releases(debian: Path, wheels: Path, source: Path, cache: Path, tmp_path_fac
         with booted("incv3d-release", debian, folder, {"/src": source, "/wheels": wheels}) as container:
             container.run(*command, "--no-camera", "--no-start")
         shutil.move(folder / "upper/opt/incv3d/releases", kept)
-        stamp.write_text(dependencies)
+        stamp.write_text(wanted_packages())
     return kept
 
 

@@ -16,6 +16,13 @@ COFFEE = "/src/daemon/incv3d/images/demo/coffee.jpg"
 PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}
 """The releases of Debian that are supported, and their Pythons."""
 LARGEST_MB = 350
+NOISE = """
+import os
+from PIL import Image
+os.makedirs("/var/tmp/noise")
+for number in range(12):
+    Image.frombytes("RGB", (64, 64), os.urandom(64 * 64 * 3)).save(f"/var/tmp/noise/{number}.png")
+"""
 
 
 @pytest.fixture(scope="module", params=list(PYTHONS))
@@ -55,6 +62,17 @@ def test_it_serves_and_is_small(machine: Container) -> None:
     programs_mb, model_mb = used_mb(machine, "/opt/incv3d"), used_mb(machine, "/var/lib/incv3d")
     print(f"nspawn: without TensorFlow: programs {programs_mb} MB, the model {model_mb} MB")
     assert programs_mb <= LARGEST_MB, machine.run("du", "-d5", "-m", "/opt/incv3d")
+
+
+def test_it_converts_to_int8(machine: Container) -> None:
+    """With the quantizer, but without SciPy, which the quantizer requires for what is not used."""
+    machine.run("/opt/incv3d/current/bin/python", "-c", NOISE)
+    words = ("--to", "int8", "--pictures", "/var/tmp/noise", "--min-agreement", "0")
+    said = machine.run("incv3d", "model", "convert", "efficientnet-lite0", *words)
+    assert "\nkept: " in said, said
+    found = machine.run("sh", "-c", "ls /opt/incv3d/current/lib/python3*/site-packages")
+    assert "ai_edge_quantizer" in found and "scipy" not in found
+    machine.run("incv3d", "model", "remove", "efficientnet-lite0", "--conversion", "int8")
 
 
 def test_info_says_that_tensorflow_is_not_installed(machine: Container) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 
 from incv3d.child_process import decode, report_failures
 from incv3d.engines.base import FEATURES, Pixels
-from incv3d.errors import one_line, pip_install
+from incv3d.errors import QUANTIZER, one_line, pip_install
 from incv3d.machine import trim_heap
 from incv3d.models.entry import ModelError
 from incv3d.models.flatbuffer.activation_ranges import activation_ranges
@@ -70,7 +70,7 @@ def quantise(job: QuantiseJob) -> None:
         raise ModelError(f"cannot be quantized: {one_line(error)}") from None
     except ImportError as error:
         raise ModelError(
-            f"{PACKAGE} cannot be imported ({one_line(error)}): {pip_install(PACKAGE)}"
+            f"{PACKAGE} cannot be imported ({one_line(error)}): {pip_install(*QUANTIZER)}"
         ) from None
     Path(job.out).write_bytes(quantised)
     mark_features(Path(job.out))
@@ -89,7 +89,9 @@ def needed_mb(network_mb: float) -> float:
 def check_library() -> None:
     """Raise ModelError if the quantizer is not installed."""
     if find_spec(MODULE) is None:
-        raise ModelError(f"int8 needs {PACKAGE}, which is not installed; install it: {pip_install(PACKAGE)}")
+        raise ModelError(
+            f"int8 needs {PACKAGE}, which is not installed; install it: {pip_install(*QUANTIZER)}"
+        )
 
 
 def _read(path: Path) -> Any:

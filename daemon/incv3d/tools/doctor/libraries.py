@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+from incv3d.errors import QUANTIZER
 from incv3d.machine import available_memory_mb, parse_fields, read_text
 from incv3d.tools.doctor.findings import Finding
 from incv3d.tools.doctor.host import Host
@@ -34,8 +36,8 @@ for name in sys.argv[1:]:
         found = {"error": f"{type(error).__name__}: {error}"}
     print(json.dumps({"name": name, **found}), flush=True)
 """
-QUANTIZER = "ai-edge-quantizer"
-READ_QUANTIZER = f"from importlib.metadata import version; print(version({QUANTIZER!r}))"
+QUANTIZER_PARTS = ("ai-edge-quantizer", "immutabledict", "absl-py")
+READ_QUANTIZER = f"from importlib.metadata import version; print(*map(version, {QUANTIZER_PARTS}))"
 LOAD_TENSORFLOW = "from incv3d.engines.capi import Library; print(Library().version)"
 
 
@@ -114,9 +116,9 @@ def check_quantizer(machine: Host) -> list[Finding]:
     """Report whether models can be converted to int8. The library is not loaded: that takes seconds."""
     child = run_python(machine, ["-c", READ_QUANTIZER], IMPORT_LIMIT_S)
     if child.status == 0:
-        return [Finding("int8", "ok", f"{QUANTIZER} {child.out.strip()}")]
-    what = f"{QUANTIZER} is not installed: models cannot be converted to int8, which runs fastest"
-    return [Finding("int8", "note", what, f"{machine.pip} {QUANTIZER}")]
+        return [Finding("int8", "ok", f"{QUANTIZER_PARTS[0]} {child.out.split()[0]}")]
+    what = f"{QUANTIZER_PARTS[0]} is not installed: models cannot be converted to int8, which runs fastest"
+    return [Finding("int8", "note", what, f"{machine.pip} {shlex.join(QUANTIZER)}")]
 
 
 def import_packages(machine: Host, names: tuple[str, ...]) -> list[ImportResult]:
