@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -101,6 +104,67 @@ def test_two_at_once_do_not_harm_each_other(tmp_path: Path) -> None:
         adder.join(60)
     assert [adder.exitcode for adder in adders] == [0, 0]
     assert ModelStore(tmp_path).get("mine").network.read_bytes() in contents
+
+
+def missing_while(path: Path, replace: Callable[[], None]) -> int:
+    """How often `path` was missing when another thread looked for it, while `replace` ran 100 times."""
+    looking, missing, looks = threading.Event(), [], []
+
+    def look() -> None:
+        while not done.is_set():
+            looking.set()
+            (looks if path.exists() else missing).append(1)
+
+    done = threading.Event()
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        looking.wait()
+        for _ in range(100):
+            replace()
+    finally:
+        done.set()
+        thread.join()
+    assert looks
+    return len(missing)
+
+
+def test_a_model_that_is_replaced_is_there_at_all_times(tmp_path: Path) -> None:
+    """So a power cut cannot lose it."""
+    store = ModelStore(tmp_path)
+    add(store, "mine")
+    path = tmp_path / "models/mine/manifest.json"
+    assert not missing_while(path, lambda: add(store, "mine", replace=True))
+    assert not leftovers(store)
+
+
+def test_a_conversion_that_is_replaced_is_there_at_all_times(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    add(store, "mine")
+    model = store.get("mine")
+
+    def replace() -> None:
+        with store.scratch_folder("made") as scratch:
+            (scratch / "conversion").mkdir()
+            (scratch / "conversion/file").write_text("new")
+            store.attach(model, scratch / "conversion")
+
+    replace()
+    assert not missing_while(model.directory / "conversion/file", replace)
+    assert [each.name for each in tmp_path.iterdir()] == ["models"] and not leftovers(store)
+
+
+def test_a_file_system_without_exchange_replaces_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(one: Path, other: Path) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr("incv3d.models.files._exchange", refuse)
+    store = ModelStore(tmp_path)
+    add(store, "mine", b"old")
+    add(store, "mine", b"new", replace=True)
+    assert store.get("mine").network.read_bytes() == b"new" and not leftovers(store)
 
 
 def test_a_graph_that_shrank_is_found_out(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import fcntl
 import os
 import tempfile
@@ -12,6 +14,8 @@ from pathlib import Path
 from incv3d.models.entry import ModelError
 
 CHUNK_BYTES = 1 << 20
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
+"""Of Linux's renameat2."""
 
 
 def sha256_of(path: Path) -> str:
@@ -37,6 +41,33 @@ def write_atomically(path: Path, content: bytes) -> None:
         except BaseException:
             Path(file.name).unlink(missing_ok=True)
             raise
+
+
+def put(new: Path, target: Path) -> None:
+    """Move the file or folder `new` to `target` on the same disk; what was there moves to the path of `new`.
+
+    Both are exchanged in one step, so that after a crash or power cut `target` is the old or the new one.
+    Only on file systems that cannot do that, such as FAT, it is missing for a moment.
+    """
+    if not os.path.lexists(target):
+        new.rename(target)
+        return
+    try:
+        _exchange(new, target)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        old = new.with_name(f"{new.name}.old")
+        target.rename(old)
+        new.rename(target)
+        old.rename(new)
+
+
+def _exchange(one: Path, other: Path) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(other))
 
 
 def sync(path: Path) -> None:

@@ -15,7 +15,7 @@ import msgspec
 from incv3d.clock import timestamp
 from incv3d.engines.base import ModelFormat, SessionSpec
 from incv3d.models.entry import ModelEntry, ModelError
-from incv3d.models.files import hold_lock, sha256_of, sync
+from incv3d.models.files import hold_lock, put, sha256_of, sync
 from incv3d.models.names import NAME, UNFINISHED, check_name
 from incv3d.models.taught.store import TaughtStore
 
@@ -248,9 +248,7 @@ class ModelStore:
             folder.chmod(0o755)
             for path in (*folder.rglob("*"), folder):
                 sync(path)
-            if (now / folder.name).exists():
-                self._discard(now / folder.name)
-            folder.rename(now / folder.name)
+            put(folder, now / folder.name)
             sync(now)
 
     def detach(self, model: StoredModel, name: str) -> None:
@@ -304,9 +302,7 @@ class ModelStore:
         check(StoredModel(target.name, folder, manifest))
         for path in (*folder.rglob("*"), folder):
             sync(path)
-        if target.exists():
-            self._discard(target)
-        folder.rename(target)
+        put(folder, target)
         sync(self._models)
 
     def _discard(self, target: Path) -> None:
