@@ -185,11 +185,11 @@ def test_a_damaged_note_of_checksums_is_named(store, unpublished) -> None:
 
 def test_too_little_room_is_said_before_anything_is_asked_for(site, tmp_path, small_disk) -> None:
     small = ModelStore(small_disk)
-    with pytest.raises(ModelError, match=r"inception-v3 needs 280 MB, but only 1 MB are free; free"):
+    with pytest.raises(ModelError, match=r"inception-v3 needs 472 MB, but only 1 MB are free; free"):
         fetch(small, "inception-v3", site.url())
     assert site.asked == []
     site.files["/model.tgz"] = os.urandom(600_000)
-    with pytest.raises(ModelError, match=r"mine needs 2 MB, but only 1 MB are free"):
+    with pytest.raises(ModelError, match=r"mine needs 3 MB, but only 1 MB are free"):
         fetch(small, "mine", site.url())
     assert small.models() == [] and downloads(small) == []
 

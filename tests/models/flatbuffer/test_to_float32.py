@@ -20,9 +20,10 @@ from incv3d.models import packed_weights
 from incv3d.models.conversions import OriginalCheck
 from incv3d.models.entry import ModelError
 from incv3d.models.files import sha256_of
+from incv3d.models.flatbuffer import to_float32
 from incv3d.models.flatbuffer.float32 import Float32Job, UnsupportedGraph, check_memory, make_float32
 from incv3d.models.flatbuffer.to_float32 import convert
-from incv3d.models.graph.plain_graph import read_graph
+from incv3d.models.graph.plain_graph import UnsupportedOperation, read_graph
 from incv3d.models.prepare import UnrunnableError
 from incv3d.models.store import GRAPH, ModelStore, StoredModel
 from tiny_models import SIDE, add_rgb
@@ -109,6 +110,20 @@ def test_a_graph_that_cannot_be_converted_says_why(
     with pytest.raises(kind, match=complaint):
         make_float32(model, tmp_path / "made.tflite")
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+def test_an_operation_that_is_not_supported_is_found_before_numpy_runs_the_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*arguments: object) -> None:
+        raise AssertionError("it ran, which takes long for a large graph")
+
+    monkeypatch.setattr(to_float32, "run_graph", run)
+    pixels = graphs.placeholder("pixels", 1, SIDE, SIDE, 3)
+    unknown = graphs.node("scores", "Digamma", "pixels", attributes=graphs.dtype("T"))
+    model = add_rgb(tmp_path / "state", pixels + unknown)
+    with pytest.raises(UnsupportedOperation, match="not supported: the operation Digamma"):
+        convert(job_of(model, tmp_path))
 
 
 @pytest.mark.parametrize("length", [1, 40, 200, -1])

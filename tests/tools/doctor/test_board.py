@@ -53,11 +53,17 @@ def test_a_processor_without_wheels_is_a_problem(tmp_path: Path, architecture: s
     )
 
 
-def test_a_processor_without_what_the_wheels_need_is_a_problem(tmp_path: Path) -> None:
+def test_a_processor_without_what_the_wheels_need_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     machine = bare(tmp_path, architecture="x86_64")
     write(machine.proc / "cpuinfo", "processor\t: 0\nmodel name\t: Nehalem\nflags\t\t: sse sse4_1 sse4_2\n")
     finding = only(check_processor(machine), "processor")
-    assert finding.status == "problem" and "Nehalem lacks avx" in finding.what
+    assert finding.status == "problem" and "Nehalem lacks avx: TensorFlow would crash" in finding.what
+    monkeypatch.setattr("incv3d.tools.doctor.operating_system.find_spec", lambda name: None)
+    assert only(check_processor(machine), "processor").status == "ok", "nothing that is installed needs it"
+    write(machine.proc / "cpuinfo", "processor\t: 0\nmodel name\t: Old\nflags\t\t: sse sse4_1\n")
+    assert "Old lacks sse4_2: NumPy would crash" in only(check_processor(machine), "processor").what
     write(machine.proc / "cpuinfo", "processor\t: 0\nmodel name\t: Sandy\nflags\t\t: sse4_1 sse4_2 avx\n")
     assert only(check_processor(machine), "processor").status == "ok"
     arm = raspberry_pi(tmp_path)

@@ -25,6 +25,9 @@ from incv3d.models.names import check_name
 from incv3d.models.store import ModelStore, StoredModel
 
 DOWNLOADS = "downloads"
+COPIES = {"graphdef": 4, "tflite": 2}
+"""How often the network is written at most: the graph, its conversion to float32, the packed weights of that,
+and the form prepared for TensorFlow; or a flatbuffer and its packed weights."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
 POLL_S = 0.2
 LABELS = ".LABELS"
@@ -154,10 +157,10 @@ def _fetch(
     url = order.url or (entry.url if entry else "")
     published = entry.archive_sha256 if entry else ""
     unpacked = entry.graph_bytes if entry else None
+    copies = COPIES["tflite" if entry and entry.format == "tflite" else "graphdef"]
 
     def ensure_room(missing_bytes: int) -> None:
-        # Room for the graph and for its prepared weights.
-        needed = missing_bytes + 2 * (unpacked or size_bytes or missing_bytes)
+        needed = missing_bytes + copies * (unpacked or size_bytes or missing_bytes)
         free = shutil.disk_usage(store.root).free
         if needed > free:
             raise ModelError(

@@ -1,7 +1,7 @@
 """Convert a frozen GraphDef to a float32 flatbuffer: ``python -m incv3d.models.flatbuffer.to_float32 JOB``.
 
-Runs as a child process for its memory; TensorFlow is not imported. First NumPy runs the graph as it is stored
-on noise and a photograph. Then the graph is folded and written. LiteRT must return the same scores for it.
+Runs as a child process for its memory; TensorFlow is not imported. The graph is folded and written. Then
+NumPy runs the graph as it is stored on noise and a photograph, and LiteRT must return the same scores.
 """
 
 from __future__ import annotations
@@ -52,11 +52,13 @@ def convert(job: Float32Job) -> OriginalCheck:
     """
     file = job.spec.file
     check_structure(read_nodes(file), job.spec.input, job.spec.output)
-    samples = list(_samples(job))
+    # Written first: an operation that is not supported is found in a moment, but NumPy needs long for a run.
     graph = read_graph(file)
-    wanted = [_reference(graph, job, pixels) for pixels in samples]
-    graph.release()
     write_flatbuffer(graph, job.spec, Path(job.out))
+    graph.release()
+    graph = read_graph(file)
+    samples = list(_samples(job))
+    wanted = [_reference(graph, job, pixels) for pixels in samples]
     graph.release()
     del graph
     trim_heap()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 
 from incv3d.machine import board_name, parse_fields, processor_facts, read_text
 from incv3d.tools.doctor.findings import Finding
@@ -12,9 +13,11 @@ OLDEST_DEBIAN = 12
 """The first release with a recent enough Python."""
 OLDEST_GLIBC = (2, 27)
 """From the wheels' tag, ``manylinux_2_27``."""
-FEATURES = {"x86_64": ("sse4_1", "sse4_2", "avx"), "aarch64": ("asimd",)}
-"""Processor features that the wheels need, as named in ``/proc/cpuinfo``: TensorFlow's release notes
-(1.6) for AVX, numpy's baseline (x86-64-v2) for SSE 4; ASIMD is part of every ARMv8-A for Linux."""
+FEATURES = {"x86_64": ("sse4_1", "sse4_2"), "aarch64": ("asimd",)}
+"""Processor features that every installation needs, as named in ``/proc/cpuinfo``: NumPy's baseline is
+x86-64-v2; ASIMD is part of every ARMv8-A for Linux."""
+OF_TENSORFLOW = {"x86_64": ("avx",)}
+"""Those that only TensorFlow needs, according to its release notes (1.6)."""
 NEWER = "use a Raspberry Pi 3 or newer with Raspberry Pi OS (64-bit)"
 IMAGE_64 = "write Raspberry Pi OS (64-bit) to the card; a Raspberry Pi 3, Zero 2 W or newer can run it"
 
@@ -30,17 +33,20 @@ def check_processor(machine: Host) -> list[Finding]:
     cores = len(re.findall(r"^processor\s*:", read_text(machine.proc / "cpuinfo"), re.MULTILINE))
     name = cpuinfo.get("model name", machine.architecture)
     findings = [Finding("board", "ok" if "Raspberry Pi" in board else "note", board or "not a Raspberry Pi")]
-    needed = FEATURES.get(machine.architecture)
-    if needed is None:
+    needed = FEATURES.get(machine.architecture, ())
+    if not needed:
         what = f"{machine.architecture}: TensorFlow and LiteRT have no wheels for it"
         return [*findings, Finding("processor", "problem", what, NEWER)]
+    if find_spec("tensorflow"):
+        needed += OF_TENSORFLOW.get(machine.architecture, ())
     has = set((cpuinfo.get("flags") or cpuinfo.get("Features", "")).split())
     missing = [feature for feature in needed if feature not in has]
     if not has:
         what = f"{name}: {machine.proc}/cpuinfo does not list its features"
         findings.append(Finding("processor", "note", what))
     elif missing:
-        what = f"{name} lacks {', '.join(missing)}: TensorFlow would crash with `Illegal instruction`"
+        crashes = "NumPy" if missing[0] in FEATURES[machine.architecture] else "TensorFlow"
+        what = f"{name} lacks {', '.join(missing)}: {crashes} would crash with `Illegal instruction`"
         fix = "use a newer machine; in a virtual machine, pass the host's processor through (-cpu host)"
         findings.append(Finding("processor", "problem", what, fix))
     else:
