@@ -14,7 +14,7 @@ import msgspec
 from incv3d.child_process import encode
 from incv3d.engines.base import SessionSpec
 from incv3d.engines.litert import LITERT
-from incv3d.engines.weight_cache import INDEX, WeightIndex, find_weights, origin_of, read_index
+from incv3d.engines.weight_cache import INDEX, WEIGHTS, WeightIndex, find_weights, origin_of, read_index
 from incv3d.models.conversions import StoredConversion
 from incv3d.models.entry import ModelError
 from incv3d.models.files import write_atomically
@@ -89,6 +89,15 @@ def pack_weights(spec: SessionSpec, sha256: str) -> Path | None:
     check_space(spec.file)
     _pack(PackJob(spec=spec, sha256=sha256))
     return _find(spec.file, sha256)[0]
+
+
+def drop_packed(network: Path) -> None:
+    """Remove the packed weights of a flatbuffer that does not run; the caller holds the store's lock.
+
+    A Session that has mapped them keeps them. What was found out about the processor stays.
+    """
+    with contextlib.suppress(OSError):
+        network.with_name(WEIGHTS).unlink()
 
 
 def check_space(network: Path) -> None:

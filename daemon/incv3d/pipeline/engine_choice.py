@@ -22,7 +22,7 @@ from incv3d.machine import available_memory_mb, processor
 from incv3d.models.conversions import StoredConversion, converted_precisions, open_conversion
 from incv3d.models.entry import ModelError
 from incv3d.models.files import write_atomically
-from incv3d.models.packed_weights import ensure_ready
+from incv3d.models.packed_weights import drop_packed, ensure_ready
 from incv3d.models.prepare import ChildError, is_prepared, run_child
 from incv3d.models.store import ModelStore, StoredModel
 from incv3d.pipeline.engine_table import (
@@ -250,6 +250,10 @@ def _measure_once(
             write_atomically(model.directory / TABLE, msgspec.json.format(msgspec.json.encode(table)))
         except OSError as error:
             LOG.warning("%s: the times cannot be kept: %s", model.directory / TABLE, error.strerror)
+        chosen = _choose(table, candidates)
+        for each in candidates:
+            if each.conversion and chosen and each is not chosen.candidate:
+                drop_packed(each.spec.file)
     return table
 
 
