@@ -44,7 +44,7 @@ MODULES = {
     "incv3d.models.graph.build_efficientnet", "incv3d.models.graph.equivalence", "incv3d.models.graph.freeze",
     "incv3d.models.graph.build_keras_inception", "incv3d.models.graph.prepare_graph",
     "incv3d.models.flatbuffer.quantise", "incv3d.tools.conversion.tuning", "incv3d.models.pack_weights",
-    "incv3d.pipeline.engine_timing", "incv3d.config.edit",
+    "incv3d.pipeline.engine_timing", "incv3d.config.edit", "incv3d.child_process",
 }  # fmt: skip
 """What the program runs as processes of their own."""
 

@@ -7,7 +7,10 @@ a ``tensorflow.py`` or ``json.py`` left there.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import runpy
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,6 +25,8 @@ from incv3d.errors import Incv3dError
 
 Stream = int | IO[bytes] | None
 Message = TypeVar("Message")
+PR_SET_PDEATHSIG = 1
+"""Of Linux's prctl."""
 NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -127,6 +132,22 @@ def decode(line: str | bytes, kind: type[Message]) -> Message:
     return msgspec.json.decode(line, type=kind, dec_hook=path)
 
 
+def bound_words(module: str, *arguments: str) -> list[str]:
+    """Return the arguments of :func:`start_python` for a module that ends when this thread does.
+
+    The kernel kills it then, even if this process was killed itself.
+    """
+    return ["-m", __name__, str(os.getpid()), module, *arguments]
+
+
+def _run_bound(parent: int, module: str, arguments: Sequence[str]) -> None:
+    """Run a module as the main program, until the thread that started this process ends."""
+    if ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL) or os.getppid() != parent:
+        sys.exit("the program that started this one has ended")
+    sys.argv[1:] = arguments
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
 @contextlib.contextmanager
 def report_failures() -> Iterator[None]:
     """End a child whose block fails with status 1 and one line on standard error, which its parent reads."""
@@ -139,3 +160,7 @@ def report_failures() -> Iterator[None]:
         sys.exit(f"{what} cannot be written: {failure.strerror}")
     except MemoryError:
         sys.exit("out of memory")
+
+
+if __name__ == "__main__":
+    _run_bound(int(sys.argv[1]), sys.argv[2], sys.argv[3:])

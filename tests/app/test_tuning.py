@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,16 @@ import pytest
 import yaml
 from PIL import Image
 
+from flatbuffers_by_hand import unquantizable
 from incv3d.client import Client, Refused
-from incv3d.models.conversions import folder_name
+from incv3d.models.conversions import DESCRIPTION, folder_name
+from incv3d.models.store import ModelStore
 from incv3d.models.tuning import TUNER
 from incv3d.models.tuning_tries import FILE
+from incv3d.tools.conversion.convert import QUANTISER
 from processes import PATIENCE_S, DaemonProcess
 from tunable_models import add_tunable, film, scene
+from waiting import until
 
 pytestmark = pytest.mark.slow
 FRAMES = 300
@@ -87,21 +90,29 @@ def stats(daemon: DaemonProcess) -> dict[str, Any]:
         return client.ask("stats")
 
 
-def child_of(daemon: DaemonProcess, module: str) -> int:
-    """Return the process id of the daemon's child that runs `module`, as soon as there is one."""
+def child_of(parent: int, module: str) -> int:
+    """Return the process id of the child of `parent` that runs `module`, as soon as there is one."""
     tick = threading.Event()
     for _ in range(PATIENCE_S * 100):
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 try:
                     words = (entry / "cmdline").read_bytes().split(b"\0")
-                    parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                    its_parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
                 except (OSError, IndexError):
                     continue
-                if parent == daemon.process.pid and module.encode() in words:
+                if its_parent == parent and module.encode() in words:
                     return int(entry.name)
         tick.wait(0.01)
     raise AssertionError(f"no child runs {module}")
+
+
+def runs(pid: int) -> bool:
+    """Whether the process is there, and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def test_it_switches_to_int8_by_itself_and_loses_no_frame(start: Start, tmp_path: Path, state: Path) -> None:
@@ -155,7 +166,7 @@ def test_a_child_that_is_killed_leaves_nothing_and_the_daemon_serves_on(
     start: Start, tmp_path: Path, state: Path
 ) -> None:
     daemon = start(film(tmp_path / "film", FRAMES))
-    os.kill(child_of(daemon, TUNER), signal.SIGKILL)
+    os.kill(child_of(daemon.process.pid, TUNER), signal.SIGKILL)
     said = daemon.wait_for("is not kept")
     assert "killed by signal 9" in said and "next try with 75 frames" in said
     with Client(daemon.door) as client:
@@ -169,19 +180,74 @@ def test_a_child_that_is_killed_leaves_nothing_and_the_daemon_serves_on(
 
 def test_the_end_of_the_daemon_ends_the_child(start: Start, tmp_path: Path, state: Path) -> None:
     daemon = start(film(tmp_path / "film", FRAMES))
-    child = child_of(daemon, TUNER)
+    child = child_of(daemon.process.pid, TUNER)
     assert daemon.stop() == 0
-    deadline = time.monotonic() + PATIENCE_S
-    tick = threading.Event()
-    while Path(f"/proc/{child}/stat").exists() and time.monotonic() < deadline:
-        if Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-            break
-        tick.wait(0.05)
-    else:
-        assert not Path(f"/proc/{child}").exists(), "it still runs"
+    until(lambda: not runs(child), "the end of the child")
     assert not (state / "models" / "tunable" / folder_name("int8")).exists()
     (record,) = json.loads((state / "models" / "tunable" / FILE).read_text())["tries"]
     assert record["problem"]
+
+
+def test_a_daemon_that_is_killed_takes_its_children_with_it_and_the_next_one_serves(
+    start: Start, tmp_path: Path, state: Path
+) -> None:
+    daemon = start(film(tmp_path / "film", FRAMES))
+    child = child_of(daemon.process.pid, TUNER)
+    grandchild = child_of(child, QUANTISER)
+    daemon.kill()
+    until(lambda: not runs(child) and not runs(grandchild), "the end of both children", patience_s=10)
+    again = start(tmp_path / "film", tune=False)
+    with Client(again.door) as client:
+        assert client.classify_pixels(scene(1)).predictions
+    assert again.stop() == 0
+    assert not (state / ".converting").exists()
+    assert not (state / "models" / "tunable" / folder_name("int8")).exists()
+
+
+def test_after_a_power_cut_during_the_swap_the_next_start_serves_the_conversion(
+    start: Start, tmp_path: Path, state: Path
+) -> None:
+    daemon = start(film(tmp_path / "film", FRAMES))
+    until((state / "models" / "tunable" / folder_name("int8") / DESCRIPTION).exists, "the conversion")
+    daemon.kill()
+    again = start(tmp_path / "film")
+    assert ", int8, " in again.said[-1]
+    assert stats(again)["tuning"]["state"] == "kept"
+    with Client(again.door) as client:
+        assert client.classify_pixels(scene(1)).predictions
+    assert again.stop() == 0
+    assert not (state / ".converting").exists()
+
+
+def test_an_int8_that_does_not_agree_is_said_and_not_kept(start: Start, tmp_path: Path, state: Path) -> None:
+    ModelStore(state).remove("tunable")
+    add_tunable(state, network=unquantizable)
+    daemon = start(film(tmp_path / "film", FRAMES))
+    said = daemon.wait_for("is not kept")
+    assert re.search(
+        r"of tunable to int8 is not kept: its top-1 agreement with the float Session is [\d.]+%; "
+        r"at least 97.0% is required; next try with 75 frames",
+        said,
+    )
+    tuning = stats(daemon)["tuning"]
+    assert tuning["state"] in ("collecting", "converting") and tuning["tries"] == 1
+    with Client(daemon.door) as client:
+        assert client.classify_pixels(scene(1)).predictions
+    assert daemon.stop() == 0
+    assert not (state / "models" / "tunable" / folder_name("int8")).exists()
+    assert not (state / ".converting").exists()
+
+
+def test_a_source_that_goes_away_while_it_tunes_is_no_obstacle(start: Start, tmp_path: Path) -> None:
+    folder = film(tmp_path / "film", FRAMES)
+    daemon = start(folder)
+    daemon.wait_for("frames of porch, at idle priority")
+    folder.rename(tmp_path / "unplugged")
+    daemon.wait_for("porch: ")
+    said = daemon.wait_for("tuned: ")
+    assert "litert int8" in said
+    assert stats(daemon)["tuning"]["state"] == "kept"
+    assert daemon.stop() == 0
 
 
 def test_false_tunes_nothing(start: Start, tmp_path: Path) -> None:

@@ -58,10 +58,12 @@ class Network:
         self._operator("MEAN", schema.ReducerOptionsT(), [self.last, axes], name, (1, self.channels))
         return self
 
-    def dense(self, name: str = "dense", classes: int = CLASSES) -> Network:
-        """Add a dense layer."""
+    def dense(self, name: str = "dense", classes: int = CLASSES, ignores: int | None = None) -> Network:
+        """Add a dense layer, which may ignore a feature."""
         weights = self._random.normal(0, 2, (classes, self.channels))
         weights -= weights.mean(axis=1, keepdims=True)  # what is in all features tells no class
+        if ignores is not None:
+            weights[:, ignores] = 0
         self._layer(
             name, "FULLY_CONNECTED", schema.FullyConnectedOptionsT(), weights, [0] * classes, (1, classes)
         )
@@ -141,6 +143,14 @@ def classifier(side: int = SIDE) -> Network:
     """A network of every kind of layer with weights: ``(1, side, side, 3)`` to `CLASSES` probabilities."""
     network = Network(side).convolution("first", 6).depthwise("second").convolution("third", 8)
     return network.mean().dense().softmax()
+
+
+def unquantizable(side: int = SIDE) -> Network:
+    """A classifier with a feature so large that 8 bits leave nothing of the others, which alone decide."""
+    weights = np.random.default_rng(3).normal(0, 0.3, (8, 3, 3, 3))
+    weights[0] = 1e5
+    network = Network(side).convolution("first", 8, weights, bias=[1e6, *[0.0] * 7])
+    return network.mean().dense(ignores=0).softmax()
 
 
 def random_pixels(path: Path, images: int, side: int = SIDE) -> PixelFile:

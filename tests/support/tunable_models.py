@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import numpy as np
 from PIL import Image
 
-from flatbuffers_by_hand import CLASSES, classifier
+from flatbuffers_by_hand import CLASSES, Network, classifier
 from incv3d.engines.base import ImageArray
 from incv3d.models.conversions import DESCRIPTION, Comparison, EngineMeasurements, describe, folder_name
 from incv3d.models.entry import ModelEntry
@@ -26,8 +27,13 @@ COMPARISON = Comparison(
 )  # fmt: skip
 
 
-def add_tunable(state: Path, name: str = "tunable") -> ModelStore:
-    """Add a random network to the store in `state`, with its float32 conversion, which LiteRT runs."""
+def add_tunable(
+    state: Path, name: str = "tunable", network: Callable[[int], Network] = classifier
+) -> ModelStore:
+    """Add a random network to the store in `state`, with its float32 conversion, which LiteRT runs.
+
+    :param network: makes that conversion, from the side of its input.
+    """
     store = ModelStore(state)
     with store.adding(name, ENTRY) as folder:
         (folder / GRAPH).write_bytes(b"only the conversions are used")
@@ -35,7 +41,7 @@ def add_tunable(state: Path, name: str = "tunable") -> ModelStore:
     model = store.get(name)
     floats = model.directory / folder_name("float32")
     floats.mkdir()
-    path = classifier(SIDE).write(floats / FLATBUFFER)
+    path = network(SIDE).write(floats / FLATBUFFER)
     facts = describe(model, "float32", path, "by hand", 0, COMPARISON, None)
     (floats / DESCRIPTION).write_bytes(msgspec.json.encode(facts))
     return store

@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from incv3d.child_process import start_python
+from incv3d.child_process import bound_words, start_python
 from incv3d.engines.base import SessionError
 from incv3d.engines.prepared_model import ONEDNN, Index, Job, open_prepared, preparer_id, processor_id
 from incv3d.errors import not_installed
@@ -288,7 +288,7 @@ def run_child(
     :raises ModelError: it took too long.
     """
     with tempfile.TemporaryFile() as errors:
-        child = start_python(["-m", module, *arguments], settings, stdout=subprocess.PIPE, stderr=errors)
+        child = start_python(bound_words(module, *arguments), settings, stdout=subprocess.PIPE, stderr=errors)
         timer = threading.Timer(CHILD_TIMEOUT_S, child.kill)
         timer.start()
         try:
