@@ -40,7 +40,7 @@ from incv3d.engines.prepared_model import (
 from incv3d.errors import Incv3dError, one_line
 from incv3d.machine import trim_heap
 from incv3d.models.entry import ModelError
-from incv3d.models.files import sha256_of
+from incv3d.models.files import put, sha256_of
 from incv3d.models.graph.equivalence import check_equivalence, run_original
 from incv3d.models.graph.fold import Array, GraphFolder, node_name
 from incv3d.models.graph.graphdef_reader import parse_nodes
@@ -106,7 +106,8 @@ def prepare(job: Job) -> Index:
         del folder, graph, serialized
         trim_heap()
         check_equivalence(scratch, wanted)
-        _replace(scratch, out)
+        scratch.chmod(0o755)
+        put(scratch, out)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return index
@@ -280,15 +281,6 @@ def _write_weights(path: Path, weights: list[Weight], values: dict[str, Array]) 
         file.flush()
         os.fsync(file.fileno())
     return size_bytes
-
-
-def _replace(scratch: Path, out: Path) -> None:
-    scratch.chmod(0o755)
-    if out.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-        out.rename(old / "old")
-        shutil.rmtree(old)
-    scratch.rename(out)
 
 
 if __name__ == "__main__":
