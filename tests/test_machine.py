@@ -16,9 +16,11 @@ from incv3d.machine import (
     memory_limit_mb,
     private_memory_mb,
     process_memory,
+    processor_ticks,
     read_machine,
     system_memory,
 )
+from trees import write
 
 
 def test_a_pi_tells_temperature_throttling_and_memory(tmp_path) -> None:
@@ -93,3 +95,17 @@ def test_what_a_process_may_have_is_the_least_of_machine_and_control_groups(
 
 def test_what_it_may_have_is_none_where_nothing_tells(tmp_path: Path) -> None:
     assert memory_limit_mb(tmp_path, tmp_path) is None
+
+
+def test_the_processor_time_of_a_process_includes_that_of_its_descendants(tmp_path: Path) -> None:
+    stats = {
+        7: "7 (a (b) c) S 1 7 7 0 -1 0 0 0 0 0 1 2 3 4 20 0",
+        8: "8 (child) R 7 7 7 0 -1 0 0 0 0 0 10 0 0 0 20 0",
+        9: "9 (grandchild) R 8 7 7 0 -1 0 0 0 0 0 100 0 0 0 20 0",
+        10: "10 (other) R 1 7 7 0 -1 0 0 0 0 0 1000 0 0 0 20 0",
+    }
+    for pid, stat in stats.items():
+        write(tmp_path / str(pid) / "stat", stat)
+    (tmp_path / "self").mkdir()
+    assert processor_ticks(7, tmp_path) == 120
+    assert processor_ticks(11, tmp_path) == 0

@@ -242,3 +242,20 @@ def trim_heap() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim:
         trim(0)
+
+
+def processor_ticks(pid: int, proc_root: Path = Path("/proc")) -> int:
+    """Return the processor time that a process and its descendants have used, in ticks of the clock."""
+    parents, ticks = {}, {}
+    for entry in proc_root.iterdir():
+        if entry.name.isdecimal():
+            # After the name, which may contain spaces: state, parent, ... and from the 12th on the times.
+            fields = read_text(entry / "stat").rpartition(")")[2].split()
+            if fields:
+                parents[int(entry.name)] = int(fields[1])
+                ticks[int(entry.name)] = sum(map(int, fields[11:15]))
+    family, waiting = set(), {pid}
+    while waiting:
+        family |= waiting
+        waiting = {child for child, parent in parents.items() if parent in waiting}
+    return sum(ticks.get(each, 0) for each in family)

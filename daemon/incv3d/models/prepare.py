@@ -8,6 +8,7 @@ import re
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -20,6 +21,7 @@ from incv3d.child_process import bound_words, start_python
 from incv3d.engines.base import SessionError
 from incv3d.engines.prepared_model import ONEDNN, Index, Job, open_prepared, preparer_id, processor_id
 from incv3d.errors import not_installed
+from incv3d.machine import processor_ticks
 from incv3d.models.entry import ModelError
 from incv3d.models.files import write_atomically
 from incv3d.models.store import ModelStore, StoredModel
@@ -38,8 +40,13 @@ PREPARING_MB = 800
 """Memory needed to prepare Inception-v3."""
 MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named '(tensorflow|tf_keras|tf2onnx)\b")
 """The end of the output of a child process that imports a package of an optional installation."""
-CHILD_TIMEOUT_S = 3600
+CHILD_TIMEOUT_S = 3600.0
 """A Raspberry Pi 3 needs minutes to import TensorFlow from a slow SD card, and more when it swaps."""
+STALLED_S = 300.0
+"""A child that has used no processor time for so long hangs: it gets some even at idle priority, and when the
+machine swaps. It may wait for the store's lock while another process imports a model."""
+LOOK_S = 5.0
+"""Between two looks at a child."""
 
 
 class ChildError(ModelError):
@@ -285,12 +292,13 @@ def run_child(
     :param heard: called with every line of its standard output.
     :param started: called with a function that sends the child SIGTERM, for another thread.
     :raises ChildError: it failed; the message is the last line of its output.
-    :raises ModelError: it took too long.
+    :raises ModelError: it hung, or took too long.
     """
+    ended, late = threading.Event(), []
     with tempfile.TemporaryFile() as errors:
         child = start_python(bound_words(module, *arguments), settings, stdout=subprocess.PIPE, stderr=errors)
-        timer = threading.Timer(CHILD_TIMEOUT_S, child.kill)
-        timer.start()
+        guard = threading.Thread(target=lambda: late.append(_end_if_late(child, ended)))
+        guard.start()
         try:
             started(child.terminate)
             assert child.stdout
@@ -298,14 +306,14 @@ def run_child(
                 heard(line.decode("utf-8", "replace").rstrip("\n"))
             status = child.wait()
         finally:
-            late = timer.finished.is_set()
-            timer.cancel()
+            ended.set()
+            guard.join()
             with child:
                 child.kill()
         errors.seek(0)
         output = errors.read().decode("utf-8", "replace").strip().splitlines()
-    if late:
-        raise ModelError(f"{module} took more than {CHILD_TIMEOUT_S} s")
+    if late[0]:
+        raise ModelError(f"{module} {late[0]}")
     if status < 0:  # most likely by the kernel's OOM killer
         raise ChildError(
             f"{module} was killed by signal {-status}; perhaps the machine ran out of memory", status
@@ -315,3 +323,19 @@ def run_child(
         if missing := MISSING_MODULE.match(message):
             message = not_installed(missing[1])
         raise ChildError(message, status)
+
+
+def _end_if_late(child: subprocess.Popen[bytes], ended: threading.Event) -> str:
+    """Kill a child that hangs or takes too long; return what it did, or nothing if it ended in time."""
+    used, since = -1, time.monotonic()
+    deadline = since + CHILD_TIMEOUT_S
+    while not ended.wait(LOOK_S):
+        now = time.monotonic()
+        before, used = used, processor_ticks(child.pid)
+        since = now if used != before else since
+        if now >= min(since + STALLED_S, deadline):
+            child.kill()
+            if now >= deadline:
+                return f"took more than {CHILD_TIMEOUT_S:.0f} s"
+            return f"hung: it used no processor time for {STALLED_S:.0f} s"
+    return ""
