@@ -1,10 +1,12 @@
-"""Features of pictures that nobody took: classes are directions, groups lie close together in them."""
+"""Pictures that nobody took, and features: classes are directions, groups lie close together in them."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
 import numpy as np
+from PIL import Image
 
 from incv3d.teaching.examples import Example
 from incv3d.teaching.groups import Origin
@@ -57,3 +59,15 @@ def pictures(
                 )
             )
     return found
+
+
+COLORS = {"empty": (200, 60, 40), "full": (40, 90, 210)}
+
+
+def picture(label: str, seed: int, size: int = 48, format_: str = "JPEG") -> bytes:
+    """A picture in the color of its class, with noise."""
+    random = np.random.default_rng([seed, *label.encode()])
+    pixels = random.normal(0, 25, (size, size + 8, 3)) + COLORS.get(label, (120, 120, 120))
+    file = io.BytesIO()
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file, format_, quality=95)
+    return file.getvalue()

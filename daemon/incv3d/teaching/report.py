@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from incv3d.teaching.errors import TeachingError
 from incv3d.teaching.intervals import Share
 from incv3d.teaching.suspects import Suspect
 
@@ -121,3 +122,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     def can_take_over(self) -> bool:
         """Whether it may replace the head before without a person's consent."""
         return self.better_than_guessing is not False and not (self.comparison and self.comparison.is_worse)
+
+
+def read_report(data: bytes) -> Report:
+    """Return the report that was encoded as JSON.
+
+    :raises TeachingError: it is damaged, or a newer version wrote it.
+    """
+    try:
+        return msgspec.json.decode(data, type=Report)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise TeachingError(f"the report of the taught model is damaged ({error}); teach it again") from None
