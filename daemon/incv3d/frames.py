@@ -10,7 +10,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Literal, TypeGuard, get_args
+from typing import TYPE_CHECKING, Literal, TypeGuard, get_args
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 ImageFormat = Literal["jpeg", "png", "webp", "bmp"]
 Encoding = Literal["jpeg", "png", "webp", "bmp", "rgb24", "bgr24", "rgba", "bgra", "gray8"]
@@ -106,6 +110,8 @@ class Frame:
     deadline: float | None = None
     top_k: int | None = None
     """Number of predictions; None: as configured."""
+    base_top_k: int | None = None
+    """Number of predictions of the base model, besides those of a taught one; None: none."""
     id: FrameId = None
     request_id: int | None = None
     """The number under which its transport keeps the sender's address; None for a camera's frame."""
@@ -174,6 +180,12 @@ class Result:
     """For a refusal: the error in one line."""
     frame: Frame | None = field(default=None, repr=False, compare=False)
     """The frame, for consumers that keep or show the image, which it holds in memory."""
+    base_predictions: tuple[Prediction, ...] | None = None
+    """What the base model says; None: the sender has not asked."""
+    model: str = ""
+    """The name of the model that ranked it; empty: the one that the daemon runs."""
+    features: npt.NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+    """``(n,) float32``, for those who teach from it; None: the network has none."""
 
     @property
     def ok(self) -> bool:

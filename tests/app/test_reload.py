@@ -12,6 +12,7 @@ import pytest
 
 from doubles import ScriptedSession, TwoLabels
 from incv3d.app.reload import (
+    Changes,
     PendingReload,
     Reloader,
     ReloadError,
@@ -53,7 +54,8 @@ def test_a_key_is_either_applied_or_refused_by_its_name(name: str) -> None:
     section, key = name.split(".")
     old, new = changed(events={"allow": ["*"]}), changed(events={"allow": ["*"]})
     another = copy.copy(getattr(new, section))
-    msgspec.structs.force_setattr(another, key, object())
+    other = {"left": [0.0, 0.0, 0.5, 1.0]} if name == "source.regions" else object()
+    msgspec.structs.force_setattr(another, key, other)
     msgspec.structs.force_setattr(new, section, another)
     takes_restart = EFFECTS[name] == "restart"
     changes = compare(old, new)
@@ -144,15 +146,20 @@ class Reading:
     """A :class:`Reloader`, and what it hands over."""
 
     def __init__(
-        self, found: Config | Exception, error: Exception | None = None, loaded: LoadedModel | None = None
+        self,
+        found: Config | Exception,
+        error: Exception | None = None,
+        loaded: LoadedModel | None = None,
+        heads: LoadedModel | None = None,
     ) -> None:
         self.loads: list[Config] = []
         self.threads: set[int] = set()
         self._found = found
         self._error = error
         self._loaded = loaded
+        self._heads = heads
         self._done: queue.SimpleQueue[PendingReload | None] = queue.SimpleQueue()
-        self.reloader = Reloader(self._read, self._load, self._check, self._done.put)
+        self.reloader = Reloader(self._read, self, self._done.put)
 
     def result(self) -> PendingReload | None:
         self.reloader.begin(Config())
@@ -164,11 +171,17 @@ class Reading:
             raise self._found
         return LoadedConfig(self._found, Path("incv3d.yaml"))
 
-    def _check(self, config: Config, loaded: LoadedModel | None) -> None:
+    def needs_session(self, changes: Changes) -> bool:
+        return changes.session
+
+    def take_heads(self, config: Config) -> LoadedModel | None:
+        return self._heads
+
+    def check_labels(self, config: Config, loaded: LoadedModel | None) -> None:
         if "unheard-of" in config.events.allow:
             raise ConfigError("events.allow: unheard-of is no label")
 
-    def _load(self, config: Config) -> LoadedModel:
+    def load(self, config: Config) -> LoadedModel:
         self.loads.append(config)
         if self._loaded:
             return self._loaded
@@ -214,6 +227,27 @@ def test_a_new_session_that_its_configuration_does_not_fit_is_closed(caplog, wor
     reload = Reading(changed(model={"name": "x"}, events={"allow": [word]}), loaded=loaded).result()
     assert session.closed == (word == "unheard-of") == (reload is None)
     assert reload is None or reload.loaded is loaded
+
+
+@pytest.mark.parametrize("word", ["robin", "unheard-of"])
+def test_other_heads_that_their_configuration_does_not_fit_leave_the_session_open(caplog, word: str) -> None:
+    caplog.set_level("INFO")
+    session = ScriptedSession()
+    classifier = Classifier(Preprocessor(SPEC, 100), session, TwoLabels(), top_k=1)
+    heads = LoadedModel(classifier, "mine", session.facts, WarmUp((1.0,), settled=True))
+    reload = Reading(changed(events={"allow": [word]}), heads=heads).result()
+    assert not session.closed and (reload is None) == (word == "unheard-of")
+    assert reload is None or (reload.loaded is heads and not reload.is_new_session)
+    reload = Reading(Config(), heads=heads).result()
+    assert reload and reload.loaded is heads and "no changes" not in caplog.text
+
+
+def test_a_region_with_another_model_does_not_open_the_source_again() -> None:
+    box = [0.0, 0.0, 0.5, 1.0]
+    regions = [{"left": box}, {"left": {"box": box, "model": "mine"}}, {"left": [0.0, 0.0, 0.5, 0.5]}]
+    first, second, third = (changed(source={"regions": each}) for each in regions)
+    assert not compare(first, second).source and compare(first, second).taken == ("source.regions",)
+    assert compare(second, third).source
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def test_sections_whose_keys_are_all_commented_out_mean_their_defaults(tmp_path)
         ("source: {regions: {a: [0, 0.9, 1, 0.2]}}\n", r":1: source\.regions\.a: y \+ height is 1\.1"),
         (
             "source: {regions: {a: 0.5}}\n",
-            r":1: source\.regions\.a: must be a list of numbers, such as \[0\.5, 1\], not `0\.5`",
+            r":1: source\.regions\.a: must be \[x, y, width, height\], or \{box: .*\}, not `0\.5`",
         ),
         (
             "source: {regions: {a: [a, 0, 1, 1]}}\n",
@@ -159,7 +159,7 @@ def test_sections_whose_keys_are_all_commented_out_mean_their_defaults(tmp_path)
         ),
         (
             "source: {regions: [[0, 0, 1, 1]]}\n",
-            r":1: source\.regions: must be `name: value` lines, each value a list of .*, not a list",
+            r":1: source\.regions: must be `name: value` lines, each value \[x, .*, not a list",
         ),
         (
             "source:\n  regions:\n    a b: [0, 0, 1, 1]\n",

@@ -28,7 +28,7 @@ from incv3d.images.demo import demo_folder
 from incv3d.images.preprocess import Preprocessor
 from incv3d.images.resize import InputSpec, fit
 from incv3d.models.catalog import load_catalog
-from incv3d.pipeline.loader import input_spec
+from incv3d.pipeline.session_spec import input_spec
 
 MODELS = ("inception-v3", "efficientnet-lite0")
 WAYS = ("fast", "exact", "Pillow")

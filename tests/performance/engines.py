@@ -26,7 +26,8 @@ from incv3d.config.schema import Config
 from incv3d.engines import SessionSpec, open_session
 from incv3d.models.prepare import ensure_prepared
 from incv3d.models.resolve import resolve
-from incv3d.pipeline.loader import available_cores, open_store
+from incv3d.pipeline.loader import open_store
+from incv3d.pipeline.session_spec import available_cores
 
 RUNS = 40
 KINDS = ("plain", "lean", "lean, filters cached")

@@ -27,8 +27,9 @@ from incv3d.engines.base import Feed, Session
 from incv3d.frames import Frame
 from incv3d.images.demo import demo_folder
 from incv3d.images.preprocess import InputSpec, Preprocessor
-from incv3d.pipeline.classifier import LabelSet
-from incv3d.pipeline.loader import find_model, input_spec, load_model, open_store
+from incv3d.pipeline.loader import find_model, load_model, open_store
+from incv3d.pipeline.session_spec import input_spec
+from incv3d.pipeline.variants import LabelSet
 from incv3d.sources.image_files import find_images
 from processes import DaemonProcess, environment
 

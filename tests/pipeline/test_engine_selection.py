@@ -23,7 +23,8 @@ from incv3d.models.catalog import load_catalog
 from incv3d.models.conversions import DESCRIPTION
 from incv3d.models.entry import ModelEntry
 from incv3d.models.store import FLATBUFFER, GRAPH, LABELS, ModelStore
-from incv3d.pipeline.loader import load_classifier, should_cache_filters
+from incv3d.pipeline.loader import load_classifier
+from incv3d.pipeline.session_spec import should_cache_filters
 from processes import DaemonProcess, run_incv3d
 
 pytestmark = pytest.mark.slow

@@ -20,7 +20,7 @@ def head_of(classes: Sequence[str], examples: Floats, threshold: float = 0.5, sp
     return Head(
         tuple(classes),
         center,
-        20 * (gallery - center).T,
+        10 * (gallery - center).T / max(1e-9, np.square(gallery - center).sum(1).mean()),
         np.zeros(len(classes), np.float32),
         gallery,
         threshold,

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 
 from incv3d.app.dispatcher import ResultDispatcher
+from incv3d.app.reload import Changes
 from incv3d.app.state import DaemonState
-from incv3d.config.reloading import FIXED_BY_TENSORFLOW
+from incv3d.config.reloading import EFFECTS, FIXED_BY_TENSORFLOW
 from incv3d.config.schema import Config
 from incv3d.events.monitor import EventMonitor, create_event_monitor
 from incv3d.events.watchlist import read_watchlist
 from incv3d.models.store import ModelStore
 from incv3d.pipeline.classifier import Classifier
-from incv3d.pipeline.loader import LoadedModel, Loader, model_fetcher
+from incv3d.pipeline.configured_model import find_stored
+from incv3d.pipeline.loader import LoadedModel, Loader, model_fetcher, with_heads
+from incv3d.pipeline.taught import find_taught
 from incv3d.threads import OnDeath
 
 LOG = logging.getLogger(__name__)
@@ -61,6 +64,36 @@ class CurrentModel:
             self.fixed_keys = FIXED_BY_TENSORFLOW
         return loaded
 
+    def needs_session(self, changes: Changes) -> bool:
+        """Return whether a new configuration needs another Session: not for other heads on the same base.
+
+        :raises Incv3dError: the new configuration cannot be used.
+        """
+        current = self._state.loaded
+        assert current
+        others = [key for key in changes.taken if EFFECTS[key] == "session" and key != "model.name"]
+        found = find_taught(changes.config, self._store)
+        is_same = current.taught is not None and found.heads_in_force == current.taught.heads_in_force
+        if others or (is_same and "model.name" not in changes.taken):
+            return bool(others)
+        running = current.base, current.base_sha256
+        if found.default:
+            return (found.default.facts.base, found.default.facts.base_sha256) != running
+        base = find_stored(found.config, self._store)
+        return base is None or (base.name, base.manifest.sha256) != running
+
+    def take_heads(self, config: Config) -> LoadedModel | None:
+        """Return the current Session with the heads that `config` names; None: it has them already.
+
+        :raises Incv3dError: one is damaged, or does not fit.
+        """
+        current = self._state.loaded
+        assert current
+        found = find_taught(config, self._store)
+        if current.taught is None or found.heads_in_force == current.taught.heads_in_force:
+            return None
+        return with_heads(current, found)
+
     def check_labels(self, config: Config, loaded: LoadedModel | None) -> None:
         """Check that the model has the labels that `config` names.
 
@@ -69,7 +102,7 @@ class CurrentModel:
         """
         loaded = loaded or self._state.loaded
         if config.events.enabled and loaded:
-            read_watchlist(config.events, loaded.classifier.labels, loaded.model)
+            read_watchlist(config.events, loaded.labels, loaded.model)
 
     def replace_event_monitor(self) -> None:
         """Close the event monitor, and create one for the current model and configuration."""
@@ -81,5 +114,5 @@ class CurrentModel:
         self._dispatcher.event_monitor = self._create_event_monitor(self._state.loaded)
 
     def _create_event_monitor(self, loaded: LoadedModel) -> EventMonitor | None:
-        labels, publish = loaded.classifier.labels, self._dispatcher.publish_event
+        labels, publish = loaded.labels, self._dispatcher.publish_event
         return create_event_monitor(self._state.config, labels, loaded.model, publish, self._on_death)

@@ -115,8 +115,7 @@ class Daemon:
         self._health = Health(config, lambda: self._pipeline.failures_in_a_row)
         self._reloader = Reloader(
             read,
-            self._model.load,
-            self._model.check_labels,
+            self._model,
             on_done=lambda reload: self._events.put(ReloadFinished(reload)),
         )
         self._reload_wanted = self._swap_wanted = self._reloading = False
@@ -284,9 +283,12 @@ class Daemon:
         self._tuner.swapped(reload.problem)
 
     def _use(self, loaded: LoadedModel) -> None:
-        """Use another model for the next frame; its statistics begin."""
-        self._state.loaded = loaded
-        self._pipeline.replace(loaded.classifier)
+        """Use another model, or other heads, for the next frame; its statistics begin."""
+        old, self._state.loaded = self._state.loaded, loaded
+        loaded.take_over()
+        if old is None or loaded.classifier is not old.classifier:
+            self._pipeline.replace(loaded.classifier)
+        self._reporter.log_heads()
         self._latency.restart(time.monotonic())
 
     def _apply(self, reload: PendingReload) -> None:
@@ -306,7 +308,7 @@ class Daemon:
         self._transports.reconfigure(config)
         self._reporter.reconfigure()
         set_level(config.daemon.log_level)
-        if reload.changes.session or reload.changes.source or reload.changes.tuning:
+        if reload.is_new_session or reload.changes.source or reload.changes.tuning:
             self._tuner.begin()
         for key, value in describe_changes(reload.changes).items():
             LOG.info("configuration: %s is now `%s`", key, value)

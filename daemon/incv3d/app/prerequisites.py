@@ -34,6 +34,7 @@ from incv3d.models.store import StoredModel
 from incv3d.pipeline.configured_model import find_stored, labels_of, network_engine
 from incv3d.pipeline.engine_library import require_library
 from incv3d.pipeline.loader import open_store, uses_custom
+from incv3d.pipeline.taught import TaughtModels, check_bases, find_taught, naming_base, read_heads
 from incv3d.protocol.curve_keys import KeyFileDenied
 from incv3d.sources.base import LibraryMissing
 from incv3d.sources.factory import check_source
@@ -183,15 +184,17 @@ def _check_source(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
 
 def _check_model(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
     """Check the model, as far as possible without running it, its engine, and the labels of events."""
-    config = loaded.config
+    store = open_store(loaded.config, state_directory(environ))
+    found = find_taught(loaded.config, store)
+    config = found.config
     is_custom = uses_custom(config)
     if is_custom and any(path and not Path(path).exists() for path in _custom_files(config).values()):
         return  # this is reported already
-    store = open_store(config, state_directory(environ))
     if not (store.root / "models").is_dir():
         _check_writable(store.root)
     try:
-        model = find_stored(config, store)
+        with naming_base(found):
+            model = find_stored(config, store)
     except ModelError as error:
         for key, path in _custom_files(config).items() if is_custom else ():
             if path and str(error).startswith(path):
@@ -203,7 +206,7 @@ def _check_model(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
             _check_reader(Path(config.custom.file))
     own_name = config.custom.file if is_custom else config.model.name
     require_library(network_engine(config, model), model.name if model else own_name)
-    _check_labels(config, model)
+    _check_labels(config, model, found)
 
 
 def _check_reader(file: Path) -> None:
@@ -213,19 +216,22 @@ def _check_reader(file: Path) -> None:
         raise ConfigError(f"custom.file: {file}: cannot be imported: {not_installed(tensorflow.package)}")
 
 
-def _check_labels(config: Config, model: StoredModel | None) -> None:
-    """Check the labels that the configuration names, and the golden image, as far as possible now."""
+def _check_labels(config: Config, model: StoredModel | None, found: TaughtModels) -> None:
+    """Check heads, the labels that the configuration names, and the golden image, as far as possible now."""
     golden = model.entry.golden if model else None
     if model is None and uses_custom(config) and config.custom.golden_picture:
         _check_picture(Path(config.custom.golden_picture))
-    if not (golden or config.events.enabled) or (labels := labels_of(config, model)) is None:
-        return
+    if model:
+        check_bases(found, model.manifest.sha256)
+    base_labels = labels_of(config, model) if golden or config.events.enabled else None
+    labels = read_heads(found, base_labels)[0] if found.each else base_labels
     name = model.name if model else EMBEDDED
-    if golden and not labels.matching(golden.label):
+    if golden and base_labels is not None and not base_labels.matching(golden.label):
         key = "custom.golden_label" if uses_custom(config) else "model.name"
         raise ConfigError(f"{key}: {name} has no label `{golden.label}`, which its golden picture must have")
-    if config.events.enabled:
-        read_watchlist(config.events, labels, name)
+    is_known = base_labels is not None or not found.uses_base_labels
+    if config.events.enabled and labels is not None and is_known:
+        read_watchlist(config.events, labels, found.default.name if found.default else name)
 
 
 def _check_picture(path: Path) -> None:

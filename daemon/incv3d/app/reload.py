@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -36,6 +36,8 @@ class Changes:
     """The keys that change now, such as ``intake.queue_limit``."""
     after_restart: tuple[str, ...]
     """The keys that would change after a restart."""
+    boxes: bool = False
+    """Whether regions have other boxes or names, not only other models."""
 
     @property
     def session(self) -> bool:
@@ -45,7 +47,7 @@ class Changes:
     @property
     def source(self) -> bool:
         """Return whether the source must be opened again."""
-        return self._any("source")
+        return any(EFFECTS[key] == "source" for key in self.taken if key != "source.regions" or self.boxes)
 
     @property
     def tuning(self) -> bool:
@@ -81,7 +83,8 @@ def compare(old: Config, new: Config, fixed: Collection[str] = ()) -> Changes:
             else:
                 taken.append(name)
         sections[section] = msgspec.structs.replace(after, **kept) if kept else after
-    return Changes(Config(**sections), tuple(taken), tuple(after_restart))
+    boxes = old.source.named_regions != new.source.named_regions
+    return Changes(Config(**sections), tuple(taken), tuple(after_restart), boxes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,21 +93,48 @@ class PendingReload:
 
     changes: Changes
     loaded: LoadedModel | None
-    """The warm Session that replaces the current one; None: that one stays."""
+    """What replaces the current model: a warm Session, or other heads on the same one; None: nothing."""
     open_source: OpenSource | None
     """Opens the new source, if it changes; None: there will be no source."""
+    is_new_session: bool = False
+    """Whether `loaded` has a Session of its own."""
     is_swap: bool = False
     """Whether the configuration is unchanged, and only the model was loaded again."""
     problem: str = ""
     """For a swap: why the model could not be loaded."""
 
 
+class ReloadableModel(Protocol):
+    """The model that runs, as far as a reload needs it. Implemented by
+    :class:`incv3d.app.current_model.CurrentModel`."""
+
+    def needs_session(self, changes: Changes) -> bool:
+        """Return whether the new configuration needs another Session.
+
+        :raises Incv3dError: the new configuration cannot be used.
+        """
+
+    def load(self, config: Config) -> LoadedModel:
+        """Load and warm the model of `config`, with a Session of its own.
+
+        :raises Incv3dError: it is not available, or is not what it should be.
+        """
+
+    def take_heads(self, config: Config) -> LoadedModel | None:
+        """Return the current Session with the heads that `config` names; None: it has them already.
+
+        :raises Incv3dError: one is damaged, or does not fit.
+        """
+
+    def check_labels(self, config: Config, loaded: LoadedModel | None) -> None:
+        """Raise ConfigError if `config` names labels that `loaded`, or for None the current model, lacks."""
+
+
 class Reloader:
     """Read the configuration, and load what it needs, in a thread of its own: frames are served meanwhile.
 
     :param read: reads the configuration as at the start.
-    :param load: loads the model of a configuration.
-    :param check: raises ConfigError if a configuration does not fit its model, or, for None, the current one.
+    :param model: the current one.
     :param on_done: called in that thread with what is ready to be applied; None: everything stays as it is,
         and the log says why.
     """
@@ -112,13 +142,11 @@ class Reloader:
     def __init__(
         self,
         read: Callable[[], LoadedConfig],
-        load: Callable[[Config], LoadedModel],
-        check: Callable[[Config, LoadedModel | None], None],
+        model: ReloadableModel,
         on_done: Callable[[PendingReload | None], None],
     ) -> None:
         self._read = read
-        self._load = load
-        self._check = check
+        self._model = model
         self._on_done = on_done
         self.problem = ""
         """Why the last configuration that was read is not in force; empty: it is."""
@@ -140,14 +168,15 @@ class Reloader:
         loaded, problem = None, ""
         try:
             check_reload_memory(available_memory_mb(), memory_limit_mb(), private_memory_mb())
-            loaded = self._load(current)
+            loaded = self._model.load(current)
         except Incv3dError as error:
             problem = str(error)
         except Exception:
             # Whatever the conversion caused, the daemon continues with the model that serves.
             LOG.exception("the tuned model failed")
             problem = "it failed; see the daemon's log"
-        self._on_done(PendingReload(Changes(current, (), ()), loaded, None, is_swap=True, problem=problem))
+        changes = Changes(current, (), ())
+        self._on_done(PendingReload(changes, loaded, None, loaded is not None, is_swap=True, problem=problem))
 
     def _run(self, current: Config, fixed: Collection[str]) -> None:
         reload, self.problem = None, ""
@@ -165,23 +194,25 @@ class Reloader:
     def _make(self, current: Config, fixed: Collection[str]) -> PendingReload:
         found = self._read()
         changes = compare(current, found.config, fixed)
-        if not changes.taken and not changes.after_restart:
-            LOG.info("configuration: %s has no changes", found.origin)
         if changes.after_restart:
             keys = ", ".join(changes.after_restart)
             LOG.warning("%s of %s: only applied by a restart (%s)", keys, found.origin, RESTART)
         opener = source_opener(changes.config.source) if changes.source else None
-        loaded = None
-        if changes.session:
+        is_new_session = self._model.needs_session(changes)
+        if is_new_session:
             check_reload_memory(available_memory_mb(), memory_limit_mb(), private_memory_mb())
-            loaded = self._load(changes.config)
+            loaded: LoadedModel | None = self._model.load(changes.config)
+        else:
+            loaded = self._model.take_heads(changes.config)
         try:
-            self._check(changes.config, loaded)
+            self._model.check_labels(changes.config, loaded)
         except Incv3dError:
-            if loaded:
+            if loaded and is_new_session:
                 loaded.classifier.close()
             raise
-        return PendingReload(changes, loaded, opener)
+        if not changes.taken and not changes.after_restart and not loaded:
+            LOG.info("configuration: %s has no changes", found.origin)
+        return PendingReload(changes, loaded, opener, is_new_session)
 
 
 def check_reload_memory(available_mb: float | None, limit_mb: float | None, private_mb: float | None) -> None:

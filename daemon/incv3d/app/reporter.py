@@ -83,6 +83,13 @@ class Reporter:
             config.intake.publish or "no address",
             self._log.path,
         )
+        self.log_heads()
+
+    def log_heads(self) -> None:
+        """Log the taught models that run from now on, if there are any."""
+        taught = self._state.loaded.taught if self._state.loaded else None
+        if taught and taught.each:
+            LOG.info("taught: %s", taught.in_words)
 
     def reconfigure(self) -> None:
         """Apply a new configuration."""

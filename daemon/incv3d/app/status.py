@@ -19,7 +19,9 @@ from incv3d.clock import timestamp, unix_time
 from incv3d.config.schema import SourceSection
 from incv3d.latency.rolling import RollingLatency, Summary
 from incv3d.machine import read_machine
+from incv3d.models.taught.model import TaughtModel
 from incv3d.pipeline.loader import LoadedModel
+from incv3d.pipeline.taught import SHOWN_DIGITS
 from incv3d.protocol.latest_frame import LatestFrame
 from incv3d.sources import SourceStatus
 from incv3d.transports.base import DaemonStatus, TuningStatus
@@ -49,6 +51,7 @@ def info(loaded: LoadedModel | None, source: SourceSection) -> dict[str, Any]:
             "runs_at_once": loaded.classifier.runs_at_once,
         }
         facts["session"] = session
+        facts["taught"] = [_taught_facts(each) for each in _taught(loaded)]
     return facts
 
 
@@ -113,6 +116,7 @@ def startup_fields(loaded: LoadedModel, source: SourceSection) -> dict[str, obje
         "warmup_runs": len(warmup.runs_ms),
         "warmup_ms": f"{sum(warmup.runs_ms):.0f}",
         **({"regions": ",".join(source.regions)} if source.regions else {}),
+        **_head_fields(loaded),
     }
 
 
@@ -168,6 +172,32 @@ def names_of(loaded: LoadedModel | None) -> tuple[str, str]:
 def _identity(loaded: LoadedModel | None) -> dict[str, str]:
     model, engine = names_of(loaded)
     return {"model": model, "engine": engine}
+
+
+def _taught(loaded: LoadedModel) -> list[TaughtModel]:
+    return loaded.taught.each if loaded.taught else []
+
+
+def _taught_facts(model: TaughtModel) -> dict[str, Any]:
+    """Return, for ``info``, what a head was taught and how good it is."""
+    facts = model.facts
+    return {
+        "name": model.name,
+        "base": facts.base,
+        "classes": facts.classes,
+        "taught_at": facts.taught_at,
+        "head": facts.head_sha256[:SHOWN_DIGITS],
+        "accuracy": facts.accuracy,
+        "low": facts.low,
+        "high": facts.high,
+    }
+
+
+def _head_fields(loaded: LoadedModel) -> dict[str, object]:
+    """Return, for the latency log, the base model and the heads; nothing if no taught model runs."""
+    taught = _taught(loaded)
+    heads = ",".join(f"{each.name}:{each.facts.head_sha256[:SHOWN_DIGITS]}" for each in taught)
+    return {"base": loaded.base, "heads": heads} if taught else {}
 
 
 def _source_facts(status: SourceStatus) -> dict[str, Any]:

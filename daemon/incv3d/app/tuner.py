@@ -212,7 +212,7 @@ class Tuner:
         """Return the model to tune, or None and the reason; set `_facts` if it has an int8 conversion."""
         loaded = self._state.loaded
         assert loaded
-        model = self._store.find(loaded.model)
+        model = self._store.find(loaded.base)
         reason = obstacle(self._state.config, model)
         if model is None or reason:
             return None, reason

@@ -25,7 +25,7 @@ from incv3d.models.store import ModelStore, StoredModel
 from incv3d.models.tuning import TuningJob, TuningVerdict
 from incv3d.models.tuning_tries import begin_try, end_try
 from incv3d.pipeline.distinct_frames import DistinctFrames, frame_of
-from incv3d.pipeline.loader import input_spec
+from incv3d.pipeline.session_spec import input_spec
 
 LOG = logging.getLogger(__name__)
 MIN_AGREEMENT = 0.97

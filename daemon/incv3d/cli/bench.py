@@ -180,7 +180,7 @@ def _request(
     warmup_runs: int,
     num_runs: int,
 ) -> Request:
-    from incv3d.pipeline.loader import spec_of
+    from incv3d.pipeline.session_spec import spec_of
     from incv3d.tools.bench.benchmark import Request
 
     return Request(
@@ -274,7 +274,7 @@ def _report(request: Request) -> None:
     """Measure with one thread and with the configured number, and print both as Markdown."""
     from dataclasses import replace
 
-    from incv3d.pipeline.loader import available_cores
+    from incv3d.pipeline.session_spec import available_cores
     from incv3d.tools.bench.benchmark import benchmark
     from incv3d.tools.bench.thread_table import thread_notes, thread_table
 

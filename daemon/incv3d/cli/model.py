@@ -37,6 +37,7 @@ def list_models(config_path: str | None) -> None:
 
     from incv3d.models.catalog import load_catalog
     from incv3d.models.conversions import converted_precisions
+    from incv3d.models.taught.store import TaughtStore
 
     store = configured_store(config_path)
     table = Table(box=None, pad_edge=False)
@@ -54,6 +55,11 @@ def list_models(config_path: str | None) -> None:
         if found:
             state += "".join(f", litert {each}" for each in converted_precisions(found.directory))
         table.add_row(name, f"{entry.width}x{entry.height}", str(entry.outputs), size, state)
+    taught = TaughtStore(store.root)
+    for each in taught.models():
+        state = f"taught on {each.facts.base}, {each.facts.taught_at}"
+        table.add_row(each.name, "", str(len(each.facts.classes)), "", state)
+    damages |= taught.read_errors()
     print_table(table)
     for damage in damages.values():
         click.echo(f"damaged: {damage}", err=True)
@@ -136,14 +142,23 @@ def export(name: str, file: str, config_path: str | None) -> None:
     help="Remove only this LiteRT conversion of the model.",
 )
 def remove(name: str, config_path: str | None, conversion: Precision | None) -> None:
-    """Remove the model NAME and its unfinished downloads, or only a conversion of it."""
+    """Remove the model NAME and its unfinished downloads, or only a conversion of it.
+
+    A taught model is removed with its pictures.
+    """
     from incv3d.models.conversions import folder_name
     from incv3d.models.fetch.fetch import remove_download
+    from incv3d.models.taught.store import TaughtStore
 
     store = store_to_change(config_path)
     if conversion:
         store.detach(store.get(name), folder_name(conversion))
         click.echo(f"removed the conversion of {name} to {conversion}")
+        return
+    taught = TaughtStore(store.root)
+    if taught.folder(name).is_dir():
+        taught.remove(name)
+        click.echo(f"removed {name}")
         return
     # An unfinished download may be all that the store has of it.
     if not remove_download(store, name) or name in store.names():

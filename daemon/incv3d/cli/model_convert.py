@@ -149,7 +149,7 @@ def _find(name: str, config: Config, store: ModelStore, steps: _Steps) -> Stored
 def _use(config: Config, store: ModelStore, name: str, steps: _Steps) -> str:
     """Return what the configured engine makes of a new conversion."""
     from incv3d.pipeline.engine_choice import choose_fastest
-    from incv3d.pipeline.loader import spec_of
+    from incv3d.pipeline.session_spec import spec_of
 
     model = store.get(name)
     choice = choose_fastest(config, model, spec_of(config, model), store, steps.step)

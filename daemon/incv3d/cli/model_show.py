@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 @json_option
 def show(name: str, config_path: str | None, with_labels: bool, as_json: bool) -> None:
     """Describe the model NAME, whether it is in the store or not."""
+    from incv3d.cli.model_taught import show_taught
+    from incv3d.models.taught.store import TaughtStore
+
     store = configured_store(config_path)
+    if taught := TaughtStore(store.root).find(name):
+        show_taught(taught, with_labels, as_json)
+        return
     stored, entry = _find(store, name)
     if with_labels:
         _show_labels(_labels(name, stored), as_json)
@@ -50,12 +56,14 @@ def show(name: str, config_path: str | None, with_labels: bool, as_json: bool) -
 @config_option
 def verify(names: tuple[str, ...], config_path: str | None) -> None:
     """Check that the files of the models NAME..., or of all, are unchanged."""
-    from incv3d.models.verify import verify_model
+    from incv3d.models.taught.store import TaughtStore
+    from incv3d.models.verify import verify_model, verify_taught
 
     store = configured_store(config_path)
     damaged = False
-    for name in names or store.names():
-        findings = verify_model(store, name)
+    taught = TaughtStore(store.root)
+    for name in names or [*store.names(), *taught.names()]:
+        findings = verify_taught(taught, name) if name in taught.names() else verify_model(store, name)
         damaged = damaged or bool(findings)
         for finding in findings:
             click.echo(f"{name}: {finding}", err=True)

@@ -125,6 +125,7 @@ class Client:
         image: str | os.PathLike[str] | Buffer,
         *,
         top_k: int | None = None,
+        base_top_k: int | None = None,
         ttl_ms: float | None = None,
         captured_at: float | None = None,
         age_ms: float | None = None,
@@ -132,6 +133,7 @@ class Client:
         """Send one encoded image, its bytes or its file's path, and wait for its labels.
 
         :param top_k: number of predictions; None: as configured in the daemon.
+        :param base_top_k: number of predictions of the base model, for the answer's ``base``; None: none.
         :param ttl_ms: the answer is useless when the image is older than this; the daemon then drops the
             frame.
         :param captured_at: capture time in seconds since 1970, if both machines' clocks are right.
@@ -145,7 +147,7 @@ class Client:
         data = memoryview(image)
         # If it is not an image at all, the daemon's answer gives the reason.
         encoding = image_format(data) or "jpeg"
-        header = messages.Header(v=1, encoding=encoding, top_k=top_k, ttl_ms=ttl_ms)
+        header = messages.Header(v=1, encoding=encoding, top_k=top_k, base_top_k=base_top_k, ttl_ms=ttl_ms)
         return self._classify(header, data, captured_at, age_ms)
 
     def classify_pixels(
@@ -154,6 +156,7 @@ class Client:
         *,
         order: Literal["bgr", "rgb"] = "bgr",
         top_k: int | None = None,
+        base_top_k: int | None = None,
         ttl_ms: float | None = None,
         captured_at: float | None = None,
         age_ms: float | None = None,
@@ -184,6 +187,7 @@ class Client:
             width=width,
             height=height,
             top_k=top_k,
+            base_top_k=base_top_k,
             ttl_ms=ttl_ms,
         )
         data = view.cast("B") if view.c_contiguous else view.tobytes()

@@ -31,8 +31,6 @@ NameOrEmpty = Annotated[
 BindAddress = Annotated[str, msgspec.Meta(description="an address, such as tcp://127.0.0.1:5555")]
 HttpAddress = Annotated[str, msgspec.Meta(description="an address, such as 127.0.0.1:8080")]
 NETWORK_FILES = (".tflite", ".pb", ".keras", ".h5", ".hdf5", ".onnx", ".pt", ".pth", ".tar", ".tgz", ".zip")
-ROUNDING = 1e-9
-"""How much the sum of two fractions may exceed 1."""
 Threshold = float | list[float]
 """The score at which a label counts as seen, or that and a lower score for a label that has entered.
 The limits are not part of the type, because msgspec 0.22 confuses the limits of such a union and crashes."""
@@ -94,26 +92,6 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"  # any other name may resolve to another address later
-
-
-def check_region(key: str, name: str, numbers: list[float]) -> None:
-    """Raise ValueError unless `name` and `numbers` are those of a region."""
-    if not re.fullmatch(NAME, name):
-        raise ValueError(
-            f"{key}: `{Address(name)}` is not a valid name for a region; use letters, digits, - and _"
-        )
-    key = f"{key}.{name}"
-    if len(numbers) != 4:
-        raise ValueError(f"{key}: must be four numbers, [x, y, width, height], not {len(numbers)}")
-    for number in numbers:
-        if not 0 <= number <= 1:
-            raise ValueError(f"{key}: {number:g} must be a fraction of the image, from 0 to 1")
-    x, y, width, height = numbers
-    if not (width and height):
-        raise ValueError(f"{key}: its width and height must not be 0")
-    for what, end in (("x + width", x + width), ("y + height", y + height)):
-        if end > 1 + ROUNDING:
-            raise ValueError(f"{key}: {what} is {end:g}; the image ends at 1")
 
 
 def check_threshold(key: str, threshold: Threshold, whose: str = "") -> None:

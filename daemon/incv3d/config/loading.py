@@ -287,7 +287,8 @@ def _mistyped(key: str, document: Mapping[str, Any]) -> tuple[str, str]:
 
 def _wrong(kind: Any, value: object) -> str:
     """Return :func:`wrong_value`, for a list about its first wrong element."""
-    for each in (kind,) if get_origin(kind) is dict else (kind, *get_args(kind)):
+    kind_or_union = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    for each in (kind,) if get_origin(kind) is dict else (kind_or_union, *get_args(kind_or_union)):
         if get_origin(each) is list and isinstance(value, list):
             for element in value:
                 try:

@@ -19,12 +19,12 @@ from incv3d.config.checks import (
     Threshold,
     check_address,
     check_model_name,
-    check_region,
     check_threshold,
     is_local,
 )
 from incv3d.config.network import HttpSection, MqttSection
 from incv3d.config.preprocessing import PRESETS, Interpolation, PerChannel, PresetName, from_mean_and_std
+from incv3d.config.regions import RegionSetting, boxes_of, check_regions, models_of
 from incv3d.config.section import Section
 from incv3d.config.source_types import TYPE_KEYS, RtspTransport, SourceType, check_place, facts_of, source_of
 from incv3d.frames import Region, Transform
@@ -34,8 +34,6 @@ Side = Annotated[int, msgspec.Meta(ge=0, le=8192)]
 """Pixels; 0: as stored in the network."""
 ControlValue = bool | int | float | str | list[float]
 """The value of a camera control: ``true``, a number, a word, or numbers such as ``[1.5, 2.1]``."""
-MOST_REGIONS = 32
-"""Each region has its own place in the frame queue and its own run."""
 LARGEST_IMAGE = 89_000_000
 """Pixels; just below the size at which Pillow warns of decompression bombs."""
 
@@ -144,7 +142,7 @@ class SourceSection(Section, frozen=True, kw_only=True):
     width: Annotated[int, msgspec.Meta(ge=16, le=8192)] = 640
     height: Annotated[int, msgspec.Meta(ge=16, le=8192)] = 480
     transform: Transform = "none"
-    regions: dict[str, list[float]] = {}
+    regions: dict[str, RegionSetting] = {}
     skip_unchanged: bool = False
     change_threshold: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.01
     unchanged_max_s: Annotated[float, msgspec.Meta(gt=0, le=86_400)] = 60.0
@@ -170,10 +168,7 @@ class SourceSection(Section, frozen=True, kw_only=True):
         check_place(self.type, self.path, self.addresses)
         if self.name in ("zmq", "mqtt", "http"):
             raise ValueError(f"name: `{self.name}` is reserved for frames that clients send")
-        if len(self.regions) > MOST_REGIONS:
-            raise ValueError(f"regions: at most {MOST_REGIONS} are possible, not {len(self.regions)}")
-        for name, numbers in self.regions.items():
-            check_region("regions", name, numbers)
+        check_regions("regions", self.regions)
         if len(self.addresses) > 1 and self.skip_unchanged:
             raise ValueError(
                 "skip_unchanged: images of several senders cannot be compared; give a single address"
@@ -184,7 +179,12 @@ class SourceSection(Section, frozen=True, kw_only=True):
     @property
     def named_regions(self) -> dict[str, Region]:
         """The regions, as frames carry them."""
-        return {name: Region(*numbers) for name, numbers in self.regions.items()}
+        return boxes_of(self.regions)
+
+    @property
+    def region_models(self) -> dict[str, str]:
+        """The names of the models of regions that name one."""
+        return models_of(self.regions)
 
     @property
     def frame_interval_s(self) -> float:

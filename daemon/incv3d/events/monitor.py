@@ -20,7 +20,7 @@ from incv3d.events.labelled_image import ImageToSave
 from incv3d.events.presence import PresenceChange, PresenceTracker
 from incv3d.events.watchlist import Watchlist, read_watchlist
 from incv3d.frames import Frame, Prediction, Result
-from incv3d.pipeline.classifier import LabelSet
+from incv3d.pipeline.variants import LabelSet
 from incv3d.protocol import messages
 from incv3d.protocol.events import EventMessage, Reason
 from incv3d.threads import OnDeath

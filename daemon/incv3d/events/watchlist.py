@@ -10,7 +10,7 @@ from incv3d.config.loading import ConfigError
 from incv3d.config.schema import EventsSection
 from incv3d.events.presence import Threshold
 from incv3d.frames import Prediction
-from incv3d.pipeline.classifier import LabelSet
+from incv3d.pipeline.variants import LabelSet
 
 LEAVE_FRACTION = 0.6
 """The score at which a label leaves, as a fraction of its enter score, unless configured."""

@@ -104,6 +104,18 @@ class Preprocessor:
         spec = replace(self._spec, mean=-low * 255 / (high - low), scale=255 / (high - low))
         return Preprocessor(spec, self._max_pixels, self._mode)
 
+    def fitted(self, fit: Literal["stretch", "crop"], crop_fraction: float) -> Preprocessor:
+        """Return a preprocessor that gives images the network's size by `fit`, with all else unchanged.
+
+        A graph that resizes by itself can only stretch: for another fit, images are decoded here, as exactly.
+        """
+        spec = self._spec
+        if fit == spec.fit and (fit == "stretch" or crop_fraction == spec.crop_fraction):
+            return self
+        mode: Mode = "exact" if self._mode == "graph" else self._mode
+        new = replace(spec, fit=fit, crop_fraction=crop_fraction, resize_to=0)
+        return Preprocessor(new, self._max_pixels, mode)
+
     def __call__(self, frame: Frame) -> Feed:
         """Return the model's input for `frame`: ``(1, height, width, 3) float32``.
 

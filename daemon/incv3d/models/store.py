@@ -155,6 +155,10 @@ class ModelStore:
         """
         model = self.find(name)
         if model is None:
+            if taught := TaughtStore(self.root).find(name):
+                raise ModelError(
+                    f"{name} is a taught model; name its base model instead: {taught.facts.base}"
+                )
             there = ", ".join(self.names()) or "none"
             raise ModelError(
                 f"no model `{name}` in {self.root} (there: {there}); "

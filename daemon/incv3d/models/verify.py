@@ -12,6 +12,7 @@ from incv3d.models.entry import ModelError
 from incv3d.models.files import sha256_of
 from incv3d.models.prepare import prepared_folder
 from incv3d.models.store import ModelStore, StoredModel
+from incv3d.models.taught.store import TaughtStore
 
 
 def verify_model(store: ModelStore, name: str) -> list[str]:
@@ -77,3 +78,11 @@ def _conversion_findings(model: StoredModel) -> list[str]:
         remedy = f"convert it again: incv3d model convert {model.name} --to {precision}"
         findings += _differs(conversion.network, conversion.facts.sha256, remedy)
     return findings
+
+
+def verify_taught(store: TaughtStore, name: str) -> list[str]:
+    """Return the faults of the taught model `name`, one line each with a remedy; empty if there are none."""
+    try:
+        return store.get(name).damages()
+    except ModelError as error:
+        return [str(error)]

@@ -18,7 +18,9 @@ from incv3d.models.readiness import needs_conversion
 from incv3d.models.resolve import AUTO, CUSTOM, EMBEDDED, PREFERRED, get_model, needs_fetch
 from incv3d.models.store import ModelStore, StoredModel
 from incv3d.pipeline.engine_choice import known_choice
-from incv3d.pipeline.loader import check_engine, spec_of, uses_custom
+from incv3d.pipeline.loader import check_engine, uses_custom
+from incv3d.pipeline.session_spec import spec_of
+from incv3d.pipeline.taught import find_taught
 
 IMAGENET_OUTPUTS = 1000
 
@@ -77,6 +79,7 @@ def runs_prepared_graph(config: Config, store: ModelStore) -> bool:
     :raises ModelError: startup would fail too.
     :raises ConfigError: the configured engine cannot run it.
     """
+    config = find_taught(config, store).config
     model = find_stored(config, store)
     return (
         model is not None

@@ -10,6 +10,7 @@ from incv3d.frames import Frame, Prediction
 from incv3d.models.entry import Golden, ModelError
 from incv3d.models.store import StoredModel
 from incv3d.pipeline.classifier import Classifier
+from incv3d.pipeline.variants import Variant
 
 USUAL_RANGES = ((-1.0, 1.0), (0.0, 1.0), (0.0, 255.0))
 """The ranges to which networks usually map pixels 0 to 255."""
@@ -69,11 +70,23 @@ def _classify(classifier: Classifier, image: Path) -> Prediction:
         data = image.read_bytes()
     except OSError as error:
         raise ModelError(f"{image}: cannot be read: {error.strerror}") from None
+    return classify_golden(classifier, str(image), data)
+
+
+def classify_golden(
+    classifier: Classifier, where: str, data: bytes, variant: Variant | None = None
+) -> Prediction:
+    """Return the best prediction for an image with a known answer.
+
+    :param where: the image's name, for errors.
+    :param variant: how it is classified; None: by the base model.
+    :raises ModelError: it cannot be classified.
+    """
     now = time.monotonic()
     frame = Frame("golden", data, None, received=now, captured=now, top_k=1)
     try:
-        return classifier.classify(classifier.prepare(frame)).predictions[0]
+        return classifier.classify(classifier.prepare(frame, variant)).predictions[0]
     except ModelError:
         raise
     except Incv3dError as error:
-        raise ModelError(f"{image}: cannot be classified: {error}") from None
+        raise ModelError(f"{where}: cannot be classified: {error}") from None

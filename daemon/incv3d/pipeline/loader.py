@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from incv3d.config.loading import ConfigError
 from incv3d.config.schema import Config
@@ -17,12 +16,11 @@ from incv3d.engines import SessionSpec, engine_for, engine_of, open_session
 from incv3d.engines.base import SessionFacts
 from incv3d.engines.warmup import WarmUp, warm_up
 from incv3d.errors import pip_install
-from incv3d.images.preprocess import Mode, Preprocessor
-from incv3d.images.resize import InputSpec
-from incv3d.machine import available_memory_mb, memory_limit_mb, spare_memory_mb
+from incv3d.images.preprocess import Preprocessor
+from incv3d.machine import available_memory_mb, spare_memory_mb
 from incv3d.models.catalog import load_catalog, unused_custom
 from incv3d.models.conversions import StoredConversion, converted_precisions, open_conversion
-from incv3d.models.entry import ModelEntry, ModelError, mark_lasting
+from incv3d.models.entry import ModelError, mark_lasting
 from incv3d.models.feature_search import with_features
 from incv3d.models.flatbuffer.float32 import UnsupportedGraph, add_float32, ensure_float32
 from incv3d.models.labels import read_labels
@@ -36,10 +34,11 @@ from incv3d.pipeline.classifier import Classifier
 from incv3d.pipeline.engine_choice import choose_fastest
 from incv3d.pipeline.engine_library import require_library
 from incv3d.pipeline.golden_check import check_golden
+from incv3d.pipeline.session_spec import available_cores, input_spec, preprocessing, spec_of, threads_of
+from incv3d.pipeline.taught import TaughtModels, find_taught, make_variants, naming_base
+from incv3d.pipeline.variants import LabelSet, Variants
 
 LOG = logging.getLogger(__name__)
-CACHES_FILTERS_FROM_MB = 2000
-"""With this much memory, a second copy of Inception-v3's filters (110 MB) is affordable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +51,24 @@ class LoadedModel:
     warmup: WarmUp
     pixels: str = ""
     """The conversion of pixels to network input and its reason, for people."""
+    base: str = ""
+    """The name of the model whose network runs; that of `model`, unless it is a taught one."""
+    base_sha256: str = ""
+    """Checksum of that network."""
+    taught: TaughtModels | None = None
+    """The taught models whose heads run on the Session."""
+    variants: Variants | None = None
+    """How frames are classified once this takes over; None: as the classifier does already."""
+
+    @property
+    def labels(self) -> LabelSet:
+        """All labels that predictions can have."""
+        return (self.variants or self.classifier.variants).labels
+
+    def take_over(self) -> None:
+        """Classify frames as this says, from the next one on."""
+        if self.variants:
+            self.classifier.variants = self.variants
 
 
 class Loader(Protocol):
@@ -80,9 +97,29 @@ def load_classifier(
     :raises SessionError: the Session cannot be opened.
     """
     remove_leftovers(store)
-    resolution = find_model(config, store, progress, fetch)
+    found = find_taught(config, store)
+    with naming_base(found):
+        resolution = find_model(found.config, store, progress, fetch)
     progress(f"model {resolution.model.name}: {resolution.why}")
-    return load_model(config, resolution.model, store, warmup_runs, progress)
+    loaded = load_model(found.config, resolution.model, store, warmup_runs, progress)
+    try:
+        loaded = with_heads(loaded, found)
+    except BaseException:
+        loaded.classifier.close()
+        raise
+    loaded.take_over()
+    return loaded
+
+
+def with_heads(loaded: LoadedModel, found: TaughtModels) -> LoadedModel:
+    """Return `loaded` with the heads of taught models on its Session, which stays as it is.
+
+    :param loaded: may be in use.
+    :raises ModelError: a head is damaged, was taught on another base, or fails its golden check.
+    """
+    variants = make_variants(loaded.classifier, loaded.base, loaded.base_sha256, found)
+    model = found.default.name if found.default else loaded.base
+    return replace(loaded, model=model, taught=found, variants=variants)
 
 
 def load_model(
@@ -111,7 +148,15 @@ def load_model(
     warmup = warm_up(classifier.session, model.session_spec(1).input_shape, warmup_runs)
     with mark_lasting():
         check_golden(classifier, model, golden)
-    return LoadedModel(classifier, model.name, classifier.session.facts, warmup, model.entry.pixels_in_words)
+    return LoadedModel(
+        classifier,
+        model.name,
+        classifier.session.facts,
+        warmup,
+        model.entry.pixels_in_words,
+        base=model.name,
+        base_sha256=model.manifest.sha256,
+    )
 
 
 def find_model(
@@ -276,55 +321,6 @@ def make_conversion(
         raise ConfigError(
             f"{error}; TensorFlow may run it: {pip_install(engine_of('tensorflow').package)}"
         ) from None
-
-
-def spec_of(config: Config, model: StoredModel) -> SessionSpec:
-    """Return the spec for a Session of the model's own network."""
-    caches = should_cache_filters(config.session.cache_filters, memory_limit_mb())
-    return replace(model.session_spec(threads_of(config)), cache_filters=caches)
-
-
-def should_cache_filters(asked: bool | Literal["auto"], limit_mb: float | None) -> bool:
-    """Return whether to spend memory on a second copy of the filters for shorter runs.
-
-    :param limit_mb: the memory that this process may use; None: unknown.
-    """
-    if asked == "auto":
-        return limit_mb is not None and limit_mb >= CACHES_FILTERS_FROM_MB
-    return asked
-
-
-def threads_of(config: Config) -> int:
-    """Return the number of cores that one run may use."""
-    return config.session.threads or available_cores()
-
-
-def preprocessing(asked: Literal["fast", "exact"], spec: SessionSpec) -> Mode:
-    """Return how frames are converted. With `exact`, a graph that can decode JPEGs does it itself."""
-    in_graph = spec.format == "graphdef" and spec.jpeg_input
-    return "graph" if asked == "exact" and in_graph else asked
-
-
-def input_spec(entry: ModelEntry) -> InputSpec:
-    """Return the part of a model's entry that preprocessing needs."""
-    return InputSpec(
-        entry.height,
-        entry.width,
-        entry.mean,
-        entry.scale,
-        entry.fit,
-        entry.crop_fraction,
-        entry.interpolation,
-        entry.channel_order,
-        entry.layout,
-        entry.channels,
-        entry.resize_to,
-    )
-
-
-def available_cores() -> int:
-    """Return the number of cores that this process may use; a CPU mask can reduce it."""
-    return len(os.sched_getaffinity(0))
 
 
 def open_store(config: Config, state: Path) -> ModelStore:

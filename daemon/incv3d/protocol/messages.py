@@ -48,6 +48,7 @@ BY_CHANNELS: dict[int, Encoding] = {1: "gray8", 3: "bgr24", 4: "bgra"}
 Bytes = bytes | memoryview
 Operation = Literal["ping", "stats", "info", "frame"]
 Side = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
+TopK = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 
 
 class BadRequest(Exception):
@@ -79,7 +80,8 @@ class Header(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_
     ttl_ms: Annotated[float, msgspec.Meta(gt=0)] | None = None
     """The answer is useless when the image is older than this (or, if its age is unknown, this long after
     receipt)."""
-    top_k: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = None
+    top_k: TopK | None = None
+    base_top_k: TopK | None = None
 
 
 class ImagezmqHeader(msgspec.Struct, kw_only=True):
@@ -124,6 +126,7 @@ class Answer(msgspec.Struct, omit_defaults=True, kw_only=True):
     model: str | None = None
     engine: str | None = None
     predictions: list[Prediction] | None = None
+    base: tuple[Prediction, ...] | None = None
     timing_ms: AnswerTimings | None = None
     age_ms: float | None = None
     code: Refusal | None = None
@@ -197,9 +200,10 @@ def answer(result: Result, model: str, engine: str, queue_depth: int) -> bytes:
             v=VERSION,
             id=result.id,
             status="ok",
-            model=model,
+            model=result.model or model,
             engine=engine,
             predictions=list(result.predictions),
+            base=result.base_predictions,
             timing_ms=answer_timings(result.timings),
             age_ms=round(result.timings.age_ms, 3),
         )
@@ -318,6 +322,7 @@ def _frame(data: Bytes, header: Header | None, now: Clocks, default_ttl_ms: floa
         height=(pixels and pixels.height) or 0,
         deadline=captured + ttl_ms / 1000 if ttl_ms else None,
         top_k=header.top_k if header else None,
+        base_top_k=header.base_top_k if header else None,
         id=id,
     )
 

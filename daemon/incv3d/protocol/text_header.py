@@ -1,7 +1,7 @@
 """Parse a request whose header is text: user properties of an MQTT message, or the query of a URL.
 
 The keys are those of the native ZeroMQ header: ``id``, ``encoding``, ``width``, ``height``, ``captured_at``,
-``age_ms``, ``ttl_ms``, ``top_k``.
+``age_ms``, ``ttl_ms``, ``top_k``, ``base_top_k``.
 """
 
 from __future__ import annotations

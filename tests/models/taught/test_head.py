@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.support.heads import axes, head_of
 
+from heads import axes, head_of
 from incv3d.models.entry import ModelError
 from incv3d.models.taught.head import MAX_GALLERY, UNKNOWN, Head, check_class, familiarity, read_head
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.support.heads import axes, facts_of, files_in, head_of
 
+from heads import axes, facts_of, files_in, head_of
 from incv3d.models.catalog import load_catalog
 from incv3d.models.entry import ModelError
 from incv3d.models.store import ModelStore

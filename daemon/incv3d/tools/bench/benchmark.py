@@ -8,7 +8,7 @@ from pathlib import Path
 
 from incv3d.machine import available_memory_mb
 from incv3d.models.store import ModelStore, StoredModel
-from incv3d.pipeline.loader import available_cores
+from incv3d.pipeline.session_spec import available_cores
 from incv3d.tools.bench.breakdown import Breakdown, break_down
 from incv3d.tools.bench.engines import TITLES, fitting, plan
 from incv3d.tools.bench.errors import BenchError

@@ -14,7 +14,7 @@ from incv3d.models.entry import ModelError
 from incv3d.models.packed_weights import ensure_ready
 from incv3d.models.prepare import require_tensorflow
 from incv3d.models.store import ModelStore, StoredModel
-from incv3d.pipeline.loader import available_cores, input_spec
+from incv3d.pipeline.session_spec import available_cores, input_spec
 from incv3d.tools.bench.errors import BenchUsageError
 from incv3d.tools.bench.measurements import Unavailable
 from incv3d.tools.bench.onnx_export import ensure_onnx

@@ -9,7 +9,7 @@ from incv3d.frames import Frame, image_format
 from incv3d.images.demo import demo_folder
 from incv3d.images.preprocess import ImageError, Preprocessor
 from incv3d.models.store import StoredModel
-from incv3d.pipeline.loader import input_spec
+from incv3d.pipeline.session_spec import input_spec
 from incv3d.tools.bench.errors import BenchUsageError
 
 BUNDLED = "coffee.jpg"

@@ -39,7 +39,8 @@ from incv3d.models.packed_weights import ensure_ready
 from incv3d.models.prepare import ensure_prepared, run_child
 from incv3d.models.store import FLATBUFFER, ModelStore, StoredModel
 from incv3d.pipeline.golden_check import GoldenMismatch, check_golden
-from incv3d.pipeline.loader import input_spec, open_classifier, threads_of
+from incv3d.pipeline.loader import open_classifier
+from incv3d.pipeline.session_spec import input_spec, threads_of
 from incv3d.tools.conversion.calibration import CalibrationSet, gather
 from incv3d.tools.conversion.comparison import compare
 from incv3d.tools.conversion.worker import SessionJob

@@ -7,6 +7,7 @@ from pathlib import Path
 from incv3d.config.schema import Config
 from incv3d.engines import EngineName, engine_for, engine_of
 from incv3d.engines.tensorflow import plain_session_mb
+from incv3d.errors import Incv3dError
 from incv3d.machine import available_memory_mb
 from incv3d.models.catalog import load_catalog
 from incv3d.models.conversions import converted_precisions, folder_name
@@ -14,9 +15,11 @@ from incv3d.models.prepare import PREPARING_MB, find_preparation_failure, is_pre
 from incv3d.models.readiness import needs_conversion
 from incv3d.models.resolve import AUTO, CUSTOM, EMBEDDED, PREFERRED, needs_fetch
 from incv3d.models.store import FLATBUFFER, ModelStore, StoredModel
+from incv3d.models.taught.model import TaughtModel
 from incv3d.models.verify import verify_model
 from incv3d.pipeline.engine_choice import known_choice
-from incv3d.pipeline.loader import spec_of
+from incv3d.pipeline.session_spec import spec_of
+from incv3d.pipeline.taught import find_taught
 from incv3d.tools.doctor.findings import Finding
 from incv3d.tools.doctor.host import Host
 from incv3d.tools.doctor.installation import Installation
@@ -33,12 +36,32 @@ def check_models(machine: Host, setup: Installation, running: bool) -> list[Find
     :param running: whether a daemon already runs here.
     """
     store = ModelStore(setup.store)
-    name = name_in_force(setup.config, store)
+    try:
+        found = find_taught(setup.config, store)
+    except Incv3dError as error:
+        return [
+            Finding("model", "problem", str(error), "correct model.name or source.regions, or teach again")
+        ]
+    return [*_check_base(machine, found.config, store, running), *map(_check_head, found.each)]
+
+
+def _check_head(model: TaughtModel) -> Finding:
+    facts = model.facts
+    if damages := model.damages():
+        return Finding("taught", "problem", damages[0], f"then run: incv3d model verify {model.name}")
+    classes = ", ".join(facts.classes)
+    return Finding(
+        "taught", "ok", f"{model.name}, taught on {facts.base}: {classes}; all files are undamaged"
+    )
+
+
+def _check_base(machine: Host, config: Config, store: ModelStore, running: bool) -> list[Finding]:
+    name = name_in_force(config, store)
     there = store.names()
     others = [each for each in there if each != name]
     beside = f"; also in the store: {', '.join(others)} (check with incv3d model verify)" if others else ""
     if name not in there:
-        return [_absent(machine, setup.config, store, name, beside)]
+        return [_absent(machine, config, store, name, beside)]
     damages = verify_model(store, name)
     if damages:
         fix = f"then run: incv3d model verify {name}"
@@ -46,7 +69,7 @@ def check_models(machine: Host, setup: Installation, running: bool) -> list[Find
     stored = store.get(name)
     megabytes = f"{stored.size_bytes / 1e6:.1f} MB"
     whole = Finding("model", "ok", f"{name}, {megabytes}: all files are undamaged{beside}")
-    return [whole, *_memory(machine, setup.config, stored, running)]
+    return [whole, *_memory(machine, config, stored, running)]
 
 
 def name_in_force(config: Config, store: ModelStore) -> str:

@@ -211,7 +211,7 @@ def _encoded(result: Result, label: str | None, model: str, engine: str) -> byte
             at=timestamp_ms(unix_time(captured)),
             label=label,
             score=result.predictions[0].score,
-            model=model,
+            model=result.model or model,
             engine=engine,
             predictions=list(result.predictions),
             timing_ms=messages.answer_timings(result.timings),
