@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from incv3d.models.entry import ModelError
+from incv3d.models.features import SCRATCH as MARKING
 from incv3d.models.files import hold_lock
 from incv3d.models.flatbuffer.float32 import SCRATCH
 from incv3d.models.names import UNFINISHED
@@ -39,7 +40,7 @@ def _leftovers(root: Path, models: Path, names: list[str]) -> dict[str, list[Pat
             *root.glob(".*.json-*"),
         ],
         ".converting": [*root.glob(".converting")],
-        f".{SCRATCH}": [*root.glob(f".{SCRATCH}")],
+        **{f".{name}": [*root.glob(f".{name}")] for name in (SCRATCH, MARKING)},
     }
 
 

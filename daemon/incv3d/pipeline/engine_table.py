@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from incv3d.models.files import write_atomically
 from incv3d.models.store import StoredModel
 from incv3d.pipeline.engine_timing import Visit
 
@@ -51,6 +52,24 @@ def read_table(model: StoredModel) -> Table | None:
         return msgspec.json.decode((model.directory / TABLE).read_bytes(), type=Table)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
+
+
+def rename_networks(model: StoredModel, renamed: Mapping[str, str]) -> None:
+    """Keep the times of networks that were given another output, which takes no time.
+
+    :param renamed: the new SHA-256 of each changed network by its old one.
+    :raises OSError: the times cannot be written.
+    """
+    table = read_table(model)
+    if table and renamed:
+        networks = []
+        for each in table.circumstances.networks:
+            for old, new in renamed.items():
+                each = each.replace(old, new)
+            networks.append(each)
+        kept = msgspec.structs.replace(table.circumstances, networks=tuple(networks))
+        table = msgspec.structs.replace(table, circumstances=kept)
+        write_atomically(model.directory / TABLE, msgspec.json.format(msgspec.json.encode(table)))
 
 
 def current_table(model: StoredModel, circumstances: Circumstances) -> Table | None:

@@ -33,6 +33,7 @@ from incv3d.models.store import ModelStore, StoredModel
 from incv3d.pipeline.classifier import Classifier
 from incv3d.pipeline.engine_choice import choose_fastest
 from incv3d.pipeline.engine_library import require_library
+from incv3d.pipeline.feature_outputs import make_features_outputs
 from incv3d.pipeline.golden_check import check_golden
 from incv3d.pipeline.session_spec import available_cores, input_spec, preprocessing, spec_of, threads_of
 from incv3d.pipeline.taught import TaughtModels, find_taught, make_variants, naming_base
@@ -132,6 +133,7 @@ def load_model(
     :raises SessionError: the Session cannot be opened.
     """
     check_engine(config.session.engine, model)
+    model = make_features_outputs(model, store, progress)
     golden = model.entry.golden
     choice = choose_fastest(config, model, spec_of(config, model), store, progress)
     if choice:

@@ -33,7 +33,7 @@ def mark_features(network: Path, output: str = "") -> bool:
 
     The file is changed in place; no other process may use it.
 
-    :param output: the tensor of the scores, by its name; empty: the only output.
+    :param output: the tensor of the scores, by its name; of no importance if there is a single output.
     :raises ModelError: the file is damaged.
     :raises OSError: it cannot be read or written.
     """
@@ -106,7 +106,8 @@ def _patch(data: mmap.mmap, output: str) -> _Patch | None:
     patch = _Patch(len(data))
     if FEATURES.encode() in names.values():
         return patch
-    fetched = [each for each in outputs if output.encode() in (b"", names[each])]
+    possible = {each.encode() for each in (output, f"{output}:0", output.removesuffix(":0"))}
+    fetched = outputs if len(outputs) == 1 else [each for each in outputs if names[each] in possible]
     if len(fetched) != 1 or graph.InputsLength() != 1:
         return None
     found = _find(model, graph, fetched[0])
