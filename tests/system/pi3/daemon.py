@@ -30,7 +30,7 @@ LOOK_EVERY_S = 5.0
 
 
 def main() -> int:
-    with laboratory(TOOLS) as lab, proc_in(lab / "root"):
+    with laboratory(TOOLS) as lab, proc_in(lab):
         right = [visit(lab, engine) for engine in ENGINES]
     return 0 if all(right) else 1
 

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from counting import make_view
+
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parents[2]
 sys.path.insert(0, str(CHECKOUT / "tests/support"))
@@ -24,7 +26,7 @@ TOOLS = {
     "mmdebstrap": "mmdebstrap",
     "arch-test": "arch-test",
     "qemu-aarch64-static": "qemu-user-static",
-    "update-binfmts": "binfmt-support",
+    "depmod": "kmod",
 }
 """Programs, and Debian's packages in which they are."""
 ENGINES = {"tensorflow": ("standin", "efficientnet-lite0"), "litert": ("efficientnet-lite0",)}
@@ -55,21 +57,36 @@ def make(script: str, lab: Path) -> None:
 
 
 @contextlib.contextmanager
-def proc_in(root: Path) -> Iterator[None]:
-    subprocess.run(["mount", "-t", "proc", "proc", root / "proc"], check=True)
-    try:
+def proc_in(lab: Path) -> Iterator[None]:
+    """Let programs in the root see their processes, and the processor of a Raspberry Pi 3.
+
+    Without it, XNNPACK does not know the processor, and LiteRT runs its slow reference kernels.
+    """
+    root, view = lab / "root", lab / "view"
+    make_view(root, view)
+    with contextlib.ExitStack() as mounted:
+        for what, where in (
+            (["-t", "proc", "proc"], root / "proc"),
+            (["--bind", view / "proc/cpuinfo"], root / "proc/cpuinfo"),
+            (["--bind", view / "sys"], root / "sys"),
+        ):
+            subprocess.run(["mount", *what, where], check=True)
+            mounted.callback(subprocess.run, ["umount", where], check=True)
         yield
-    finally:
-        subprocess.run(["umount", root / "proc"], check=True)
 
 
 def emulated(root: Path, *words: str, **extra: str) -> list[str]:
     """The command line of an ``incv3d`` in `root`."""
     own = {"PATH": "/usr/bin:/bin", "HOME": "/root", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
     environ = {**own, "QEMU_CPU": "cortex-a53", "STATE_DIRECTORY": "/var/lib/incv3d", **extra}
-    python = ["/qemu", "/opt/incv3d/current/bin/python", "-m", "incv3d"]
+    python = ["/opt/incv3d/current/bin/python", "-m", "incv3d"]
     settings = [f"{name}={value}" for name, value in environ.items()]
-    return ["chroot", str(root), "/qemu", "/usr/bin/env", "-i", *settings, *python, *words]
+    return ["chroot", str(root), "/usr/bin/env", "-i", *settings, *python, *words]
+
+
+def shared(name: str) -> Path:
+    """Return where a part of the large test data is, which may be missing."""
+    return Path(os.environ.get("INCV3D_SHARED") or CHECKOUT.parent / "shared") / name
 
 
 def set_up(lab: Path, engine: str) -> str:
