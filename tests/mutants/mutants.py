@@ -1,6 +1,6 @@
 """Put small faults into a room's modules, one after another, and see whether its tests notice.
 
-usage: tests/run --mutants ROOM    one of the rooms below
+usage: tests/run --mutants ROOM [--sample N]    one of the rooms below, all of its faults or about N
 
 The faults are cosmic-ray's, and a statement left out. They are put into copies, never into the checkout.
 mutants.yaml lists the faults that nobody need notice, and why. The exit status is 1 when fewer than nine of
@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import difflib
 import itertools
+import math
 import multiprocessing
 import os
 import queue
@@ -282,9 +283,12 @@ def main() -> None:
     parser.add_argument("room", choices=sorted(ROOMS))
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--list", action="store_true", help="print the faults, and try none")
+    parser.add_argument("--sample", type=int, metavar="N", help="try only N faults, evenly spread")
     options = parser.parse_args()
     room = ROOMS[options.room]
     faults = [fault for module in room.modules for fault in faults_of(module)]
+    if options.sample:
+        faults = faults[:: math.ceil(len(faults) / options.sample)]
     if options.list:
         for fault in faults:
             print(f"{fault.module}\n    - {fault.was}\n    + {fault.becomes}")

@@ -15,19 +15,19 @@ import pytest
 import zmq
 
 from incv3d.config.schema import IntakeSection
-from incv3d.frames import Refusal
+from incv3d.frames import Refusal, Result
 from incv3d.images.decode_cost import is_large
 from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.protocol.curve_keys import new_pair
 from incv3d.transports.admission import Admission
-from incv3d.transports.zeromq.arrivals import Arrivals
+from incv3d.transports.zeromq.arrivals import SUBSCRIPTION_BYTES, Arrivals
 from incv3d.transports.zeromq.peer_socket import PeerSocket
 from incv3d.transports.zeromq.server import ZmqServer
 from processes import ScriptedDaemon
 
 MIB = 2**20
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48)
-READY = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER\x08Identity\x00\x00\x00\x00"
+READY = b"\x05READY\x0bSocket-Type\x00\x00\x00%c%b\x08Identity\x00\x00\x00\x00"
 MORE, LONG, COMMAND = 1, 2, 4
 LIMIT = {"max_message_bytes": MIB, "queue_bytes": MIB}
 """Two of 2 MiB may arrive, less their ends: the limit is 3 MiB."""
@@ -41,7 +41,7 @@ def door() -> Iterator[Callable[..., tuple[ZmqServer, int]]]:
 
     def make(**settings: Any) -> tuple[ZmqServer, int]:
         port = free_port()
-        section = IntakeSection(bind=f"tcp://127.0.0.1:{port}", publish="", **{**LIMIT, **settings})
+        section = IntakeSection(bind=f"tcp://127.0.0.1:{port}", **{"publish": "", **LIMIT, **settings})
         room = FrameQueue(1, 1, 1, is_large)
         room.close()
         nothing: Any = lambda *said: None  # noqa: E731
@@ -66,12 +66,15 @@ def free_port() -> int:
 class Stranger:
     """A connection that speaks ZMTP just as far as it likes."""
 
-    def __init__(self, port: int, source: str = "127.0.0.1", greets: bool = True) -> None:
+    def __init__(
+        self, port: int, source: str = "127.0.0.1", greets: bool = True, role: bytes = b"DEALER"
+    ) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), 20, (source, 0))
         self.socket.sendall(GREETING)
         self._receive(64)
         if greets:
-            self.socket.sendall(bytes((COMMAND, len(READY))) + READY)
+            ready = READY % (len(role), role)
+            self.socket.sendall(bytes((COMMAND, len(ready))) + ready)
             self._receive(self._receive(2)[1])
 
     def begin(self, size_bytes: int, sent_bytes: int, flags: int = LONG) -> None:
@@ -124,6 +127,33 @@ def wait_for(check: Callable[[], bool]) -> None:
     while not check():
         assert time.monotonic() < deadline
         threading.Event().wait(0.01)
+
+
+def test_a_subscriber_with_a_million_subscriptions_is_closed_and_others_are_not(
+    door, strangers, caplog
+) -> None:
+    publish = free_port()
+    intake, _ = door(publish=f"tcp://127.0.0.1:{publish}")
+    with zmq.Context() as context, context.socket(zmq.SUB) as modest:
+        modest.set(zmq.RCVTIMEO, 20_000)
+        modest.subscribe(b"result.")
+        modest.connect(f"tcp://127.0.0.1:{publish}")
+        while not modest.poll(20):  # a subscription takes a moment to arrive
+            intake.deliver(Result("porch"))
+        greedy = strangers(publish, role=b"SUB")
+        subscriptions = b"".join(bytes((0, 9, 1)) + number.to_bytes(8, "big") for number in range(1000))
+        with contextlib.suppress(ConnectionError):
+            for _ in range(SUBSCRIPTION_BYTES // len(subscriptions) + 1):
+                greedy.socket.sendall(subscriptions)
+                intake.deliver(Result("garden"))  # ZeroMQ looks at subscriptions when it publishes
+        wait_for(lambda: intake.deliver(Result("garden")) and intake.status()["peers"]["closed"] == 1)
+        assert greedy.is_closed(within_s=20)
+        intake.deliver(Result("gate"))
+        while modest.recv_multipart()[0] != b"result.gate":
+            pass
+    assert intake.status()["peers"]["closed"] == 1
+    (said,) = [record.message for record in caplog.records if "closed a connection" in record.message]
+    assert "of 127.0.0.1: subscriptions held 1 MB, the limit is 1 MB" in said
 
 
 def test_when_unfinished_messages_hold_too_much_connections_are_closed_until_they_do_not(

@@ -1,8 +1,9 @@
-"""Limit the memory of messages that have only partly arrived.
+"""Limit the memory of messages that have only partly arrived, and of subscriptions.
 
 ZeroMQ limits the size of one part of a message. It limits neither the number of parts nor the number of peers
-that are in the middle of a message, whether or not they have a key. But the kernel counts what it receives
-over each connection (``TCP_INFO``, since Linux 4.1); the bytes that the server has not read are in memory.
+that are in the middle of a message, nor the subscriptions of one, whether or not they have a key. But the
+kernel counts what it receives over each connection (``TCP_INFO``, since Linux 4.1); the bytes that the server
+has not read are in memory. What subscribers send it never reads.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ LONGEST_INTERVAL_S = 0.25
 """How often to check when nothing has arrived for a while."""
 RECEIVED_BYTES_AT = 128
 """Where ``tcpi_bytes_received`` is in ``struct tcp_info`` (linux/tcp.h)."""
+SUBSCRIPTION_BYTES = 2**20
+"""What all subscribers may have sent over connections that are still open. ZeroMQ keeps about 500 bytes of a
+subscription that takes 10 on the wire: 50 MB."""
 EVENT = "=HI"
 """What ZeroMQ reports about a connection: event and descriptor (zmq_socket_monitor(3)). The functions of
 ``zmq.utils.monitor`` for it import asyncio, which takes 7 MB."""
@@ -40,6 +44,7 @@ class _Arrival:
 
     socket: PeerSocket
     address: str
+    is_subscriber: bool
     received_bytes: int = 0
     """The kernel's count at the last check."""
     read_bytes: int = 0
@@ -60,7 +65,7 @@ class _Arrival:
 
 
 class Arrivals:
-    """Close connections when incomplete messages hold too much memory together.
+    """Close connections when incomplete messages, or subscriptions, hold too much memory together.
 
     The connection that holds most is closed first, among those of the address that holds most in total.
     Unix sockets have no counter: the permissions of their files decide which users can open them.
@@ -74,7 +79,7 @@ class Arrivals:
         """Sockets that are readable when a connection was opened or closed."""
         self.closed = 0
         """How many connections were closed."""
-        self._watched: list[zmq.Socket[bytes]] = []
+        self._watched: list[zmq.Socket[bytes]] = []  # in the order of their monitors
         self._arrivals: dict[int, _Arrival] = {}  # by descriptor
         self._interval_s = CHECK_INTERVAL_S
         self._next_check = 0.0
@@ -106,9 +111,9 @@ class Arrivals:
 
         :param ready: contains the monitors that are readable.
         """
-        for monitor in self.monitors:
+        for socket, monitor in zip(self._watched, self.monitors, strict=True):
             if monitor in ready:
-                self._note(monitor, now)
+                self._note(monitor, now, is_subscriber=socket.type == zmq.PUB)
         if now < self._next_check or not self._arrivals:
             return
         is_quiet = True
@@ -122,7 +127,8 @@ class Arrivals:
         longer_s = min(2 * self._interval_s, LONGEST_INTERVAL_S)
         self._interval_s = longer_s if is_quiet else CHECK_INTERVAL_S
         self._next_check = now + self._interval_s
-        self._enforce(now)
+        self._enforce(now, "incomplete messages", self.limit_bytes, is_subscriber=False)
+        self._enforce(now, "subscriptions", SUBSCRIPTION_BYTES, is_subscriber=True)
 
     def close(self) -> None:
         """Stop watching; call this before the sockets are closed."""
@@ -130,7 +136,7 @@ class Arrivals:
             socket.monitor(None, 0)
             monitor.close()
 
-    def _note(self, monitor: zmq.Socket[bytes], now: float) -> None:
+    def _note(self, monitor: zmq.Socket[bytes], now: float, is_subscriber: bool) -> None:
         while True:
             try:
                 facts, _ = monitor.recv_multipart(zmq.NOBLOCK)
@@ -142,35 +148,35 @@ class Arrivals:
                 with contextlib.suppress(OSError):  # it is closed already
                     peer = PeerSocket.of(descriptor)
                     with peer.copy() as socket:
-                        self._arrivals[descriptor] = _Arrival(peer, str(socket.getpeername()[0]))
+                        self._arrivals[descriptor] = _Arrival(
+                            peer, str(socket.getpeername()[0]), is_subscriber
+                        )
                     self._next_check = min(self._next_check, now + CHECK_INTERVAL_S)
 
-    def _enforce(self, now: float) -> None:
+    def _enforce(self, now: float, what: str, limit_bytes: int, is_subscriber: bool) -> None:
+        arrivals = [each for each in self._arrivals.values() if each.is_subscriber == is_subscriber]
         by_address: Counter[str] = Counter()
-        for arrival in self._arrivals.values():
+        for arrival in arrivals:
             by_address[arrival.address] += arrival.unread_bytes
-        while (total_bytes := by_address.total()) > self.limit_bytes:
+        while (total_bytes := by_address.total()) > limit_bytes:
             address = by_address.most_common(1)[0][0]
-            of_address = [each for each in self._arrivals.values() if each.address == address]
+            of_address = [each for each in arrivals if each.address == address]
             worst = max(of_address, key=lambda each: each.unread_bytes)
             by_address[address] -= worst.unread_bytes
+            arrivals.remove(worst)
             del self._arrivals[worst.socket.descriptor]
             worst.socket.hang_up()
-            self._log_closing(address, total_bytes, now)
-
-    def _log_closing(self, address: str, total_bytes: int, now: float) -> None:
-        self.closed += 1
-        if now < self._logged + LOG_INTERVAL_S:
-            return
-        self._logged = now
-        LOG.warning(
-            "closed a connection of %s: incomplete messages held %d MB, the limit is %d MB "
-            "(%d closed so far)",
-            address,
-            total_bytes / 1e6,
-            self.limit_bytes / 1e6,
-            self.closed,
-        )
+            self.closed += 1
+            if now >= self._logged + LOG_INTERVAL_S:
+                self._logged = now
+                LOG.warning(
+                    "closed a connection of %s: %s held %d MB, the limit is %d MB (%d closed so far)",
+                    address,
+                    what,
+                    total_bytes / 1e6,
+                    limit_bytes / 1e6,
+                    self.closed,
+                )
 
 
 def _received_bytes(descriptor: int) -> int | None:
