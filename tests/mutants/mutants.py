@@ -85,7 +85,10 @@ ROOMS = {
     "latency": Room(("latency/rolling.py",), ("latency/test_rolling.py",)),
     "capture": Room(
         ("sources/supervisor.py", "sources/manager.py"),
-        ("sources/test_manager.py", "sources/test_supervisor.py"),
+        tuple(
+            f"sources/test_{name}.py"
+            for name in ("manager", "supervisor", "supervisor_states", "supervisor_timing")
+        ),
     ),
     "reload": Room(("app/reload.py",), ("app/test_reload.py",)),
     "access": Room(
@@ -94,7 +97,11 @@ ROOMS = {
     ),
     "keys": Room(
         ("transports/zeromq/zap.py", "transports/zeromq/access.py"),
-        ("transports/zeromq/test_access.py", "transports/zeromq/test_zap.py"),
+        (
+            "transports/zeromq/test_access.py",
+            "transports/zeromq/test_zap.py",
+            "transports/zeromq/test_zap_connections.py",
+        ),
     ),
     "protocol": Room(
         ("protocol/messages.py", "images/decode_cost.py", "transports/zeromq/envelope.py"),

@@ -66,6 +66,12 @@ def test_the_form_and_the_files_of_the_page_are_for_everybody(server: HttpServer
     assert ask(server, "GET", "/page/x")[0] == 200
 
 
+@pytest.mark.parametrize("header", ["If_Modified_Since", "If_Unmodified_Since", "If_Range"])
+def test_a_date_that_no_calendar_has_is_refused(server: HttpServer, header: str) -> None:
+    status, words, _ = ask(server, "GET", "/login", **{header: f"1 Jan 1{'0' * 30} 08:49:37"})
+    assert status == 400 and "a date in the header" in words
+
+
 def test_who_gives_the_token_has_a_cookie_that_opens_everything(server: HttpServer) -> None:
     status, _, headers = give(server, f" {TOKEN}\n")
     assert (status, headers["Location"]) == (303, "/")

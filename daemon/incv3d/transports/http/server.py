@@ -14,6 +14,7 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.typedefs import Handler
 from aiohttp.web_protocol import RequestHandler
 
 from incv3d.config.checks import split_http_address
@@ -121,7 +122,7 @@ class HttpServer:
     async def _serve(self) -> None:
         assert self._socket
         connections = Connections()
-        app = web.Application(middlewares=[auth_middleware(self._token, connections)])
+        app = web.Application(middlewares=[_check_dates, auth_middleware(self._token, connections)])
         app.add_routes(self._routes)
         if self._form:
             app.add_routes(login_routes(self._form, self._token))
@@ -197,6 +198,16 @@ def _note(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         LOG.warning("http: %s: %s", context["message"], error.strerror)
     else:
         LOG.error("http: %s", context["message"], exc_info=error)
+
+
+@web.middleware
+async def _check_dates(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Reject dates that no calendar has: aiohttp would fail at them only when it sends a file."""
+    try:
+        _ = request.if_modified_since, request.if_unmodified_since, request.if_range
+    except OverflowError:
+        return web.Response(status=400, text="a date in the header of the request is not valid\n")
+    return await handler(request)
 
 
 async def _protect(request: web.Request, response: web.StreamResponse) -> None:
