@@ -23,7 +23,7 @@ from incv3d.transports.admission import Admission
 from incv3d.transports.zeromq.arrivals import SUBSCRIPTION_BYTES, Arrivals
 from incv3d.transports.zeromq.peer_socket import PeerSocket
 from incv3d.transports.zeromq.server import ZmqServer
-from processes import ScriptedDaemon
+from processes import PATIENCE_S, ScriptedDaemon
 
 MIB = 2**20
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48)
@@ -69,7 +69,7 @@ class Stranger:
     def __init__(
         self, port: int, source: str = "127.0.0.1", greets: bool = True, role: bytes = b"DEALER"
     ) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), 20, (source, 0))
+        self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE_S, (source, 0))
         self.socket.sendall(GREETING)
         self._receive(64)
         if greets:
