@@ -254,6 +254,7 @@ def test_bundled_photographs_are_replayed_as_a_demonstration(start) -> None:
     assert result["id"].endswith(".jpg") and result["age_ms"] > 0
     with Client(daemon.door) as client:
         assert client.classify(CAT).status == "ok", "the door is closed while pictures are replayed"
+        assert client.ask("stats")["tuning"]["state"] == "off", "photographs of a demonstration calibrate"
     daemon.signal(signal.SIGINT)
     assert daemon.wait() == 0, daemon.said
 

@@ -109,7 +109,13 @@ def _load(config_path: str | None, overrides: Mapping[str, object], demo: bool) 
     if demo and loaded.config.source.type == "none":
         from incv3d.images.demo import demo_folder
 
-        demo_source = {"source.type": "images", "source.path": str(demo_folder()), "source.name": "demo"}
+        demo_source: dict[str, object] = {
+            "source.type": "images",
+            "source.path": str(demo_folder()),
+            "source.name": "demo",
+        }
+        if loaded.config.session.tune == "auto":
+            demo_source["session.tune"] = False  # four photographs are too few
         loaded = load_config(config_path, overrides={**overrides, **demo_source})
     return loaded
 

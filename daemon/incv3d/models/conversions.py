@@ -113,6 +113,14 @@ class StoredConversion:
         """The path of the LiteRT flatbuffer."""
         return self.directory / FLATBUFFER
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the flatbuffer is the one described. Reading it takes seconds on a Raspberry Pi."""
+        try:
+            return sha256_of(self.network) == self.facts.sha256
+        except OSError:
+            return False
+
     def session_spec(self, model: StoredModel, threads: int) -> SessionSpec:
         """Return the spec for a Session of the conversion."""
         return flatbuffer_spec(model.session_spec(threads), self.network)

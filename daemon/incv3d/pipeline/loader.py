@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,7 +13,7 @@ from typing import Protocol
 
 from incv3d.config.loading import ConfigError
 from incv3d.config.schema import Config
-from incv3d.engines import SessionSpec, engine_for, engine_of, open_session
+from incv3d.engines import SessionError, SessionSpec, engine_for, engine_of, open_session
 from incv3d.engines.base import SessionFacts
 from incv3d.engines.warmup import WarmUp, warm_up
 from incv3d.errors import pip_install
@@ -128,13 +129,14 @@ def load_model(
 ) -> LoadedModel:
     """Open a Session of `model` on the configured engine, warm it up and do the golden check.
 
+    A damaged conversion is removed; another one, or the graph, then runs.
+
     :raises ModelError: the model is damaged or fails the golden check.
     :raises ConfigError: the configured engine cannot run it.
     :raises SessionError: the Session cannot be opened.
     """
     check_engine(config.session.engine, model)
     model = make_features_outputs(model, store, progress)
-    golden = model.entry.golden
     choice = choose_fastest(config, model, spec_of(config, model), store, progress)
     if choice:
         progress(f"engine {choice.why}")
@@ -144,12 +146,30 @@ def load_model(
         if conversion is None and needs_conversion(config.session.engine, model.entry.format):
             conversion = make_conversion(config.session.engine, model, store, progress)
         spec = conversion.session_spec(model, threads_of(config)) if conversion else spec_of(config, model)
-    if conversion:
-        golden = conversion.golden(golden)
-    classifier = open_classifier(config, model, spec, ensure_ready(model, store, progress, conversion))
-    warmup = warm_up(classifier.session, model.session_spec(1).input_shape, warmup_runs)
-    with mark_lasting():
-        check_golden(classifier, model, golden)
+    try:
+        prepared = ensure_ready(model, store, progress, conversion)
+        return _open_warm(config, model, spec, prepared, conversion, warmup_runs)
+    except (ModelError, SessionError) as error:
+        if conversion is None or conversion.is_whole or not os.access(model.directory, os.W_OK):
+            raise
+        LOG.warning("%s is removed, because it is damaged: %s", conversion.directory, error)
+        store.detach(model, conversion.directory.name)
+    return load_model(config, model, store, warmup_runs, progress)
+
+
+def _open_warm(
+    config: Config, model: StoredModel, spec: SessionSpec, prepared: Path | None,
+    conversion: StoredConversion | None, warmup_runs: int,
+) -> LoadedModel:  # fmt: skip
+    """Open the Session of `spec`, warm it up and do the golden check."""
+    golden = conversion.golden(model.entry.golden) if conversion else model.entry.golden
+    with contextlib.ExitStack() as failed:
+        classifier = open_classifier(config, model, spec, prepared)
+        failed.callback(classifier.close)
+        warmup = warm_up(classifier.session, model.session_spec(1).input_shape, warmup_runs)
+        with mark_lasting():
+            check_golden(classifier, model, golden)
+        failed.pop_all()
     return LoadedModel(
         classifier,
         model.name,
@@ -221,8 +241,7 @@ def uses_custom(config: Config) -> bool:
 def model_fetcher(
     config: Config, store: ModelStore, progress: Callable[[str], None]
 ) -> Callable[[str], None] | None:
-    """Return the function with which :func:`find_model` fetches a model; None if the configuration disables
-    it.
+    """Return the function that fetches a model for :func:`find_model`; None if it must fetch none.
 
     The function raises ModelError if the model cannot be fetched, or memory is too low to prepare it.
     """
