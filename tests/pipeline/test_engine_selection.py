@@ -156,7 +156,7 @@ def test_a_damaged_graph_ends_the_daemon_for_good_with_one_line(tmp_path: Path) 
         (folder / LABELS).write_text("0\t\tthing\n")
     with daemon(tmp_path, tmp_path, "--model", "odd") as process:
         assert process.wait() == 2
-        assert f"{tmp_path}/models/odd/{GRAPH}: not a GraphDef" in process.said[-1], process.said
+        assert f"{tmp_path}/models/odd/{GRAPH}: not a frozen GraphDef" in process.said[-1], process.said
 
 
 def test_the_stand_in_gives_the_same_labels_through_litert(

@@ -272,9 +272,9 @@ def open_classifier(
     """
     with mark_lasting():
         labels = read_labels(model.labels, model.entry.outputs)
+        spec = with_features(spec, prepared)
     mode = preprocessing(config.session.preprocess, spec)
     preprocessor = Preprocessor(input_spec(model.entry), config.intake.max_pixels, mode)
-    spec = with_features(spec, prepared)
     session = open_session(spec, prepared, partial(spare_memory_mb, config.daemon.memory_limit_mb))
     return Classifier(
         preprocessor,

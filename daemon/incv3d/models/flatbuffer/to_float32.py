@@ -56,6 +56,8 @@ def convert(job: Float32Job) -> OriginalCheck:
     graph = read_graph(file)
     write_flatbuffer(graph, job.spec, Path(job.out))
     graph.release()
+    del graph
+    trim_heap()
     graph = read_graph(file)
     samples = list(_samples(job))
     wanted = [_reference(graph, job, pixels) for pixels in samples]
