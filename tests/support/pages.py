@@ -139,6 +139,8 @@ def commands() -> Iterator[tuple[str, click.Command]]:
         for name in cli.list_commands(context):
             command = cli.get_command(context, name)
             if isinstance(command, click.Group):
+                if command.params:
+                    yield name, command
                 yield from ((f"{name} {each}", inner) for each, inner in command.commands.items())
             elif command:
                 yield name, command

@@ -20,8 +20,8 @@ from incv3d.config.address import Address
 from incv3d.errors import Incv3dError
 
 COMMANDS = (
-    "run", "classify", "send", "top", "log", "plot", "snapshot", "cameras", "model", "keys", "bench", "info",
-    "doctor", "check-config", "service",
+    "run", "classify", "send", "top", "log", "plot", "snapshot", "cameras", "model", "teach", "keys", "bench",
+    "info", "doctor", "check-config", "service",
 )  # fmt: skip
 """Each is a function of the same name in a module of this folder."""
 

@@ -210,7 +210,10 @@ class Client:
         :raises NoAnswer: as for :meth:`ask`.
         """
         document = self._question({"op": "frame", "source": source, "after": after})
-        return msgspec.convert(document, LatestFrame)
+        try:
+            return msgspec.convert(document, LatestFrame)
+        except msgspec.ValidationError as error:
+            raise ClientError(f"{self.address}: an answer of another wire format: {error}") from None
 
     def _question(self, asked: dict[str, Any]) -> dict[str, Any]:
         number = next(self._ids)

@@ -20,6 +20,9 @@ THUMBNAIL_SIDE = 128
 """The longer side in pixels."""
 IMAGE_QUALITY = 75
 THUMBNAIL_QUALITY = 70
+KEPT_QUALITY = 92
+LARGEST_KEPT = 8192
+"""A frame that is kept is not reduced in size as it is decoded."""
 
 
 def encode_jpeg(pixels: ImageArray, quality: int, order: str = "RGB") -> bytes:
@@ -45,6 +48,20 @@ def encode_image(frame: Frame, max_pixels: int) -> bytes:
     if is_small and encoded_format(frame) == "jpeg":
         return bytes(frame.data)
     return _small(whole, IMAGE_SIDE, IMAGE_QUALITY, max_pixels)
+
+
+def encode_classified(frame: Frame, max_pixels: int) -> bytes:
+    """Return the classified part of a frame, upright and in full size, as a JPEG.
+
+    A JPEG that is classified as a whole is returned unchanged.
+
+    :raises ImageError: the frame cannot be decoded.
+    """
+    is_whole = frame.region is None and frame.transform == "none"
+    if is_whole and encoded_format(frame) == "jpeg":
+        return bytes(frame.data)
+    spec = InputSpec(LARGEST_KEPT, LARGEST_KEPT, 0.0, 1.0, "stretch", 1.0, "bilinear")
+    return encode_jpeg(Preprocessor(spec, max_pixels, mode="exact").decode(frame), KEPT_QUALITY)
 
 
 def encode_thumbnail(frame: Frame, max_pixels: int) -> bytes:

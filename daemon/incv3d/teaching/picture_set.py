@@ -100,6 +100,15 @@ class PictureSet:
         with self._errors_explained("read"):
             return self._get(picture_id, {each.id: each for each in self._all()})
 
+    def class_of(self, data: bytes) -> str:
+        """Return the class of the picture with this content; empty: it is not in the set.
+
+        :raises TeachingError: the folder cannot be read.
+        """
+        with self._errors_explained("read"):
+            found = _same(self._all(), hashlib.sha256(data).hexdigest())
+            return found.class_name if found else ""
+
     def add(self, class_name: str, data: bytes, source: str, at_unix_s: float | None) -> Picture:
         """Add an encoded image to a class, which may be new. One that is in the set already is moved there.
 
@@ -115,8 +124,7 @@ class PictureSet:
         name = picture_name(source, at_unix_s, sha256) + SUFFIXES[format_]
         with self._changing(class_name) as log:
             there = self._all()
-            same = next((each for each in there if each.path.stem.endswith(f"_{sha256[:16]}")), None)
-            if same:
+            if same := _same(there, sha256):
                 return self._move(log, [same], class_name)[0]
             self._check_room(there, len(data))
             target = self.folder / class_name / name
@@ -281,6 +289,11 @@ class PictureSet:
             raise TeachingError(
                 f"{error.filename or self.folder}: cannot be {done}: {error.strerror}"
             ) from None
+
+
+def _same(pictures: list[Picture], sha256: str) -> Picture | None:
+    """Return the picture with this content; None: it is not among them."""
+    return next((each for each in pictures if each.path.stem.endswith(f"_{sha256[:16]}")), None)
 
 
 def _picture(path: Path) -> Picture | None:

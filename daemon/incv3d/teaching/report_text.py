@@ -85,7 +85,7 @@ def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def _learning(report: Report) -> Iterator[str]:
-    if not report.learning:
+    if len(report.learning) < 2:  # too few groups to leave some of them out
         return
     points = ", ".join(f"{each.accuracy:.1%} with {each.images}" for each in report.learning)
     yield ""

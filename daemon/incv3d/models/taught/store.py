@@ -63,6 +63,13 @@ class TaughtStore:
             raise ModelError(f"{self._taught}: cannot be read: {error.strerror}") from None
         return [name for name in found if (self._taught / name / FACTS).exists()]
 
+    def begun(self) -> list[str]:
+        """Return the names of all teaching sets, ordered; some may have no head yet."""
+        try:
+            return sorted(each.name for each in self._taught.iterdir() if NAME.fullmatch(each.name))
+        except OSError:
+            return []
+
     def models(self) -> list[TaughtModel]:
         """Return every readable taught model, ordered by name; :meth:`read_errors` has the others."""
         return self._look()[0]
