@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,10 +39,10 @@ def state(tmp_path: Path) -> Path:
 class Taught:
     """A daemon, its file of settings, and two clients that ask it all the time."""
 
-    def __init__(self, state: Path, folder: Path, **sections: dict[str, Any]) -> None:
+    def __init__(self, state: Path, folder: Path, name: str = BASE, **sections: dict[str, Any]) -> None:
         self.sections = {"session": {"engine": "litert", "tune": False}, **sections}
         self.path = folder / "incv3d.yaml"
-        self.configure(BASE)
+        self.configure(name)
         self.daemon = DaemonProcess(state, folder, "--config", str(self.path)).ready()
         self.senders = [Sender(self.daemon.door), Sender(self.daemon.door)]
 
@@ -113,7 +114,7 @@ class Sender:
 def start(state: Path, tmp_path: Path) -> Iterator[Callable[..., Taught]]:
     started: list[Taught] = []
 
-    def make(**sections: dict[str, Any]) -> Taught:
+    def make(**sections: Any) -> Taught:
         started.append(Taught(state, tmp_path, **sections))
         return started[-1]
 
@@ -199,6 +200,42 @@ def test_a_region_takes_a_model_of_its_own_and_its_source_stays_open(
     assert taught.label().startswith("class "), "requests are answered by the base"
     assert taught.stop() == 0
     assert len([line for line in taught.daemon.said if "source porch: regions" in line]) == opened
+
+
+def test_unknown_is_a_label_like_any_other(start: Callable[..., Taught], state: Path, tmp_path: Path) -> None:
+    teach(state, "strict", ["empty", "full"], threshold=2, is_golden=False)
+    saving = {"folder": str(tmp_path / "saved"), "min_free_bytes": 0}
+    taught = start(http={"bind": "127.0.0.1:0"})
+    url = next(line for line in taught.daemon.said if "health and metrics at" in line).split()[-1]
+    taught.configure("strict", events={"allow": ["unknown"], "zmq": True}, saving=saving)
+    taught.reload("taught: strict")
+    taught.daemon.wait_for("zmq: unknown entered")
+    assert taught.label() == "unknown"
+    (image,) = until(lambda: list((tmp_path / "saved").rglob("*unknown*.jpg")), "a saved image")[:1]
+    assert image.stat().st_size
+    (present,) = taught.ask("stats")["events"]["present"]
+    assert (present["label"], present["synset"]) == ("unknown", "")
+    with urllib.request.urlopen(f"{url}/metrics") as answer:
+        text = answer.read().decode()
+    assert re.search(r'incv3d_model_info\{base="tiny",.*model="strict"', text)
+    asked = urllib.request.Request(f"{url}/classify?top_k=1&base_top_k=1", picture(1))
+    with urllib.request.urlopen(asked) as answer:
+        found = json.load(answer)
+    assert [each["label"] for each in found["predictions"]] == ["unknown"] and len(found["base"]) == 1
+    assert taught.stop() == 0
+
+
+def test_the_daemon_that_tunes_its_base_keeps_the_head(start: Callable[..., Taught], tmp_path: Path) -> None:
+    source = {"type": "images", "path": str(film(tmp_path / "film", 150)), "fps": 50, "name": "porch"}
+    taught = start(name="mine", source=source, session={"engine": "litert", "tune": True, "tune_over_s": 3})
+    taught.daemon.wait_for("tuned: litert int8")
+    found = taught.ask("info")
+    assert (found["model"], found["session"]["precision"]) == ("mine", "int8")
+    assert found["taught"][0]["classes"] == ["empty", "full"] and taught.label() == "full"
+    for sender in taught.senders:
+        sender.stop()
+        assert not sender.refused and {*sender.models} == {"mine"} and len(sender.models) == sender.sent
+    assert taught.stop() == 0
 
 
 def test_the_base_is_in_the_answer_if_it_is_asked_for(start: Callable[..., Taught]) -> None:

@@ -33,15 +33,15 @@ def axes(count: int = 2, length: int = 16) -> Floats:
     return np.eye(count, length, dtype=np.float32)
 
 
-def facts_of(name: str, head: Head, base: StoredModel | None = None, **others: object) -> HeadFacts:
-    """Return the facts of `head`, taught on `base`."""
+def facts_of(name: str, head: Head, model: StoredModel | None = None, **others: object) -> HeadFacts:
+    """Return the facts of `head`, taught on `model`."""
     given = {
         "name": name,
-        "base": base.name if base else "base",
-        "base_sha256": sha256_of(base.network) if base else "0" * 64,
+        "base": model.name if model else "base",
+        "base_sha256": sha256_of(model.network) if model else "0" * 64,
         "precision": "float32",
-        "fit": base.entry.fit if base else "stretch",
-        "crop_fraction": base.entry.crop_fraction if base else 1.0,
+        "fit": model.entry.fit if model else "stretch",
+        "crop_fraction": model.entry.crop_fraction if model else 1.0,
         "classes": head.classes,
         "counts": (1,) * len(head.classes),
         "groups": (1,) * len(head.classes),

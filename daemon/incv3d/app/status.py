@@ -139,7 +139,8 @@ def daemon_status(
             "precision": facts.precision,
             "threads": str(facts.threads),
         }
-        model = {**_identity(loaded), **engine, "version": __version__}
+        base = {"base": loaded.base} if _taught(loaded) else {}
+        model = {**_identity(loaded), **base, **engine, "version": __version__}
     return DaemonStatus(
         state=state,
         health=str(health),

@@ -187,11 +187,12 @@ def find_model(
     progress: Callable[[str], None],
     fetch: Callable[[str], None] | None = None,
 ) -> Resolution:
-    """Return the configured model: a custom network or a known one.
+    """Return the configured model: a custom network or a known one, the base of a taught one.
 
     :param fetch: called to fetch a known model that is missing; None: fetch nothing.
     :raises ModelError: the model is missing or damaged.
     """
+    config = find_taught(config, store).config
     if uses_custom(config):
         return _find_custom_model(config, store, progress)
     if unused := unused_custom(config):

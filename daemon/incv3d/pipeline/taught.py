@@ -77,7 +77,8 @@ def find_taught(config: Config, store: ModelStore) -> TaughtModels:
     found = TaughtModels(config, default, by_source)
     if not found.each and not named:
         return found
-    base = _base_name(config, found, list(named.values()))
+    stored = [name for name in named.values() if name in store.names()]
+    base = _base_name(config, found, stored)
     for source, name in named.items():
         model = by_source[source]
         key = f"source.regions.{source.partition('.')[2]}"
@@ -92,7 +93,7 @@ def find_taught(config: Config, store: ModelStore) -> TaughtModels:
     return replace(found, config=msgspec.structs.replace(config, model=section))
 
 
-def _base_name(config: Config, found: TaughtModels, named: list[str]) -> str:
+def _base_name(config: Config, found: TaughtModels, stored: list[str]) -> str:
     if found.default:
         return found.default.facts.base
     if config.model.name != AUTO:
@@ -100,7 +101,7 @@ def _base_name(config: Config, found: TaughtModels, named: list[str]) -> str:
     if config.custom.file:
         return CUSTOM
     # `auto` is the base of what the regions name: nothing else could run
-    return found.each[0].facts.base if found.each else named[0]
+    return [*(each.facts.base for each in found.each), *stored, AUTO][0]
 
 
 @contextlib.contextmanager
