@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import resource
 import shutil
 import subprocess
@@ -117,6 +118,16 @@ def test_they_are_mapped_and_the_library_says_nothing(store: ModelStore, end: st
     # With a name in a folder that is not there, XNNPACK packs them into memory: 9.4 MB.
     copied_mb, is_mapped, _ = run(f"{weights}/nowhere")
     assert is_mapped == "False" and float(copied_mb) - float(mapped_mb) > 5
+
+
+@pytest.mark.parametrize("folder", ["wörter 日本 😀", 'a "quote" and a back\\slash'])
+def test_they_are_mapped_from_a_folder_of_any_name(made: Path, tmp_path: Path, folder: str) -> None:
+    shutil.copytree(made / "models", tmp_path / folder / "models")
+    store = ModelStore(tmp_path / folder)
+    weights = ready_at_once(store, "float")
+    assert weights
+    with contextlib.closing(open_session(store.get("float").session_spec(1), weights)):
+        assert os.fsencode(weights) in Path("/proc/self/maps").read_bytes()
 
 
 def _change(weights: Path, change: Callable[[bytearray], bytes]) -> None:

@@ -8,7 +8,6 @@ because the library was compiled for later processors. Here only the processor i
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import weakref
 from collections.abc import Callable, Sequence
@@ -177,9 +176,11 @@ class MappedNetwork:
         return self._get("LiteRtGetModelSignature", model, 0)
 
     def _options(self, weights: Path, threads: int) -> c_void_p:
-        # A string of JSON is one of TOML.
-        toml = f"num_threads = {threads}\nweight_cache_file_path = {json.dumps(str(weights))}\n"
-        self._toml = ctypes.create_string_buffer(toml.encode("utf-8", "surrogateescape"))
+        if "\n" in str(weights):
+            raise NotMappable(f"LiteRT does not take a path with a line break: {str(weights)!r}")
+        # LiteRT takes the path as it is, without escapes.
+        toml = b'num_threads = %d\nweight_cache_file_path = "%s"\n' % (threads, os.fsencode(weights))
+        self._toml = ctypes.create_string_buffer(toml)
         options = self._make("Options", "LiteRtCreateOptions")
         self._call["LiteRtSetOptionsHardwareAccelerators"](options, CPU)
         address = ctypes.addressof(self._toml)
