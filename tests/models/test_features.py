@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -79,11 +80,12 @@ def test_a_conversion_gets_them(store: ModelStore, tmp_path: Path, monkeypatch: 
     with monkeypatch.context() as older:
         older.setattr(to_float32, "mark_features", lambda network: False)
         write_flatbuffer(read_graph(model.network), model.session_spec(1), folder / FLATBUFFER)
-    write_facts(describe(model, "float32", folder / FLATBUFFER, own_converter(), 0, None, None), folder)
-    before = open_conversion(model, "float32").facts
+    before = describe(model, "float32", folder / FLATBUFFER, own_converter(), 0, None, None)
+    write_facts(msgspec.structs.replace(before, format=1), folder)
     marked = ensure_features(model, store, lambda line: None)
     after = open_conversion(model, "float32")
     assert marked.model == model and marked.renamed == {before.sha256: after.facts.sha256}
+    assert after.facts.format == 2, "an older version, which cannot run it, does not try to"
     assert sha256_of(after.network) == after.facts.sha256 and verify_model(store, "mine") == []
     assert open_session(after.session_spec(model, 1), None).facts.features == WIDTH
 

@@ -24,7 +24,9 @@ Precision = Literal["int8", "float32"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 """Best first: int8 is smaller and faster, and its agreement was shown when it was made."""
 DESCRIPTION = "conversion.json"
-FORMAT = 1
+FORMAT = 2
+"""Written for networks with an output for their features, which older versions cannot run: those make their
+own conversion again. This version reads format 1, too."""
 GOLDEN_TOLERANCE = 0.05
 """Other processors round the integers of a quantized network differently."""
 
@@ -214,8 +216,8 @@ def read_conversion(model: Path, precision: Precision, source_sha256: str) -> St
         raise ModelError(f"{error.filename}: cannot be read: {error.strerror}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{path}: damaged: {error}") from None
-    if facts.format != FORMAT:
-        raise ModelError(f"{path}: has format {facts.format}, but this version reads format {FORMAT}")
+    if not 1 <= facts.format <= FORMAT:
+        raise ModelError(f"{path}: has format {facts.format}, but this version reads formats up to {FORMAT}")
     if facts.source_sha256 != source_sha256:
         raise ModelError(f"{path}: was not made from this model's graph")
     if facts.precision != precision or size_bytes != facts.size_bytes:

@@ -19,6 +19,7 @@ from incv3d.engines.base import FEATURES
 from incv3d.engines.weight_cache import INDEX, origin_of, read_index
 from incv3d.models.conversions import (
     DESCRIPTION,
+    FORMAT,
     Precision,
     converted_precisions,
     folder_name,
@@ -109,7 +110,7 @@ def _mark_conversion(marked: Marked, precision: Precision, store: ModelStore) ->
             return
         network = folder / conversion.network.name
         facts = msgspec.structs.replace(
-            conversion.facts, size_bytes=network.stat().st_size, sha256=sha256_of(network)
+            conversion.facts, format=FORMAT, size_bytes=network.stat().st_size, sha256=sha256_of(network)
         )
         _bind_weights(conversion.network, conversion.facts.sha256, network, facts.sha256)
         write_facts(facts, folder)
