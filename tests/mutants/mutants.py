@@ -63,7 +63,17 @@ class Room:
     tests: tuple[str, ...]
 
 
-MQTT = ("dispatch", "broker", "topics", "message", "outbox", "complaints", "commands", "request_message")
+MQTT = (
+    "busy_answers",
+    "dispatch",
+    "broker",
+    "topics",
+    "message",
+    "outbox",
+    "complaints",
+    "commands",
+    "request_message",
+)
 """What of MQTT needs no broker to be tested."""
 ROOMS = {
     "queue": Room(

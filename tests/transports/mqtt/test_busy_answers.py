@@ -10,13 +10,19 @@ from incv3d.transports.mqtt.busy_answers import (
     BusyAnswers,
 )
 
-BOOT_S = 5.0
+BOOT_S = 0.0
 
 
 def filled(count: int) -> BusyAnswers:
     answers = BusyAnswers()
     assert all(answers.put(number, 100) for number in range(count))
     return answers
+
+
+def test_the_limits_are_those_that_are_promised() -> None:
+    limits = (ROOM_TO_REFUSE, ANSWERS_PER_S, MOST_WAITING, MOST_WAITING_BYTES)
+    assert limits == (16, 50.0, 1024, 1_048_576)
+    assert filled(1).wait_s() == 0, "the first of all is due"
 
 
 def test_a_few_are_sent_at_once_and_the_others_one_after_another() -> None:
