@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-COLORS = {"empty": (200, 60, 40), "full": (40, 90, 200), "other": (60, 180, 60)}
+RED, BLUE, GREEN = (200, 60, 40), (40, 90, 200), (60, 180, 60)
+COLORS = {"empty": RED, "full": BLUE, "other": GREEN, "ok": GREEN, "scratched": RED}
 SIDE = 96
 
 
