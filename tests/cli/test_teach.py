@@ -100,6 +100,18 @@ def test_pictures_that_were_added_teach_along_and_one_that_is_in_another_class_i
     assert "in two classes, left out: 1\n" in done.stdout and "empty/1/3.jpg and full/b_" in done.stdout
 
 
+def test_one_class_of_the_folder_and_another_of_its_own_are_enough(owner: Owner, tmp_path: Path) -> None:
+    only = folder_of(tmp_path / "only", {"empty": 4})
+    done = owner.teach(str(only))
+    assert done.returncode == 2 and "has only one class, `empty`" in done.stderr
+    owner.teach("add", "empty", str(owner.feeder / "empty/3"), "--name", "only")
+    done = owner.teach("--name", "only")
+    assert done.returncode == 2 and "only has only one class, `empty`" in done.stderr
+    owner.teach("add", "full", str(owner.feeder / "full/*/*.jpg"), "--name", "only")
+    assert owner.teach(str(only)).returncode == 0
+    assert owner.taught("only") == ["empty", "full"]
+
+
 def test_programs_get_lines_of_progress_and_the_report(owner: Owner) -> None:
     done = owner.teach(str(owner.feeder), "--json", "--test", str(owner.feeder))
     assert done.returncode == 0, done.stderr

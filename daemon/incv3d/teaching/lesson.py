@@ -156,9 +156,15 @@ def find_lesson_files(lesson: Lesson, own: PictureSet) -> tuple[FoundFiles, Foun
             )
         found = FoundFiles(())
     else:
-        found = find_files(lesson.folder)
-    tests = find_files(lesson.test) if lesson.test else None
-    return replace(found, files=(*found.files, *mine)), tests
+        found = find_files(lesson.folder, least_classes=1 if mine else 2)
+    tests = find_files(lesson.test, least_classes=1) if lesson.test else None
+    files = (*found.files, *mine)
+    if len({each.label for each in files}) == 1:
+        raise UnusableSet(
+            f"{lesson.name} has only one class, `{files[0].label}`; teaching needs two or more: "
+            f"incv3d teach add other PICTURE... --name {lesson.name}"
+        )
+    return replace(found, files=files), tests
 
 
 def _facts(

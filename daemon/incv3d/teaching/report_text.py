@@ -7,6 +7,9 @@ from collections.abc import Iterator, Sequence
 from incv3d.teaching.intervals import Share
 from incv3d.teaching.report import ENOUGH_GROUPS, HELPS, IMBALANCE, Findings, Report
 
+SMALL = "smaller than what the model looks at"
+FEW_NAMES = 3
+"""Of small pictures, about which little can be done, only so many are named."""
 MOST_NAMES = 30
 """Files that are named of one kind; of others only the number is told."""
 
@@ -160,19 +163,19 @@ def _findings(findings: Findings) -> Iterator[str]:
         ("in two classes, left out", findings.contradictory),
         ("there twice, left out", findings.duplicates),
         ("no pictures, left out", findings.ignored),
-        ("smaller than what the model looks at", findings.small),
+        (SMALL, findings.small),
         ("nearly black", findings.dark),
     )
     for kind, names in kinds:
         if names:
             yield f"{kind}: {len(names)}"
-            yield from _named(names)
+            yield from _named(names, FEW_NAMES if kind == SMALL else MOST_NAMES)
 
 
-def _named(names: Sequence[str]) -> Iterator[str]:
-    yield from (f"  {name}" for name in names[:MOST_NAMES])
-    if len(names) > MOST_NAMES:
-        yield f"  and {len(names) - MOST_NAMES} more"
+def _named(names: Sequence[str], most: int = MOST_NAMES) -> Iterator[str]:
+    yield from (f"  {name}" for name in names[:most])
+    if len(names) > most:
+        yield f"  and {len(names) - most} more"
 
 
 def _times(report: Report) -> Iterator[str]:
