@@ -22,7 +22,12 @@ settings.load_profile("incv3d")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give slow rooms their limit; a marker of a test's own goes before it."""
+    """Give slow rooms their limit; a marker of a test's own goes before it. Put slow modules first.
+
+    A module stays with one worker: with a slow one at the end, the other workers would have nothing to do.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
     here = Path(__file__).parent
     for item in items:
         room = item.path.relative_to(here).parts[0] if item.path.is_relative_to(here) else ""
