@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from incv3d.images.demo import demo_folder
+from made_once import MadeOnce
 from processes import run_incv3d
 
 LIMITS_S = {"models": 900, "tools": 900, "engines": 600, "system": 7200}
@@ -69,19 +70,29 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A state directory with the embedded model in its store, built once for all tests."""
-    folder = tmp_path_factory.mktemp("state")
-    done = run_incv3d(folder, "classify", str(demo_folder() / "cat.jpg"))
-    assert done.returncode == 0, done.stderr
-    return folder
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """Copies of what takes long to make."""
+    return MadeOnce(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
-def standin(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def state(made_once: MadeOnce) -> Path:
+    """A state directory with the embedded model in its store, built once for all tests."""
+
+    def build(folder: Path) -> None:
+        done = run_incv3d(folder, "classify", str(demo_folder() / "cat.jpg"))
+        assert done.returncode == 0, done.stderr
+
+    return made_once.copy("state", build)
+
+
+@pytest.fixture(scope="session")
+def standin(shared: Path, made_once: MadeOnce) -> Path:
     """A state directory with the stand-in for Google's Inception-v3 in its store, as `standin`."""
-    folder = tmp_path_factory.mktemp("standin")
-    archive = shared / "models/inception-2015-12-05-standin.tgz"
-    done = run_incv3d(folder, "model", "import", str(archive), "--name", "standin", "--like", "inception-v3")
-    assert done.returncode == 0, done.stderr
-    return folder
+
+    def build(folder: Path) -> None:
+        archive = str(shared / "models/inception-2015-12-05-standin.tgz")
+        done = run_incv3d(folder, "model", "import", archive, "--name", "standin", "--like", "inception-v3")
+        assert done.returncode == 0, done.stderr
+
+    return made_once.copy("standin", build)

@@ -11,20 +11,17 @@ import pytest
 
 from incv3d.engines import BadFeed, SessionError, SessionSpec, open_session
 from incv3d.engines.litert import LiteRTSession
+from made_once import MadeOnce
 
 pytestmark = pytest.mark.slow
 
 SIDE = 8
-MAKE = Path(__file__).parents[1] / "support" / "make_tflite.py"
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small(made_once: MadeOnce) -> Path:
     """A small network in every kind, 20 pictures, and the float network's scores of them."""
-    folder = tmp_path_factory.mktemp("small")
-    done = subprocess.run([sys.executable, str(MAKE), "small", str(folder)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder
+    return made_once.by("make_tflite.py", "small")
 
 
 def spec(file: Path, fed: str = "", fetched: str = "", **more: object) -> SessionSpec:

@@ -20,6 +20,7 @@ from incv3d.models.entry import ModelError
 from incv3d.models.file_kinds import kind_of
 from incv3d.models.store import ModelStore
 from incv3d.pipeline.loader import find_model
+from made_once import MadeOnce
 from processes import DaemonProcess, run_incv3d
 
 pytestmark = pytest.mark.slow
@@ -32,12 +33,9 @@ NAMES = ["red", "green", "blue", "white", "black"]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(made_once: MadeOnce) -> Path:
     """The colour network in every form, its labels, and a picture of each colour."""
-    folder = tmp_path_factory.mktemp("made")
-    command = [sys.executable, str(SUPPORT / "make_colours.py"), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    folder = made_once.by("make_colours.py")
     (folder / "names.txt").write_text("\n".join(NAMES) + "\n")
     for name in NAMES:
         Image.new("RGB", (90, 60), name if name != "green" else "lime").save(folder / f"{name}.png")

@@ -18,6 +18,7 @@ from PIL import Image
 from incv3d.models.entry import ModelError
 from incv3d.models.file_kinds import kind_of
 from incv3d.models.graph.operations import check_graph_file, harmless_operations
+from made_once import MadeOnce
 from processes import run_incv3d
 
 pytestmark = pytest.mark.slow
@@ -48,10 +49,8 @@ def freeze(folder: Path, cases: dict[str, Answer]) -> dict[str, Answer]:
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("found")
-    run("make_found.py", str(folder))
-    return folder
+def found(made_once: MadeOnce) -> Path:
+    return made_once.by("make_found.py")
 
 
 @pytest.fixture(scope="module")

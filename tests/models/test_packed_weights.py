@@ -24,21 +24,19 @@ from incv3d.models.entry import ModelEntry
 from incv3d.models.leftovers import remove_leftovers
 from incv3d.models.packed_weights import ensure_ready
 from incv3d.models.store import FLATBUFFER, LABELS, ModelStore
+from made_once import MadeOnce
 
 pytestmark = pytest.mark.slow
 
 SIDE = 8
-MAKE = Path(__file__).parents[1] / "support" / "make_tflite.py"
 KINDS = ("float", "other", "int8", "int16")
 PIXELS = np.random.default_rng(8).uniform(-1, 1, (8, SIDE, SIDE, 3)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(made_once: MadeOnce) -> Path:
     """A store with the networks `KINDS`; the weights of `float`, `other` and `int8` are packed."""
-    folder = tmp_path_factory.mktemp("wide")
-    done = subprocess.run([sys.executable, str(MAKE), "wide", str(folder)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    folder = made_once.by("make_tflite.py", "wide")
     store = ModelStore(folder)
     for kind in KINDS:
         entry = ModelEntry(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -19,24 +17,21 @@ from incv3d.models.entry import ModelError
 from incv3d.models.importing import import_model
 from incv3d.models.labels import read_labels
 from incv3d.models.store import ModelStore, StoredModel
+from made_once import MadeOnce
 from processes import run_incv3d
 
 pytestmark = pytest.mark.slow
 
-SUPPORT = Path(__file__).resolve().parents[1] / "support"
 NAMES = ["red", "green", "blue", "white", "black"]
 QUICK = "float.tflite"
 """The form that is taken in without importing TensorFlow: for what has nothing to do with the form."""
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(made_once: MadeOnce) -> Path:
     """The colour network in many forms, and a picture of each colour."""
-    folder = tmp_path_factory.mktemp("made")
-    for script in ("make_colours.py", "make_found.py"):
-        command = [sys.executable, str(SUPPORT / script), str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-        assert done.returncode == 0, done.stderr[-3000:]
+    folder = made_once.by("make_colours.py")
+    shutil.copytree(made_once.by("make_found.py"), folder, dirs_exist_ok=True)
     for name in NAMES:
         Image.new("RGB", (90, 60), name if name != "green" else "lime").save(folder / f"{name}.png")
     return folder

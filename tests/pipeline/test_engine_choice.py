@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,9 +18,9 @@ from incv3d.pipeline import engine_choice
 from incv3d.pipeline.engine_choice import Candidate, Choice, choose_fastest, known_choice, time_all
 from incv3d.pipeline.engine_table import TABLE, Circumstances, Table, Timing, read_table
 from incv3d.pipeline.engine_timing import BUDGET_S, TimedNetwork, TimingJob, Visit, time_networks
+from made_once import MadeOnce
 
 SIDE = 8
-MAKE = Path(__file__).parents[1] / "support" / "make_tflite.py"
 SPEC = SessionSpec(Path("network"), "tflite", "", "", 2, 2, 4)
 
 
@@ -167,11 +165,8 @@ def test_of_equal_times_less_memory_and_then_fewer_threads_are_taken(
 
 
 @pytest.fixture(scope="module")
-def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wide")
-    done = subprocess.run([sys.executable, str(MAKE), "wide", str(folder)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder
+def networks(made_once: MadeOnce) -> Path:
+    return made_once.by("make_tflite.py", "wide")
 
 
 @pytest.fixture

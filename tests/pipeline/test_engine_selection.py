@@ -25,6 +25,7 @@ from incv3d.models.entry import ModelEntry
 from incv3d.models.store import FLATBUFFER, GRAPH, LABELS, ModelStore
 from incv3d.pipeline.loader import load_classifier
 from incv3d.pipeline.session_spec import should_cache_filters
+from made_once import MadeOnce
 from processes import DaemonProcess, run_incv3d
 
 pytestmark = pytest.mark.slow
@@ -45,10 +46,9 @@ def add(store: ModelStore, name: str, entry: ModelEntry, file: Path, labels: str
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small(made_once: MadeOnce) -> Path:
     """A state directory with small networks of five classes as .tflite: `float`, `int8` and `logits`."""
-    folder = tmp_path_factory.mktemp("small")
-    make_tflite("small", str(folder))
+    folder = made_once.by("make_tflite.py", "small")
     store = ModelStore(folder)
     labels = "".join(f"{index}\t\tclass number {index}\n" for index in range(5))
     for kind in ("float", "int8", "logits"):

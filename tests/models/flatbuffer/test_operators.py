@@ -13,6 +13,7 @@ from incv3d.engines.base import SessionSpec
 from incv3d.models.flatbuffer.to_float32 import write_flatbuffer
 from incv3d.models.graph.numpy_run import run_graph
 from incv3d.models.graph.plain_graph import UnsupportedOperation, read_graph
+from made_once import MadeOnce
 from prepare_models import SCRIPTS, script
 
 SHAPE = (1, 11, 14, 4)
@@ -36,11 +37,9 @@ def layers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def networks(made_once: MadeOnce) -> Path:
     """The graphs of ``make_graphs.py``, and their scores in TensorFlow."""
-    folder = tmp_path_factory.mktemp("networks")
-    script("make_graphs.py", str(folder))
-    return folder
+    return made_once.by("make_graphs.py")
 
 
 def spec(file: Path, fed: str = "pixels:0", fetched: str = "scores:0", shape=SHAPE) -> SessionSpec:

@@ -29,7 +29,8 @@ from incv3d.models.graph.graphdef_reader import read_nodes
 from incv3d.models.importing import import_model
 from incv3d.models.prepare import PREPARER, ensure_prepared, is_prepared, prepared_folder, run_child
 from incv3d.models.store import ModelStore
-from prepare_models import job_for, prepare_many, script
+from made_once import MadeOnce
+from prepare_models import job_for, prepare_many
 
 pytestmark = pytest.mark.slow
 
@@ -53,10 +54,9 @@ FOLDED_AWAY = {
 
 
 @pytest.fixture(scope="module")
-def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def graphs(made_once: MadeOnce) -> Path:
     """Frozen graphs of every style, each prepared, and with the scores of TensorFlow's plain Session."""
-    folder = tmp_path_factory.mktemp("graphs")
-    script("make_graphs.py", str(folder))
+    folder = made_once.by("make_graphs.py")
     jobs = []
     for style in STYLES:
         with np.load(folder / f"{style}.npz") as plain:
@@ -121,8 +121,9 @@ def test_the_stand_ins_give_the_plain_sessions_scores(shared: Path, tmp_path: Pa
     for image in sorted((shared / "images").glob("n*.JPEG"))[:50]:
         inputs.append(preprocess(Frame("test", image.read_bytes(), None, received=0.0, captured=0.0)))
     wanted = [plain.run(pixels) for pixels in inputs]
-    for found in (map(lean.run, inputs), side_by_side(lean, inputs), side_by_side(plain, inputs)):
-        worst = max(float(np.abs(a - b).max()) for a, b in zip(found, wanted, strict=True))
+    some = inputs[:12]
+    for found in (list(map(lean.run, inputs)), side_by_side(lean, some), side_by_side(plain, some)):
+        worst = max(float(np.abs(a - b).max()) for a, b in zip(found, wanted, strict=len(found) > len(some)))
         assert worst <= 1e-5, worst
     lean.close()
     plain.close()
