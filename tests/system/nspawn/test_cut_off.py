@@ -170,9 +170,16 @@ class Upgrade:
         return self.process.stdout.readline().decode().rstrip("\n")
 
 
+@pytest.fixture(scope="module")
+def before(machine: Container) -> dict[str, str]:
+    """What was installed first, and stays in force until a test installs something to its end."""
+    return in_force(machine)
+
+
 @pytest.mark.parametrize("step", STEPS)
-def test_a_lost_connection_leaves_the_old_version_running(machine: Container, step: str) -> None:
-    before = in_force(machine)
+def test_a_lost_connection_leaves_the_old_version_running(
+    machine: Container, before: dict[str, str], step: str
+) -> None:
     upgrade = Upgrade(machine)
     upgrade.until(step)
     upgrade.signal(signal.SIGHUP, "all that the terminal has")
@@ -184,8 +191,9 @@ def test_a_lost_connection_leaves_the_old_version_running(machine: Container, st
     ("step", "model"),
     [*((step, BY_NAME) for step in STEPS if step not in IMPORTING), *((step, OTHER) for step in IMPORTING)],
 )
-def test_a_killed_installer_leaves_the_old_version_running(machine: Container, step: str, model: str) -> None:
-    before = in_force(machine)
+def test_a_killed_installer_leaves_the_old_version_running(
+    machine: Container, before: dict[str, str], step: str, model: str
+) -> None:
     upgrade = Upgrade(machine, model)
     upgrade.until(step)
     upgrade.signal(signal.SIGKILL, "installer")
@@ -195,9 +203,8 @@ def test_a_killed_installer_leaves_the_old_version_running(machine: Container, s
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
 def test_cut_off_while_the_new_version_starts_the_old_one_runs_again(
-    machine: Container, number: signal.Signals
+    machine: Container, before: dict[str, str], number: signal.Signals
 ) -> None:
-    before = in_force(machine)
     upgrade = Upgrade(machine, CONFIGURED)
     upgrade.until("starting the service")
     wait_until(lambda: state(machine) == "activating", lambda: state(machine))
@@ -206,8 +213,7 @@ def test_cut_off_while_the_new_version_starts_the_old_one_runs_again(
     stays(machine, before)
 
 
-def test_a_reader_that_leaves_ends_nothing_half_done(machine: Container) -> None:
-    before = in_force(machine)
+def test_a_reader_that_leaves_ends_nothing_half_done(machine: Container, before: dict[str, str]) -> None:
     machine.run("sh", "-c", f"/next/systemd/upgrade {' '.join(WHEELS)} --model {OTHER} 2>&1 | head -n 4")
     stays(machine, before)
 
@@ -215,8 +221,9 @@ def test_a_reader_that_leaves_ends_nothing_half_done(machine: Container) -> None
 @pytest.mark.parametrize(
     ("step", "model"), [*((step, OTHER) for step in STEPS[2:]), ("starting the service", CONFIGURED)]
 )
-def test_after_a_power_cut_the_old_version_starts(machine: Container, step: str, model: str) -> None:
-    before = in_force(machine)
+def test_after_a_power_cut_the_old_version_starts(
+    machine: Container, before: dict[str, str], step: str, model: str
+) -> None:
     upgrade = Upgrade(machine, model)
     upgrade.until(step)
     machine.cut_power()
@@ -227,8 +234,7 @@ def test_after_a_power_cut_the_old_version_starts(machine: Container, step: str,
     assert is_settled(machine)
 
 
-def test_a_second_installer_says_that_another_is_at_work(machine: Container) -> None:
-    before = in_force(machine)
+def test_a_second_installer_says_that_another_is_at_work(machine: Container, before: dict[str, str]) -> None:
     holder = machine.start("flock", "/opt/incv3d/lock", "sh", "-c", "echo held; cat")
     assert holder.stdout and holder.stdout.readline() == b"held\n"
     for command in ("upgrade", "uninstall"):
@@ -238,8 +244,9 @@ def test_a_second_installer_says_that_another_is_at_work(machine: Container) -> 
     assert in_force(machine) == before
 
 
-def test_a_version_that_does_not_become_ready_takes_model_and_unit_back_too(machine: Container) -> None:
-    before = in_force(machine)
+def test_a_version_that_does_not_become_ready_takes_model_and_unit_back_too(
+    machine: Container, before: dict[str, str]
+) -> None:
     machine.run("mkdir", "-p", f"{UNIT}.d")
     # Fails the new release alone.
     lines = '[Service]\\nExecStartPre=sh -c "! grep -q Nice=6 /etc/systemd/system/incv3d.service"\\n'
@@ -253,8 +260,8 @@ def test_a_version_that_does_not_become_ready_takes_model_and_unit_back_too(mach
     machine.run("systemctl", "daemon-reload")
 
 
-def test_a_file_that_is_no_model_changes_nothing(machine: Container) -> None:
-    before, pid = in_force(machine), main_pid(machine)
+def test_a_file_that_is_no_model_changes_nothing(machine: Container, before: dict[str, str]) -> None:
+    pid = main_pid(machine)
     machine.run("sh", "-c", "echo nonsense >/root/nonsense.pb")
     for model, words in (("/root/nonsense.pb", "cannot be imported"), ("/root/nothing.pb", "no such file")):
         said = machine.run("/src/systemd/install", *WHEELS, "--model", model, check=False)
