@@ -176,8 +176,12 @@ def test_a_network_that_cannot_be_prepared_runs_as_it_is_and_is_not_tried_again(
     assert "not possible: the graph has control flow" in " ".join(shown.split())
 
 
-def facts(made: Path, cases: dict[str, dict[str, object]]) -> list[dict[str, object] | str]:
-    """What freezing finds in each file of `made`, or its error; in a process of its own."""
+@pytest.fixture(scope="module")
+def facts(made: Path) -> dict[str, dict[str, object] | str]:
+    """What freezing finds in each file of `made`, or its error; all in one process."""
+    shutil.copy(made / "colours.h5", made / "hdf5.keras")
+    shutil.copy(made / "colours.keras", made / "zipped.tflite")
+    cases = {file: {} for file in FOUND} | SCORES | {file: said for file, (said, _) in BAD_NETWORKS.items()}
     nothing = {"input": "", "output": "", "width": 0, "height": 0, "layout": "auto"}
     jobs = []
     for number, (file, settings) in enumerate(cases.items()):
@@ -188,7 +192,7 @@ def facts(made: Path, cases: dict[str, dict[str, object]]) -> list[dict[str, obj
     command = [sys.executable, str(SUPPORT / "freeze_many.py"), str(made / "jobs.json")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout)
+    return dict(zip(cases, json.loads(done.stdout), strict=True))
 
 
 FOUND = {
@@ -204,19 +208,20 @@ FOUND = {
 }
 
 
-def test_what_a_file_says_of_itself_need_not_be_configured(made: Path) -> None:
-    shutil.copy(made / "colours.h5", made / "hdf5.keras")
-    shutil.copy(made / "colours.keras", made / "zipped.tflite")
-    for (file, wanted), found in zip(FOUND.items(), facts(made, {file: {} for file in FOUND}), strict=True):
+def test_what_a_file_says_of_itself_need_not_be_configured(facts) -> None:
+    for file, wanted in FOUND.items():
+        found = facts[file]
         assert isinstance(found, dict), found
         normalisation = msgspec.convert(found["normalisation"], Normalisation)
         found["range"] = None if "assumed" in normalisation.why else normalisation.pixel_range
         assert found["outputs"] == 5 and wanted.items() <= found.items(), (file, found)
 
 
-def test_the_kind_of_its_scores_is_told_in_the_range_that_the_network_takes(made: Path) -> None:
-    cases = {f"slow_logits.pb?{high}": {"pixel_range": [0, high]} for high in (1, 255)}
-    assert [found["scores"] for found in facts(made, cases)] == ["probabilities", "logits"]
+SCORES = {f"slow_logits.pb?{high}": {"pixel_range": [0, high]} for high in (1, 255)}
+
+
+def test_the_kind_of_its_scores_is_told_in_the_range_that_the_network_takes(facts) -> None:
+    assert [facts[case]["scores"] for case in SCORES] == ["probabilities", "logits"]
 
 
 BAD_NETWORKS: dict[str, tuple[dict[str, object], str]] = {
@@ -224,7 +229,7 @@ BAD_NETWORKS: dict[str, tuple[dict[str, object], str]] = {
     "cut-quantised.tflite": ({}, "cut-quantised.tflite: LiteRT cannot load it"),
     "lambda.keras": ({}, "Keras cannot load it"),
     "two_answers.pb": ({}, "set custom.output to one of: first:0, second:0"),
-    "ordinary.pb": ({"output": "softmax"}, "no output `softmax`"),
+    "ordinary.pb?output": ({"output": "softmax"}, "no output `softmax`"),
     "ordinary.pb?input": ({"input": "Mul:0"}, "no input `Mul:0`"),
     "ordinary.pb?size": ({"width": 64, "height": 64}, "custom.width is 64, but"),
     "any_size.pb": ({}, "set custom.width and custom.height"),
@@ -235,9 +240,9 @@ BAD_NETWORKS: dict[str, tuple[dict[str, object], str]] = {
 }
 
 
-def test_a_network_that_will_not_do_says_why_in_one_line(made: Path) -> None:
-    found = facts(made, {file: settings for file, (settings, _) in BAD_NETWORKS.items()})
-    for (file, (_, complaint)), error in zip(BAD_NETWORKS.items(), found, strict=True):
+def test_a_network_that_will_not_do_says_why_in_one_line(facts) -> None:
+    for file, (_, complaint) in BAD_NETWORKS.items():
+        error = facts[file]
         assert isinstance(error, str) and complaint in error and "\n" not in error, (file, error)
 
 

@@ -91,8 +91,9 @@ RANGES: dict[str, tuple[Answer, list[float] | None]] = {
 """What has to be said of each file, and the pixel range that it tells by itself."""
 
 
-def test_networks_as_tools_leave_them_need_nothing_said_and_give_the_right_colours(found: Path) -> None:
-    answers = freeze(found, {case: settings for case, (settings, _) in RANGES.items()})
+def test_networks_as_tools_leave_them_need_nothing_said_and_give_the_right_colours(
+    answers: dict[str, Answer],
+) -> None:
     for case, (_, pixel_range) in RANGES.items():
         assert "error" not in answers[case], answers[case]
         assert answers[case]["labels"] == NAMES, case
@@ -121,53 +122,72 @@ REFUSED: dict[str, tuple[Answer, str]] = {
     "two_of_pixels?unknown": ({"signature": "predict"}, "no signature `predict`; found: one (images: "),
     "bytes_and_pixels?input": ({"input": "pixels"}, "no signature of the SavedModel takes `pixels`; found"),
     "bytes_and_pixels?output": ({"output": "scores"}, "there is no output `scores`; found: "),
+    "lookup.keras": ({}, "rejected: its layer `StringLookup` may read other files"),
+    "other.keras": ({}, "rejected: its layer `TFSMLayer` may read other files"),
     "only.weights.h5": ({}, "has weights only, without layers; save the whole model"),
     "own.keras": ({}, "its layer `Own` is not part of Keras, and its code is not in the file; export it"),
     "lambda.h5": ({}, "it has a Lambda layer, which is Python code, and code in a file is never run"),
 }
 
 
-def test_what_reaches_beyond_the_network_or_cannot_be_told_is_refused_in_one_line(found: Path) -> None:
-    answers = freeze(found, {case: settings for case, (settings, _) in REFUSED.items()})
+@pytest.fixture(scope="module")
+def answers(found: Path) -> dict[str, Answer]:
+    """What freezing finds in all of them."""
+    put_keras_files_that_read_others(found)
+    cases = {**RANGES, **REFUSED}
+    return freeze(found, {case: settings for case, (settings, _) in cases.items()})
+
+
+def test_what_reaches_beyond_the_network_or_cannot_be_told_is_refused_in_one_line(
+    answers: dict[str, Answer],
+) -> None:
     for case, (_, complaint) in REFUSED.items():
         error = answers[case].get("error", "")
         assert complaint in error and "\n" not in error, (case, answers[case])
     assert not list(Path.cwd().glob("written*")) and not list(HERE.glob("written*"))
 
 
-def test_a_keras_file_with_a_layer_that_reads_other_files_is_refused(tmp_path: Path) -> None:
+def put_keras_files_that_read_others(folder: Path) -> None:
+    """Write Keras files with a layer that reads other files, ``lookup.keras`` and ``other.keras``."""
     vocabulary = {"class_name": "StringLookup", "config": {"vocabulary": "/etc/hostname"}}
     network = {"class_name": "TFSMLayer", "config": {"filepath": "/srv/other", "call_endpoint": "serve"}}
     for name, layer in (("lookup", vocabulary), ("other", network)):
         inner = {"class_name": "TimeDistributed", "module": "keras.layers", "config": {"layer": layer}}
         config = {"class_name": "Sequential", "module": "keras", "config": {"layers": [inner]}}
-        with zipfile.ZipFile(tmp_path / f"{name}.keras", "w") as archive:
+        with zipfile.ZipFile(folder / f"{name}.keras", "w") as archive:
             archive.writestr("config.json", json.dumps(config))
             archive.writestr("metadata.json", json.dumps({"keras_version": "3.5.0"}))
             archive.writestr("model.weights.h5", b"")
-    answers = freeze(tmp_path, {"lookup.keras": {}, "other.keras": {}})
-    assert "rejected: its layer `StringLookup` may read other files" in answers["lookup.keras"]["error"]
-    assert "rejected: its layer `TFSMLayer` may read other files" in answers["other.keras"]["error"]
 
 
-def test_what_keras_2_saved_is_read_with_keras_2(keras2: Path) -> None:
-    ranges = {"saved.h5": None, "teachable.h5": None, "keras2.keras": None, "preprocessed.h5": [0, 255]}
-    answers = freeze(keras2, {case: {} for case in ranges})
-    for case, pixel_range in ranges.items():
-        assert answers[case].get("labels") == NAMES, answers[case]
-        assert answers[case]["declared"] == (pixel_range and pytest.approx(pixel_range, abs=1e-6))
+KERAS2_RANGES = {"saved.h5": None, "teachable.h5": None, "keras2.keras": None, "preprocessed.h5": [0, 255]}
+KERAS2_REFUSED = {
+    "os.h5": "rejected: it uses `os.system`",
+    "get_file.h5": "rejected: it uses `keras.utils.get_file`",
+    "load_model.h5": "rejected: it uses `keras.src.models.load_model`",
+    "write_file.h5": "rejected: it calls `tf.io.write_file`",
+    "lambda2.h5": "it has a Lambda layer",
+}
 
 
-def test_a_keras_2_file_that_names_anything_but_layers_is_refused(keras2: Path) -> None:
-    complaints = {
-        "os.h5": "rejected: it uses `os.system`",
-        "get_file.h5": "rejected: it uses `keras.utils.get_file`",
-        "load_model.h5": "rejected: it uses `keras.src.models.load_model`",
-        "write_file.h5": "rejected: it calls `tf.io.write_file`",
-        "lambda2.h5": "it has a Lambda layer",
-    }
-    for case, answer in freeze(keras2, {case: {} for case in complaints}).items():
-        assert complaints[case] in answer.get("error", ""), answer
+@pytest.fixture(scope="module")
+def keras2_answers(keras2: Path) -> dict[str, Answer]:
+    """What freezing finds in all of them."""
+    return freeze(keras2, {case: {} for case in (*KERAS2_RANGES, *KERAS2_REFUSED)})
+
+
+def test_what_keras_2_saved_is_read_with_keras_2(keras2_answers: dict[str, Answer]) -> None:
+    for case, pixel_range in KERAS2_RANGES.items():
+        answer = keras2_answers[case]
+        assert answer.get("labels") == NAMES, answer
+        assert answer["declared"] == (pixel_range and pytest.approx(pixel_range, abs=1e-6))
+
+
+def test_a_keras_2_file_that_names_anything_but_layers_is_refused(
+    keras2_answers: dict[str, Answer],
+) -> None:
+    for case, complaint in KERAS2_REFUSED.items():
+        assert complaint in keras2_answers[case].get("error", ""), keras2_answers[case]
 
 
 def test_without_keras_2_its_files_name_the_way_out(keras2: Path, tmp_path: Path) -> None:
@@ -197,7 +217,8 @@ def test_without_keras_2_its_files_name_the_way_out(keras2: Path, tmp_path: Path
 
 
 def test_the_harmless_operations_are_known_and_none_of_them_reaches_out() -> None:
-    listed = "import tensorflow as tf\nfrom tensorflow.core.framework import op_def_pb2\n"
+    listed = "from incv3d.models.graph.core_tensorflow import import_core\nimport_core()\n"
+    listed += "from tensorflow.core.framework import op_def_pb2\n"
     listed += "from tensorflow.python.client import pywrap_tf_session as session\n"
     listed += "every = op_def_pb2.OpList.FromString(session.TF_GetBuffer(session.TF_GetAllOpList()))\n"
     listed += "print(*(f'{op.name}:{op.is_stateful:d}' for op in every.op))"
