@@ -41,6 +41,7 @@ from incv3d.errors import Incv3dError, one_line
 from incv3d.machine import trim_heap
 from incv3d.models.entry import ModelError
 from incv3d.models.files import put, sha256_of
+from incv3d.models.graph.core_tensorflow import import_core
 from incv3d.models.graph.equivalence import check_equivalence, run_original
 from incv3d.models.graph.fold import Array, GraphFolder, node_name
 from incv3d.models.graph.graphdef_reader import parse_nodes
@@ -63,8 +64,7 @@ def prepare(job: Job) -> Index:
     """
     _check_structure(Path(job.graph), job.jpeg_input or job.input, job.output)
     wanted = run_original(job)
-    import tensorflow as tf
-
+    tf = import_core()
     if job.jpeg_input:
         source = read_graph(tf, Path(job.graph), job.jpeg_input, tf.string, ())
     else:

@@ -16,6 +16,7 @@ from incv3d.child_process import decode, report_failures
 from incv3d.machine import trim_heap
 from incv3d.models.entry import ModelError
 from incv3d.models.flatbuffer.features import mark_features
+from incv3d.models.graph.core_tensorflow import import_core
 from incv3d.models.graph.fold import node_name
 from incv3d.models.graph.prepare_graph import fold_graph
 
@@ -38,8 +39,7 @@ def to_float(job: FloatJob) -> None:
 
     :raises ModelError: it cannot be converted.
     """
-    import tensorflow as tf
-
+    tf = import_core(converter=True)
     graph = fold_graph(tf, Path(job.graph), job.input, job.input_shape, job.output)
     converter = tf.compat.v1.lite.TFLiteConverter(
         graph,
