@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import msgspec
+import tensorflow  # noqa: F401 - the whole, before the part that GraphDefs take
 
 from incv3d.errors import Incv3dError
 from incv3d.models.graph.freeze import freeze

@@ -15,6 +15,7 @@ import sys
 from incv3d.models.graph.core_tensorflow import import_core
 tf = import_core(converter=True)
 assert tf.compat.v1.lite.TFLiteConverter and tf.Graph and tf.version.VERSION
+import incv3d.models.graph.freeze_formats
 assert "keras" not in sys.modules and "tensorflow" not in sys.modules
 import tensorflow
 assert tensorflow.version.VERSION == tf.version.VERSION and tensorflow.keras.layers.Dense

@@ -50,14 +50,29 @@ def _import_parts(converter: bool) -> Any:
     tf2.enable()  # as the package does, before the others are imported
     from tensorflow.core.framework import graph_pb2, node_def_pb2
     from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
-    from tensorflow.python.framework import dtypes, errors, importer, ops, tensor_shape, tensor_util, versions
-    from tensorflow.python.grappler import tf_optimizer  # noqa: F401 - the optimizer, which is not in the API
+    from tensorflow.python.client import session
+    from tensorflow.python.framework import (
+        convert_to_constants,  # noqa: F401
+        dtypes,
+        errors,
+        graph_util_impl,
+        importer,
+        ops,
+        tensor_shape,
+        tensor_util,
+        versions,
+    )
+    from tensorflow.python.grappler import tf_optimizer  # noqa: F401 - not in the API: for those who import it by this name
+    from tensorflow.python.ops import array_ops, math_ops
 
     v1 = SimpleNamespace(
         ConfigProto=config_pb2.ConfigProto,
         GraphDef=graph_pb2.GraphDef,
         MetaGraphDef=meta_graph_pb2.MetaGraphDef,
         NodeDef=node_def_pb2.NodeDef,
+        Session=session.Session,
+        graph_util=SimpleNamespace(extract_sub_graph=graph_util_impl.extract_sub_graph),
+        placeholder=array_ops.placeholder,
     )
     if converter:
         from tensorflow.lite.python import lite
@@ -66,12 +81,19 @@ def _import_parts(converter: bool) -> Any:
     return SimpleNamespace(
         Graph=ops.Graph,
         TensorShape=tensor_shape.TensorShape,
+        as_dtype=dtypes.as_dtype,
+        cast=math_ops.cast,
         compat=SimpleNamespace(v1=v1),
         errors=errors,
         float32=dtypes.float32,
+        identity=array_ops.identity,
         import_graph_def=importer.import_graph_def,
+        int32=dtypes.int32,
         make_ndarray=tensor_util.MakeNdarray,
         make_tensor_proto=tensor_util.make_tensor_proto,
+        resource=dtypes.resource,
+        round=math_ops.round,
         string=dtypes.string,
+        uint8=dtypes.uint8,
         version=SimpleNamespace(VERSION=versions.VERSION),
     )

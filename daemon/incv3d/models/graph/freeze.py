@@ -47,14 +47,11 @@ def freeze(job: FreezeJob) -> NetworkFacts:
 
 
 def _frozen(job: FreezeJob) -> NetworkFacts:
-    from incv3d.models.graph.freeze_formats import freeze_graphdef
-    from incv3d.models.graph.freeze_keras import freeze_keras
-    from incv3d.models.graph.freeze_saved_model import freeze_saved_model
+    freeze_network = _freezer(job.kind)
     from incv3d.models.graph.frozen_graph import check_frozen, graph_run, replace_random_draws
     from incv3d.models.graph.pixel_ranges import range_of_first_layers
 
-    freezers = {"graphdef": freeze_graphdef, "savedmodel": freeze_saved_model, "keras": freeze_keras}
-    frozen = freezers[job.kind](job)
+    frozen = freeze_network(job)
     check_frozen(frozen.graph, job)
     shape = frozen.shape
     graph = replace_random_draws(frozen.graph, shape, job)
@@ -85,6 +82,21 @@ def _frozen(job: FreezeJob) -> NetworkFacts:
         normalisation=normalisation,
         interpolation=frozen.interpolation,
     )
+
+
+def _freezer(kind: str) -> Any:
+    """Return the function for files of this kind. A GraphDef does not take the whole of TensorFlow."""
+    if kind == "graphdef":
+        from incv3d.models.graph.freeze_formats import freeze_graphdef
+
+        return freeze_graphdef
+    if kind == "savedmodel":
+        from incv3d.models.graph.freeze_saved_model import freeze_saved_model
+
+        return freeze_saved_model
+    from incv3d.models.graph.freeze_keras import freeze_keras
+
+    return freeze_keras
 
 
 def _is_linear(graph: Any) -> bool:

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
-
 from incv3d.config.preprocessing import Interpolation, Normalisation, from_range
 from incv3d.errors import one_line
 from incv3d.models.entry import ModelError
+from incv3d.models.graph.core_tensorflow import import_core
 from incv3d.models.graph.freeze_job import PIXELS, SCORES, FreezeJob, Shape, choose, input_shape
 from incv3d.models.graph.frozen_graph import GraphDef, cast, extract_subgraph, inline
 from incv3d.models.graph.operations import SAVING, check_graph_file
 from incv3d.models.graph.pixel_ranges import range_after_decoding
 from incv3d.models.normalisation import from_integers
 
+tf = import_core()
 v1 = tf.compat.v1
 Tensor = Any
 Operation = Any

@@ -9,20 +9,16 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import (
-    convert_variables_to_constants_from_session_graph,
-    disable_lower_using_switch_merge,
-)
-from tensorflow.python.grappler import tf_optimizer
 
 from incv3d.errors import one_line
 from incv3d.models.entry import ModelError
+from incv3d.models.graph.core_tensorflow import import_core
 from incv3d.models.graph.fold import node_name
 from incv3d.models.graph.freeze_job import PIXELS, SCORES, Array, FreezeJob, Run, Shape
 from incv3d.models.graph.graphdef_reader import Node
 from incv3d.models.graph.operations import check_operations
 
+tf = import_core()
 v1 = tf.compat.v1
 GraphDef = Any
 """``tensorflow.compat.v1.GraphDef``; TensorFlow has no types for it."""
@@ -91,6 +87,9 @@ def inline(graph_def: GraphDef, kept: Collection[str]) -> GraphDef:
 
     :param kept: nodes that must keep their names.
     """
+    from tensorflow.python.framework.convert_to_constants import disable_lower_using_switch_merge
+    from tensorflow.python.grappler import tf_optimizer
+
     graph_def = disable_lower_using_switch_merge(graph_def)
     for function in graph_def.library.function:
         if "api_implements" in function.attr:  # another implementation for GPUs, which prevents inlining
@@ -231,6 +230,10 @@ def _drawn(graph_def: GraphDef, uniform: float, normal: float) -> GraphDef:
 
 def _with_constants(graph_def: GraphDef, fetched: str, captured: dict[str, Array]) -> GraphDef:
     """Return the graph with its captured variables and tensors as constants."""
+    from tensorflow.python.framework.convert_to_constants import (
+        convert_variables_to_constants_from_session_graph,
+    )
+
     handles = {}
     for node in graph_def.node:
         if node.name not in captured:

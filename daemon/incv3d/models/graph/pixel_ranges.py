@@ -10,12 +10,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
+from incv3d.models.graph.core_tensorflow import import_core
 from incv3d.models.graph.fold import node_name
 from incv3d.models.graph.freeze_job import PIXELS, Array, Shape
 from incv3d.models.graph.usual_ranges import Floats, Range, infer_range
 
+tf = import_core()
 v1 = tf.compat.v1
 GraphDef = Any
 
