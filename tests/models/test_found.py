@@ -112,10 +112,10 @@ REFUSED: dict[str, tuple[Answer, str]] = {
     "function-WriteFile.pb": ({}, "operation WriteFile (`WriteFile` in its function `__inference_inner"),
     "writing": ({}, "operation WriteFile (`WriteFile` in its function `__inference_writing"),
     "noisy.pb": ({}, "its scores are random (`"),
-    "retrain_2017.pb": ({"input": "pool_3"}, "no input `pool_3`; found: "),
+    "retrain_2017.pb?pooled": ({"input": "pool_3"}, "no input `pool_3`; found: "),
     "only_bytes": ({}, "takes pixels; found: serving_default (image_bytes: ? string)"),
     "only_bytes?named": ({"input": "image_bytes"}, "takes image_bytes: ? string, not pixels"),
-    "two_of_pixels": (
+    "two_of_pixels?ambiguous": (
         {},
         "set custom.signature to one of: one (images: ?x32x32x3 float32); other (images: ?x32x32x3 float32)",
     ),
@@ -135,6 +135,7 @@ def answers(found: Path) -> dict[str, Answer]:
     """What freezing finds in all of them."""
     put_keras_files_that_read_others(found)
     cases = {**RANGES, **REFUSED}
+    assert len(cases) == len(RANGES) + len(REFUSED)
     return freeze(found, {case: settings for case, (settings, _) in cases.items()})
 
 
