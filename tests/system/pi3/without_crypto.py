@@ -23,6 +23,7 @@ def main(source: Path, copy: Path) -> None:
         sys.exit(
             f"{source}: not QEMU 7.2 as Debian 12 has it: {found} places found where {MODELS} are expected"
         )
+    copy.unlink(missing_ok=True)  # what is still running keeps the old one
     copy.write_bytes(program)
     copy.chmod(0o755)
 
