@@ -71,11 +71,12 @@ class CurrentModel:
         """
         current = self._state.loaded
         assert current
-        others = [key for key in changes.taken if EFFECTS[key] == "session" and key != "model.name"]
+        keys = {key for key in changes.taken if EFFECTS[key] == "session"}
         found = find_taught(changes.config, self._store)
-        is_same = current.taught is not None and found.heads_in_force == current.taught.heads_in_force
-        if others or (is_same and "model.name" not in changes.taken):
-            return bool(others)
+        if keys - {"model.name"} or not (found.each or current.taught.each):
+            return bool(keys)
+        if not keys and found.heads_in_force == current.taught.heads_in_force:
+            return False
         running = current.base, current.base_sha256
         if found.default:
             return (found.default.facts.base, found.default.facts.base_sha256) != running
@@ -90,7 +91,7 @@ class CurrentModel:
         current = self._state.loaded
         assert current
         found = find_taught(config, self._store)
-        if current.taught is None or found.heads_in_force == current.taught.heads_in_force:
+        if found.heads_in_force == current.taught.heads_in_force:
             return None
         return with_heads(current, found)
 
