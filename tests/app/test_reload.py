@@ -165,6 +165,12 @@ class Reading:
         self.reloader.begin(Config())
         return self._done.get(timeout=SOON_S)
 
+    def swap(self) -> PendingReload:
+        self.reloader.begin_swap(Config())
+        found = self._done.get(timeout=SOON_S)
+        assert found and found.is_swap and not found.changes.taken
+        return found
+
     def _read(self) -> LoadedConfig:
         self.threads.add(threading.get_ident())
         if isinstance(self._found, Exception):
@@ -240,6 +246,26 @@ def test_other_heads_that_their_configuration_does_not_fit_leave_the_session_ope
     assert reload is None or (reload.loaded is heads and not reload.is_new_session)
     reload = Reading(Config(), heads=heads).result()
     assert reload and reload.loaded is heads and "no changes" not in caplog.text
+
+
+def test_the_model_that_is_loaded_again_has_a_session_of_its_own() -> None:
+    session = ScriptedSession()
+    classifier = Classifier(Preprocessor(SPEC, 100), session, TwoLabels(), top_k=1)
+    loaded = LoadedModel(classifier, "x", session.facts, WarmUp((1.0,), settled=True))
+    swap = Reading(Config(), loaded=loaded).swap()
+    assert swap.loaded is loaded and swap.is_new_session and swap.problem == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (GoldenMismatch("x is another model"), "x is another model"),
+        (ZeroDivisionError("a bug"), "it failed; see the daemon's log"),
+    ],
+)
+def test_why_a_model_could_not_be_loaded_again_is_handed_over(error: Exception, said: str) -> None:
+    swap = Reading(Config(), error).swap()
+    assert swap.loaded is None and not swap.is_new_session and swap.problem == said
 
 
 def test_a_region_with_another_model_does_not_open_the_source_again() -> None:

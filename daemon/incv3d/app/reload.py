@@ -96,7 +96,7 @@ class PendingReload:
     """What replaces the current model: a warm Session, or other heads on the same one; None: nothing."""
     open_source: OpenSource | None
     """Opens the new source, if it changes; None: there will be no source."""
-    is_new_session: bool = False
+    is_new_session: bool
     """Whether `loaded` has a Session of its own."""
     is_swap: bool = False
     """Whether the configuration is unchanged, and only the model was loaded again."""
