@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from incv3d.cli.options import config_option, json_option, key_option
+from incv3d.cli.teach_export import export
 from incv3d.cli.teach_pictures import add, capture
 from incv3d.cli.teach_show import list_taught, report, revert
 
@@ -75,5 +76,5 @@ def teach(**options: Any) -> None:
     give_lesson(Options(**options))
 
 
-for command in (add, capture, list_taught, report, revert):
+for command in (add, capture, export, list_taught, report, revert):
     teach.add_command(command)
