@@ -95,41 +95,58 @@ class NetworkWriter:
         :raises UnsupportedOperation: it would be too large for the format.
         :raises OSError: the file cannot be written.
         """
-        head, places = self._head(fed, fetched)
-        position = len(head)
-        for place, value in zip(places, self._data, strict=True):
-            position = _aligned(position + 4) - 4  # the data's length comes first
-            struct.pack_into("<I", head, place, position - place)
-            position += 4 + value.nbytes
-        if position > LARGEST_BYTES:
-            raise UnsupportedOperation(f"not supported: the flatbuffer would have {position / 1e9:.1f} GB")
-        with path.open("wb") as file:
-            file.write(head)
-            for value in self._data:
-                file.write(b"\0" * (_aligned(file.tell() + 4) - 4 - file.tell()))
-                file.write(struct.pack("<I", value.nbytes))
-                file.write(np.ascontiguousarray(value).data)
-
-    def _head(self, fed: int, fetched: int) -> tuple[bytearray, list[int]]:
-        """Return the head, and the places in it of the offsets of the buffers' data."""
         graph, model = self._graph, schema.ModelT()
         graph.inputs, graph.outputs = [fed], [fetched]
-        model.version, model.description = SCHEMA_VERSION, b"made by incv3d"
-        model.subgraphs, model.operatorCodes = [graph], [_operator_code(each) for each in self._codes]
-        model.buffers = [schema.BufferT(), *(_LaterBuffer() for _ in self._data)]
-        signature = schema.SignatureDefT()
-        signature.signatureKey, signature.subgraphIndex = SIGNATURE.encode(), 0
-        signature.inputs, signature.outputs = [_named(PIXELS, fed)], [_named(SCORES, fetched)]
-        model.signatureDefs = [signature]
-        builder = flatbuffers.Builder(1 << 16)
-        builder.Finish(model.Pack(builder), IDENTIFIER)
-        head = bytearray(builder.Output())
-        made = schema.Model.GetRootAs(head, 0)
-        tables = [made.Buffers(number)._tab for number in range(1, made.BuffersLength())]
-        return head, [table.Pos + table.Offset(4) for table in tables]
+        model.subgraphs, model.operatorCodes = [graph], [operator_code(each) for each in self._codes]
+        model.signatureDefs = [signature(fed, fetched)]
+        write_model(path, model, [None, *self._data])
 
 
-def _operator_code(code: int) -> Any:
+def write_model(path: Path, model: Any, data: Sequence[Array | None]) -> None:
+    """Write a model to the file at `path`, whose buffers hold `data`; None: an empty one.
+
+    :raises UnsupportedOperation: it would be too large for the format.
+    :raises OSError: the file cannot be written.
+    """
+    head, places = _head(model, data)
+    values = [each for each in data if each is not None]
+    position = len(head)
+    for place, value in zip(places, values, strict=True):
+        position = _aligned(position + 4) - 4  # the data's length comes first
+        struct.pack_into("<I", head, place, position - place)
+        position += 4 + value.nbytes
+    if position > LARGEST_BYTES:
+        raise UnsupportedOperation(f"not supported: the flatbuffer would have {position / 1e9:.1f} GB")
+    with path.open("wb") as file:
+        file.write(head)
+        for value in values:
+            file.write(b"\0" * (_aligned(file.tell() + 4) - 4 - file.tell()))
+            file.write(struct.pack("<I", value.nbytes))
+            file.write(np.ascontiguousarray(value).data)
+
+
+def _head(model: Any, data: Sequence[Array | None]) -> tuple[bytearray, list[int]]:
+    """Return the head, and the places in it of the offsets of the buffers' data."""
+    model.version, model.description = SCHEMA_VERSION, b"made by incv3d"
+    model.buffers = [schema.BufferT() if each is None else _LaterBuffer() for each in data]
+    builder = flatbuffers.Builder(1 << 16)
+    builder.Finish(model.Pack(builder), IDENTIFIER)
+    head = bytearray(builder.Output())
+    made = schema.Model.GetRootAs(head, 0)
+    tables = [made.Buffers(number)._tab for number, each in enumerate(data) if each is not None]
+    return head, [table.Pos + table.Offset(4) for table in tables]
+
+
+def signature(fed: int, fetched: int) -> Any:
+    """Return the signature of a network from tensor `fed` to tensor `fetched`."""
+    made = schema.SignatureDefT()
+    made.signatureKey, made.subgraphIndex = SIGNATURE.encode(), 0
+    made.inputs, made.outputs = [_named(PIXELS, fed)], [_named(SCORES, fetched)]
+    return made
+
+
+def operator_code(code: int) -> Any:
+    """Return the entry of a network's table of operations."""
     made = schema.OperatorCodeT()
     made.builtinCode, made.deprecatedBuiltinCode, made.version = code, min(code, MOST_DEPRECATED), 1
     return made
