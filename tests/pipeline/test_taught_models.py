@@ -80,6 +80,13 @@ def test_the_name_of_a_taught_model_runs_its_head_on_its_base(shared_state: Path
     assert loaded.labels.matching("unknown") == (2,) and not loaded.labels.matching("class 1")
 
 
+def test_auto_means_the_taught_model_that_was_chosen(state: Path, load: Load) -> None:
+    TaughtStore(state).select("mine")
+    assert load(state, "auto").model == "mine"
+    TaughtStore(state).remove("mine")
+    assert find_taught(config_of("auto"), ModelStore(state)).default is None
+
+
 def test_what_is_not_familiar_is_unknown(shared_state: Path, load: Load) -> None:
     loaded = load(shared_state, "mine", {"door": {"box": BOX, "model": "strict"}})
     refused = classify(loaded.classifier, 0, "camera.door").predictions

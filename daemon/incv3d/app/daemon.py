@@ -17,6 +17,7 @@ from incv3d.app.daemon_events import (
     ReloadFinished,
     SessionReady,
     SourceEnded,
+    Taught,
     ThreadDied,
 )
 from incv3d.app.dispatcher import ResultDispatcher
@@ -30,6 +31,8 @@ from incv3d.app.reload import PendingReload, Reloader, describe_changes
 from incv3d.app.reporter import Reporter
 from incv3d.app.state import DaemonState
 from incv3d.app.systemd import SystemdNotifier
+from incv3d.app.teacher import DaemonTeacher
+from incv3d.app.training_child import TrainingChild
 from incv3d.app.transports import Transports
 from incv3d.app.tuner import Tuner
 from incv3d.app.tuning_conversion import ConversionOutcome
@@ -51,10 +54,6 @@ from incv3d.transports.admission import Admission
 from incv3d.transports.base import TransportContext
 
 LOG = logging.getLogger(__name__)
-EXTENSION_S = 60.0
-"""While the model is being loaded, systemd is asked again and again to wait for this much longer ..."""
-LONGEST_LOADING_S = 3600.0
-"""... but not forever: a Raspberry Pi 3 fetches and prepares Inception-v3 well within an hour."""
 CLOSING_S = 10.0
 """How long closing may take after the requests in flight were answered."""
 STOPPING = "the daemon is stopping"
@@ -113,14 +112,12 @@ class Daemon:
             on_skipped=self._skipped,
         )
         self._health = Health(config, lambda: self._pipeline.failures_in_a_row)
-        self._reloader = Reloader(
-            read,
-            self._model,
-            on_done=lambda reload: self._events.put(ReloadFinished(reload)),
-        )
+        self._reloader = Reloader(read, self._model, lambda done: self._events.put(ReloadFinished(done)))
         self._reload_wanted = self._swap_wanted = self._reloading = False
         self._pause_request = PauseRequest(lambda: self._events.put(Pause()))
         self._tuner = Tuner(self._state, store, self._latency, self._events.put, self._thread_died)
+        train = TrainingChild(loaded.path)
+        self._teacher = DaemonTeacher(self._state, store, self._events.put, self._thread_died, train)
         self._transports = Transports()
         probe = Probe(self._frame_queue)
         self._watchdog = Watchdog(notifier, probe)
@@ -145,6 +142,7 @@ class Daemon:
                 self._frame_queue,
                 Admission(self._frame_queue, queries.result_interval_ms, self._dispatcher.deliver),
                 queries,
+                self._teacher,
                 probe,
                 on_rejected=self._dispatcher.count,
                 on_pause=self._pause_request.put,
@@ -160,6 +158,7 @@ class Daemon:
         self._dispatcher.on_completed(self._transports.complete)
         self._dispatcher.on_completed(self._tuner.offer)
         self._dispatcher.on_completed(queries.frames.offer)
+        self._dispatcher.on_completed(self._teacher.offer)
         self._health.watch([*self._transports.activities, *self._pipeline.activities])
 
     def run(self) -> int:
@@ -195,9 +194,13 @@ class Daemon:
                 next_check = now + self._health.interval_s
                 if status := self._health.check(self._state.is_ready):
                     return status
-                self._notify_systemd(now)
+                if self._state.is_ready:
+                    self._watchdog.check()
+                if self._reloading or not self._state.is_ready:
+                    self._notifier.extend_loading(now if self._reloading else self._state.started, now)
                 self._sources.log_pause(now)
                 self._tuner.look(now)
+                self._teacher.look()
                 if event_monitor := self._dispatcher.event_monitor:
                     event_monitor.look()
             self._reporter.write_if_due(now)
@@ -209,23 +212,21 @@ class Daemon:
                 self._reporter.reopen_log()
                 self._transports.reread_keys()
                 self._reload_wanted = True
-                self._begin_reload()
+            case Taught():
+                self._reload_wanted = True
             case signal.Signals():
                 LOG.info("%s: stopping", event.name)
                 return 0
             case SessionReady():
                 self._session_ready()
-                self._begin_reload()
             case ReloadFinished(reload):
                 self._end_reload(reload)
-                self._begin_reload()
             case SourceEnded(name):
                 LOG.info("source %s has no more frames; requests are still served", name)
                 if event_monitor := self._dispatcher.event_monitor:
                     event_monitor.end(name)
             case ConversionOutcome():
                 self._swap_wanted = self._tuner.finish(event)
-                self._begin_reload()
             case Pause():
                 wanted = self._pause_request.take()
                 self._sources.pause(wanted)
@@ -234,19 +235,14 @@ class Daemon:
                 self._health.report_death(thread, error)
                 is_lasting = isinstance(error, Incv3dError) and error.is_lasting
                 return EXIT_SETTING if self._state.phase == "starting" and is_lasting else EXIT_FAILED
+        self._begin_reload()
         return None
-
-    def _notify_systemd(self, now: float) -> None:
-        is_ready = self._state.is_ready
-        if is_ready:
-            self._watchdog.check()
-        if self._reloading or (not is_ready and now < self._state.started + LONGEST_LOADING_S):
-            self._notifier.extend_timeout(EXTENSION_S)
 
     def _session_ready(self) -> None:
         self._state.phase = "ready"
         self._reporter.write_start("start")
         self._tuner.begin()
+        self._teacher.begin_with(self._state.loaded)
         self._sources.start()
         self._transports.ready()
         self._reporter.ready()
@@ -289,6 +285,7 @@ class Daemon:
         if old is None or loaded.classifier is not old.classifier:
             self._pipeline.replace(loaded.classifier)
         self._reporter.log_heads()
+        self._teacher.begin_with(loaded)
         self._latency.restart(time.monotonic())
 
     def _apply(self, reload: PendingReload) -> None:
@@ -323,6 +320,7 @@ class Daemon:
         self._notifier.status("stopping: answering the requests in flight")
         deadline = time.monotonic() + grace_s
         self._tuner.close()
+        self._teacher.close()
         self._sources.close()
         self._transports.stopping()
         for frame in self._frame_queue.close():

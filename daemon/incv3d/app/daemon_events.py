@@ -45,6 +45,18 @@ class Pause:
     """A transport has asked to pause or resume classifying camera frames; ``Daemon`` knows which."""
 
 
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """A taught model has a new head, or is to be used from now on."""
+
+
 DaemonEvent = (
-    SessionReady | QueueDrained | SourceEnded | ThreadDied | ReloadFinished | Pause | ConversionOutcome
+    SessionReady
+    | QueueDrained
+    | SourceEnded
+    | ThreadDied
+    | ReloadFinished
+    | Pause
+    | Taught
+    | ConversionOutcome
 )

@@ -13,6 +13,10 @@ import time
 from collections.abc import Mapping
 
 LOG = logging.getLogger(__name__)
+EXTENSION_S = 60.0
+"""While a model is being loaded, systemd is asked again and again to wait for this much longer ..."""
+LONGEST_LOADING_S = 3600.0
+"""... but not forever: a Raspberry Pi 3 fetches and prepares Inception-v3 well within an hour."""
 
 
 class SystemdNotifier:
@@ -44,6 +48,11 @@ class SystemdNotifier:
     def extend_timeout(self, seconds: float) -> None:
         """Ask systemd to wait for this much longer for the start or the end."""
         self._send(f"EXTEND_TIMEOUT_USEC={seconds * 1e6:.0f}")
+
+    def extend_loading(self, started: float, now: float) -> None:
+        """Ask systemd to wait on for a model that has been loading since `started` (monotonic)."""
+        if now < started + LONGEST_LOADING_S:
+            self.extend_timeout(EXTENSION_S)
 
     def watchdog(self) -> None:
         """Send a sign of life."""

@@ -75,7 +75,10 @@ def find_taught(config: Config, store: ModelStore) -> TaughtModels:
     """
     taught = TaughtStore(store.root)
     named = {f"{config.source.name}.{name}": model for name, model in config.source.region_models.items()}
-    default = taught.find(config.model.name)
+    name = config.model.name
+    if name == AUTO and not config.custom.file:
+        name = taught.selected() or name
+    default = taught.find(name)
     by_source = {source: taught.find(name) for source, name in named.items()}
     found = TaughtModels(config, default, by_source)
     if not found.each and not named:

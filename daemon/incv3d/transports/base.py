@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from incv3d.sources.base import SourceStatus
     from incv3d.threads import Activity, OnDeath
     from incv3d.transports.admission import Admission
+    from incv3d.transports.teaching import Teacher
 
 STATES = ("starting", "ready", "stopping")
 TuningState = Literal["off", "collecting", "converting", "kept", "given_up"]
@@ -91,6 +92,8 @@ class TransportContext:
     admission: Admission
     """Queues frames, or rejects them."""
     queries: DaemonQueries
+    teacher: Teacher
+    """Teaches the daemon its owner's classes."""
     probe: Probe
     """Sends a test image through the pipeline."""
     on_rejected: Callable[[Refusal], None]

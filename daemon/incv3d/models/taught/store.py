@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 HEADS = "head-"
 """How names of folders begin that hold the files of one head."""
+SELECTED = ".selected"
+"""The file with the name of the taught model that ``model.name: auto`` means."""
 
 
 class TaughtStore:
@@ -69,6 +71,22 @@ class TaughtStore:
             return sorted(each.name for each in self._taught.iterdir() if NAME.fullmatch(each.name))
         except OSError:
             return []
+
+    def select(self, name: str) -> None:
+        """Let ``model.name: auto`` mean the taught model `name`.
+
+        :raises ModelError: there is none, or the store cannot be written.
+        """
+        with self._errors_explained():
+            write_atomically(self._taught / SELECTED, self.get(name).name.encode())
+
+    def selected(self) -> str:
+        """Return the taught model that ``model.name: auto`` means; empty: none."""
+        try:
+            name = (self._taught / SELECTED).read_text("utf-8")
+        except (OSError, UnicodeDecodeError):
+            return ""
+        return name if name in self.names() else ""
 
     def models(self) -> list[TaughtModel]:
         """Return every readable taught model, ordered by name; :meth:`read_errors` has the others."""

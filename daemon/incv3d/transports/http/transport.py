@@ -57,6 +57,8 @@ class HttpTransport(Transport):
             self._web_ui = WebUi(
                 config.events.enabled,
                 config.intake.max_pixels,
+                config.intake.max_message_bytes,
+                context.teacher,
                 lambda: queries.describe("stats"),
                 lambda error: context.on_death(THREAD, error),
             )

@@ -28,6 +28,7 @@ from incv3d.transports.http.webui.broadcast import (
 )
 from incv3d.transports.http.webui.routes import WebUi
 from incv3d.transports.http.webui.state import EVENTS_KEPT, LARGEST_HELD, RUNS_KEPT, SOURCES_KEPT, UiState
+from incv3d.transports.teaching import ClassCount, TeachingStatus
 
 MAX_PIXELS = 10_000_000
 
@@ -90,14 +91,26 @@ def test_a_picture_that_is_very_large_is_not_held() -> None:
     assert view.latest()[0].result.frame is None and view.latest()[0].result.predictions
 
 
+class NoTeacher:
+    """A teacher whom nobody asks for more than its state."""
+
+    def status(self) -> TeachingStatus:
+        return TeachingStatus()
+
+
 class Hall:
     """Viewers of a view, in an event loop."""
 
     def __init__(self, stats: Callable[[], dict[str, Any]] = dict) -> None:
         self.view = UiState()
         self.failures: list[BaseException] = []
+        self.teaching = TeachingStatus()
         self.broadcast = Broadcast(
-            self.view, lambda: b"event: hello\ndata: {}\n\n", stats, self.failures.append
+            self.view,
+            lambda: b"event: hello\ndata: {}\n\n",
+            stats,
+            lambda: self.teaching,
+            self.failures.append,
         )
 
 
@@ -110,6 +123,21 @@ async def hear(viewer: Viewer, *names: str) -> list[tuple[str, Any]]:
             name, data = message.split("\n")
             heard.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
     return heard
+
+
+def test_a_viewer_hears_of_the_teaching_set_when_it_has_changed() -> None:
+    async def scene() -> None:
+        hall = Hall()
+        viewer = hall.broadcast.join()
+        assert [data["name"] for name, data in await hear(viewer, "teaching") if name == "teaching"] == [""]
+        hall.teaching = TeachingStatus(name="mine", classes=[ClassCount(name="empty", pictures=3)])
+        heard = [data for name, data in await hear(viewer, "teaching") if name == "teaching"]
+        assert [(each["name"], each["classes"]) for each in heard] == [
+            ("mine", [{"name": "empty", "pictures": 3}])
+        ]
+        hall.broadcast.leave(viewer)
+
+    asyncio.run(scene())
 
 
 def test_a_viewer_hears_hello_first_and_then_everything_once() -> None:
@@ -248,7 +276,7 @@ def test_each_picture_is_encoded_once_though_the_sources_are_asked_for_in_turn(m
         "incv3d.transports.http.webui.routes.encode_image",
         lambda frame, max_pixels: made.append(frame.source) or frame.source.encode(),
     )
-    page = WebUi(False, MAX_PIXELS, dict, lambda error: None)
+    page = WebUi(False, MAX_PIXELS, MAX_PIXELS, NoTeacher(), dict, lambda error: None)
     view = UiState()
     for source in ("left", "right"):
         view.deliver(result(source))

@@ -9,6 +9,7 @@ from typing import Any
 
 from incv3d.transports.http.webui import messages
 from incv3d.transports.http.webui.state import LatestResult, UiState
+from incv3d.transports.teaching import TeachingStatus
 
 MOST_VIEWERS = 16
 """Each takes a connection, and a few hundred bytes twice a second."""
@@ -57,6 +58,7 @@ class Broadcast:
 
     :param hello: returns the first message for every viewer.
     :param stats: returns the answer to ``stats``; it may take a moment, and is called in a thread.
+    :param teaching: returns the state of the teaching set.
     :param on_failure: called with the error when the check fails.
     """
 
@@ -65,16 +67,19 @@ class Broadcast:
         view: UiState,
         hello: Callable[[], bytes],
         stats: Callable[[], dict[str, Any]],
+        teaching: Callable[[], TeachingStatus],
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._view = view
         self._hello = hello
         self._stats = stats
+        self._teaching = teaching
         self._on_failure = on_failure
         self._viewers: set[Viewer] = set()
         self._shown: dict[str, LatestResult] = {}  # what was sent last, by source
         self._told_run = self._told_event = 0
         self._facts = b""
+        self._told_teaching: TeachingStatus | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -102,6 +107,8 @@ class Broadcast:
             viewer.put(f"result {shown.result.source}", messages.result(shown))
         if self._facts:
             viewer.put("facts", self._facts)
+        if self._told_teaching:
+            viewer.put("teaching", messages.teaching(self._told_teaching))
         self._viewers.add(viewer)
         return viewer
 
@@ -142,6 +149,7 @@ class Broadcast:
         while True:
             self._tell_results()
             self._tell_events()
+            self._tell_teaching()
             if loop.time() >= next_facts:
                 next_facts = loop.time() + FACTS_INTERVAL_S
                 self._facts = messages.facts(await asyncio.to_thread(self._stats), time.time())
@@ -164,6 +172,11 @@ class Broadcast:
         for event in self._view.events(self._told_event):
             self._told_event = event.number
             self._tell(f"event {event.number}", messages.event(event))
+
+    def _tell_teaching(self) -> None:
+        if (status := self._teaching()) != self._told_teaching:
+            self._told_teaching = status
+            self._tell("teaching", messages.teaching(status))
 
     def _tell_runs(self) -> None:
         if runs := self._view.runs(self._told_run):

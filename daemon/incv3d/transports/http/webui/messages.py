@@ -13,6 +13,7 @@ import msgspec
 from incv3d.frames import FrameId, Prediction
 from incv3d.protocol import messages
 from incv3d.transports.http.webui.state import Event, LatestResult, Run
+from incv3d.transports.teaching import TeachingStatus
 
 SHOWN_LABELS = 5
 
@@ -72,6 +73,11 @@ def event(shown: Event) -> bytes:
 def facts(stats: dict[str, Any], now: float) -> bytes:
     """Return ``facts``: the daemon's statistics, and the time of its clock."""
     return _message("facts", {**stats, "now": now})
+
+
+def teaching(status: TeachingStatus) -> bytes:
+    """Return ``teaching``: the state of the teaching set and of the training."""
+    return _message("teaching", status)
 
 
 def runs(latest: Sequence[Run]) -> bytes:

@@ -24,6 +24,8 @@ from incv3d.transports.http.login import ASSETS
 from incv3d.transports.http.webui import messages
 from incv3d.transports.http.webui.broadcast import Broadcast, TooManyViewers
 from incv3d.transports.http.webui.state import LatestResult, UiState, is_too_large
+from incv3d.transports.http.webui.teaching import TeachingRoutes
+from incv3d.transports.teaching import Teacher
 
 LOG = logging.getLogger(__name__)
 STATIC = Path(__file__).with_name("static")
@@ -44,6 +46,8 @@ class WebUi:
 
     :param events_wanted: whether the configuration watches any label.
     :param max_pixels: the largest image to decode for display.
+    :param max_bytes: the largest picture that may be sent to teach.
+    :param teacher: teaches the daemon.
     :param stats: returns the answer to ``stats``; called in a thread while there are viewers.
     :param on_failure: called with the error when the stream of updates fails.
     """
@@ -52,13 +56,16 @@ class WebUi:
         self,
         events_wanted: bool,
         max_pixels: int,
+        max_bytes: int,
+        teacher: Teacher,
         stats: Callable[[], dict[str, Any]],
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._max_pixels = max_pixels
         self._view = UiState()
         self._events_wanted = events_wanted
-        self._broadcast = Broadcast(self._view, self._hello, stats, on_failure)
+        self._teaching = TeachingRoutes(teacher, max_bytes)
+        self._broadcast = Broadcast(self._view, self._hello, stats, teacher.status, on_failure)
         self._encoder = ThreadPoolExecutor(1, "pictures")
         self._room = threading.Semaphore(MOST_WAITING_THUMBNAILS)
         self._encoded: dict[str, tuple[int, bytes]] = {}
@@ -74,6 +81,7 @@ class WebUi:
             web.get("/live", self._live, allow_head=False),
             web.get("/picture/{source}", self._picture),
             web.get(r"/thumbnail/{number:\d{1,18}}", self._thumbnail),
+            *self._teaching.routes(),
         ]
 
     def deliver(self, result: Result) -> None:
@@ -99,6 +107,7 @@ class WebUi:
     def close(self) -> None:
         """End all streams, and stop encoding."""
         self._broadcast.close()
+        self._teaching.close()
         self._encoder.shutdown(wait=False, cancel_futures=True)
 
     async def _index(self, request: web.Request) -> web.FileResponse:
