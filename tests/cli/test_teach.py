@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from incv3d.cli.teach_lesson import Options, give_lesson
 from incv3d.client import Client
 from incv3d.models.entry import ModelEntry
 from incv3d.models.graph.graphdef_writer import GraphDefWriter
@@ -238,6 +239,23 @@ def test_what_use_cannot_change_is_said_before_anything_is_taught(owner: Owner) 
     done = run_incv3d(owner.state, *words, INCV3D_CONFIG=str(owner.config), INCV3D_MODEL="tiny")
     assert done.returncode == 2 and "$INCV3D_MODEL overrides `model.name` there" in done.stderr
     assert TaughtStore(owner.state).names() == []
+
+
+def test_for_root_a_child_teaches_as_the_services_user_and_root_changes_the_configuration(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in environment(owner.state).items():
+        monkeypatch.setenv(name, value)
+    # Whose configuration it is decides; the child finds none of a service here, and stays who it is.
+    monkeypatch.setattr("incv3d.cli.teach_use.SYSTEM_FILE", owner.config)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    words = {"key": None, "name": None, "base": None, "test_folder": str(owner.feeder), "fit": "crop"}
+    flags = {"from_saved": False, "dry_run": False, "use": True, "force": True, "as_json": False}
+    give_lesson(Options(folder=str(owner.feeder), config_path=str(owner.config), **words, **flags))  # type: ignore[arg-type]
+    out, said = capfd.readouterr()
+    assert out.count("taught feeder\n") == 1 and "to use it" not in said
+    assert TaughtStore(owner.state).get("feeder").facts.fit == "crop"
+    assert "model: {name: feeder}" in owner.config.read_text()
 
 
 def test_alone_it_explains_itself(owner: Owner) -> None:

@@ -58,17 +58,21 @@ def _write(teaching: Teaching, model: TaughtModel, out: Path) -> None:
     model.check_base(base.manifest.sha256)
     with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=".export-") as folder:
         # A copy, because the store's own file may be in use.
-        network = Path(shutil.copy(_flatbuffer(teaching, model), folder))
+        network = Path(shutil.copy(_flatbuffer(teaching, model, Path(folder)), folder))
         if not mark_features(network, base.entry.output):
             raise ModelError(f"{base.name} has no layer of features that can be found")
         write_with_head(network, model.head(), out)
 
 
-def _flatbuffer(teaching: Teaching, model: TaughtModel) -> Path:
-    """Return the base as a flatbuffer, in the precision in which it was taught if there is one."""
-    from incv3d.models.conversions import converted_precisions, open_conversion
+def _flatbuffer(teaching: Teaching, model: TaughtModel, scratch: Path) -> Path:
+    """Return the base as a flatbuffer, in the precision in which it was taught if there is one.
+
+    :param scratch: where to convert it if it was not converted yet: the store may belong to another user.
+    """
+    from incv3d.models.conversions import converted_precisions, folder_name, open_conversion
     from incv3d.models.entry import ModelError
-    from incv3d.models.flatbuffer.float32 import ensure_float32
+    from incv3d.models.flatbuffer.float32 import add_float32
+    from incv3d.models.store import FLATBUFFER
 
     base = teaching.models.get(model.facts.base)
     if base.entry.format == "tflite":
@@ -77,7 +81,9 @@ def _flatbuffer(teaching: Teaching, model: TaughtModel) -> Path:
         raise ModelError(f"{base.name} is an ONNX network, which cannot be exported with a head")
     there = converted_precisions(base.directory)
     if not there:
-        return ensure_float32(base, teaching.models, say).network
+        say(f"converting {base.name} to float32")
+        add_float32(base, scratch)
+        return scratch / folder_name("float32") / FLATBUFFER
     return open_conversion(
         base, next((each for each in there if each == model.facts.precision), there[0])
     ).network
