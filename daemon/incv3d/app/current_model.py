@@ -71,12 +71,11 @@ class CurrentModel:
         """
         current = self._state.loaded
         assert current
-        keys = {key for key in changes.taken if EFFECTS[key] == "session"}
+        others = [key for key in changes.taken if EFFECTS[key] == "session" and key != "model.name"]
         found = find_taught(changes.config, self._store)
-        if keys - {"model.name"} or not (found.each or current.taught.each):
-            return bool(keys)
-        if not keys and found.heads_in_force == current.taught.heads_in_force:
-            return False
+        is_same = current.taught is not None and found.heads_in_force == current.taught.heads_in_force
+        if others or (is_same and "model.name" not in changes.taken):
+            return bool(others)
         running = current.base, current.base_sha256
         if found.default:
             return (found.default.facts.base, found.default.facts.base_sha256) != running
@@ -91,7 +90,7 @@ class CurrentModel:
         current = self._state.loaded
         assert current
         found = find_taught(config, self._store)
-        if found.heads_in_force == current.taught.heads_in_force:
+        if current.taught is None or found.heads_in_force == current.taught.heads_in_force:
             return None
         return with_heads(current, found)
 

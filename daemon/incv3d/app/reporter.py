@@ -87,9 +87,9 @@ class Reporter:
 
     def log_heads(self) -> None:
         """Log the taught models that run from now on, if there are any."""
-        loaded = self._state.loaded
-        if loaded and loaded.taught.each:
-            LOG.info("taught: %s", loaded.taught.in_words)
+        taught = self._state.loaded.taught if self._state.loaded else None
+        if taught and taught.each:
+            LOG.info("taught: %s", taught.in_words)
 
     def reconfigure(self) -> None:
         """Apply a new configuration."""

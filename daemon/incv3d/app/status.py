@@ -51,7 +51,7 @@ def info(loaded: LoadedModel | None, source: SourceSection) -> dict[str, Any]:
             "runs_at_once": loaded.classifier.runs_at_once,
         }
         facts["session"] = session
-        facts["taught"] = [_taught_facts(each) for each in loaded.taught.each]
+        facts["taught"] = [_taught_facts(each) for each in _taught(loaded)]
     return facts
 
 
@@ -139,7 +139,7 @@ def daemon_status(
             "precision": facts.precision,
             "threads": str(facts.threads),
         }
-        base = {"base": loaded.base} if loaded.taught.each else {}
+        base = {"base": loaded.base} if _taught(loaded) else {}
         model = {**_identity(loaded), **base, **engine, "version": __version__}
     return DaemonStatus(
         state=state,
@@ -175,6 +175,10 @@ def _identity(loaded: LoadedModel | None) -> dict[str, str]:
     return {"model": model, "engine": engine}
 
 
+def _taught(loaded: LoadedModel) -> list[TaughtModel]:
+    return loaded.taught.each if loaded.taught else []
+
+
 def _taught_facts(model: TaughtModel) -> dict[str, Any]:
     """Return, for ``info``, what a head was taught and how good it is."""
     facts = model.facts
@@ -192,8 +196,9 @@ def _taught_facts(model: TaughtModel) -> dict[str, Any]:
 
 def _head_fields(loaded: LoadedModel) -> dict[str, object]:
     """Return, for the latency log, the base model and the heads; nothing if no taught model runs."""
-    heads = ",".join(f"{each.name}:{each.facts.head_sha256[:SHOWN_DIGITS]}" for each in loaded.taught.each)
-    return {"base": loaded.base, "heads": heads} if heads else {}
+    taught = _taught(loaded)
+    heads = ",".join(f"{each.name}:{each.facts.head_sha256[:SHOWN_DIGITS]}" for each in taught)
+    return {"base": loaded.base, "heads": heads} if taught else {}
 
 
 def _source_facts(status: SourceStatus) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class Teach(click.Group):
 @click.option(
     "--fit",
     type=click.Choice(["stretch", "crop"]),
-    help="Show the network the whole picture, or its middle.  [default: stretch]",
+    help="Show the network the whole picture, or its middle.  [default: whichever is better]",
 )
 @click.option("--from-saved", is_flag=True, help="Use the pictures saved of events, by their file names.")
 @click.option("--dry-run", is_flag=True, help="Report only: keep nothing.")

@@ -37,7 +37,7 @@ from incv3d.pipeline.engine_library import require_library
 from incv3d.pipeline.feature_outputs import make_features_outputs
 from incv3d.pipeline.golden_check import check_golden
 from incv3d.pipeline.session_spec import available_cores, input_spec, preprocessing, spec_of, threads_of
-from incv3d.pipeline.taught import NO_TAUGHT, TaughtModels, find_taught, make_variants, naming_base
+from incv3d.pipeline.taught import TaughtModels, find_taught, make_variants, naming_base
 from incv3d.pipeline.variants import LabelSet, Variants
 
 LOG = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class LoadedModel:
     """The name of the model whose network runs; that of `model`, unless it is a taught one."""
     base_sha256: str = ""
     """Checksum of that network."""
-    taught: TaughtModels = NO_TAUGHT
+    taught: TaughtModels | None = None
     """The taught models whose heads run on the Session."""
     variants: Variants | None = None
     """How frames are classified once this takes over; None: as the classifier does already."""

@@ -63,9 +63,6 @@ class TaughtModels:
         return {source: each.facts.head_sha256 if each else "" for source, each in named.items()}
 
 
-NO_TAUGHT = TaughtModels(Config())
-
-
 @mark_lasting()
 def find_taught(config: Config, store: ModelStore) -> TaughtModels:
     """Return the taught models that `config` names, reading only their facts.

@@ -6,10 +6,12 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from incv3d.models.taught.head import check_classes
 from incv3d.teaching.errors import TeachingError, UnusableSet
 
+Item = TypeVar("Item")
 MOST_IMAGES = 10_000
 """More are not read: they would teach little, and take hours on a Raspberry Pi."""
 JUNK = {"thumbs.db", "desktop.ini", "icon\r"}
@@ -71,7 +73,7 @@ def find_files(folder: Path, *, least_classes: int = 2, most: int = MOST_IMAGES)
     total = sum(map(len, by_class.values()))
     files: list[ImageFile] = []
     for name, paths in by_class.items():
-        taken = _evenly(paths, max(1, most * len(paths) // total)) if total > most else paths
+        taken = evenly(paths, max(1, most * len(paths) // total)) if total > most else paths
         if len(taken) < len(paths):
             ignored.append(f"{name}: {len(paths) - len(taken)} of {len(paths)} files; {most} are read in all")
         files += [_image_file(folder, name, path) for path in taken]
@@ -124,9 +126,9 @@ def _walk(folder: Path) -> Iterator[Path]:
         yield from (Path(where, name) for name in sorted(names) if not _is_junk(name))
 
 
-def _evenly(paths: Sequence[Path], most: int) -> list[Path]:
-    """Return `most` of the paths, spread evenly: the first thousand may all be of one day."""
-    return [paths[at * len(paths) // most] for at in range(most)]
+def evenly(items: Sequence[Item], most: int) -> list[Item]:
+    """Return `most` of the items, spread evenly: the first thousand pictures may all be of one day."""
+    return [items[at * len(items) // most] for at in range(most)]
 
 
 def _image_file(folder: Path, label: str, path: Path) -> ImageFile:

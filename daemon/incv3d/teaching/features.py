@@ -52,6 +52,7 @@ def collect(
     cache: FeatureCache,
     *,
     least_side: int = 0,
+    is_sample: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Collected:
     """Return the pictures among the files with their features; the cache keeps those of new pictures.
@@ -59,6 +60,7 @@ def collect(
     It can be interrupted at any time; called again, it goes on from there.
 
     :param least_side: pictures whose shorter side is less are reported as small.
+    :param is_sample: the set has more pictures than these: the cache keeps the features of the others.
     :raises UnusableSet: a class has no pictures, or two classes hold the same ones.
     :raises TeachingError: the cache cannot be written.
     :raises SessionError: the network cannot be run.
@@ -80,7 +82,8 @@ def collect(
         except ImageError as error:
             (damaged if image_format(data) else ignored).append(f"{file.name}: {error}")
     progress(len(found.files), len(found.files))
-    cache.keep_only(by_content)
+    if not is_sample:
+        cache.keep_only(by_content)
     kept = {sha256: copies[0] for sha256, copies in by_content.items() if len(_labels(copies)) == 1}
     _check_classes(found.files, {file.label for file, _ in kept.values()}, by_content, damaged + ignored)
     examples = tuple(_example(sha256, file, look) for sha256, (file, look) in kept.items())

@@ -36,16 +36,21 @@ def wilson(share: float, count: float) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def share_of(hits: Floats, groups: Indices) -> Share | None:
-    """Return the mean of `hits`, 0 or 1 a picture, with an interval that allows for groups; None: no
-    pictures.
+def share_of(hits: Floats, groups: Indices, overlap: float = 0.0) -> Share | None:
+    """Return the mean of `hits`, 0 or 1 a picture, with an interval that allows for groups.
+
+    None if there are no pictures.
 
     Pictures of one group are counted as fully dependent: the number of trials is the effective size of a
     sample in clusters, ``(sum of sizes)^2 / (sum of squared sizes)`` (Kish: Survey Sampling, 1965).
+
+    :param overlap: for left-out pictures: how many there are in a fold, relative to those that teach. Heads
+        of different folds share most of their pictures, so that the variance is larger by this share (Nadeau,
+        Bengio: Inference for the generalization error, 2003).
     """
     if not len(hits):
         return None
     sizes = np.unique(groups, return_counts=True)[1].astype(np.float64)
-    value = float(np.mean(hits))
-    low, high = wilson(value, float(sizes.sum() ** 2 / np.square(sizes).sum()))
+    value = float(hits.mean(dtype=np.float64))
+    low, high = wilson(value, float(sizes.sum() ** 2 / np.square(sizes).sum()) / (1 + overlap))
     return Share(value=value, low=low, high=high, images=len(hits), groups=len(sizes))

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from incv3d.models.taught.head import Head, normalize
-from incv3d.teaching.estimate import Choice
+from incv3d.teaching.estimate import FOLDS, Choice
 from incv3d.teaching.examples import TeachingArrays
 from incv3d.teaching.familiarity import Limits, familiarity_to
 from incv3d.teaching.intervals import Share, share_of
@@ -23,6 +23,7 @@ from incv3d.teaching.report import (
 )
 from incv3d.teaching.suspects import find_suspects
 
+OVERLAP = 1 / (FOLDS - 1)
 SURE = 1.645
 """Standard deviations that 95 % of what chance does stay below."""
 
@@ -40,7 +41,7 @@ def judge(
             name=name,
             images=int(counts[at]),
             groups=len(np.unique(groups[y == at])),
-            recall=share_of(hits[asked & (y == at)], groups[asked & (y == at)]),
+            recall=share_of(hits[asked & (y == at)], groups[asked & (y == at)], OVERLAP),
         )
         for at, name in enumerate(taught.classes)
     )
@@ -50,7 +51,7 @@ def judge(
         classes=classes,
         images=len(y),
         groups=len(np.unique(groups)),
-        accuracy=share_of(hits[asked], groups[asked]),
+        accuracy=share_of(hits[asked], groups[asked], OVERLAP),
         mean_recall=mean_recall,
         guessing=float(counts.max() / counts.sum()),
         better_than_guessing=_is_better_than_guessing(classes, mean_recall),

@@ -6,24 +6,23 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
 from incv3d.clock import timestamp
-from incv3d.models.entry import ModelEntry
-from incv3d.models.taught.model import GoldenPicture, HeadFacts
+from incv3d.models.entry import ModelEntry, ModelError
+from incv3d.models.taught.model import GoldenPicture, HeadFacts, TaughtModel
 from incv3d.models.taught.store import TaughtStore
 from incv3d.pipeline.loader import LoadedModel
 from incv3d.teaching.dataset import FoundFiles, ImageFile, find_files
-from incv3d.teaching.errors import UnusableSet
+from incv3d.teaching.errors import TeachingError, UnusableSet
 from incv3d.teaching.feature_cache import FeatureCache, cache_key
-from incv3d.teaching.features import Collected, Featurizer, collect
+from incv3d.teaching.features import Collected, collect
+from incv3d.teaching.fitting import Fit, choose_fit
 from incv3d.teaching.picture_set import PictureSet
-from incv3d.teaching.report import Report
+from incv3d.teaching.report import Report, read_report
 from incv3d.teaching.training import Trained, train
 
-Fit = Literal["stretch", "crop"]
 Progress = Callable[[str, int, int], None]
 """Called with the step, how much of it is done, and of how much."""
 
@@ -35,7 +34,8 @@ class Lesson:
     name: str
     folder: Path | None
     """The owner's pictures, by class; None: only the own pictures of the set."""
-    fit: Fit = "stretch"
+    fit: Fit | None = None
+    """None: as before; at first, that in which the pictures are recognized better."""
     test: Path | None = None
     """Pictures that only test, by class."""
     keep: bool = True
@@ -75,19 +75,20 @@ def give(
         own = PictureSet(directory / "pictures")
         state = own.state()
         files, test_files = find_lesson_files(lesson, own)
-        teacher = _Teacher(lesson, loaded, entry, progress)
+        before = taught.find(lesson.name)
         began = time.monotonic()
-        collected = teacher.look(files, directory / "features", "pictures")
+        looking = _Looking(loaded, entry, directory, progress)
+        fit = lesson.fit or (before.facts.fit if before else choose_fit(entry.fit, files, looking.try_fit))
+        collected = looking.look(fit, files, "features", "pictures")
         tests = None
         if test_files:
             # A cache of their own: it forgets what is not asked for.
-            tests = teacher.look(test_files, directory / "test-features", "test pictures")
+            tests = looking.look(fit, test_files, "test-features", "test pictures")
         took_s = time.monotonic() - began
-        before = taught.find(lesson.name)
         result = train(
             collected.examples,
             tests=tests.examples if tests else (),
-            before=msgspec.json.decode(before.report(), type=Report) if before else None,
+            before=_report_of(before) if before else None,
             findings=collected.findings,
             progress=progress,
         )
@@ -96,10 +97,18 @@ def give(
         )
         outcome = _judge(lesson, report)
         if outcome.kept:
-            golden, facts = _facts(lesson, loaded, entry, result, files)
+            golden, facts = _facts(lesson.name, fit, loaded, entry, result, files)
             taught.save(result.head, facts, msgspec.json.encode(report), golden)
             own.mark_taught(state)
         return outcome
+
+
+def _report_of(model: TaughtModel) -> Report | None:
+    """Return the report of the head before; None: it is damaged, and teaching again replaces it."""
+    try:
+        return read_report(model.report())
+    except (ModelError, TeachingError):
+        return None
 
 
 def _judge(lesson: Lesson, report: Report) -> Outcome:
@@ -114,29 +123,35 @@ def _judge(lesson: Lesson, report: Report) -> Outcome:
     return Outcome(report, kept=False, problem=problem)
 
 
-class _Teacher:
+@dataclass(frozen=True, slots=True)
+class _Looking:
     """Looks at pictures with the base model, each once."""
 
-    def __init__(self, lesson: Lesson, loaded: LoadedModel, entry: ModelEntry, progress: Progress) -> None:
-        session = loaded.classifier.session
-        crop = entry.crop_fraction
-        self._preprocessor = loaded.classifier.preprocessor.fitted(lesson.fit, crop)
-        self._run: Featurizer = lambda feed: session.run_with_features(feed)[1]
-        self._key = cache_key(loaded.base_sha256, loaded.facts.precision, lesson.fit, crop)
-        self._length = loaded.facts.features
-        self._least_side = min(entry.width, entry.height)
-        self._progress = progress
+    loaded: LoadedModel
+    entry: ModelEntry
+    directory: Path
+    """The folder of the taught model, for the caches."""
+    progress: Progress
 
-    def look(self, files: FoundFiles, cache_folder: Path, step: str) -> Collected:
+    def try_fit(self, fit: Fit, sample: FoundFiles) -> Collected:
+        """Return pictures with their features, to compare this way of fitting them with the other."""
+        return self.look(fit, sample, "features", f"try {fit}", is_sample=True)
+
+    def look(
+        self, fit: Fit, files: FoundFiles, cache: str, step: str, *, is_sample: bool = False
+    ) -> Collected:
         """Return the pictures among `files` with their features."""
-        with FeatureCache(cache_folder, self._key, self._length) as cache:
+        classifier, facts, crop = self.loaded.classifier, self.loaded.facts, self.entry.crop_fraction
+        key = cache_key(self.loaded.base_sha256, facts.precision, fit, crop)
+        with FeatureCache(self.directory / cache, key, facts.features) as features:
             return collect(
                 files,
-                self._preprocessor,
-                self._run,
-                cache,
-                least_side=self._least_side,
-                progress=lambda done, total: self._progress(step, done, total),
+                classifier.preprocessor.fitted(fit, crop),
+                lambda feed: classifier.session.run_with_features(feed)[1],
+                features,
+                least_side=min(self.entry.width, self.entry.height),
+                is_sample=is_sample,
+                progress=lambda done, total: self.progress(step, done, total),
             )
 
 
@@ -168,7 +183,7 @@ def find_lesson_files(lesson: Lesson, own: PictureSet) -> tuple[FoundFiles, Foun
 
 
 def _facts(
-    lesson: Lesson, loaded: LoadedModel, entry: ModelEntry, result: Trained, files: FoundFiles
+    name: str, fit: Fit, loaded: LoadedModel, entry: ModelEntry, result: Trained, files: FoundFiles
 ) -> tuple[bytes, HeadFacts]:
     """Return the golden picture, and the facts about the head."""
     report, golden = result.report, result.golden
@@ -177,11 +192,11 @@ def _facts(
         data = next(each for each in files.files if each.name == golden.name).path.read_bytes()
     accuracy = report.accuracy
     return data, HeadFacts(
-        name=lesson.name,
+        name=name,
         base=loaded.base,
         base_sha256=loaded.base_sha256,
         precision=loaded.facts.precision,
-        fit=lesson.fit,
+        fit=fit,
         crop_fraction=entry.crop_fraction,
         classes=result.head.classes,
         counts=tuple(each.images for each in report.classes),

@@ -18,7 +18,8 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     format: int = 1
     base: str = ""
-    fit: Literal["stretch", "crop"] = "stretch"
+    fit: Literal["stretch", "crop"] | None = None
+    """As it was asked for; None: that of the taught model."""
     folder: str = ""
     """The owner's folder of pictures; empty: only own pictures."""
     test: str = ""

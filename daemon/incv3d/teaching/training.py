@@ -22,6 +22,8 @@ KNOWN_LOST = 0.05
 """The share of known pictures that a head may refuse as unknown."""
 PARTS = (0.25, 0.5, 1.0)
 """Parts of the pictures for which the accuracy is estimated."""
+MOST_TRIED = 100
+"""Pictures that are tried as the golden one."""
 SEED = 0
 
 Progress = Callable[[str, int, int], None]
@@ -134,7 +136,7 @@ def _surest(head: Head, taught: TeachingArrays) -> int | None:
     rows = np.arange(len(taught.y))
     own = logits[rows, taught.y].copy()
     logits[rows, taught.y] = -np.inf
-    for at in np.argsort(logits.max(axis=1) - own).tolist():
+    for at in np.argsort(logits.max(axis=1) - own)[:MOST_TRIED].tolist():
         if head.rank(taught.unit[at], 1)[0].index == taught.y[at]:
             return int(at)
     return None

@@ -20,8 +20,6 @@ NEAREST = 5
 """Familiarity is the mean cosine to this many taught pictures, the nearest ones."""
 MAX_GALLERY = 1000
 """Most pictures in a gallery: 8 MB for 2048 features."""
-ALONE_UP_TO = 65_536
-"""The size of a matrix with whose product OpenBLAS does not bother other threads."""
 ARRAYS = ("center", "weights", "bias", "gallery", "limits")
 
 Floats = npt.NDArray[np.float32]
@@ -89,7 +87,7 @@ class Head:
             raise ModelError("the network returned features that are not numbers: its weights are damaged")
         logits = (unit - self.center) @ self.weights + self.bias
         exponentials = np.exp(logits - logits.max())
-        return exponentials / exponentials.sum(), familiarity(products(self.gallery, unit))
+        return exponentials / exponentials.sum(), familiarity(self.gallery @ unit)
 
     def rank(self, features: Floats, k: int) -> tuple[Prediction, ...]:
         """Return the `k` best of the classes and ``unknown``, best first; equal scores by index.
@@ -177,19 +175,6 @@ def normalize(features: Floats) -> Floats:
     lengths = np.sqrt(np.sum(np.square(features), axis=-1, keepdims=True))
     unit: Floats = features / np.maximum(lengths, np.float32(1e-12))
     return unit
-
-
-def products(rows: Floats, vector: Floats) -> Floats:
-    """Return ``rows @ vector``, ``(N,)``, computed by this thread alone.
-
-    NumPy would share so large a product among threads that compete with those of the Session. On a busy
-    machine that takes ten times as much processor time, and longer than a run.
-    """
-    found: Floats = np.empty(len(rows), np.float32)
-    step = max(1, ALONE_UP_TO // len(vector))
-    for start in range(0, len(rows), step):
-        np.dot(rows[start : start + step], vector, out=found[start : start + step])
-    return found
 
 
 def familiarity(cosines: Floats) -> float:
