@@ -88,6 +88,7 @@ def test_a_class_with_one_group_cannot_be_judged() -> None:
     assert [each.recall is None for each in report.classes] == [True, False, False]
     assert report.mean_recall is None
     assert report.accuracy and report.accuracy.images == 60
+    assert any(line.endswith("without a, of which there is only one group") for line in report_lines(report))
     alone = train(pictures([30, 30], groups=[1, 1]))
     assert alone.report.accuracy is None
     assert share_right(alone.head, pictures([50, 50], groups=[1, 1], seed=3)) > 0.9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -55,20 +56,31 @@ def _row(facts: HeadFacts | None) -> tuple[str, str, str, str]:
 @click.argument("name", required=False)
 @config_option
 @json_option
-def report(name: str | None, config_path: str | None, as_json: bool) -> None:
+@click.option(
+    "--plot", "chart", metavar="FILE", type=click.Path(path_type=Path),
+    help="Draw what pictures were taken for: .png, .svg or .pdf.",
+)  # fmt: skip
+def report(name: str | None, config_path: str | None, as_json: bool, chart: Path | None) -> None:
     """Print how good the taught model NAME is on pictures that it has not seen, and what would help it."""
-    import msgspec
-
-    from incv3d.teaching.report import Report
+    from incv3d.teaching.report import read_report
     from incv3d.teaching.report_text import report_lines
 
+    if chart:
+        from incv3d.latency.chart_file import check_chart_path
+
+        check_chart_path(chart, "--plot")
     teaching = open_teaching(config_path, changes=False)
     model = teaching.taught.get(teaching.find_name(name, "name it"))
     data = model.report()
+    found = read_report(data)
+    if chart:
+        from incv3d.teaching.matrix_plot import plot_matrix
+
+        plot_matrix(found, chart)
     if as_json:
         click.echo(data)
     else:
-        click.echo("\n".join(report_lines(msgspec.json.decode(data, type=Report))))
+        click.echo("\n".join(report_lines(found)))
 
 
 @click.command()

@@ -94,16 +94,8 @@ def collect(
             f"{file.name}: {look.side} pixels" for file, look in kept.values() if look.side < least_side
         ),
         dark=tuple(file.name for file, look in kept.values() if look.brightness < DARK),
-        duplicates=tuple(
-            f"{file.name}: the same as {by_content[sha256][0][0].name}"
-            for sha256 in kept
-            for file, _ in by_content[sha256][1:]
-        ),
-        contradictory=tuple(
-            " and ".join(file.name for file, _ in copies)
-            for copies in by_content.values()
-            if len(_labels(copies)) > 1
-        ),
+        duplicates=_duplicates(by_content),
+        contradictory=_contradictory(by_content),
     )
     return Collected(examples, findings)
 
@@ -129,6 +121,23 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror}") from None
+
+
+def _duplicates(by_content: Mapping[str, Copies]) -> tuple[str, ...]:
+    return tuple(
+        f"{file.name}: the same as {copies[0][0].name}"
+        for copies in by_content.values()
+        for file, _ in copies[1:]
+        if len(_labels(copies)) == 1
+    )
+
+
+def _contradictory(by_content: Mapping[str, Copies]) -> tuple[str, ...]:
+    return tuple(
+        " and ".join(file.name for file, _ in copies)
+        for copies in by_content.values()
+        if len(_labels(copies)) > 1
+    )
 
 
 def _labels(copies: Copies) -> set[str]:

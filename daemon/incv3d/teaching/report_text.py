@@ -41,7 +41,9 @@ def _accuracy(report: Report) -> Iterator[str]:
             "take more pictures at another time"
         )
         return
-    yield f"accuracy on pictures it has not seen: {_share(report.accuracy)}"
+    without = [each.name for each in report.classes if each.recall is None]
+    of = f", without {_and(without)}, of which there is only one group" if without else ""
+    yield f"accuracy on pictures it has not seen: {_share(report.accuracy)}{of}"
     yield f"always saying the most frequent class: {report.guessing:.1%}"
     if report.better_than_guessing is False:
         yield "It is not better than guessing."
