@@ -2,6 +2,7 @@
 
 import { ago, serverClock } from "./clock.js";
 import { showBars } from "./predictions.js";
+import { markRegion } from "./region.js";
 import { UPLOAD_ID } from "./upload.js";
 
 const byId = (id) => document.getElementById(id);
@@ -171,21 +172,8 @@ export class CameraView {
     byId("timing").textContent =
       `${result.source}: queue ${queue.toFixed(1)} ms, decode ${decode.toFixed(1)} ms, ` +
       `run ${run.toFixed(1)} ms, age ${result.age_ms.toFixed(0)} ms`;
-    this.#box(result.region);
-    this.tick();
-  }
-
-  #box(region) {
-    const box = byId("region");
-    box.hidden = !region;
-    if (!region) return;
     const canvas = byId("image");
-    const scale = Math.min(canvas.clientWidth / canvas.width, canvas.clientHeight / canvas.height);
-    const [width, height] = [canvas.width * scale, canvas.height * scale];
-    const [left, top] = [(canvas.clientWidth - width) / 2, (canvas.clientHeight - height) / 2];
-    box.style.left = `${canvas.offsetLeft + left + region[0] * width}px`;
-    box.style.top = `${canvas.offsetTop + top + region[1] * height}px`;
-    box.style.width = `${region[2] * width}px`;
-    box.style.height = `${region[3] * height}px`;
+    markRegion(byId("region"), canvas, canvas.width, canvas.height, result.region);
+    this.tick();
   }
 }

@@ -1,5 +1,6 @@
 // Show what a source sees, and capture pictures while the button of a class is held.
 
+import { markRegion } from "./region.js";
 import { post } from "./teach_request.js";
 
 const byId = (id) => document.getElementById(id);
@@ -105,6 +106,7 @@ export class LiveView {
     const result = this.#latest.get(this.source);
     byId("waiting").hidden = Boolean(result);
     byId("now").hidden = !result;
+    if (!result) byId("region").hidden = true;
     byId("now-label").textContent = result ? labelOf(result) : "";
     if (!result?.has_picture || this.#loading || result.number === this.#shown) return;
     this.#loading = true;
@@ -113,6 +115,8 @@ export class LiveView {
       const image = byId("now");
       const last = image.src;
       image.src = URL.createObjectURL(await answer.blob());
+      await image.decode().catch(() => {}); // it was cut off: the next one will show
+      markRegion(byId("region"), image, image.naturalWidth, image.naturalHeight, result.region);
       if (last.startsWith("blob:")) URL.revokeObjectURL(last);
       this.#shown = result.number;
     }
