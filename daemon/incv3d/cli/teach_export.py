@@ -61,7 +61,9 @@ def _write(teaching: Teaching, model: TaughtModel, out: Path) -> None:
         network = Path(shutil.copy(_flatbuffer(teaching, model, Path(folder)), folder))
         if not mark_features(network, base.entry.output):
             raise ModelError(f"{base.name} has no layer of features that can be found")
-        write_with_head(network, model.head(), out)
+        unfinished = Path(folder) / out.name
+        write_with_head(network, model.head(), unfinished)
+        unfinished.replace(out)
 
 
 def _flatbuffer(teaching: Teaching, model: TaughtModel, scratch: Path) -> Path:
@@ -105,7 +107,12 @@ def _settings(facts: HeadFacts, entry: ModelEntry, out: Path, labels: Path) -> s
         custom["std"] = [1 / (high - low) for low, high in ranges]
         custom["mean"] = [-low / (high - low) for low, high in ranges]
     if facts.fit == "crop":
-        custom["crop_fraction"] = facts.crop_fraction
+        # as in Preprocessor.fitted
+        is_own = (facts.fit, facts.crop_fraction) == (entry.fit, entry.crop_fraction)
+        if is_own and entry.resize_to:
+            custom["resize_to"] = entry.resize_to
+        else:
+            custom["crop_fraction"] = facts.crop_fraction
     custom |= {"interpolation": entry.interpolation, "channel_order": entry.channel_order}
     settings = {"model": {"name": f"{facts.name}-exported"}, "custom": {**custom, "scores": "probabilities"}}
     return yaml.safe_dump(settings, sort_keys=False)

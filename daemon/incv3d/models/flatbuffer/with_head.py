@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from incv3d.engines.base import FEATURES
-from incv3d.engines.litert import IDENTIFIER
 from incv3d.models.entry import ModelError
-from incv3d.models.files import write_atomically
 from incv3d.models.flatbuffer.features import DAMAGED
+from incv3d.models.flatbuffer.writer import operator_code, signature, write_model
 from incv3d.models.taught.head import NEAREST, Head
 
 if TYPE_CHECKING:
     from incv3d.models.graph.fold import Array
 
-ALIGNMENT = 16
 KIND = schema.BuiltinOperator
 BOOL, FLOAT, INT = schema.TensorType.BOOL, schema.TensorType.FLOAT32, schema.TensorType.INT32
 
@@ -30,20 +28,20 @@ def write_with_head(network: Path, head: Head, out: Path) -> None:
 
     The scores are those of :meth:`Head.rank`: `unknown` is 0 if the features are familiar enough.
 
+    The weights of the network are written from the mapped file, one at a time.
+
     :param network: one with its features as an output.
     :raises ModelError: it is damaged, or has no features.
     :raises OSError: a file cannot be read or written.
     """
+    with network.open("rb") as file:
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # closed with the last view of it
     try:
-        model = schema.ModelT.InitFromPackedBuf(network.read_bytes(), 0)
-        graph = _Graph(model)
+        graph = _Graph(schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0)), data)
         _add(graph, head)
     except DAMAGED as error:
         raise ModelError(f"{network}: damaged: {error}") from None
-    model.buffers = [_AlignedBuffer(each) for each in model.buffers]
-    builder = flatbuffers.Builder(network.stat().st_size + 2**20)
-    builder.Finish(model.Pack(builder), IDENTIFIER)
-    write_atomically(out, bytes(builder.Output()))
+    write_model(out, graph.model, graph.used_buffers())
 
 
 def _add(graph: _Graph, head: Head) -> None:
@@ -86,13 +84,15 @@ def _add(graph: _Graph, head: Head) -> None:
 class _Graph:
     """The first subgraph of a model, to which operations are added at the end."""
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
+    def __init__(self, model: Any, data: mmap.mmap) -> None:
+        self.model = model
+        self._buffers = [_content(each, data) for each in model.buffers]
         self._graph = model.subgraphs[0]
         named = {tensor.name: number for number, tensor in enumerate(self._graph.tensors)}
         if FEATURES.encode() not in named:
             raise ModelError("the base has no features that can be found")
         self._features = named[FEATURES.encode()]
+        self._graph.operators = _needed(self._graph, self._features)
 
     def normalized(self, length: int) -> int:
         """Return the tensor of the features with a length of 1, ``(1, length)`` float32."""
@@ -142,12 +142,10 @@ class _Graph:
 
     def constant(self, name: str, value: Array) -> int:
         """Add a tensor with a value, float32 or int32."""
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(np.ascontiguousarray(value).tobytes(), np.uint8)
-        self._model.buffers.append(buffer)
+        self._buffers.append(value)
         kind = INT if value.dtype == np.int32 else FLOAT
         number = self._tensor(name, value.shape, kind)
-        self._graph.tensors[number].buffer = len(self._model.buffers) - 1
+        self._graph.tensors[number].buffer = len(self._buffers) - 1
         return number
 
     def operate(
@@ -166,11 +164,20 @@ class _Graph:
 
     def finish(self, output: int) -> None:
         """Make this tensor the only output."""
-        self._graph.outputs = np.array([output], np.int32)
-        for each in self._model.signatureDefs or ():
-            named = schema.TensorMapT()
-            named.name, named.tensorIndex = b"scores", output
-            each.outputs = [named]
+        self._graph.outputs = [output]
+        self.model.signatureDefs = [signature(int(self._graph.inputs[0]), output)]
+        self.model.metadata, self.model.metadataBuffer = [], None
+
+    def used_buffers(self) -> list[Any]:
+        """Return the data of all buffers; None for those that nothing uses now."""
+        named = {
+            int(each) for operator in self._graph.operators for each in (*operator.inputs, *operator.outputs)
+        }
+        used = {self._graph.tensors[each].buffer for each in named if each >= 0}
+        for number, tensor in enumerate(self._graph.tensors):
+            if number not in named:
+                tensor.buffer = 0
+        return [each if number in used else None for number, each in enumerate(self._buffers)]
 
     def _tensor(self, name: str, shape: Sequence[int], kind: int) -> int:
         tensor = schema.TensorT()
@@ -180,12 +187,10 @@ class _Graph:
         return len(self._graph.tensors) - 1
 
     def _operator(self, code: int, inputs: Sequence[int], outputs: Sequence[int], options: Any) -> None:
-        codes = self._model.operatorCodes
+        codes = self.model.operatorCodes
         known = [max(each.builtinCode, each.deprecatedBuiltinCode) for each in codes]
         if code not in known:
-            added = schema.OperatorCodeT()
-            added.builtinCode, added.deprecatedBuiltinCode, added.version = code, min(code, 127), 1
-            codes.append(added)
+            codes.append(operator_code(code))
             known.append(code)
         operator = schema.OperatorT()
         operator.opcodeIndex = known.index(code)
@@ -197,23 +202,18 @@ class _Graph:
         self._graph.operators.append(operator)
 
 
-class _AlignedBuffer(schema.BufferT):  # type: ignore[misc] # the library has no types
-    """A buffer whose data is aligned as LiteRT wants it."""
+def _content(buffer: Any, data: mmap.mmap) -> Any:
+    """Return the data of a buffer, which may lie after the flatbuffer; None: it is empty."""
+    if buffer.offset > 1:  # as the quantizer writes it
+        return np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
+    return buffer.data
 
-    def __init__(self, other: Any) -> None:
-        super().__init__()
-        self.data = other.data
 
-    def Pack(self, builder: Any) -> Any:
-        """Add the table and its data."""
-        place = None
-        if self.data is not None and len(self.data):
-            data = np.asarray(self.data, np.uint8).tobytes()
-            builder.StartVector(1, len(data), ALIGNMENT)
-            builder.head = builder.Head() - len(data)
-            builder.Bytes[builder.Head() : builder.Head() + len(data)] = data
-            place = builder.EndVector()
-        schema.BufferStart(builder)
-        if place is not None:
-            schema.BufferAddData(builder, place)
-        return schema.BufferEnd(builder)
+def _needed(graph: Any, wanted: int) -> list[Any]:
+    """Return the operators from which a tensor is computed, in their order."""
+    tensors, kept = {wanted}, []
+    for operator in reversed(graph.operators):
+        if tensors.intersection(int(each) for each in operator.outputs):
+            kept.append(operator)
+            tensors.update(int(each) for each in operator.inputs)
+    return kept[::-1]
