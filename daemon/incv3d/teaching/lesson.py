@@ -88,7 +88,7 @@ def give(
         result = train(
             collected.examples,
             tests=tests.examples if tests else (),
-            before=_report_of(before) if before else None,
+            before=report_before(before) if before else None,
             findings=collected.findings,
             progress=progress,
         )
@@ -103,7 +103,7 @@ def give(
         return outcome
 
 
-def _report_of(model: TaughtModel) -> Report | None:
+def report_before(model: TaughtModel) -> Report | None:
     """Return the report of the head before; None: it is damaged, and teaching again replaces it."""
     try:
         return read_report(model.report())
@@ -149,7 +149,7 @@ class _Looking:
                 classifier.preprocessor.fitted(fit, crop),
                 lambda feed: classifier.session.run_with_features(feed)[1],
                 features,
-                least_side=min(self.entry.width, self.entry.height),
+                least_side=min(self.entry.width, self.entry.height) // 2,
                 is_sample=is_sample,
                 progress=lambda done, total: self.progress(step, done, total),
             )

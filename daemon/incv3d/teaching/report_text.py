@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from incv3d.teaching.intervals import Share
 from incv3d.teaching.report import ENOUGH_GROUPS, HELPS, IMBALANCE, Findings, Report
 
-SMALL = "smaller than what the model looks at"
+SMALL = "less than half as large as what the model looks at"
 FEW_NAMES = 3
 """Of small pictures, about which little can be done, only so many are named."""
 MOST_NAMES = 30
