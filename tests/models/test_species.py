@@ -160,6 +160,8 @@ def test_by_hand_both_files_are_needed(store, site, known, tmp_path: Path) -> No
     network.write_bytes(site.files[files_of(known["birds"])[0]])
     with pytest.raises(ModelError, match=rf"its labels are missing: put {labels.name} in the same folder"):
         import_model(store, network)
+    with pytest.raises(ModelError, match=rf"its labels are missing: put {labels.name} in the same folder"):
+        import_model(store, network, name="garden")
     labels.write_bytes(b"others")
     with pytest.raises(ModelError, match=r"damaged: it is not the published file; to use it, add --labels"):
         import_model(store, network)

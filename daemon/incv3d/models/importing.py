@@ -92,7 +92,7 @@ def import_model(
 def _unpack(file: Path, folder: Path, name: str, like: str, entry: ModelEntry, labels: Path | None) -> None:
     """Unpack the published form `like` into `folder`, and check its network against `entry`."""
     if entry.format == "tflite":
-        add_flatbuffer(file, folder, entry, labels)
+        add_flatbuffer(file, folder, load_catalog()[like], labels)
         return
     if like == KERAS:
         unpack_keras(file, folder)
