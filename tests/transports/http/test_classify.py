@@ -88,7 +88,7 @@ def test_the_first_bytes_tell_the_format_whatever_the_request_says(url: str, que
             "?topk=3",
             400,
             "bad_request",
-            "query: `topk` is unknown; allowed are age_ms, captured_at, encoding",
+            "query: `topk` is unknown; allowed are age_ms, base_top_k, captured_at",
         ),
         (CAT, "?top_k=0", 400, "bad_request", "query: Expected `int` >= 1"),
         (CAT, "?top_k=many", 400, "bad_request", "query: Expected `int | null`"),
