@@ -232,12 +232,19 @@ def test_without_a_running_daemon_the_next_one_uses_it(owner: Owner) -> None:
     assert "name: feeder" in owner.config.read_text()
 
 
+def test_without_a_configuration_file_auto_means_it(owner: Owner) -> None:
+    door = {"INCV3D_BIND": f"ipc://{owner.state}/door"}
+    words = ("teach", str(owner.feeder), "--base", "tiny", "--use")
+    done = run_incv3d(owner.state, *words, **door)
+    assert "built-in defaults: model.name is auto, which means feeder now\n" in done.stdout, done.stderr
+    picture = str(owner.feeder / "full/0/1.jpg")
+    assert "full" in run_incv3d(owner.state, "classify", picture, **door).stdout.splitlines()[1]
+
+
 def test_what_use_cannot_change_is_said_before_anything_is_taught(owner: Owner) -> None:
     words = ("teach", str(owner.feeder), "--use")
-    done = run_incv3d(owner.state, *words)
-    assert done.returncode == 2 and "--use needs a configuration file" in done.stderr
     done = run_incv3d(owner.state, *words, INCV3D_CONFIG=str(owner.config), INCV3D_MODEL="tiny")
-    assert done.returncode == 2 and "$INCV3D_MODEL overrides `model.name` there" in done.stderr
+    assert done.returncode == 2 and "$INCV3D_MODEL overrides `model.name` of" in done.stderr
     assert TaughtStore(owner.state).names() == []
 
 

@@ -69,8 +69,8 @@ def give_lesson(options: Options) -> None:
         # The service's user teaches, and root changes the configuration.
         if status := to_use.run_as_owner(options.words()):
             sys.exit(status)
-        name = _find_name(options, open_teaching(options.config_path, changes=False))
-        use(to_use.loaded, name, options.key)
+        teaching = open_teaching(options.config_path, changes=False)
+        use(teaching.taught, to_use.loaded, _find_name(options, teaching), options.key)
         return
     teaching = open_teaching(options.config_path, options.folder, options.test_folder)
     name = _find_name(options, teaching)
@@ -80,7 +80,7 @@ def give_lesson(options: Options) -> None:
         say(f"incv3d: {name} was not kept: {outcome.problem}; to keep it all the same: --force")
         sys.exit(1)
     if to_use:
-        use(to_use.loaded, name, options.key)
+        use(teaching.taught, to_use.loaded, name, options.key)
     elif outcome.kept:
         is_told = FOR_ROOT in os.environ or tell_if_it_serves(teaching.loaded, name, options.key)
         if not is_told:

@@ -11,6 +11,7 @@ import click
 from incv3d.config.loading import SYSTEM_FILE, ConfigError, LoadedConfig, load_config
 
 if TYPE_CHECKING:
+    from incv3d.models.taught.store import TaughtStore
     from incv3d.tools.running_daemon import RunningDaemon
 
 
@@ -44,33 +45,35 @@ class ToUse:
 def check_use(config_path: str | None) -> ToUse:
     """Return what ``--use`` will change, before anything takes long.
 
-    :raises ConfigError: there is none, this user must not change it, or something else overrides it.
+    :raises ConfigError: this user must not change it, or something else overrides it.
     """
     loaded = load_config(config_path)
-    if loaded.path is None:
-        raise ConfigError(
-            "--use needs a configuration file (--config FILE or $INCV3D_CONFIG); without one, start the "
-            "daemon with: incv3d run --model NAME"
-        )
     if (place := loaded.places.get("model.name", "")).startswith("$"):
-        raise ConfigError(f"--use changes {loaded.path}, but {place} overrides `model.name` there; unset it")
+        raise ConfigError(f"--use: {place} overrides `model.name` of {loaded.origin}; unset it")
+    if loaded.path is None:
+        return ToUse(loaded, belongs_to_service=False)
     target = loaded.path.resolve()
     if not (os.access(target, os.W_OK) and os.access(target.parent, os.W_OK)):
         raise ConfigError(f"{loaded.path}: this user cannot change it for --use; run the command with sudo")
     return ToUse(loaded, os.geteuid() == 0 and target == SYSTEM_FILE.resolve())
 
 
-def use(loaded: LoadedConfig, name: str, key: str | None) -> None:
+def use(taught: TaughtStore, loaded: LoadedConfig, name: str, key: str | None) -> None:
     """Set ``model.name`` to `name`, and let the running daemon take it over.
+
+    Without a configuration file, ``auto`` means `name` from then on.
 
     :raises Incv3dError: the file cannot be changed, or the daemon does not take it over.
     """
     from incv3d.config.edit import set_key
     from incv3d.tools.running_daemon import find_daemon
 
-    assert loaded.path, "check_use has seen to it"
-    changed = set_key(loaded.path, "model.name", name)
-    click.echo(f"{loaded.path}: model.name is {'now ' if changed else ''}{name}")
+    if loaded.path is None:
+        taught.select(name)
+        click.echo(f"{loaded.origin}: model.name is auto, which means {name} now")
+    else:
+        changed = set_key(loaded.path, "model.name", name)
+        click.echo(f"{loaded.path}: model.name is {'now ' if changed else ''}{name}")
     daemon = find_daemon(loaded, key)
     if daemon is None:
         click.echo("no daemon runs with this configuration; the next one to start uses it")
