@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -71,6 +72,8 @@ class Teach(click.Group):
 @json_option
 def teach(**options: Any) -> None:
     """Teach from a folder, or once more with what the set has."""
+    # Before NumPy is imported: on a busy machine, threads that wait for each other are slower than one.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from incv3d.cli.teach_lesson import Options, give_lesson
 
     give_lesson(Options(**options))
