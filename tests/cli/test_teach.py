@@ -153,6 +153,7 @@ def test_what_is_not_better_than_guessing_is_kept_only_by_force(owner: Owner, tm
         (("nowhere",), "nowhere: no such folder"),
         (("empty-folder",), "has no files; teaching needs"),
         (("one-class",), "has only one class, `empty`"),
+        (("zip",), "if the folders in it are the classes: incv3d teach "),
         (("feeder/empty/0/1.jpg", "--name", "x"), "not a folder"),
         (("unreadable",), "`full` has no pictures that can be read"),
         (("the same",), "the folder's name cannot be that of a model; add --name NAME"),
@@ -171,6 +172,7 @@ def test_a_mistake_is_one_line_and_changes_nothing(
     (tmp_path / "empty-folder").mkdir()
     folder_of(tmp_path / "one-class", {"empty": 2})
     folder_of(tmp_path / "the same", BALANCED)
+    folder_of(tmp_path / "zip/feeder", BALANCED)
     (folder_of(tmp_path / "unreadable", {"empty": 2}) / "full").mkdir()
     (tmp_path / "unreadable/full/1.jpg").write_text("no picture")
     found = [str(tmp_path / each) if (tmp_path / each).exists() else each for each in words]
@@ -310,3 +312,14 @@ def test_a_base_that_was_replaced_is_taught_anew(owner: Owner) -> None:
     assert owner.teach("--name", "feeder").returncode == 0
     assert TaughtStore(owner.state).get("feeder").facts.base_sha256 != first
     assert run_incv3d(owner.state, *words).returncode == 0
+
+
+def test_what_is_damaged_is_taught_again_and_replaced(owner: Owner) -> None:
+    owner.teach(str(owner.feeder))
+    (TaughtStore(owner.state).get("feeder").folder / "report.json").write_text("garbage")
+    told = owner.teach("report", "feeder").stderr
+    assert "is damaged" in told and "Traceback" not in told
+    (owner.state / "taught/feeder/facts.json").write_text("garbage")
+    done = owner.teach("--name", "feeder")
+    assert done.returncode == 0, done.stderr
+    assert owner.taught() == ["empty", "full"]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import msgspec
 
 from heads import axes, facts_of, head_of
 from incv3d.models.taught.store import TaughtStore
-from incv3d.teaching.lesson import report_before
+from incv3d.teaching.dataset import FoundFiles, ImageFile
+from incv3d.teaching.examples import Example
+from incv3d.teaching.groups import Origin
+from incv3d.teaching.lesson import read_again, report_before
 from incv3d.teaching.training import train
 from taught_pictures import pictures
 
@@ -22,3 +26,16 @@ def test_a_damaged_report_of_the_head_before_does_not_keep_one_from_teaching_aga
     assert report_before(store.get("mine")) is None
     (store.get("mine").folder / "report.json").unlink()
     assert report_before(store.get("mine")) is None
+
+
+def test_a_golden_picture_that_its_owner_removed_or_changed_meanwhile_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "1.jpg"
+    path.write_bytes(b"picture")
+    files = FoundFiles((ImageFile(path, "empty", "empty/1.jpg"),))
+    sha256 = hashlib.sha256(b"picture").hexdigest()
+    golden = Example("empty/1.jpg", "empty", axes(2)[0], sha256, Origin())
+    assert read_again(golden, files) == b"picture"
+    path.write_bytes(b"another one")
+    assert read_again(golden, files) == b""
+    path.unlink()
+    assert read_again(golden, files) == b""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -66,7 +66,7 @@ def find_files(folder: Path, *, least_classes: int = 2, most: int = MOST_IMAGES)
         where = printable(error.filename or folder)
         raise TeachingError(f"{where}: cannot be read: {error.strerror}") from None
     loose = [printable(each.name) for each in entries if not each.is_dir()]
-    _check_classes(shown, [name for name, paths in by_class.items() if paths], len(loose), least_classes)
+    _check_classes(shown, by_class, len(loose), least_classes)
     ignored = [f"{name}: an empty folder" for name, paths in by_class.items() if not paths]
     if loose:
         ignored.append(f"{len(loose)} files that are in no class, such as {loose[0]}")
@@ -85,7 +85,8 @@ def printable(path: str | Path) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
-def _check_classes(shown: str, classes: list[str], loose: int, least: int) -> None:
+def _check_classes(shown: str, by_class: Mapping[str, Sequence[Path]], loose: int, least: int) -> None:
+    classes = [name for name, paths in by_class.items() if paths]
     if not classes:
         there = f"{loose} files, but no folders with files" if loose else "no files"
         raise UnusableSet(f"{shown} has {there}; {NEEDED}")
@@ -97,9 +98,12 @@ def _check_classes(shown: str, classes: list[str], loose: int, least: int) -> No
             f"teach from {shown}/{train}; --test takes another part"
         )
     if len(classes) < least:
+        inside = {path.parent for path in by_class[classes[0]]}
+        deeper = f"; if the folders in it are the classes: incv3d teach {shown}/{classes[0]}"
         raise UnusableSet(
             f"{shown} has only one class, `{classes[0]}`; teaching needs two or more: "
             "pictures of anything else can be the other, in a folder `other`"
+            f"{deeper if len(inside) > 1 else ''}"
         )
     if least > 1:
         check_classes(tuple(classes))

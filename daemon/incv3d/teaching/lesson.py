@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from incv3d.models.taught.store import TaughtStore
 from incv3d.pipeline.loader import LoadedModel
 from incv3d.teaching.dataset import FoundFiles, ImageFile, find_files
 from incv3d.teaching.errors import TeachingError, UnusableSet
+from incv3d.teaching.examples import Example
 from incv3d.teaching.feature_cache import FeatureCache, cache_key
 from incv3d.teaching.features import Collected, collect
 from incv3d.teaching.fitting import Fit, choose_fit
@@ -75,7 +77,7 @@ def give(
         own = PictureSet(directory / "pictures")
         state = own.state()
         files, test_files = find_lesson_files(lesson, own)
-        before = taught.find(lesson.name)
+        before = taught.find_whole(lesson.name)
         began = time.monotonic()
         looking = _Looking(loaded, entry, directory, progress)
         fit = lesson.fit or (before.facts.fit if before else choose_fit(entry.fit, files, looking.try_fit))
@@ -182,14 +184,22 @@ def find_lesson_files(lesson: Lesson, own: PictureSet) -> tuple[FoundFiles, Foun
     return replace(found, files=files), tests
 
 
+def read_again(golden: Example, files: FoundFiles) -> bytes:
+    """Return the golden picture; empty: its owner has removed or changed it while it taught."""
+    path = next(each.path for each in files.files if each.name == golden.name)
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return b""
+    return data if hashlib.sha256(data).hexdigest() == golden.sha256 else b""
+
+
 def _facts(
     name: str, fit: Fit, loaded: LoadedModel, entry: ModelEntry, result: Trained, files: FoundFiles
 ) -> tuple[bytes, HeadFacts]:
     """Return the golden picture, and the facts about the head."""
     report, golden = result.report, result.golden
-    data = b""
-    if golden:
-        data = next(each for each in files.files if each.name == golden.name).path.read_bytes()
+    data = read_again(golden, files) if golden else b""
     accuracy = report.accuracy
     return data, HeadFacts(
         name=name,
@@ -205,5 +215,5 @@ def _facts(
         accuracy=accuracy.value if accuracy else None,
         low=accuracy.low if accuracy else None,
         high=accuracy.high if accuracy else None,
-        golden=GoldenPicture(sha256=golden.sha256, label=golden.label) if golden else None,
+        golden=GoldenPicture(sha256=golden.sha256, label=golden.label) if golden and data else None,
     )

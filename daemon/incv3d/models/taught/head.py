@@ -164,7 +164,10 @@ def check_class(name: str) -> str:
             "call it `other`, for example"
         )
     if not (0 < len(name) <= 100 and name.isprintable() and name == name.strip()):
-        raise ModelError(f"`{name[:100]}` cannot be a class: use 1 to 100 printable characters")
+        shown = "".join(each if each.isprintable() else "?" for each in name[:100])
+        raise ModelError(
+            f"`{shown}` cannot be a class: use 1 to 100 printable characters, and no space at an end"
+        )
     if name.startswith(".") or "/" in name:
         raise ModelError(f"`{name}` cannot be a class: no `/`, and no `.` at the beginning")
     return name

@@ -189,7 +189,8 @@ def read_model(directory: Path) -> TaughtModel:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ModelError(
-            f"{path}: damaged ({error}); teach it again: incv3d teach FOLDER --name {directory.name}"
+            f"{path}: damaged ({error}); teach it again: "
+            f"incv3d teach FOLDER --name {directory.name} --base MODEL"
         ) from None
     if record.format != FORMAT:
         raise ModelError(f"{path}: format {record.format} is not known; a newer incv3d wrote it")

@@ -104,6 +104,16 @@ class TaughtStore:
         folder = self.folder(name)
         return read_model(folder) if (folder / FACTS).exists() else None
 
+    def find_whole(self, name: str) -> TaughtModel | None:
+        """Return the taught model `name`, as :meth:`find` does; None also if it is damaged.
+
+        For whoever teaches it again, which replaces it.
+        """
+        try:
+            return self.find(name)
+        except ModelError:
+            return None
+
     def get(self, name: str) -> TaughtModel:
         """Return the taught model `name`, reading only its facts.
 
