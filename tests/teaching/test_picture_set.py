@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -154,11 +155,38 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
         fill(PictureSet(tmp_path / "taught" / "pictures"), "empty", 1)
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", ".x", "unknown", " a", "x" * 101, "a\nb"])
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", ".x", "unknown", " a", "x" * 101, "a\nb", "🐈" * 64])
 def test_a_name_that_no_class_can_have_is_one_line(pictures: PictureSet, name: str) -> None:
     with pytest.raises(TeachingError):
         fill(pictures, name, 1)
     assert not pictures.folder.exists()
+
+
+def test_a_change_that_cannot_begin_leaves_nothing_to_undo(pictures: PictureSet) -> None:
+    (mine,) = fill(pictures, "empty", 1)
+    before = pictures.undo_in_words()
+    (pictures.folder / "full").write_text("a file, where a folder must be")
+    with pytest.raises(TeachingError, match="cannot be written"):
+        pictures.move([mine], "full")
+    assert pictures.undo_in_words() == before
+    pictures.undo()
+    assert pictures.pictures() == []
+
+
+def test_a_class_that_another_process_empties_does_not_disturb_who_looks(pictures: PictureSet) -> None:
+    (mine,) = fill(pictures, "empty", 1)
+    other = PictureSet(pictures.folder)
+
+    def move_to_and_fro() -> None:
+        for _ in range(40):
+            other.move([mine], "full")
+            other.move([mine], "empty")
+
+    with ThreadPoolExecutor(1) as threads:
+        moving = threads.submit(move_to_and_fro)
+        while not moving.done():
+            pictures.pictures()
+        moving.result()
 
 
 def test_what_is_no_image_or_not_there_is_one_line(pictures: PictureSet) -> None:

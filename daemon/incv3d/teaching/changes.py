@@ -72,6 +72,8 @@ class ChangeLog:
 
     def apply(self, change: Change) -> None:
         """Write `change` down, and then make its renames."""
+        for _, new in change.renames:
+            (self._folder / new).parent.mkdir(exist_ok=True)  # what fails here must not be written down
         self.note(change)
         for old, new in change.renames:
             if old is not None:

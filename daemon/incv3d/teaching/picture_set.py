@@ -205,7 +205,7 @@ class PictureSet:
         return [
             found
             for each in sorted(folders)
-            for path in each.iterdir()
+            for path in _content(each)
             if path.name[0] != "." and (found := _picture(path))
         ]
 
@@ -294,6 +294,14 @@ class PictureSet:
 def _same(pictures: list[Picture], sha256: str) -> Picture | None:
     """Return the picture with this content; None: it is not among them."""
     return next((each for each in pictures if each.path.stem.endswith(f"_{sha256[:16]}")), None)
+
+
+def _content(folder: Path) -> list[Path]:
+    """Return what is in the folder of a class; nothing if another process has just emptied and removed it."""
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError:
+        return []
 
 
 def _picture(path: Path) -> Picture | None:

@@ -15,6 +15,8 @@ from incv3d.frames import Prediction
 from incv3d.models.entry import ModelError
 
 UNKNOWN = "unknown"
+LONGEST_BYTES = 255
+"""Of a class's name, in UTF-8: no folder can have a longer one."""
 """The label of a frame that resembles nothing taught. No class can have this name."""
 NEAREST = 5
 """Familiarity is the mean cosine to this many taught pictures, the nearest ones."""
@@ -168,6 +170,8 @@ def check_class(name: str) -> str:
         raise ModelError(
             f"`{shown}` cannot be a class: use 1 to 100 printable characters, and no space at an end"
         )
+    if len(name.encode()) > LONGEST_BYTES:
+        raise ModelError(f"`{name[:20]}...` cannot be a class: its name is too long for that of a folder")
     if name.startswith(".") or "/" in name:
         raise ModelError(f"`{name}` cannot be a class: no `/`, and no `.` at the beginning")
     return name
