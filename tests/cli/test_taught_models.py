@@ -59,3 +59,10 @@ def test_classify_answers_with_the_taught_labels(state: Path, tmp_path: Path) ->
     done = run_incv3d(state, "classify", "--model", "yours", str(tmp_path / "full.jpg"), "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["predictions"][0]["label"] == "full"
+
+
+def test_of_many_classes_the_list_names_the_first(tmp_path: Path) -> None:
+    base = add_base(tmp_path)
+    head = head_of(tuple(f"class{number}" for number in range(20)), axes(20, 24))
+    TaughtStore(tmp_path).save(head, facts_of("many", head, base, counts=(3,) * 20), b"{}")
+    assert "class7 3, and 12 more  " in run_incv3d(tmp_path, "teach", "list").stdout

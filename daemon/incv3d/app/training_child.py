@@ -46,9 +46,9 @@ class TrainingChild:
             words += ["--config", str(self._config)]
         try:
             run_child(COMMAND, words, FOR_DAEMON, listen, self._started)
-        except ChildError:
+        except ChildError as error:
             if "problem" not in verdict:
-                raise
+                raise ChildError(str(error).removeprefix("incv3d: "), error.status) from None
         finally:
             self._stop = None
         return str(verdict.get("problem", ""))

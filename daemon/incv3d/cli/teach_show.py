@@ -14,6 +14,9 @@ from incv3d.cli.teach_options import open_teaching
 if TYPE_CHECKING:
     from incv3d.models.taught.model import HeadFacts
 
+MOST_LISTED = 8
+"""Classes of a model that `list` names, so that a line can be read."""
+
 
 @click.command("list")
 @config_option
@@ -47,9 +50,15 @@ def list_taught(config_path: str | None, as_json: bool) -> None:
 def _row(facts: HeadFacts | None) -> tuple[str, str, str, str]:
     if facts is None:
         return "", "", "", "not yet"
-    counts = zip(facts.classes, facts.counts, strict=True)
+    counts = list(zip(facts.classes, facts.counts, strict=True))
+    more = f", and {len(counts) - MOST_LISTED} more" if len(counts) > MOST_LISTED else ""
     accuracy = "not known" if facts.accuracy is None else f"{facts.accuracy:.1%}"
-    return facts.base, ", ".join(f"{name} {count}" for name, count in counts), accuracy, facts.taught_at
+    return (
+        facts.base,
+        ", ".join(f"{name} {count}" for name, count in counts[:MOST_LISTED]) + more,
+        accuracy,
+        facts.taught_at,
+    )
 
 
 @click.command()
