@@ -151,7 +151,7 @@ def test_sections_whose_keys_are_all_commented_out_mean_their_defaults(tmp_path)
         ("source: {regions: {a: [0, 0.9, 1, 0.2]}}\n", r":1: source\.regions\.a: y \+ height is 1\.1"),
         (
             "source: {regions: {a: 0.5}}\n",
-            r":1: source\.regions\.a: must be \[x, y, width, height\], or \{box: .*\}, not `0\.5`",
+            r":1: source\.regions\.a: must be \[x, y, width, height\], or `box: .*` with `model: NAME`",
         ),
         (
             "source: {regions: {a: [a, 0, 1, 1]}}\n",

@@ -19,7 +19,7 @@ ROUNDING = 1e-9
 KEYS = ("box", "model")
 RegionSetting = Annotated[
     list[float] | dict[str, list[float] | str],
-    msgspec.Meta(description="[x, y, width, height], or {box: [x, y, width, height], model: NAME}"),
+    msgspec.Meta(description="[x, y, width, height], or `box: [x, y, width, height]` with `model: NAME`"),
 ]
 """The box of a region, ``[x, y, width, height]``, or ``{box: [x, y, width, height], model: NAME}``."""
 Regions = Mapping[str, RegionSetting]
