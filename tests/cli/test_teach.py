@@ -323,3 +323,17 @@ def test_what_is_damaged_is_taught_again_and_replaced(owner: Owner) -> None:
     done = owner.teach("--name", "feeder")
     assert done.returncode == 0, done.stderr
     assert owner.taught() == ["empty", "full"]
+
+
+def test_test_pictures_that_do_not_fit_any_more_are_named_and_can_be_given_up(owner: Owner) -> None:
+    tests = folder_of(owner.feeder.parent / "tests", {"empty": 2}, first=90)
+    assert owner.teach(str(owner.feeder), "--test", str(tests)).returncode == 0
+    (tests / "empty").rename(tests / "gone")
+    refused = owner.teach("--name", "feeder")
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        f"incv3d: test pictures: {tests}: `gone` is not a class of the pictures that teach (empty, full); "
+        "give another --test FOLDER, or --test '' for none\n"
+    )
+    assert owner.teach("--name", "feeder", "--test", "").returncode == 0
+    assert owner.teach("--name", "feeder").returncode == 0

@@ -109,7 +109,7 @@ def _teach(options: Options, teaching: Teaching, name: str) -> Outcome:
         base=options.base or before.base,
         fit=options.fit or before.fit,
         folder=str(Path(options.folder).resolve()) if options.folder else before.folder,
-        test=str(Path(options.test_folder).resolve()) if options.test_folder else before.test,
+        test=before.test if options.test_folder is None else _full(options.test_folder),
     )
     lesson = Lesson(
         name,
@@ -130,6 +130,11 @@ def _teach(options: Options, teaching: Teaching, name: str) -> Outcome:
     if outcome.kept:
         record(directory, now)
     return outcome
+
+
+def _full(folder: str) -> str:
+    """Return the full path of a folder; empty, as it is given, for none."""
+    return str(Path(folder).resolve()) if folder else ""
 
 
 def _load(teaching: Teaching, base: str, shown: Progress) -> LoadedModel:

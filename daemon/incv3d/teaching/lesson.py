@@ -15,7 +15,7 @@ from incv3d.models.entry import ModelEntry, ModelError
 from incv3d.models.taught.model import GoldenPicture, HeadFacts, TaughtModel
 from incv3d.models.taught.store import TaughtStore
 from incv3d.pipeline.loader import LoadedModel
-from incv3d.teaching.dataset import FoundFiles, ImageFile, find_files
+from incv3d.teaching.dataset import FoundFiles, ImageFile, find_files, printable
 from incv3d.teaching.errors import TeachingError, UnusableSet
 from incv3d.teaching.examples import Example
 from incv3d.teaching.feature_cache import FeatureCache, cache_key
@@ -174,14 +174,31 @@ def find_lesson_files(lesson: Lesson, own: PictureSet) -> tuple[FoundFiles, Foun
         found = FoundFiles(())
     else:
         found = find_files(lesson.folder, least_classes=1 if mine else 2)
-    tests = find_files(lesson.test, least_classes=1) if lesson.test else None
     files = (*found.files, *mine)
     if len({each.label for each in files}) == 1:
         raise UnusableSet(
             f"{lesson.name} has only one class, `{files[0].label}`; teaching needs two or more: "
             f"incv3d teach add other PICTURE... --name {lesson.name}"
         )
-    return replace(found, files=files), tests
+    return replace(found, files=files), _find_tests(lesson.test, {each.label for each in files})
+
+
+def _find_tests(folder: Path | None, classes: set[str]) -> FoundFiles | None:
+    if folder is None:
+        return None
+    try:
+        tests = find_files(folder, least_classes=1)
+        if strange := sorted({each.label for each in tests.files} - classes):
+            raise UnusableSet(
+                f"{printable(folder)}: `{strange[0]}` is not a class of the pictures that teach "
+                f"({', '.join(sorted(classes))})"
+            )
+    except TeachingError as error:
+        # The folder may have been given long ago.
+        raise UnusableSet(
+            f"test pictures: {error}; give another --test FOLDER, or --test '' for none"
+        ) from None
+    return tests
 
 
 def read_again(golden: Example, files: FoundFiles) -> bytes:
