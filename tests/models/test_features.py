@@ -14,7 +14,8 @@ from incv3d.engines import open_session
 from incv3d.engines.weight_cache import WEIGHTS, find_weights, read_index
 from incv3d.models import features
 from incv3d.models.conversions import describe, folder_name, open_conversion, own_converter, write_facts
-from incv3d.models.features import NONE, SCRATCH, ensure_features
+from incv3d.models.feature_marks import NONE
+from incv3d.models.features import SCRATCH, ensure_features
 from incv3d.models.files import sha256_of
 from incv3d.models.flatbuffer import to_float32
 from incv3d.models.flatbuffer.to_float32 import write_flatbuffer
@@ -82,12 +83,26 @@ def test_a_conversion_gets_them(store: ModelStore, tmp_path: Path, monkeypatch: 
         write_flatbuffer(read_graph(model.network), model.session_spec(1), folder / FLATBUFFER)
     before = describe(model, "float32", folder / FLATBUFFER, own_converter(), 0, None, None)
     write_facts(msgspec.structs.replace(before, format=1), folder)
+    (folder / NONE).unlink()  # older versions did not look for features
     marked = ensure_features(model, store, lambda line: None)
     after = open_conversion(model, "float32")
     assert marked.model == model and marked.renamed == {before.sha256: after.facts.sha256}
     assert after.facts.format == 2, "an older version, which cannot run it, does not try to"
     assert sha256_of(after.network) == after.facts.sha256 and verify_model(store, "mine") == []
     assert open_session(after.session_spec(model, 1), None).facts.features == WIDTH
+
+
+def test_a_conversion_that_is_made_without_features_is_not_tried_again(
+    store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = write_graph(tmp_path / "graph.pb")
+    model = add(store, graph.file, "graphdef", CLASSES, side=SIDE, input=graph.input, output=graph.output)
+    folder = model.directory / folder_name("float32")
+    folder.mkdir()
+    monkeypatch.setattr(to_float32, "mark_features", lambda network: False)
+    write_flatbuffer(read_graph(model.network), model.session_spec(1), folder / FLATBUFFER)
+    write_facts(describe(model, "float32", folder / FLATBUFFER, own_converter(), 0, None, None), folder)
+    assert ensure(model, store) == (model, [])
 
 
 def test_a_network_without_features_is_tried_once(store: ModelStore) -> None:

@@ -17,6 +17,7 @@ import incv3d
 from incv3d.clock import timestamp
 from incv3d.engines.base import SessionSpec
 from incv3d.models.entry import Golden, ModelError
+from incv3d.models.feature_marks import note_none, returns_features
 from incv3d.models.files import sha256_of
 from incv3d.models.store import FLATBUFFER, StoredModel
 
@@ -181,7 +182,12 @@ def describe(
 
 
 def write_facts(facts: Conversion, folder: Path) -> None:
-    """Write the description of a conversion to its folder, last of all."""
+    """Write the description of a conversion to its folder, last of all.
+
+    A network that was made without features has none: that is noted, too, so that no start looks for them.
+    """
+    if not returns_features(folder / FLATBUFFER):
+        note_none(folder / FLATBUFFER, facts.sha256)
     (folder / DESCRIPTION).write_bytes(msgspec.json.format(msgspec.json.encode(facts)) + b"\n")
 
 

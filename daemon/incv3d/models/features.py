@@ -15,7 +15,6 @@ from pathlib import Path
 
 import msgspec
 
-from incv3d.engines.base import FEATURES
 from incv3d.engines.weight_cache import INDEX, origin_of, read_index
 from incv3d.models.conversions import (
     DESCRIPTION,
@@ -27,14 +26,11 @@ from incv3d.models.conversions import (
     write_facts,
 )
 from incv3d.models.entry import ModelError
+from incv3d.models.feature_marks import NONE, lacks_features, note_none
 from incv3d.models.files import sha256_of, write_atomically
 from incv3d.models.store import MANIFEST, ModelStore, StoredModel
 
 LOG = logging.getLogger(__name__)
-NONE = "no-features"
-"""Lies beside a network that has no features that can be found, and holds its SHA-256."""
-TAIL_BYTES = 1 << 16
-"""The name of the output is within this distance of the end of a file."""
 SCRATCH = "marking-features"
 
 
@@ -71,7 +67,7 @@ def ensure_features(model: StoredModel, store: ModelStore, progress: Callable[[s
 
 
 def _is_unmarked(model: StoredModel) -> bool:
-    return model.entry.format != "graphdef" and _lacks_features(model.network, model.manifest.sha256)
+    return model.entry.format != "graphdef" and lacks_features(model.network, model.manifest.sha256)
 
 
 def _unmarked_conversions(model: StoredModel) -> list[Precision]:
@@ -81,23 +77,9 @@ def _unmarked_conversions(model: StoredModel) -> list[Precision]:
             conversion = read_conversion(model.directory, precision, model.manifest.sha256)
         except ModelError:
             continue  # reported when it is to run
-        if _lacks_features(conversion.network, conversion.facts.sha256):
+        if lacks_features(conversion.network, conversion.facts.sha256):
             found.append(precision)
     return found
-
-
-def _lacks_features(network: Path, sha256: str) -> bool:
-    """Return whether a network has no output for features, and nobody knows that it cannot have one."""
-    try:
-        with network.open("rb") as file:
-            file.seek(max(0, network.stat().st_size - TAIL_BYTES))
-            if FEATURES.encode() in file.read():
-                return False
-        return network.with_name(NONE).read_text("ascii") != sha256
-    except FileNotFoundError:
-        return True
-    except (OSError, UnicodeDecodeError):
-        return False  # opening the Session reports it
 
 
 def _mark_conversion(marked: Marked, precision: Precision, store: ModelStore) -> None:
@@ -106,7 +88,7 @@ def _mark_conversion(marked: Marked, precision: Precision, store: ModelStore) ->
     with store.scratch_folder(SCRATCH) as scratch:
         folder = scratch / folder_name(precision)
         if not _marked_copy(conversion.network, folder, "", ""):
-            write_atomically(conversion.network.with_name(NONE), conversion.facts.sha256.encode())
+            note_none(conversion.network, conversion.facts.sha256)
             return
         network = folder / conversion.network.name
         facts = msgspec.structs.replace(
@@ -123,7 +105,7 @@ def _mark_model(marked: Marked, store: ModelStore) -> None:
     with store.scratch_folder(SCRATCH) as scratch:
         copy = scratch / "model"
         if not _marked_copy(model.network, copy, old.entry.input, old.entry.output):
-            write_atomically(model.network.with_name(NONE), old.sha256.encode())
+            note_none(model.network, old.sha256)
             return
         with store.adding(model.name, old.entry, replace=True, made_by=old.made_by) as folder:
             shutil.copytree(copy, folder, copy_function=shutil.move, dirs_exist_ok=True)

@@ -19,7 +19,6 @@ from incv3d.frames import Frame
 from incv3d.images.preprocess import Preprocessor
 from incv3d.machine import available_memory_mb
 from incv3d.models.conversions import (
-    DESCRIPTION,
     Comparison,
     Conversion,
     Precision,
@@ -29,6 +28,7 @@ from incv3d.models.conversions import (
     folder_name,
     own_converter,
     tensorflow_converter,
+    write_facts,
 )
 from incv3d.models.entry import ModelError
 from incv3d.models.flatbuffer.float32 import UnsupportedGraph, find_float32, make_float32
@@ -194,7 +194,7 @@ def convert_pixels(
         return ConversionResult(precision, images, comparison, None, str(error))
     calibrated = len(images.calibrating)
     facts = describe(model, precision, network, converter, calibrated, comparison, golden_score)
-    (folder / DESCRIPTION).write_bytes(msgspec.json.format(msgspec.json.encode(facts)) + b"\n")
+    write_facts(facts, folder)
     store.attach(model, folder)
     return ConversionResult(precision, images, comparison, facts)
 
