@@ -48,7 +48,7 @@ class Bench:
         self.store, self._answer = store, answer
         self.state = DaemonState(given or config(), phase="ready")
         facts = SimpleNamespace(engine="litert", precision="int8")
-        self.state.loaded = SimpleNamespace(model="tunable", facts=facts)  # type: ignore[assignment]
+        self.state.loaded = SimpleNamespace(model="tunable", base="tunable", facts=facts)  # type: ignore[assignment]
         self.latency = RollingLatency(60, 100, 0.0)
         self.deaths: list[object] = []
         self.tuner = Tuner(
