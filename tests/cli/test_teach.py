@@ -81,9 +81,11 @@ def test_once_more_it_needs_no_folder_and_looks_at_new_pictures_only(owner: Owne
     cache = next(owner.state.glob("taught/feeder/features/*"))
     size_bytes = cache.stat().st_size
     folder_of(owner.feeder, {"other": 4})
+    owner.config.write_text(owner.config.read_text().replace("name: tiny", "name: efficientnet-lite0"))
     done = owner.teach("--name", "feeder")
     assert done.returncode == 0, done.stderr
     assert owner.taught() == ["empty", "full", "other"]
+    assert TaughtStore(owner.state).get("feeder").facts.base == "tiny", "the network of last time looks"
     assert cache.stat().st_size == size_bytes * 20 / 16, "the features of sixteen pictures were there"
     assert TaughtStore(owner.state).get("feeder").facts.fit == "crop"
     assert owner.teach("revert", "feeder").returncode == 0

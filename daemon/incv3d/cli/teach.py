@@ -58,7 +58,11 @@ class Teach(click.Group):
 @config_option
 @key_option
 @click.option("--name", metavar="NAME", help="Name of the taught model.  [default: that of the folder]")
-@click.option("--base", metavar="MODEL", help="Model whose network looks.  [default: the configured one]")
+@click.option(
+    "--base",
+    metavar="MODEL",
+    help="Model whose network looks.  [default: that of last time, or the configured one]",
+)
 @click.option("--test", "test_folder", metavar="FOLDER", help="Pictures that only test, by class.")
 @click.option(
     "--fit",

@@ -98,6 +98,8 @@ def _find_name(options: Options, teaching: Teaching) -> str:
 
 
 def _teach(options: Options, teaching: Teaching, name: str) -> Outcome:
+    import msgspec
+
     from incv3d.teaching.lesson import Lesson, find_lesson_files, give
     from incv3d.teaching.recorded import Recorded, read_recorded, record
     from incv3d.tools.conversion.tuning import become_idle
@@ -125,6 +127,8 @@ def _teach(options: Options, teaching: Teaching, name: str) -> Outcome:
             _add_saved(teaching, name, shown)
         find_lesson_files(lesson, teaching.pictures(name))  # what is wrong with them is said at once
         loaded = _load(teaching, now.base, shown)
+        # Whatever is configured next time, the pictures are looked at by the same network.
+        now = msgspec.structs.replace(now, base=loaded.base)
         entry = teaching.models.get(loaded.base).entry
         outcome = give(lesson, loaded, entry, teaching.taught, shown.count)
     if outcome.kept:
