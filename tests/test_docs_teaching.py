@@ -118,6 +118,7 @@ def test_commands_in_the_text_of_the_page_are_run_elsewhere() -> None:
     elsewhere = {
         "sudo incv3d teach …",  # the same commands; the service's user teaches
         "incv3d teach --from-saved --name mine",  # tests/cli/test_teach_saved.py
+        "incv3d teach '' --name feeder",  # tests/cli/test_teach.py
         "incv3d model remove feeder",  # tests/cli
         "incv3d teach report tiles --plot tiles.png",  # tests/teaching/test_matrix_plot.py
         "incv3d teach",  # only named

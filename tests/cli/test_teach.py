@@ -339,3 +339,5 @@ def test_test_pictures_that_do_not_fit_any_more_are_named_and_can_be_given_up(ow
     )
     assert owner.teach("--name", "feeder", "--test", "").returncode == 0
     assert owner.teach("--name", "feeder").returncode == 0
+    # So can the folder of pictures; there are no others here.
+    assert "has no pictures yet" in owner.teach("", "--name", "feeder").stderr

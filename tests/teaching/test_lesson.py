@@ -6,13 +6,17 @@ import hashlib
 from pathlib import Path
 
 import msgspec
+import pytest
 
+from doubles import jpeg
 from heads import axes, facts_of, head_of
 from incv3d.models.taught.store import TaughtStore
 from incv3d.teaching.dataset import FoundFiles, ImageFile
+from incv3d.teaching.errors import UnusableSet
 from incv3d.teaching.examples import Example
 from incv3d.teaching.groups import Origin
-from incv3d.teaching.lesson import read_again, report_before
+from incv3d.teaching.lesson import Lesson, find_lesson_files, read_again, report_before
+from incv3d.teaching.picture_set import PictureSet
 from incv3d.teaching.training import train
 from taught_pictures import pictures
 
@@ -39,3 +43,14 @@ def test_a_golden_picture_that_its_owner_removed_or_changed_meanwhile_is_none(tm
     assert read_again(golden, files) == b""
     path.unlink()
     assert read_again(golden, files) == b""
+
+
+def test_a_folder_that_is_gone_is_named_with_the_way_out(tmp_path: Path) -> None:
+    own = PictureSet(tmp_path / "pictures", min_free_bytes=0)
+    for number, name in enumerate(("empty", "full")):
+        own.add(name, jpeg(seed=number), name, None)
+    gone = Lesson("feeder", tmp_path / "gone", None, None)
+    with pytest.raises(UnusableSet, match=r"gone: is gone; .*: incv3d teach '' --name feeder$"):
+        find_lesson_files(gone, own)
+    found, _ = find_lesson_files(Lesson("feeder", None, None, None), own)
+    assert sorted(each.label for each in found.files) == ["empty", "full"]

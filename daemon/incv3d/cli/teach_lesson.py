@@ -89,7 +89,7 @@ def give_lesson(options: Options) -> None:
 
 def _find_name(options: Options, teaching: Teaching) -> str:
     """Return the name of the model to teach: the given one, or that of the folder."""
-    if options.name is None and options.folder is not None:
+    if options.name is None and options.folder:
         name = Path(options.folder).resolve().name.lower()
         if re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", name):
             return name
@@ -110,7 +110,7 @@ def _teach(options: Options, teaching: Teaching, name: str) -> Outcome:
     now = Recorded(
         base=options.base or before.base,
         fit=options.fit or before.fit,
-        folder=str(Path(options.folder).resolve()) if options.folder else before.folder,
+        folder=before.folder if options.folder is None else _full(options.folder),
         test=before.test if options.test_folder is None else _full(options.test_folder),
     )
     lesson = Lesson(

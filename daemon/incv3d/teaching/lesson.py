@@ -173,6 +173,11 @@ def find_lesson_files(lesson: Lesson, own: PictureSet) -> tuple[FoundFiles, Foun
             )
         found = FoundFiles(())
     else:
+        if mine and not lesson.folder.exists():
+            raise UnusableSet(
+                f"{printable(lesson.folder)}: is gone; put it back, or teach without its pictures: "
+                f"incv3d teach '' --name {lesson.name}"
+            )
         found = find_files(lesson.folder, least_classes=1 if mine else 2)
     files = (*found.files, *mine)
     if len({each.label for each in files}) == 1:
