@@ -23,11 +23,11 @@ CONFIGURATION = "/etc/incv3d/incv3d.yaml"
 COFFEE = "/src/daemon/incv3d/images/demo/coffee.jpg"
 DOOR = "tcp://127.0.0.1:5555"
 HANG = "/run/incv3d/hang"
+RUN = "\n            scores, features = self.session.run_with_features("
 SPOILED = f"""
-        import os
-        while os.path.exists("{HANG}"):
-            time.sleep(0.1)
-        scores = self.session.run("""
+            import os
+            while os.path.exists("{HANG}"):
+                time.sleep(0.1){RUN}"""
 WATCHDOG_S = 9
 LARGE_PICTURE = (6900, 6900)
 """Pixels of a progressive JPEG, whose decoder holds all coefficients: 140 MB."""
@@ -95,7 +95,7 @@ def installed(
     folder = tmp_path_factory.mktemp("machine")
     spoiled = tmp_path_factory.mktemp("spoiled") / "src"
     shutil.copytree(source, spoiled)
-    replace(spoiled / "daemon/incv3d/pipeline/classifier.py", "\n        scores = self.session.run(", SPOILED)
+    replace(spoiled / "daemon/incv3d/pipeline/classifier.py", RUN, SPOILED)
     Image.new("RGB", LARGE_PICTURE, "red").save(spoiled / "large.jpg", progressive=True)
     binds = {"/src": spoiled, "/wheels": wheels}
     with booted("incv3d-unit", debian, folder, binds, {"/opt/incv3d/releases": releases}) as machine:
