@@ -11,6 +11,7 @@ from incv3d.config.reloading import EFFECTS, FIXED_BY_TENSORFLOW
 from incv3d.config.schema import Config
 from incv3d.events.monitor import EventMonitor, create_event_monitor
 from incv3d.events.watchlist import read_watchlist
+from incv3d.models.entry import ModelError
 from incv3d.models.store import ModelStore
 from incv3d.pipeline.classifier import Classifier
 from incv3d.pipeline.configured_model import find_stored
@@ -79,7 +80,10 @@ class CurrentModel:
         running = current.base, current.base_sha256
         if found.default:
             return (found.default.facts.base, found.default.facts.base_sha256) != running
-        base = find_stored(found.config, self._store)
+        try:
+            base = find_stored(found.config, self._store)
+        except ModelError:
+            return True  # loading it says what is wrong
         return base is None or (base.name, base.manifest.sha256) != running
 
     def take_heads(self, config: Config) -> LoadedModel | None:
