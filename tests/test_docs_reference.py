@@ -61,7 +61,13 @@ KEYS = {
 }
 OTHER_NAMES = {"model.export", "events.present"}
 """Codes that look like a key: a function of Keras, a part of the answer to ``stats``."""
-OWN_VARIABLES = {"INCV3D_TEACH_FOR_ROOT", "INCV3D_SHARED", "INCV3D_SYSTEM", "INCV3D_COMMAND", "INCV3D_PYTHON"}
+OWN_VARIABLES = {
+    "INCV3D_TEACH_CALLER_TELLS",
+    "INCV3D_SHARED",
+    "INCV3D_SYSTEM",
+    "INCV3D_COMMAND",
+    "INCV3D_PYTHON",
+}
 """What tests read, and what the installer's parts tell each other."""
 
 

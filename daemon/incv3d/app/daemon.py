@@ -25,14 +25,13 @@ from incv3d.app.draining import wait_until_drained
 from incv3d.app.event_queue import EventQueue
 from incv3d.app.health import EXIT_FAILED, EXIT_MEMORY, EXIT_SETTING, Health
 from incv3d.app.journal import set_level
+from incv3d.app.latest_frames import LatestFrames
 from incv3d.app.pause import PauseRequest
 from incv3d.app.queries import Queries
 from incv3d.app.reload import PendingReload, Reloader, describe_changes
 from incv3d.app.reporter import Reporter
 from incv3d.app.state import DaemonState
 from incv3d.app.systemd import SystemdNotifier
-from incv3d.app.teacher import DaemonTeacher
-from incv3d.app.training_child import TrainingChild
 from incv3d.app.transports import Transports
 from incv3d.app.tuner import Tuner
 from incv3d.app.tuning_conversion import ConversionOutcome
@@ -52,6 +51,7 @@ from incv3d.sources import source_opener
 from incv3d.sources.manager import SourceManager
 from incv3d.transports.admission import Admission
 from incv3d.transports.base import TransportContext
+from incv3d.transports.teaching import Teacher
 
 LOG = logging.getLogger(__name__)
 CLOSING_S = 10.0
@@ -116,8 +116,7 @@ class Daemon:
         self._reload_wanted = self._swap_wanted = self._reloading = False
         self._pause_request = PauseRequest(lambda: self._events.put(Pause()))
         self._tuner = Tuner(self._state, store, self._latency, self._events.put, self._thread_died)
-        train = TrainingChild(loaded.path)
-        self._teacher = DaemonTeacher(self._state, store, self._events.put, self._thread_died, train)
+        self._store = store
         self._transports = Transports()
         probe = Probe(self._frame_queue)
         self._watchdog = Watchdog(notifier, probe)
@@ -142,7 +141,7 @@ class Daemon:
                 self._frame_queue,
                 Admission(self._frame_queue, queries.result_interval_ms, self._dispatcher.deliver),
                 queries,
-                self._teacher,
+                lambda: self._create_teacher(loaded.path, queries.frames),
                 probe,
                 on_rejected=self._dispatcher.count,
                 on_pause=self._pause_request.put,
@@ -158,8 +157,15 @@ class Daemon:
         self._dispatcher.on_completed(self._transports.complete)
         self._dispatcher.on_completed(self._tuner.offer)
         self._dispatcher.on_completed(queries.frames.offer)
-        self._dispatcher.on_completed(self._teacher.offer)
         self._health.watch([*self._transports.activities, *self._pipeline.activities])
+
+    def _create_teacher(self, config: Path | None, frames: LatestFrames) -> Teacher:
+        from incv3d.app.teacher import DaemonTeacher  # here because only the page needs it
+
+        state, put = self._state, self._events.put
+        teacher = DaemonTeacher(state, self._store, frames, put, self._thread_died, config)
+        self._dispatcher.on_completed(teacher.offer)
+        return teacher
 
     def run(self) -> int:
         """Start, serve until a signal or the death of a thread, and stop; return the exit status.
@@ -200,7 +206,6 @@ class Daemon:
                     self._notifier.extend_loading(now if self._reloading else self._state.started, now)
                 self._sources.log_pause(now)
                 self._tuner.look(now)
-                self._teacher.look()
                 if event_monitor := self._dispatcher.event_monitor:
                     event_monitor.look()
             self._reporter.write_if_due(now)
@@ -242,7 +247,6 @@ class Daemon:
         self._state.phase = "ready"
         self._reporter.write_start("start")
         self._tuner.begin()
-        self._teacher.begin_with(self._state.loaded)
         self._sources.start()
         self._transports.ready()
         self._reporter.ready()
@@ -285,7 +289,6 @@ class Daemon:
         if old is None or loaded.classifier is not old.classifier:
             self._pipeline.replace(loaded.classifier)
         self._reporter.log_heads()
-        self._teacher.begin_with(loaded)
         self._latency.restart(time.monotonic())
 
     def _apply(self, reload: PendingReload) -> None:
@@ -320,7 +323,6 @@ class Daemon:
         self._notifier.status("stopping: answering the requests in flight")
         deadline = time.monotonic() + grace_s
         self._tuner.close()
-        self._teacher.close()
         self._sources.close()
         self._transports.stopping()
         for frame in self._frame_queue.close():

@@ -6,18 +6,20 @@ import contextlib
 import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
 from incv3d.app.daemon_events import Taught
+from incv3d.app.latest_frames import LatestFrames, NumberedFrame
 from incv3d.app.state import DaemonState
+from incv3d.app.training_child import run_training
+from incv3d.clock import unix_time
 from incv3d.errors import Incv3dError
-from incv3d.frames import Result
-from incv3d.images.encode import encode_classified
+from incv3d.frames import Frame, Result
+from incv3d.images.encode import encode_classified, encode_preview
 from incv3d.images.preprocess import ImageError
 from incv3d.models.entry import ModelError
 from incv3d.models.resolve import AUTO
@@ -34,6 +36,7 @@ from incv3d.threads import OnDeath, start_thread
 from incv3d.transports.teaching import (
     ClassCount,
     PictureInfo,
+    ReportSummary,
     ReviewInfo,
     TeachingStatus,
     TrainingProgress,
@@ -42,48 +45,52 @@ from incv3d.transports.teaching import (
 LOG = logging.getLogger(__name__)
 PICTURES = "pictures"
 """The folder of a taught model's own pictures."""
-SOURCES_KEPT = 32
-"""Sources whose latest frame can be captured."""
+CAPTURE_S = 5.0
+"""How long to wait for a frame to capture."""
+PAUSE_S = 0.05
 
 
 class Train(Protocol):
-    """Trains in a child process. Implemented by :class:`incv3d.app.training_child.TrainingChild`."""
+    """Trains in a child process. Implemented by :func:`incv3d.app.training_child.run_training`."""
 
-    def __call__(self, name: str, force: bool, heard: Callable[[TrainingProgress], None]) -> str:
-        """Train the taught model `name`; return why the result was not taken over, empty if it was.
-
-        :raises Incv3dError: it failed.
-        """
-
-    def stop(self) -> None:
-        """Stop the training, if there is one."""
+    def __call__(
+        self, config: Path | None, name: str, force: bool, heard: Callable[[TrainingProgress], None]
+    ) -> str:
+        """Train the taught model `name`; return why its head was not kept, empty if it was."""
 
 
 class DaemonTeacher:
     """The teaching set of the daemon, and its training. Any thread may call it.
 
+    :param frames: the latest frame of each source that is asked for.
     :param put: puts an event into the daemon's queue, so that it reads the heads again.
-    :param on_death: called with the thread's name and the error when that thread dies.
-    :param train: trains in a child process.
+    :param on_death: called with the thread's name and the error when the thread that trains dies.
+    :param config: the configuration file, for the child that trains; None: the daemon runs without one.
     """
 
     def __init__(
         self,
         state: DaemonState,
         store: ModelStore,
+        frames: LatestFrames,
         put: Callable[[Taught], None],
         on_death: OnDeath,
-        train: Train,
+        config: Path | None = None,
+        train: Train = run_training,
     ) -> None:
         self._state = state
         self._store = TaughtStore(store.root)
+        self._frames = frames
         self._put = put
         self._on_death = on_death
+        self._config = config
         self._train = train
         self._lock = threading.Lock()
-        self._latest: OrderedDict[str, Result] = OrderedDict()
-        """The latest result with its frame of each source."""
-        self._reviews = ReviewQueue(lambda at: time.time() - time.monotonic() + at)
+        self._captured: dict[str, int] = {}
+        """By source: the number of the frame that was captured last."""
+        self._reviews = ReviewQueue(unix_time)
+        self._loaded: LoadedModel | None = None
+        """The model that ran when the set was looked at last."""
         self._name = ""
         self._seen: object = None
         """What the files of the set looked like when the status was made."""
@@ -92,62 +99,47 @@ class DaemonTeacher:
         self._problem = ""
 
     def offer(self, result: Result, is_accepted: bool) -> None:
-        """Keep the frame of a result for capturing, and for review if the taught model is unsure of it."""
-        if not result.ok or result.is_own or result.frame is None:
-            return
-        with self._lock:
-            self._latest[result.source] = result
-            self._latest.move_to_end(result.source)
-            if len(self._latest) > SOURCES_KEPT:
-                self._latest.popitem(last=False)
+        """Keep the frame of a result for review if the taught model is unsure of it."""
         loaded = self._state.loaded
-        if (result.model or (loaded.model if loaded else "")) == self._name:
+        if loaded is not self._loaded:
+            self._follow(loaded)
+        if result.ok and not result.is_own and loaded and (result.model or loaded.model) == self._name:
             self._reviews.offer(result)
 
-    def begin_with(self, loaded: LoadedModel | None) -> None:
-        """Note that other heads, or another model, classify from now on."""
-        in_use = names_in_use(loaded)
-        self._reviews.clear()
-        if in_use and self._name not in in_use:
-            self._name = in_use[0]
-        self._seen = None
-        self.look()
-
-    def look(self) -> None:
-        """Notice what other processes have changed; the main loop calls this every second."""
-        name = self._current_name()
-        seen = _stamp(self._store.folder(name)) if name else None
-        if name != self._status.name or seen != self._seen:
-            self._name, self._seen = name, seen
-            self._refresh()
-
     def status(self) -> TeachingStatus:
-        """Return the state of the teaching set and of the training, from memory."""
-        return msgspec.structs.replace(
-            self._status, review=len(self._reviews), training=self._training, problem=self._problem
-        )
+        """Return the state of the teaching set and of the training; the disk is read only after a change."""
+        loaded = self._state.loaded
+        with self._lock:
+            if loaded is not self._loaded:
+                self._follow(loaded)
+            self._name = name = self._current_name()
+            seen = _stamp(self._store.folder(name)) if name else None
+            if name != self._status.name or seen != self._seen:
+                self._status, self._seen = self._read(name), seen
+            return msgspec.structs.replace(
+                self._status,
+                in_use=name in names_in_use(loaded),
+                review=len(self._reviews),
+                review_revision=self._reviews.revision,
+                training=self._training,
+                problem=self._problem or self._status.problem,
+            )
 
     def begin(self, name: str) -> None:
         """Begin a teaching set for a model called `name`, on the model that runs."""
         with _as_teaching_errors():
             self._store.check_free(name)
             self._store.folder(name).joinpath(PICTURES).mkdir(parents=True, exist_ok=True)
-        self._name, self._seen = name, None
-        self.look()
+        self._name = name
 
     def capture(self, source: str, class_name: str) -> str:
         """Add the latest frame of `source` to a class, and return the picture's id."""
-        with self._lock:
-            result = self._latest.get(source)
-        if result is None:
-            raise TeachingError(f"{source} has no frame yet")
-        return self._keep(result, class_name)
+        found = self._next_frame(source)
+        return self._set.add(class_name, self._jpeg(found.frame), source, found.at_unix_s).id
 
     def add(self, data: bytes, class_name: str) -> str:
         """Add an encoded image to a class, and return the picture's id."""
-        picture = self._set.add(class_name, data, "uploaded", time.time())
-        self.look()
-        return picture.id
+        return self._set.add(class_name, data, "uploaded", time.time()).id
 
     def pictures(self, class_name: str) -> list[PictureInfo]:
         """Return the pictures of a class, the latest first."""
@@ -157,41 +149,40 @@ class DaemonTeacher:
         ]
 
     def picture(self, picture_id: str) -> bytes:
-        """Return a picture as it is stored."""
+        """Return a picture, reduced in size, as a JPEG."""
         path = self._set.get(picture_id).path
         try:
-            return path.read_bytes()
+            data = path.read_bytes()
         except OSError as error:
             raise TeachingError(f"{path}: cannot be read: {error.strerror}") from None
+        return self._preview(Frame("", data, None, 0, 0))
 
     def move(self, picture_ids: Sequence[str], class_name: str) -> None:
         """Move pictures to another class, which may be new."""
         self._set.move(picture_ids, class_name)
-        self.look()
 
     def delete(self, picture_ids: Sequence[str]) -> None:
         """Delete pictures."""
         self._set.delete(picture_ids)
-        self.look()
 
     def undo(self) -> None:
         """Take back the last change of the teaching set."""
         self._set.undo()
-        self.look()
 
     def reviews(self) -> list[ReviewInfo]:
         """Return the frames that wait to be reviewed, the latest first."""
         return [_info(each) for each in self._reviews.waiting()]
 
     def review_image(self, review_id: str) -> bytes:
-        """Return such a frame as a JPEG."""
-        return self._jpeg(self._review(review_id).result)
+        """Return such a frame, reduced in size, as a JPEG."""
+        return self._preview(self._review(review_id).frame)
 
     def decide(self, review_ids: Sequence[str], class_name: str | None) -> None:
         """Add frames to a class, or, for None, dismiss them."""
         for each in review_ids:
             if class_name is not None:
-                self._keep(self._review(each).result, class_name)
+                review = self._review(each)
+                self._set.add(class_name, self._jpeg(review.frame), review.frame.source, review.at_unix_s)
             self._reviews.remove(each)
 
     def train(self, force: bool = False) -> None:
@@ -216,29 +207,33 @@ class DaemonTeacher:
             self._store.select(self._name)
         self._put(Taught())
 
-    def close(self) -> None:
-        """Stop the training, if there is one."""
-        self._train.stop()
-
     @property
     def _set(self) -> PictureSet:
         if not self._name:
             raise TeachingError("there is no teaching set yet")
         return PictureSet(self._store.folder(self._name) / PICTURES)
 
-    def _keep(self, result: Result, class_name: str) -> str:
-        assert result.frame
-        at_unix_s = time.time() - time.monotonic() + result.frame.captured
-        picture = self._set.add(class_name, self._jpeg(result), result.source, at_unix_s)
-        self.look()
-        return picture.id
+    def _next_frame(self, source: str) -> NumberedFrame:
+        """Wait for a frame that was not captured yet: frames are kept only while somebody asks for them."""
+        deadline = time.monotonic() + CAPTURE_S
+        while not (found := self._frames.after(source, self._captured.get(source, 0))):
+            if time.monotonic() > deadline:
+                raise TeachingError(f"{source} has had no new frame for {CAPTURE_S:g} s")
+            time.sleep(PAUSE_S)
+        self._captured[source] = found.number
+        return found
 
-    def _jpeg(self, result: Result) -> bytes:
-        assert result.frame
+    def _jpeg(self, frame: Frame) -> bytes:
+        return self._encode(frame, encode_classified)
+
+    def _preview(self, frame: Frame) -> bytes:
+        return self._encode(frame, encode_preview)
+
+    def _encode(self, frame: Frame, encode: Callable[[Frame, int], bytes]) -> bytes:
         try:
-            return encode_classified(result.frame, self._state.config.intake.max_pixels)
+            return encode(frame, self._state.config.intake.max_pixels)
         except ImageError as error:
-            raise TeachingError(f"{result.source}: {error}") from None
+            raise TeachingError(f"{frame.source or 'the picture'}: {error}") from None
 
     def _review(self, review_id: str) -> Review:
         found = self._reviews.get(review_id)
@@ -248,19 +243,29 @@ class DaemonTeacher:
 
     def _train_set(self, name: str, force: bool) -> None:
         try:
-            problem = self._train(name, force, self._heard)
+            problem = self._train(self._config, name, force, self._heard)
         except Incv3dError as error:
             problem = str(error)
+        except Exception:
+            # Whatever went wrong, frames are classified as before.
+            LOG.exception("teaching %s failed", name)
+            problem = "it failed; see the daemon's log"
         if problem:
             LOG.warning("teaching: %s is not taken over: %s", name, problem)
         self._problem, self._training = problem, None
-        self._seen = None
-        self.look()
-        if not problem and self._status.in_use:
+        if not problem and name in names_in_use(self._state.loaded):
             self._put(Taught())
 
     def _heard(self, progress: TrainingProgress) -> None:
         self._training = progress
+
+    def _follow(self, loaded: LoadedModel | None) -> None:
+        """Note that other heads, or another model, classify from now on."""
+        self._loaded = loaded
+        self._reviews.clear()
+        in_use = names_in_use(loaded)
+        if in_use and self._name not in in_use:
+            self._name = in_use[0]
 
     def _current_name(self) -> str:
         """Return the set that was begun or is in use, or else the one that changed last; empty: none."""
@@ -269,27 +274,24 @@ class DaemonTeacher:
             return self._name
         return max(names, key=lambda name: _stamp(self._store.folder(name)), default="")
 
-    def _refresh(self) -> None:
-        """Make the status anew from the disk."""
-        name = self._name
+    def _read(self, name: str) -> TeachingStatus:
+        """Read the state of the set `name` from the disk."""
         if not name:
-            self._status = TeachingStatus()
-            return
+            return TeachingStatus()
         try:
             taught = self._store.find(name)
-            pictures = self._set
-            counts = pictures.counts()
-            self._status = TeachingStatus(
+            pictures = PictureSet(self._store.folder(name) / PICTURES)
+            return TeachingStatus(
                 name=name,
                 base=taught.facts.base if taught else "",
-                in_use=name in names_in_use(self._state.loaded),
-                classes=[ClassCount(name=each, pictures=count) for each, count in counts.items()],
+                classes=[ClassCount(name=each, pictures=count) for each, count in pictures.counts().items()],
+                revision=pictures.state(),
                 changes=pictures.changes(),
                 undo=pictures.undo_in_words(),
                 report=_report(taught) if taught else None,
             )
         except Incv3dError as error:
-            self._problem = str(error)
+            return TeachingStatus(name=name, problem=str(error))
 
 
 def names_in_use(loaded: LoadedModel | None) -> list[str]:
@@ -297,20 +299,25 @@ def names_in_use(loaded: LoadedModel | None) -> list[str]:
     return [each.name for each in loaded.taught.each] if loaded and loaded.taught else []
 
 
-def _report(model: TaughtModel) -> dict[str, Any]:
-    """Return the report of a taught model, and its text under ``text``.
+def _report(model: TaughtModel) -> ReportSummary:
+    """Return what the page shows of the report of a taught model.
 
     :raises Incv3dError: it is damaged.
     """
-    data = model.report()
-    return {**msgspec.json.decode(data), "text": "\n".join(report_lines(read_report(data)))}
+    report = read_report(model.report())
+    return ReportSummary(
+        accuracy=msgspec.to_builtins(report.accuracy),
+        guessing=report.guessing,
+        classes=msgspec.to_builtins(report.classes),
+        text="\n".join(report_lines(report)),
+    )
 
 
 def _info(review: Review) -> ReviewInfo:
-    best = review.result.predictions[0]
+    best = review.predictions[0]
     return ReviewInfo(
         id=review.id,
-        source=review.result.source,
+        source=review.frame.source,
         at=review.at_unix_s,
         label=best.label,
         score=best.score,

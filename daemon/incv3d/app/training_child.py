@@ -9,54 +9,38 @@ from typing import Any
 import msgspec
 
 from incv3d.models.prepare import ChildError, run_child
+from incv3d.teaching import CALLER_TELLS
 from incv3d.transports.teaching import TrainingProgress
 
-COMMAND = "incv3d"
-FOR_DAEMON = {"INCV3D_TEACH_FOR_ROOT": "1"}
-"""The child does not tell the daemon, which started it."""
 
+def run_training(
+    config: Path | None, name: str, force: bool, heard: Callable[[TrainingProgress], None]
+) -> str:
+    """Run ``incv3d teach --name NAME --json``, at idle priority.
 
-class TrainingChild:
-    """Runs ``incv3d teach --name NAME --json``, at idle priority.
-
-    :param config: the daemon's configuration file; None: there is none.
+    :param config: the daemon's configuration file; None: it runs without one.
+    :param force: keep the head even if it is worse than the one before.
+    :param heard: called with each step.
+    :returns: why the head was not kept; empty: it was.
+    :raises Incv3dError: the training failed.
     """
+    verdict: dict[str, Any] = {}
 
-    def __init__(self, config: Path | None) -> None:
-        self._config = config
-        self._stop: Callable[[], None] | None = None
+    def listen(line: str) -> None:
+        if not line.startswith("{"):
+            return  # a library's own words
+        told = msgspec.json.decode(line)
+        if "step" in told:
+            heard(msgspec.convert(told, TrainingProgress))
+        else:
+            verdict.update(told)
 
-    def __call__(self, name: str, force: bool, heard: Callable[[TrainingProgress], None]) -> str:
-        """Train the taught model `name`; return why the result was not taken over, empty if it was.
-
-        :param heard: called with each step.
-        :raises Incv3dError: it failed.
-        """
-        verdict: dict[str, Any] = {}
-
-        def listen(line: str) -> None:
-            told = msgspec.json.decode(line)
-            if "step" in told:
-                heard(msgspec.convert(told, TrainingProgress))
-            else:
-                verdict.update(told)
-
-        words = ["teach", "--name", name, "--json", *(["--force"] if force else [])]
-        if self._config:
-            words += ["--config", str(self._config)]
-        try:
-            run_child(COMMAND, words, FOR_DAEMON, listen, self._started)
-        except ChildError as error:
-            if "problem" not in verdict:
-                raise ChildError(str(error).removeprefix("incv3d: "), error.status) from None
-        finally:
-            self._stop = None
-        return str(verdict.get("problem", ""))
-
-    def stop(self) -> None:
-        """Stop the training, if there is one. Any thread may call this."""
-        if stop := self._stop:
-            stop()
-
-    def _started(self, stop: Callable[[], None]) -> None:
-        self._stop = stop
+    words = ["teach", "--name", name, "--json", *(["--force"] if force else [])]
+    if config:
+        words += ["--config", str(config)]
+    try:
+        run_child("incv3d", words, {CALLER_TELLS: "1"}, listen)
+    except ChildError:
+        if "problem" not in verdict:
+            raise
+    return str(verdict.get("problem", ""))

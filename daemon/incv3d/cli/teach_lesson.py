@@ -14,7 +14,8 @@ import click
 from incv3d.cli.output import say
 from incv3d.cli.teach_options import open_teaching
 from incv3d.cli.teach_progress import Progress
-from incv3d.cli.teach_use import FOR_ROOT, check_use, tell_if_it_serves, use
+from incv3d.cli.teach_use import check_use, tell_if_it_serves, use
+from incv3d.teaching import CALLER_TELLS
 
 if TYPE_CHECKING:
     from incv3d.cli.teach_options import Teaching
@@ -82,7 +83,7 @@ def give_lesson(options: Options) -> None:
     if to_use:
         use(teaching.taught, to_use.loaded, name, options.key)
     elif outcome.kept:
-        is_told = FOR_ROOT in os.environ or tell_if_it_serves(teaching.loaded, name, options.key)
+        is_told = CALLER_TELLS in os.environ or tell_if_it_serves(teaching.loaded, name, options.key)
         if not is_told:
             say(f"to use it: incv3d teach --name {name} --use")
 

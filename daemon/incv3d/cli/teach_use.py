@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from incv3d.config.loading import SYSTEM_FILE, ConfigError, LoadedConfig, load_config
+from incv3d.teaching import CALLER_TELLS
 
 if TYPE_CHECKING:
     from incv3d.models.taught.store import TaughtStore
     from incv3d.tools.running_daemon import RunningDaemon
-
-
-FOR_ROOT = "INCV3D_TEACH_FOR_ROOT"
-"""Set in a child that teaches for root, who tells the daemon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +31,7 @@ class ToUse:
         """
         from incv3d.child_process import start_python
 
-        child = start_python(["-m", "incv3d", "teach", *words], {FOR_ROOT: "1"})
+        child = start_python(["-m", "incv3d", "teach", *words], {CALLER_TELLS: "1"})
         try:
             return child.wait()
         except KeyboardInterrupt:

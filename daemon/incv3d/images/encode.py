@@ -16,6 +16,7 @@ from incv3d.images.resize import InputSpec
 LARGEST_SENT = 100_000
 """A JPEG of up to this size goes to the browser unchanged."""
 IMAGE_SIDE = 720
+PREVIEW_SIDE = 320
 THUMBNAIL_SIDE = 128
 """The longer side in pixels."""
 IMAGE_QUALITY = 75
@@ -62,6 +63,14 @@ def encode_classified(frame: Frame, max_pixels: int) -> bytes:
         return bytes(frame.data)
     spec = InputSpec(LARGEST_KEPT, LARGEST_KEPT, 0.0, 1.0, "stretch", 1.0, "bilinear")
     return encode_jpeg(Preprocessor(spec, max_pixels, mode="exact").decode(frame), KEPT_QUALITY)
+
+
+def encode_preview(frame: Frame, max_pixels: int) -> bytes:
+    """Return the classified part of a frame as a JPEG in which a person recognizes what it shows.
+
+    :raises ImageError: the frame cannot be decoded.
+    """
+    return _small(frame, PREVIEW_SIDE, THUMBNAIL_QUALITY, max_pixels)
 
 
 def encode_thumbnail(frame: Frame, max_pixels: int) -> bytes:

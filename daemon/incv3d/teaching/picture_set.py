@@ -98,7 +98,10 @@ class PictureSet:
         :raises TeachingError: there is none with that id.
         """
         with self._errors_explained("read"):
-            return self._get(picture_id, {each.id: each for each in self._all()})
+            is_name = picture_id == Path(picture_id).name and picture_id[:1] != "."
+            paths = [each / picture_id for each in self._class_folders()] if is_name else []
+            found = filter(None, map(_picture, paths))
+            return self._get(picture_id, {each.id: each for each in found})
 
     def class_of(self, data: bytes) -> str:
         """Return the class of the picture with this content; empty: it is not in the set.
@@ -197,14 +200,16 @@ class PictureSet:
             with self._changing() as log:
                 log.mark_taught(state)
 
-    def _all(self) -> list[Picture]:
+    def _class_folders(self) -> list[Path]:
         try:
-            folders = [each for each in self.folder.iterdir() if each.is_dir() and each.name[0] != "."]
+            return sorted(each for each in self.folder.iterdir() if each.is_dir() and each.name[0] != ".")
         except FileNotFoundError:
             return []
+
+    def _all(self) -> list[Picture]:
         return [
             found
-            for each in sorted(folders)
+            for each in self._class_folders()
             for path in _content(each)
             if path.name[0] != "." and (found := _picture(path))
         ]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from incv3d.engines.base import Features
-from incv3d.frames import Result
+from incv3d.frames import Frame, Prediction, Result
 from incv3d.models.taught.head import UNKNOWN, normalize
 
 UNSURE = 0.6
@@ -27,20 +27,15 @@ class Review:
     """A frame that waits for its owner's decision."""
 
     id: str
-    result: Result
-    """The result with its frame and features."""
+    frame: Frame
+    predictions: tuple[Prediction, ...]
     at_unix_s: float
     """When the frame was captured."""
 
     @property
     def nearest(self) -> str:
         """The most probable class."""
-        return next(each.label for each in self.result.predictions if each.label != UNKNOWN)
-
-    @property
-    def size_bytes(self) -> int:
-        """The memory of the frame."""
-        return len(self.result.frame.data) if self.result.frame else 0
+        return next(each.label for each in self.predictions if each.label != UNKNOWN)
 
 
 class ReviewQueue:
@@ -56,6 +51,8 @@ class ReviewQueue:
         self._unsure_at: dict[str, float] = {}
         """By source: when its last unsure frame was captured (monotonic)."""
         self._count = 0
+        self.revision = 0
+        """Grows with every change."""
 
     def __len__(self) -> int:
         return len(self._reviews)
@@ -73,7 +70,9 @@ class ReviewQueue:
             if is_burst or any(float(unit @ other) > ALIKE for _, other in self._reviews.values()):
                 return False
             self._count += 1
-            review = Review(f"review-{self._count}", result, self._to_unix(frame.captured))
+            self.revision += 1
+            at = self._to_unix(frame.captured)
+            review = Review(f"review-{self._count}", frame, result.predictions, at)
             self._reviews[review.id] = (review, unit)
             self._drop_oldest()
             return True
@@ -93,11 +92,13 @@ class ReviewQueue:
         """Remove a frame, which was decided on."""
         with self._lock:
             self._reviews.pop(review_id, None)
+            self.revision += 1
 
     def clear(self) -> None:
         """Remove all: they were classified by another model."""
         with self._lock:
             self._reviews.clear()
+            self.revision += 1
             self._unsure_at.clear()
 
     def _drop_oldest(self) -> None:
@@ -105,7 +106,7 @@ class ReviewQueue:
             self._reviews.popitem(last=False)
 
     def _size_bytes(self) -> int:
-        return sum(review.size_bytes for review, _ in self._reviews.values())
+        return sum(len(review.frame.data) for review, _ in self._reviews.values())
 
 
 def is_unsure(result: Result) -> bool:

@@ -92,8 +92,8 @@ class TransportContext:
     admission: Admission
     """Queues frames, or rejects them."""
     queries: DaemonQueries
-    teacher: Teacher
-    """Teaches the daemon its owner's classes."""
+    create_teacher: Callable[[], Teacher]
+    """Returns what teaches the daemon its owner's classes; called once at most."""
     probe: Probe
     """Sends a test image through the pipeline."""
     on_rejected: Callable[[Refusal], None]

@@ -25,6 +25,17 @@ class TrainingProgress(msgspec.Struct, frozen=True, kw_only=True):
     """0: unknown."""
 
 
+class ReportSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What the page shows of a report."""
+
+    accuracy: dict[str, Any] | None
+    """The share with its interval; None: unknown."""
+    guessing: float
+    classes: list[dict[str, Any]]
+    text: str
+    """The whole report, as the command prints it."""
+
+
 class TeachingStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The teaching set, and the training."""
 
@@ -34,17 +45,21 @@ class TeachingStatus(msgspec.Struct, frozen=True, kw_only=True):
     in_use: bool = False
     """Whether frames are classified by it."""
     classes: Sequence[ClassCount] = ()
+    revision: int = 0
+    """Grows with every change of the pictures."""
     changes: int = 0
     """Pictures that were added, moved or deleted since the last training."""
     undo: str = ""
     """What ``undo`` would take back, in words; empty: nothing."""
     review: int = 0
     """Frames that wait to be reviewed."""
+    review_revision: int = 0
+    """Grows with every change of these."""
     training: TrainingProgress | None = None
     problem: str = ""
     """Why the last training was not taken over; empty: it was."""
-    report: dict[str, Any] | None = None
-    """The report of the last training, and its text under ``text``."""
+    report: ReportSummary | None = None
+    """That of the last training that was taken over."""
 
 
 class PictureInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +92,7 @@ class Teacher(Protocol):
     """
 
     def status(self) -> TeachingStatus:
-        """Return the state of the teaching set and of the training, from memory."""
+        """Return the state of the teaching set and of the training."""
 
     def begin(self, name: str) -> None:
         """Begin a teaching set for a model called `name`, on the model that runs."""
@@ -92,7 +107,7 @@ class Teacher(Protocol):
         """Return the pictures of a class, the latest first."""
 
     def picture(self, picture_id: str) -> bytes:
-        """Return a picture as it is stored."""
+        """Return a picture, reduced in size, as a JPEG."""
 
     def move(self, picture_ids: Sequence[str], class_name: str) -> None:
         """Move pictures to another class, which may be new."""
@@ -107,7 +122,7 @@ class Teacher(Protocol):
         """Return the frames that wait to be reviewed, the latest first."""
 
     def review_image(self, review_id: str) -> bytes:
-        """Return such a frame as a JPEG."""
+        """Return such a frame, reduced in size, as a JPEG."""
 
     def decide(self, review_ids: Sequence[str], class_name: str | None) -> None:
         """Add frames to a class, or, for None, dismiss them."""

@@ -58,7 +58,7 @@ class HttpTransport(Transport):
                 config.events.enabled,
                 config.intake.max_pixels,
                 config.intake.max_message_bytes,
-                context.teacher,
+                context.create_teacher(),
                 lambda: queries.describe("stats"),
                 lambda error: context.on_death(THREAD, error),
             )

@@ -12,25 +12,17 @@ from typing import Any
 import pytest
 
 from doubles import jpeg
+from incv3d.app.latest_frames import LatestFrames
 from incv3d.app.state import DaemonState
 from incv3d.app.teacher import DaemonTeacher
 from incv3d.config.network import HttpSection
 from incv3d.config.schema import Config
+from incv3d.frames import image_format
 from incv3d.models.store import ModelStore
 from incv3d.transports.http.server import HttpServer
 from incv3d.transports.http.webui.teaching import LARGEST_REQUEST, TeachingRoutes
 
 LARGEST_PICTURE = 100_000
-
-
-class NoTraining:
-    """Trains nothing."""
-
-    def __call__(self, name: str, force: bool, heard: object) -> str:
-        return "there is nothing to train"
-
-    def stop(self) -> None:
-        pass
 
 
 class Browser:
@@ -63,9 +55,8 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
     def died(thread: str, error: BaseException) -> None:
         deaths.append(f"{thread}: {error!r}")
 
-    teacher = DaemonTeacher(
-        DaemonState(Config()), ModelStore(tmp_path), lambda event: None, died, NoTraining()
-    )
+    frames = LatestFrames()
+    teacher = DaemonTeacher(DaemonState(Config()), ModelStore(tmp_path), frames, lambda event: None, died)
     routes = TeachingRoutes(teacher, LARGEST_PICTURE)
     server = HttpServer(HttpSection(bind="127.0.0.1:0"), routes.routes(), died, routes.close)
     server.open()
@@ -87,7 +78,8 @@ def test_every_change_is_answered_with_the_new_state(browser: Browser) -> None:
     status, body = browser.ask("POST", "/teach/pictures?class=empty", jpeg(seed=1))
     assert status == 200 and json.loads(body)["classes"] == [{"name": "empty", "pictures": 1}]
     [picture] = browser.get("/teach/pictures?class=empty")
-    assert browser.ask("GET", f"/teach/picture/{picture['id']}") == (200, jpeg(seed=1))
+    status, preview = browser.ask("GET", f"/teach/picture/{picture['id']}")
+    assert status == 200 and image_format(preview) == "jpeg"
     moved = {"ids": [picture["id"]], "class": "full"}
     assert browser.post("/teach/move", **moved)[1]["classes"] == [{"name": "full", "pictures": 1}]
     assert browser.post("/teach/delete", ids=[picture["id"]])[1]["classes"] == []
@@ -98,7 +90,7 @@ def test_every_change_is_answered_with_the_new_state(browser: Browser) -> None:
 @pytest.mark.parametrize(
     ("path", "order", "said"),
     [
-        ("capture", {"source": "camera", "class": "empty"}, "camera has no frame yet"),
+        ("capture", {"source": "camera", "class": "empty"}, "camera has had no new frame for 5 s"),
         ("move", {"ids": []}, "`class` is missing"),
         ("move", {"ids": ["nothing"], "class": "full"}, "no picture 'nothing'"),
         ("delete", {"ids": ["../../facts.json"]}, "no picture"),

@@ -58,7 +58,7 @@ class Broadcast:
 
     :param hello: returns the first message for every viewer.
     :param stats: returns the answer to ``stats``; it may take a moment, and is called in a thread.
-    :param teaching: returns the state of the teaching set.
+    :param teaching: returns the state of the teaching set; called in a thread, too.
     :param on_failure: called with the error when the check fails.
     """
 
@@ -149,11 +149,11 @@ class Broadcast:
         while True:
             self._tell_results()
             self._tell_events()
-            self._tell_teaching()
             if loop.time() >= next_facts:
                 next_facts = loop.time() + FACTS_INTERVAL_S
                 self._facts = messages.facts(await asyncio.to_thread(self._stats), time.time())
                 self._tell("facts", self._facts)
+                self._tell_teaching(await asyncio.to_thread(self._teaching))
                 self._tell_runs()
             await asyncio.sleep(RESULTS_INTERVAL_S)
 
@@ -173,8 +173,8 @@ class Broadcast:
             self._told_event = event.number
             self._tell(f"event {event.number}", messages.event(event))
 
-    def _tell_teaching(self) -> None:
-        if (status := self._teaching()) != self._told_teaching:
+    def _tell_teaching(self, status: TeachingStatus) -> None:
+        if status != self._told_teaching:
             self._told_teaching = status
             self._tell("teaching", messages.teaching(status))
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from incv3d.protocol import messages
 from incv3d.teaching.errors import TeachingError
 from incv3d.transports.http.body import read_body
-from incv3d.transports.teaching import Teacher
+from incv3d.transports.teaching import Teacher, TeachingStatus
 
 PAGE = Path(__file__).with_name("static") / "teach.html"
 LARGEST_REQUEST = 256 * 1024
@@ -114,14 +114,17 @@ class TeachingRoutes:
         return web.post(f"/teach/{path}", handle)
 
     async def _answer(self, work: Callable[[], object]) -> web.Response:
+        def work_and_look() -> TeachingStatus:
+            work()
+            return self._teacher.status()
+
         try:
-            await self._on_disk(work)
+            return _json(await self._on_disk(work_and_look))
         except TeachingError as error:
             return _complain(409, str(error))
-        return _json(self._teacher.status())
 
     async def _state(self, request: web.Request) -> web.Response:
-        return _json(self._teacher.status())
+        return _json(await self._on_disk(self._teacher.status))
 
     async def _pictures(self, request: web.Request) -> web.Response:
         class_name = request.query.get("class", "")

@@ -6,7 +6,7 @@ const byId = (id) => document.getElementById(id);
 export const NEW_CLASS = "\u0000new";
 
 export class Pictures {
-  #classes = [];
+  #revision = 0;
   #drawn = ""; // what the list was made from
   #selected = new Set();
   #last = null; // the picture that was selected last, for a range
@@ -32,7 +32,7 @@ export class Pictures {
   }
 
   show(state) {
-    this.#classes = state.classes;
+    this.#revision = state.revision;
     const chosen = byId("shown-class").value;
     const names = state.classes.map(({ name }) => name);
     byId("shown-class").replaceChildren(...names.map((name) => new Option(name, name)));
@@ -45,8 +45,7 @@ export class Pictures {
 
   async #draw(anew = false) {
     const name = byId("shown-class").value;
-    const count = this.#classes.find((each) => each.name === name)?.pictures ?? 0;
-    const wanted = `${name} ${count}`;
+    const wanted = `${name} ${this.#revision}`;
     if (!anew && wanted === this.#drawn) return;
     this.#drawn = wanted;
     const pictures = name ? ((await get(`/teach/pictures?class=${encodeURIComponent(name)}`)) ?? []) : [];

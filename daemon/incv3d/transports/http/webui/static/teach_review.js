@@ -13,8 +13,8 @@ export class Reviews {
     this.#names = state.classes.map(({ name }) => name);
     byId("review").hidden = !state.in_use;
     byId("review-count").textContent = state.review ? `${state.review} waiting` : "nothing waits";
-    if (state.review === this.#drawn) return;
-    this.#drawn = state.review;
+    if (state.review_revision === this.#drawn) return;
+    this.#drawn = state.review_revision;
     const found = (await get("/teach/review")) ?? [];
     byId("reviews").replaceChildren(...found.map((each) => this.#item(each)));
   }
