@@ -1,4 +1,4 @@
-"""The latest frame of a source, kept while somebody asks for it."""
+"""The latest frame of a source, kept while it is asked for."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ def tiles(examples: list[Example], rows: list[tuple[str, str, str]]) -> None:
             f"within 3 points: {accuracy.value - truth:+.1%}",
         )
     )
-    rows.append(("- whoever always says free", f"{report.guessing:.1%}", ""))
+    rows.append(("- always saying free", f"{report.guessing:.1%}", ""))
 
 
 def strangers(trained: Trained, others: Sequence[Example], rows: list[tuple[str, str, str]]) -> None:

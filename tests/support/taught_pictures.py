@@ -1,4 +1,4 @@
-"""Pictures that nobody took, and features: classes are directions, groups lie close together in them."""
+"""Synthetic pictures with features: each class is a direction, and groups lie close together along it."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def colored(class_name: str, number: int) -> bytes:
 
 
 def folder_of(where: Path, classes: dict[str, int], first: int = 0) -> Path:
-    """Make a folder with so many pictures of each class.
+    """Make a folder with a number of pictures of each class.
 
     Each two are of one occasion: a sub-folder.
 

@@ -14,7 +14,7 @@ from taught_pictures import picture
 
 @pytest.fixture
 def set_of(tmp_path: Path) -> Callable[..., Path]:
-    """Make a teaching set with so many pictures of each class."""
+    """Make a teaching set with a number of pictures of each class."""
 
     def make(**counts: int) -> Path:
         for label, count in counts.items():

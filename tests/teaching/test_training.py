@@ -34,7 +34,7 @@ def test_a_head_knows_new_pictures_of_its_classes_as_well_as_its_report_says() -
 
 
 def test_the_estimate_leaves_out_whole_groups() -> None:
-    """Groups that differ far more than their pictures: whoever splits them would promise nearly 100 %."""
+    """Groups that differ far more than their pictures: a split through them would promise nearly 100 %."""
     taught = pictures([120, 120], groups=[12, 12], apart=0.3, noise=0.6, group_noise=1.0)
     new = pictures([400, 400], groups=[200, 200], apart=0.3, noise=0.6, group_noise=1.0, seed=7)
     honest = train(taught)

@@ -1,4 +1,4 @@
-"""Keep the latest frame of a source while somebody asks for it."""
+"""Keep the latest frame of a source while it is asked for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from incv3d.clock import unix_time
 from incv3d.frames import Frame, Result
 
 ASKED_S = 10.0
-"""A source that nobody has asked for within this time is forgotten, with its frame."""
+"""A source that was not asked for within this time is forgotten, with its frame."""
 LARGEST_BYTES = 16 * 1024 * 1024
 """A larger frame is not kept: its answer would hold up the thread that receives requests."""
 

@@ -42,7 +42,7 @@ class Queries:
         self._transports = transports
         self._tuner = tuner
         self.frames = LatestFrames()
-        """The frames that somebody asks for."""
+        """The latest frames of the sources that are asked for."""
 
     def describe(self, operation: messages.Operation, source: str = "", after: int = 0) -> dict[str, Any]:
         """Return the answer to ``ping``, ``stats``, ``info``, or ``frame`` of a source."""

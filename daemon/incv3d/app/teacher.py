@@ -214,7 +214,7 @@ class DaemonTeacher:
         return PictureSet(self._store.folder(self._name) / PICTURES)
 
     def _next_frame(self, source: str) -> NumberedFrame:
-        """Wait for a frame that was not captured yet: frames are kept only while somebody asks for them."""
+        """Wait for a frame that was not captured yet: frames are kept only while they are asked for."""
         deadline = time.monotonic() + CAPTURE_S
         while not (found := self._frames.after(source, self._captured.get(source, 0))):
             if time.monotonic() > deadline:

@@ -102,13 +102,13 @@ def _teach(options: Options, teaching: Teaching, name: str) -> Outcome:
     import msgspec
 
     from incv3d.teaching.lesson import Lesson, find_lesson_files, give
-    from incv3d.teaching.recorded import Recorded, read_recorded, record
+    from incv3d.teaching.lesson_settings import LessonSettings, read_settings, write_settings
     from incv3d.tools.conversion.tuning import become_idle
 
     teaching.taught.check_free(name)
     directory = teaching.taught.folder(name)
-    before = read_recorded(directory)
-    now = Recorded(
+    before = read_settings(directory)
+    now = LessonSettings(
         base=options.base or before.base,
         fit=options.fit or before.fit,
         folder=before.folder if options.folder is None else _full(options.folder),
@@ -133,12 +133,12 @@ def _teach(options: Options, teaching: Teaching, name: str) -> Outcome:
         entry = teaching.models.get(loaded.base).entry
         outcome = give(lesson, loaded, entry, teaching.taught, shown.count)
     if outcome.kept:
-        record(directory, now)
+        write_settings(directory, now)
     return outcome
 
 
 def _full(folder: str) -> str:
-    """Return the full path of a folder; empty, as it is given, for none."""
+    """Return the full path of a folder; an empty one stays empty."""
     return str(Path(folder).resolve()) if folder else ""
 
 

@@ -58,11 +58,11 @@ def add(class_name: str, pictures: tuple[str, ...], config_path: str | None, nam
 def _add(teaching: Teaching, name: str, class_name: str, path: Path) -> tuple[str, str]:
     """Add a file; return the class that the picture had, if any, and the one that it has now."""
     from incv3d.sources.image_files import read_image
-    from incv3d.teaching.picture_names import taken
+    from incv3d.teaching.picture_names import read_name
     from incv3d.teaching.taken_at import time_in_exif
 
     data = read_image(path)
-    known = taken(path)
+    known = read_name(path)
     at = known.at_unix_s if known else time_in_exif(data)
     source = known.source if known else path.stem
     pictures = teaching.pictures(name)

@@ -35,8 +35,8 @@ def captured(
 
     :param key: a client's key file, for a daemon that requires one.
     :param region: None: the only region, or the whole image of a source without regions.
-    :param every_s: at least so long between two of them.
-    :param timeout_s: at most so long for one.
+    :param every_s: the shortest time between two of them.
+    :param timeout_s: the longest time to wait for one.
     :raises Incv3dError: there is no source, or it gives no frame.
     """
     from incv3d.tools.doctor.ports import ask_daemon

@@ -24,7 +24,7 @@ def returns_features(network: Path) -> bool:
 
 
 def lacks_features(network: Path, sha256: str) -> bool:
-    """Return whether a network has no output for features, and nobody knows that it cannot have one."""
+    """Return whether a network has no output for features, and it is not known that it has no features."""
     try:
         return not returns_features(network) and network.with_name(NONE).read_text("ascii") != sha256
     except FileNotFoundError:
@@ -34,7 +34,7 @@ def lacks_features(network: Path, sha256: str) -> bool:
 
 
 def note_none(network: Path, sha256: str) -> None:
-    """Note that a network has no features, so that nobody looks for them again.
+    """Note that a network has no features, so that they are not looked for again.
 
     :raises OSError: the folder cannot be written.
     """

@@ -35,7 +35,7 @@ SCRATCH = "marking-features"
 
 
 @dataclass(slots=True)
-class Marked:
+class MarkingResult:
     """A model whose networks return features if they can."""
 
     model: StoredModel
@@ -43,7 +43,7 @@ class Marked:
     """The new SHA-256 of each changed network by its old one."""
 
 
-def ensure_features(model: StoredModel, store: ModelStore, progress: Callable[[str], None]) -> Marked:
+def ensure_features(model: StoredModel, store: ModelStore, progress: Callable[[str], None]) -> MarkingResult:
     """Make the features an output of the model's own network and of its conversions, where it is missing.
 
     Packed weights stay valid: they do not depend on the outputs. If the store cannot be changed, the networks
@@ -51,7 +51,7 @@ def ensure_features(model: StoredModel, store: ModelStore, progress: Callable[[s
 
     :param progress: called with one line if something must be changed.
     """
-    marked = Marked(model)
+    marked = MarkingResult(model)
     if not (_is_unmarked(model) or _unmarked_conversions(model)) or not os.access(model.directory, os.W_OK):
         return marked
     progress(f"adding the features to the outputs of {model.name}'s networks (once)")
@@ -82,7 +82,7 @@ def _unmarked_conversions(model: StoredModel) -> list[Precision]:
     return found
 
 
-def _mark_conversion(marked: Marked, precision: Precision, store: ModelStore) -> None:
+def _mark_conversion(marked: MarkingResult, precision: Precision, store: ModelStore) -> None:
     model = marked.model
     conversion = read_conversion(model.directory, precision, model.manifest.sha256)
     with store.scratch_folder(SCRATCH) as scratch:
@@ -100,7 +100,7 @@ def _mark_conversion(marked: Marked, precision: Precision, store: ModelStore) ->
     marked.renamed[conversion.facts.sha256] = facts.sha256
 
 
-def _mark_model(marked: Marked, store: ModelStore) -> None:
+def _mark_model(marked: MarkingResult, store: ModelStore) -> None:
     model, old = marked.model, marked.model.manifest
     with store.scratch_folder(SCRATCH) as scratch:
         copy = scratch / "model"

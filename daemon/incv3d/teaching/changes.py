@@ -46,7 +46,7 @@ class _Content(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ChangeLog:
-    """The last changes of the teaching set in `folder`. Whoever changes something holds the set's lock.
+    """The last changes of the teaching set in `folder`. Hold the set's lock to change something.
 
     All methods raise OSError if the disk fails.
     """

@@ -1,4 +1,4 @@
-"""Let the network look at the pictures of a teaching set, each once."""
+"""Compute the features of the pictures of a teaching set, once for each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from incv3d.teaching.errors import UnusableSet
 from incv3d.teaching.examples import Example
 from incv3d.teaching.feature_cache import FeatureCache, Look
 from incv3d.teaching.groups import Origin, time_in_name
-from incv3d.teaching.picture_names import taken
+from incv3d.teaching.picture_names import read_name
 from incv3d.teaching.report import Findings
 from incv3d.teaching.taken_at import time_in_exif
 
@@ -145,7 +145,7 @@ def _labels(copies: Copies) -> set[str]:
 
 
 def _example(sha256: str, file: ImageFile, look: Look) -> Example:
-    own = taken(file.path)
+    own = read_name(file.path)
     name = own.source if own else file.path.stem
     moments = (own.at_unix_s if own else None, time_in_name(file.path.stem), look.taken_s)
     taken_s = next((each for each in moments if each is not None), None)

@@ -79,13 +79,13 @@ def give(
         files, test_files = find_lesson_files(lesson, own)
         before = taught.find_whole(lesson.name)
         began = time.monotonic()
-        looking = _Looking(loaded, entry, directory, progress)
-        fit = lesson.fit or (before.facts.fit if before else choose_fit(entry.fit, files, looking.try_fit))
-        collected = looking.look(fit, files, "features", "pictures")
+        reader = _FeatureReader(loaded, entry, directory, progress)
+        fit = lesson.fit or (before.facts.fit if before else choose_fit(entry.fit, files, reader.try_fit))
+        collected = reader.look(fit, files, "features", "pictures")
         tests = None
         if test_files:
             # A cache of their own: it forgets what is not asked for.
-            tests = looking.look(fit, test_files, "test-features", "test pictures")
+            tests = reader.look(fit, test_files, "test-features", "test pictures")
         took_s = time.monotonic() - began
         result = train(
             collected.examples,
@@ -126,8 +126,8 @@ def _judge(lesson: Lesson, report: Report) -> Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class _Looking:
-    """Looks at pictures with the base model, each once."""
+class _FeatureReader:
+    """Computes the features of pictures with the base model, once for each."""
 
     loaded: LoadedModel
     entry: ModelEntry

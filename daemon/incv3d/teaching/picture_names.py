@@ -21,7 +21,7 @@ LONGEST_SOURCE = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class NameFacts:
     """When and where a picture was taken."""
 
     source: str
@@ -39,13 +39,13 @@ def picture_name(source: str, at_unix_s: float | None, sha256: str) -> str:
     return f"{moment}{word}_{sha256[:16]}"
 
 
-def taken(path: Path) -> Taken | None:
+def read_name(path: Path) -> NameFacts | None:
     """Return what the name of the picture at `path` says; None: it is neither of the set nor of an event."""
     found = OWN.fullmatch(path.stem) or SAVED.fullmatch(path.stem)
     if not found:
         return None
     label = found.groupdict().get("label", "")
-    return Taken(found["source"], _unix(found["moment"]) if found["moment"] else None, label)
+    return NameFacts(found["source"], _unix(found["moment"]) if found["moment"] else None, label)
 
 
 def _unix(moment: str) -> float:

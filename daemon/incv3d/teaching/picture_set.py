@@ -19,7 +19,7 @@ from incv3d.models.files import hold_lock, sync
 from incv3d.models.taught.head import check_class
 from incv3d.teaching.changes import Change, ChangeLog
 from incv3d.teaching.errors import TeachingError
-from incv3d.teaching.picture_names import picture_name, taken
+from incv3d.teaching.picture_names import picture_name, read_name
 
 MOST_PICTURES = 2000
 """More teach little, and their features take 16 MB of a Raspberry Pi's memory."""
@@ -317,7 +317,7 @@ def _picture(path: Path) -> Picture | None:
         return None
     if not stat.S_ISREG(status.st_mode):
         return None
-    found = taken(path)
+    found = read_name(path)
     source, at = (found.source, found.at_unix_s) if found else (path.stem, None)
     return Picture(path.parent.name, path, source, status.st_mtime if at is None else at, status.st_size)
 

@@ -93,7 +93,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     mean_recall: Share | None
     """The mean over the classes of their recalls: what is left if rare classes count as much."""
     guessing: float
-    """The accuracy of whoever always says the largest class."""
+    """The accuracy of always saying the largest class."""
     better_than_guessing: bool | None
     """None: too few groups to say."""
     matrix: tuple[tuple[int, ...], ...]

@@ -9,9 +9,9 @@ from incv3d.teaching.report import ENOUGH_GROUPS, HELPS, IMBALANCE, Findings, Re
 
 SMALL = "less than half as large as what the model looks at"
 FEW_NAMES = 3
-"""Of small pictures, about which little can be done, only so many are named."""
+"""The most small pictures that are named; little can be done about them."""
 MOST_NAMES = 30
-"""Files that are named of one kind; of others only the number is told."""
+"""The most files of one kind that are named; the rest are counted."""
 
 
 def report_lines(report: Report) -> list[str]:

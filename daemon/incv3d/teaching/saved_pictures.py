@@ -19,7 +19,7 @@ from incv3d.images.encode import encode_classified
 from incv3d.images.preprocess import ImageError
 from incv3d.models.taught.head import UNKNOWN
 from incv3d.teaching.errors import TeachingError, UnusableSet
-from incv3d.teaching.picture_names import Taken, taken
+from incv3d.teaching.picture_names import NameFacts, read_name
 from incv3d.teaching.picture_set import PictureSet
 
 SUFFIXES = (".jpg", ".png", ".webp", ".bmp")
@@ -38,7 +38,7 @@ def add_saved(
     """Add the saved pictures in `folder` to a teaching set, and return how many were added.
 
     They are copied, because the daemon deletes the oldest of its folder; of a picture of a region, only that.
-    One that is in the set already stays in its class, which somebody may have corrected; `unknown` is no
+    One that is in the set already stays in its class, which the owner may have corrected; `unknown` is no
     class.
 
     :raises UnusableSet: there are none.
@@ -48,7 +48,7 @@ def add_saved(
         files = sorted(each for each in folder.iterdir() if each.suffix in SUFFIXES)
     except OSError as error:
         raise TeachingError(f"{folder}: cannot be read: {error.strerror}") from None
-    saved = [(path, told) for path in files if (told := taken(path)) and told.label not in ("", UNKNOWN)]
+    saved = [(path, told) for path in files if (told := read_name(path)) and told.label not in ("", UNKNOWN)]
     if not saved:
         raise UnusableSet(f"{folder} has no pictures saved of events (saving.folder)")
     added = 0
@@ -60,7 +60,7 @@ def add_saved(
     return added
 
 
-def _add(path: Path, told: Taken, pictures: PictureSet, max_pixels: int) -> bool:
+def _add(path: Path, told: NameFacts, pictures: PictureSet, max_pixels: int) -> bool:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -93,8 +93,8 @@ def _placed(frame: Frame, facts: dict[str, Any]) -> Frame:
     return replace(frame, region=placed.region, transform=placed.transform)
 
 
-def _label(told: Taken, facts: dict[str, Any]) -> str:
-    """Return the label in the file's name, as the model writes it, if nobody has renamed the file."""
+def _label(told: NameFacts, facts: dict[str, Any]) -> str:
+    """Return the label in the file's name, as the model writes it, unless the file was renamed."""
     labels = [str(each.get("label", "")) for each in facts.get("labels", ()) if isinstance(each, dict)]
     return next((each for each in labels if _in_name(each) == told.label), told.label)
 

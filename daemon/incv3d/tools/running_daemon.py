@@ -40,7 +40,7 @@ class RunningDaemon:
     """Why it has not taken over the configuration that it read last."""
 
     def how_to_reload(self) -> str:
-        """Return the command with which somebody who may can let it read its configuration again."""
+        """Return the command that lets it read its configuration again; it may take root."""
         return "sudo systemctl reload incv3d" if self.is_service else f"sudo kill -HUP {self.pid}"
 
 

@@ -1,4 +1,4 @@
-"""Graphs are prepared with a part of TensorFlow; whoever wants the whole of it still gets that."""
+"""Graphs are prepared with a part of TensorFlow; the whole package can still be imported."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ class TaughtStore:
     def find_whole(self, name: str) -> TaughtModel | None:
         """Return the taught model `name`, as :meth:`find` does; None also if it is damaged.
 
-        For whoever teaches it again, which replaces it.
+        For teaching it again, which replaces it.
         """
         try:
             return self.find(name)

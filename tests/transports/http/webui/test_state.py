@@ -92,7 +92,7 @@ def test_a_picture_that_is_very_large_is_not_held() -> None:
 
 
 class NoTeacher:
-    """A teacher whom nobody asks for more than its state."""
+    """A teacher that is only asked for its state."""
 
     def status(self) -> TeachingStatus:
         return TeachingStatus()

@@ -13,7 +13,7 @@ from incv3d.teaching.errors import TeachingError
 FILE = "set.json"
 
 
-class Recorded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LessonSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a model was taught last."""
 
     format: int = 1
@@ -26,28 +26,28 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The owner's folder of pictures that only test; empty: none."""
 
 
-def read_recorded(directory: Path) -> Recorded:
+def read_settings(directory: Path) -> LessonSettings:
     """Return what is recorded in the folder of a taught model; defaults if nothing is.
 
     :raises TeachingError: it is damaged.
     """
     path = directory / FILE
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Recorded)
+        return msgspec.json.decode(path.read_bytes(), type=LessonSettings)
     except (FileNotFoundError, NotADirectoryError):
-        return Recorded()
+        return LessonSettings()
     except OSError as error:
         raise TeachingError(f"{path}: cannot be read: {error.strerror}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise TeachingError(f"{path}: damaged ({error}); remove it, and teach again") from None
 
 
-def record(directory: Path, recorded: Recorded) -> None:
+def write_settings(directory: Path, settings: LessonSettings) -> None:
     """Write it down.
 
     :raises TeachingError: it cannot be written.
     """
     try:
-        write_atomically(directory / FILE, msgspec.json.format(msgspec.json.encode(recorded)) + b"\n")
+        write_atomically(directory / FILE, msgspec.json.format(msgspec.json.encode(settings)) + b"\n")
     except OSError as error:
         raise TeachingError(f"{directory / FILE}: cannot be written: {error.strerror}") from None
