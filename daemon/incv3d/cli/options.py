@@ -25,6 +25,14 @@ connect_option_help = "The daemon's address: HOST, HOST:PORT or tcp://HOST:PORT.
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
+frame_timeout_option = click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(0, min_open=True),
+    default=20.0,
+    show_default=True,
+    help="Seconds to wait for an image.",
+)
 source_option = click.option(
     "--source",
     "source_path",

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from incv3d.cli.options import config_option, session_options, source_keys, source_option
+from incv3d.cli.options import (
+    config_option,
+    frame_timeout_option,
+    session_options,
+    source_keys,
+    source_option,
+)
 from incv3d.cli.output import leave, say
 
 if TYPE_CHECKING:
@@ -30,14 +36,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Seconds to let the camera adjust its exposure.",
 )
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(0, min_open=True),
-    default=20.0,
-    show_default=True,
-    help="Seconds to wait for an image.",
-)
+@frame_timeout_option
 def snapshot(
     out: str,
     config_path: str | None,

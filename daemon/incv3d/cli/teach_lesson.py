@@ -128,7 +128,7 @@ def _teach(options: Options, teaching: Teaching, name: str) -> Outcome:
             _add_saved(teaching, name, shown)
         find_lesson_files(lesson, teaching.pictures(name))  # what is wrong with them is said at once
         loaded = _load(teaching, now.base, shown)
-        # Whatever is configured next time, the pictures are looked at by the same network.
+        # The same network computes the features next time, even if another one is configured by then.
         now = msgspec.structs.replace(now, base=loaded.base)
         entry = teaching.models.get(loaded.base).entry
         outcome = give(lesson, loaded, entry, teaching.taught, shown.count)
@@ -152,7 +152,7 @@ def _load(teaching: Teaching, base: str, shown: Progress) -> LoadedModel:
     base = base or config.model.name
     if taught := teaching.taught.find(base):
         base = taught.facts.base
-    # Whatever is taught already does not matter here.
+    # Models of regions do not matter here.
     config = msgspec.structs.replace(
         config,
         model=msgspec.structs.replace(config.model, name=base),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from incv3d.cli.options import config_option, key_option
+from incv3d.cli.options import config_option, frame_timeout_option, key_option
 from incv3d.cli.output import leave, say
 from incv3d.cli.teach_options import name_option, open_teaching
 
@@ -88,14 +88,7 @@ def _add(teaching: Teaching, name: str, class_name: str, path: Path) -> tuple[st
     help="Seconds between two pictures, in which to move what is taught, or the light.",
 )
 @click.option("--region", metavar="REGION", help="Region of the source, if it has several.")
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(0, min_open=True),
-    default=20.0,
-    show_default=True,
-    help="Seconds to wait for a picture.",
-)
+@frame_timeout_option
 def capture(
     class_name: str,
     config_path: str | None,

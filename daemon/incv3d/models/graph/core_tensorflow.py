@@ -17,7 +17,7 @@ PACKAGE = "tensorflow"
 def import_core(converter: bool = False) -> Any:
     """Return what graphs need of TensorFlow, under the names that it has in ``tensorflow``.
 
-    Whatever imports ``tensorflow`` afterwards gets the whole package.
+    A later ``import tensorflow`` gets the whole package.
 
     :param converter: also return the converter to LiteRT, ``compat.v1.lite.TFLiteConverter``.
     :raises ImportError: TensorFlow is not installed, or cannot be imported.
