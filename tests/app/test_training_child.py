@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from incv3d.app.training_child import TrainingChild
+from incv3d.app.training_child import run_training
 from incv3d.errors import Incv3dError
 
 
@@ -16,4 +16,4 @@ def test_what_the_child_complains_of_is_told_in_its_words(
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
     monkeypatch.setenv("INCV3D_CONFIG", "")
     with pytest.raises(Incv3dError, match=r"^mine has no pictures yet; "):
-        TrainingChild(None)("mine", False, lambda progress: None)
+        run_training(None, "mine", False, lambda progress: None)

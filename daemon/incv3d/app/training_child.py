@@ -40,7 +40,7 @@ def run_training(
         words += ["--config", str(config)]
     try:
         run_child("incv3d", words, {CALLER_TELLS: "1"}, listen)
-    except ChildError:
+    except ChildError as error:
         if "problem" not in verdict:
-            raise
+            raise ChildError(str(error).removeprefix("incv3d: "), error.status) from None
     return str(verdict.get("problem", ""))
