@@ -14,7 +14,7 @@ import pytest
 import incv3d.engines
 import incv3d.sources
 from incv3d.config.messages import SECTIONS, key_types
-from incv3d.config.schema import SourceSection
+from incv3d.config.source import SourceSection
 from incv3d.config.source_types import CAMERAS, OPENABLE_TYPES, TYPE_KEYS, OpenableType, SourceType, facts_of
 from incv3d.engines import EngineName, engine_for, engine_of
 from incv3d.engines.base import ModelFormat

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from incv3d.config.address import Address
 from incv3d.config.loading import as_builtins
-from incv3d.config.schema import Config, SourceSection
+from incv3d.config.schema import Config
+from incv3d.config.source import SourceSection
 
 SECRETS = (
     "geheim",

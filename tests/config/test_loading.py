@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from incv3d.config.intake import IntakeSection
 from incv3d.config.loading import ENVIRONMENT, ConfigError, as_builtins, load_config
-from incv3d.config.schema import Config, IntakeSection
+from incv3d.config.schema import Config
 from incv3d.frames import Region
 
 COMMENTED = Path(__file__).resolve().parents[2] / "config" / "incv3d.yaml"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import incv3d.models
+from incv3d.config.events import EventsSection
 from incv3d.config.loading import ConfigError
-from incv3d.config.schema import EventsSection
 from incv3d.events.presence import Threshold
 from incv3d.events.watchlist import LEAVE_FRACTION, Watchlist, read_watchlist
 from incv3d.frames import Prediction

@@ -13,8 +13,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from incv3d.config.events import EventsSection
 from incv3d.config.loading import load_config
-from incv3d.config.schema import EventsSection
 from incv3d.events.watchlist import read_watchlist
 from incv3d.frames import Frame
 from incv3d.models.entry import ModelError

@@ -102,7 +102,7 @@ def test_a_missing_library_is_found_before_the_start(tmp_path: Path, monkeypatch
 def test_pixels_are_those_usual_for_the_layout_or_the_type(
     tmp_path: Path, store: ModelStore, model: Any, low: float, high: float
 ) -> None:
-    from incv3d.config.schema import CustomSection
+    from incv3d.config.custom import CustomSection
     from incv3d.models.custom import add_network
 
     file = save(model, tmp_path / "net.onnx")
@@ -138,7 +138,7 @@ def test_several_outputs_are_listed_and_one_can_be_named(tmp_path: Path, store: 
     file = save(model, tmp_path / "net.onnx")
     with pytest.raises(ModelError, match=r"set custom\.output to one of: first, second"):
         import_model(store, file)
-    from incv3d.config.schema import CustomSection
+    from incv3d.config.custom import CustomSection
     from incv3d.models.custom import add_network
 
     with store.exclusively():

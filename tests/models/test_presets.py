@@ -14,8 +14,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from incv3d.config.custom import CustomSection
 from incv3d.config.loading import ConfigError, load_config
-from incv3d.config.schema import Config, CustomSection
+from incv3d.config.schema import Config
 from incv3d.frames import Frame
 from incv3d.images.demo import demo_folder
 from incv3d.models.custom import MAKER_VERSION, _settings

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
 from doubles import jpeg
 from incv3d.client import Client
-from incv3d.config.schema import SourceSection
+from incv3d.config.source import SourceSection
 from incv3d.engines.base import ImageArray
 from incv3d.frames import Frame
 from incv3d.images.change_detector import cell_means, changed_fraction

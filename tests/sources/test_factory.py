@@ -12,7 +12,7 @@ import pytest
 
 from doubles import jpeg
 from incv3d.config.address import Address
-from incv3d.config.schema import SourceSection
+from incv3d.config.source import SourceSection
 from incv3d.frames import Frame
 from incv3d.sources import LibraryMissing, SourceAbsent, factory, source_opener
 from incv3d.sources.base import SourceMisnamed

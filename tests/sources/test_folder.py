@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from doubles import jpeg
-from incv3d.config.schema import SourceSection
+from incv3d.config.source import SourceSection
 from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.sources import (
     CaptureSchedule,

@@ -16,7 +16,7 @@ from PIL import Image
 
 from doubles import jpeg
 from http_cameras import DECODER, ONE, frames, opened
-from incv3d.config.schema import SourceSection
+from incv3d.config.source import SourceSection
 from incv3d.sources import SourceAbsent, SourceError, source_opener
 from incv3d.sources.http_camera import MjpegSource, SnapshotSource
 from streams import HttpStream, needs_ffmpeg

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from incv3d.config.schema import SourceSection
+from incv3d.config.source import SourceSection
 from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.sources import CaptureSchedule, FrameSource, SourceSupervisor, source_opener
 from waiting import until

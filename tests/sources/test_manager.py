@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from doubles import ScriptedCamera
-from incv3d.config.schema import SourceSection
+from incv3d.config.source import SourceSection
 from incv3d.frames import Frame, Refusal, Result
 from incv3d.images.decode_cost import is_large
 from incv3d.pipeline.frame_queue import FrameQueue

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from incv3d.config.schema import SourceSection
+from incv3d.config.source import SourceSection
 from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.sources import CaptureSchedule, Retry, SourceSupervisor, source_opener
 from watched_camera import ENDLESS_S, PATIENCE_S, STALL_S, NotedRetry, status

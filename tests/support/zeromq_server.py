@@ -11,7 +11,7 @@ from typing import Any
 import zmq
 
 from doubles import ScriptedSession
-from incv3d.config.schema import IntakeSection
+from incv3d.config.intake import IntakeSection
 from incv3d.frames import Refusal
 from incv3d.images.resize import InputSpec
 from incv3d.pipeline.frame_queue import FrameQueue

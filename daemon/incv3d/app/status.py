@@ -16,7 +16,7 @@ from incv3d import __version__
 from incv3d.app.health import Health
 from incv3d.app.latest_frames import NumberedFrame
 from incv3d.clock import timestamp, unix_time
-from incv3d.config.schema import SourceSection
+from incv3d.config.source import SourceSection
 from incv3d.latency.rolling import RollingLatency, Summary
 from incv3d.machine import read_machine
 from incv3d.models.taught.model import TaughtModel

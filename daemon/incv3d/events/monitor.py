@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from incv3d.clock import timestamp_ms, unix_time
-from incv3d.config.schema import Config, SavingSection
+from incv3d.config.events import SavingSection
+from incv3d.config.schema import Config
 from incv3d.events.image_folder import ImageFolder
 from incv3d.events.image_saver import ImageSaver
 from incv3d.events.labelled_image import ImageToSave

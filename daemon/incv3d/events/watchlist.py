@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from incv3d.config.events import EventsSection
 from incv3d.config.loading import ConfigError
-from incv3d.config.schema import EventsSection
 from incv3d.events.presence import Threshold
 from incv3d.frames import Prediction
 from incv3d.pipeline.variants import LabelSet

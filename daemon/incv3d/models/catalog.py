@@ -6,7 +6,8 @@ from importlib import resources
 
 import msgspec
 
-from incv3d.config.schema import Config, CustomSection
+from incv3d.config.custom import CustomSection
+from incv3d.config.schema import Config
 from incv3d.models.entry import ModelEntry
 
 

@@ -12,8 +12,8 @@ from typing import Literal
 
 import msgspec
 
+from incv3d.config.custom import CustomSection
 from incv3d.config.preprocessing import PRESETS, Interpolation
-from incv3d.config.schema import CustomSection
 from incv3d.models.entry import Golden, ModelEntry, ModelError, mark_lasting
 from incv3d.models.file_kinds import Kind, format_of, kind_of
 from incv3d.models.graph.freeze_job import FreezeJob, NetworkFacts

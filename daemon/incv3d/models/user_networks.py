@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from incv3d.config.custom import CustomSection
 from incv3d.config.preprocessing import PresetName
-from incv3d.config.schema import CustomSection
 from incv3d.models.catalog import load_catalog
 from incv3d.models.custom import add_network
 from incv3d.models.entry import ModelEntry, ModelError

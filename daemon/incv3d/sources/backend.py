@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from incv3d.config.schema import SourceSection
+from incv3d.config.source import SourceSection
 from incv3d.errors import pip_install
 from incv3d.frames import Transform
 from incv3d.sources.base import CameraInfo, LibraryMissing, OpenSource

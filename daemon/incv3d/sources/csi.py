@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from incv3d.config.schema import SourceSection
+from incv3d.config.source import SourceSection
 from incv3d.frames import Transform
 
 FLIPS: tuple[Transform, ...] = ("hflip", "vflip", "rotate180")

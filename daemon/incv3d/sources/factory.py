@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import assert_never
 
-from incv3d.config.schema import SourceSection
+from incv3d.config.source import SourceSection
 from incv3d.config.source_types import CAMERAS, OpenableType
 from incv3d.sources.backend import SourceBackend
 from incv3d.sources.base import CameraInfo, FrameSource, LibraryMissing, OpenSource, SourceAbsent

@@ -8,7 +8,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from incv3d.config.schema import SourceSection
+from incv3d.config.source import SourceSection
 from incv3d.frames import Frame
 from incv3d.sources.backend import SourceBackend
 from incv3d.sources.base import FrameSource, OpenSource, SourceError

@@ -13,7 +13,7 @@ from functools import partial
 import zmq
 
 from incv3d.config.address import Address
-from incv3d.config.schema import SourceSection
+from incv3d.config.source import SourceSection
 from incv3d.frames import Frame
 from incv3d.protocol import messages
 from incv3d.protocol.keepalive import keep_alive

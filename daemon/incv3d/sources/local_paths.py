@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 from pathlib import Path
 
-from incv3d.config.schema import SourceSection
+from incv3d.config.source import SourceSection
 from incv3d.sources.base import SourceMisnamed
 
 APPEAR_LATER = ("/dev/", "/media/", "/mnt/", "/net/", "/run/")

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable
 
-from incv3d.config.schema import SourceSection
+from incv3d.config.source import SourceSection
 from incv3d.frames import Frame, Result
 from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.sources import CaptureSchedule, OpenSource, SourceStatus, SourceSupervisor

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from incv3d.config.schema import ControlValue, SourceSection
+from incv3d.config.source import ControlValue, SourceSection
 from incv3d.frames import Frame
 from incv3d.sources.backend import Library, SourceBackend
 from incv3d.sources.base import CameraInfo, FrameSource, OpenSource, SourceAbsent, SourceError

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from incv3d.config.schema import ControlValue, SourceSection
+from incv3d.config.source import ControlValue, SourceSection
 from incv3d.frames import Frame
 from incv3d.sources.backend import Library, SourceBackend
 from incv3d.sources.base import CameraInfo, FrameSource, OpenSource, SourceAbsent, SourceError

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from incv3d.config.schema import SourceSection
+from incv3d.config.source import SourceSection
 from incv3d.errors import pip_install
 from incv3d.sources.backend import Library, SourceBackend
 from incv3d.sources.base import CameraInfo, FrameSource, OpenSource

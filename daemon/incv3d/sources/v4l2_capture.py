@@ -23,7 +23,7 @@ from linuxpy.video.device import (
 )
 from linuxpy.video.device import Frame as V4l2Frame
 
-from incv3d.config.schema import ControlValue
+from incv3d.config.source import ControlValue
 from incv3d.frames import CHANNELS, Colours, Encoding, Frame, YuvEncoding, is_yuv
 from incv3d.images import yuv
 from incv3d.sources.base import CameraInfo, SourceAbsent, SourceError

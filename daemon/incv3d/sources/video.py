@@ -6,7 +6,7 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING
 
-from incv3d.config.schema import SourceSection
+from incv3d.config.source import SourceSection
 from incv3d.errors import pip_install
 from incv3d.sources.backend import Library, SourceBackend
 from incv3d.sources.base import FrameSource, OpenSource

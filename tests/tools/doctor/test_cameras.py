@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from incv3d.config.schema import SourceSection
+from incv3d.config.source import SourceSection
 from incv3d.tools.doctor import Finding, Host
 from incv3d.tools.doctor.cameras import check_cameras
 from incv3d.tools.doctor.permissions import User, find_user

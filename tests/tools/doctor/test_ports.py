@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from incv3d.config.schema import IntakeSection
+from incv3d.config.intake import IntakeSection
 from incv3d.tools.doctor import Finding, Host
 from incv3d.tools.doctor.ports import ask_daemon, check_ports
 from incv3d.transports.zeromq.key_store import KeyStore

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from doubles import jpeg
-from incv3d.config.schema import IntakeSection
+from incv3d.config.intake import IntakeSection
 from incv3d.frames import Prediction, Refusal, Result
 from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.transports.admission import Admission

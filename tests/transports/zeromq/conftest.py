@@ -15,7 +15,7 @@ import zmq
 from zmq.utils import z85
 
 from doubles import ScriptedSession, TwoLabels
-from incv3d.config.schema import IntakeSection
+from incv3d.config.intake import IntakeSection
 from incv3d.frames import Refusal, Result
 from incv3d.images.decode_cost import is_large
 from incv3d.images.preprocess import Preprocessor

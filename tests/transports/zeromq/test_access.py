@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from incv3d.config.intake import IntakeSection
 from incv3d.config.loading import ConfigError, LoadedConfig
-from incv3d.config.schema import Config, IntakeSection
+from incv3d.config.schema import Config
 from incv3d.protocol.curve_keys import KeyFileError
 from incv3d.transports.zeromq.access import insecure_warning, required_keys
 from incv3d.transports.zeromq.key_store import KeyStore

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import zmq
 
-from incv3d.config.schema import IntakeSection
+from incv3d.config.intake import IntakeSection
 from incv3d.frames import Refusal, Result
 from incv3d.images.decode_cost import is_large
 from incv3d.pipeline.frame_queue import FrameQueue

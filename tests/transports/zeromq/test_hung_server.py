@@ -14,7 +14,7 @@ import zmq
 
 from incv3d.app.dispatcher import ResultDispatcher
 from incv3d.app.stall_detector import StallDetector
-from incv3d.config.schema import IntakeSection
+from incv3d.config.intake import IntakeSection
 from incv3d.frames import OWN, Refusal, Result
 from incv3d.images.decode_cost import is_large
 from incv3d.latency.rolling import RollingLatency

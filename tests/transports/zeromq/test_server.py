@@ -11,7 +11,7 @@ import pytest
 import zmq
 
 from doubles import ScriptedSession, jpeg
-from incv3d.config.schema import IntakeSection
+from incv3d.config.intake import IntakeSection
 from incv3d.engines.base import SessionError
 from incv3d.events.monitor import event_message
 from incv3d.events.presence import PresenceChange

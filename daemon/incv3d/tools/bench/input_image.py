@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from incv3d.config.schema import LARGEST_IMAGE
+from incv3d.config.intake import LARGEST_IMAGE
 from incv3d.frames import Frame, image_format
 from incv3d.images.demo import demo_folder
 from incv3d.images.preprocess import ImageError, Preprocessor

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from incv3d.child_process import decode
-from incv3d.config.schema import LARGEST_IMAGE
+from incv3d.config.intake import LARGEST_IMAGE
 from incv3d.engines.base import Feed, Scores
 from incv3d.frames import Frame
 from incv3d.images.preprocess import Preprocessor

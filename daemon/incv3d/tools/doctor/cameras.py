@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from incv3d.config.schema import SourceSection
+from incv3d.config.source import SourceSection
 from incv3d.config.source_types import CAMERAS, OpenableType
 from incv3d.machine import read_text
 from incv3d.sources.base import SourceMisnamed

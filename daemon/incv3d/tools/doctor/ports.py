@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from incv3d.config.intake import IntakeSection
 from incv3d.config.network import HttpSection
-from incv3d.config.schema import IntakeSection
 from incv3d.errors import Incv3dError
 from incv3d.machine import read_text
 from incv3d.tools.doctor.findings import Finding

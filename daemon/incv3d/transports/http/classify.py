@@ -12,7 +12,7 @@ from functools import partial
 
 from aiohttp import web
 
-from incv3d.config.schema import IntakeSection
+from incv3d.config.intake import IntakeSection
 from incv3d.frames import Frame, FrameId, Refusal, Result
 from incv3d.protocol import messages
 from incv3d.protocol.clocks import SenderClocks

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from incv3d.config.schema import IntakeSection
+from incv3d.config.intake import IntakeSection
 from incv3d.frames import Frame, FrameId, Refusal, Result
 from incv3d.protocol import messages
 from incv3d.protocol.clocks import SenderClocks

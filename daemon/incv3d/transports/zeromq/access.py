@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from incv3d.config.intake import IntakeSection
 from incv3d.config.loading import ConfigError, LoadedConfig
 from incv3d.config.paths import keys_folder
-from incv3d.config.schema import IntakeSection
 from incv3d.transports.zeromq.key_store import KeyStore
 
 

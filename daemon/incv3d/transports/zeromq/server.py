@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import zmq
 
-from incv3d.config.schema import IntakeSection
+from incv3d.config.intake import IntakeSection
 from incv3d.frames import Frame, Refusal, Result
 from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.protocol import messages
