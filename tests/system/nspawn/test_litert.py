@@ -10,6 +10,8 @@ import pytest
 from containers import Container, booted
 from releases import VERSION, replace, running_release
 
+from waiting import until
+
 pytestmark = pytest.mark.xdist_group("nspawn")
 INSTALL = ("/src/systemd/install", "--wheels", "/wheels")
 COFFEE = "/src/daemon/incv3d/images/demo/coffee.jpg"
@@ -40,6 +42,13 @@ def machine(
         yield container
 
 
+def restarts(machine: Container) -> tuple[int, str]:
+    """Return how often systemd has restarted the service, and how long it waits before it does so again."""
+    shown = machine.run("systemctl", "show", "incv3d", "-p", "NRestarts", "-p", "RestartUSecNext")
+    facts = dict(line.split("=", 1) for line in shown.splitlines())
+    return int(facts["NRestarts"]), facts.get("RestartUSecNext", "")
+
+
 def has_tensorflow(machine: Container) -> bool:
     found = machine.run("sh", "-c", "ls -d /opt/incv3d/current/lib/python3*/site-packages/tensorflow || true")
     return "cannot access" not in found
@@ -62,6 +71,20 @@ def test_it_serves_and_is_small(machine: Container) -> None:
     programs_mb, model_mb = used_mb(machine, "/opt/incv3d"), used_mb(machine, "/var/lib/incv3d")
     print(f"nspawn: without TensorFlow: programs {programs_mb} MB, the model {model_mb} MB")
     assert programs_mb <= LARGEST_MB, machine.run("du", "-d5", "-m", "/opt/incv3d")
+
+
+def test_each_restart_waits_longer_than_the_one_before(machine: Container) -> None:
+    if restarts(machine) == (0, ""):  # systemd before 254
+        assert machine.run("systemctl", "show", "incv3d", "-p", "RestartUSec", "--value") == "5s"
+        return
+    assert restarts(machine) == (0, "5s")
+    for number in (1, 2):
+        machine.run("systemctl", "kill", "--signal=KILL", "incv3d")
+        until(lambda number=number: restarts(machine)[0] == number, "a restart")
+        until(lambda: machine.run("systemctl", "is-active", "incv3d", check=False) == "active", "a start")
+    assert restarts(machine)[1].startswith("19."), "six restarts lead from 5 to 300 s"
+    machine.run("systemctl", "restart", "incv3d")
+    assert restarts(machine) == (0, "5s")
 
 
 def test_it_converts_to_int8(machine: Container) -> None:
