@@ -21,9 +21,12 @@ from incv3d.app.reload import (
     describe_changes,
 )
 from incv3d.config.address import Address
+from incv3d.config.events import EventsSection
 from incv3d.config.loading import ConfigError, LoadedConfig
+from incv3d.config.messages import SECTIONS
 from incv3d.config.reloading import EFFECTS, FIXED_BY_TENSORFLOW, KEYS
 from incv3d.config.schema import Config
+from incv3d.config.source import SourceSection
 from incv3d.engines.warmup import WarmUp
 from incv3d.images.preprocess import Preprocessor
 from incv3d.images.resize import InputSpec
@@ -32,6 +35,7 @@ from incv3d.pipeline.golden_check import GoldenMismatch
 from incv3d.pipeline.loader import LoadedModel
 
 SOON_S = 20
+FILM = SourceSection(type="video", path=Address("/srv/film.mp4"))
 SPEC = InputSpec(8, 8, 128.0, 128.0, "stretch", 1.0, "bilinear")
 
 
@@ -40,7 +44,7 @@ def changed(**sections: dict[str, object]) -> Config:
 
 
 def every_key() -> list[str]:
-    sections = {name: getattr(Config(), name) for name in Config.__struct_fields__}
+    sections = {name: getattr(Config(), name) for name in SECTIONS}
     return [f"{name}.{key}" for name, section in sections.items() for key in section.__struct_fields__]
 
 
@@ -52,7 +56,7 @@ def test_every_key_of_the_schema_says_once_what_a_reload_does_with_it() -> None:
 @pytest.mark.parametrize("name", every_key())
 def test_a_key_is_either_applied_or_refused_by_its_name(name: str) -> None:
     section, key = name.split(".")
-    old, new = changed(events={"allow": ["*"]}), changed(events={"allow": ["*"]})
+    old, new = (Config(source=FILM, events=EventsSection(allow=["*"])) for _ in range(2))
     another = copy.copy(getattr(new, section))
     other = {"left": [0.0, 0.0, 0.5, 1.0]} if name == "source.regions" else object()
     msgspec.structs.force_setattr(another, key, other)
@@ -63,7 +67,7 @@ def test_a_key_is_either_applied_or_refused_by_its_name(name: str) -> None:
     applied = getattr(getattr(changes.config, section), key)
     assert applied == getattr(getattr(old if takes_restart else new, section), key)
     assert changes.session is (EFFECTS[name] == "session")
-    assert changes.source is (EFFECTS[name] == "source")
+    assert changes.source is (EFFECTS[name] == "source" and name != "source.model")
     assert changes.events is (EFFECTS[name] == "events")
 
 
@@ -97,8 +101,10 @@ def test_nothing_changed_is_nothing_to_do() -> None:
     ],
 )
 def test_what_changes_now(section: str, key: str, value: object, session: bool, source: bool) -> None:
-    new = changed(**{section: {key: value}})
-    changes = compare(Config(), new)
+    old = Config(source=FILM)
+    other = msgspec.structs.replace(getattr(old, section), **{key: value})
+    new = msgspec.structs.replace(old, **{section: other})
+    changes = compare(old, new)
     assert changes.taken == (f"{section}.{key}",) and changes.after_restart == ()
     assert changes.config == new
     assert (changes.session, changes.source) == (session, source)
@@ -271,7 +277,7 @@ def test_why_a_model_could_not_be_loaded_again_is_handed_over(error: Exception, 
 def test_a_region_with_another_model_does_not_open_the_source_again() -> None:
     box = [0.0, 0.0, 0.5, 1.0]
     regions = [{"left": box}, {"left": {"box": box, "model": "mine"}}, {"left": [0.0, 0.0, 0.5, 0.5]}]
-    first, second, third = (changed(source={"regions": each}) for each in regions)
+    first, second, third = (Config(source=msgspec.structs.replace(FILM, regions=each)) for each in regions)
     assert not compare(first, second).source and compare(first, second).taken == ("source.regions",)
     assert compare(second, third).source
 
@@ -292,9 +298,29 @@ def test_that_nothing_has_changed_is_said_where_it_is_true(caplog, found: Config
 
 def test_a_source_is_opened_only_where_it_has_changed(tmp_path: Path) -> None:
     reload = Reading(changed(source={"type": "images", "path": Address(str(tmp_path))})).result()
-    assert reload and reload.changes.source and reload.open_source
+    assert reload and reload.changes.source and list(reload.openers) == ["camera"]
     reload = Reading(changed(daemon={"grace_s": 1.0})).result()
-    assert reload and not reload.changes.source and not reload.open_source
+    assert reload and not reload.changes.source and not reload.openers
+
+
+def test_the_sources_of_a_list_are_compared_by_their_names() -> None:
+    door, gate = (msgspec.structs.replace(FILM, name=name) for name in ("door", "gate"))
+    wider = msgspec.structs.replace(gate, width=800)
+    old, new = (
+        Config(sources=[door, gate]),
+        Config(sources=[wider, msgspec.structs.replace(FILM, name="yard")]),
+    )
+    changes = compare(old, new)
+    assert changes.source
+    assert describe_changes(changes) == {
+        "sources.door": "removed",
+        "sources.gate.width": 800,
+        "sources.yard": "captured",
+    }
+    assert not compare(old, old).taken
+    taught = msgspec.structs.replace(door, model="mine")
+    only_model = compare(old, Config(sources=[taught, gate]))
+    assert only_model.taken == ("sources.door.model",) and not only_model.source
 
 
 def test_no_less_than_nothing_is_free() -> None:

@@ -13,7 +13,7 @@ from incv3d.config.loading import ConfigError, as_builtins, load_config
 from incv3d.config.schema import Config
 
 SPELLED_OUT = (Path(__file__).parents[2] / "config/incv3d.yaml").read_bytes()
-SECTIONS = {section: list(keys) for section, keys in as_builtins(Config()).items()}
+SECTIONS = {section: list(keys) for section, keys in as_builtins(Config()).items() if keys}
 
 VALUES = st.recursive(
     st.none()
@@ -32,10 +32,15 @@ KEYED = st.sampled_from(sorted(SECTIONS)).flatmap(
         st.just(section), st.dictionaries(st.sampled_from(SECTIONS[section]) | st.text(max_size=8), VALUES)
     )
 )
+SOURCES = st.lists(
+    st.dictionaries(st.sampled_from(SECTIONS["source"]) | st.text(max_size=8), VALUES) | VALUES, max_size=3
+).map(lambda sources: ("sources", sources))
 ANYTHING = (
     st.binary(max_size=200)
     | st.text(alphabet=string.printable, max_size=200).map(str.encode)
-    | st.lists(KEYED, max_size=3).map(lambda pairs: yaml.safe_dump(dict(pairs), allow_unicode=True).encode())
+    | st.lists(KEYED | SOURCES, max_size=3).map(
+        lambda pairs: yaml.safe_dump(dict(pairs), allow_unicode=True).encode()
+    )
 )
 
 

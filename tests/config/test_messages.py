@@ -215,7 +215,8 @@ def test_every_key_of_text_is_known_to_be_a_path_or_not() -> None:
     """A new key that names a file must be of the type FilePath, or `~` and relative paths are not found."""
     commented = (Path(__file__).parents[2] / "config/incv3d.yaml").read_text()
     about_files = re.compile(r"\b(file|folder|kept|the latency log|picture must)\b")
-    for section, keys in yaml.safe_load(commented).items():
+    document = yaml.safe_load(commented)
+    for section, keys in [(section, document[section]) for section in SECTIONS]:
         part = commented.split(f"\n{section}:")[1].split("\n\n")[0]
         for key, default in keys.items():
             comment = re.search(rf"^  {key}:.*?#(.*)$", part, re.MULTILINE)

@@ -161,9 +161,9 @@ def test_all_leaves_when_the_source_ends_with_its_regions_and_when_the_daemon_st
     ("keys", "silence_s"),
     [
         ("", 120),
-        ("source: {interval_s: 100}\n", 300),
+        ("source: {type: v4l2, interval_s: 100}\n", 300),
         ("source: {type: images, path: x, fps: 0.01}\n", 200),
-        ("source: {skip_unchanged: true}\n", 180),
+        ("source: {type: v4l2, skip_unchanged: true}\n", 180),
     ],
 )
 def test_how_long_a_source_may_be_silent_follows_from_how_often_it_gives_frames(

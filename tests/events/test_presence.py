@@ -166,10 +166,10 @@ def test_a_source_that_ends_is_left_by_all_that_was_there() -> None:
 def test_what_is_before_a_source_without_frames_leaves_after_a_while() -> None:
     sightings = PresenceTracker({PANDA: HALF}, frames=2, needed=1)
     sightings.observe(result(panda=0.9), captured=-1e6, now=1.0)  # a sender whose clock is far behind
-    assert sightings.end_silent(30.9, silence_s=30) == []
-    (left,) = sightings.end_silent(31.0, silence_s=30)
+    assert sightings.end_silent(30.9, silence_s=lambda source: 30) == []
+    (left,) = sightings.end_silent(31.0, silence_s=lambda source: 30)
     assert (left.reason, left.at) == ("silent", 31.0)
-    assert sightings.end_silent(99.0, silence_s=30) == []
+    assert sightings.end_silent(99.0, silence_s=lambda source: 30) == []
     assert [each.happening for each in sightings.observe(result(panda=0.9), 100, 100)] == ["entered"]
 
 

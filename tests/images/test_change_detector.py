@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from incv3d.engines.base import ImageArray
-from incv3d.images.change_detector import ChangeDetector, cell_means, changed_fraction
+from incv3d.images.change_detector import ChangeDetector, ChangeLimits, cell_means, changed_fraction
 from noisy_images import SIZE, Camera, with_something
 
 THRESHOLD = 0.01
@@ -38,7 +38,7 @@ def scenes(shared: Path) -> list[ImageArray]:
 )
 def test_noise_flicker_and_a_shake_of_a_pixel_are_nothing_new(scenes, noise, light, band, shake) -> None:
     for seed, scene in enumerate(scenes):
-        camera, changes = Camera(seed), ChangeDetector(THRESHOLD, most_s=60)
+        camera, changes = Camera(seed), ChangeDetector({"porch": ChangeLimits(THRESHOLD, most_s=60)})
         assert changes.has_changed("porch", 0.0, camera.take(scene, noise))
         frame = camera.take(np.roll(scene, shake, axis=1), noise, light, band)
         assert not changes.has_changed("porch", 1.0, frame), f"scene {seed}"
@@ -48,7 +48,7 @@ def test_something_that_covers_a_fiftieth_of_the_picture_is_new(scenes) -> None:
     places = [(0.0, 0.0), (0.5, 0.5), (0.9, 0.1), (0.2, 0.8)]
     missed = 0
     for seed, (scene, other) in enumerate(itertools.pairwise(scenes)):
-        camera, changes = Camera(seed), ChangeDetector(THRESHOLD, most_s=60)
+        camera, changes = Camera(seed), ChangeDetector({"porch": ChangeLimits(THRESHOLD, most_s=60)})
         changes.has_changed("porch", 0.0, camera.take(scene, noise=10))
         for place in places:
             entered = with_something(scene, other, 0.02, place)
@@ -61,7 +61,7 @@ def test_something_that_covers_a_fiftieth_of_the_picture_is_new(scenes) -> None:
 
 def test_a_light_that_goes_on_is_new_and_so_is_dusk_in_the_end(scenes) -> None:
     scene = (scenes[0] * 0.5).astype(np.uint8)
-    camera, changes = Camera(0), ChangeDetector(THRESHOLD, most_s=1e9)
+    camera, changes = Camera(0), ChangeDetector({"porch": ChangeLimits(THRESHOLD, most_s=1e9)})
     changes.has_changed("porch", 0.0, camera.take(scene, noise=5))
     assert changes.has_changed("porch", 1.0, camera.take(scene, noise=5, light=1.6))
     found = [changes.has_changed("porch", 2.0, camera.take(scene, 5, 1.6 * 0.97**step)) for step in range(40)]
@@ -69,7 +69,7 @@ def test_a_light_that_goes_on_is_new_and_so_is_dusk_in_the_end(scenes) -> None:
 
 
 def test_what_moves_slowly_is_compared_with_what_was_classified_last(scenes) -> None:
-    camera, changes = Camera(0), ChangeDetector(THRESHOLD, most_s=1e9)
+    camera, changes = Camera(0), ChangeDetector({"porch": ChangeLimits(THRESHOLD, most_s=1e9)})
     changes.has_changed("porch", 0.0, camera.take(scenes[0], noise=5))
     found = [
         changes.has_changed("porch", 1.0, camera.take(np.roll(scenes[0], step, axis=1), noise=5))
@@ -79,7 +79,7 @@ def test_what_moves_slowly_is_compared_with_what_was_classified_last(scenes) -> 
 
 
 def test_each_source_has_its_own_memory_and_the_first_picture_is_new() -> None:
-    changes = ChangeDetector(THRESHOLD, most_s=60)
+    changes = ChangeDetector({"porch": ChangeLimits(THRESHOLD, most_s=60)})
     grey, white = (np.full((48, 64, 3), value, np.uint8) for value in (100, 200))
     assert changes.has_changed("porch.door", 0.0, grey) and changes.has_changed("porch.feeder", 0.0, white)
     assert not changes.has_changed("porch.door", 1.0, grey) and not changes.has_changed(
@@ -93,7 +93,7 @@ def test_each_source_has_its_own_memory_and_the_first_picture_is_new() -> None:
 
 
 def test_after_the_longest_pause_a_picture_is_new_also_if_it_comes_a_moment_early() -> None:
-    changes = ChangeDetector(THRESHOLD, most_s=60)
+    changes = ChangeDetector({"porch": ChangeLimits(THRESHOLD, most_s=60)})
     grey = np.full((48, 64, 3), 100, np.uint8)
     found = [at for at in range(0, 200, 10) if changes.has_changed("porch", at - 0.001 * (at > 0), grey)]
     assert found == [0, 60, 120, 180]
@@ -123,6 +123,6 @@ def test_how_a_picture_lies_in_memory_makes_no_difference(scenes) -> None:
 
 
 def test_a_picture_of_another_size_is_new() -> None:
-    changes = ChangeDetector(THRESHOLD, most_s=60)
+    changes = ChangeDetector({"porch": ChangeLimits(THRESHOLD, most_s=60)})
     assert changes.has_changed("porch", 0.0, np.zeros((48, 64, 3), np.uint8))
     assert changes.has_changed("porch", 1.0, np.zeros((64, 48, 3), np.uint8))

@@ -17,7 +17,7 @@ from incv3d.events.labelled_image import ImageToSave, rendered
 from incv3d.frames import YUV_ENCODINGS, Colours, Frame, Prediction, Transform, YuvEncoding
 from incv3d.images import yuv
 from incv3d.images.annotate import decode_image
-from incv3d.images.change_detector import ChangeDetector
+from incv3d.images.change_detector import ChangeDetector, ChangeLimits
 from incv3d.images.decode_cost import is_large
 from incv3d.images.encode import encode_image, encode_thumbnail
 from incv3d.images.preprocess import ImageError, ImageTooLarge, Preprocessor
@@ -145,7 +145,7 @@ def test_it_is_shown_kept_and_compared_like_any_frame(encoding: YuvEncoding, tra
         assert np.abs(shown[4::23, 4::23].astype(int) - as_it_hangs[4::23, 4::23]).max() < 25
     stored = np.asarray(Image.open(io.BytesIO(kept.data)))
     assert kept.suffix == ".jpg" and np.abs(stored[4, 4].astype(int) - EXACT.decode(plain)[4, 4]).max() < 25
-    changes = ChangeDetector(0.01, 60)
+    changes = ChangeDetector({"camera": ChangeLimits(0.01, most_s=60)})
     assert changes.has_changed("camera", 0.0, EXACT.decode(frame))
     assert not changes.has_changed("camera", 1.0, EXACT.decode(frame))
     assert not is_large(frame)

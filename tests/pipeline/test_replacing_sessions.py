@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from incv3d.engines.base import SessionError
 from incv3d.frames import Frame, Refusal
-from incv3d.images.change_detector import ChangeDetector
+from incv3d.images.change_detector import ChangeDetector, ChangeLimits
 from incv3d.images.preprocess import ImageError
 from incv3d.pipeline.workers import FAILURES_IN_A_ROW
 from scripted_pipeline import SOON_S
@@ -74,7 +74,7 @@ def test_frames_that_are_not_run_do_not_keep_a_replaced_session_open(start_pipel
         if frame.id == "damaged":
             raise ImageError("no picture")
 
-    scripted = start_pipeline(changes=ChangeDetector(0.01, most_s=60))
+    scripted = start_pipeline(changes=ChangeDetector({"camera": ChangeLimits(0.01, most_s=60)}))
     scripted.decoder.script = script
     scripted.now = 6.0
     scripted.send("late", deadline=5.0)

@@ -6,12 +6,12 @@ import threading
 
 from incv3d.engines.base import SessionError
 from incv3d.frames import OWN, Refusal
-from incv3d.images.change_detector import ChangeDetector
+from incv3d.images.change_detector import ChangeDetector, ChangeLimits
 from scripted_pipeline import SOON_S
 
 
 def test_a_cameras_frame_in_which_nothing_changed_is_skipped_before_it_is_run(start_pipeline) -> None:
-    scripted = start_pipeline(changes=ChangeDetector(0.01, most_s=60))
+    scripted = start_pipeline(changes=ChangeDetector({"camera": ChangeLimits(0.01, most_s=60)}))
     scripted.show(50)
     assert scripted.next().ok
     for _ in range(3):
@@ -23,7 +23,7 @@ def test_a_cameras_frame_in_which_nothing_changed_is_skipped_before_it_is_run(st
 
 
 def test_regions_of_a_camera_are_skipped_each_for_itself(start_pipeline) -> None:
-    scripted = start_pipeline(changes=ChangeDetector(0.01, most_s=60))
+    scripted = start_pipeline(changes=ChangeDetector({"camera": ChangeLimits(0.01, most_s=60)}))
     for source in ("camera.door", "camera.feeder"):
         scripted.show(50, source)
         assert scripted.next().source == source
@@ -34,7 +34,7 @@ def test_regions_of_a_camera_are_skipped_each_for_itself(start_pipeline) -> None
 
 
 def test_a_request_is_never_skipped(start_pipeline) -> None:
-    scripted = start_pipeline(changes=ChangeDetector(0.01, most_s=60))
+    scripted = start_pipeline(changes=ChangeDetector({"camera": ChangeLimits(0.01, most_s=60)}))
     for _ in range(3):
         scripted.send("the same")
         assert scripted.next().ok
@@ -42,7 +42,7 @@ def test_a_request_is_never_skipped(start_pipeline) -> None:
 
 
 def test_the_daemons_own_frames_are_never_skipped(start_pipeline) -> None:
-    scripted = start_pipeline(changes=ChangeDetector(0.01, most_s=60))
+    scripted = start_pipeline(changes=ChangeDetector({"camera": ChangeLimits(0.01, most_s=60)}))
     for _ in range(3):
         scripted.show(50, OWN)
         assert scripted.next().is_own
@@ -54,7 +54,7 @@ def test_another_measure_of_change_holds_from_the_next_frame_on(start_pipeline) 
     for _ in range(2):
         scripted.show(50)
         assert scripted.next().ok
-    scripted.pipeline.set_change_detector(ChangeDetector(0.01, most_s=60))
+    scripted.pipeline.set_change_detector(ChangeDetector({"camera": ChangeLimits(0.01, most_s=60)}))
     scripted.show(50)
     assert scripted.next().ok, "it has seen nothing yet"
     scripted.show(50)
@@ -69,7 +69,7 @@ def test_a_frame_whose_preparation_failed_is_no_reason_to_skip_the_next(start_pi
         scripted.decoder.feed_script = lambda: None
         raise ZeroDivisionError
 
-    scripted = start_pipeline(changes=ChangeDetector(0.01, most_s=60))
+    scripted = start_pipeline(changes=ChangeDetector({"camera": ChangeLimits(0.01, most_s=60)}))
     scripted.decoder.feed_script = fail
     scripted.show(50)
     assert scripted.next().refusal is Refusal.INTERNAL
@@ -78,7 +78,7 @@ def test_a_frame_whose_preparation_failed_is_no_reason_to_skip_the_next(start_pi
 
 
 def test_after_the_longest_pause_a_frame_is_classified_all_the_same(start_pipeline) -> None:
-    scripted = start_pipeline(changes=ChangeDetector(0.01, most_s=60))
+    scripted = start_pipeline(changes=ChangeDetector({"camera": ChangeLimits(0.01, most_s=60)}))
     scripted.show(50)
     assert scripted.next().ok
     scripted.now = 30.0
@@ -94,7 +94,9 @@ def test_a_frame_whose_run_failed_is_no_reason_to_skip_the_next(start_pipeline) 
         if number == 1:
             raise SessionError("once")
 
-    scripted = start_pipeline(script=fail_first, changes=ChangeDetector(0.01, most_s=60))
+    scripted = start_pipeline(
+        script=fail_first, changes=ChangeDetector({"camera": ChangeLimits(0.01, most_s=60)})
+    )
     scripted.show(50)
     assert scripted.next().refusal is Refusal.INTERNAL
     scripted.show(50)
@@ -104,7 +106,7 @@ def test_a_frame_whose_run_failed_is_no_reason_to_skip_the_next(start_pipeline) 
 
 
 def test_an_unchanged_camera_does_not_hold_up_requests_nor_the_session_its_frames(start_pipeline) -> None:
-    scripted = start_pipeline(held=True, changes=ChangeDetector(0.01, most_s=60))
+    scripted = start_pipeline(held=True, changes=ChangeDetector({"camera": ChangeLimits(0.01, most_s=60)}))
     scripted.show(50)
     assert scripted.session.running.wait(SOON_S)
     for _ in range(5):  # looked at while the Session runs

@@ -11,8 +11,10 @@ import msgspec
 import pytest
 
 from heads import axes, facts_of, head_of
+from incv3d.config.address import Address
 from incv3d.config.loading import ConfigError
 from incv3d.config.schema import Config
+from incv3d.config.source import SourceSection
 from incv3d.engines.base import SessionError
 from incv3d.frames import Frame, Result
 from incv3d.models.entry import ModelError
@@ -35,9 +37,10 @@ def config_of(name: str, regions: dict[str, object] | None = None) -> Config:
     sections = {
         "model": {"name": name},
         "session": {"engine": "litert"},
-        "source": {"regions": regions or {}},
     }
-    return msgspec.convert(sections, Config)
+    config = msgspec.convert(sections, Config)
+    source = SourceSection(type="images", path=Address("/srv"), regions=regions or {})  # type: ignore[arg-type]
+    return msgspec.structs.replace(config, source=source)
 
 
 @pytest.fixture(scope="module")

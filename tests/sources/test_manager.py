@@ -49,7 +49,8 @@ class Daemon:
     def use(self, *scripts: str, **section: object) -> ScriptedCamera:
         """Capture from a camera that does what its scripts say."""
         camera = self.camera(*scripts)
-        self.captures.configure(section_of(**section), camera)
+        used = section_of(**section)
+        self.captures.configure([used], {used.name: camera})
         self.captures.start()
         return camera
 
@@ -83,7 +84,7 @@ def daemon(caplog) -> Iterator[Daemon]:
 
 
 def test_without_a_source_there_is_nothing_to_capture_tell_or_close(daemon) -> None:
-    daemon.captures.configure(section_of(), None)
+    daemon.captures.configure([], {})
     daemon.captures.start()
     daemon.captures.pause(True)
     daemon.captures.deliver(Result("camera"))
@@ -104,7 +105,7 @@ def test_the_frames_of_the_source_come_into_the_mailbox_until_it_is_closed(daemo
 
 def test_nothing_is_opened_before_the_start(daemon) -> None:
     camera = daemon.camera("frame silent")
-    daemon.captures.configure(section_of(), camera)
+    daemon.captures.configure([section_of()], {"camera": camera})
     assert not camera.opened and daemon.captures.status()[0].state == "opening"
     daemon.captures.start()
     assert daemon.take().id == "1.1"
@@ -123,7 +124,9 @@ def test_the_configuration_says_how_often_how_many_and_how_patiently(daemon) -> 
     assert [daemon.take().id, daemon.take().id] == ["1.1", "1.2"]
     daemon.wait_until(lambda: len(camera.asked) == 3)
     assert camera.asked[2] - camera.asked[1] == pytest.approx(3600)
-    daemon.captures.replace(section_of(stall_timeout_s=0.5), daemon.camera("frame silent"), lambda: None)
+    daemon.captures.replace(
+        [section_of(stall_timeout_s=0.5)], {"camera": daemon.camera("frame silent")}, lambda: None
+    )
     daemon.wait_until(lambda: daemon.captures.status()[0].reason == "no frame for 0.5 s")
 
 
@@ -145,11 +148,41 @@ def test_another_source_takes_the_place_of_the_old_one_which_is_let_go_of_first(
         closed_between.append(old.closed if old else 1)
         assert not new.opened and not daemon.captures.status()
 
-    daemon.captures.replace(section_of(name="yard", every_frame=True), new, between)
+    daemon.captures.replace([section_of(name="yard", every_frame=True)], {"yard": new}, between)
     assert closed_between == [1]
     assert daemon.take().id == "1.1" and daemon.captures.status()[0].name == "yard"
-    daemon.captures.replace(section_of(type="none", path=""), None, lambda: None)
+    daemon.captures.replace([], {}, lambda: None)
     assert not daemon.captures.status() and new.closed == 1
+
+
+def test_only_the_sources_that_change_are_closed_and_opened(daemon) -> None:
+    sections = {name: section_of(name=name) for name in ("door", "gate", "yard")}
+    cameras = {name: daemon.camera("frame silent", "frame silent") for name in sections}
+    daemon.captures.configure([sections["door"], sections["gate"]], cameras)
+    daemon.captures.start()
+    daemon.wait_until(lambda: [each.frames for each in daemon.captures.status()] == [1, 1])
+    remaining: list[list[str]] = []
+    wider = section_of(name="gate", width=800)
+    daemon.captures.replace(
+        [sections["yard"], sections["door"], wider],
+        cameras,
+        lambda: remaining.append([each.name for each in daemon.captures.status()]),
+    )
+    assert remaining == [["door"]]
+    assert [each.name for each in daemon.captures.status()] == ["yard", "door", "gate"]
+    daemon.wait_until(lambda: all(each.frames for each in daemon.captures.status()))
+    assert [(each.opened, each.closed) for each in cameras.values()] == [(1, 0), (2, 1), (1, 0)]
+
+
+def test_a_dead_camera_harms_no_other(daemon) -> None:
+    cameras = {"dead": daemon.camera("raise"), "camera": daemon.camera("frame silent")}
+    daemon.captures.configure([section_of(name=name) for name in cameras], cameras)
+    daemon.captures.start()
+    assert daemon.take().source == "camera"
+    daemon.wait_until(lambda: daemon.captures.status()[0].state == "reopening")
+    assert daemon.captures.status()[1].state == "ok"
+    daemon.captures.deliver(Result("camera"))
+    daemon.captures.accept(Frame("dead", b"", None, 0.0, 0.0))
 
 
 def test_a_source_that_does_not_close_does_not_keep_another_from_its_place(daemon, monkeypatch) -> None:
@@ -157,7 +190,7 @@ def test_a_source_that_does_not_close_does_not_keep_another_from_its_place(daemo
     daemon.use("frame hang", stall_timeout_s=3600.0)
     assert daemon.take().id == "1.1"
     began = time.monotonic()
-    daemon.captures.replace(section_of(), daemon.camera("frame silent"), lambda: None)
+    daemon.captures.replace([section_of(fps=2.0)], {"camera": daemon.camera("frame silent")}, lambda: None)
     assert time.monotonic() - began < SOON_S
     assert daemon.take().id == "1.1"
 
@@ -171,7 +204,7 @@ def test_a_pause_holds_for_the_source_that_comes_later_too(daemon) -> None:
     daemon.cameras[0].go_on()
     assert daemon.take().id == "1.2" and not daemon.captures.paused
     daemon.captures.pause(True)
-    daemon.captures.replace(section_of(), daemon.camera("frame silent"), lambda: None)
+    daemon.captures.replace([section_of(fps=2.0)], {"camera": daemon.camera("frame silent")}, lambda: None)
     daemon.wait_until(lambda: daemon.captures.status()[0].frames == 1)
     assert not daemon.frame_queue.cameras
 

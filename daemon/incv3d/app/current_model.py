@@ -7,7 +7,7 @@ import logging
 from incv3d.app.dispatcher import ResultDispatcher
 from incv3d.app.reload import Changes
 from incv3d.app.state import DaemonState
-from incv3d.config.reloading import EFFECTS, FIXED_BY_TENSORFLOW
+from incv3d.config.reloading import FIXED_BY_TENSORFLOW, effect_of
 from incv3d.config.schema import Config
 from incv3d.events.monitor import EventMonitor, create_event_monitor
 from incv3d.events.watchlist import read_watchlist
@@ -72,7 +72,7 @@ class CurrentModel:
         """
         current = self._state.loaded
         assert current
-        others = [key for key in changes.taken if EFFECTS[key] == "session" and key != "model.name"]
+        others = [key for key in changes.taken if effect_of(key) == "session" and key != "model.name"]
         found = find_taught(changes.config, self._store)
         is_same = current.taught is not None and found.heads_in_force == current.taught.heads_in_force
         if others or (is_same and "model.name" not in changes.taken):

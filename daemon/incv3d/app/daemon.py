@@ -47,7 +47,7 @@ from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.pipeline.loader import LoadedModel, Loader, load_classifier
 from incv3d.pipeline.probe import Probe
 from incv3d.pipeline.workers import Pipeline
-from incv3d.sources import source_opener
+from incv3d.sources import source_openers
 from incv3d.sources.manager import SourceManager
 from incv3d.transports.admission import Admission
 from incv3d.transports.base import TransportContext
@@ -90,8 +90,7 @@ class Daemon:
         self._latency = RollingLatency(
             config.latency.window_s, config.latency.window_frames, self._state.started
         )
-        limits = config.intake.queue_limit, config.intake.queue_bytes, config.intake.peer_limit
-        self._frame_queue = FrameQueue(*limits, is_large)
+        self._frame_queue = FrameQueue(*config.intake.queue_limits, is_large)
         self._dispatcher = ResultDispatcher(self._latency)
         self._sources = SourceManager(
             self._frame_queue,
@@ -108,7 +107,7 @@ class Daemon:
             on_ready=lambda: self._events.put(SessionReady()),
             on_drained=lambda: self._events.put(QueueDrained()),
             on_death=self._thread_died,
-            changes=create_change_detector(config.source),
+            changes=create_change_detector(config.all_sources.values()),
             on_skipped=self._skipped,
         )
         self._health = Health(config, lambda: self._pipeline.failures_in_a_row)
@@ -181,9 +180,9 @@ class Daemon:
 
     def _start(self) -> None:
         config = self._state.config
-        opener = source_opener(config.source)
+        openers = source_openers(config.all_sources)
         self._transports.open()
-        self._sources.configure(config.source, opener)
+        self._sources.configure(config.all_sources.values(), openers)
         self._pipeline.start()
         self._notifier.status("loading the model")
 
@@ -293,18 +292,18 @@ class Daemon:
 
     def _apply(self, reload: PendingReload) -> None:
         config = self._state.config = reload.changes.config
+        sources = config.all_sources.values()
         if reload.loaded:
             self._use(reload.loaded)
             self._reporter.write_start("reload")
         if reload.loaded or reload.changes.source:
-            self._pipeline.set_change_detector(create_change_detector(config.source))
+            self._pipeline.set_change_detector(create_change_detector(sources))
         if reload.changes.source or reload.changes.events or reload.loaded:
             self._model.replace_event_monitor()
         if reload.changes.source:
-            self._sources.replace(config.source, reload.open_source, self._transports.forget_sources)
+            self._sources.replace(sources, reload.openers, self._transports.forget_sources)
         self._health.reconfigure(config)
-        limits = config.intake.queue_limit, config.intake.queue_bytes, config.intake.peer_limit
-        self._frame_queue.set_limits(*limits)
+        self._frame_queue.set_limits(*config.intake.queue_limits)
         self._transports.reconfigure(config)
         self._reporter.reconfigure()
         set_level(config.daemon.log_level)

@@ -41,7 +41,7 @@ from incv3d.sources.factory import check_source
 from incv3d.transports.base import Transport
 from incv3d.transports.registry import TRANSPORTS
 
-KEY = re.compile(r"([a-z]+\.[a-z_]+)((?:\.[^:\s]+)?): ")
+KEY = re.compile(r"([a-z]+(?:\[\d+\])?\.[a-z_]+)((?:\.[^:\s]+)?): ")
 """The start of an error that names a key of the configuration; a group of events adds its name."""
 FOR_GOOD = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL)
 """The errors of addresses that this user can never listen on, on this machine and in any network."""
@@ -107,7 +107,7 @@ def find_mistakes(loaded: LoadedConfig, environ: Mapping[str, str]) -> list[Mist
 
 def _mistake(loaded: LoadedConfig, key: str, said: str, is_denied: bool) -> Mistake:
     """Return a mistake whose line begins with the place of its key."""
-    if (named := KEY.match(said)) and named[1].split(".")[0] in Config.__struct_fields__:
+    if (named := KEY.match(said)) and re.split(r"\W", named[1])[0] in Config.__struct_fields__:
         key, rest = named[1], said[named.end() :]
         return Mistake(key, f"{loaded.place(key)}{named[2]}: {rest}", is_denied)
     return Mistake(key, f"{loaded.place(key)}: {said}", is_denied)
@@ -176,10 +176,11 @@ def _obstacle(address: str) -> int:
 
 
 def _check_source(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
-    try:
-        check_source(loaded.config.source)
-    except LibraryMissing as error:
-        raise ConfigError(f"source.type: {error}") from None
+    for place, section in loaded.config.all_sources.items():
+        try:
+            check_source(section, place)
+        except LibraryMissing as error:
+            raise ConfigError(f"{place}.type: {error}") from None
 
 
 def _check_model(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:

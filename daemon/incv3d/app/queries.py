@@ -55,7 +55,7 @@ class Queries:
                     "state": state.phase,
                     "pid": os.getpid(),
                     "reload": {"count": state.reloads, "problem": state.reload_problem},
-                    **info(state.loaded, state.config.source),
+                    **info(state.loaded, state.config.all_sources.values()),
                 }
             case "frame":
                 return frame_facts(self.frames.after(source, after))

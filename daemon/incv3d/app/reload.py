@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
 
 from incv3d.config.loading import LoadedConfig, as_builtins
-from incv3d.config.reloading import EFFECTS, Effect
+from incv3d.config.messages import SECTIONS
+from incv3d.config.reloading import Effect, effect_of
 from incv3d.config.schema import Config
+from incv3d.config.source import SourceSection
 from incv3d.errors import Incv3dError
 from incv3d.machine import available_memory_mb, memory_limit_mb, private_memory_mb
 from incv3d.pipeline.loader import LoadedModel
-from incv3d.sources import OpenSource, source_opener
+from incv3d.sources import OpenSource, source_openers
 
 LOG = logging.getLogger(__name__)
 RESTART = "systemctl restart incv3d"
@@ -36,18 +38,13 @@ class Changes:
     """The keys that change now, such as ``intake.queue_limit``."""
     after_restart: tuple[str, ...]
     """The keys that would change after a restart."""
-    boxes: bool = False
-    """Whether regions have other boxes or names, not only other models."""
+    source: bool = False
+    """Whether a source must be opened, closed, or opened again."""
 
     @property
     def session(self) -> bool:
         """Return whether the model must be loaded again."""
         return self._any("session")
-
-    @property
-    def source(self) -> bool:
-        """Return whether the source must be opened again."""
-        return any(EFFECTS[key] == "source" for key in self.taken if key != "source.regions" or self.boxes)
 
     @property
     def tuning(self) -> bool:
@@ -60,7 +57,7 @@ class Changes:
         return self._any("events")
 
     def _any(self, effect: Effect) -> bool:
-        return any(EFFECTS[key] == effect for key in self.taken)
+        return any(effect_of(key) == effect for key in self.taken)
 
 
 def compare(old: Config, new: Config, fixed: Collection[str] = ()) -> Changes:
@@ -69,22 +66,37 @@ def compare(old: Config, new: Config, fixed: Collection[str] = ()) -> Changes:
     :param fixed: keys that take a restart in this process, in addition to those that always do.
     """
     taken, after_restart = [], []
-    sections = {}
-    for section in Config.__struct_fields__:
+    sections: dict[str, Any] = {"sources": new.sources}
+    for section in SECTIONS:
         before, after = getattr(old, section), getattr(new, section)
         kept = {}
         for key in after.__struct_fields__:
             if getattr(after, key) == getattr(before, key):
                 continue
             name = f"{section}.{key}"
-            if EFFECTS[name] == "restart" or name in fixed:
+            if effect_of(name) == "restart" or name in fixed:
                 after_restart.append(name)
                 kept[key] = getattr(before, key)
             else:
                 taken.append(name)
         sections[section] = msgspec.structs.replace(after, **kept) if kept else after
-    boxes = old.source.named_regions != new.source.named_regions
-    return Changes(Config(**sections), tuple(taken), tuple(after_restart), boxes)
+    taken += _changes_in_lists(old.sources, new.sources)
+    before, after = ([each.capturing for each in config.all_sources.values()] for config in (old, new))
+    return Changes(Config(**sections), tuple(taken), tuple(after_restart), before != after)
+
+
+def _changes_in_lists(old: Iterable[SourceSection], new: Iterable[SourceSection]) -> list[str]:
+    """Return the keys of ``sources`` that differ, ``sources.door.path``; ``sources.door`` is new or gone."""
+    before, after = ({each.name: each for each in sources} for sources in (old, new))
+    keys = []
+    for name in before | after:
+        if name in before and name in after:
+            fields = SourceSection.__struct_fields__
+            differing = [each for each in fields if getattr(before[name], each) != getattr(after[name], each)]
+            keys += [f"sources.{name}.{each}" for each in differing]
+        else:
+            keys.append(f"sources.{name}")
+    return keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +106,8 @@ class PendingReload:
     changes: Changes
     loaded: LoadedModel | None
     """What replaces the current model: a warm Session, or other heads on the same one; None: nothing."""
-    open_source: OpenSource | None
-    """Opens the new source, if it changes; None: there will be no source."""
+    openers: Mapping[str, OpenSource]
+    """Opens each source, by its name, if one of them changes."""
     is_new_session: bool
     """Whether `loaded` has a Session of its own."""
     is_swap: bool = False
@@ -176,7 +188,7 @@ class Reloader:
             LOG.exception("the tuned model failed")
             problem = "it failed; see the daemon's log"
         changes = Changes(current, (), ())
-        self._on_done(PendingReload(changes, loaded, None, loaded is not None, is_swap=True, problem=problem))
+        self._on_done(PendingReload(changes, loaded, {}, loaded is not None, is_swap=True, problem=problem))
 
     def _run(self, current: Config, fixed: Collection[str]) -> None:
         reload, self.problem = None, ""
@@ -197,7 +209,7 @@ class Reloader:
         if changes.after_restart:
             keys = ", ".join(changes.after_restart)
             LOG.warning("%s of %s: only applied by a restart (%s)", keys, found.origin, RESTART)
-        opener = source_opener(changes.config.source) if changes.source else None
+        openers = source_openers(changes.config.all_sources) if changes.source else {}
         is_new_session = self._model.needs_session(changes)
         if is_new_session:
             check_reload_memory(available_memory_mb(), memory_limit_mb(), private_memory_mb())
@@ -212,7 +224,7 @@ class Reloader:
             raise
         if not changes.taken and not changes.after_restart and not loaded:
             LOG.info("configuration: %s has no changes", found.origin)
-        return PendingReload(changes, loaded, opener, is_new_session)
+        return PendingReload(changes, loaded, openers, is_new_session)
 
 
 def check_reload_memory(available_mb: float | None, limit_mb: float | None, private_mb: float | None) -> None:
@@ -238,5 +250,16 @@ def check_reload_memory(available_mb: float | None, limit_mb: float | None, priv
 
 def describe_changes(changes: Changes) -> dict[str, Any]:
     """Return the keys that change now, with their new values, for the log."""
-    values = as_builtins(changes.config)
-    return {key: values[key.split(".")[0]][key.split(".")[1]] for key in changes.taken}
+    values: dict[str, Any] = as_builtins(changes.config)
+    values["sources"] = {each["name"]: each for each in values["sources"]}
+    return {key: _value_of(key.split("."), values) for key in changes.taken}
+
+
+def _value_of(words: Sequence[str], values: Any) -> Any:
+    """Return what the key of these words is set to; for a source, whether there is one."""
+    found = values
+    for word in words:
+        found = found.get(word)
+    if words[0] == "sources" and len(words) == 2:
+        return "captured" if found else "removed"
+    return found

@@ -45,9 +45,9 @@ class Reporter:
 
     def write_start(self, reason: StartEvent, facts: Mapping[str, object] = NO_FACTS) -> None:
         """Write the line that says which model runs from now on, with additional `facts`."""
-        loaded, source = self._state.loaded, self._state.config.source
+        loaded, sources = self._state.loaded, self._state.config.all_sources.values()
         assert loaded
-        self._log.write(start_line(time.time(), reason, {**startup_fields(loaded, source), **facts}))
+        self._log.write(start_line(time.time(), reason, {**startup_fields(loaded, sources), **facts}))
 
     def write_if_due(self, now: float) -> None:
         """Write a line with the latencies if it is time, and the daemon is ready."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, astuple
 from typing import Any
 
@@ -27,7 +27,7 @@ from incv3d.sources import SourceStatus
 from incv3d.transports.base import DaemonStatus, TuningStatus
 
 
-def info(loaded: LoadedModel | None, source: SourceSection) -> dict[str, Any]:
+def info(loaded: LoadedModel | None, sources: Collection[SourceSection]) -> dict[str, Any]:
     """Return what runs here, with the versions that a bug report needs.
 
     :param loaded: None while the model is being loaded.
@@ -40,8 +40,12 @@ def info(loaded: LoadedModel | None, source: SourceSection) -> dict[str, Any]:
         "zmq": zmq.zmq_version(),
     }
     facts: dict[str, Any] = {"version": __version__, **_identity(loaded), "versions": versions}
-    if source.type != "none":
-        facts["source"] = {"type": source.type, "name": source.name, "regions": source.regions}
+    captured = [
+        {"type": each.type, "name": each.name, "model": each.model, "regions": each.regions}
+        for each in sources
+    ]
+    if captured:
+        facts |= {"source": captured[0], "sources": captured}
     if loaded:
         versions[loaded.facts.engine] = loaded.facts.version
         facts["pixels"] = loaded.pixels
@@ -90,6 +94,7 @@ def stats(
     :param started: when the daemon started (monotonic).
     """
     now = time.monotonic()
+    captured = [_source_facts(each) for each in sources]
     return {
         "uptime_s": round(now - started, 3),
         **_identity(loaded),
@@ -97,13 +102,15 @@ def stats(
         "window": asdict(latency.summary(now)),
         "machine": asdict(read_machine()),
         "tuning": asdict(tuning),
-        **({"source": _source_facts(sources[0])} if sources else {}),
+        **({"source": captured[0], "sources": captured} if captured else {}),
     }
 
 
-def startup_fields(loaded: LoadedModel, source: SourceSection) -> dict[str, object]:
+def startup_fields(loaded: LoadedModel, sources: Collection[SourceSection]) -> dict[str, object]:
     """Return model, engine and the cost of the warm-up, for the latency log."""
     facts, warmup = loaded.facts, loaded.warmup
+    is_one = len(sources) == 1
+    regions = [name if is_one else f"{each.name}.{name}" for each in sources for name in each.regions]
     return {
         "version": __version__,
         "model": loaded.model,
@@ -115,7 +122,7 @@ def startup_fields(loaded: LoadedModel, source: SourceSection) -> dict[str, obje
         "build_ms": f"{facts.build_ms:.0f}",
         "warmup_runs": len(warmup.runs_ms),
         "warmup_ms": f"{sum(warmup.runs_ms):.0f}",
-        **({"regions": ",".join(source.regions)} if source.regions else {}),
+        **({"regions": ",".join(regions)} if regions else {}),
         **_head_fields(loaded),
     }
 

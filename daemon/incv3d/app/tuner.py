@@ -81,6 +81,10 @@ class Tuner:
         self._swapped_at: float | None = None
         """When the new Session took over, until the log has compared it (monotonic)."""
 
+    @property
+    def _source_names(self) -> str:
+        return ", ".join(each.name for each in self._state.config.all_sources.values())
+
     def begin(self) -> None:
         """Begin to collect frames, or find out why not: the model, the source or a setting is another one."""
         self.close()
@@ -101,7 +105,7 @@ class Tuner:
         self._tries = len(tries)
         if self._gave_up(model, tries[-1].problem if tries else ""):
             return
-        session, name = self._state.config.session, self._state.config.source.name
+        session, name = self._state.config.session, self._source_names
         distinct = DistinctFrames(MOST, session.tune_over_s)
         self._tuning = Tuning(self._state.config, self._store, model, distinct, self._run)
         self._phase, self._reason, self._not_before, self._said_why = "collecting", "", 0.0, False
@@ -137,7 +141,7 @@ class Tuner:
         elif not self._said_why:
             self._said_why = True
             self._reason = why_few(tuning.distinct, self._wanted)
-            LOG.warning("tuning: %s: %s", self._state.config.source.name, self._reason)
+            LOG.warning("tuning: %s: %s", self._source_names, self._reason)
 
     def finish(self, outcome: ConversionOutcome) -> bool:
         """Take the end of a conversion; return whether the model is to be loaded again."""
@@ -239,7 +243,7 @@ class Tuner:
         self._phase, self._reason = "converting", ""
         LOG.info(
             "tuning: converting %s to int8 with %d frames of %s, at idle priority",
-            tuning.model.name, len(tuning.distinct), self._state.config.source.name,
+            tuning.model.name, len(tuning.distinct), self._source_names,
         )  # fmt: skip
         self._work.put((tuning, lambda: self._on_outcome(tuning.convert())))
 
@@ -262,7 +266,7 @@ class Tuner:
         LOG.info(
             "tuned: %s %s, %s%s, agreement %.1f %% on %d frames of %s",
             session.engine, session.precision, p50, before,
-            compared.top1_agreement * 100, compared.images, self._state.config.source.name,
+            compared.top1_agreement * 100, compared.images, self._source_names,
         )  # fmt: skip
 
     def _work_on(self) -> None:
@@ -281,7 +285,7 @@ def obstacle(config: Config, model: StoredModel | None) -> str:
     litert = engine_of("litert")
     if config.session.tune is False:
         return "session.tune is false"
-    if config.source.type == "none":
+    if not config.all_sources:
         return "there is no source whose frames could calibrate"
     if config.session.engine not in ("auto", "litert"):
         return f"session.engine is {config.session.engine}"

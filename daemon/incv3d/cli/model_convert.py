@@ -125,10 +125,10 @@ def _frames(
         return frames_of(files), len(files)
     if not FEWEST <= frames <= MOST:
         raise click.UsageError(f"--frames must be from {FEWEST} to {MOST}; 100 to 300 work well")
-    open_source = source_opener(config.source)
+    source = next(iter(config.all_sources.values()), config.source)
+    open_source = source_opener(source)
     if open_source is None:
-        raise SourceError("no source is configured to capture frames from: set source.type")
-    source = config.source
+        raise SourceError("no source is configured to capture frames from: set source.path")
     captured = captured_frames(open_source, source.frame_interval_s, FRAME_TIMEOUT_S, source.named_regions)
     return islice(captured, frames), frames
 

@@ -106,7 +106,7 @@ def _load(config_path: str | None, overrides: Mapping[str, object], demo: bool) 
     from incv3d.config.loading import load_config
 
     loaded = load_config(config_path, overrides=overrides)
-    if demo and loaded.config.source.type == "none":
+    if demo and not loaded.config.all_sources:
         from incv3d.images.demo import demo_folder
 
         demo_source: dict[str, object] = {

@@ -18,6 +18,7 @@ from incv3d.cli.output import leave, say
 
 if TYPE_CHECKING:
     from incv3d.config.schema import Config
+    from incv3d.config.source import SourceSection
     from incv3d.frames import Frame
     from incv3d.images.annotate import Annotation
 
@@ -49,23 +50,28 @@ def snapshot(
 ) -> None:
     """Save an image from the configured source to OUT.jpg, rotated and with its regions.
 
-    Only one program at a time can use a camera: stop the daemon first.
+    Of several sources it takes the first, or the one that --source names. Only one program at a time
+    can use a camera: stop the daemon first.
     """
     from incv3d.config.loading import load_config
     from incv3d.images.annotate import decode_image, save_jpeg
     from incv3d.sources import SourceError, source_opener
     from incv3d.sources.single_frame import take_frame
 
-    overrides = {"model.name": model_name, "session.threads": threads, **source_keys(source_path)}
+    overrides = {"model.name": model_name, "session.threads": threads}
     config = load_config(config_path, overrides=overrides).config
-    opener = source_opener(config.source)
+    source = next((each for each in config.all_sources.values() if each.name == source_path), None)
+    if source is None:
+        config = load_config(config_path, overrides={**overrides, **source_keys(source_path)}).config
+        source = next(iter(config.all_sources.values()), config.source)
+    opener = source_opener(source)
     if opener is None:
         raise SourceError(
             "no source is configured: set source.path or use --source (`incv3d cameras` lists cameras)"
         )
     frame = take_frame(opener, settle_s, timeout_s)
     picture = decode_image(frame, config.intake.max_pixels)
-    seen = _classify(config, frame) if with_labels else _regions(config)
+    seen = _classify(config, source, frame) if with_labels else _regions(source)
     save_jpeg(picture, seen, out)
     height, width = picture.shape[:2]
     click.echo(f"{out}: {width}x{height}")
@@ -79,13 +85,13 @@ def snapshot(
     leave(0)
 
 
-def _regions(config: Config) -> list[Annotation]:
+def _regions(source: SourceSection) -> list[Annotation]:
     from incv3d.images.annotate import Annotation
 
-    return [Annotation((), name, region) for name, region in config.source.named_regions.items()]
+    return [Annotation((), name, region) for name, region in source.named_regions.items()]
 
 
-def _classify(config: Config, frame: Frame) -> list[Annotation]:
+def _classify(config: Config, source: SourceSection, frame: Frame) -> list[Annotation]:
     """Classify each region of `frame`, or all of it."""
     import contextlib
 
@@ -98,9 +104,9 @@ def _classify(config: Config, frame: Frame) -> list[Annotation]:
     with contextlib.closing(
         load_classifier(config, store, warmup_runs=0, progress=say).classifier
     ) as classifier:
-        parts = by_region(frame, config.source.named_regions)
+        parts = by_region(frame, source.named_regions)
         results = [classifier.classify(classifier.prepare(part)) for part in parts]
-    names = list(config.source.regions) or [""]
+    names = list(source.regions) or [""]
     return [
         Annotation(result.predictions, name, part.region)
         for result, name, part in zip(results, names, parts, strict=True)

@@ -152,11 +152,12 @@ def _load(teaching: Teaching, base: str, shown: Progress) -> LoadedModel:
     base = base or config.model.name
     if taught := teaching.taught.find(base):
         base = taught.facts.base
-    # Models of regions do not matter here.
+    # Models of sources and regions do not matter here.
     config = msgspec.structs.replace(
         config,
         model=msgspec.structs.replace(config.model, name=base),
-        source=msgspec.structs.replace(config.source, regions={}),
+        source=type(config.source)(),
+        sources=[],
     )
     fetch = model_fetcher(config, teaching.models, shown.say)
     return load_classifier(config, teaching.models, warmup_runs=0, progress=shown.say, fetch=fetch)

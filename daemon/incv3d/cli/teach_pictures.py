@@ -87,7 +87,7 @@ def _add(teaching: Teaching, name: str, class_name: str, path: Path) -> tuple[st
     show_default=True,
     help="Seconds between two pictures, in which to move what is taught, or the light.",
 )
-@click.option("--region", metavar="REGION", help="Region of the source, if it has several.")
+@click.option("--region", metavar="REGION", help="Region of the source, if it has several; or CAMERA.REGION.")
 @frame_timeout_option
 def capture(
     class_name: str,

@@ -12,6 +12,8 @@ from incv3d.errors import Incv3dError
 from incv3d.frames import Frame, Region
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from incv3d.client import Client
     from incv3d.config.loading import LoadedConfig
     from incv3d.protocol.latest_frame import LatestFrame
@@ -47,25 +49,34 @@ def captured(
             "the running daemon requires a key: use --key, with the file of `incv3d keys add` (as root)"
         )
     if answer.facts:
-        source = answer.facts.get("source")
-        if not source:
+        sources = {each["name"]: list(each["regions"]) for each in answer.facts.get("sources", ())}
+        if not sources:
             raise CaptureError("the running daemon has no source: set source.path, and reload it")
-        name = _with_region(source["name"], list(source["regions"]), region)
+        name = _chosen(sources, region)
         return _of_daemon(loaded, key, name, every_s, timeout_s)
     return _of_source(loaded, region, every_s, timeout_s)
 
 
-def _with_region(name: str, regions: list[str], region: str | None) -> str:
-    """Return the source of the frames: ``NAME``, or ``NAME.REGION``."""
-    if not regions:
-        if region:
-            raise click.UsageError(f"--region: the source {name} has no regions (source.regions)")
-        return name
-    if region is None and len(regions) == 1:
-        region = regions[0]
-    if region not in regions:
-        raise click.UsageError(f"--region must be one of {', '.join(regions)}")
-    return f"{name}.{region}"
+def _chosen(sources: Mapping[str, Sequence[str]], region: str | None) -> str:
+    """Return the source of the frames: ``NAME``, or ``NAME.REGION``.
+
+    :param sources: the regions of each source, by its name.
+    :param region: ``REGION``, or ``NAME`` or ``NAME.REGION`` where there are several sources; None: the only
+        one.
+    """
+    names = {name: [f"{name}.{each}" for each in regions] or [name] for name, regions in sources.items()}
+    every = [each for parts in names.values() for each in parts]
+    if region is None:
+        found = every
+    else:
+        found = [each for each in every if region in (each, each.partition(".")[2])] or names.get(region, [])
+    if len(found) == 1:
+        return found[0]
+    if len(every) == 1:
+        raise click.UsageError(f"--region: the source {every[0]} has no regions (source.regions)")
+    is_one = len(sources) == 1
+    shown = [each.partition(".")[2] if is_one else each for each in found or every]
+    raise click.UsageError(f"--region must be one of {', '.join(shown)}")
 
 
 def _of_daemon(
@@ -118,13 +129,15 @@ def _of_source(
     from incv3d.sources import source_opener
     from incv3d.tools.conversion.calibration import captured_frames
 
-    section = loaded.config.source
-    opener = source_opener(section)
-    if opener is None:
+    sections = {each.name: each for each in loaded.config.all_sources.values()}
+    if not sections:
         raise CaptureError(
             "no daemon runs with this configuration, and it has no source (source.path) to capture from"
         )
-    name = _with_region(section.name, list(section.regions), region)
+    name = _chosen({each.name: list(each.regions) for each in sections.values()}, region)
+    section = sections[name.partition(".")[0]]
+    opener = source_opener(section)
+    assert opener
     regions = {each: box for each, box in section.named_regions.items() if f"{section.name}.{each}" == name}
     is_camera = section.type not in ("images", "video")
     settled = time.monotonic() + SETTLE_S

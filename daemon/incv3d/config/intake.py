@@ -37,6 +37,11 @@ class IntakeSection(Section, frozen=True, kw_only=True):
             raise ValueError("insecure: contradicts `keys`; remove one of them")
 
     @property
+    def queue_limits(self) -> tuple[int, int, int]:
+        """The limits of the queue: frames, bytes, and frames of one peer."""
+        return self.queue_limit, self.queue_bytes, self.peer_limit
+
+    @property
     def arriving_bytes(self) -> int:
         """The most bytes of waiting and arriving messages: two of the largest beyond ``queue_bytes``."""
         return self.queue_bytes + 2 * self.max_message_bytes

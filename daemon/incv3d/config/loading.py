@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
@@ -24,6 +24,7 @@ from incv3d.errors import Incv3dError, one_line
 SYSTEM_FILE = Path("/etc/incv3d/incv3d.yaml")
 LONGEST_MESSAGE = 1000
 LARGEST_FILE = 1024 * 1024
+SOURCES_EXAMPLE = "such as [{name: door, path: /dev/video0}]"
 
 ENVIRONMENT = {
     "INCV3D_MODEL": "model.name",
@@ -125,6 +126,8 @@ def load_config(
     for variable, key in ENVIRONMENT.items():
         if environ.get(variable):
             _set(document, key, _from_word(key, environ[variable]), f"${variable}", origins)
+    if (overrides or {}).get("source.path"):
+        document.pop("sources", None)  # the command line names another source, instead of all of these
     for key, value in (overrides or {}).items():
         if value is not None:
             _set(document, key, value, f"the command line ({key})", origins)
@@ -188,6 +191,11 @@ def _note_lines(node: yaml.MappingNode, prefix: str, lines: dict[str, int], path
         lines[key] = line
         if isinstance(value_node, yaml.MappingNode):
             _note_lines(value_node, f"{key}.", lines, path)
+        elif isinstance(value_node, yaml.SequenceNode):
+            for number, element in enumerate(value_node.value):
+                if isinstance(element, yaml.MappingNode):
+                    lines[f"{key}[{number}]"] = element.start_mark.line + 1
+                    _note_lines(element, f"{key}[{number}].", lines, path)
 
 
 def _set(document: dict[str, Any], key: str, value: Any, origin: str, origins: dict[str, str]) -> None:
@@ -211,22 +219,28 @@ def _from_word(key: str, word: str) -> Any:
         return word
 
 
+def _sections_of(document: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the name of each part that consists of keys, ``source`` or ``sources[0]``, and the part."""
+    for name, part in document.items():
+        if name == "sources" and isinstance(part, list):
+            yield from ((f"{name}[{n}]", each) for n, each in enumerate(part) if isinstance(each, dict))
+        elif name in SECTIONS and isinstance(part, dict):
+            yield name, part
+
+
 def _imply_type(document: dict[str, Any]) -> None:
     """Set the type of a source that has a path or addresses but no type."""
-    source = document.get("source")
-    if isinstance(source, dict) and source.get("type") is None:
-        if source.get("path") not in (None, ""):
-            source["type"] = "auto"
-        elif source.get("addresses"):
-            source["type"] = "imagezmq"
+    for section, source in _sections_of(document):
+        if section.startswith("source") and source.get("type") is None:
+            if source.get("path") not in (None, ""):
+                source["type"] = "auto"
+            elif source.get("addresses"):
+                source["type"] = "imagezmq"
 
 
 def _find_paths(document: dict[str, Any], folder: Path) -> None:
     """Make every path in `document` absolute: ``~`` is the home folder, relative paths start at `folder`."""
-    for section in SECTIONS:
-        given = document.get(section)
-        if not isinstance(given, dict):
-            continue
+    for section, given in _sections_of(document):
         for key, kind in key_types(section).items():
             value = given.get(key)
             if isinstance(value, int) and kind is Address and not isinstance(value, bool):
@@ -250,9 +264,10 @@ def _explain(
     text, _, at = message.rpartition(" - at `")
     if not text:
         text, at = message, "$`"
-    key = at.rstrip("`").removeprefix("key in ").lstrip("$.").split("[")[0]
+    found = re.match(r"(sources\[\d+\])?[^\[]*", at.rstrip("`").removeprefix("key in ").lstrip("$."))
+    key = found[0] if found else ""
     unknown = re.fullmatch(r"Object contains unknown field `(.*)`", text, re.DOTALL)
-    checked = re.fullmatch(r"([\w.-]+): (.*)", text, re.DOTALL)
+    checked = re.fullmatch(r"((?:sources\[\d+\])?[\w.-]+): (.*)", text, re.DOTALL)
     if unknown:
         text = unknown_key(key, unknown[1])
         key = f"{key}.{_plain(unknown[1])}".lstrip(".")
@@ -270,7 +285,11 @@ def _explain(
 def _mistyped(key: str, document: Mapping[str, Any]) -> tuple[str, str]:
     """Return the key whose value has the wrong type, and a message about it."""
     section, _, name = key.partition(".")
-    value = document.get(section)
+    value = dict(_sections_of(document)).get(section, document.get(section))
+    if section == "sources":
+        return key, f"must be a list of sources, {SOURCES_EXAMPLE}, not {quoted(value)}"
+    if section.startswith("sources[") and not name:
+        return key, f"must be the keys of a source, {SOURCES_EXAMPLE}"
     if not name:
         return key, not_a_section(key, value)
     kind = key_types(section)[name]

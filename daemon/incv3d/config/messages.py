@@ -27,7 +27,8 @@ MAIN_KEYS = {
 SYNONYMS = {
     f"{section}.{word}".lstrip("."): meant
     for section, words, meant in (
-        ("", "camera video input images sources cameras", "source"),
+        ("", "camera video input images", "source"),
+        ("", "cameras", "sources"),
         ("", "logging log_level loglevel", "daemon.log_level"),
         ("", "network labels", "custom"),
         ("source", "url uri address device folder file user username password token", "source.path"),
@@ -48,13 +49,15 @@ SYNONYMS = {
 """Keys that people write, and the keys that they mean."""
 
 
-SECTIONS = Config.__struct_fields__
+SECTIONS = tuple(name for name in Config.__struct_fields__ if name != "sources")
+"""The parts of the configuration that are ``key: value`` lines. ``sources`` is a list of such parts."""
 
 
 @functools.cache
 def key_types(section: str) -> dict[str, Any]:
-    """Return the type of each key of `section`."""
-    return get_type_hints(type(getattr(Config(), section)), include_extras=True)
+    """Return the type of each key of `section`; ``sources[1]`` has those of ``source``."""
+    name = "source" if section.startswith("sources[") else section
+    return get_type_hints(type(getattr(Config(), name)), include_extras=True)
 
 
 def wrong_value(kind: Any, value: object) -> str:
@@ -211,6 +214,7 @@ def unknown_key(section: str, name: str) -> str:
 
 
 def _meant_key(section: str, wanted: str) -> str:
+    section = "source" if section.startswith("sources[") else section
     all_types = {each: key_types(each) for each in SECTIONS}
     synonym = SYNONYMS.get(f"{section}.{wanted}".lstrip("."))
     if synonym:

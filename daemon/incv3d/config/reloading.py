@@ -21,10 +21,10 @@ KEYS: Mapping[Effect, str] = {
         intake.max_pixels
     """,
     "source": """
-        source.type source.name source.path source.addresses source.camera source.width source.height
-        source.transform source.regions source.skip_unchanged source.change_threshold source.unchanged_max_s
-        source.controls source.fps source.loop source.watch source.every_frame source.rtsp_transport
-        source.interval_s source.max_fps source.stall_timeout_s
+        source.type source.name source.model source.path source.addresses source.camera source.width
+        source.height source.transform source.regions source.skip_unchanged source.change_threshold
+        source.unchanged_max_s source.controls source.fps source.loop source.watch source.every_frame
+        source.rtsp_transport source.interval_s source.max_fps source.stall_timeout_s
     """,
     "events": """
         events.allow events.deny events.groups events.labels events.threshold events.frames events.needed
@@ -55,3 +55,8 @@ EFFECTS: Mapping[str, Effect] = {key: effect for effect, keys in KEYS.items() fo
 FIXED_BY_TENSORFLOW = frozenset({"session.threads"})
 """Keys that take a restart once TensorFlow has run: every later Session of the process uses the pool of
 threads that the first one made (``LocalDevice`` in tensorflow/core/common_runtime/local_device.cc)."""
+
+
+def effect_of(key: str) -> Effect:
+    """Return what a reload does with a key, ``source.path``, or one of the list, ``sources.door.path``."""
+    return "source" if key.startswith("sources.") else EFFECTS[key]

@@ -15,7 +15,7 @@ from incv3d.config.events import EventsSection, SavingSection
 from incv3d.config.intake import IntakeSection
 from incv3d.config.network import HttpSection, MqttSection
 from incv3d.config.section import MIB, Section
-from incv3d.config.source import SourceSection
+from incv3d.config.source import SourceSection, check_names
 
 
 class ModelSection(Section, frozen=True, kw_only=True):
@@ -70,6 +70,7 @@ class Config(Section, frozen=True, kw_only=True):
     custom: CustomSection = CustomSection()
     session: SessionSection = SessionSection()
     source: SourceSection = SourceSection()
+    sources: list[SourceSection] = []
     intake: IntakeSection = IntakeSection()
     events: EventsSection = EventsSection()
     saving: SavingSection = SavingSection()
@@ -79,5 +80,15 @@ class Config(Section, frozen=True, kw_only=True):
     daemon: DaemonSection = DaemonSection()
 
     def __post_init__(self) -> None:
+        if self.sources and self.source != SourceSection():
+            raise ValueError("sources: excludes `source`; move its keys into the list")
+        check_names(self.sources)
         if self.saving.folder and not self.events.enabled:
             raise ValueError("saving.folder: no label is watched; add some to `events`")
+
+    @property
+    def all_sources(self) -> dict[str, SourceSection]:
+        """What the daemon captures from, by the place of its keys: ``source``, or ``sources[0]`` ..."""
+        if self.sources:
+            return {f"sources[{number}]": each for number, each in enumerate(self.sources)}
+        return {} if self.source.type == "none" else {"source": self.source}

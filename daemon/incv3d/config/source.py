@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
 
 from incv3d.config.address import Address
-from incv3d.config.checks import Name
+from incv3d.config.checks import ModelName, Name, check_model_name
 from incv3d.config.regions import RegionSetting, boxes_of, check_regions, models_of
 from incv3d.config.section import Section, default_of
 from incv3d.config.source_types import TYPE_KEYS, RtspTransport, SourceType, check_place, facts_of, source_of
@@ -22,6 +23,7 @@ class SourceSection(Section, frozen=True, kw_only=True):
 
     type: SourceType = "none"
     name: Name = "camera"
+    model: ModelName = ""
     path: Address = Address("")
     addresses: list[Address] = []
     camera: Annotated[int, msgspec.Meta(ge=0, le=63)] = 0
@@ -54,6 +56,7 @@ class SourceSection(Section, frozen=True, kw_only=True):
         check_place(self.type, self.path, self.addresses)
         if self.name in ("zmq", "mqtt", "http"):
             raise ValueError(f"name: `{self.name}` is reserved for frames that clients send")
+        check_model_name("model", self.model)
         check_regions("regions", self.regions)
         if len(self.addresses) > 1 and self.skip_unchanged:
             raise ValueError(
@@ -68,9 +71,21 @@ class SourceSection(Section, frozen=True, kw_only=True):
         return boxes_of(self.regions)
 
     @property
-    def region_models(self) -> dict[str, str]:
-        """The names of the models of regions that name one."""
-        return models_of(self.regions)
+    def result_names(self) -> list[str]:
+        """The names under which its results are published: ``camera``, or ``camera.REGION`` ..."""
+        return [f"{self.name}.{region}" for region in self.regions] or [self.name]
+
+    @property
+    def models(self) -> dict[str, str]:
+        """The names of models by the source of the frames that they classify, ``camera.feeder``."""
+        given = models_of(self.regions)
+        own = {f"{self.name}.{region}": given.get(region, self.model) for region in self.regions}
+        return {source: model for source, model in {self.name: self.model, **own}.items() if model}
+
+    @property
+    def capturing(self) -> dict[str, object]:
+        """The keys without the models: two sources with equal ones capture the same frames."""
+        return msgspec.structs.asdict(self) | {"model": "", "regions": self.named_regions}
 
     @property
     def frame_interval_s(self) -> float:
@@ -108,3 +123,18 @@ class SourceSection(Section, frozen=True, kw_only=True):
         used = facts_of(self.type).keys
         fields = {field.name: field for field in msgspec.structs.fields(self)}
         return [key for key in TYPE_KEYS if key not in used and getattr(self, key) != default_of(fields[key])]
+
+
+def check_names(sources: Sequence[SourceSection]) -> None:
+    """Raise ValueError unless every source of the list has a type, and a name of its own."""
+    seen: dict[str, int] = {}
+    for number, each in enumerate(sources):
+        place = f"sources[{number}]"
+        if each.type == "none":
+            raise ValueError(f"{place}.path: is missing; it names the camera, stream or files")
+        if each.name in seen:
+            raise ValueError(
+                f"{place}.name: `{each.name}` is also the name of sources[{seen[each.name]}]; "
+                "give each source a name of its own"
+            )
+        seen[each.name] = number

@@ -15,6 +15,7 @@ from typing import Any
 from incv3d.clock import timestamp_ms, unix_time
 from incv3d.config.events import SavingSection
 from incv3d.config.schema import Config
+from incv3d.config.source import SourceSection
 from incv3d.events.image_folder import ImageFolder
 from incv3d.events.image_saver import ImageSaver
 from incv3d.events.labelled_image import ImageToSave
@@ -42,7 +43,7 @@ class EventMonitor:
     """Follows the results of every source and announces labels that enter and leave. Thread-safe.
 
     :param watchlist: its groups are added to each result.
-    :param silence_s: labels leave after this time without a frame of their source.
+    :param silence_s: returns after which time without a frame of a source its labels leave.
     :param with_zmq: whether frames count that clients send, over ZeroMQ, HTTP or MQTT.
     :param announce: called with every event, and the frame that caused it, if any.
     :param saver: saves frames; None: none are saved.
@@ -53,7 +54,7 @@ class EventMonitor:
         self,
         watchlist: Watchlist,
         tracker: PresenceTracker,
-        silence_s: float,
+        silence_s: Callable[[str], float],
         with_zmq: bool,
         announce: Announce,
         saver: ImageSaver | None,
@@ -186,10 +187,18 @@ def create_event_monitor(
     saved = f", images are saved to {saving.folder}" if saver else ""
     LOG.info("events: watching %d labels and groups%s", len(watched), saved)
     tracker = PresenceTracker(watched, section.frames, section.needed)
-    source = config.source
-    seldom_s = source.unchanged_max_s if source.skip_unchanged else 0.0
-    silence_s = max(section.silence_s, 3 * source.frame_interval_s, 3 * seldom_s, source.frame_timeout_s)
+    by_camera = {each.name: _silence_s(each, section.silence_s) for each in config.all_sources.values()}
+
+    def silence_s(source: str) -> float:
+        return by_camera.get(source.partition(".")[0], section.silence_s)
+
     return EventMonitor(watchlist, tracker, silence_s, section.zmq, announce, saver, saving, model)
+
+
+def _silence_s(source: SourceSection, configured_s: float) -> float:
+    """Return how long the frames of `source` may be away before its labels leave."""
+    seldom_s = source.unchanged_max_s if source.skip_unchanged else 0.0
+    return max(configured_s, 3 * source.frame_interval_s, 3 * seldom_s, source.frame_timeout_s)
 
 
 def _warn_of_blind_spot(lowest: float, top_k: int) -> None:

@@ -10,7 +10,7 @@ of the last `frames` frames has it at that score. So between two events of a lab
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -129,9 +129,12 @@ class PresenceTracker:
         ended = self._sources.pop(source, _Source())
         return [self._left(source, track, now, reason) for track in ended.tracks.values() if track.present]
 
-    def end_silent(self, now: float, silence_s: float) -> list[PresenceChange]:
-        """Let all labels leave the sources of which no frame was observed for `silence_s`."""
-        silent = [name for name, source in self._sources.items() if now - source.heard >= silence_s]
+    def end_silent(self, now: float, silence_s: Callable[[str], float]) -> list[PresenceChange]:
+        """Let all labels leave the sources of which no frame was observed for a time.
+
+        :param silence_s: returns that time for a source.
+        """
+        silent = [name for name, source in self._sources.items() if now - source.heard >= silence_s(name)]
         return [change for name in silent for change in self.end(name, now, "silent")]
 
     @property

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -28,27 +31,40 @@ NEARLY = 0.99
 period."""
 
 
+@dataclass(frozen=True, slots=True)
+class ChangeLimits:
+    """What counts as a change."""
+
+    threshold: float
+    """Fraction of the image that must have changed."""
+    most_s: float
+    """The longest pause: after it, the next image counts as new."""
+
+
 class ChangeDetector:
     """Detects, per source, whether an image differs from the last one that was found new.
 
     Images are compared with that one, not with their predecessor, so that slow changes are found, too.
     Threads may share a detector; if they check two images of one source at once, both may be new.
 
-    :param threshold: fraction of the image that must have changed.
-    :param most_s: the longest pause: after it, the next image counts as new.
+    :param limits: by the name of the camera; every image of another one counts as new.
     """
 
-    def __init__(self, threshold: float, most_s: float) -> None:
-        self._threshold = threshold
-        self._most_s = most_s
+    def __init__(self, limits: Mapping[str, ChangeLimits]) -> None:
+        self._limits = limits
         self._latest: dict[str, tuple[float, Cells]] = {}
+
+    def looks_at(self, source: str) -> bool:
+        """Return whether images of `source`, a camera or a region of one, are compared."""
+        return source.partition(".")[0] in self._limits
 
     def has_changed(self, source: str, now: float, image: ImageArray) -> bool:
         """Return whether `image`, checked at `now` (monotonic), shows anything new."""
+        limits = self._limits[source.partition(".")[0]]
         cells = cell_means(image)
         latest = self._latest.get(source)
-        is_due = latest is None or now - latest[0] >= self._most_s * NEARLY
-        if latest and not is_due and changed_fraction(latest[1], cells) < self._threshold:
+        is_due = latest is None or now - latest[0] >= limits.most_s * NEARLY
+        if latest and not is_due and changed_fraction(latest[1], cells) < limits.threshold:
             return False
         self._latest[source] = (now, cells)
         return True
@@ -58,9 +74,14 @@ class ChangeDetector:
         self._latest.pop(source, None)
 
 
-def create_change_detector(source: SourceSection) -> ChangeDetector | None:
-    """Create what finds unchanged frames of `source`; None: it is not configured."""
-    return ChangeDetector(source.change_threshold, source.unchanged_max_s) if source.skip_unchanged else None
+def create_change_detector(sources: Iterable[SourceSection]) -> ChangeDetector | None:
+    """Create what finds unchanged frames of `sources`; None: it is configured for none of them."""
+    limits = {
+        each.name: ChangeLimits(each.change_threshold, each.unchanged_max_s)
+        for each in sources
+        if each.skip_unchanged
+    }
+    return ChangeDetector(limits) if limits else None
 
 
 def cell_means(image: ImageArray) -> Cells:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from incv3d.config.loading import ConfigError
+from incv3d.config.regions import models_of
 from incv3d.config.schema import Config
 from incv3d.frames import Prediction
 from incv3d.models.entry import ModelError, mark_lasting
@@ -34,7 +35,7 @@ class TaughtModels:
     default: TaughtModel | None = None
     """The one for all sources but those in `by_source`; None: the base model."""
     by_source: Mapping[str, TaughtModel | None] = field(default_factory=dict)
-    """Those of regions that name a model, ``CAMERA.REGION``; None: the base model."""
+    """Those of sources and regions that name one, ``CAMERA`` or ``CAMERA.REGION``; None: the base model."""
 
     @property
     def each(self) -> list[TaughtModel]:
@@ -71,7 +72,8 @@ def find_taught(config: Config, store: ModelStore) -> TaughtModels:
     :raises ConfigError: they do not share a base model, or a region names a model that cannot run with them.
     """
     taught = TaughtStore(store.root)
-    named = {f"{config.source.name}.{name}": model for name, model in config.source.region_models.items()}
+    places = _places_of_models(config)
+    named = {source: model for source, (_, model) in places.items()}
     name = config.model.name
     if name == AUTO and not config.custom.file:
         name = taught.selected() or name
@@ -84,7 +86,7 @@ def find_taught(config: Config, store: ModelStore) -> TaughtModels:
     base = _base_name(config, found, stored)
     for source, name in named.items():
         model = by_source[source]
-        key = f"source.regions.{source.partition('.')[2]}"
+        key = places[source][0]
         if model and model.facts.base != base:
             raise ConfigError(
                 f"{key}: {name} was taught on {model.facts.base}, but the daemon runs {base}: "
@@ -94,6 +96,17 @@ def find_taught(config: Config, store: ModelStore) -> TaughtModels:
             raise ConfigError(f"{key}: `{name}` is neither a taught model nor {base}, which the daemon runs")
     section = msgspec.structs.replace(config.model, name=base)
     return replace(found, config=msgspec.structs.replace(config, model=section))
+
+
+def _places_of_models(config: Config) -> dict[str, tuple[str, str]]:
+    """Return the keys that name a model for the frames of a source, and the model, by the source."""
+    found = {}
+    for place, section in config.all_sources.items():
+        for source, model in section.models.items():
+            region = source.partition(".")[2]
+            has_own = region and region in models_of(section.regions)
+            found[source] = (f"{place}.regions.{region}" if has_own else f"{place}.model", model)
+    return found
 
 
 def _base_name(config: Config, found: TaughtModels, stored: list[str]) -> str:

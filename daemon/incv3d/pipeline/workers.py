@@ -256,7 +256,8 @@ class Pipeline:
         try:
             # A request must be answered, and the daemon's own frame must reach the Session.
             changes = self._changes
-            if changes is None or frame.request_id is not None or frame.source == OWN:
+            is_compared = frame.request_id is None and frame.source != OWN
+            if changes is None or not is_compared or not changes.looks_at(frame.source):
                 prepared: PreparedFrame | None = classifier.prepare(frame)
             else:
                 has_changed = partial(changes.has_changed, frame.source, self._clock())

@@ -9,7 +9,7 @@ from incv3d.sources.base import (
     SourceError,
     SourceStatus,
 )
-from incv3d.sources.factory import list_cameras, source_opener
+from incv3d.sources.factory import list_cameras, source_opener, source_openers
 from incv3d.sources.supervisor import CaptureSchedule, Retry, SourceSupervisor
 
 __all__ = [
@@ -25,4 +25,5 @@ __all__ = [
     "SourceSupervisor",
     "list_cameras",
     "source_opener",
+    "source_openers",
 ]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator, Mapping
 from typing import assert_never
 
 from incv3d.config.source import SourceSection
 from incv3d.config.source_types import CAMERAS, OpenableType
 from incv3d.sources.backend import SourceBackend
-from incv3d.sources.base import CameraInfo, FrameSource, LibraryMissing, OpenSource, SourceAbsent
+from incv3d.sources.base import CameraInfo, FrameSource, LibraryMissing, OpenSource, SourceAbsent, SourceError
 from incv3d.sources.redaction import redacted_opener
 from incv3d.sources.transformed import TransformedSource
 
@@ -63,17 +65,43 @@ def source_opener(section: SourceSection) -> OpenSource | None:
     return redacted_opener(opener, [section.path, *section.addresses])
 
 
-def check_source(section: SourceSection) -> None:
+def source_openers(sources: Mapping[str, SourceSection]) -> dict[str, OpenSource]:
+    """Return what opens each source, by its name.
+
+    :param sources: by the place of their keys, as :attr:`Config.all_sources` names it.
+    :raises SourceError: the library of a type is not installed, or a path will not appear by itself.
+    """
+    openers = {}
+    for place, section in sources.items():
+        with naming_place(place):
+            if opener := source_opener(section):
+                openers[section.name] = opener
+    return openers
+
+
+@contextlib.contextmanager
+def naming_place(place: str) -> Iterator[None]:
+    """Let errors raised in the block name the keys of the source at `place`, such as ``sources[1]``."""
+    try:
+        yield
+    except SourceError as error:
+        error.args = (str(error).replace("source.", f"{place}.", 1),)
+        raise
+
+
+def check_source(section: SourceSection, place: str = "source") -> None:
     """Check that the source can be opened, without opening it; warn of keys that its type does not use.
 
+    :param place: where its keys are: ``source``, or ``sources[1]``.
     :raises LibraryMissing: the library of the type is not installed.
     :raises SourceMisnamed: the path is missing and will not appear by itself.
     """
     if section.type == "none" or section.type == "auto":
         return
     if ignored := section.ignored_keys:
-        LOG.warning("source: type %s does not use %s", section.type, ", ".join(ignored))
-    _check(section.type, section)
+        LOG.warning("%s: type %s does not use %s", place, section.type, ", ".join(ignored))
+    with naming_place(place):
+        _check(section.type, section)
 
 
 def _check(kind: OpenableType, section: SourceSection) -> None:

@@ -100,9 +100,10 @@ def reload_daemon(loaded: LoadedConfig, daemon: RunningDaemon, key: str | None =
 
 
 def _models(facts: dict[str, object]) -> frozenset[str]:
-    source = facts.get("source")
-    regions = source.get("regions") if isinstance(source, dict) else None
-    own = [each.get("model") for each in (regions or {}).values() if isinstance(each, dict)]
+    sources = facts.get("sources")
+    found = sources if isinstance(sources, list) else []
+    regions = [each for source in found for each in source["regions"].values()]
+    own = [each.get("model") for each in (*found, *regions) if isinstance(each, dict)]
     return frozenset(str(each) for each in (facts.get("model"), *own) if each)
 
 

@@ -58,7 +58,8 @@ def source(**keys: object) -> SourceSection:
 
 
 def look(machine: Host, section: SourceSection, service_user: User | None = None) -> list[Finding]:
-    return check_cameras(machine, section, ROOT, service_user)
+    sources = {} if section.type == "none" else {"source": section}
+    return check_cameras(machine, sources, ROOT, service_user)
 
 
 def test_a_configured_camera_that_exists_is_ok(machine: Host) -> None:

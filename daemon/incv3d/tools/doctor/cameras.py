@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from incv3d.config.source import SourceSection
@@ -20,30 +20,31 @@ LIMIT_S = 30.0
 
 
 def check_cameras(
-    machine: Host, source: SourceSection, current: User, service_user: User | None
+    machine: Host, sources: Mapping[str, SourceSection], current: User, service_user: User | None
 ) -> list[Finding]:
     """Check the device nodes, their permissions, and what ``incv3d cameras`` finds.
 
+    :param sources: the configured ones, by the place of their keys.
     :param current: the user who runs the check.
     :param service_user: the user of the service; None: it is not installed.
     """
-    wanted = bool(_camera_types(source))
+    kinds = _camera_types(sources.values())
+    wanted = bool(kinds)
     patterns = dict.fromkeys(pattern for kind in CAMERAS for pattern in backend_of(kind).device_nodes)
     nodes = [node for pattern in patterns for node in sorted(machine.dev.glob(pattern))]
-    findings = [_nodes(machine, nodes, source)]
+    findings = [_nodes(machine, nodes, kinds)]
     for who in filter(None, (current, service_user)):
         findings += _forbidden(machine, nodes, who, wanted)
-    return [*findings, *_found(machine, source, wanted)]
+    return [*findings, *_found(machine, sources, wanted)]
 
 
-def _camera_types(source: SourceSection) -> tuple[OpenableType, ...]:
-    """Return the camera types that the configured source may be of; empty: it is not a camera."""
-    if source.type == "auto":
-        return CAMERAS
-    return tuple(kind for kind in CAMERAS if kind == source.type)
+def _camera_types(sources: Iterable[SourceSection]) -> tuple[OpenableType, ...]:
+    """Return the camera types that the configured sources may be of; empty: none is a camera."""
+    types = {each.type for each in sources}
+    return CAMERAS if "auto" in types else tuple(kind for kind in CAMERAS if kind in types)
 
 
-def _nodes(machine: Host, nodes: list[Path], source: SourceSection) -> Finding:
+def _nodes(machine: Host, nodes: list[Path], kinds: Sequence[OpenableType]) -> Finding:
     videos = [node for node in nodes if node.name.startswith("video")]
     names = [
         f"{node.name} {read_text(machine.sysfs / 'class/video4linux' / node.name / 'name')}"
@@ -51,7 +52,6 @@ def _nodes(machine: Host, nodes: list[Path], source: SourceSection) -> Finding:
     ]
     if videos:
         return Finding("camera nodes", "ok", f"in {machine.dev}: {', '.join(map(str.strip, names))}")
-    kinds = _camera_types(source)
     fix = backend_of(kinds[0]).absence_fix if kinds else ""
     return Finding("camera nodes", "warning" if kinds else "note", f"no {machine.dev}/video*", fix)
 
@@ -73,7 +73,7 @@ def _forbidden(machine: Host, nodes: list[Path], who: User, wanted: bool) -> lis
     return findings
 
 
-def _found(machine: Host, source: SourceSection, wanted: bool) -> list[Finding]:
+def _found(machine: Host, sources: Mapping[str, SourceSection], wanted: bool) -> list[Finding]:
     """Report what each library finds, in a child process, because a camera's driver can hang it."""
     name = "cameras"
     child = run_python(machine, ["-m", "incv3d", "cameras", "--json"], LIMIT_S)
@@ -87,42 +87,46 @@ def _found(machine: Host, source: SourceSection, wanted: bool) -> list[Finding]:
     answer = json.loads(child.out)
     cameras = [f"{camera['type']}: {camera['name']}" for camera in answer["cameras"]]
     types = [camera["type"] for camera in answer["cameras"]]
-    return [_wanted(source, types, ", ".join(cameras) or "none found"), *_libraries(source, answer["notes"])]
+    listed = ", ".join(cameras) or "none found"
+    wanted_ones = [_wanted(place, each, types, listed) for place, each in sources.items()]
+    none = Finding(name, "ok" if types else "note", f"{listed}; no source is configured")
+    return [*(wanted_ones or [none]), *_libraries({each.type for each in sources.values()}, answer["notes"])]
 
 
-def _wanted(source: SourceSection, found: Sequence[str], listed: str) -> Finding:
-    """Report whether the configured source is there.
+def _wanted(place: str, source: SourceSection, found: Sequence[str], listed: str) -> Finding:
+    """Report whether the source configured at `place` is there.
 
     :param found: the type of each camera that was found.
     """
     name = "cameras"
-    kinds = _camera_types(source)
+    kinds = _camera_types([source])
     if not kinds:
         if source.type != "none" and source.type != "auto":
             try:
                 backend_of(source.type).check(source)
             except SourceMisnamed as error:
-                return Finding(name, "problem", f"source.path: {error}", "correct source.path")
-        return Finding(name, "ok" if found else "note", f"{listed}; source.type: {source.type} needs none")
+                return Finding(name, "problem", f"{place}.path: {error}", f"correct {place}.path")
+        return Finding(name, "ok" if found else "note", f"{listed}; {place}.type: {source.type} needs none")
     absences = [backend_of(kind).absence(source, found.count(kind)) for kind in kinds]
     if "" in absences:
-        return Finding(name, "ok", f"{listed}; {source.path or f'source.type: {source.type}'} is there")
-    what = f"{listed}; {absences[0] if len(kinds) == 1 else 'source.type: auto needs one'}"
+        return Finding(name, "ok", f"{listed}; {source.path or f'{place}.type: {source.type}'} is there")
+    absence = absences[0].replace("source.", f"{place}.", 1)
+    what = f"{listed}; {absence if len(kinds) == 1 else f'{place}.type: auto needs one'}"
     return Finding(name, "problem", what, backend_of(kinds[0]).absence_fix)
 
 
-def _libraries(source: SourceSection, notes: Sequence[str]) -> list[Finding]:
-    """Report the library of the configured type, and of the type that ``auto`` tries first."""
+def _libraries(types: Collection[str], notes: Sequence[str]) -> list[Finding]:
+    """Report the libraries of the configured types, and of the type that ``auto`` tries first."""
     complaints = dict(note.partition(": ")[::2] for note in notes)
     findings = []
     for kind in CAMERAS:
-        if kind not in (CAMERAS[0], source.type):
+        if kind != CAMERAS[0] and kind not in types:
             continue
         error = complaints.get(kind)
         if error is None:
             findings.append(Finding("camera library", "ok", f"{kind} can be loaded"))
             continue
         what, _, fix = error.partition("; to install it: ")
-        status: Status = "problem" if kind == source.type else "note"
+        status: Status = "problem" if kind in types else "note"
         findings.append(Finding("camera library", status, f"{kind}: {what}", fix))
     return findings

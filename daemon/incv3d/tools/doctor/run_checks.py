@@ -83,7 +83,7 @@ def run_all_checks(machine: Host, config_path: str | None) -> Iterator[Finding]:
             )
         ),
         "cameras": with_context(
-            lambda now: check_cameras(machine, now.setup.config.source, now.current, now.service_user)
+            lambda now: check_cameras(machine, now.setup.config.all_sources, now.current, now.service_user)
         ),
         "ports": with_context(lambda now: check_ports(machine, now.setup.config.intake, now.answer)),
         "http port": with_context(lambda now: check_http_port(machine, now.setup.config.http, now.answer)),

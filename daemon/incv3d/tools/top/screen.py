@@ -11,7 +11,7 @@ from rich.text import Text
 
 from incv3d.latency.rolling import Spread
 from incv3d.machine import SINCE_BOOT, throttling
-from incv3d.tools.top.watcher import ReceivedResult, Stats, View, Window
+from incv3d.tools.top.watcher import ReceivedResult, Source, Stats, View, Window
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 LABEL_WIDTH = 8
@@ -75,8 +75,7 @@ def _facts(stats: Stats) -> list[Text]:
     if stats.health != "ok":
         lines.append(Text(_printable(stats.health), BAD))
     lines.append(_flow(stats))
-    if stats.source:
-        lines.append(_source(stats))
+    lines += [_source(each) for each in stats.sources or filter(None, [stats.source])]
     lines.append(_machine(stats))
     return lines + _frames(stats)
 
@@ -89,9 +88,7 @@ def _flow(stats: Stats) -> Text:
     return line.append(f"  {others} {'sender' if others == 1 else 'senders'} in the last minute")
 
 
-def _source(stats: Stats) -> Text:
-    source = stats.source
-    assert source
+def _source(source: Source) -> Text:
     line = Text.assemble(
         f"source {_printable(source.name)} ", (source.state, GOOD if source.state == "ok" else BAD)
     )

@@ -31,7 +31,7 @@ class MachineReadings(msgspec.Struct, frozen=True):
 
 
 class Source(msgspec.Struct, frozen=True):
-    """The state of the daemon's source."""
+    """The state of one of the daemon's sources."""
 
     name: str = ""
     state: str = ""
@@ -84,6 +84,8 @@ class Stats(msgspec.Struct, frozen=True):
     window: Window = Window()
     machine: MachineReadings = MachineReadings()
     source: Source | None = None
+    """The only one, in the answers of older versions."""
+    sources: list[Source] = []
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,9 +56,11 @@ class PublishedState(msgspec.Struct, kw_only=True):
     temp_c: float | None
     throttled: int | None
     source: str | None
-    """The state of the camera."""
+    """The state of the camera; of several, of the first that is not ``ok``."""
     source_reason: str | None
     """Why it is not ``ok``."""
+    sources: dict[str, str]
+    """The state of each camera, by its name."""
     tuning: TuningState
     tuning_reason: str | None
 
@@ -136,7 +138,8 @@ class MqttPublisher:
 
         :param facts: the answer to ``stats``.
         """
-        window, machine, source = facts["window"], facts["machine"], facts.get("source")
+        window, machine, sources = facts["window"], facts["machine"], facts.get("sources", ())
+        source = next((each for each in sources if each["state"] != "ok"), sources[0] if sources else None)
         tuning = facts["tuning"]
         run = window["run"] or {}
         state = PublishedState(
@@ -155,6 +158,7 @@ class MqttPublisher:
             throttled=machine["throttled"],
             source=source["state"] if source else None,
             source_reason=(source["reason"] or None) if source else None,
+            sources={each["name"]: each["state"] for each in sources},
             tuning=tuning["state"],
             tuning_reason=tuning["reason"] or None,
         )

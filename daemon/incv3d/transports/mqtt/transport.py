@@ -227,15 +227,14 @@ class MqttTransport(Transport):
         from incv3d.machine import read_machine
         from incv3d.transports.mqtt.discovery import Device, discovery_payload, discovery_topic
 
-        source, machine = self._config.source, read_machine()
-        cameras = [] if source.type == "none" else [source.name]
-        parts = [f"{source.name}.{region}" for region in source.regions] if cameras else []
+        sources, machine = self._config.all_sources.values(), read_machine()
+        names = [name for each in sources for name in each.result_names]
         device = Device(
             self._topics,
             model,
-            parts or cameras,
-            parts or cameras if self._config.events.enabled else [],
-            cameras,
+            names,
+            names if self._config.events.enabled else [],
+            [each.name for each in sources],
             machine.temp_c is not None,
             machine.throttled is not None,
         )

@@ -13,6 +13,9 @@ const IDLE_S = 60; // a client that has sent nothing for this long is no longer 
 const REST = 19;
 const LONGEST_REST_MS = 1000;
 
+// The camera of a region, "door" of "door.mat".
+const cameraOf = (source) => source?.split(".")[0];
+
 export class CameraView {
   #latest = new Map(); // by source
   #byNumber = new Map();
@@ -21,7 +24,7 @@ export class CameraView {
   #loading = false;
   #restsUntil = 0;
   #shown = null;
-  #camera = null; // the name of the daemon's own source
+  #cameras = new Set(); // the names of the daemon's own sources
 
   take(result) {
     this.#latest.set(result.source, result);
@@ -46,15 +49,17 @@ export class CameraView {
     this.#list();
   }
 
-  source(source) {
-    this.#camera = source?.name ?? null;
+  sources(sources) {
+    this.#cameras = new Set(sources.map((source) => source.name));
     this.#list();
-    const isAway = source && source.state !== "ok" && this.#isOfCamera(this.#current);
-    byId("camera").classList.toggle("stale", Boolean(isAway));
+    const camera = cameraOf(this.#current);
+    const isAway = sources.some((source) => source.name === camera && source.state !== "ok");
+    byId("camera").classList.toggle("stale", isAway);
     this.#show();
     if (this.#shown) return;
-    byId("waiting").textContent = source
-      ? `No result yet: the source ${source.name} is ${source.state}. ${source.reason}`
+    const states = sources.map((source) => `the source ${source.name} is ${source.state}. ${source.reason}`);
+    byId("waiting").textContent = states.length
+      ? `No result yet: ${states.join(" ")}`
       : "No frame yet. No camera is configured; frames can arrive over ZeroMQ, MQTT or HTTP.";
   }
 
@@ -75,7 +80,7 @@ export class CameraView {
   }
 
   #isOfCamera(source) {
-    return source === this.#camera || Boolean(source?.startsWith(`${this.#camera}.`));
+    return this.#cameras.has(cameraOf(source));
   }
 
   // The camera, and clients that are sending. An upload from the page is shown where it was dropped, and here

@@ -38,7 +38,7 @@ function connect() {
     connected();
     showFacts(facts);
     charts.percentiles(facts.window.run);
-    camera.source(facts.source);
+    camera.sources(facts.sources ?? []);
   });
   stream.onerror = () => lost();
 }

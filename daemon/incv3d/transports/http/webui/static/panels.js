@@ -21,13 +21,13 @@ function tuningWords({ state, reason, frames, wanted, agreement }) {
 }
 
 function tiles(facts) {
-  const { window, machine, outcomes, source, tuning } = facts;
+  const { window, machine, outcomes, sources = [], tuning } = facts;
   const all = [
     ["frames per second", window.fps.toFixed(2)],
     ["queue", `${facts.queue_depth} of ${facts.queue_limit}`, facts.queue_depth >= facts.queue_limit],
   ];
   if (window.age) all.push(["age p95", `${window.age.p95_ms.toFixed(0)} ms`]);
-  if (source) {
+  for (const source of sources) {
     const why = source.reason ? `: ${source.reason}` : "";
     all.push([`source ${source.name}`, source.state + why, source.state !== "ok"]);
   }
