@@ -49,7 +49,7 @@ def look(state: Path, tmp_path: Path) -> Look:
     return find
 
 
-REGION = "source: {regions: {a: {box: [0, 0, 1, 1], model: NAME}}}"
+REGION = "source: {type: v4l2, regions: {a: {box: [0, 0, 1, 1], model: NAME}}}"
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,8 @@ def info(loaded: LoadedModel | None, sources: Collection[SourceSection]) -> dict
     }
     facts: dict[str, Any] = {"version": __version__, **_identity(loaded), "versions": versions}
     captured = [
-        {"type": each.type, "name": each.name, "model": each.model, "regions": each.regions}
+        {"type": each.type, "name": each.name, "regions": each.regions}
+        | ({"model": each.model} if each.model else {})
         for each in sources
     ]
     if captured:

@@ -72,7 +72,8 @@ def test_the_state_says_why_a_camera_is_not_well() -> None:
         "tuning": {"state": "given_up", "reason": "it does not agree"},
     }  # fmt: skip
     refused = {"state": "refused", "reason": "bad_image: damaged JPEG"}
-    for source in ({"source": refused}, {"source": {"state": "ok", "reason": ""}}, {}):
+    fine = {"name": "camera", "state": "ok", "reason": ""}
+    for source in ({"sources": [fine, {"name": "gate", **refused}]}, {"sources": [fine]}, {}):
         desk.publisher.publish_state({**facts, **source}, paused=False)
     states = [json.loads(message.payload) for message in desk.sent]
     said = [(state["source"], state["source_reason"]) for state in states]
