@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from incv3d.app.dispatcher import ResultDispatcher
+from incv3d.app.event_listeners import EventListeners
 from incv3d.app.transports import Transports
 from incv3d.frames import OWN, Frame, Refusal, Result, Timings
 from incv3d.latency.rolling import RollingLatency
@@ -13,6 +14,8 @@ TIMINGS = Timings(queue_ms=1, decode_ms=1, run_ms=1, total_ms=3, age_ms=3)
 
 
 class Consumer:
+    frame_counter = None
+
     def __init__(self, accepts: bool = True) -> None:
         self.accepts = accepts
         self.results: list[Result] = []
@@ -27,7 +30,7 @@ class Consumer:
 
 def dispatcher_to(*consumers: Consumer) -> tuple[ResultDispatcher, RollingLatency, list[tuple[Result, bool]]]:
     latency = RollingLatency(10, 10, 0.0)
-    dispatcher = ResultDispatcher(latency)
+    dispatcher = ResultDispatcher(latency, EventListeners([]))
     completed: list[tuple[Result, bool]] = []
     for consumer in consumers:
         dispatcher.add_transport(consumer)

@@ -168,13 +168,20 @@ class Reading:
         self.reloader = Reloader(self._read, self, self._done.put)
 
     def result(self) -> PendingReload | None:
-        self.reloader.begin(Config())
-        return self._done.get(timeout=SOON_S)
+        self.reloader.is_wanted = True
+        self.reloader.begin_if_wanted(Config())
+        return self._wait()
 
     def swap(self) -> PendingReload:
-        self.reloader.begin_swap(Config())
-        found = self._done.get(timeout=SOON_S)
+        self.reloader.is_swap_wanted = True
+        self.reloader.begin_if_wanted(Config())
+        found = self._wait()
         assert found and found.is_swap and not found.changes.taken
+        return found
+
+    def _wait(self) -> PendingReload | None:
+        found = self._done.get(timeout=SOON_S)
+        self.reloader.is_running = False
         return found
 
     def _read(self) -> LoadedConfig:

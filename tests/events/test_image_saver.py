@@ -61,7 +61,9 @@ def shot(number: int = 0, data: bytes | None = None) -> ImageToSave:
 
 
 def saver(folder: ImageFolder, deaths: Deaths, retry_s: float = 0.0) -> ImageSaver:
-    made = ImageSaver(folder, lambda thread, error: deaths.put((thread, error)), retry_s)
+    made = ImageSaver(
+        folder, lambda image, path: None, lambda thread, error: deaths.put((thread, error)), retry_s
+    )
     made.start()
     return made
 

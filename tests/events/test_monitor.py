@@ -55,6 +55,7 @@ def listen(tmp_path: Path):
             TwoLabels(),
             "double",
             lambda event, frame: published.append((event, frame)),
+            lambda image, path: None,
             lambda thread, error: deaths.put((thread, error)),
         )
         assert announcer
@@ -71,7 +72,10 @@ def kept(folder: Path) -> set[str]:
 
 
 def test_nothing_is_announced_unless_labels_are_named() -> None:
-    assert create_event_monitor(Config(), TwoLabels(), "m", lambda *_: None, lambda *_: None) is None
+    assert (
+        create_event_monitor(Config(), TwoLabels(), "m", lambda *_: None, lambda *_: None, lambda *_: None)
+        is None
+    )
 
 
 def test_an_event_is_published_logged_and_counted(listen, caplog) -> None:

@@ -118,5 +118,11 @@ class CurrentModel:
         self._dispatcher.event_monitor = self._create_event_monitor(self._state.loaded)
 
     def _create_event_monitor(self, loaded: LoadedModel) -> EventMonitor | None:
-        labels, publish = loaded.labels, self._dispatcher.publish_event
-        return create_event_monitor(self._state.config, labels, loaded.model, publish, self._on_death)
+        return create_event_monitor(
+            self._state.config,
+            loaded.labels,
+            loaded.model,
+            self._dispatcher.publish_event,
+            self._dispatcher.event_listeners.take_image,
+            self._on_death,
+        )

@@ -22,6 +22,7 @@ from incv3d.app.daemon_events import (
 )
 from incv3d.app.dispatcher import ResultDispatcher
 from incv3d.app.draining import wait_until_drained
+from incv3d.app.event_listeners import create_event_listeners
 from incv3d.app.event_queue import EventQueue
 from incv3d.app.health import EXIT_FAILED, EXIT_MEMORY, EXIT_SETTING, Health
 from incv3d.app.journal import set_level
@@ -37,6 +38,7 @@ from incv3d.app.tuner import Tuner
 from incv3d.app.tuning_conversion import ConversionOutcome
 from incv3d.app.watchdog import Watchdog
 from incv3d.config.loading import LoadedConfig
+from incv3d.config.paths import state_directory
 from incv3d.errors import Incv3dError
 from incv3d.frames import Frame, Refusal, Result
 from incv3d.images.change_detector import create_change_detector
@@ -91,7 +93,8 @@ class Daemon:
             config.latency.window_s, config.latency.window_frames, self._state.started
         )
         self._frame_queue = FrameQueue(*config.intake.queue_limits, is_large)
-        self._dispatcher = ResultDispatcher(self._latency)
+        listeners = create_event_listeners(config, state_directory(environ), self._thread_died)
+        self._dispatcher = ResultDispatcher(self._latency, listeners)
         self._sources = SourceManager(
             self._frame_queue,
             on_dropped=lambda: self._dispatcher.count(DROPPED),
@@ -112,7 +115,6 @@ class Daemon:
         )
         self._health = Health(config, lambda: self._pipeline.failures_in_a_row)
         self._reloader = Reloader(read, self._model, lambda done: self._events.put(ReloadFinished(done)))
-        self._reload_wanted = self._swap_wanted = self._reloading = False
         self._pause_request = PauseRequest(lambda: self._events.put(Pause()))
         self._tuner = Tuner(self._state, store, self._latency, self._events.put, self._thread_died)
         self._store = store
@@ -149,13 +151,13 @@ class Daemon:
         )
         for transport in self._transports:
             self._dispatcher.add_transport(transport)
-            if transport.frame_counter:
-                self._dispatcher.add_counter(transport.frame_counter)
-        self._dispatcher.on_completed(lambda result, is_accepted: self._sources.deliver(result))
-        self._dispatcher.on_completed(self._watchdog.complete)
-        self._dispatcher.on_completed(self._transports.complete)
-        self._dispatcher.on_completed(self._tuner.offer)
-        self._dispatcher.on_completed(queries.frames.offer)
+        self._dispatcher.on_completed(
+            lambda result, is_accepted: self._sources.deliver(result),
+            self._watchdog.complete,
+            self._transports.complete,
+            self._tuner.offer,
+            queries.frames.offer,
+        )
         self._health.watch([*self._transports.activities, *self._pipeline.activities])
 
     def _create_teacher(self, config: Path | None, frames: LatestFrames) -> Teacher:
@@ -201,12 +203,12 @@ class Daemon:
                     return status
                 if self._state.is_ready:
                     self._watchdog.check()
-                if self._reloading or not self._state.is_ready:
-                    self._notifier.extend_loading(now if self._reloading else self._state.started, now)
+                reloading = self._reloader.is_running
+                if reloading or not self._state.is_ready:
+                    self._notifier.extend_loading(now if reloading else self._state.started, now)
                 self._sources.log_pause(now)
                 self._tuner.look(now)
-                if event_monitor := self._dispatcher.event_monitor:
-                    event_monitor.look()
+                self._dispatcher.look(now)
             self._reporter.write_if_due(now)
 
     def _handle(self, event: DaemonEvent | signal.Signals) -> int | None:
@@ -215,9 +217,9 @@ class Daemon:
             case signal.SIGHUP:
                 self._reporter.reopen_log()
                 self._transports.reread_keys()
-                self._reload_wanted = True
+                self._reloader.is_wanted = True
             case Taught():
-                self._reload_wanted = True
+                self._reloader.is_wanted = True
             case signal.Signals():
                 LOG.info("%s: stopping", event.name)
                 return 0
@@ -227,10 +229,9 @@ class Daemon:
                 self._end_reload(reload)
             case SourceEnded(name):
                 LOG.info("source %s has no more frames; requests are still served", name)
-                if event_monitor := self._dispatcher.event_monitor:
-                    event_monitor.end(name)
+                self._dispatcher.end_source(name)
             case ConversionOutcome():
-                self._swap_wanted = self._tuner.finish(event)
+                self._reloader.is_swap_wanted = self._tuner.finish(event)
             case Pause():
                 wanted = self._pause_request.take()
                 self._sources.pause(wanted)
@@ -253,19 +254,14 @@ class Daemon:
 
     def _begin_reload(self) -> None:
         """Read the configuration again, or load the tuned model, if that is due and the daemon is ready."""
-        if self._reloading or not self._state.is_ready:
+        if not self._state.is_ready:
             return
-        if self._reload_wanted:
-            self._reload_wanted, self._reloading = False, True
+        if self._reloader.begin_if_wanted(self._state.config, self._model.fixed_keys):
             self._notifier.reloading()
             self._notifier.status("reading the configuration again")
-            self._reloader.begin(self._state.config, self._model.fixed_keys)
-        elif self._swap_wanted:
-            self._swap_wanted, self._reloading = False, True
-            self._reloader.begin_swap(self._state.config)
 
     def _end_reload(self, reload: PendingReload | None) -> None:
-        self._reloading = False
+        self._reloader.is_running = False
         if reload and reload.is_swap:
             self._swap(reload)
         else:
@@ -305,6 +301,7 @@ class Daemon:
         self._health.reconfigure(config)
         self._frame_queue.set_limits(*config.intake.queue_limits)
         self._transports.reconfigure(config)
+        self._dispatcher.event_listeners.reconfigure(config)
         self._reporter.reconfigure()
         set_level(config.daemon.log_level)
         if reload.is_new_session or reload.changes.source or reload.changes.tuning:
@@ -331,13 +328,10 @@ class Daemon:
         waits = was_ready and orderly
         if waits and not wait_until_drained(self._events, deadline, self._health.report_death):
             LOG.warning("not all requests in flight could be answered within %g s", grace_s)
-        event_monitor = self._dispatcher.event_monitor
-        if event_monitor:
-            event_monitor.stop()
+        self._dispatcher.end_events()
         reason = (Refusal.SHUTTING_DOWN, STOPPING) if orderly else (Refusal.INTERNAL, self._health.problem)
         self._transports.close(deadline, *reason)
-        if event_monitor:
-            event_monitor.close(max(1.0, deadline - time.monotonic()))
+        self._dispatcher.close(deadline)
         self._reporter.close(was_ready)
         return status
 

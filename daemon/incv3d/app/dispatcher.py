@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from incv3d.app.event_listeners import EventListeners
 from incv3d.events.monitor import EventMonitor
 from incv3d.frames import Frame, Refusal, Result
 from incv3d.latency.rolling import FrameCounter
@@ -22,26 +23,26 @@ class ResultDispatcher:
     works. A transport that hangs accepts results for about a second more.
 
     :param counter: counts the outcome of every frame.
+    :param listeners: act on events.
     """
 
-    def __init__(self, counter: FrameCounter) -> None:
+    def __init__(self, counter: FrameCounter, listeners: EventListeners) -> None:
         self._counters = [counter]
         self._transports: list[Transport] = []
         self._on_completed: list[Completed] = []
+        self.event_listeners = listeners
         self.event_monitor: EventMonitor | None = None
         """Finds the events in the results; the daemon may replace it at any time."""
 
     def add_transport(self, transport: Transport) -> None:
         """Deliver to `transport`, after those that were added before it."""
         self._transports.append(transport)
+        if transport.frame_counter:
+            self._counters.append(transport.frame_counter)
 
-    def add_counter(self, counter: FrameCounter) -> None:
-        """Let `counter` count every frame, too."""
-        self._counters.append(counter)
-
-    def on_completed(self, call: Completed) -> None:
-        """Call `call` when a result was delivered, after those that were added before it."""
-        self._on_completed.append(call)
+    def on_completed(self, *calls: Completed) -> None:
+        """Call each of `calls` when a result was delivered, after those that were added before."""
+        self._on_completed += calls
 
     def deliver(self, result: Result) -> None:
         """Hand on a result."""
@@ -68,7 +69,30 @@ class ResultDispatcher:
         for counter in self._counters:
             counter.count(now, outcome)
 
+    def look(self, now: float) -> None:
+        """Let the labels of silent sources leave, and the listeners do what is due. Call this regularly."""
+        if event_monitor := self.event_monitor:
+            event_monitor.look()
+        self.event_listeners.look(now)
+
+    def end_source(self, name: str) -> None:
+        """Let the labels of a source leave, because it has no more frames."""
+        if event_monitor := self.event_monitor:
+            event_monitor.end(name)
+
+    def end_events(self) -> None:
+        """Let all labels leave, because the daemon stops."""
+        if event_monitor := self.event_monitor:
+            event_monitor.stop()
+
+    def close(self, deadline: float) -> None:
+        """Wait until the last images and events are kept, until `deadline` (monotonic)."""
+        if event_monitor := self.event_monitor:
+            event_monitor.close(max(1.0, deadline - time.monotonic()))
+        self.event_listeners.close(deadline)
+
     def publish_event(self, event: EventMessage, frame: Frame | None) -> None:
         """Hand on an event."""
         for transport in self._transports:
             transport.publish_event(event, frame)
+        self.event_listeners.take_event(event, frame)

@@ -76,6 +76,7 @@ class Queries:
                     ),
                     **self._transports.status(),
                     **(event_monitor.status() if event_monitor else {}),
+                    **self._dispatcher.event_listeners.status(),
                 }
 
     def identity(self) -> tuple[str, str]:

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -162,19 +163,30 @@ class Reloader:
         self._on_done = on_done
         self.problem = ""
         """Why the last configuration that was read is not in force; empty: it is."""
+        self.is_wanted = False
+        """Whether the configuration is to be read again."""
+        self.is_swap_wanted = False
+        """Whether the model is to be loaded again, because the store has a faster form of it."""
+        self.is_running = False
+        """Whether a reload or a swap has begun, and has not ended."""
 
-    def begin(self, current: Config, fixed: Collection[str] = ()) -> None:
-        """Start to read; do not call it again before ``on_done``.
+    def begin_if_wanted(self, current: Config, fixed: Collection[str] = ()) -> bool:
+        """Begin what is wanted, unless something runs; return whether the configuration is read again.
 
         :param current: the configuration in force.
         :param fixed: keys that take a restart in this process, in addition to those that always do.
         """
-        threading.Thread(target=self._run, args=(current, fixed), name="reload", daemon=True).start()
-
-    def begin_swap(self, current: Config) -> None:
-        """Start to load the model of the current configuration again, because the store has a faster form of
-        it; do not call this, or :meth:`begin`, before ``on_done``."""
-        threading.Thread(target=self._load_again, args=(current,), name="reload", daemon=True).start()
+        if self.is_running or not (self.is_wanted or self.is_swap_wanted):
+            return False
+        self.is_running = True
+        reads, self.is_wanted = self.is_wanted, False
+        if reads:
+            work = partial(self._run, current, fixed)
+        else:
+            self.is_swap_wanted = False
+            work = partial(self._load_again, current)
+        threading.Thread(target=work, name="reload", daemon=True).start()
+        return reads
 
     def _load_again(self, current: Config) -> None:
         loaded, problem = None, ""

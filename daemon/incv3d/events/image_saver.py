@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from incv3d.events.image_folder import ImageFolder
@@ -14,6 +15,8 @@ from incv3d.events.labelled_image import ImageToSave, rendered, stem
 from incv3d.threads import OnDeath, start_thread
 
 LOG = logging.getLogger(__name__)
+OnSaved = Callable[[ImageToSave, Path], None]
+"""Called with a frame that was written, and the path of its image."""
 MOST_WAITING = 8
 MOST_WAITING_BYTES = 16 * 1024 * 1024
 """The most bytes of frames that wait for a slow disk; a single larger frame waits alone."""
@@ -33,11 +36,13 @@ class ImageSaver:
     def __init__(
         self,
         folder: ImageFolder,
+        on_saved: OnSaved,
         on_death: OnDeath,
         retry_s: float = RETRY_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
+        self._on_saved = on_saved
         self._on_death = on_death
         self._retry_s = retry_s
         self._clock = clock
@@ -126,6 +131,7 @@ class ImageSaver:
             self._folder.open()
         path = self._folder.keep(stem(image), file.suffix, file.data, file.metadata)
         self._saved += 1
+        self._on_saved(image, path)
         LOG.debug("%s: written", path)
         if self._failure_reason:
             LOG.warning("%s: images are written again", self._folder.path)

@@ -17,7 +17,7 @@ from incv3d.config.events import SavingSection
 from incv3d.config.schema import Config
 from incv3d.config.source import SourceSection
 from incv3d.events.image_folder import ImageFolder
-from incv3d.events.image_saver import ImageSaver
+from incv3d.events.image_saver import ImageSaver, OnSaved
 from incv3d.events.labelled_image import ImageToSave
 from incv3d.events.presence import PresenceChange, PresenceTracker
 from incv3d.events.watchlist import Watchlist, read_watchlist
@@ -166,6 +166,7 @@ def create_event_monitor(
     labels: LabelSet,
     model: str,
     announce: Announce,
+    on_saved: OnSaved,
     on_death: OnDeath,
 ) -> EventMonitor | None:
     """Return the configured event monitor; None if no label is watched.
@@ -182,7 +183,7 @@ def create_event_monitor(
     saver = None
     if saving.folder:
         folder = ImageFolder(Path(saving.folder), saving.max_files, saving.max_bytes, saving.min_free_bytes)
-        saver = ImageSaver(folder, on_death)
+        saver = ImageSaver(folder, on_saved, on_death)
         saver.start()
     saved = f", images are saved to {saving.folder}" if saver else ""
     LOG.info("events: watching %d labels and groups%s", len(watched), saved)

@@ -13,6 +13,7 @@ import pytest
 import zmq
 
 from incv3d.app.dispatcher import ResultDispatcher
+from incv3d.app.event_listeners import EventListeners
 from incv3d.app.stall_detector import StallDetector
 from incv3d.config.intake import IntakeSection
 from incv3d.frames import OWN, Refusal, Result
@@ -71,6 +72,8 @@ def hanging(tmp_path: Path) -> Iterator[Hanging]:
 class Consumer:
     """Hands results to the server, as the transport does."""
 
+    frame_counter = None
+
     def __init__(self, server: ZmqServer) -> None:
         self.deliver = server.deliver
 
@@ -79,7 +82,7 @@ class Consumer:
 
 
 def test_a_result_counts_only_while_the_server_sends(hanging: Hanging) -> None:
-    dispatcher = ResultDispatcher(RollingLatency(10, 10, 0.0))
+    dispatcher = ResultDispatcher(RollingLatency(10, 10, 0.0), EventListeners([]))
     dispatcher.add_transport(Consumer(hanging.server))
     completed: list[bool] = []
     dispatcher.on_completed(lambda result, is_accepted: completed.append(is_accepted))
