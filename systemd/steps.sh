@@ -348,8 +348,9 @@ is_active() {
 ready_model() {
     [ -n "$changed" ] || ! is_active || return 0
     say "preparing the model: downloading, preparing, checking its golden image"
-    # On a small machine this needs the daemon's memory.
-    ! is_active || [ -z "$start" ] || run systemctl stop incv3d 9>&-
+    # On a small machine this needs the daemon's memory. systemctl keeps the installer's lock: it must not stop
+    # what settle has started in the meantime.
+    ! is_active || [ -z "$start" ] || run systemctl stop incv3d
     as_user "$current/bin/incv3d" model prepare
 }
 

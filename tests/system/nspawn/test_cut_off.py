@@ -201,6 +201,18 @@ def test_a_killed_installer_leaves_the_old_version_running(
     upgrade.end()
 
 
+@pytest.mark.parametrize("after_s", [0.02, 0.05, 0.1, 0.2, 0.4])
+def test_a_killed_installer_does_not_leave_the_service_stopped(
+    machine: Container, before: dict[str, str], after_s: float
+) -> None:
+    upgrade = Upgrade(machine, BY_NAME)
+    upgrade.until("preparing the model")  # before that it stops the service
+    time.sleep(after_s)
+    upgrade.signal(signal.SIGKILL, "installer")
+    stays(machine, before)
+    upgrade.end()
+
+
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
 def test_cut_off_while_the_new_version_starts_the_old_one_runs_again(
     machine: Container, before: dict[str, str], number: signal.Signals
