@@ -328,6 +328,9 @@ def test_the_sources_of_a_list_are_compared_by_their_names() -> None:
     taught = msgspec.structs.replace(door, model="mine")
     only_model = compare(old, Config(sources=[taught, gate]))
     assert only_model.taken == ("sources.door.model",) and not only_model.source
+    watched = msgspec.structs.replace(door, events=EventsSection(allow=["fox"]))
+    only_events = compare(old, Config(sources=[watched, gate]))
+    assert only_events.taken == ("sources.door.events",) and only_events.events and not only_events.source
 
 
 def test_no_less_than_nothing_is_free() -> None:

@@ -56,6 +56,26 @@ def test_a_single_source_is_a_list_of_one_and_none_is_an_empty_list(tmp_path: Pa
             "sources:\n- name: a\n  path: x.mp4\n  regions: {b: [0, 0, 2, 1]}",
             "4: sources[0].regions.b: 2 must",
         ),
+        (
+            "sources:\n- name: a\n  path: x.mp4\n  events:\n    threshold: high",
+            "5: sources[0].events.threshold: must be a number",
+        ),
+        (
+            "sources:\n- name: a\n  path: x.mp4\n  events:\n    allw: [x]",
+            "5: sources[0].events.allw: unknown key; did you mean `allow`?",
+        ),
+        (
+            "source:\n  path: x.mp4\n  events:\n    labels: {fox: 2}",
+            "4: source.events.labels: `fox`: a score must be more than 0",
+        ),
+        (
+            "source: {path: x.mp4, events: [fox]}",
+            "source.events: must be `key: value` lines or null, not a list",
+        ),
+        (
+            "source: {path: x.mp4, events: {allow: [fox], zmq: true}}",
+            "source.events.zmq: concerns frames that",
+        ),
         ("sources: {name: a, path: x.mp4}", "sources: must be a list of sources, such as"),
         ("sources: [door, gate]", "sources[0]: must be the keys of a source, such as"),
         ("cameras: [{name: a, path: x.mp4}]", "cameras: unknown key; did you mean `sources`?"),

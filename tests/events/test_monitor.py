@@ -78,6 +78,43 @@ def test_nothing_is_announced_unless_labels_are_named() -> None:
     )
 
 
+TWO_SOURCES = """
+events: {labels: {label 1: 0.6}, frames: 2, needed: 2}
+sources:
+- {name: door, path: door.mp4}
+- {name: gate, path: gate.mp4, events: {labels: {label 0: 0.3}, frames: 1, needed: 1}}
+- {name: yard, path: yard.mp4, events: {}}
+"""
+
+
+def test_a_source_has_events_of_its_own_or_none(listen) -> None:
+    listener = listen(TWO_SOURCES)
+    for _ in range(2):
+        for source in ("door", "gate.path", "yard"):
+            listener.see(0.65, source)
+    assert listener.told == [("gate.path", "entered", "label 0"), ("door", "entered", "label 1")]
+    present = listener.announcer.status()["events"]["present"]
+    assert [(each["source"], each["label"]) for each in present] == [
+        ("door", "label 1"),
+        ("gate.path", "label 0"),
+    ]
+    listener.announcer.end("gate")
+    listener.announcer.stop()
+    assert listener.told[2:] == [("gate.path", "left", "label 0"), ("door", "left", "label 1")]
+
+
+def test_a_source_can_be_the_only_one_with_events(listen) -> None:
+    listener = listen("source: {path: a.mp4, events: {labels: {label 1: 0.6}, frames: 1, needed: 1}}")
+    listener.see(0.9, "zmq")
+    listener.see(0.9)
+    assert listener.told == [("camera", "entered", "label 1")]
+
+
+def test_a_label_that_only_one_source_watches_is_named_by_its_place(listen) -> None:
+    with pytest.raises(ConfigError, match=r"sources\[0\]\.events\.labels: double has no label `fox`"):
+        listen("sources: [{name: door, path: a.mp4, events: {labels: {fox: 0.5}}}]")
+
+
 def test_an_event_is_published_logged_and_counted(listen, caplog) -> None:
     listener = listen("events: {labels: {label 1: 0.6}, frames: 2, needed: 2}\n")
     captured_at = time.time() - 5

@@ -10,7 +10,7 @@ from incv3d.app.state import DaemonState
 from incv3d.config.reloading import FIXED_BY_TENSORFLOW, effect_of
 from incv3d.config.schema import Config
 from incv3d.events.monitor import EventMonitor, create_event_monitor
-from incv3d.events.watchlist import read_watchlist
+from incv3d.events.watchlist import read_watchlists
 from incv3d.models.entry import ModelError
 from incv3d.models.store import ModelStore
 from incv3d.pipeline.classifier import Classifier
@@ -105,8 +105,8 @@ class CurrentModel:
         :raises ConfigError: it lacks one.
         """
         loaded = loaded or self._state.loaded
-        if config.events.enabled and loaded:
-            read_watchlist(config.events, loaded.labels, loaded.model)
+        if config.watches_labels and loaded:
+            read_watchlists(config, loaded.labels, loaded.model)
 
     def replace_event_monitor(self) -> None:
         """Close the event monitor, and create one for the current model and configuration."""

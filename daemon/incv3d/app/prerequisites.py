@@ -24,7 +24,7 @@ from incv3d.config.paths import state_directory
 from incv3d.config.schema import Config
 from incv3d.engines import engine_of
 from incv3d.errors import Incv3dError, not_installed
-from incv3d.events.watchlist import read_watchlist
+from incv3d.events.watchlist import read_watchlists
 from incv3d.frames import Frame
 from incv3d.images.preprocess import ImageError, encoded_format
 from incv3d.models.entry import ModelError
@@ -224,15 +224,15 @@ def _check_labels(config: Config, model: StoredModel | None, found: TaughtModels
         _check_picture(Path(config.custom.golden_picture))
     if model:
         check_bases(found, model.manifest.sha256)
-    base_labels = labels_of(config, model) if golden or config.events.enabled else None
+    base_labels = labels_of(config, model) if golden or config.watches_labels else None
     labels = read_heads(found, base_labels)[0] if found.each else base_labels
     name = model.name if model else EMBEDDED
     if golden and base_labels is not None and not base_labels.matching(golden.label):
         key = "custom.golden_label" if uses_custom(config) else "model.name"
         raise ConfigError(f"{key}: {name} has no label `{golden.label}`, which its golden picture must have")
     is_known = base_labels is not None or not found.uses_base_labels
-    if config.events.enabled and labels is not None and is_known:
-        read_watchlist(config.events, labels, found.default.name if found.default else name)
+    if config.watches_labels and labels is not None and is_known:
+        read_watchlists(config, labels, found.default.name if found.default else name)
 
 
 def _check_picture(path: Path) -> None:

@@ -223,15 +223,20 @@ def _sections_of(document: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, A
     """Yield the name of each part that consists of keys, ``source`` or ``sources[0]``, and the part."""
     for name, part in document.items():
         if name == "sources" and isinstance(part, list):
-            yield from ((f"{name}[{n}]", each) for n, each in enumerate(part) if isinstance(each, dict))
-        elif name in SECTIONS and isinstance(part, dict):
-            yield name, part
+            sections = [(f"{name}[{n}]", each) for n, each in enumerate(part)]
+        else:
+            sections = [(name, part)] if name in SECTIONS else []
+        for section, keys in sections:
+            if isinstance(keys, dict):
+                yield section, keys
+                if section.startswith("source") and isinstance(keys.get("events"), dict):
+                    yield f"{section}.events", keys["events"]
 
 
 def _imply_type(document: dict[str, Any]) -> None:
     """Set the type of a source that has a path or addresses but no type."""
     for section, source in _sections_of(document):
-        if section.startswith("source") and source.get("type") is None:
+        if section.startswith("source") and "." not in section and source.get("type") is None:
             if source.get("path") not in (None, ""):
                 source["type"] = "auto"
             elif source.get("addresses"):
@@ -284,8 +289,11 @@ def _explain(
 
 def _mistyped(key: str, document: Mapping[str, Any]) -> tuple[str, str]:
     """Return the key whose value has the wrong type, and a message about it."""
+    sections = dict(_sections_of(document))
     section, _, name = key.partition(".")
-    value = dict(_sections_of(document)).get(section, document.get(section))
+    if name.startswith("events.") and f"{section}.events" in sections:
+        section, name = f"{section}.events", name.removeprefix("events.")
+    value = sections.get(section, document.get(section))
     if section == "sources":
         return key, f"must be a list of sources, {SOURCES_EXAMPLE}, not {quoted(value)}"
     if section.startswith("sources[") and not name:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import msgspec
 
 from incv3d.config.address import Address
+from incv3d.config.events import EventsSection
 from incv3d.config.schema import Config
 from incv3d.config.source_types import TYPE_SYNONYMS, SourceType
 
@@ -55,8 +56,12 @@ SECTIONS = tuple(name for name in Config.__struct_fields__ if name != "sources")
 
 @functools.cache
 def key_types(section: str) -> dict[str, Any]:
-    """Return the type of each key of `section`; ``sources[1]`` has those of ``source``."""
-    name = "source" if section.startswith("sources[") else section
+    """Return the type of each key of a section.
+
+    ``sources[1]`` has the keys of ``source``, and ``source.events`` those of ``events``.
+    """
+    section, _, own = section.partition(".")
+    name = own or ("source" if section.startswith("sources[") else section)
     return get_type_hints(type(getattr(Config(), name)), include_extras=True)
 
 
@@ -106,6 +111,7 @@ _PLAIN: Mapping[Any, tuple[str, ...]] = {
     float: ("a number",),
     str: ("text",),
     Address: ("a path or an address",),
+    EventsSection: ("`key: value` lines",),
     type(None): ("null",),
 }
 
@@ -214,7 +220,7 @@ def unknown_key(section: str, name: str) -> str:
 
 
 def _meant_key(section: str, wanted: str) -> str:
-    section = "source" if section.startswith("sources[") else section
+    section = section.partition(".")[2] or ("source" if section.startswith("sources[") else section)
     all_types = {each: key_types(each) for each in SECTIONS}
     synonym = SYNONYMS.get(f"{section}.{wanted}".lstrip("."))
     if synonym:

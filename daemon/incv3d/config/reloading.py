@@ -28,7 +28,7 @@ KEYS: Mapping[Effect, str] = {
     """,
     "events": """
         events.allow events.deny events.groups events.labels events.threshold events.frames events.needed
-        events.silence_s events.zmq
+        events.silence_s events.zmq source.events
         saving.folder saving.when saving.min_interval_s saving.max_files saving.max_bytes
         saving.min_free_bytes
     """,
@@ -59,4 +59,7 @@ threads that the first one made (``LocalDevice`` in tensorflow/core/common_runti
 
 def effect_of(key: str) -> Effect:
     """Return what a reload does with a key, ``source.path``, or one of the list, ``sources.door.path``."""
-    return "source" if key.startswith("sources.") else EFFECTS[key]
+    if not key.startswith("sources."):
+        return EFFECTS[key]
+    _, _, own = key.removeprefix("sources.").partition(".")
+    return EFFECTS[f"source.{own}"] if own else "source"

@@ -83,8 +83,26 @@ class Config(Section, frozen=True, kw_only=True):
         if self.sources and self.source != SourceSection():
             raise ValueError("sources: excludes `source`; move its keys into the list")
         check_names(self.sources)
-        if self.saving.folder and not self.events.enabled:
+        if self.saving.folder and not self.watches_labels:
             raise ValueError("saving.folder: no label is watched; add some to `events`")
+
+    @property
+    def watches_labels(self) -> bool:
+        """Whether any label is watched, of any source."""
+        return any(section.enabled for section in self.all_events.values())
+
+    @property
+    def all_events(self) -> dict[str, EventsSection]:
+        """What is watched of each source that has `events` of its own, by its name; ``""``: of all others."""
+        own = {each.name: each.events for each in self.all_sources.values() if each.events is not None}
+        return {"": self.events, **own}
+
+    @property
+    def watched_sources(self) -> list[str]:
+        """The names under which results of sources with watched labels are published."""
+        events = self.all_events
+        sources = [each for each in self.all_sources.values() if events.get(each.name, self.events).enabled]
+        return [name for each in sources for name in each.result_names]
 
     @property
     def all_sources(self) -> dict[str, SourceSection]:

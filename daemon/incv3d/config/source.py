@@ -9,6 +9,7 @@ import msgspec
 
 from incv3d.config.address import Address
 from incv3d.config.checks import ModelName, Name, check_model_name
+from incv3d.config.events import EventsSection
 from incv3d.config.regions import RegionSetting, boxes_of, check_regions, models_of
 from incv3d.config.section import Section, default_of
 from incv3d.config.source_types import TYPE_KEYS, RtspTransport, SourceType, check_place, facts_of, source_of
@@ -34,6 +35,7 @@ class SourceSection(Section, frozen=True, kw_only=True):
     skip_unchanged: bool = False
     change_threshold: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.01
     unchanged_max_s: Annotated[float, msgspec.Meta(gt=0, le=86_400)] = 60.0
+    events: EventsSection | None = None
     controls: dict[str, ControlValue] = {}
     fps: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 0.0
     loop: bool = True
@@ -62,6 +64,8 @@ class SourceSection(Section, frozen=True, kw_only=True):
             raise ValueError(
                 "skip_unchanged: images of several senders cannot be compared; give a single address"
             )
+        if self.events and self.events.zmq:
+            raise ValueError("events.zmq: concerns frames that clients send; set it in the section `events`")
         if self.interval_s and self.max_fps:
             raise ValueError("max_fps: excludes `interval_s`; set one or the other")
 
@@ -84,8 +88,8 @@ class SourceSection(Section, frozen=True, kw_only=True):
 
     @property
     def capturing(self) -> dict[str, object]:
-        """The keys without the models: two sources with equal ones capture the same frames."""
-        return msgspec.structs.asdict(self) | {"model": "", "regions": self.named_regions}
+        """The keys without models and events: two sources with equal ones capture the same frames."""
+        return msgspec.structs.asdict(self) | {"model": "", "events": None, "regions": self.named_regions}
 
     @property
     def frame_interval_s(self) -> float:

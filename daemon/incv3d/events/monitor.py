@@ -7,8 +7,8 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from incv3d.events.image_folder import ImageFolder
 from incv3d.events.image_saver import ImageSaver, OnSaved
 from incv3d.events.labelled_image import ImageToSave
 from incv3d.events.presence import PresenceChange, PresenceTracker
-from incv3d.events.watchlist import Watchlist, read_watchlist
+from incv3d.events.watchlist import Watchlist, read_watchlists
 from incv3d.frames import Frame, Prediction, Result
 from incv3d.pipeline.variants import LabelSet
 from incv3d.protocol import messages
@@ -39,10 +39,20 @@ WORDS = {
 Announce = Callable[[EventMessage, Frame | None], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What is watched of one source, or of all that have nothing of their own."""
+
+    watchlist: Watchlist
+    """Its groups are added to each result."""
+    tracker: PresenceTracker
+
+
 class EventMonitor:
     """Follows the results of every source and announces labels that enter and leave. Thread-safe.
 
-    :param watchlist: its groups are added to each result.
+    :param watches: what is watched of a source, by its name; ``""``: of all others.
+    :param unwatched: the names of the sources of which nothing is watched.
     :param silence_s: returns after which time without a frame of a source its labels leave.
     :param with_zmq: whether frames count that clients send, over ZeroMQ, HTTP or MQTT.
     :param announce: called with every event, and the frame that caused it, if any.
@@ -52,8 +62,8 @@ class EventMonitor:
 
     def __init__(
         self,
-        watchlist: Watchlist,
-        tracker: PresenceTracker,
+        watches: Mapping[str, Watch],
+        unwatched: Collection[str],
         silence_s: Callable[[str], float],
         with_zmq: bool,
         announce: Announce,
@@ -62,8 +72,8 @@ class EventMonitor:
         model: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._watchlist = watchlist
-        self._tracker = tracker
+        self._watches = watches
+        self._unwatched = unwatched
         self._silence_s = silence_s
         self._with_zmq = with_zmq
         self._announce = announce
@@ -80,13 +90,16 @@ class EventMonitor:
         frame = result.frame
         if not result.ok or frame is None or (result.source in messages.SENT and not self._with_zmq):
             return
+        watch = self._watch_of(result.source)
+        if watch is None:
+            return
         now = self._clock()
-        seen = replace(result, predictions=self._watchlist.with_groups(result.predictions))
+        seen = replace(result, predictions=watch.watchlist.with_groups(result.predictions))
         with self._lock:
-            changes = self._tracker.observe(seen, frame.captured, now)
+            changes = watch.tracker.observe(seen, frame.captured, now)
             self._publish(changes, frame)
             if self._saving.when == "match":
-                labels = self._tracker.matches(seen)
+                labels = watch.tracker.matches(seen)
             else:
                 labels = tuple(each.prediction for each in changes if each.happening == "entered")
             if labels:
@@ -95,7 +108,8 @@ class EventMonitor:
     def look(self) -> None:
         """Let the labels of silent sources leave. Call this regularly."""
         with self._lock:
-            self._publish(self._tracker.end_silent(self._clock(), self._silence_s))
+            for watch in self._watches.values():
+                self._publish(watch.tracker.end_silent(self._clock(), self._silence_s))
 
     def end(self, source: str) -> None:
         """Let the labels of `source` and its regions leave, because it has no more frames."""
@@ -121,7 +135,8 @@ class EventMonitor:
                     "score": each.prediction.score,
                     "since": timestamp_ms(unix_time(each.since, self._clock())),
                 }
-                for each in self._tracker.present
+                for watch in self._watches.values()
+                for each in watch.tracker.present
             ]
             counts = {happening: self._counts[happening] for happening in ("entered", "left")}
         events = {**counts, "present": present}
@@ -129,9 +144,13 @@ class EventMonitor:
 
     def _end_all(self, reason: Reason, is_meant: Callable[[str], bool]) -> None:
         with self._lock:
-            for source in self._tracker.sources:
-                if is_meant(source):
-                    self._publish(self._tracker.end(source, self._clock(), reason))
+            for tracker in [watch.tracker for watch in self._watches.values()]:
+                for source in filter(is_meant, tracker.sources):
+                    self._publish(tracker.end(source, self._clock(), reason))
+
+    def _watch_of(self, source: str) -> Watch | None:
+        camera = source.partition(".")[0]
+        return None if camera in self._unwatched else self._watches.get(camera, self._watches.get(""))
 
     def _publish(self, changes: Iterable[PresenceChange], frame: Frame | None = None) -> None:
         for change in changes:
@@ -174,26 +193,36 @@ def create_event_monitor(
     :param labels: the labels of the network `model`.
     :raises ConfigError: the configuration names labels that the network does not have.
     """
-    section, saving = config.events, config.saving
-    if not section.enabled:
+    saving, sections = config.saving, config.all_events
+    if not config.watches_labels:
         return None
-    watchlist = read_watchlist(section, labels, model)
-    watched = watchlist.thresholds
-    _warn_of_blind_spot(min(threshold.leave for threshold in watched.values()), config.model.top_k)
+    watches = {
+        source: Watch(
+            found, PresenceTracker(found.thresholds, sections[source].frames, sections[source].needed)
+        )
+        for source, found in read_watchlists(config, labels, model).items()
+    }
+    thresholds = [each for watch in watches.values() for each in watch.watchlist.thresholds.values()]
+    _warn_of_blind_spot(min(threshold.leave for threshold in thresholds), config.model.top_k)
     saver = None
     if saving.folder:
         folder = ImageFolder(Path(saving.folder), saving.max_files, saving.max_bytes, saving.min_free_bytes)
         saver = ImageSaver(folder, on_saved, on_death)
         saver.start()
     saved = f", images are saved to {saving.folder}" if saver else ""
-    LOG.info("events: watching %d labels and groups%s", len(watched), saved)
-    tracker = PresenceTracker(watched, section.frames, section.needed)
-    by_camera = {each.name: _silence_s(each, section.silence_s) for each in config.all_sources.values()}
+    for source, watch in watches.items():
+        of = f" of {source}" if source else ""
+        LOG.info("events: watching %d labels and groups%s%s", len(watch.watchlist.thresholds), of, saved)
+    by_camera = {
+        each.name: _silence_s(each, sections.get(each.name, config.events).silence_s)
+        for each in config.all_sources.values()
+    }
 
     def silence_s(source: str) -> float:
-        return by_camera.get(source.partition(".")[0], section.silence_s)
+        return by_camera.get(source.partition(".")[0], config.events.silence_s)
 
-    return EventMonitor(watchlist, tracker, silence_s, section.zmq, announce, saver, saving, model)
+    unwatched = sections.keys() - watches.keys()
+    return EventMonitor(watches, unwatched, silence_s, config.events.zmq, announce, saver, saving, model)
 
 
 def _silence_s(source: SourceSection, configured_s: float) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from incv3d.config.events import EventsSection
 from incv3d.config.loading import ConfigError
+from incv3d.config.schema import Config
 from incv3d.events.presence import Threshold
 from incv3d.frames import Prediction
 from incv3d.pipeline.variants import LabelSet
@@ -44,17 +45,33 @@ class Watchlist:
         return (*predictions, *together)
 
 
-def read_watchlist(section: EventsSection, labels: LabelSet, model: str) -> Watchlist:
+def read_watchlists(config: Config, labels: LabelSet, model: str) -> dict[str, Watchlist]:
+    """Return what is watched of each source that has `events` of its own, by its name; ``""``: of all others.
+
+    Sources of which nothing is watched are left out.
+
+    :raises ConfigError: as :func:`read_watchlist`.
+    """
+    places = {each.name: place for place, each in config.all_sources.items()}
+    return {
+        source: read_watchlist(section, labels, model, f"{places[source]}.events" if source else "events")
+        for source, section in config.all_events.items()
+        if section.enabled
+    }
+
+
+def read_watchlist(section: EventsSection, labels: LabelSet, model: str, place: str = "events") -> Watchlist:
     """Return the configured labels and groups, each with its threshold.
 
     If several entries of ``labels`` match an output, a name overrides a pattern; otherwise the first wins.
 
     :param model: the model's name, for errors.
+    :param place: the place of the section in the configuration, for errors.
     :raises ConfigError: the model has no such label, so its event could never occur; or no label is left.
     """
 
     def outputs(key: str, patterns: Iterable[str]) -> set[int]:
-        return set().union(*(_outputs(key, pattern, labels, model) for pattern in patterns))
+        return set().union(*(_outputs(f"{place}.{key}", pattern, labels, model) for pattern in patterns))
 
     denied = outputs("deny", section.deny)
     groups = tuple(
@@ -71,7 +88,7 @@ def read_watchlist(section: EventsSection, labels: LabelSet, model: str) -> Watc
     for index in watched:
         thresholds.setdefault(index, _threshold(section.threshold))
     if not thresholds:
-        raise ConfigError("events.deny: it excludes every watched label")
+        raise ConfigError(f"{place}.deny: it excludes every watched label")
     return Watchlist(thresholds, groups)
 
 
@@ -81,7 +98,7 @@ def _outputs(key: str, pattern: str, labels: LabelSet, model: str) -> tuple[int,
         close = ", ".join(f"`{name}`" for name in labels.closest(pattern))
         hint = f"; similar labels: {close}" if close else ""
         listed = f"incv3d model show {model} --labels"
-        raise ConfigError(f"events.{key}: {model} has no label `{pattern}`{hint} (all: {listed})")
+        raise ConfigError(f"{key}: {model} has no label `{pattern}`{hint} (all: {listed})")
     return matching
 
 

@@ -55,7 +55,7 @@ class HttpTransport(Transport):
             from incv3d.transports.http.webui.routes import FORM, WebUi
 
             self._web_ui = WebUi(
-                config.events.enabled,
+                config.watches_labels,
                 config.intake.max_pixels,
                 config.intake.max_message_bytes,
                 context.create_teacher(),
@@ -114,7 +114,7 @@ class HttpTransport(Transport):
         """Apply a new configuration to what is served."""
         self._classify.reconfigure(config.intake)
         if self._web_ui:
-            self._web_ui.reconfigure(config.events.enabled, config.intake.max_pixels)
+            self._web_ui.reconfigure(config.watches_labels, config.intake.max_pixels)
 
     def forget_sources(self) -> None:
         """Stop showing what earlier sources captured."""

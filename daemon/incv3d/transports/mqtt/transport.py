@@ -233,7 +233,7 @@ class MqttTransport(Transport):
             self._topics,
             model,
             names,
-            names if self._config.events.enabled else [],
+            self._config.watched_sources,
             [each.name for each in sources],
             machine.temp_c is not None,
             machine.throttled is not None,
