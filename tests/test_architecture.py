@@ -14,10 +14,11 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "daemon" / "incv3d"
 RANKS = {
-    "cli": 9,
-    "tools": 8,
-    "app": 7,
-    "transports": 6,
+    "cli": 10,
+    "tools": 9,
+    "app": 8,
+    "transports": 7,
+    "history": 6,
     "sources": 5,
     "events": 5,
     "teaching": 5,

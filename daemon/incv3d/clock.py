@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import random
+import re
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
+
+AGO = re.compile(r"(\d{1,6})\s*(s|min|m|h|d|w)")
+UNITS_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 
 def timestamp(unix_s: float) -> str:
@@ -24,6 +28,21 @@ def unix_time(moment: float, now: float | None = None) -> float:
     :param now: the present moment; None: ask the clock.
     """
     return time.time() - ((time.monotonic() if now is None else now) - moment)
+
+
+def parse_moment(text: str, zone: tzinfo | None) -> float:
+    """Return the moment that `text` means: ``6h`` (ago), a date, or a date and time; in seconds since 1970.
+
+    :param zone: the time zone of a date that names none; None: local time.
+    :raises ValueError: it is none of these.
+    """
+    if ago := AGO.fullmatch(text.strip()):
+        return time.time() - int(ago[1]) * UNITS_S[ago[2]]
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp()
+    except (ValueError, OverflowError, OSError):
+        raise ValueError(f"`{text}` must look like 6h, 2d, 2026-01-31 or 2026-01-31T12:00") from None
 
 
 def back_off_s(failures: int, first_s: float, longest_s: float) -> float:

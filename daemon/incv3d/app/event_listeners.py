@@ -10,6 +10,7 @@ from incv3d.config.schema import Config
 from incv3d.events.labelled_image import ImageToSave
 from incv3d.events.listener import EventListener
 from incv3d.frames import Frame
+from incv3d.history.recorder import create_recorder
 from incv3d.protocol.events import EventMessage
 from incv3d.threads import OnDeath
 
@@ -56,4 +57,4 @@ def create_event_listeners(config: Config, folder: Path, on_death: OnDeath) -> E
     :param folder: the state directory, where they keep their files.
     :param on_death: called with the name of a thread of theirs and the error when it dies.
     """
-    return EventListeners([])
+    return EventListeners([create_recorder(config, folder, on_death)])

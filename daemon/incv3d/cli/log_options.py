@@ -4,38 +4,39 @@ from __future__ import annotations
 
 import os
 import re
-import time
-from datetime import UTC, datetime
+from datetime import UTC, tzinfo
 from pathlib import Path
 
 import click
 
-AGO = re.compile(r"(\d{1,6})\s*(s|min|m|h|d|w)")
-UNITS_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+from incv3d.clock import parse_moment
 
 
-class Since(click.ParamType[float]):
-    """Converts a point in time as people write it to seconds since 1970."""
+class Moment(click.ParamType[float]):
+    """Converts a point in time as people write it to seconds since 1970.
+
+    :param zone: the time zone of a date that names none; None: local time.
+    """
 
     name = "moment"
 
+    def __init__(self, zone: tzinfo | None) -> None:
+        self._zone = zone
+
     def convert(self, value: str, param: click.Parameter | None, context: click.Context | None) -> float:
-        """Convert ``6h`` (ago), a date, or a date and time, in UTC unless it names a time zone."""
+        """Convert ``6h`` (ago), a date, or a date and time."""
         if isinstance(value, float):
             return value
-        if ago := AGO.fullmatch(value.strip()):
-            return time.time() - int(ago[1]) * UNITS_S[ago[2]]
         try:
-            moment = datetime.fromisoformat(value.strip())
-        except ValueError:
-            self.fail(f"`{value}` must look like 6h, 2d, 2026-01-31 or 2026-01-31T12:00", param, context)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+            return parse_moment(value, self._zone)
+        except ValueError as error:
+            self.fail(str(error), param, context)
 
 
 since_option = click.option(
     "--since",
     "since_s",
-    type=Since(),
+    type=Moment(UTC),
     default=float("-inf"),
     metavar="WHEN",
     help="Ignore older entries: 6h, 2d, 2026-01-31 or 2026-01-31T12:00 (UTC).",

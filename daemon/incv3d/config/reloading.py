@@ -36,6 +36,7 @@ KEYS: Mapping[Effect, str] = {
         model.fetch_wait_s session.warmup_runs session.run_limit_s session.tune session.tune_over_s
         intake.queue_limit intake.peer_limit intake.queue_bytes intake.ttl_ms
         latency.interval_s latency.window_s latency.window_frames latency.max_bytes latency.keep
+        history.enabled history.keep_days history.max_bytes
         daemon.grace_s daemon.memory_limit_mb daemon.log_level
     """,
     "restart": """

@@ -12,6 +12,7 @@ import msgspec
 from incv3d.config.checks import FilePath, ModelName, check_model_name
 from incv3d.config.custom import CustomSection
 from incv3d.config.events import EventsSection, SavingSection
+from incv3d.config.history import HistorySection
 from incv3d.config.intake import IntakeSection
 from incv3d.config.network import HttpSection, MqttSection
 from incv3d.config.section import MIB, Section
@@ -74,6 +75,7 @@ class Config(Section, frozen=True, kw_only=True):
     intake: IntakeSection = IntakeSection()
     events: EventsSection = EventsSection()
     saving: SavingSection = SavingSection()
+    history: HistorySection = HistorySection()
     mqtt: MqttSection = MqttSection()
     latency: LatencySection = LatencySection()
     http: HttpSection = HttpSection()

@@ -21,6 +21,11 @@ UNFINISHED = re.compile(rf"\.{STEM}\.\w+\.part")
 """Incomplete files, as a power failure leaves them."""
 
 
+def is_own(name: str) -> bool:
+    """Return whether a file of this name, without a folder, may be an image of the daemon."""
+    return "/" not in name and OWN.fullmatch(name) is not None
+
+
 @dataclass(slots=True)
 class _Entry:
     """An image and its JSON file, if it has one."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import json
 import re
 import time
 from collections.abc import Callable
@@ -17,6 +15,7 @@ import msgspec
 from incv3d.frames import Frame, Region, Transform
 from incv3d.images.encode import encode_classified
 from incv3d.images.preprocess import ImageError
+from incv3d.images.saved_facts import read_facts
 from incv3d.models.taught.head import UNKNOWN
 from incv3d.teaching.errors import TeachingError, UnusableSet
 from incv3d.teaching.picture_names import NameFacts, read_name
@@ -67,7 +66,7 @@ def _add(path: Path, told: NameFacts, pictures: PictureSet, max_pixels: int) -> 
         return False  # the daemon has just deleted it
     except OSError as error:
         raise TeachingError(f"{path}: cannot be read: {error.strerror}") from None
-    facts = _facts(path, data)
+    facts = read_facts(path, data)
     if facts.get("region"):
         now = time.monotonic()
         frame = Frame(told.source, data, None, received=now, captured=now)
@@ -101,22 +100,3 @@ def _label(told: NameFacts, facts: dict[str, Any]) -> str:
 
 def _in_name(label: str) -> str:
     return re.sub(r"[\W_]+", "-", label).strip("-")
-
-
-def _facts(path: Path, data: bytes) -> dict[str, Any]:
-    """Return what the daemon wrote about a picture, into its EXIF or beside it; empty: nothing."""
-    with contextlib.suppress(OSError, ValueError):
-        found = json.loads(_comment(data) or path.with_suffix(".json").read_bytes())
-        return found if isinstance(found, dict) else {}
-    return {}
-
-
-def _comment(data: bytes) -> bytes:
-    """Return the comment in the EXIF of an image, without its first 8 bytes; empty: there is none."""
-    from PIL import ExifTags, Image
-
-    with contextlib.suppress(OSError, ValueError, SyntaxError, TypeError, KeyError):
-        with Image.open(io.BytesIO(data)) as image:
-            comment = image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment, b"")
-        return bytes(comment)[8:]
-    return b""

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from incv3d.config.loading import LoadedConfig
+from incv3d.config.paths import state_directory
 from incv3d.config.schema import Config
 from incv3d.frames import Frame, Refusal, Result
+from incv3d.history.database import FILE
 from incv3d.protocol.events import EventMessage
 from incv3d.transports.base import Transport, TransportContext
 
@@ -32,6 +34,7 @@ class HttpTransport(Transport):
         self.require_libraries()
         from incv3d.transports.http.classify import ClassifyHandler
         from incv3d.transports.http.health import Readiness, health_routes
+        from incv3d.transports.http.history import HistoryRoutes
         from incv3d.transports.http.metrics import Metrics, metrics_routes
         from incv3d.transports.http.server import HttpServer
 
@@ -45,11 +48,13 @@ class HttpTransport(Transport):
             lambda: len(context.frame_queue),
             context.on_rejected,
         )
+        self._history = HistoryRoutes(state_directory(context.environ) / FILE, config.saving.folder)
         self._web_ui: WebUi | None = None
         routes = [
             *health_routes(queries.status, self._readiness),
             *metrics_routes(metrics),
             *self._classify.routes(),
+            *self._history.routes(),
         ]
         if config.http.page:
             from incv3d.transports.http.webui.routes import FORM, WebUi
@@ -113,6 +118,7 @@ class HttpTransport(Transport):
     def reconfigure(self, config: Config) -> None:
         """Apply a new configuration to what is served."""
         self._classify.reconfigure(config.intake)
+        self._history.reconfigure(config.saving.folder)
         if self._web_ui:
             self._web_ui.reconfigure(config.watches_labels, config.intake.max_pixels)
 
@@ -124,4 +130,5 @@ class HttpTransport(Transport):
     def close(self, timeout_s: float, refusal: Refusal, detail: str) -> bool:
         """Answer open requests with `refusal`, and close the server."""
         self._classify.close(refusal, detail)
+        self._history.close()
         return self._server.close(timeout_s)

@@ -80,6 +80,23 @@ def test_it_shows_picture_labels_run_times_events_and_state(demo: str, look) -> 
     assert not seen.complaints
 
 
+@pytest.mark.parametrize("options", [{}, {"viewport": PHONE, "is_mobile": True, "has_touch": True}])
+def test_the_history_shows_what_was_seen(demo: str, look, options: dict[str, object]) -> None:
+    seen = look(f"{demo}/history/page", **options)
+    # The daemon writes the history once a minute.
+    expect(seen["visits"].locator("li").first).to_be_visible(timeout=2 * PATIENCE_MS)
+    expect(seen["labels"]).to_contain_text("demo")
+    expect(seen["counts-total"]).to_have_text(re.compile(r"^\d+ by hour$"))
+    label = seen["labels"].locator("td").first.text_content()
+    seen["label"].select_option(label)
+    expect(seen["labels"].locator("tr")).to_have_count(1)
+    seen["period"].select_option("30d")
+    expect(seen["counts"].locator("rect")).to_have_count(31)
+    assert seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert seen.size_bytes < LARGEST_PAGE
+    assert not seen.complaints
+
+
 def test_the_labels_belong_to_the_picture_that_is_shown(demo: str, look) -> None:
     seen = look(demo)
     sizes = {label: size_of(name) for label, name in PHOTOGRAPHS.items()}

@@ -74,7 +74,8 @@ class WebUi:
     def routes(self) -> list[web.AbstractRouteDef]:
         """Return all routes."""
         return [
-            web.get("/", self._index),
+            web.get("/", partial(_page, "index.html")),
+            web.get("/history/page", partial(_page, "history.html")),
             # Not `web.static`: strangers may ask here, and it hands any path to the file system.
             *(web.get(f"{ASSETS}{path.name}", partial(_asset, path)) for path in STATIC.iterdir()),
             # aiohttp would send the events as the body of an answer to HEAD, which has none.
@@ -109,9 +110,6 @@ class WebUi:
         self._broadcast.close()
         self._teaching.close()
         self._encoder.shutdown(wait=False, cancel_futures=True)
-
-    async def _index(self, request: web.Request) -> web.FileResponse:
-        return web.FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
 
     async def _live(self, request: web.Request) -> web.StreamResponse:
         try:
@@ -176,6 +174,10 @@ class WebUi:
             finally:
                 self._room.release()
         self._view.announce(announcement, jpeg)
+
+
+async def _page(name: str, request: web.Request) -> web.FileResponse:
+    return web.FileResponse(STATIC / name, headers={"Cache-Control": "no-cache"})
 
 
 async def _asset(path: Path, request: web.Request) -> web.FileResponse:
