@@ -16,7 +16,6 @@ import pytest
 from doubles import jpeg
 from incv3d.app import teacher
 from incv3d.app.daemon_events import Taught
-from incv3d.app.latest_frames import LatestFrames
 from incv3d.app.state import DaemonState
 from incv3d.app.teacher import DaemonTeacher
 from incv3d.config.schema import Config, ModelSection
@@ -25,6 +24,7 @@ from incv3d.frames import OWN, Frame, Prediction, Region, Result, image_format
 from incv3d.models.store import ModelStore
 from incv3d.models.taught.head import UNKNOWN
 from incv3d.models.taught.store import TaughtStore
+from incv3d.pipeline.latest_frames import LatestFrames
 from incv3d.pipeline.loader import LoadedModel
 from incv3d.teaching.errors import TeachingError
 from incv3d.transports.teaching import TrainingProgress

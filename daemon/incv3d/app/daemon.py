@@ -26,7 +26,6 @@ from incv3d.app.event_listeners import create_event_listeners
 from incv3d.app.event_queue import EventQueue
 from incv3d.app.health import EXIT_FAILED, EXIT_MEMORY, EXIT_SETTING, Health
 from incv3d.app.journal import set_level
-from incv3d.app.latest_frames import LatestFrames
 from incv3d.app.pause import PauseRequest
 from incv3d.app.queries import Queries
 from incv3d.app.reload import PendingReload, Reloader, describe_changes
@@ -46,6 +45,7 @@ from incv3d.images.decode_cost import is_large
 from incv3d.latency.rolling import DROPPED, SKIPPED, RollingLatency
 from incv3d.models.store import ModelStore
 from incv3d.pipeline.frame_queue import FrameQueue
+from incv3d.pipeline.latest_frames import LatestFrames
 from incv3d.pipeline.loader import LoadedModel, Loader, load_classifier
 from incv3d.pipeline.probe import Probe
 from incv3d.pipeline.workers import Pipeline
@@ -142,6 +142,7 @@ class Daemon:
                 self._frame_queue,
                 Admission(self._frame_queue, queries.result_interval_ms, self._dispatcher.deliver),
                 queries,
+                queries.frames,
                 lambda: self._create_teacher(loaded.path, queries.frames),
                 probe,
                 on_rejected=self._dispatcher.count,

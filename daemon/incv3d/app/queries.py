@@ -7,13 +7,13 @@ from typing import Any
 
 from incv3d.app.dispatcher import ResultDispatcher
 from incv3d.app.health import Health
-from incv3d.app.latest_frames import LatestFrames
 from incv3d.app.state import DaemonState
 from incv3d.app.status import daemon_status, frame_facts, info, names_of, stats
 from incv3d.app.transports import Transports
 from incv3d.app.tuner import Tuner
 from incv3d.latency.rolling import RollingLatency
 from incv3d.pipeline.frame_queue import FrameQueue
+from incv3d.pipeline.latest_frames import LatestFrames
 from incv3d.protocol import messages
 from incv3d.sources.manager import SourceManager
 from incv3d.transports.base import DaemonStatus
@@ -91,6 +91,11 @@ class Queries:
         if latest_ms := self._latency.latest_run_ms():
             return latest_ms / loaded.classifier.runs_at_once
         return loaded.warmup.runs_ms[-1] if loaded.warmup.runs_ms else None
+
+    def source_states(self) -> dict[str, str]:
+        """Return the state of each source, by its name; ``paused`` if all are."""
+        paused = self._sources.paused
+        return {each.name: "paused" if paused else each.state for each in self._sources.status()}
 
     def status(self) -> DaemonStatus:
         """Return the status of the daemon."""

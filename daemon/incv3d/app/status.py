@@ -14,12 +14,12 @@ import zmq
 
 from incv3d import __version__
 from incv3d.app.health import Health
-from incv3d.app.latest_frames import NumberedFrame
 from incv3d.clock import timestamp, unix_time
 from incv3d.config.source import SourceSection
 from incv3d.latency.rolling import RollingLatency, Summary
 from incv3d.machine import read_machine
 from incv3d.models.taught.model import TaughtModel
+from incv3d.pipeline.latest_frames import NumberedFrame
 from incv3d.pipeline.loader import LoadedModel
 from incv3d.pipeline.taught import SHOWN_DIGITS
 from incv3d.protocol.latest_frame import LatestFrame

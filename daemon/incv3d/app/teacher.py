@@ -13,7 +13,6 @@ from typing import Protocol
 import msgspec
 
 from incv3d.app.daemon_events import Taught
-from incv3d.app.latest_frames import LatestFrames, NumberedFrame
 from incv3d.app.state import DaemonState
 from incv3d.app.training_child import run_training
 from incv3d.clock import unix_time
@@ -26,6 +25,7 @@ from incv3d.models.resolve import AUTO
 from incv3d.models.store import ModelStore
 from incv3d.models.taught.model import TaughtModel
 from incv3d.models.taught.store import TaughtStore
+from incv3d.pipeline.latest_frames import LatestFrames, NumberedFrame
 from incv3d.pipeline.loader import LoadedModel
 from incv3d.teaching.errors import TeachingError
 from incv3d.teaching.picture_set import PictureSet

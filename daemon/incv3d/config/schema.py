@@ -100,6 +100,13 @@ class Config(Section, frozen=True, kw_only=True):
         return {"": self.events, **own}
 
     @property
+    def shown_results(self) -> dict[str, str]:
+        """The results that show each source and region, by its name; for a source with regions, the first."""
+        sources = self.all_sources.values()
+        regions = {name: name for each in sources for name in each.result_names}
+        return {each.name: each.result_names[0] for each in sources} | regions
+
+    @property
     def watched_sources(self) -> list[str]:
         """The names under which results of sources with watched labels are published."""
         events = self.all_events

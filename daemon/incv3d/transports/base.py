@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from incv3d.latency.rolling import FrameCounter
     from incv3d.machine import Readings
     from incv3d.pipeline.frame_queue import FrameQueue
+    from incv3d.pipeline.latest_frames import LatestFrames
     from incv3d.pipeline.probe import Probe
     from incv3d.protocol import messages
     from incv3d.protocol.events import EventMessage
@@ -80,6 +81,9 @@ class DaemonQueries(Protocol):
     def status(self) -> DaemonStatus:
         """Return the status of the daemon."""
 
+    def source_states(self) -> Mapping[str, str]:
+        """Return the state of each source, by its name; ``paused`` if all are."""
+
 
 @dataclass(frozen=True, slots=True)
 class TransportContext:
@@ -92,6 +96,7 @@ class TransportContext:
     admission: Admission
     """Queues frames, or rejects them."""
     queries: DaemonQueries
+    latest_frames: LatestFrames
     create_teacher: Callable[[], Teacher]
     """Returns what teaches the daemon its owner's classes; called once at most."""
     probe: Probe

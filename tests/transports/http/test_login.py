@@ -13,9 +13,8 @@ import pytest
 from aiohttp import web
 
 from incv3d.config.network import HttpSection
-from incv3d.transports.http.login import COOKIE, cookie_of
+from incv3d.transports.http.login import COOKIE, FORM, cookie_of
 from incv3d.transports.http.server import HttpServer
-from incv3d.transports.http.webui.routes import FORM
 
 TOKEN = "0123456789abcdef-#&="
 

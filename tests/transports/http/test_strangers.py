@@ -22,8 +22,8 @@ from incv3d.images.demo import demo_folder
 from incv3d.transports.http import login
 from incv3d.transports.http.classify import MOST_BODIES
 from incv3d.transports.http.connections import MOST_KNOWN, MOST_UNKNOWN
+from incv3d.transports.http.login import FORM
 from incv3d.transports.http.server import ACCEPTED_AT_ONCE, HttpServer
-from incv3d.transports.http.webui.routes import FORM
 from processes import PATIENCE_S, DaemonProcess
 
 TOKEN = "0123456789abcdef0123"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import hmac
 from ipaddress import ip_address
 from pathlib import Path
@@ -25,6 +27,8 @@ FROM_PAGE = "X-Incv3d-Page"
 """A header of the web UI's own requests. Other sites cannot add it: the browser would ask first (a CORS
 preflight), and be refused."""
 FOREIGN = "other sites cannot send this request\n"
+FOR_PROGRAMS = ("/stream/", "/snapshot/")
+"""The paths for programs that know user names and passwords only, such as Home Assistant's camera and VLC."""
 WANTED = "send the token of http.token_file, as `Authorization: Bearer TOKEN`\n"
 NOT_OWN = (
     "without http.token_file only programs on this machine are served, under the name localhost and not "
@@ -89,7 +93,8 @@ def auth_middleware(token: str | None, connections: Connections) -> Middleware:
             return web.Response(status=401, text=NOT_OWN)
         if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
             raise web.HTTPSeeOther(LOGIN)
-        return web.Response(status=401, text=WANTED, headers={"WWW-Authenticate": "Bearer"})
+        scheme = 'Basic realm="incv3d"' if request.path.startswith(FOR_PROGRAMS) else "Bearer"
+        return web.Response(status=401, text=WANTED, headers={"WWW-Authenticate": scheme})
 
     return check
 
@@ -128,10 +133,18 @@ def is_local(request: web.Request) -> bool:
 
 
 def has_token(request: web.Request, token: str) -> bool:
-    """Return whether the request carries `token`, in a time that does not depend on how much is right."""
+    """Return whether the request carries `token`, in a time that does not depend on how much is right.
+
+    It may also be the password of any user (HTTP Basic).
+    """
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     sent = given.strip().encode("utf-8", "surrogateescape")  # invalid UTF-8 arrives like this
-    return scheme.lower() == "bearer" and hmac.compare_digest(sent, token.encode())
+    if scheme.lower() == "basic":
+        with contextlib.suppress(ValueError):
+            _, _, sent = base64.b64decode(sent, validate=True).partition(b":")
+    elif scheme.lower() != "bearer":
+        return False
+    return hmac.compare_digest(sent, token.encode())
 
 
 def _name_in(authority: str) -> str:

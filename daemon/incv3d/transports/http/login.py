@@ -16,6 +16,8 @@ LOGIN = "/login"
 COOKIE = "incv3d"
 COOKIE_AGE_S = 30 * 24 * 3600
 ASSETS = "/page/"
+FORM = Path(__file__).with_name("webui") / "static" / "login.html"
+"""The page where a browser gives the token."""
 LARGEST_FORM = 16 * 1024
 """Bytes; a token of the largest size, every character of it written as ``%XX``, fits."""
 MOST_FIELDS = 4

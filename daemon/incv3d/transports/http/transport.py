@@ -35,8 +35,10 @@ class HttpTransport(Transport):
         from incv3d.transports.http.classify import ClassifyHandler
         from incv3d.transports.http.health import Readiness, health_routes
         from incv3d.transports.http.history import HistoryRoutes
+        from incv3d.transports.http.login import FORM
         from incv3d.transports.http.metrics import Metrics, metrics_routes
         from incv3d.transports.http.server import HttpServer
+        from incv3d.transports.http.streams import StreamRoutes
 
         config, queries = context.config, context.queries
         self.frame_counter = metrics = Metrics(queries.status)
@@ -49,15 +51,20 @@ class HttpTransport(Transport):
             context.on_rejected,
         )
         self._history = HistoryRoutes(state_directory(context.environ) / FILE, config.saving.folder)
+        self._shown = config.shown_results
+        self._streams = StreamRoutes(
+            context.latest_frames, lambda: self._shown, queries.source_states, config.intake.max_pixels
+        )
         self._web_ui: WebUi | None = None
         routes = [
             *health_routes(queries.status, self._readiness),
             *metrics_routes(metrics),
             *self._classify.routes(),
             *self._history.routes(),
+            *self._streams.routes(),
         ]
         if config.http.page:
-            from incv3d.transports.http.webui.routes import FORM, WebUi
+            from incv3d.transports.http.webui.routes import WebUi
 
             self._web_ui = WebUi(
                 config.watches_labels,
@@ -68,9 +75,8 @@ class HttpTransport(Transport):
                 lambda error: context.on_death(THREAD, error),
             )
             routes += self._web_ui.routes()
-            self._server = HttpServer(config.http, routes, context.on_death, self._web_ui.close, FORM)
-        else:
-            self._server = HttpServer(config.http, routes, context.on_death)
+        form = FORM if config.http.page else None
+        self._server = HttpServer(config.http, routes, context.on_death, self._end, form)
 
     @classmethod
     def check(cls, loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
@@ -99,6 +105,13 @@ class HttpTransport(Transport):
         self._server.start()
         LOG.info("%shealth and metrics at %s", "page, " if self._web_ui else "", self._server.url)
 
+    def _end(self) -> None:
+        """End all that would never end by itself; called in the event loop."""
+        self._history.close()
+        self._streams.close()
+        if self._web_ui:
+            self._web_ui.close()
+
     def deliver(self, result: Result) -> bool:
         """Answer `result`, if its frame came over HTTP, and show it."""
         self._classify.deliver(result)
@@ -119,6 +132,8 @@ class HttpTransport(Transport):
         """Apply a new configuration to what is served."""
         self._classify.reconfigure(config.intake)
         self._history.reconfigure(config.saving.folder)
+        self._shown = config.shown_results
+        self._streams.reconfigure(config.intake.max_pixels)
         if self._web_ui:
             self._web_ui.reconfigure(config.watches_labels, config.intake.max_pixels)
 
@@ -130,5 +145,4 @@ class HttpTransport(Transport):
     def close(self, timeout_s: float, refusal: Refusal, detail: str) -> bool:
         """Answer open requests with `refusal`, and close the server."""
         self._classify.close(refusal, detail)
-        self._history.close()
         return self._server.close(timeout_s)

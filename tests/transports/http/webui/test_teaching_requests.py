@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from doubles import jpeg
-from incv3d.app.latest_frames import LatestFrames
 from incv3d.app.state import DaemonState
 from incv3d.app.teacher import DaemonTeacher
 from incv3d.config.network import HttpSection
 from incv3d.config.schema import Config
 from incv3d.frames import image_format
 from incv3d.models.store import ModelStore
+from incv3d.pipeline.latest_frames import LatestFrames
 from incv3d.transports.http.server import HttpServer
 from incv3d.transports.http.webui.teaching import LARGEST_REQUEST, TeachingRoutes
 

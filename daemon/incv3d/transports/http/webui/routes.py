@@ -29,8 +29,6 @@ from incv3d.transports.teaching import Teacher
 
 LOG = logging.getLogger(__name__)
 STATIC = Path(__file__).with_name("static")
-FORM = STATIC / "login.html"
-"""The page where a browser gives the token."""
 WRITE_TIMEOUT_S = 10.0
 """A browser that receives nothing for this time is disconnected."""
 MOST_WAITING_THUMBNAILS = 8

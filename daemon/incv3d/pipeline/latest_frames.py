@@ -53,6 +53,11 @@ class LatestFrames:
                 taken = unix_time(frame.captured)
                 self._latest[result.source] = NumberedFrame(self._count, taken, frame)
 
+    @property
+    def number(self) -> int:
+        """The number of the latest frame that was kept, of any source."""
+        return self._count
+
     def after(self, source: str, number: int) -> NumberedFrame | None:
         """Return the latest frame of `source` if it came after the one with that number; None: not yet.
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from incv3d.app import latest_frames
-from incv3d.app.latest_frames import LatestFrames
 from incv3d.client import Client
 from incv3d.frames import Frame, Refusal, Result
 from incv3d.images.demo import demo_folder
+from incv3d.pipeline import latest_frames
+from incv3d.pipeline.latest_frames import LatestFrames
 from incv3d.protocol.latest_frame import LatestFrame
 from processes import ScriptedDaemon
 from waiting import until
