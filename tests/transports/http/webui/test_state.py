@@ -161,6 +161,21 @@ def test_a_viewer_hears_hello_first_and_then_everything_once() -> None:
     asyncio.run(scene())
 
 
+def test_a_viewer_who_reads_late_misses_no_run() -> None:
+    async def scene() -> None:
+        hall = Hall()
+        reading, waiting = hall.broadcast.join(), hall.broadcast.join()
+        for label in ("first", "second"):
+            hall.view.deliver(result(label=label))
+            while not any(data for name, data in await hear(reading, "runs") if name == "runs"):
+                pass
+        heard = await hear(waiting, "runs")
+        assert sum(len(data) for name, data in heard if name == "runs") == 2
+        hall.broadcast.close()
+
+    asyncio.run(scene())
+
+
 def test_who_comes_later_hears_what_was_told_before_and_no_run_twice() -> None:
     async def scene() -> None:
         hall = Hall()

@@ -99,7 +99,7 @@ class Broadcast:
         viewer = Viewer()
         viewer.put("hello", self._hello())
         runs, events = self._view.runs(), self._view.events()
-        viewer.put("runs", messages.runs([run for run in runs if run.number <= self._told_run]))
+        viewer.put("past runs", messages.runs([run for run in runs if run.number <= self._told_run]))
         for event in events[-PAST_EVENTS:]:
             if event.number <= self._told_event:
                 viewer.put(f"event {event.number}", messages.event(event))
@@ -181,7 +181,7 @@ class Broadcast:
     def _tell_runs(self) -> None:
         if runs := self._view.runs(self._told_run):
             self._told_run = runs[-1].number
-            self._tell("runs", messages.runs(runs))
+            self._tell(f"runs {self._told_run}", messages.runs(runs))
 
     def _tell(self, about: str, message: bytes) -> None:
         for viewer in self._viewers:
