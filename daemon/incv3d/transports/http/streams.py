@@ -159,7 +159,7 @@ class StreamRoutes:
                 status=404, text=f"no source or region is called {name}; there are: {listed}\n"
             )
         state = self._states().get(name.partition(".")[0], "")
-        return None if state == "ok" else _refused(f"source {name}: {state or 'not there yet'}")
+        return None if state in ("ok", "opening") else _refused(f"source {name}: {state or 'not there yet'}")
 
 
 def _headers(found: NumberedFrame) -> dict[str, str]:
