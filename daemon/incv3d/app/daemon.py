@@ -50,6 +50,7 @@ from incv3d.pipeline.loader import LoadedModel, Loader, load_classifier
 from incv3d.pipeline.probe import Probe
 from incv3d.pipeline.workers import Pipeline
 from incv3d.sources import source_openers
+from incv3d.sources.active_time import active_times
 from incv3d.sources.manager import SourceManager
 from incv3d.transports.admission import Admission
 from incv3d.transports.base import TransportContext
@@ -99,6 +100,7 @@ class Daemon:
             self._frame_queue,
             on_dropped=lambda: self._dispatcher.count(DROPPED),
             on_end=lambda name: self._events.put(SourceEnded(name)),
+            on_asleep=lambda name: self._dispatcher.end_source(name, "asleep"),
             on_death=self._thread_died,
         )
         self._reporter = Reporter(self._state, self._latency, self._sources, notifier, log_path)
@@ -185,6 +187,7 @@ class Daemon:
         config = self._state.config
         openers = source_openers(config.all_sources)
         self._transports.open()
+        self._sources.set_active_times(active_times(config))
         self._sources.configure(config.all_sources.values(), openers)
         self._pipeline.start()
         self._notifier.status("loading the model")
@@ -207,7 +210,7 @@ class Daemon:
                 reloading = self._reloader.is_running
                 if reloading or not self._state.is_ready:
                     self._notifier.extend_loading(now if reloading else self._state.started, now)
-                self._sources.log_pause(now)
+                self._sources.look(now)
                 self._tuner.look(now)
                 self._dispatcher.look(now)
             self._reporter.write_if_due(now)
@@ -290,6 +293,7 @@ class Daemon:
     def _apply(self, reload: PendingReload) -> None:
         config = self._state.config = reload.changes.config
         sources = config.all_sources.values()
+        self._sources.set_active_times(active_times(config))
         if reload.loaded:
             self._use(reload.loaded)
             self._reporter.write_start("reload")

@@ -9,7 +9,7 @@ from incv3d.app.event_listeners import EventListeners
 from incv3d.events.monitor import EventMonitor
 from incv3d.frames import Frame, Refusal, Result
 from incv3d.latency.rolling import FrameCounter
-from incv3d.protocol.events import EventMessage
+from incv3d.protocol.events import EventMessage, Reason
 from incv3d.transports.base import Transport
 
 Completed = Callable[[Result, bool], None]
@@ -75,10 +75,10 @@ class ResultDispatcher:
             event_monitor.look()
         self.event_listeners.look(now)
 
-    def end_source(self, name: str) -> None:
-        """Let the labels of a source leave, because it has no more frames."""
+    def end_source(self, name: str, reason: Reason = "ended") -> None:
+        """Let the labels of a source leave: no more frames of it are expected."""
         if event_monitor := self.event_monitor:
-            event_monitor.end(name)
+            event_monitor.end(name, reason)
 
     def end_events(self) -> None:
         """Let all labels leave, because the daemon stops."""

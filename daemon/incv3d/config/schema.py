@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from incv3d.config.active import SUN, Place, check_place
 from incv3d.config.checks import FilePath, ModelName, check_model_name
 from incv3d.config.custom import CustomSection
 from incv3d.config.events import EventsSection, SavingSection
@@ -60,8 +61,12 @@ class DaemonSection(Section, frozen=True, kw_only=True):
     """The process."""
 
     grace_s: Annotated[float, msgspec.Meta(ge=0, le=600)] = 10.0
+    place: Place = []
     memory_limit_mb: Annotated[int, msgspec.Meta(ge=0)] = 0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    def __post_init__(self) -> None:
+        check_place("place", self.place)
 
 
 class Config(Section, frozen=True, kw_only=True):
@@ -85,6 +90,12 @@ class Config(Section, frozen=True, kw_only=True):
         if self.sources and self.source != SourceSection():
             raise ValueError("sources: excludes `source`; move its keys into the list")
         check_names(self.sources)
+        for place, each in self.all_sources.items():
+            if each.active in SUN and not self.daemon.place:
+                raise ValueError(
+                    f"{place}.active: `{each.active}` needs the place of the camera; "
+                    "set daemon.place, such as [52.5, 13.4]"
+                )
         if self.saving.folder and not self.watches_labels:
             raise ValueError("saving.folder: no label is watched; add some to `events`")
 

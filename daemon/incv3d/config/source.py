@@ -7,6 +7,7 @@ from typing import Annotated
 
 import msgspec
 
+from incv3d.config.active import Active, check_active
 from incv3d.config.address import Address
 from incv3d.config.checks import ModelName, Name, check_model_name
 from incv3d.config.events import EventsSection
@@ -44,6 +45,7 @@ class SourceSection(Section, frozen=True, kw_only=True):
     rtsp_transport: RtspTransport = "auto"
     interval_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 0.0
     max_fps: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 0.0
+    active: Active = ""
     stall_timeout_s: Annotated[float, msgspec.Meta(ge=0.5, le=3600)] = 10.0
 
     def __post_init__(self) -> None:
@@ -59,6 +61,7 @@ class SourceSection(Section, frozen=True, kw_only=True):
         if self.name in ("zmq", "mqtt", "http"):
             raise ValueError(f"name: `{self.name}` is reserved for frames that clients send")
         check_model_name("model", self.model)
+        check_active("active", self.active)
         check_regions("regions", self.regions)
         if len(self.addresses) > 1 and self.skip_unchanged:
             raise ValueError(
@@ -88,8 +91,9 @@ class SourceSection(Section, frozen=True, kw_only=True):
 
     @property
     def capturing(self) -> dict[str, object]:
-        """The keys without models and events: two sources with equal ones capture the same frames."""
-        return msgspec.structs.asdict(self) | {"model": "", "events": None, "regions": self.named_regions}
+        """The keys without models, events and hours: two sources with equal ones capture the same frames."""
+        others = {"model": "", "events": None, "active": ""}
+        return msgspec.structs.asdict(self) | others | {"regions": self.named_regions}
 
     @property
     def frame_interval_s(self) -> float:

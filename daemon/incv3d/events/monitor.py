@@ -32,6 +32,7 @@ WORDS = {
     "unseen": "",
     "silent": ": no frame was classified for a long time",
     "ended": ": the source has no more frames",
+    "asleep": ": the source is asleep",
     "stopping": ": the daemon is stopping",
     "reloaded": ": the configuration was reloaded",
 }
@@ -111,9 +112,9 @@ class EventMonitor:
             for watch in self._watches.values():
                 self._publish(watch.tracker.end_silent(self._clock(), self._silence_s))
 
-    def end(self, source: str) -> None:
-        """Let the labels of `source` and its regions leave, because it has no more frames."""
-        self._end_all("ended", lambda name: name == source or name.startswith(f"{source}."))
+    def end(self, source: str, reason: Reason = "ended") -> None:
+        """Let the labels of `source` and its regions leave: no more frames of it are expected."""
+        self._end_all(reason, lambda name: name == source or name.startswith(f"{source}."))
 
     def stop(self, reason: Reason = "stopping") -> None:
         """Let all labels leave, because the daemon stops or another monitor replaces this one."""

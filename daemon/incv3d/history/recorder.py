@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from incv3d.clock import CLOCK_SET_S
 from incv3d.config.schema import Config
 from incv3d.events.labelled_image import ImageToSave
 from incv3d.frames import Frame
@@ -26,8 +27,6 @@ WRITE_S = 60.0
 COUNT_S = 3600.0
 MOST_WAITING = 20_000
 """Visits that wait for a disk that cannot be written; beyond it the oldest are dropped."""
-CLOCK_SET_S = 1_767_225_600.0
-"""The first of January 2026: an earlier time means that the clock is not set yet."""
 Key = tuple[str, str, str]
 """Source, label and synset: a group may have the name of a label."""
 

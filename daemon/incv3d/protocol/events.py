@@ -7,9 +7,9 @@ from typing import Literal
 import msgspec
 
 TOPIC = "event."
-Reason = Literal["unseen", "silent", "ended", "stopping", "reloaded"]
+Reason = Literal["unseen", "silent", "ended", "asleep", "stopping", "reloaded"]
 """Why a label has left: it is no longer seen; or that is unknown, because its source has had no classified
-frame for a while or has no more frames, or because the daemon stops or has a new configuration."""
+frame for a while, has no more frames or is asleep, or because the daemon stops or has a new configuration."""
 
 
 class EventMessage(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -31,7 +31,7 @@ class EventMessage(msgspec.Struct, omit_defaults=True, kw_only=True):
     best: float | None = None
     """``left``: the highest score."""
     reason: Reason | None = None
-    """``left``: ``unseen``, or why it is unknown: ``silent``, ``ended``, ``stopping``, ``reloaded``."""
+    """``left``: ``unseen``, or why it is unknown; see :data:`Reason`."""
 
 
 def topic(source: str) -> bytes:

@@ -61,10 +61,10 @@ class FrameSource(Protocol):
 OpenSource = Callable[[], FrameSource]
 """Opens a source; raises :class:`SourceAbsent` or another :class:`SourceError`."""
 
-SourceState = Literal["opening", "ok", "refused", "stalled", "reopening", "absent", "ended"]
+SourceState = Literal["opening", "ok", "refused", "stalled", "reopening", "absent", "ended", "asleep"]
 """``opening``: no frame has arrived yet; ``refused``: frames arrive, but all are refused; ``stalled``: frames
 stopped arriving; ``reopening``: it failed and is opened again; ``absent``: it is not there, and is retried;
-``ended``: it has no more frames."""
+``ended``: it has no more frames; ``asleep``: it is closed until the hours of its key ``active``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,8 @@ def _flow(stats: Stats) -> Text:
 
 def _source(source: Source) -> Text:
     line = Text.assemble(
-        f"source {_printable(source.name)} ", (source.state, GOOD if source.state == "ok" else BAD)
+        f"source {_printable(source.name)} ",
+        (source.state, GOOD if source.state in ("ok", "asleep") else BAD),
     )
     if since := _since(source.since):
         line.append(f" since {since}")
