@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from incv3d.images.demo import demo_folder
 from made_once import MadeOnce
 from processes import run_incv3d
+from small_disks import small_disk as small_disk  # a fixture
 
 LIMITS_S = {"models": 900, "tools": 900, "engines": 600, "system": 7200}
 """Rooms whose tests make whole networks, or boot machines; the others have what pyproject.toml says."""

@@ -5,22 +5,22 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 
-@contextmanager
-def mounted(folder: Path) -> Iterator[Path]:
-    """Mount a file system of 1 MiB at `folder`; skip the test where that is impossible."""
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB; the test is skipped where none can be mounted."""
     if os.geteuid() != 0:
         pytest.skip("only root may mount a file system")
-    folder.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True)
     if made.returncode:
         pytest.skip(f"no file system can be mounted here: {made.stderr.decode().strip()}")
     try:
-        yield folder
+        yield disk
     finally:
-        subprocess.run(["umount", folder], check=True)
+        subprocess.run(["umount", disk], check=True)

@@ -33,18 +33,6 @@ def open_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.fixture
-def mounted(tmp_path: Path) -> Iterator[Path]:
-    """A disk of one megabyte."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True)
-    if done.returncode:
-        pytest.skip(f"cannot mount here: {done.stderr.decode()}")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
-
-
 def setup(folder: Path, by_systemd: frozenset[Path] = frozenset()) -> Installation:
     return Installation(Config(), folder / "state", folder / "logs/latency.log", by_systemd)
 
@@ -59,36 +47,36 @@ def test_folders_with_room_are_ok_and_nothing_is_left_in_them(tmp_path: Path) ->
 
 
 @as_root
-def test_a_disk_that_fills_is_a_warning_and_a_full_one_a_problem(mounted: Path) -> None:
-    (mounted / "logs").mkdir()
-    findings = check_disk(setup(mounted), ME)
+def test_a_disk_that_fills_is_a_warning_and_a_full_one_a_problem(small_disk: Path) -> None:
+    (small_disk / "logs").mkdir()
+    findings = check_disk(setup(small_disk), ME)
     assert only(findings, "model store").status == "warning"
     assert "1 MB free, up to 300 MB needed" in only(findings, "model store").what
     assert only(findings, "latency log").status == "warning"
     with (
         pytest.raises(OSError, match=os.strerror(errno.ENOSPC)),
-        (mounted / "filler").open("wb", 0) as filler,
+        (small_disk / "filler").open("wb", 0) as filler,
     ):
         while True:
             filler.write(bytes(4096))
-    findings = check_disk(setup(mounted), ME)
+    findings = check_disk(setup(small_disk), ME)
     for finding in findings:
         assert finding.status == "problem" and finding.what.endswith("the disk is full"), finding
         assert finding.fix.startswith("free some space")
 
 
 @as_root
-def test_a_disk_without_inodes_is_full(mounted: Path) -> None:
-    subprocess.run(["mount", "-o", "remount,size=500m,nr_inodes=3", str(mounted)], check=True)
-    (mounted / "one").touch()
-    (mounted / "two").touch()
-    assert only(check_disk(setup(mounted), ME), "model store").what.endswith("the disk is full")
+def test_a_disk_without_inodes_is_full(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,size=500m,nr_inodes=3", str(small_disk)], check=True)
+    (small_disk / "one").touch()
+    (small_disk / "two").touch()
+    assert only(check_disk(setup(small_disk), ME), "model store").what.endswith("the disk is full")
 
 
 @as_root
-def test_a_disk_that_became_read_only_is_a_problem(mounted: Path) -> None:
-    subprocess.run(["mount", "-o", "remount,ro", str(mounted)], check=True)
-    finding = only(check_disk(setup(mounted), ME), "model store")
+def test_a_disk_that_became_read_only_is_a_problem(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    finding = only(check_disk(setup(small_disk), ME), "model store")
     assert finding.status == "problem" and "mounted read-only" in finding.what
     assert "sudo mount -o remount,rw" in finding.fix
 
