@@ -186,35 +186,51 @@ def test_a_full_disk_is_said_once_and_nothing_is_lost_when_there_is_room(
 
 
 WRITER = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from test_recorder import CONFIG, NOON, HistoryRecorder, event, visit
-recorder = HistoryRecorder(CONFIG, Path(sys.argv[1]), lambda *error: print(error), 0.01)
-recorder.take_event(event("entered", "always"), None)
-begin = int(time.time() * 1000)
-for number in range(10**9):
-    visit(recorder, f"label {number % 7}", time.time(), 0.0)
-    print(number, flush=True)
-    time.sleep(0.002)
+from test_recorder import CONFIG, HistoryRecorder, event, visit
+for line in sys.stdin:
+    if child := os.fork():
+        os.waitpid(child, 0)
+        print("ended", flush=True)
+    else:
+        print(os.getpid(), flush=True)
+        recorder = HistoryRecorder(CONFIG, Path(sys.argv[1]), lambda *error: print(error), 0.01)
+        recorder.take_event(event("entered", "always"), None)
+        for number in range(10**9):
+            visit(recorder, f"label {number % 7}", time.time(), 0.0)
+            print(number, flush=True)
+            time.sleep(0.002)
 """
+"""Forks a process that writes, for each line: importing takes longer than all else."""
+
+
+@pytest.fixture
+def writers(path: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", WRITER, path, Path(__file__).parent]
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ, process_group=0
+    ) as process:
+        yield process
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.slow
-def test_killed_fifty_times_the_file_opens_every_time(path: Path) -> None:
+def test_killed_fifty_times_the_file_opens_every_time(writers: subprocess.Popen[str], path: Path) -> None:
+    assert writers.stdin and writers.stdout
+    HistoryWriter(path).close()
     written = 0
     for number in range(50):
-        process = subprocess.Popen(
-            [sys.executable, "-c", WRITER, path, Path(__file__).parent],
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )
-        assert process.stdout
+        print(file=writers.stdin, flush=True)
+        child = int(writers.stdout.readline())
         for _ in range(20 + 7 * number % 50):
-            assert process.stdout.readline()
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+            assert writers.stdout.readline()
+        until(lambda least=written + 5: seen_all(path) >= least, "five more visits in the file")
+        os.kill(child, signal.SIGKILL)
+        while writers.stdout.readline() != "ended\n":
+            assert writers.poll() is None
         # As the daemon does at its next start: what was there is there, and what was present has ended.
         writer = HistoryWriter(path)
         writer.end_lost_visits()
