@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from built_wheel import build_wheel, install_wheel
+from built_wheel import installed_once
+from made_once import MadeOnce
 
 COMMAND = Path(sys.executable).with_name("incv3d")
 DEBIAN = pytest.mark.skipif(
@@ -57,8 +58,8 @@ def test_an_installation_would_leave_tensorflow_out_or_bring_it_back() -> None:
 
 
 @DEBIAN
-def test_an_installed_package_would_install_itself(tmp_path: Path) -> None:
-    site = install_wheel(build_wheel(tmp_path), tmp_path / "site")
+def test_an_installed_package_would_install_itself(made_once: MadeOnce) -> None:
+    site = installed_once(made_once)
     done = subprocess.run(
         [sys.executable, "-P", site / "bin/incv3d", "service", "install", "--dry-run", "--no-camera"],
         env={**os.environ, "PYTHONPATH": str(site)},

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from made_once import MadeOnce
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 PIP = (sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "--quiet")
 
@@ -35,7 +37,27 @@ def build_wheel(folder: Path, **settings: str) -> Path:
     return wheel
 
 
-def install_wheel(wheel: Path, folder: Path) -> Path:
-    """Install `wheel` without its dependencies into `folder`, and return `folder`."""
-    subprocess.run([*PIP, "install", "--no-deps", "--no-index", "--target", folder, wheel], check=True)
+def install_wheel(wheel: Path, folder: Path, *options: str) -> Path:
+    """Install `wheel` without its dependencies into `folder`, and return `folder`.
+
+    :param options: for pip.
+    """
+    offline = ("--no-deps", "--no-index")
+    subprocess.run([*PIP, "install", *offline, *options, "--target", folder, wheel], check=True)
     return folder
+
+
+def wheel_made_once(made_once: MadeOnce) -> Path:
+    """Return the wheel of this checkout, built by the first worker that needs it."""
+
+    def build(folder: Path) -> None:
+        build_wheel(folder)
+        shutil.rmtree(folder / "source")
+
+    (wheel,) = made_once.copy("wheel", build).glob("dist/*.whl")
+    return wheel
+
+
+def installed_once(made_once: MadeOnce) -> Path:
+    """Return a folder into which that wheel is installed, compiled as an installation is."""
+    return made_once.copy("installed-wheel", lambda folder: install_wheel(wheel_made_once(made_once), folder))

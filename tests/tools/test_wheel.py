@@ -13,19 +13,19 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from built_wheel import build_wheel, install_wheel
+from built_wheel import build_wheel, install_wheel, installed_once, wheel_made_once
 from incv3d.tools.wheel import WheelError, pack_wheel
+from made_once import MadeOnce
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_wheel(tmp_path_factory.mktemp("wheel"))
+def wheel(made_once: MadeOnce) -> Path:
+    return wheel_made_once(made_once)
 
 
 @pytest.fixture
-def installed(wheel: Path, tmp_path: Path) -> PathDistribution:
-    folder = install_wheel(wheel, tmp_path / "site")
-    (metadata,) = folder.glob("*.dist-info")
+def installed(made_once: MadeOnce) -> PathDistribution:
+    (metadata,) = installed_once(made_once).glob("*.dist-info")
     return PathDistribution(metadata)
 
 
@@ -57,7 +57,7 @@ def test_packing_gives_the_same_wheel(wheel: Path, installed: PathDistribution, 
 
 
 def test_pip_installs_what_was_packed(installed: PathDistribution, tmp_path: Path) -> None:
-    again = install_wheel(pack_wheel(installed, tmp_path), tmp_path / "again")
+    again = install_wheel(pack_wheel(installed, tmp_path), tmp_path / "again", "--no-compile")
     assert (again / "incv3d/__init__.py").exists() and (again / "bin/incv3d").exists()
 
 
@@ -94,7 +94,7 @@ def test_packing_for_litert_gives_the_wheel_that_is_built_without_tensorflow(
 ) -> None:
     packed = pack_wheel(installed, tmp_path, engine="litert")
     assert content(packed) == content(litert_wheel)
-    install_wheel(packed, tmp_path / "again")  # pip checks the hashes
+    install_wheel(packed, tmp_path / "again", "--no-compile")  # pip checks the hashes
 
 
 def test_an_engine_that_does_not_exist_is_named_by_pip(tmp_path: Path) -> None:
@@ -110,8 +110,7 @@ def test_an_engine_that_does_not_exist_is_named_by_pip(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(installed: PathDistribution, tmp_path: Path) -> None:
-    missing = tmp_path / "site/incv3d/frames.py"
-    missing.unlink()
+    Path(installed.locate_file("incv3d/frames.py")).unlink()
     with pytest.raises(WheelError, match=r"incv3d/frames\.py: No such file or directory; install"):
         pack_wheel(installed, tmp_path)
 
