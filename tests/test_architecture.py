@@ -19,6 +19,7 @@ RANKS = {
     "app": 8,
     "transports": 7,
     "history": 6,
+    "clips": 6,
     "sources": 5,
     "events": 5,
     "teaching": 5,

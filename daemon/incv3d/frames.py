@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from fractions import Fraction
 from typing import TYPE_CHECKING, Literal, TypeGuard, get_args
 
 if TYPE_CHECKING:
@@ -84,6 +85,24 @@ class Region:
         left, right = _span(self.x, self.width, width)
         top, bottom = _span(self.y, self.height, height)
         return left, top, right, bottom
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPacket:
+    """A part of a video as the camera encoded it: a JPEG, or a packet of a stream."""
+
+    data: bytes
+    at: float
+    """When it arrived (monotonic)."""
+    is_key: bool
+    """Whether it shows an image without the packets before it."""
+    template: object = None
+    """PyAV's description of its stream, one for each time that the stream is opened; None: it is a JPEG."""
+    pts: int | None = None
+    """When it is shown, in the unit `time_base`; None: unknown, or a JPEG."""
+    dts: int | None = None
+    """When it is decoded."""
+    time_base: Fraction | None = None
 
 
 @dataclass(frozen=True, slots=True)

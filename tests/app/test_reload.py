@@ -165,7 +165,7 @@ class Reading:
         self._loaded = loaded
         self._heads = heads
         self._done: queue.SimpleQueue[PendingReload | None] = queue.SimpleQueue()
-        self.reloader = Reloader(self._read, self, self._done.put)
+        self.reloader = Reloader(self._read, self, None, self._done.put)
 
     def result(self) -> PendingReload | None:
         self.reloader.is_wanted = True

@@ -118,7 +118,7 @@ def test_a_folder_that_was_removed_is_made_anew(tmp_path) -> None:
 
 def test_room_is_left_for_others(tmp_path) -> None:
     pictures = folder(tmp_path, min_free_bytes=1 << 60)
-    with pytest.raises(OSError, match=r"the disk is too full: .*, 1 needed for the image, 1152") as caught:
+    with pytest.raises(OSError, match=r"the disk is too full: .*, 1 needed for the file, 1152") as caught:
         pictures.keep(name(1), ".jpg", b"x")
     assert caught.value.errno == errno.ENOSPC and names(tmp_path) == []
 

@@ -60,7 +60,6 @@ LOG = logging.getLogger(__name__)
 CLOSING_S = 10.0
 """How long closing may take after the requests in flight were answered."""
 STOPPING = "the daemon is stopping"
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Daemon:
@@ -116,7 +115,7 @@ class Daemon:
             on_skipped=self._skipped,
         )
         self._health = Health(config, lambda: self._pipeline.failures_in_a_row)
-        self._reloader = Reloader(read, self._model, lambda done: self._events.put(ReloadFinished(done)))
+        self._reloader = Reloader(read, self._model, listeners.record, self._reload_ended)
         self._pause_request = PauseRequest(lambda: self._events.put(Pause()))
         self._tuner = Tuner(self._state, store, self._latency, self._events.put, self._thread_died)
         self._store = store
@@ -179,13 +178,13 @@ class Daemon:
 
         :raises Incv3dError: something that the daemon needs is not available.
         """
-        with self._events.signals(*SIGNALS):
+        with self._events.signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             self._start()
             return self._stop(self._main_loop())
 
     def _start(self) -> None:
         config = self._state.config
-        openers = source_openers(config.all_sources)
+        openers = source_openers(config.all_sources, self._dispatcher.event_listeners.record)
         self._transports.open()
         self._sources.set_active_times(active_times(config))
         self._sources.configure(config.all_sources.values(), openers)
@@ -343,6 +342,9 @@ class Daemon:
     def _skipped(self, frame: Frame) -> None:
         self._dispatcher.count(SKIPPED)
         self._sources.accept(frame)
+
+    def _reload_ended(self, reload: PendingReload | None) -> None:
+        self._events.put(ReloadFinished(reload))
 
     def _thread_died(self, thread: str, error: BaseException) -> None:
         self._events.put(ThreadDied(thread, error))

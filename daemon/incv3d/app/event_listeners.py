@@ -6,20 +6,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from incv3d.clips.recorder import ClipRecorder
 from incv3d.config.schema import Config
 from incv3d.events.labelled_image import ImageToSave
 from incv3d.events.listener import EventListener
 from incv3d.frames import Frame
 from incv3d.history.recorder import create_recorder
 from incv3d.protocol.events import EventMessage
+from incv3d.sources.recorded import Record
 from incv3d.threads import OnDeath
 
 
 class EventListeners:
-    """Hands everything on to each of the listeners, in their order."""
+    """Hands everything on to each of the listeners, in their order.
 
-    def __init__(self, listeners: Sequence[EventListener]) -> None:
+    :param record: gets every packet that a camera encoded; None: nobody wants them.
+    """
+
+    def __init__(self, listeners: Sequence[EventListener], record: Record | None = None) -> None:
         self._listeners = listeners
+        self.record = record
 
     def take_event(self, event: EventMessage, frame: Frame | None) -> None:
         """Hand on an event."""
@@ -57,4 +63,8 @@ def create_event_listeners(config: Config, folder: Path, on_death: OnDeath) -> E
     :param folder: the state directory, where they keep their files.
     :param on_death: called with the name of a thread of theirs and the error when it dies.
     """
-    return EventListeners([create_recorder(config, folder, on_death)])
+    history = create_recorder(config, folder, on_death)
+    if not config.clips.folder:
+        return EventListeners([history])
+    clips = ClipRecorder(config.clips, on_death)
+    return EventListeners([history, clips], clips.record)

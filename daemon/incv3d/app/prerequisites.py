@@ -8,6 +8,7 @@ is not a mistake: an address in use, a camera or a broker that is away, a model 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 import socket
@@ -38,9 +39,11 @@ from incv3d.pipeline.taught import TaughtModels, check_bases, find_taught, namin
 from incv3d.protocol.curve_keys import KeyFileDenied
 from incv3d.sources.base import LibraryMissing
 from incv3d.sources.factory import check_source
+from incv3d.sources.video import PYAV
 from incv3d.transports.base import Transport
 from incv3d.transports.registry import TRANSPORTS
 
+LOG = logging.getLogger(__name__)
 KEY = re.compile(r"([a-z]+(?:\[\d+\])?\.[a-z_]+)((?:\.[^:\s]+)?): ")
 """The start of an error that names a key of the configuration; a group of events adds its name."""
 FOR_GOOD = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL)
@@ -258,11 +261,22 @@ def _check_writable(folder: Path) -> None:
         raise PermissionError(errno.EACCES, why, str(there))
 
 
+def _check_clips(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
+    """Check that clips can be written, and warn of sources that have none."""
+    if not loaded.config.clips.folder:
+        return
+    PYAV.check()
+    for place, section in loaded.config.all_sources.items():
+        if section.type in ("picamera2", "picamera"):
+            LOG.warning("%s: clips.folder: type %s delivers raw pixels: no clips", place, section.type)
+
+
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("custom.file", _check_files),
     *((transport.key, partial(_check_transport, transport)) for transport in TRANSPORTS),
     *((transport.key, partial(_check_addresses, transport)) for transport in TRANSPORTS),
     ("source.path", _check_source),
+    ("clips.folder", _check_clips),
     ("model.name", _check_model),
 )
 """Each with the key to name if the error names none."""

@@ -20,6 +20,7 @@ from incv3d.errors import Incv3dError
 from incv3d.machine import available_memory_mb, memory_limit_mb, private_memory_mb
 from incv3d.pipeline.loader import LoadedModel
 from incv3d.sources import OpenSource, source_openers
+from incv3d.sources.recorded import Record
 
 LOG = logging.getLogger(__name__)
 RESTART = "systemctl restart incv3d"
@@ -148,6 +149,7 @@ class Reloader:
 
     :param read: reads the configuration as at the start.
     :param model: the current one.
+    :param record: gets every packet that a camera encoded; None: nobody wants them.
     :param on_done: called in that thread with what is ready to be applied; None: everything stays as it is,
         and the log says why.
     """
@@ -156,10 +158,12 @@ class Reloader:
         self,
         read: Callable[[], LoadedConfig],
         model: ReloadableModel,
+        record: Record | None,
         on_done: Callable[[PendingReload | None], None],
     ) -> None:
         self._read = read
         self._model = model
+        self._record = record
         self._on_done = on_done
         self.problem = ""
         """Why the last configuration that was read is not in force; empty: it is."""
@@ -221,7 +225,7 @@ class Reloader:
         if changes.after_restart:
             keys = ", ".join(changes.after_restart)
             LOG.warning("%s of %s: only applied by a restart (%s)", keys, found.origin, RESTART)
-        openers = source_openers(changes.config.all_sources) if changes.source else {}
+        openers = source_openers(changes.config.all_sources, self._record) if changes.source else {}
         is_new_session = self._model.needs_session(changes)
         if is_new_session:
             check_reload_memory(available_memory_mb(), memory_limit_mb(), private_memory_mb())

@@ -44,6 +44,8 @@ KEYS: Mapping[Effect, str] = {
         model.store session.cache_filters
         intake.bind intake.publish intake.keys intake.insecure intake.max_message_bytes
         latency.log
+        clips.folder clips.before_s clips.after_s clips.max_s clips.ring_bytes clips.max_files clips.max_bytes
+        clips.min_free_bytes
         http.bind http.token_file http.page
         mqtt.host mqtt.port mqtt.username mqtt.password_file mqtt.tls mqtt.ca_file mqtt.prefix mqtt.name
         mqtt.discovery mqtt.image mqtt.interval_s mqtt.threshold mqtt.queue_limit mqtt.frames mqtt.group

@@ -11,6 +11,7 @@ import msgspec
 
 from incv3d.config.active import SUN, Place, check_place
 from incv3d.config.checks import FilePath, ModelName, check_model_name
+from incv3d.config.clips import ClipsSection
 from incv3d.config.custom import CustomSection
 from incv3d.config.events import EventsSection, SavingSection
 from incv3d.config.history import HistorySection
@@ -80,6 +81,7 @@ class Config(Section, frozen=True, kw_only=True):
     intake: IntakeSection = IntakeSection()
     events: EventsSection = EventsSection()
     saving: SavingSection = SavingSection()
+    clips: ClipsSection = ClipsSection()
     history: HistorySection = HistorySection()
     mqtt: MqttSection = MqttSection()
     latency: LatencySection = LatencySection()
@@ -98,6 +100,10 @@ class Config(Section, frozen=True, kw_only=True):
                 )
         if self.saving.folder and not self.watches_labels:
             raise ValueError("saving.folder: no label is watched; add some to `events`")
+        if self.clips.folder and not self.watches_labels:
+            raise ValueError("clips.folder: no label is watched; add some to `events`")
+        if self.clips.folder and self.clips.folder == self.saving.folder:
+            raise ValueError("clips.folder: is also `saving.folder`; give the clips a folder of their own")
 
     @property
     def watches_labels(self) -> bool:

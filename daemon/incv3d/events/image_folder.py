@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 STEM = r"\d{8}T\d{6}\.\d{3}Z_.+_[01]\.\d\d(?:-\d+)?"
-SUFFIXES = ("jpg", "png", "webp", "bmp", "json")
+SUFFIXES = ("jpg", "png", "webp", "bmp", "json", "mp4", "mkv")
 OWN = re.compile(rf"({STEM})\.(?:{'|'.join(SUFFIXES)})")
 """The files that are counted and removed; no others are touched."""
 UNFINISHED = re.compile(rf"\.{STEM}\.\w+\.part")
@@ -122,7 +122,7 @@ class ImageFolder:
         disk = os.statvfs(self.path)
         free_bytes = disk.f_bavail * disk.f_frsize
         if free_bytes < size_bytes + self._min_free_bytes:
-            needs = f"{size_bytes} needed for the image, {self._min_free_bytes} must remain free"
+            needs = f"{size_bytes} needed for the file, {self._min_free_bytes} must remain free"
             raise OSError(errno.ENOSPC, f"the disk is too full: {free_bytes} bytes free, {needs}")
 
     def _free_stem(self, stem: str) -> str:

@@ -59,10 +59,14 @@ class ImageFile:
 def stem(shot: ImageToSave) -> str:
     """Return the file name without suffix, ``20260131T120000.000Z_camera_tench_0.89``; names sort by time."""
     best = shot.labels[0]
-    moment = re.sub("[-:]", "", timestamp_ms(shot.at_unix_s))
-    words = re.sub(r"[\W_]+", "-", best.label).encode()[:LONGEST_LABEL].decode(errors="ignore")
-    label = words.strip("-") or "label"
-    return f"{moment}_{shot.frame.source}_{label}_{best.score:.2f}"
+    return file_stem(timestamp_ms(shot.at_unix_s), shot.frame.source, best.label, best.score)
+
+
+def file_stem(at: str, source: str, label: str, score: float) -> str:
+    """Return the file name without suffix for what was captured at the timestamp `at`."""
+    moment = re.sub("[-:]", "", at)
+    words = re.sub(r"[\W_]+", "-", label).encode()[:LONGEST_LABEL].decode(errors="ignore")
+    return f"{moment}_{source}_{words.strip('-') or 'label'}_{score:.2f}"
 
 
 def rendered(shot: ImageToSave) -> ImageFile:

@@ -11,6 +11,7 @@ from incv3d.config.source import SourceSection
 from incv3d.config.source_types import CAMERAS, OpenableType
 from incv3d.sources.backend import SourceBackend
 from incv3d.sources.base import CameraInfo, FrameSource, LibraryMissing, OpenSource, SourceAbsent, SourceError
+from incv3d.sources.recorded import Record, recorded_opener
 from incv3d.sources.redaction import redacted_opener
 from incv3d.sources.transformed import TransformedSource
 
@@ -48,8 +49,10 @@ def backend_of(kind: OpenableType) -> SourceBackend:
             assert_never(kind)
 
 
-def source_opener(section: SourceSection) -> OpenSource | None:
+def source_opener(section: SourceSection, record: Record | None = None) -> OpenSource | None:
     """Return a function that opens the configured source; None for ``type: none``.
+
+    :param record: gets every packet that the camera encoded; None: nobody wants them.
 
     Nothing is opened or imported yet: a library or device that hangs does so in the thread that captures.
 
@@ -59,22 +62,25 @@ def source_opener(section: SourceSection) -> OpenSource | None:
     if section.type == "none":
         return None
     if section.type == "auto":
-        return lambda: open_first(section)
+        return lambda: open_first(section, record)
     _check(section.type, section)
-    opener = _opener_of(section.type, section)
+    opener = _opener_of(section.type, section, record)
     return redacted_opener(opener, [section.path, *section.addresses])
 
 
-def source_openers(sources: Mapping[str, SourceSection]) -> dict[str, OpenSource]:
+def source_openers(
+    sources: Mapping[str, SourceSection], record: Record | None = None
+) -> dict[str, OpenSource]:
     """Return what opens each source, by its name.
 
     :param sources: by the place of their keys, as :attr:`Config.all_sources` names it.
+    :param record: gets every packet that a camera encoded; None: nobody wants them.
     :raises SourceError: the library of a type is not installed, or a path will not appear by itself.
     """
     openers = {}
     for place, section in sources.items():
         with naming_place(place):
-            if opener := source_opener(section):
+            if opener := source_opener(section, record):
                 openers[section.name] = opener
     return openers
 
@@ -111,7 +117,7 @@ def _check(kind: OpenableType, section: SourceSection) -> None:
     backend.check(section)
 
 
-def open_first(section: SourceSection) -> FrameSource:
+def open_first(section: SourceSection, record: Record | None = None) -> FrameSource:
     """Open the first camera of :data:`CAMERAS` that is there.
 
     :raises SourceAbsent: there is none; the message gives the reason for each type.
@@ -119,7 +125,7 @@ def open_first(section: SourceSection) -> FrameSource:
     reasons = []
     for kind in CAMERAS:
         try:
-            return _opener_of(kind, section)()
+            return _opener_of(kind, section, record)()
         except LibraryMissing:
             reasons.append(f"{kind}: its library is missing or cannot be loaded")
         except SourceAbsent as error:
@@ -130,9 +136,11 @@ def open_first(section: SourceSection) -> FrameSource:
     )
 
 
-def _opener_of(kind: OpenableType, section: SourceSection) -> OpenSource:
+def _opener_of(kind: OpenableType, section: SourceSection, record: Record | None) -> OpenSource:
     backend = backend_of(kind)
     opener = backend.opener(section)
+    if record:
+        opener = recorded_opener(opener, section.name, record)
 
     def open_source() -> FrameSource:
         if backend.library and backend.needs_library(section):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import struct
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -20,7 +22,7 @@ from av.video.stream import VideoStream
 
 from incv3d.config.address import Address
 from incv3d.config.source_types import RtspTransport
-from incv3d.frames import Frame
+from incv3d.frames import EncodedPacket, Frame
 from incv3d.images.resize import SIDEWAYS, turn_upright
 from incv3d.sources.base import SourceAbsent, SourceError
 
@@ -113,15 +115,34 @@ class VideoInput:
         self.damaged_frames = 0
         """Frames that were dropped because they, or frames they depend on, arrived damaged."""
         self._builds_on_damage = False
+        self._template: VideoStream | None = None
         self._packets: Iterator[Packet[VideoStream]] = opened.demux(self.stream)
 
-    def next_packet(self) -> Packet[VideoStream] | None:
-        """Return the next packet; None at the end."""
+    def next_packet(
+        self, record: Callable[[EncodedPacket], None] | None = None
+    ) -> Packet[VideoStream] | None:
+        """Return the next packet; None at the end.
+
+        :param record: gets a copy of it.
+        """
         try:
             packet = next(self._packets, None)
         except (av.error.FFmpegError, OSError) as error:
             raise self.explain(error) from None
+        if record and packet is not None and packet.size:
+            record(self._copy(packet))
         return packet
+
+    def _copy(self, packet: Packet[VideoStream]) -> EncodedPacket:
+        data, now = bytes(packet), time.monotonic()
+        if self.is_jpeg:
+            return EncodedPacket(data, now, is_key=True)
+        if self._template is None:
+            # A stream of another container outlives this one.
+            self._template = av.open(io.BytesIO(), "w", format="mp4").add_stream_from_template(self.stream)
+        return EncodedPacket(
+            data, now, packet.is_keyframe, self._template, packet.pts, packet.dts, packet.time_base
+        )
 
     def decode(self, packet: Packet[VideoStream] | None) -> list[VideoFrame]:
         """Return the frames of `packet`; an empty packet or None flushes those that the decoder holds.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from av.video.stream import VideoStream
 
 from incv3d.config.address import Address
 from incv3d.config.source_types import RtspTransport
-from incv3d.frames import Frame
+from incv3d.frames import EncodedPacket, Frame
 from incv3d.sources.base import FrameSource, SourceError
 from incv3d.sources.ffmpeg import VideoInput
 
@@ -99,6 +100,8 @@ class StreamSource:
         frame_interval_s: float,
     ) -> None:
         self.idle_until = 0.0
+        self.record: Callable[[EncodedPacket], None] | None = None
+        """Gets every packet that arrives."""
         self._name = name
         self._frame_interval_s = frame_interval_s
         self._video = VideoInput(path, size, timeout_s, rtsp_transport, body)
@@ -129,7 +132,7 @@ class StreamSource:
         self._skip_to_key |= self._keys_only
         while not self._interrupted.is_set():
             asked = time.monotonic()
-            packet = self._video.next_packet()
+            packet = self._video.next_packet(self.record)
             now = time.monotonic()
             if packet is None or packet.size == 0:
                 raise SourceError(f"{self._shown}: the stream ended")
@@ -205,6 +208,8 @@ class FileSource:
         paced: bool,
     ) -> None:
         self.idle_until = 0.0
+        self.record: Callable[[EncodedPacket], None] | None = None
+        """Gets every packet that is read."""
         self.lost_frames = 0
         """Frames that are damaged in the file."""
         self._name = name
@@ -260,7 +265,7 @@ class FileSource:
                 # The next round follows the last frame, even if several rounds are skipped.
                 self._due += self._step_s
                 self._is_first, self._shown_s = True, None
-            packet = self._video.next_packet()
+            packet = self._video.next_packet(self.record)
             self._at_end = packet is None or packet.size == 0
             if packet is not None:
                 damaged_before = self._video.damaged_frames
