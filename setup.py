@@ -66,6 +66,7 @@ setup(
         "keras2": ["tf_keras>=2.18,<3"],  # networks that Keras 2 saved, Teachable Machine's among them
         "onnx": ["onnxruntime>=1.20"],  # .onnx networks, as PyTorch exports them
         "plot": ["matplotlib>=3.8"],  # incv3d plot, incv3d bench --plot
+        "notify": ["apprise>=1.9"],  # mail, ntfy, Telegram and others
         "mqtt": ["paho-mqtt>=2.1,<3"],  # an MQTT broker, as of Home Assistant
         "http": [
             "aiohttp>=3.10",
@@ -82,6 +83,8 @@ setup(
         ],
         "test": [
             "aiohttp>=3.10",
+            "aiosmtpd>=1.4",  # a mail server
+            "apprise>=1.9",
             "jinja2>=3.1",  # Home Assistant's templates
             "paho-mqtt>=2.1,<3",
             "playwright>=1.40",  # drives Chromium

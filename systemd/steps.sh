@@ -132,7 +132,7 @@ has_module() {
 # The optional parts of incv3d to install. ONNX Runtime is only kept if somebody has added it: without it, a daemon
 # that runs an .onnx network would not start after an upgrade.
 choose_extras() {
-    extras=http,mqtt
+    extras=http,mqtt,notify
     [ -z "$camera" ] || extras=$extras,camera,video
     # A package that was installed without TensorFlow requires it only in this extra.
     [ "$engine" != tensorflow ] || extras=$extras,tensorflow

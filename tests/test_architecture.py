@@ -20,6 +20,7 @@ RANKS = {
     "transports": 7,
     "history": 6,
     "clips": 6,
+    "notify": 6,
     "sources": 5,
     "events": 5,
     "teaching": 5,

@@ -182,7 +182,7 @@ def test_a_path_tells_its_type_and_an_explicit_none_stays_none(tmp_path: Path) -
 
 PATHS = {
     "model.store", "custom.file", "custom.labels", "custom.golden_picture", "source.path", "intake.keys",
-    "saving.folder", "mqtt.password_file", "mqtt.ca_file", "latency.log", "http.token_file",
+    "saving.folder", "mqtt.password_file", "mqtt.ca_file", "latency.log", "http.token_file", "notify.urls_file", "clips.folder",
 }  # fmt: skip
 
 
@@ -192,10 +192,11 @@ def test_every_path_is_found_from_the_file_and_from_the_home_folder(tmp_path: Pa
     more = {
         "custom.golden_picture": "golden_label: x",
         "mqtt.ca_file": "tls: true",
+        "notify.urls_file": "rules: {all: {}}",
     }
     for key in PATHS:
         section, name = key.split(".")
-        events = "events: {allow: ['*']}\n" if section == "saving" else ""
+        events = "events: {allow: ['*']}\n" if section in ("saving", "clips", "notify") else ""
         for given, wanted in {
             "~/x": "/home/me/x",
             "x/../y": f"{tmp_path}/x/../y",

@@ -24,7 +24,7 @@ from processes import DaemonProcess
 
 ROUNDS = 5
 PLAYED_S = 20.0
-FILM = "testsrc2=size=640x480:rate=25,noise=alls=12:allf=t"
+FILM = "testsrc2=size=640x480:rate=25,noise=all_strength=12:all_flags=t"
 
 
 def make_film(path: Path) -> None:

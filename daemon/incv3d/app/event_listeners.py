@@ -12,6 +12,7 @@ from incv3d.events.labelled_image import ImageToSave
 from incv3d.events.listener import EventListener
 from incv3d.frames import Frame
 from incv3d.history.recorder import create_recorder
+from incv3d.notify.notifier import create_notifier
 from incv3d.protocol.events import EventMessage
 from incv3d.sources.recorded import Record
 from incv3d.threads import OnDeath
@@ -64,7 +65,8 @@ def create_event_listeners(config: Config, folder: Path, on_death: OnDeath) -> E
     :param on_death: called with the name of a thread of theirs and the error when it dies.
     """
     history = create_recorder(config, folder, on_death)
+    notifier = create_notifier(config, folder, on_death)
     if not config.clips.folder:
-        return EventListeners([history])
+        return EventListeners([history, notifier])
     clips = ClipRecorder(config.clips, on_death)
-    return EventListeners([history, clips], clips.record)
+    return EventListeners([history, notifier, clips], clips.record)

@@ -32,6 +32,7 @@ from incv3d.models.entry import ModelError
 from incv3d.models.file_kinds import format_of, kind_of
 from incv3d.models.resolve import EMBEDDED
 from incv3d.models.store import StoredModel
+from incv3d.notify.services import read_services
 from incv3d.pipeline.configured_model import find_stored, labels_of, network_engine
 from incv3d.pipeline.engine_library import require_library
 from incv3d.pipeline.loader import open_store, uses_custom
@@ -271,12 +272,18 @@ def _check_clips(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
             LOG.warning("%s: clips.folder: type %s delivers raw pixels: no clips", place, section.type)
 
 
+def _check_notify(loaded: LoadedConfig, environ: Mapping[str, str]) -> None:
+    if loaded.config.notify.urls_file:
+        read_services(Path(loaded.config.notify.urls_file))
+
+
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("custom.file", _check_files),
     *((transport.key, partial(_check_transport, transport)) for transport in TRANSPORTS),
     *((transport.key, partial(_check_addresses, transport)) for transport in TRANSPORTS),
     ("source.path", _check_source),
     ("clips.folder", _check_clips),
+    ("notify.urls_file", _check_notify),
     ("model.name", _check_model),
 )
 """Each with the key to name if the error names none."""

@@ -21,7 +21,7 @@ from incv3d.errors import Incv3dError
 
 COMMANDS = (
     "run", "classify", "send", "top", "log", "plot", "snapshot", "cameras", "model", "teach", "keys", "bench",
-    "history", "info", "doctor", "check-config", "service",
+    "history", "notify", "info", "doctor", "check-config", "service",
 )  # fmt: skip
 """Each is a function of the same name in a module of this folder."""
 

@@ -17,6 +17,7 @@ from incv3d.config.events import EventsSection, SavingSection
 from incv3d.config.history import HistorySection
 from incv3d.config.intake import IntakeSection
 from incv3d.config.network import HttpSection, MqttSection
+from incv3d.config.notify import NotifySection
 from incv3d.config.section import MIB, Section
 from incv3d.config.source import SourceSection, check_names
 
@@ -83,6 +84,7 @@ class Config(Section, frozen=True, kw_only=True):
     saving: SavingSection = SavingSection()
     clips: ClipsSection = ClipsSection()
     history: HistorySection = HistorySection()
+    notify: NotifySection = NotifySection()
     mqtt: MqttSection = MqttSection()
     latency: LatencySection = LatencySection()
     http: HttpSection = HttpSection()
@@ -102,6 +104,8 @@ class Config(Section, frozen=True, kw_only=True):
             raise ValueError("saving.folder: no label is watched; add some to `events`")
         if self.clips.folder and not self.watches_labels:
             raise ValueError("clips.folder: no label is watched; add some to `events`")
+        if self.notify.rules and not self.watches_labels:
+            raise ValueError("notify.rules: no label is watched; add some to `events`")
         if self.clips.folder and self.clips.folder == self.saving.folder:
             raise ValueError("clips.folder: is also `saving.folder`; give the clips a folder of their own")
 
