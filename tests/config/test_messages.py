@@ -182,7 +182,8 @@ def test_a_path_tells_its_type_and_an_explicit_none_stays_none(tmp_path: Path) -
 
 PATHS = {
     "model.store", "custom.file", "custom.labels", "custom.golden_picture", "source.path", "intake.keys",
-    "saving.folder", "mqtt.password_file", "mqtt.ca_file", "latency.log", "http.token_file", "notify.urls_file", "clips.folder",
+    "saving.folder", "mqtt.password_file", "mqtt.ca_file", "latency.log", "http.token_file",
+    "notify.urls_file", "clips.folder",
 }  # fmt: skip
 
 
