@@ -42,7 +42,7 @@ from incv3d.errors import Incv3dError
 from incv3d.frames import Frame, Refusal, Result
 from incv3d.images.change_detector import create_change_detector
 from incv3d.images.decode_cost import is_large
-from incv3d.latency.rolling import DROPPED, SKIPPED, RollingLatency
+from incv3d.latency.rolling import DROPPED, RollingLatency
 from incv3d.models.store import ModelStore
 from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.pipeline.latest_frames import LatestFrames
@@ -143,7 +143,6 @@ class Daemon:
                 self._frame_queue,
                 Admission(self._frame_queue, queries.result_interval_ms, self._dispatcher.deliver),
                 queries,
-                queries.frames,
                 lambda: self._create_teacher(loaded.path, queries.frames),
                 probe,
                 on_rejected=self._dispatcher.count,
@@ -340,7 +339,7 @@ class Daemon:
         return status
 
     def _skipped(self, frame: Frame) -> None:
-        self._dispatcher.count(SKIPPED)
+        self._dispatcher.skip(frame)
         self._sources.accept(frame)
 
     def _reload_ended(self, reload: PendingReload | None) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from incv3d.app.event_listeners import EventListeners
 from incv3d.events.monitor import EventMonitor
 from incv3d.frames import Frame, Refusal, Result
-from incv3d.latency.rolling import FrameCounter
+from incv3d.latency.rolling import SKIPPED, FrameCounter
 from incv3d.protocol.events import EventMessage, Reason
 from incv3d.transports.base import Transport
 
@@ -68,6 +68,12 @@ class ResultDispatcher:
         now = time.monotonic()
         for counter in self._counters:
             counter.count(now, outcome)
+
+    def skip(self, frame: Frame) -> None:
+        """Count a frame that was skipped as unchanged, and hand it on."""
+        self.count(SKIPPED)
+        for transport in self._transports:
+            transport.skipped(frame)
 
     def look(self, now: float) -> None:
         """Let the labels of silent sources leave, and the listeners do what is due. Call this regularly."""

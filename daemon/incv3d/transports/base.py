@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from incv3d.latency.rolling import FrameCounter
     from incv3d.machine import Readings
     from incv3d.pipeline.frame_queue import FrameQueue
-    from incv3d.pipeline.latest_frames import LatestFrames
     from incv3d.pipeline.probe import Probe
     from incv3d.protocol import messages
     from incv3d.protocol.events import EventMessage
@@ -96,7 +95,6 @@ class TransportContext:
     admission: Admission
     """Queues frames, or rejects them."""
     queries: DaemonQueries
-    latest_frames: LatestFrames
     create_teacher: Callable[[], Teacher]
     """Returns what teaches the daemon its owner's classes; called once at most."""
     probe: Probe
@@ -206,6 +204,9 @@ class Transport(ABC):
 
         :returns: False if a result that was delivered a second ago is still waiting: the transport hangs.
         """
+
+    def skipped(self, frame: Frame) -> None:
+        """Note a camera's frame that was not classified, because nothing changed in it."""
 
     def complete(self, result: Result) -> None:
         """Note that all transports have accepted `result`."""

@@ -6,10 +6,13 @@ import base64
 import contextlib
 import http.client
 import io
+import itertools
 import json
 import shutil
 import signal
+import socket
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -18,6 +21,7 @@ from pathlib import Path
 import av
 import pytest
 
+from daemon_requests import resident_mb
 from incv3d.images.demo import demo_folder
 from incv3d.transports.http.streams import MOST_VIEWERS
 from processes import ScriptedDaemon
@@ -107,6 +111,53 @@ def test_it_needs_the_token_as_the_password(start: Start, path: str) -> None:
     assert get(daemon, path, user="", word="")[0] == 401
 
 
+@pytest.mark.parametrize("path", ["/metrics", "/", "/history", "/picture/camera"])
+def test_a_password_opens_nothing_else(start: Start, path: str) -> None:
+    daemon = start()
+    assert get(daemon, "/snapshot/camera.jpg")[0] == 200
+    status, _, headers = get(daemon, path)
+    assert status == 401 and headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_frames_that_are_skipped_as_unchanged_are_shown_too(start: Start, tmp_path: Path) -> None:
+    still = tmp_path / "still"
+    still.mkdir()
+    (still / "one.jpg").write_bytes(min(PHOTOGRAPHS))
+    daemon = start(path=str(still), skip_unchanged=True)
+    for _ in range(3):
+        assert get(daemon, "/snapshot/camera.jpg")[:2] == (200, min(PHOTOGRAPHS))
+
+
+def parts(answer: http.client.HTTPResponse) -> Iterator[dict[str, str]]:
+    """The headers of a stream's parts."""
+    while answer.readline() == b"--frame\r\n":
+        fields = dict(line.split(": ") for line in iter(lambda: answer.readline().decode().strip(), ""))
+        assert len(answer.read(int(fields["Content-Length"]))) == int(fields["Content-Length"])
+        yield fields
+        assert answer.readline() == b"\r\n"
+
+
+def test_a_viewer_who_reads_late_gets_new_frames_and_costs_no_memory(start: Start) -> None:
+    daemon = start(fps=100)
+    host, port = daemon.address.removeprefix("http://").split(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=30)
+    connection.sock = socket.socket()
+    connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+    connection.sock.connect((host, int(port)))
+    connection.request("GET", "/stream/camera.mjpg", headers={"Authorization": f"Bearer {TOKEN}"})
+    stream = parts(connection.getresponse())
+    next(stream)
+    other = Watching(daemon)
+    until(lambda: other.received > 2_000_000, "frames for the other")
+    before = resident_mb(daemon)
+    until(lambda: other.received > 6_000_000, "more frames for the other")
+    assert resident_mb(daemon) - before < 10
+    began = time.time()
+    old = list(itertools.takewhile(lambda fields: float(fields["X-Captured-At"]) < began - 0.2, stream))
+    assert sum(int(fields["Content-Length"]) for fields in old) < 600_000
+    connection.close()
+
+
 def test_what_cannot_be_shown_is_said(start: Start, tmp_path: Path) -> None:
     daemon = start()
     assert get(daemon, "/snapshot/gate.jpg")[:2] == (
@@ -131,7 +182,7 @@ class Watching(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        with contextlib.suppress(ConnectionError):  # the daemon was killed
+        with contextlib.suppress(ConnectionError, http.client.HTTPException):  # the daemon was killed
             while part := self.answer.read1(65536):
                 self.received += len(part)
         self._connection.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import hmac
 from ipaddress import ip_address
 from pathlib import Path
@@ -80,7 +79,8 @@ def auth_middleware(token: str | None, connections: Connections) -> Middleware:
         if not is_same_site(request):
             return web.Response(status=403, text=FOREIGN)
         if token:
-            is_known = has_token(request, token) or has_session_cookie(request, token)
+            ways = (has_token, has_password, has_session_cookie)
+            is_known = any(shows(request, token) for shows in ways)
         else:
             is_known = is_local(request)
         if is_known and not connections.admit(request.protocol):
@@ -93,7 +93,7 @@ def auth_middleware(token: str | None, connections: Connections) -> Middleware:
             return web.Response(status=401, text=NOT_OWN)
         if request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
             raise web.HTTPSeeOther(LOGIN)
-        scheme = 'Basic realm="incv3d"' if request.path.startswith(FOR_PROGRAMS) else "Bearer"
+        scheme = 'Basic realm="incv3d"' if is_for_programs(request) else "Bearer"
         return web.Response(status=401, text=WANTED, headers={"WWW-Authenticate": scheme})
 
     return check
@@ -133,18 +133,31 @@ def is_local(request: web.Request) -> bool:
 
 
 def has_token(request: web.Request, token: str) -> bool:
-    """Return whether the request carries `token`, in a time that does not depend on how much is right.
-
-    It may also be the password of any user (HTTP Basic).
-    """
+    """Return whether the request carries `token`, in a time that does not depend on how much is right."""
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     sent = given.strip().encode("utf-8", "surrogateescape")  # invalid UTF-8 arrives like this
-    if scheme.lower() == "basic":
-        with contextlib.suppress(ValueError):
-            _, _, sent = base64.b64decode(sent, validate=True).partition(b":")
-    elif scheme.lower() != "bearer":
+    return scheme.lower() == "bearer" and hmac.compare_digest(sent, token.encode())
+
+
+def has_password(request: web.Request, token: str) -> bool:
+    """Return whether the request only watches, and carries `token` as the password of any user (HTTP Basic).
+
+    Nothing else takes a password: a browser that was asked for it once sends it with every request, also with
+    those that a page of another site makes.
+    """
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "basic" or not is_for_programs(request):
         return False
-    return hmac.compare_digest(sent, token.encode())
+    try:
+        sent = base64.b64decode(given.strip().encode("utf-8", "surrogateescape"), validate=True)
+    except ValueError:
+        return False
+    return hmac.compare_digest(sent.partition(b":")[2], token.encode())
+
+
+def is_for_programs(request: web.Request) -> bool:
+    """Return whether the request only watches a source."""
+    return request.method == "GET" and request.path.startswith(FOR_PROGRAMS)
 
 
 def _name_in(authority: str) -> str:

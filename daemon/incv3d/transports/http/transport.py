@@ -52,9 +52,7 @@ class HttpTransport(Transport):
         )
         self._history = HistoryRoutes(state_directory(context.environ) / FILE, config.saving.folder)
         self._shown = config.shown_results
-        self._streams = StreamRoutes(
-            context.latest_frames, lambda: self._shown, queries.source_states, config.intake.max_pixels
-        )
+        self._streams = StreamRoutes(lambda: self._shown, queries.source_states, config.intake.max_pixels)
         self._web_ui: WebUi | None = None
         routes = [
             *health_routes(queries.status, self._readiness),
@@ -115,9 +113,14 @@ class HttpTransport(Transport):
     def deliver(self, result: Result) -> bool:
         """Answer `result`, if its frame came over HTTP, and show it."""
         self._classify.deliver(result)
+        self._streams.show(result)
         if self._web_ui:
             self._web_ui.deliver(result)
         return True
+
+    def skipped(self, frame: Frame) -> None:
+        """Show a frame in which nothing changed to those who watch its source."""
+        self._streams.show_unchanged(frame)
 
     def publish_event(self, event: EventMessage, frame: Frame | None) -> None:
         """Show an event."""
