@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from playwright.sync_api import Page
 
+PATIENCE_MS = 60_000
+PHONE = {"width": 360, "height": 740}
+EVENTS = {"allow": ["*"], "threshold": 0.3, "frames": 1, "needed": 1}
+"""Nearly every photograph has an event."""
+
 
 class Look:
     """A page that is looked at, and everything that it complains of."""

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from processes import DaemonProcess
+from web_page import EVENTS, PATIENCE_MS, Look
 
 
 @pytest.fixture
@@ -41,3 +42,30 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=program, args=args)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def look(browser: Browser) -> Iterator[Callable[..., Look]]:
+    contexts = []
+
+    def at(url: str, **options: object) -> Look:
+        contexts.append(browser.new_context(locale="en-GB", **options))
+        contexts[-1].set_default_timeout(PATIENCE_MS)
+        return Look(contexts[-1].new_page(), url)
+
+    yield at
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture(scope="module")
+def demo(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a daemon that shows its bundled photographs in turn."""
+    folder = tmp_path_factory.mktemp("demo")
+    config = folder / "incv3d.yaml"
+    config.write_text(json.dumps({"http": {"bind": "127.0.0.1:0"}, "events": EVENTS}))
+    daemon = DaemonProcess(state, folder, "--config", str(config), "--demo")
+    url = daemon.url()
+    daemon.ready()
+    yield url
+    assert daemon.stop() == 0

@@ -6,7 +6,6 @@ import json
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,47 +13,17 @@ from PIL import Image
 from playwright.sync_api import Browser, expect
 
 from incv3d.images.demo import demo_folder
-from processes import PATIENCE_S, DaemonProcess
-from web_page import Look, has_ink
+from processes import PATIENCE_S
+from web_page import PATIENCE_MS, PHONE, has_ink
 
 pytestmark = pytest.mark.slow
 
-PATIENCE_MS = 60_000
 LARGEST_PAGE = 300_000
 """Bytes of all that a browser loads before the page stands."""
-PHONE = {"width": 360, "height": 740}
-EVENTS = {"allow": ["*"], "threshold": 0.3, "frames": 1, "needed": 1}
 CAT = demo_folder() / "cat.jpg"
 PHOTOGRAPHS = {"espresso": "coffee.jpg", "Egyptian cat": "cat.jpg", "tripod": "photographer.jpg"}
 
 expect.set_options(timeout=PATIENCE_MS)
-
-
-@pytest.fixture
-def look(browser: Browser) -> Iterator[Callable[..., Look]]:
-    contexts = []
-
-    def at(url: str, **options: object) -> Look:
-        contexts.append(browser.new_context(locale="en-GB", **options))
-        contexts[-1].set_default_timeout(PATIENCE_MS)
-        return Look(contexts[-1].new_page(), url)
-
-    yield at
-    for context in contexts:
-        context.close()
-
-
-@pytest.fixture(scope="module")
-def demo(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a daemon that shows its bundled photographs in turn."""
-    folder = tmp_path_factory.mktemp("demo")
-    config = folder / "incv3d.yaml"
-    config.write_text(json.dumps({"http": {"bind": "127.0.0.1:0"}, "events": EVENTS}))
-    daemon = DaemonProcess(state, folder, "--config", str(config), "--demo")
-    url = daemon.url()
-    daemon.ready()
-    yield url
-    assert daemon.stop() == 0
 
 
 def size_of(name: str) -> tuple[int, int]:
@@ -128,21 +97,6 @@ def test_it_fits_on_a_phone(demo: str, look) -> None:
     width = seen.page.evaluate("document.documentElement.scrollWidth")
     assert width <= PHONE["width"], "nothing is wider than the screen"
     assert not seen.complaints
-
-
-@pytest.mark.parametrize("path", ["/", "/history/page", "/teach"])
-def test_it_can_be_installed_on_a_phone(demo: str, look, path: str) -> None:
-    page = look(demo + path, viewport=PHONE, is_mobile=True, has_touch=True).page
-    session = page.context.new_cdp_session(page)
-    answer = session.send("Page.getAppManifest")
-    assert answer["url"] == f"{demo}/page/manifest.json" and not answer["errors"]
-    # A window that keeps nothing, as a test's, can install nothing; that must be all.
-    errors = [
-        each["errorId"] for each in session.send("Page.getInstallabilityErrors")["installabilityErrors"]
-    ]
-    assert set(errors) <= {"in-incognito"}, errors
-    for icon in json.loads(answer["data"])["icons"]:
-        assert page.request.get(demo + icon["src"]).headers["content-type"] == icon["type"]
 
 
 def test_a_picture_that_is_chosen_is_classified(demo: str, look) -> None:
