@@ -129,14 +129,15 @@ has_module() {
     return 1
 }
 
-# The optional parts of incv3d to install. ONNX Runtime is only kept if somebody has added it: without it, a daemon
-# that runs an .onnx network would not start after an upgrade.
+# The optional parts of incv3d to install. ONNX Runtime and Apprise are only kept if somebody has added them:
+# without them, a daemon that needs them would not start after an upgrade.
 choose_extras() {
-    extras=http,mqtt,notify
+    extras=http,mqtt
     [ -z "$camera" ] || extras=$extras,camera,video
     # A package that was installed without TensorFlow requires it only in this extra.
     [ "$engine" != tensorflow ] || extras=$extras,tensorflow
     ! has_module onnxruntime || extras=$extras,onnx
+    ! has_module apprise || extras=$extras,notify
 }
 
 # Identifies an installation by its sources, the pinned versions and the Python.
@@ -152,6 +153,7 @@ release_id() {
             ! has_picamera2 || echo picamera2
             [ "$engine" = tensorflow ] || echo "$engine"
             case $extras in *onnx*) echo onnx ;; esac
+            case $extras in *notify*) echo notify ;; esac
         } | sha256sum | cut -c1-8
     )
     echo "$version-$digest"

@@ -43,8 +43,14 @@ def test_coordinates_in_the_span_keep_all_products(shape: tuple[int, int]) -> No
 
 
 def test_the_interval_of_wilson() -> None:
-    assert wilson(0.5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)  # his formula, by hand
-    assert wilson(1.0, 20)[1] == 1.0 and wilson(0.0, 0) == (0.0, 1.0)
+    assert wilson(0.5, 10) == pytest.approx((0.2014, 0.7986), abs=1e-4)  # Newcombe's formula, by hand
+    # Newcombe's own examples, 81 of 263 and 15 of 148 (table I, method 4).
+    assert wilson(81 / 263, 263) == pytest.approx((0.2535, 0.3682), abs=1e-4)
+    assert wilson(15 / 148, 148) == pytest.approx((0.0598, 0.1644), abs=1e-4)
+    assert wilson(1.0, 20)[1] == 1.0 and wilson(0.0, 20)[0] == 0.0 and wilson(0.0, 0) == (0.0, 1.0)
+    for count in (0.1, 0.5, 1.0, 3.0):
+        low, high = wilson(0.7, count)
+        assert 0.0 <= low <= 0.7 <= high <= 1.0
 
 
 def test_pictures_of_few_groups_prove_little() -> None:

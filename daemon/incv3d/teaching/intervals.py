@@ -27,13 +27,21 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def wilson(share: float, count: float) -> tuple[float, float]:
-    """Return the 95 % interval of a share that was found in `count` independent trials (Wilson, 1927)."""
+    """Return the 95 % interval of a share that was found in `count` independent trials.
+
+    Wilson's interval (1927) with a correction for continuity, because the trials are few (Newcombe:
+    Two-sided confidence intervals for the single proportion, 1998, method 4).
+    """
     if count <= 0:
         return 0.0, 1.0
-    square = NORMAL_95**2
-    middle = (share + square / (2 * count)) / (1 + square / count)
-    half = NORMAL_95 / (1 + square / count) * math.sqrt(share * (1 - share) / count + square / (4 * count**2))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    square, twice = NORMAL_95**2, 2 * (count + NORMAL_95**2)
+
+    def end(share: float) -> float:
+        """Return the lower end; the upper one is that of the other share, from 1."""
+        spread = square - 1 / count + 4 * count * share * (1 - share) + 4 * share - 2
+        return (2 * count * share + square - 1 - NORMAL_95 * math.sqrt(max(0.0, spread))) / twice
+
+    return max(0.0, min(end(share), share)), min(1.0, max(1 - end(1 - share), share))
 
 
 def share_of(hits: Floats, groups: Indices, overlap: float = 0.0) -> Share | None:
