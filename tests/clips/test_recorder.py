@@ -24,6 +24,7 @@ from incv3d.protocol.events import EventMessage
 from incv3d.sources.factory import source_opener
 from live_h264 import KEY_EVERY_S, RATE, encode
 from processes import ScriptedDaemon
+from streams import film as make_film
 from waiting import until
 
 NOON = 1_796_126_400.0
@@ -228,6 +229,21 @@ def test_the_memory_of_a_ring_is_as_configured(record) -> None:
     for number in range(100):
         recorder.record("camera", EncodedPacket(JPEG, number / 100, is_key=True))
     assert 0 < recorder.status()["clips"]["ring_bytes"] <= 1024 * 1024
+
+
+def test_a_film_that_an_mp4_cannot_hold_is_played_without_clips(tmp_path: Path, caplog) -> None:
+    path = make_film(tmp_path, codec="huffyuv")
+    seen: list[EncodedPacket] = []
+    section = SourceSection(type="video", path=str(path), every_frame=True, loop=False)
+    opener = source_opener(section, lambda name, packet: seen.append(packet))
+    assert opener
+    source = opener()
+    frames = 0
+    while source.capture(0.0):
+        frames += 1
+    source.close()
+    assert frames == 20 and seen == []
+    assert caplog.text.count("an .mp4 cannot hold its video") == 1
 
 
 def test_a_daemon_writes_clips_of_what_its_camera_encoded(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -20,6 +21,7 @@ from incv3d.config.history import HistorySection
 from incv3d.config.schema import Config
 from incv3d.events.labelled_image import ImageToSave
 from incv3d.frames import Frame, Prediction
+from incv3d.history import recorder as recorder_module
 from incv3d.history.reader import HistoryReader, Question
 from incv3d.history.recorder import HistoryRecorder
 from incv3d.history.visit import Visit
@@ -150,6 +152,23 @@ def test_a_damaged_file_is_set_aside_and_said(record: Record, path: Path, caplog
         until(lambda: path.with_name("history.sqlite.damaged").exists(), "the damaged file")
         until(lambda: path.exists() and seen(path), "the visit")
     assert f"{path}: damaged; it is now history.sqlite.damaged, and a new history begins" in caplog.text
+
+
+def test_a_damaged_file_that_cannot_be_set_aside_ends_nothing(
+    record: Record, path: Path, monkeypatch
+) -> None:
+    path.write_bytes(os.urandom(8192))
+
+    def denied(damaged: Path) -> Path:
+        raise PermissionError(errno.EACCES, "Permission denied", str(damaged))
+
+    monkeypatch.setattr(recorder_module, "set_aside", denied)
+    recorder = record()
+    visit(recorder)
+    until(lambda: "Permission denied" in recorder.status()["history"]["trouble"], "the trouble")
+    monkeypatch.undo()
+    until(lambda: path.with_name("history.sqlite.damaged").exists(), "the damaged file")
+    until(lambda: path.exists() and seen(path), "the visit")
 
 
 def test_a_file_of_a_newer_version_is_left_alone(record: Record, path: Path, caplog) -> None:

@@ -164,9 +164,9 @@ class HistoryRecorder:
                     next_count = self._monotonic() + COUNT_S
                 self._size_bytes = writer.size_bytes
                 self._recovered()
-            except (sqlite3.Error, HistoryError) as error:
+            except (sqlite3.Error, HistoryError, OSError) as error:
                 self._note_failure(error)
-                if isinstance(error, HistoryError) or not isinstance(error, sqlite3.OperationalError):
+                if not isinstance(error, sqlite3.OperationalError):
                     if writer:
                         writer.close()
                     writer = None

@@ -116,6 +116,7 @@ class VideoInput:
         """Frames that were dropped because they, or frames they depend on, arrived damaged."""
         self._builds_on_damage = False
         self._template: VideoStream | None = None
+        self._is_unrecorded = False
         self._packets: Iterator[Packet[VideoStream]] = opened.demux(self.stream)
 
     def next_packet(
@@ -129,17 +130,26 @@ class VideoInput:
             packet = next(self._packets, None)
         except (av.error.FFmpegError, OSError) as error:
             raise self.explain(error) from None
-        if record and packet is not None and packet.size:
-            record(self._copy(packet))
+        if record and packet is not None and packet.size and (copy := self._copy(packet)):
+            record(copy)
         return packet
 
-    def _copy(self, packet: Packet[VideoStream]) -> EncodedPacket:
+    def _copy(self, packet: Packet[VideoStream]) -> EncodedPacket | None:
+        """Return a copy of the packet; None if no clip can hold it."""
+        if self._is_unrecorded:
+            return None
         data, now = bytes(packet), time.monotonic()
         if self.is_jpeg:
             return EncodedPacket(data, now, is_key=True)
         if self._template is None:
-            # A stream of another container outlives this one.
-            self._template = av.open(io.BytesIO(), "w", format="mp4").add_stream_from_template(self.stream)
+            try:
+                # A stream of another container outlives this one.
+                output = av.open(io.BytesIO(), "w", format="mp4")
+                self._template = output.add_stream_from_template(self.stream)
+            except (av.error.FFmpegError, ValueError) as error:
+                self._is_unrecorded = True
+                LOG.warning("%s: an .mp4 cannot hold its video (%s): no clips", self._shown, error)
+                return None
         return EncodedPacket(
             data, now, packet.is_keyframe, self._template, packet.pts, packet.dts, packet.time_base
         )
