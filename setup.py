@@ -67,6 +67,7 @@ setup(
         "onnx": ["onnxruntime>=1.20"],  # .onnx networks, as PyTorch exports them
         "plot": ["matplotlib>=3.8"],  # incv3d plot, incv3d bench --plot
         "notify": ["apprise>=1.9"],  # mail, ntfy, Telegram and others
+        "gpio": ["gpiozero>=2", 'lgpio>=0.2; platform_machine == "aarch64"'],  # pins of a Raspberry Pi
         "mqtt": ["paho-mqtt>=2.1,<3"],  # an MQTT broker, as of Home Assistant
         "http": [
             "aiohttp>=3.10",
@@ -84,6 +85,7 @@ setup(
         "test": [
             "aiohttp>=3.10",
             "aiosmtpd>=1.4",  # a mail server
+            "gpiozero>=2",  # with pins that exist in memory only
             "apprise>=1.9",
             "jinja2>=3.1",  # Home Assistant's templates
             "paho-mqtt>=2.1,<3",

@@ -129,8 +129,8 @@ has_module() {
     return 1
 }
 
-# The optional parts of incv3d to install. ONNX Runtime and Apprise are only kept if somebody has added them:
-# without them, a daemon that needs them would not start after an upgrade.
+# The optional parts of incv3d to install. ONNX Runtime, Apprise and gpiozero are only kept if somebody has added
+# them: without them, a daemon that needs them would not start after an upgrade.
 choose_extras() {
     extras=http,mqtt
     [ -z "$camera" ] || extras=$extras,camera,video
@@ -138,6 +138,7 @@ choose_extras() {
     [ "$engine" != tensorflow ] || extras=$extras,tensorflow
     ! has_module onnxruntime || extras=$extras,onnx
     ! has_module apprise || extras=$extras,notify
+    ! has_module gpiozero || extras=$extras,gpio
 }
 
 # Identifies an installation by its sources, the pinned versions and the Python.
@@ -154,6 +155,7 @@ release_id() {
             [ "$engine" = tensorflow ] || echo "$engine"
             case $extras in *onnx*) echo onnx ;; esac
             case $extras in *notify*) echo notify ;; esac
+            case $extras in *gpio*) echo gpio ;; esac
         } | sha256sum | cut -c1-8
     )
     echo "$version-$digest"

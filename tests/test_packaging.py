@@ -19,7 +19,7 @@ NOT_HELD = {"incv3d", "certifi", "setuptools", "wheel"}
 def needed_to_run() -> set[str]:
     """Every package that an installation of incv3d with every extra that serves frames brings along."""
     found: set[str] = set()
-    waiting = [("incv3d", ("camera", "video", "http", "mqtt", "notify", "keras2", "onnx", ""))]
+    waiting = [("incv3d", ("camera", "video", "http", "mqtt", "notify", "gpio", "keras2", "onnx", ""))]
     while waiting:
         name, extras = waiting.pop()
         found.add(name)

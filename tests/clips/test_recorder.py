@@ -183,9 +183,9 @@ def test_a_source_that_falls_silent_still_has_its_clip(record, tmp_path: Path) -
     now = time.monotonic()
     recorder.record("camera", EncodedPacket(JPEG, now, is_key=True))
     recorder.take_event(entered(), frame(now))
-    recorder.look(now + 5.0)
+    recorder.look(now + 5.0, {})
     assert not (tmp_path / "clips").exists() or not list((tmp_path / "clips").iterdir())
-    recorder.look(now + 5.1 + SILENT_S)
+    recorder.look(now + 5.1 + SILENT_S, {})
     assert written(recorder, tmp_path / "clips")
 
 
@@ -217,7 +217,7 @@ def test_a_full_disk_costs_clips_and_nothing_else(record, small_disk: Path, capl
         for tenth in range(20):
             recorder.record("camera", EncodedPacket(JPEG, now + 10 * number + tenth / 10, is_key=True))
         recorder.take_event(entered(), frame(now + 10 * number + 1.9))
-        recorder.look(now + 10 * number + 9.0)
+        recorder.look(now + 10 * number + 9.0, {})
         until(lambda n=number: recorder.status()["clips"]["failed"] == n + 1, "the failure")
     assert caplog.text.count("clips cannot be written (the disk is too full: ") == 1
     assert [each.name for each in small_disk.iterdir()] == ["filler"]

@@ -210,7 +210,7 @@ class Daemon:
                     self._notifier.extend_loading(now if reloading else self._state.started, now)
                 self._sources.look(now)
                 self._tuner.look(now)
-                self._dispatcher.look(now)
+                self._dispatcher.look(now, self._sources.states())
             self._reporter.write_if_due(now)
 
     def _handle(self, event: DaemonEvent | signal.Signals) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from incv3d.app.event_listeners import EventListeners
 from incv3d.events.monitor import EventMonitor
@@ -75,11 +75,11 @@ class ResultDispatcher:
         for transport in self._transports:
             transport.skipped(frame)
 
-    def look(self, now: float) -> None:
+    def look(self, now: float, states: Mapping[str, str]) -> None:
         """Let the labels of silent sources leave, and the listeners do what is due. Call this regularly."""
         if event_monitor := self.event_monitor:
             event_monitor.look()
-        self.event_listeners.look(now)
+        self.event_listeners.look(now, states)
 
     def end_source(self, name: str, reason: Reason = "ended") -> None:
         """Let the labels of a source leave: no more frames of it are expected."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from incv3d.clips.recorder import ClipRecorder
 from incv3d.config.schema import Config
 from incv3d.events.labelled_image import ImageToSave
 from incv3d.events.listener import EventListener
+from incv3d.events.outputs import Outputs
 from incv3d.frames import Frame
 from incv3d.history.recorder import create_recorder
 from incv3d.notify.notifier import create_notifier
@@ -43,10 +44,10 @@ class EventListeners:
         for each in self._listeners:
             each.reconfigure(config)
 
-    def look(self, now: float) -> None:
+    def look(self, now: float, states: Mapping[str, str]) -> None:
         """Let each do what is due."""
         for each in self._listeners:
-            each.look(now)
+            each.look(now, states)
 
     def status(self) -> dict[str, Any]:
         """Return what ``stats`` says of them."""
@@ -66,7 +67,8 @@ def create_event_listeners(config: Config, folder: Path, on_death: OnDeath) -> E
     """
     history = create_recorder(config, folder, on_death)
     notifier = create_notifier(config, folder, on_death)
+    outputs = Outputs(config)
     if not config.clips.folder:
-        return EventListeners([history, notifier])
+        return EventListeners([outputs, history, notifier])
     clips = ClipRecorder(config.clips, on_death)
-    return EventListeners([history, notifier, clips], clips.record)
+    return EventListeners([outputs, history, notifier, clips], clips.record)

@@ -25,6 +25,7 @@ from incv3d.config.paths import state_directory
 from incv3d.config.schema import Config
 from incv3d.engines import engine_of
 from incv3d.errors import Incv3dError, not_installed
+from incv3d.events.outputs import check_outputs
 from incv3d.events.watchlist import read_watchlists
 from incv3d.frames import Frame
 from incv3d.images.preprocess import ImageError, encoded_format
@@ -283,6 +284,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     *((transport.key, partial(_check_addresses, transport)) for transport in TRANSPORTS),
     ("source.path", _check_source),
     ("clips.folder", _check_clips),
+    ("gpio.outputs", lambda loaded, environ: check_outputs(loaded.config)),
     ("notify.urls_file", _check_notify),
     ("model.name", _check_model),
 )

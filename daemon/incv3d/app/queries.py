@@ -94,8 +94,7 @@ class Queries:
 
     def source_states(self) -> dict[str, str]:
         """Return the state of each source, by its name; ``paused`` if all are."""
-        paused = self._sources.paused
-        return {each.name: "paused" if paused else each.state for each in self._sources.status()}
+        return self._sources.states()
 
     def status(self) -> DaemonStatus:
         """Return the status of the daemon."""

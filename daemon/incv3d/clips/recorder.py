@@ -6,6 +6,7 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ class ClipRecorder:
     def reconfigure(self, config: Config) -> None:
         """Do nothing: its keys take a restart."""
 
-    def look(self, now: float) -> None:
+    def look(self, now: float, states: Mapping[str, str]) -> None:
         """End the clips of sources that send no more packets."""
         with self._lock:
             for source in [each for each, clip in self._clips.items() if now > clip.end + SILENT_S]:

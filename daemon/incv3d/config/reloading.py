@@ -37,7 +37,7 @@ KEYS: Mapping[Effect, str] = {
         intake.queue_limit intake.peer_limit intake.queue_bytes intake.ttl_ms
         latency.interval_s latency.window_s latency.window_frames latency.max_bytes latency.keep
         history.enabled history.keep_days history.max_bytes
-        notify.urls_file notify.rules
+        notify.urls_file notify.rules gpio.outputs
         source.active daemon.place
         daemon.grace_s daemon.memory_limit_mb daemon.log_level
     """,

@@ -14,6 +14,7 @@ from incv3d.config.checks import FilePath, ModelName, check_model_name
 from incv3d.config.clips import ClipsSection
 from incv3d.config.custom import CustomSection
 from incv3d.config.events import EventsSection, SavingSection
+from incv3d.config.gpio import GpioSection
 from incv3d.config.history import HistorySection
 from incv3d.config.intake import IntakeSection
 from incv3d.config.network import HttpSection, MqttSection
@@ -84,6 +85,7 @@ class Config(Section, frozen=True, kw_only=True):
     saving: SavingSection = SavingSection()
     clips: ClipsSection = ClipsSection()
     history: HistorySection = HistorySection()
+    gpio: GpioSection = GpioSection()
     notify: NotifySection = NotifySection()
     mqtt: MqttSection = MqttSection()
     latency: LatencySection = LatencySection()
@@ -104,6 +106,8 @@ class Config(Section, frozen=True, kw_only=True):
             raise ValueError("saving.folder: no label is watched; add some to `events`")
         if self.clips.folder and not self.watches_labels:
             raise ValueError("clips.folder: no label is watched; add some to `events`")
+        if self.gpio.outputs and not self.watches_labels:
+            raise ValueError("gpio.outputs: no label is watched; add some to `events`")
         if self.notify.rules and not self.watches_labels:
             raise ValueError("notify.rules: no label is watched; add some to `events`")
         if self.clips.folder and self.clips.folder == self.saving.folder:

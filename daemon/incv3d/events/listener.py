@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,8 +28,11 @@ class EventListener(Protocol):
     def reconfigure(self, config: Config) -> None:
         """Use a new configuration from now on."""
 
-    def look(self, now: float) -> None:
-        """Do what is due at `now` (monotonic); called about once a second."""
+    def look(self, now: float, states: Mapping[str, str]) -> None:
+        """Do what is due at `now` (monotonic); called about once a second.
+
+        :param states: the state of each source, by its name; ``paused`` if all are.
+        """
 
     def status(self) -> dict[str, Any]:
         """Return what ``stats`` says of this part, by its key; any thread may call this."""

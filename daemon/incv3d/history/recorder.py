@@ -6,7 +6,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -116,7 +116,7 @@ class HistoryRecorder:
             self._section, self._is_wanted = config.history, _is_wanted(config)
         self._start_if_wanted()
 
-    def look(self, now: float) -> None:
+    def look(self, now: float, states: Mapping[str, str]) -> None:
         """Do nothing: the thread knows when to write."""
 
     def status(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ class Notifier:
             self._changed.notify()
         self._start_if_wanted()
 
-    def look(self, now: float) -> None:
+    def look(self, now: float, states: Mapping[str, str]) -> None:
         """Do nothing: the thread knows when to try again."""
 
     def status(self) -> dict[str, Any]:

@@ -225,6 +225,10 @@ class SourceManager:
         supervisor = found.supervisor if found else None
         return supervisor if supervisor and source in supervisor.sources else None
 
+    def states(self) -> dict[str, str]:
+        """Return the state of each source, by its name; ``paused`` if all are. Callable from any thread."""
+        return {each.name: "paused" if self.paused else each.state for each in self.status()}
+
     def status(self) -> list[SourceStatus]:
         """Return the state of each source, in the order of the configuration. Callable from any thread."""
         return [each.status() for each in self._captured.values()]
