@@ -142,7 +142,7 @@ def test_a_reload_changes_pins_and_leaves_others_alone(switch, pins: MockFactory
 
 def test_a_board_without_pins_is_said_in_one_line(monkeypatch) -> None:
     monkeypatch.setattr(Device, "pin_factory", None)
-    monkeypatch.setenv("GPIOZERO_PIN_FACTORY", "native")
+    monkeypatch.setenv("GPIOZERO_PIN_FACTORY", "none-such")
     with pytest.raises(ConfigError, match=r"^gpio\.outputs\.lamp: GPIO 17 cannot be used: "):
         Outputs(configured(lamp={"pin": PIN}))
 

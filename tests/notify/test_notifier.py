@@ -133,7 +133,7 @@ def test_the_first_fox_of_the_day_is_one_mail_with_its_image(start: Start) -> No
         notifier = start(url, label="fox", first="day", between="07:00-19:00")
         for hours in (-2, 0, 1, 3):
             notifier.take_event(entered(at_s=MORNING + 3600 * hours), FRAME)
-        until(lambda: notifier.status()["notify"]["sent"] == 1, "the mail", 15)
+        until(lambda: notifier.status()["notify"]["sent"] == 1, "the mail")
         notifier.close(time.monotonic() + 10)
         (mail,) = mailbox.mails
         assert mail["Subject"] == "fox at camera"
@@ -152,11 +152,11 @@ def test_a_network_that_is_away_costs_nothing_and_the_message_comes_once_late(
     notifier = start(f"json://user:{SECRET}@127.0.0.1:{port}", now=lambda: clock["now"])
     for label in ("fox", "cat"):
         notifier.take_event(entered(label), FRAME)
-    until(lambda: notifier.status()["notify"]["trouble"], "the trouble", 15)
+    until(lambda: notifier.status()["notify"]["trouble"], "the trouble")
     assert notifier.status()["notify"]["waiting"] == 2
     clock["now"] += 3600
     webhook = webhooks(port)
-    until(lambda: notifier.status()["notify"]["sent"] == 2, "both messages", 15)
+    until(lambda: notifier.status()["notify"]["sent"] == 2, "both messages")
     assert [each["title"] for each in webhook.taken] == ["fox at camera", "cat at camera"]
     late = "this message is late by 60 minutes"
     assert all(late in str(each["message"]) for each in webhook.taken)
@@ -169,12 +169,12 @@ def test_what_waits_survives_a_restart_and_the_rules_remember(start: Start, webh
     port = free_port()
     first = start(f"json://127.0.0.1:{port}", first="ever")
     first.take_event(entered(), FRAME)
-    until(lambda: first.status()["notify"]["trouble"], "the trouble", 15)
+    until(lambda: first.status()["notify"]["trouble"], "the trouble")
     first.close(time.monotonic() + 10)
     webhook = webhooks(port)
     second = start(f"json://127.0.0.1:{port}", first="ever")
     second.take_event(entered(), FRAME)
-    until(lambda: second.status()["notify"]["sent"] == 1, "the message", 15)
+    until(lambda: second.status()["notify"]["sent"] == 1, "the message")
     second.close(time.monotonic() + 10)
     assert len(webhook.taken) == 1
     assert [each.name for each in (tmp_path / "notify").iterdir()] == ["memory.json"]
@@ -185,9 +185,9 @@ def test_a_service_that_has_it_does_not_get_it_again_because_another_fails(start
     ports = [each.server.server_address[1] for each in (good, bad)]
     notifier = start(*(f"json://127.0.0.1:{port}" for port in ports))
     notifier.take_event(entered(), FRAME)
-    until(lambda: notifier.status()["notify"]["trouble"], "the trouble", 15)
+    until(lambda: notifier.status()["notify"]["trouble"], "the trouble")
     bad.status = 200
-    until(lambda: notifier.status()["notify"]["sent"] == 1, "the message", 15)
+    until(lambda: notifier.status()["notify"]["sent"] == 1, "the message")
     assert len(good.taken) == len(bad.taken) == 1
 
 
@@ -195,8 +195,8 @@ def test_waiting_messages_are_bounded(start: Start) -> None:
     notifier = start(f"json://127.0.0.1:{free_port()}", image=False)
     for number in range(MOST_WAITING + 5):
         notifier.take_event(entered(f"label {number}"), None)
-        until(lambda: not notifier._events, "the thread", 15)
-    until(lambda: notifier.status()["notify"]["dropped"] == 5, "the oldest to go", 15)
+        until(lambda: not notifier._events, "the thread")
+    until(lambda: notifier.status()["notify"]["dropped"] == 5, "the oldest to go")
     assert notifier.status()["notify"]["waiting"] == MOST_WAITING
 
 
@@ -204,9 +204,9 @@ def test_a_file_of_addresses_that_is_mended_is_read_again(start: Start, webhooks
     webhook = webhooks(free_port())
     notifier = start("")
     notifier.take_event(entered(), FRAME)
-    until(lambda: "names no service" in notifier.status()["notify"]["trouble"], "the trouble", 15)
+    until(lambda: "names no service" in notifier.status()["notify"]["trouble"], "the trouble")
     (tmp_path / "urls").write_text(f"# mine\njson://127.0.0.1:{webhook.server.server_address[1]}\n")
-    until(lambda: webhook.taken, "the message", 15)
+    until(lambda: webhook.taken, "the message")
 
 
 def test_a_message_that_a_power_cut_damaged_is_left_out(start: Start, webhooks, tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_a_message_that_a_power_cut_damaged_is_left_out(start: Start, webhooks, 
     webhook = webhooks(free_port())
     notifier = start(f"json://127.0.0.1:{webhook.server.server_address[1]}")
     notifier.take_event(entered(), FRAME)
-    until(lambda: webhook.taken, "the message", 15)
+    until(lambda: webhook.taken, "the message")
     notifier.close(time.monotonic() + 10)
     assert [each.name for each in (tmp_path / "notify").iterdir()] == ["memory.json"]
 
@@ -230,5 +230,5 @@ def test_a_full_disk_stops_nothing(small_disk: Path, tmp_path: Path, caplog) -> 
     (small_disk / "filler").write_bytes(bytes(1024 * 1024 - 4096))
     notifier = Notifier(config, small_disk / "notify", lambda *_: None, 0.05)
     notifier.take_event(entered(), FRAME)
-    until(lambda: "No space left" in notifier.status()["notify"]["trouble"], "the trouble", 15)
+    until(lambda: "No space left" in notifier.status()["notify"]["trouble"], "the trouble")
     notifier.close(time.monotonic() + 10)
