@@ -91,6 +91,16 @@ def test_a_pulse_ends_by_itself(switch, pins: MockFactory) -> None:
     assert not is_on(pins)
 
 
+def test_a_pulse_ends_when_its_source_no_longer_works(switch, pins: MockFactory) -> None:
+    outputs = switch(pulse_s=3600)
+    outputs.take_event(event(), None)
+    until(lambda: is_on(pins), "the pulse")
+    outputs.look(1.0, {"camera": "stalled"})
+    assert not is_on(pins)
+    outputs.take_event(event(label="cat"), None)
+    assert not is_on(pins)
+
+
 @pytest.mark.parametrize("state", ["stalled", "absent", "asleep", "paused", "ended"])
 def test_a_pin_is_off_while_its_source_does_not_work(switch, pins: MockFactory, state: str) -> None:
     outputs = switch()

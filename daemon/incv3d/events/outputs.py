@@ -45,6 +45,8 @@ class Outputs:
         self._lock = threading.Lock()
         self._states: Mapping[str, str] = {}
         self._present: set[tuple[str, str, str]] = set()
+        self._pulsed_by: dict[str, str] = {}
+        """The source of the latest pulse, by output."""
         self._pins = _open(config.gpio.read_outputs)
 
     def take_event(self, event: EventMessage, frame: Frame | None) -> None:
@@ -55,9 +57,10 @@ class Outputs:
                 self._present.discard(seen)
             else:
                 self._present.add(seen)
-                for pin in self._pins.values():
+                for name, pin in self._pins.items():
                     if pin.output.pulse_s and _is_about(pin.output, seen) and self._is_alive(event.source):
                         pin.device.blink(pin.output.pulse_s, 0, n=1)
+                        self._pulsed_by[name] = event.source
             self._switch()
 
     def take_image(self, image: ImageToSave, path: Path) -> None:
@@ -96,8 +99,10 @@ class Outputs:
             self._pins = {}
 
     def _switch(self) -> None:
-        for pin in self._pins.values():
+        for name, pin in self._pins.items():
             if pin.output.pulse_s:
+                if not self._is_alive(self._pulsed_by.get(name, "")):
+                    pin.device.off()
                 continue
             on = any(_is_about(pin.output, seen) and self._is_alive(seen[0]) for seen in self._present)
             if on != bool(pin.device.value):
