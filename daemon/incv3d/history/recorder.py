@@ -166,7 +166,7 @@ class HistoryRecorder:
                 self._recovered()
             except (sqlite3.Error, HistoryError, OSError) as error:
                 self._note_failure(error)
-                if not isinstance(error, sqlite3.OperationalError):
+                if writer is None or not isinstance(error, sqlite3.OperationalError):
                     if writer:
                         writer.close()
                     writer = None
