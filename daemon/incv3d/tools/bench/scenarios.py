@@ -95,8 +95,9 @@ def single_stream(
     watch = Stopwatch(throttle)
     for image in cycle(images):
         pipeline.submit(image, time.monotonic())
-        yield watch.query(*pipeline.wait())
-        if watch.elapsed_s >= min_duration_s:
+        query = watch.query(*pipeline.wait())
+        yield query
+        if query.ended_s >= min_duration_s:
             return
 
 
@@ -111,9 +112,10 @@ def offline(
         while in_flight < OFFLINE_IN_FLIGHT and (not in_flight or watch.elapsed_s < min_duration_s):
             pipeline.submit(next(remaining), time.monotonic())
             in_flight += 1
-        yield watch.query(*pipeline.wait())
+        query = watch.query(*pipeline.wait())
+        yield query
         in_flight -= 1
-        if not in_flight and watch.elapsed_s >= min_duration_s:
+        if not in_flight and query.ended_s >= min_duration_s:
             return
 
 
