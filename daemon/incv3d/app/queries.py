@@ -11,6 +11,7 @@ from incv3d.app.state import DaemonState
 from incv3d.app.status import daemon_status, frame_facts, info, names_of, stats
 from incv3d.app.transports import Transports
 from incv3d.app.tuner import Tuner
+from incv3d.frames import Frame
 from incv3d.latency.rolling import RollingLatency
 from incv3d.pipeline.frame_queue import FrameQueue
 from incv3d.pipeline.latest_frames import LatestFrames
@@ -95,6 +96,10 @@ class Queries:
     def source_states(self) -> dict[str, str]:
         """Return the state of each source, by its name; ``paused`` if all are."""
         return self._sources.states()
+
+    def discarded_frames(self) -> list[Frame]:
+        """Return the latest frame of each source, while they are paused."""
+        return self._sources.discarded_frames()
 
     def status(self) -> DaemonStatus:
         """Return the status of the daemon."""

@@ -229,6 +229,10 @@ class SourceManager:
         """Return the state of each source, by its name; ``paused`` if all are. Callable from any thread."""
         return {each.name: "paused" if self.paused else each.state for each in self.status()}
 
+    def discarded_frames(self) -> list[Frame]:
+        """Return the latest frame of each source, while they are paused. Callable from any thread."""
+        return [frame for each in self._supervisors() if (frame := each.discarded)]
+
     def status(self) -> list[SourceStatus]:
         """Return the state of each source, in the order of the configuration. Callable from any thread."""
         return [each.status() for each in self._captured.values()]

@@ -118,6 +118,7 @@ class SourceSupervisor:
         self._hung: list[_Attempt] = []
         self._closed = False
         self._paused = False
+        self._discarded: Frame | None = None  # the latest, while paused
         self._state: SourceState = "opening"
         self._reason = ""
         self._since = self._trouble_since = time.monotonic()
@@ -140,8 +141,13 @@ class SourceSupervisor:
     def pause(self, paused: bool) -> None:
         """Discard frames, or stop discarding them. The source stays open; video files stand still."""
         with self._changed:
-            self._paused = paused
+            self._paused, self._discarded = paused, None
             self._changed.notify_all()
+
+    @property
+    def discarded(self) -> Frame | None:
+        """Return the latest frame, if it was discarded because the source is paused."""
+        return self._discarded
 
     def wait_until_closed(self, timeout_s: float) -> bool:
         """Wait until a closed capture has released its source; return False after `timeout_s`."""
@@ -297,6 +303,7 @@ class SourceSupervisor:
             error = caught
         with self._changed:
             attempt.ended = True
+            self._discarded = None  # it shows nothing of now
             attempt.error = attempt.error or error
             if attempt in self._hung:
                 self._hung.remove(attempt)
@@ -319,6 +326,7 @@ class SourceSupervisor:
     def _hand_over(self, attempt: _Attempt, frame: Frame, lost_frames: int) -> None:
         """Put `frame` into the queue, unless the attempt is stopped; wait until it is taken if required."""
         with self._changed:
+            self._discarded = frame if self._paused else None
             if self._schedule.every_frame and self._paused:
                 attempt.awaited_since = math.inf
                 self._changed.wait_for(lambda: not self._paused or attempt.stopped.is_set())

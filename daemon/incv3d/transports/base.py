@@ -83,6 +83,9 @@ class DaemonQueries(Protocol):
     def source_states(self) -> Mapping[str, str]:
         """Return the state of each source, by its name; ``paused`` if all are."""
 
+    def discarded_frames(self) -> Sequence[Frame]:
+        """Return the latest frame of each source, while they are paused."""
+
 
 @dataclass(frozen=True, slots=True)
 class TransportContext:

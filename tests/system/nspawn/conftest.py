@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,12 +10,9 @@ from pathlib import Path
 import pytest
 from containers import Container, booted, make_debian, run_quietly, why_not
 
+from offline import cache_folder, unless_offline
+
 CHECKOUT = Path(__file__).resolve().parents[3]
-OFFLINE = re.compile(
-    r".*(Temporary failure|Name or service not known|Could not (resolve|connect)|Unable to connect|"
-    r"Cannot initiate the connection|Connection (failed|refused|timed out)|unreachable).*"
-)
-"""What apt and pip say where no server can be reached."""
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux2014_x86_64")
 """Tags of wheels that Debian 12 and 13 take."""
 
@@ -27,19 +20,7 @@ PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux2014_x8
 @pytest.fixture(scope="session")
 def cache() -> Path:
     """Where what takes minutes to make is kept from run to run."""
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(home) / "incv3d-tests"
-
-
-@contextlib.contextmanager
-def unless_offline(what: str) -> Iterator[None]:
-    """Skip if a command fails in this block because it reaches no network; fail if it fails otherwise."""
-    try:
-        yield
-    except subprocess.CalledProcessError as error:
-        if found := OFFLINE.search(error.stderr):
-            pytest.skip(f"{what}, which takes a network the first time: {found[0].strip()}")
-        pytest.fail(f"{what}:\n{error.stderr}")
+    return cache_folder()
 
 
 @pytest.fixture(scope="session")

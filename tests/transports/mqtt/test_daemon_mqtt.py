@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
+import time
+from collections.abc import Callable
 
 from paho.mqtt import publish
 
 from doubles import jpeg
 from incv3d.client import Client
 from incv3d.images.demo import demo_folder
+from incv3d.transports.mqtt.transport import STATE_INTERVAL_S
 from mqtt_daemon import CAMERA, DISCOVERY, facts, ready_to_listen
 from waiting import until
 
@@ -135,6 +139,53 @@ def test_a_snapshot_is_the_picture_of_the_camera(broker, listen, start_daemon) -
     listener.publish("incv3d/pi/command", b"snapshot")
     picture = listener.next("incv3d/pi/image/camera").payload
     assert picture in [path.read_bytes() for path in demo_folder().glob("*.jpg")]
+
+
+def test_a_snapshot_while_paused_is_what_the_camera_shows_now(broker, listen, start_daemon) -> None:
+    listener = listen(broker)
+    daemon = start_daemon(broker, source=CAMERA)
+    ready_to_listen(daemon)
+    listener.publish("incv3d/pi/command", b"pause")
+    until(lambda: facts(daemon)["paused"], "it is not paused")
+    classified = facts(daemon)["outcomes"]["ok"]
+    listener.publish("incv3d/pi/command", b"snapshot")
+    picture = listener.next("incv3d/pi/image/camera").payload
+    assert picture in [path.read_bytes() for path in demo_folder().glob("*.jpg")]
+    assert facts(daemon)["paused"] and facts(daemon)["outcomes"]["ok"] <= classified + 1
+
+
+def test_a_film_that_stands_still_has_a_snapshot_too(broker, listen, start_daemon) -> None:
+    film = {**CAMERA, "every_frame": True, "loop": True}
+    listener = listen(broker)
+    daemon = start_daemon(broker, source=film)
+    ready_to_listen(daemon)
+    listener.publish("incv3d/pi/command", b"pause")
+    until(lambda: facts(daemon)["paused"], "it is not paused")
+    listener.publish("incv3d/pi/command", b"snapshot")
+    assert listener.next("incv3d/pi/image/camera").payload
+
+
+def test_a_camera_that_dies_is_said_at_once_and_so_is_its_return(
+    broker, listen, start_daemon, tmp_path
+) -> None:
+    pictures, away = tmp_path / "pictures", tmp_path / "away"
+    shutil.copytree(demo_folder(), pictures)
+    listener = listen(broker, "incv3d/pi/state")
+    start_daemon(broker, source={**CAMERA, "path": str(pictures)})
+    wait_for_problem(listener, lambda problem: problem is None)
+    pictures.rename(away)
+    assert wait_for_problem(listener, bool) < STATE_INTERVAL_S
+    away.rename(pictures)
+    wait_for_problem(listener, lambda problem: problem is None)
+
+
+def wait_for_problem(listener, is_meant: Callable[[str | None], object]) -> float:
+    """Wait for a state with such a problem while the camera does not open; returns the seconds."""
+    began = time.monotonic()
+    while True:
+        state = json.loads(listener.next("incv3d/pi/state").payload)
+        if state["source"] != "opening" and is_meant(state["problem"]):
+            return time.monotonic() - began
 
 
 def test_pictures_are_published_where_they_are_asked_for(broker, listen, start_daemon) -> None:

@@ -16,11 +16,13 @@ DEVICE = Device(
     TOPICS, "inception-v3", ["camera.door", "camera.tree"], ["camera.door"], ["camera"], True, True
 )
 
-ROOT = {"device", "origin", "components", "availability_topic"}
+ROOT = {"device", "origin", "components"}
 """https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload, as far as it is of use here."""
 ABOUT_DEVICE = {"identifiers", "name", "manufacturer", "model", "sw_version"}
 ABOUT_ORIGIN = {"name", "sw_version"}
 EVERY = {"platform", "unique_id", "name", "icon", "entity_category", "device_class"}
+AVAILABILITY = ({"availability_topic"}, {"availability", "availability_mode"})
+"""Either excludes the other; in the root, either would exclude both of a component."""
 ATTRIBUTES = {"json_attributes_topic", "json_attributes_template"}
 VALUE = {"state_topic", "value_template"}
 REQUIRED: dict[str, set[str]] = {
@@ -45,6 +47,7 @@ CLASSES = {"binary_sensor": {"problem"}, "sensor": {"duration", "temperature"}}
 UNITS = {"duration": {"ms"}, "temperature": {"°C"}}
 STATE: dict[str, Any] = {
     "health": "the Session failed 2 times in a row",
+    "problem": "the Session failed 2 times in a row",
     "paused": True,
     "threshold": 0.4,
     "fps": 1.5,
@@ -54,6 +57,8 @@ STATE: dict[str, Any] = {
     "throttled": 0x50005,
     "source": "refused",
     "source_reason": "bad_image: damaged JPEG: Premature end of JPEG file",
+    "sources": {"camera": "refused", "gate": "ok"},
+    "reasons": {"camera": "bad_image: damaged JPEG: Premature end of JPEG file"},
 }
 RESULT = {"label": "tench", "score": 0.75, "at": "2026-01-31T12:00:00.000Z", "predictions": [{"score": 0.75}]}
 
@@ -75,9 +80,10 @@ def test_its_topic_is_that_of_a_device() -> None:
 def test_every_key_is_documented(payload) -> None:
     assert payload.keys() == ROOT
     assert payload["device"].keys() == ABOUT_DEVICE and payload["origin"].keys() == ABOUT_ORIGIN
-    assert payload["availability_topic"] == "home/incv3d/green-house/availability"
     for key, component in payload["components"].items():
         platform = component["platform"]
+        assert {each for each in component if each.startswith("availability")} in AVAILABILITY, key
+        component = {name: value for name, value in component.items() if not name.startswith("availability")}
         assert component.keys() >= REQUIRED[platform] | {"unique_id", "name"}, key
         assert component.keys() <= EVERY | REQUIRED[platform] | OPTIONAL[platform], key
         assert component.get("entity_category") in (None, "diagnostic", "config"), key
@@ -127,12 +133,40 @@ def test_the_state_is_read_as_it_is_published(payload, component, state) -> None
 
 
 def test_what_is_well_is_read_as_well(payload) -> None:
-    well = {**STATE, "health": "ok", "paused": False, "throttled": 0x50000}
+    well = {**STATE, "health": "ok", "problem": None, "paused": False, "throttled": 0x50000}
     states = {
         name: rendered(payload["components"][name]["value_template"], value_json=well)
         for name in ("classifying", "problem", "throttled")
     }
     assert states == {"classifying": "on", "problem": "OFF", "throttled": "OFF"}
+
+
+def test_what_comes_from_a_camera_is_available_while_daemon_and_camera_work(payload) -> None:
+    for name in ("label_camera_door", "label_camera_tree", "image_camera"):
+        component = payload["components"][name]
+        alive, works = component["availability"]
+        assert alive == {"topic": "home/incv3d/green-house/availability"}
+        assert works["topic"] == "home/incv3d/green-house/state"
+        assert component["availability_mode"] == "all"
+        for state in ("ok", "refused", "stalled", "absent", "asleep", "opening"):
+            said = rendered(works["value_template"], value_json={"sources": {"camera": state, "gate": "ok"}})
+            assert said == ("online" if state == "ok" else "offline")
+
+
+def test_each_of_several_cameras_has_its_state_and_why() -> None:
+    names = ["camera", "gate"]
+    found = json.loads(discovery_payload(Device(TOPICS, "m", names, [], names, False, False)))["components"]
+    shown = {}
+    for key in ("camera_camera", "camera_gate"):
+        state, reason = (found[key][name] for name in ("value_template", "json_attributes_template"))
+        shown[found[key]["name"]] = (
+            rendered(state, value_json=STATE),
+            json.loads(rendered(reason, value_json=STATE))["reason"],
+        )
+    assert shown == {
+        "camera camera": ("refused", STATE["reasons"]["camera"]),
+        "gate camera": ("ok", None),
+    }
 
 
 def test_a_label_has_its_score_and_the_others_beside_it(payload) -> None:

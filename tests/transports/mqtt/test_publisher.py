@@ -73,14 +73,39 @@ def test_the_state_says_why_a_camera_is_not_well() -> None:
     }  # fmt: skip
     refused = {"state": "refused", "reason": "bad_image: damaged JPEG"}
     fine = {"name": "camera", "state": "ok", "reason": ""}
-    for source in ({"sources": [fine, {"name": "gate", **refused}]}, {"sources": [fine]}, {}):
+    gate = {"name": "gate", **refused}
+    for source in ({"sources": [fine, gate]}, {"sources": [fine]}, {}):
         desk.publisher.publish_state({**facts, **source}, paused=False)
     states = [json.loads(message.payload) for message in desk.sent]
     said = [(state["source"], state["source_reason"]) for state in states]
     assert said == [("refused", "bad_image: damaged JPEG"), ("ok", None), (None, None)]
+    assert [(state["sources"], state["reasons"]) for state in states][:2] == [
+        ({"camera": "ok", "gate": "refused"}, {"gate": "bad_image: damaged JPEG"}),
+        ({"camera": "ok"}, {}),
+    ]
     assert {(state["tuning"], state["tuning_reason"]) for state in states} == {
         ("given_up", "it does not agree")
     }
+
+
+@pytest.mark.parametrize(
+    ("health", "sources", "problem"),
+    [
+        ("ok", {"door": "ok", "gate": "asleep", "film": "ended", "new": "opening"}, None),
+        ("ok", {"door": "stalled", "gate": "absent"}, "door: stalled: why; gate: absent: why"),
+        ("it hangs", {"door": "reopening"}, "it hangs; door: reopening: why"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(health: str, sources: dict[str, str], problem: str) -> None:
+    desk = Desk()
+    facts = {
+        "state": "ready", "health": health, "model": "m", "engine": "e", "queue_depth": 0,
+        "window": {"run": None, "fps": 0.0}, "machine": {"temp_c": None, "throttled": None},
+        "tuning": {"state": "off", "reason": ""},
+        "sources": [{"name": name, "state": state, "reason": "why"} for name, state in sources.items()],
+    }  # fmt: skip
+    desk.publisher.publish_state(facts, paused=False)
+    assert json.loads(desk.sent[0].payload)["problem"] == problem
 
 
 def test_the_same_label_is_published_once_an_interval() -> None:
@@ -139,11 +164,20 @@ def test_pictures_are_those_of_the_camera_and_newest_only() -> None:
 
 def test_a_snapshot_is_one_picture_and_only_of_a_camera() -> None:
     desk = Desk(interval_s=0)
-    desk.publisher.take_snapshot()
+    desk.publisher.take_snapshots(["camera"])
     desk.see("tench", source="zmq", request_id=1)
     desk.see("tench")
     desk.see("tench")
     assert desk.topics == ["result/zmq", "result/camera", "image/camera", "result/camera"]
+
+
+def test_a_snapshot_is_one_picture_of_each_camera_whether_it_is_classified_or_not() -> None:
+    desk = Desk(interval_s=0)
+    now = time.monotonic()
+    desk.publisher.take_snapshots(["door", "gate"])
+    for name in ("door.left", "door.right", "gate", "gate", "shed"):
+        desk.publisher.offer(Frame(name, jpeg(), None, now, now))
+    assert desk.topics == ["image/door", "image/gate"] and all(each.retain for each in desk.sent)
 
 
 def test_pictures_are_turned_upright_and_whole() -> None:

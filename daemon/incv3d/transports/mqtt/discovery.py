@@ -21,6 +21,8 @@ DETAILS = (
     "{{ {'score': value_json.score, 'at': value_json.at, 'predictions': value_json.predictions} | tojson }}"
 )
 
+PROBLEM_DETAILS = "{{ {'health': value_json.health, 'problem': value_json.problem} | tojson }}"
+
 EVENT = "{{ dict(value_json, event_type=value_json.event) | tojson }}"
 
 
@@ -59,7 +61,6 @@ def discovery_payload(device: Device) -> bytes:
                 "sw_version": __version__,
             },
             "origin": {"name": "incv3d", "sw_version": __version__},
-            "availability_topic": topics.availability,
             "components": _components(device),
         }
     )
@@ -76,9 +77,13 @@ def _components(device: Device) -> Components:
         **_problem(topics),
         **_machine(device),
         **_sources(device),
-        **(_camera(topics) if device.image_sources else {}),
+        **_cameras(device),
     }
-    return {key: {**value, "unique_id": f"{_id(topics)}_{key}"} for key, value in found.items()}
+    common = {"availability_topic": topics.availability}
+    return {
+        key: {**(common if "availability" not in value else {}), **value, "unique_id": f"{_id(topics)}_{key}"}
+        for key, value in found.items()
+    }
 
 
 def _controls(topics: Topics) -> Components:
@@ -130,9 +135,9 @@ def _problem(topics: Topics) -> Components:
             "device_class": "problem",
             "entity_category": "diagnostic",
             "state_topic": topics.state,
-            "value_template": "{{ 'OFF' if value_json.health == 'ok' else 'ON' }}",
+            "value_template": "{{ 'ON' if value_json.problem else 'OFF' }}",
             "json_attributes_topic": topics.state,
-            "json_attributes_template": "{{ {'health': value_json.health} | tojson }}",
+            "json_attributes_template": PROBLEM_DETAILS,
         }
     }
 
@@ -166,6 +171,7 @@ def _sources(device: Device) -> Components:
             "value_template": LABEL,
             "json_attributes_topic": topics.result(source),
             "json_attributes_template": DETAILS,
+            **_works(topics, source),
         }
     for source in device.event_sources:
         found[f"event_{_word(source)}"] = {
@@ -182,30 +188,53 @@ def _sources(device: Device) -> Components:
             "name": source,
             "image_topic": topics.image(source),
             "content_type": "image/jpeg",
+            **_works(topics, source),
         }
     return found
 
 
-def _camera(topics: Topics) -> Components:
-    return {
-        "camera": {
+def _cameras(device: Device) -> Components:
+    topics, names = device.topics, device.image_sources
+    found: Components = {}
+    for name in names:
+        key, title = ("camera", "Camera") if len(names) == 1 else (f"camera_{_word(name)}", f"{name} camera")
+        found[key] = {
             "platform": "sensor",
-            "name": "Camera",
+            "name": title,
             "icon": "mdi:cctv",
             "entity_category": "diagnostic",
             "state_topic": topics.state,
-            "value_template": "{{ value_json.source }}",
+            "value_template": f"{{{{ {_of('sources', name)} }}}}",
             "json_attributes_topic": topics.state,
-            "json_attributes_template": "{{ {'reason': value_json.source_reason} | tojson }}",
-        },
-        "snapshot": {
+            "json_attributes_template": f"{{{{ {{'reason': {_of('reasons', name)}}} | tojson }}}}",
+        }
+    if names:
+        found["snapshot"] = {
             "platform": "button",
             "name": "Snapshot",
             "icon": "mdi:camera",
             "command_topic": topics.command,
             "payload_press": "snapshot",
-        },
+        }
+    return found
+
+
+def _works(topics: Topics, source: str) -> dict[str, Any]:
+    """Return that an entity is available while the daemon is there and the camera of `source` works.
+
+    Home Assistant takes these keys for one component only if the message as a whole has none of them.
+    """
+    camera = source.partition(".")[0]
+    works = f"{{{{ 'online' if {_of('sources', camera)} == 'ok' else 'offline' }}}}"
+    return {
+        "availability": [{"topic": topics.availability}, {"topic": topics.state, "value_template": works}],
+        "availability_mode": "all",
     }
+
+
+def _of(key: str, camera: str) -> str:
+    """Return the expression for what the state's `key` says of a camera, none if nothing."""
+    return f"value_json.{key}.get('{camera}')"
 
 
 def _measured(topics: Topics, name: str, key: str, **more: str) -> dict[str, Any]:

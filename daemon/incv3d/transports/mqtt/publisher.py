@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -20,6 +20,8 @@ from incv3d.transports.mqtt.outbox import Outgoing
 from incv3d.transports.mqtt.topics import Topics
 
 JPEG_QUALITY = 85
+TROUBLE = ("refused", "stalled", "reopening", "absent")
+"""The states of a camera that should deliver frames and does not."""
 
 
 class PublishedResult(msgspec.Struct, kw_only=True):
@@ -45,6 +47,8 @@ class PublishedState(msgspec.Struct, kw_only=True):
     v: Literal[1]
     state: str
     health: str
+    problem: str | None
+    """What is wrong with the daemon or a camera, in one line; null: nothing is."""
     paused: bool
     threshold: float
     model: str
@@ -61,6 +65,8 @@ class PublishedState(msgspec.Struct, kw_only=True):
     """Why it is not ``ok``."""
     sources: dict[str, str]
     """The state of each camera, by its name."""
+    reasons: dict[str, str]
+    """Why it is not ``ok``, of each camera that is not."""
     tuning: TuningState
     tuning_reason: str | None
 
@@ -106,12 +112,22 @@ class MqttPublisher:
         self._lock = threading.Lock()
         self._last: dict[str, _LastResult] = {}
         self._image_at: dict[str, float] = {}  # when an image was published, by camera
-        self._snapshot_wanted = False
+        self._snapshots: set[str] = set()  # cameras whose next image is published in any case
         self.threshold = threshold
 
-    def take_snapshot(self) -> None:
-        """Publish the image of the next frame of the daemon's own source."""
-        self._snapshot_wanted = True
+    def take_snapshots(self, cameras: Iterable[str]) -> None:
+        """Publish the image of the next frame of each of `cameras`."""
+        with self._lock:
+            self._snapshots.update(cameras)
+
+    def offer(self, frame: Frame) -> None:
+        """Publish the image of a frame that is not classified, if a snapshot of its camera is wanted."""
+        camera = frame.source.partition(".")[0]
+        with self._lock:
+            if camera not in self._snapshots:
+                return
+            self._note_shown(camera, self._clock())
+        self._publish_image(camera, frame)
 
     def publish_result(self, result: Result, model: str, engine: str) -> None:
         """Publish `result` and its image, each if it is due."""
@@ -128,10 +144,7 @@ class MqttPublisher:
                 Outgoing(self._topics.result(result.source), _encoded(result, label, model, engine))
             )
         if camera and result.frame:
-            whole = replace(result.frame, region=None)
-            # Encoded, if necessary, in the thread that sends it, and not in the Session's.
-            encode = lambda: self._encode_image(whole)  # noqa: E731
-            self._publish(Outgoing(self._topics.image(camera), encode, qos=0, is_latest=True))
+            self._publish_image(camera, result.frame)
 
     def publish_state(self, facts: dict[str, Any], paused: bool) -> None:
         """Publish the state of the daemon.
@@ -141,11 +154,13 @@ class MqttPublisher:
         window, machine, sources = facts["window"], facts["machine"], facts.get("sources", ())
         source = next((each for each in sources if each["state"] != "ok"), sources[0] if sources else None)
         tuning = facts["tuning"]
+        reasons = {each["name"]: each["reason"] for each in sources if each["state"] != "ok"}
         run = window["run"] or {}
         state = PublishedState(
             v=1,
             state=facts["state"],
             health=facts["health"],
+            problem=_problem(facts["health"], sources),
             paused=paused,
             threshold=self.threshold,
             model=facts["model"],
@@ -159,6 +174,7 @@ class MqttPublisher:
             source=source["state"] if source else None,
             source_reason=(source["reason"] or None) if source else None,
             sources={each["name"]: each["state"] for each in sources},
+            reasons=reasons,
             tuning=tuning["state"],
             tuning_reason=tuning["reason"] or None,
         )
@@ -179,11 +195,20 @@ class MqttPublisher:
         camera = result.source.partition(".")[0]
         shown = self._image_at.get(camera)
         is_due = self._with_images and (shown is None or now - shown >= self._interval_s)
-        if not (is_due or self._snapshot_wanted):
+        if not (is_due or camera in self._snapshots):
             return ""
-        self._snapshot_wanted = False
-        self._image_at[camera] = now
+        self._note_shown(camera, now)
         return camera
+
+    def _note_shown(self, camera: str, now: float) -> None:
+        self._snapshots.discard(camera)
+        self._image_at[camera] = now
+
+    def _publish_image(self, camera: str, frame: Frame) -> None:
+        whole = replace(frame, region=None)
+        # Encoded, if necessary, in the thread that sends it, and not in the Session's.
+        encode = lambda: self._encode_image(whole)  # noqa: E731
+        self._publish(Outgoing(self._topics.image(camera), encode, qos=0, retain=True, is_latest=True))
 
     def _encode_image(self, frame: Frame) -> bytes:
         try:
@@ -222,6 +247,15 @@ def _encoded(result: Result, label: str | None, model: str, engine: str) -> byte
             age_ms=round(result.timings.age_ms, 3),
         )
     )
+
+
+def _problem(health: str, sources: Iterable[Mapping[str, Any]]) -> str | None:
+    """Return what is wrong with the daemon and its cameras, in one line."""
+    found = [] if health == "ok" else [health]
+    for each in sources:
+        if each["state"] in TROUBLE:
+            found.append(": ".join(filter(None, (each["name"], each["state"], each["reason"]))))
+    return "; ".join(found) or None
 
 
 def _rounded(value: float | None) -> float | None:

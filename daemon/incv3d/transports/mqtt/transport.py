@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 STATE_INTERVAL_S = 10.0
 """How often the state is published while nothing changes it."""
+LOOK_INTERVAL_S = 1.0
+"""How often to look whether a camera, or the daemon, is no longer as it was."""
 
 
 class MqttTransport(Transport):
@@ -43,12 +45,13 @@ class MqttTransport(Transport):
 
         self._config = config = context.config
         section = config.mqtt
-        self._describe = context.queries.describe
+        self._queries = context.queries
         self._identity = context.queries.identity
         self._on_pause = context.on_pause
         self._complaints = Complaints()
         self._paused = False
-        self._next_state = 0.0
+        self._next_state = self._next_look = 0.0
+        self._seen: tuple[object, ...] = ()
         self._is_discovered = False
         self._topics = Topics(section.prefix, own_name(section.name))
         self._online, self._offline = (
@@ -134,6 +137,10 @@ class MqttTransport(Transport):
         self._publisher.publish_result(result, *self._identity())
         return True
 
+    def skipped(self, frame: Frame) -> None:
+        """Publish the image of `frame`, if a snapshot is wanted."""
+        self._publisher.offer(frame)
+
     def publish_event(self, event: EventMessage, frame: Frame | None) -> None:
         """Publish an event, as it is published over ZeroMQ."""
         self._connection.publish(Outgoing(self._topics.event(event.source), msgspec.json.encode(event)))
@@ -194,7 +201,7 @@ class MqttTransport(Transport):
             case "pause" | "resume":
                 self._on_pause(command.word == "pause")
             case "snapshot":
-                self._publisher.take_snapshot()
+                self._publisher.take_snapshots(each.name for each in self._config.all_sources.values())
             case "threshold":
                 self._publisher.threshold = command.score
                 self._next_state = 0.0
@@ -205,15 +212,27 @@ class MqttTransport(Transport):
         :returns: seconds until it wants to be called again; None: whenever something happens.
         """
         wait_s = self._frames.poll() if self._frames else None
+        for frame in self._queries.discarded_frames() if self._paused else ():
+            self._publisher.offer(frame)
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + LOOK_INTERVAL_S
+            self._look()
+        if now >= self._next_state:
+            self._next_state = now + STATE_INTERVAL_S
+            self._publisher.publish_state(self._queries.describe("stats"), self._paused)
         discovery, (model, _) = self._config.mqtt.discovery, self._identity()
         if discovery and model and not self._is_discovered:
             self._is_discovered = True
             self._publish_discovery(discovery, model)
-        now = time.monotonic()
-        if now >= self._next_state:
-            self._next_state = now + STATE_INTERVAL_S
-            self._publisher.publish_state(self._describe("stats"), self._paused)
         return wait_s
+
+    def _look(self) -> None:
+        """Publish the state soon if the daemon, or a camera, is no longer as it was."""
+        status = self._queries.status()
+        seen = (status.health, [(each.name, each.state, each.reason) for each in status.sources])
+        if seen != self._seen:
+            self._seen, self._next_state = seen, 0.0
 
     def _take_frames(self, is_wanted: bool) -> None:
         if self._frames:
