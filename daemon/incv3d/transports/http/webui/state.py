@@ -15,7 +15,8 @@ from incv3d.protocol.events import EventMessage
 RUNS_KEPT = 600
 EVENTS_KEPT = 60
 """More than the page shows, so that it can still load their thumbnails."""
-SOURCES_KEPT = 16
+SOURCES_KEPT = 256
+"""More than the cameras and regions of one daemon; the regions of a camera share the bytes of its frame."""
 LARGEST_HELD = 8 * 1024 * 1024
 """The largest image in bytes to keep for display, one of each source."""
 

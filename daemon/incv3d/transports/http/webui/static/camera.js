@@ -3,54 +3,47 @@
 import { ago, serverClock } from "./clock.js";
 import { showBars } from "./predictions.js";
 import { markRegion } from "./region.js";
-import { UPLOAD_ID } from "./upload.js";
+import { cameraOf, rest } from "./results.js";
 
 const byId = (id) => document.getElementById(id);
 
-const REMEMBERED = 64; // results whose image may still arrive
-const IDLE_S = 60; // a client that has sent nothing for this long is no longer listed
-// Loading images may take a twentieth of the time: a busy machine has to encode fewer of them.
-const REST = 19;
-const LONGEST_REST_MS = 1000;
-
-// The camera of a region, "door" of "door.mat".
-const cameraOf = (source) => source?.split(".")[0];
-
 export class CameraView {
-  #latest = new Map(); // by source
-  #byNumber = new Map();
+  #results;
   #listed = []; // the sources that can be chosen
   #chosen = null; // by the viewer
   #loading = false;
   #restsUntil = 0;
   #shown = null;
-  #cameras = new Set(); // the names of the daemon's own sources
+  #isOn = false;
+
+  constructor(results) {
+    this.#results = results;
+  }
+
+  // Another view has taken this one's place, or it is back.
+  turn(isOn) {
+    this.#isOn = isOn;
+    byId("camera").hidden = byId("scores").hidden = !isOn;
+  }
 
   take(result) {
-    this.#latest.set(result.source, result);
-    this.#byNumber.set(result.number, result);
-    if (this.#byNumber.size > REMEMBERED) this.#byNumber.delete(this.#byNumber.keys().next().value);
     this.#list();
     this.#labelSource(result);
     this.#show();
   }
 
-  forget(source) {
-    this.#latest.delete(source);
+  forget() {
     this.#list();
     this.#show();
   }
 
-  // The daemon may have restarted, and numbers results from 1 again.
   begin() {
-    this.#latest.clear();
-    this.#byNumber.clear();
     if (this.#shown) this.#shown.number = null;
     this.#list();
   }
 
-  sources(sources) {
-    this.#cameras = new Set(sources.map((source) => source.name));
+  showStates() {
+    const sources = this.#results.cameras;
     this.#list();
     const camera = cameraOf(this.#current);
     const isAway = sources.some((source) => source.name === camera && source.state !== "ok");
@@ -71,25 +64,12 @@ export class CameraView {
   // The viewer's choice, else the camera or its first region, else the newest.
   get #current() {
     if (this.#listed.includes(this.#chosen)) return this.#chosen;
-    return this.#listed.find((source) => this.#isOfCamera(source)) ?? this.#newest(this.#listed);
+    return this.#listed.find((source) => this.#results.isOfCamera(source)) ?? this.#results.newest(this.#listed);
   }
 
-  #newest(sources) {
-    const numbered = sources.map((source) => this.#latest.get(source));
-    return numbered.sort((a, b) => b.number - a.number)[0]?.source;
-  }
-
-  #isOfCamera(source) {
-    return this.#cameras.has(cameraOf(source));
-  }
-
-  // The camera, and clients that are sending. An upload from the page is shown where it was dropped, and here
-  // only if there is nothing else. Returns whether the list has changed.
+  // Returns whether the list has changed.
   #list() {
-    const sends = ({ id, at }) => id !== UPLOAD_ID && serverClock.now() - at < IDLE_S;
-    const sources = [...this.#latest.keys()].sort();
-    let listed = sources.filter((source) => this.#isOfCamera(source) || sends(this.#latest.get(source)));
-    if (!listed.length && sources.length) listed = [this.#newest(sources)];
+    const listed = this.#results.listed();
     if (listed.join("\n") === this.#listed.join("\n")) return false;
     this.#listed = listed;
     const list = byId("sources");
@@ -105,7 +85,7 @@ export class CameraView {
         return button;
       }),
     );
-    for (const source of listed) this.#labelSource(this.#latest.get(source));
+    for (const source of listed) this.#labelSource(this.#results.of(source));
     return true;
   }
 
@@ -117,10 +97,11 @@ export class CameraView {
 
   // The next image is requested when the previous one has arrived: a slow connection gets fewer of them.
   #show() {
+    if (!this.#isOn) return;
     for (const button of byId("sources").children) {
       button.setAttribute("aria-pressed", String(button.dataset.source === this.#current));
     }
-    const result = this.#latest.get(this.#current);
+    const result = this.#results.of(this.#current);
     if (!result) return this.#empty();
     if (this.#loading || result.number === this.#shown?.number) return;
     if (!result.has_picture) return this.#write(result, null);
@@ -129,22 +110,16 @@ export class CameraView {
     const began = performance.now();
     this.#load(result.source).finally(() => {
       this.#loading = false;
-      const rest = Math.min(REST * (performance.now() - began), LONGEST_REST_MS);
-      this.#restsUntil = performance.now() + rest;
-      setTimeout(() => this.#show(), rest + 1);
+      const pause = rest(began);
+      this.#restsUntil = performance.now() + pause;
+      setTimeout(() => this.#show(), pause + 1);
       this.#show();
     });
   }
 
   async #load(source) {
-    const answer = await fetch(`/picture/${encodeURIComponent(source)}`).catch(() => null);
-    const result = this.#byNumber.get(Number(answer?.headers.get("X-Result")));
-    if (!answer?.ok || !result) {
-      await new Promise((resolve) => setTimeout(resolve, 250));
-      return;
-    }
-    const image = await createImageBitmap(await answer.blob()).catch(() => null); // null: it was cut off
-    if (image && result.source === this.#current) this.#write(result, image);
+    const found = await this.#results.load(source);
+    if (found?.image && found.result.source === this.#current) this.#write(found.result, found.image);
   }
 
   // Show nothing rather than an image that no source sees any longer.

@@ -1,15 +1,20 @@
 // Connect to the event stream, and hand its messages to the parts of the page.
 
 import { CameraView } from "./camera.js";
+import { CardsView } from "./cards.js";
 import { Charts } from "./charts.js";
 import { serverClock } from "./clock.js";
 import { clearEvents, showEvent, showFacts } from "./panels.js";
+import { Results } from "./results.js";
 import { acceptImages } from "./upload.js";
 
 const LOST_AFTER_MS = 5000; // facts arrive every second
 const byId = (id) => document.getElementById(id);
 
-const camera = new CameraView();
+const results = new Results();
+const camera = new CameraView(results); // for one source
+const cards = new CardsView(results); // for several
+let view = camera;
 const charts = new Charts();
 let stream = null;
 let lastFacts = 0;
@@ -25,11 +30,18 @@ function connect() {
     byId("host").textContent = `on ${hello.host}`;
     document.title = `incv3d on ${hello.host}`;
     charts.clear();
-    camera.begin();
+    results.clear();
+    view.begin();
     clearEvents(hello.events_wanted);
   });
-  on("result", (result) => camera.take(result));
-  on("gone", (source) => camera.forget(source));
+  on("result", (result) => {
+    results.take(result);
+    view.take(result);
+  });
+  on("gone", (source) => {
+    results.forget(source);
+    view.forget(source);
+  });
   on("runs", (runs) => charts.add(runs));
   on("event", showEvent);
   on("facts", (facts) => {
@@ -38,9 +50,17 @@ function connect() {
     connected();
     showFacts(facts);
     charts.percentiles(facts.window.run);
-    camera.sources(facts.sources ?? []);
+    results.cameras = facts.sources ?? [];
+    choose(results.cameras.length > 1 ? cards : camera);
+    view.showStates(facts.events?.present);
   });
   stream.onerror = () => lost();
+}
+
+// The first facts say how many sources there are; nothing is shown before.
+function choose(wanted) {
+  view = wanted;
+  for (const each of [camera, cards]) each.turn(each === view);
 }
 
 function disconnect() {
@@ -80,7 +100,7 @@ document.addEventListener("visibilitychange", () =>
 );
 setInterval(() => {
   if (stream && Date.now() - lastFacts > LOST_AFTER_MS) lost();
-  camera.tick();
+  view.tick();
 }, 1000);
 
 acceptImages();

@@ -1,6 +1,7 @@
 // Show the daemon's state, and the events.
 
 import { lasting } from "./clock.js";
+import { isFine, stateOf } from "./states.js";
 
 const EVENTS_SHOWN = 20;
 const THROTTLING = ["under-voltage", "frequency capped", "throttled", "soft temperature limit"];
@@ -28,8 +29,7 @@ function tiles(facts) {
   ];
   if (window.age) all.push(["age p95", `${window.age.p95_ms.toFixed(0)} ms`]);
   for (const source of sources) {
-    const why = source.reason ? `: ${source.reason}` : "";
-    all.push([`source ${source.name}`, source.state + why, !["ok", "asleep"].includes(source.state)]);
+    all.push([`source ${source.name}`, stateOf(source), !isFine(source)]);
   }
   if (tuning.state !== "off") all.push(["tuning", tuningWords(tuning), tuning.state === "given_up"]);
   if (machine.temp_c !== null) all.push(["temperature", `${machine.temp_c.toFixed(1)} °C`, machine.temp_c >= 80]);
