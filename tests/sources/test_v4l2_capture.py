@@ -24,7 +24,7 @@ from incv3d.sources.v4l2_capture import (
     choose_size,
     content_of,
     find_device,
-    stable_name,
+    stable_names,
     time_of,
     video_devices,
 )
@@ -47,10 +47,27 @@ def test_devices_are_in_the_order_of_their_numbers(dev: Path) -> None:
     assert [path.name for path in video_devices(dev)] == ["video0", "video2", "video10"]
 
 
-def test_the_stable_name_of_a_device_is_found(dev: Path) -> None:
-    assert stable_name(dev / "video2", dev) == dev / "v4l/by-id/usb-046d_HD_Webcam_C270-video-index0"
-    assert stable_name(dev / "video0", dev) is None
-    assert stable_name(dev / "video0", dev / "nowhere") is None
+def test_a_camera_goes_by_its_name_in_by_id(dev: Path) -> None:
+    cameras = {dev / "video2": "C270", dev / "video0": "C920"}
+    names = stable_names(cameras, dev)
+    assert names[dev / "video2"] == dev / "v4l/by-id/usb-046d_HD_Webcam_C270-video-index0"
+    assert names[dev / "video0"] == dev / "video0", "it has none"
+    assert stable_names(cameras, dev / "nowhere") == {path: path for path in cameras}
+
+
+def test_cameras_of_one_model_that_share_a_name_go_by_their_ports(dev: Path) -> None:
+    ports = dev / "v4l/by-path"
+    ports.mkdir()
+    for name, device in {
+        "pci-usb-0:1:1.0-video-index0": "video2",
+        "pci-usbv2-0:1:1.0-video-index0": "video2",
+        "pci-usb-0:2:1.0-video-index0": "video10",
+    }.items():
+        (ports / name).symlink_to(dev / device)
+    assert stable_names({dev / "video2": "C270", dev / "video10": "C270"}, dev) == {
+        dev / "video2": ports / "pci-usb-0:1:1.0-video-index0",
+        dev / "video10": ports / "pci-usb-0:2:1.0-video-index0",
+    }
 
 
 @pytest.mark.parametrize(

@@ -77,10 +77,25 @@ def video_devices(dev: Path = DEV) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name[5:]))
 
 
-def stable_name(device: Path, dev: Path = DEV) -> Path | None:
-    """Return the link in ``/dev/v4l/by-id`` to `device`, whose name survives reboots; None: no link."""
-    links = sorted((dev / "v4l/by-id").glob("*"))
-    return next((link for link in links if link.resolve() == device.resolve()), None)
+def stable_names(cameras: Mapping[Path, str], dev: Path = DEV) -> dict[Path, Path]:
+    """Return for each device the name that survives reboots, or the device itself if it has none.
+
+    That is its link in ``/dev/v4l/by-id``. Cameras of one model without serial numbers share one such
+    link, which may point to another of them after the next boot: they go by the port, in ``by-path``.
+
+    :param cameras: the device of each camera, and what the camera calls itself.
+    """
+    shared = {card for device, card in cameras.items() if not _link(dev / "v4l/by-id", device)}
+    return {
+        device: (_link(dev / "v4l/by-id", device) if card not in shared else None)
+        or _link(dev / "v4l/by-path", device)
+        or device
+        for device, card in cameras.items()
+    }
+
+
+def _link(folder: Path, device: Path) -> Path | None:
+    return next((link for link in sorted(folder.glob("*")) if link.resolve() == device.resolve()), None)
 
 
 def find_device(path: str, dev: Path = DEV) -> Path:
@@ -312,15 +327,15 @@ class V4l2Source:
 def list_cameras(dev: Path = DEV) -> Iterator[CameraInfo]:
     """Yield every V4L2 camera that this user may open."""
     logging.getLogger("linuxpy").setLevel(logging.WARNING)
+    found = {}
     for path in video_devices(dev):
         try:
             with Device(path) as device:
                 formats = {each.human_str(): sizes(device, each) for each in usable_formats(device)}
-                name = device.info.card
+                if formats:
+                    found[path] = device.info.card, formats
         except (OSError, V4L2Error) as error:
             LOG.info("%s: %s", path, error)
-            continue
-        if formats:
-            stable = stable_name(path, dev) or path
-            configuration = f"source: {{type: v4l2, path: {stable}}}"
-            yield CameraInfo("v4l2", name, str(path), formats, configuration)
+    names = stable_names({path: card for path, (card, _) in found.items()}, dev)
+    for path, (card, formats) in found.items():
+        yield CameraInfo("v4l2", card, str(path), formats, f"source: {{type: v4l2, path: {names[path]}}}")
