@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from incv3d.tools.doctor.cameras import check_cameras
 from incv3d.tools.doctor.permissions import User, find_user
 from trees import bare, only, write
 
+VIDEO = 44
 ROOT = User("root", 0, frozenset((0,)))
 IMX219 = {"type": "picamera2", "name": "imx219", "path": "0", "formats": {}, "configuration": ""}
 USB = {"type": "v4l2", "name": "HD Webcam", "path": "/dev/video0", "formats": {}, "configuration": ""}
@@ -38,7 +40,9 @@ def machine() -> Iterator[Host]:
     folder.chmod(0o755)
     made = bare(folder)
     for node in ("video0", "media0", "dma_heap/linux,cma"):
-        write(made.dev / node, "", 0o660)
+        path = write(made.dev / node, "", 0o660)
+        if os.geteuid() == 0:
+            os.chown(path, 0, VIDEO)
     write(made.sysfs / "class/video4linux/video0/name", "unicam-image\n")
     write(made.etc / "group", "root:x:0:\nvideo:x:44:pi,incv3d\n")
     write(made.etc / "passwd", "root:x:0:0::/root:/bin/sh\nincv3d:x:990:990::/nonexistent:/bin/false\n")
@@ -127,8 +131,20 @@ def test_a_user_outside_the_group_is_named_with_the_group_to_join(machine: Host)
     problem = next(each for each in findings if each.status == "problem")
     assert problem.what.startswith(f"incv3d cannot open {machine.dev}/video0, {machine.dev}/media0")
     gid = (machine.dev / "video0").stat().st_gid
-    assert problem.fix.startswith(f"sudo usermod -aG {'root' if gid == 0 else gid} incv3d")
+    assert problem.fix.startswith(f"sudo usermod -aG {'video' if gid == VIDEO else gid} incv3d")
     assert any(each.what == "root can open them" for each in findings)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to groups")
+def test_nobody_is_told_to_join_the_group_root(machine: Host) -> None:
+    """Debian on a PC has such a heap, which nothing there needs."""
+    heap = write(machine.dev / "dma_heap/system", "", 0o600)
+    service = User("incv3d", 990, frozenset((990, VIDEO)))
+    usb = look(saying(machine, [USB], []), source(type="v4l2"), service)
+    assert [each.what for each in usb if each.name == "camera permission"][1] == "incv3d can open them"
+    found = look(saying(machine, [USB], []), source(type="auto"), service)
+    forbidden = next(each for each in found if str(heap) in each.what)
+    assert forbidden.status == "warning" and "usermod" not in forbidden.fix
 
 
 def test_a_members_groups_and_the_units_count(machine: Host) -> None:

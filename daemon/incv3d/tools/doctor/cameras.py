@@ -30,7 +30,10 @@ def check_cameras(
     """
     kinds = _camera_types(sources.values())
     wanted = bool(kinds)
-    patterns = dict.fromkeys(pattern for kind in CAMERAS for pattern in backend_of(kind).device_nodes)
+    # A USB camera needs none of the heaps that libcamera allocates from.
+    patterns = dict.fromkeys(
+        pattern for kind in kinds or CAMERAS for pattern in backend_of(kind).device_nodes
+    )
     nodes = [node for pattern in patterns for node in sorted(machine.dev.glob(pattern))]
     findings = [_nodes(machine, nodes, kinds)]
     for who in filter(None, (current, service_user)):
@@ -66,8 +69,11 @@ def _forbidden(machine: Host, nodes: list[Path], who: User, wanted: bool) -> lis
     for gid, names in by_group.items():
         group = group_name(machine, gid)
         what = f"{who.name} cannot open {', '.join(names)} (group {group})"
+        status: Status = "problem" if wanted and gid else "warning"
         fix = f"sudo usermod -aG {group} {who.name}; then log in again, or restart the service"
-        findings.append(Finding("camera permission", "problem" if wanted else "warning", what, fix))
+        if not gid:
+            fix = "if libcamera needs it: let the group video open it, with a rule in /etc/udev/rules.d"
+        findings.append(Finding("camera permission", status, what, fix))
     if nodes and not findings:
         findings.append(Finding("camera permission", "ok", f"{who.name} can open them"))
     return findings
